@@ -1,0 +1,64 @@
+"""``asr <verb>``: each verb imports only its own room, so help answers at once."""
+
+import sys
+from importlib import import_module
+
+from asr.errors import EXIT_USAGE, InputError
+
+VERBS = {
+    # verb: (module with main(argv) -> exit code, what it does)
+    "data": ("asr.corpus.cli", "validate, fix, describe, cut and import Kaldi data directories"),
+    "features": ("asr.corpus.features", "count frames and gather CMVN statistics of data directories"),
+    "chars": ("asr.text.cli", "collect the characters of the training transcripts"),
+    "train": ("asr.train.cli", "train a model"),
+    "average": ("asr.train.average", "average the weights of several checkpoints"),
+    "decode": ("asr.search.cli", "decode a data directory"),
+    "score": ("asr.score.cli", "word, character and sentence error rates"),
+    "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
+    "doctor": ("asr.doctor", "check versions, devices and audio formats"),
+}
+
+
+def usage() -> str:
+    """The text of ``asr --help``."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())
+    return (
+        "usage: asr VERB [OPTION...]\n\n"
+        "Attention-based speech recognition that you train on your own recordings.\n\n"
+        f"{verbs}\n\n"
+        "asr VERB --help explains a verb; asr --version prints the version.\n"
+        "Exit codes: 0 done, 1 some inputs failed and the rest was written, 2 bad input or usage."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else EXIT_USAGE
+    if argv[0] == "--version":
+        from asr import __version__
+
+        print(f"asr {__version__}")
+        return 0
+    verb, args = argv[0], argv[1:]
+    if verb not in VERBS:
+        print(f"asr: unknown verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return int(import_module(VERBS[verb][0]).main(args) or 0)
+    except InputError as error:
+        print(f"asr {verb}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f"\nasr {verb}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,346 @@
+"""Every setting, declared once: type check, YAML key and ``--help`` come from here.
+
+A configuration is a tree of frozen dataclasses. ``asr train --config conf/train.yaml
+--optim.learning_rate 0.002`` reads the file, refuses keys that are not declared here,
+and the command line wins. The resolved tree is stored beside the model as config.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Waveform to features; the defaults give Kaldi's 80-bin log-mel filterbanks."""
+
+    kind: Literal["fbank", "mfcc"] = "fbank"
+    """fbank: log-mel energies; mfcc: their cosine transform."""
+    sample_rate: int = 16000
+    """Rate in Hz that every input is resampled to."""
+    mel_bins: int = 80
+    """Triangular mel filters (F)."""
+    ceps: int = 13
+    """Cepstral coefficients kept, for mfcc only."""
+    frame_length_ms: float = 25.0
+    """Length of the analysis window."""
+    frame_shift_ms: float = 10.0
+    """Distance between two frames."""
+    low_freq_hz: float = 20.0
+    """Lower edge of the first mel filter."""
+    high_freq_hz: float = 0.0
+    """Upper edge of the last mel filter; 0 or less counts from half the sample rate."""
+    dither: float = 0.0
+    """Gaussian noise added to 16-bit samples; 0 keeps features reproducible."""
+    delta_order: int = 0
+    """0: static features; 1: with deltas; 2: with deltas and accelerations."""
+    cmvn: Literal["global", "speaker", "none"] = "global"
+    """Mean and variance normalisation: over the training set, per speaker, or none."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature frame (F)."""
+        static = self.mel_bins if self.kind == "fbank" else self.ceps
+        return static * (1 + self.delta_order)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training audio; never applied to dev or test."""
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    """Speed factors, one drawn per utterance and epoch; (1.0,) turns it off."""
+    volume_db: float = 6.0
+    """Gain drawn evenly from -volume_db to +volume_db."""
+    noise_prob: float = 0.0
+    """Chance that noise is added to an utterance."""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """Range of the signal-to-noise ratio."""
+    noise_dir: str = ""
+    """Folder of noise recordings; empty: white, pink and brown noise are made."""
+    freq_masks: int = 2
+    """SpecAugment: bands of mel bins set to the mean (arXiv:1904.08779)."""
+    freq_width: int = 20
+    """Largest width of a band in bins."""
+    time_masks: int = 2
+    """SpecAugment: stretches of frames set to the mean."""
+    time_width: int = 40
+    """Largest length of a stretch in frames."""
+    time_ratio: float = 0.2
+    """No stretch is longer than this share of the utterance."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Pyramidal bidirectional GRU (arXiv:1508.01211)."""
+
+    frontend: Literal["none", "conv"] = "none"
+    """conv: two 3x3 convolutions, each with stride 2 in time and frequency, come first."""
+    frontend_channels: int = 32
+    """Channels of the convolutional front-end."""
+    units: int = 256
+    """GRU units per direction; the encoder width is D = 2 * units."""
+    pyramid: tuple[int, ...] = (2, 2, 1)
+    """A layer for each entry; the layer sees this many neighbouring steps side by side."""
+    dropout: float = 0.3
+    """Dropout on the input of every layer but the first, and on the encoder's output."""
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How the decoder looks at the encoder."""
+
+    kind: Literal["location"] = "location"
+    """location: content and the weights of the last character (arXiv:1506.07503)."""
+    units: int = 128
+    """Width of the energy layer (A)."""
+    filters: int = 10
+    """Location filters (C)."""
+    filter_width: int = 31
+    """Width of a location filter in encoder steps; odd."""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """GRU decoder that emits characters."""
+
+    units: int = 256
+    """Decoder state width (H)."""
+    embedding: int = 128
+    """Character embedding width."""
+    dropout: float = 0.3
+    """Dropout on the embedding and in the readout."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Filterbanks in, characters out."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The pyramid."""
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """The link between the two."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The speller."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises: (1 - ctc_weight) * attention + ctc_weight * CTC."""
+
+    ctc_weight: float = 0.3
+    """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
+    label_smoothing: float = 0.1
+    """Share of the target spread over all characters (attention loss only)."""
+    scheduled_sampling: float = 0.0
+    """Chance that the decoder reads its own guess instead of the true character."""
+    sampling_start_epoch: int = 0
+    """Epoch from which scheduled sampling is on."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser and learning-rate schedule."""
+
+    kind: Literal["adamw", "adam", "adadelta"] = "adamw"
+    """Update rule."""
+    learning_rate: float = 1e-3
+    """Peak learning rate (1.0 suits adadelta)."""
+    weight_decay: float = 1e-2
+    """Decoupled for adamw, added to the gradient otherwise."""
+    warmup_steps: int = 200
+    """Steps of linear rise from 0 to the peak."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """Shape of the fall after decay_start."""
+    decay_start: float = 0.3
+    """Share of all steps after which the rate falls."""
+    final_ratio: float = 0.01
+    """Last learning rate as a share of the peak."""
+    clip_norm: float = 5.0
+    """Largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """Utterances of similar length go together, as many as fit the audio budget."""
+
+    seconds: float = 100.0
+    """Largest sum of padded audio in a batch."""
+    max_utterances: int = 48
+    """Most utterances in a batch."""
+    shortest_first: bool = True
+    """First epoch in order of length (SortaGrad, arXiv:1512.02595); random batches after."""
+    workers: int = 1
+    """Processes that read audio and compute features ahead of the training step."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything ``asr train`` reads from its configuration file."""
+
+    seed: int = 1
+    """Initial weights, batches, dropout and augmentation all follow from it."""
+    epochs: int = 40
+    """Passes over the training set."""
+    patience: int = 0
+    """Stop after this many epochs without a better dev score; 0 never stops early."""
+    average: int = 5
+    """final.pt is the mean of this many epochs with the best dev score."""
+    checkpoint_minutes: float = 5.0
+    """Longest time without a checkpoint, in minutes; each epoch ends with one anyway."""
+    alignment_alarm_epoch: int = 15
+    """Warn when the attention is not monotonic by this epoch; 0 never warns."""
+    skip_limit: int = 20
+    """Stop after this many batches with a loss or gradient that is not finite."""
+    threads: int = 0
+    """CPU threads for the matrix products; 0 takes every core."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    """Waveform to features."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes of the training audio."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Sizes of the network."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What is minimised."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """How it is minimised."""
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    """How utterances are grouped."""
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Search settings of ``asr decode`` and ``asr transcribe``."""
+
+    beam: int = 8
+    """Hypotheses kept per utterance (K); 1 is greedy search."""
+    nbest: int = 1
+    """Hypotheses returned per utterance."""
+    ctc_weight: float = 0.3
+    """Share of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
+    length_bonus: float = 0.0
+    """Added per character; makes up for the search's liking for short output."""
+    coverage_weight: float = 0.0
+    """Reward per encoder step that received attention above coverage_threshold."""
+    coverage_threshold: float = 0.5
+    """Attention that an encoder step must gather to count as covered."""
+    eos_threshold: float = 0.0
+    """End a sentence only when its log-probability is at least this factor times the best
+    other character's (1.5 in arXiv:1904.02619); 0 turns the check off."""
+    max_ratio: float = 1.0
+    """Most characters per encoder step."""
+    batch: int = 16
+    """Utterances decoded side by side."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain dictionaries and lists, ready for YAML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    result: dict[str, Any] = plain(asdict(config))
+    return result
+
+
+def add_settings(parser: ArgumentParser, cls: type) -> None:
+    """Add ``--config FILE`` and an option for every setting of a dataclass to a parser."""
+    from jsonargparse import ActionConfigFile
+
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        metavar="FILE",
+        help="YAML file with settings; options given after it win.",
+    )
+    parser.add_class_arguments(cls, as_group=False)
+
+
+def make_parser(prog: str, description: str) -> ArgumentParser:
+    """An argument parser that reads the text beside a field as its help."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    return ArgumentParser(prog=prog, description=description, exit_on_error=False)
+
+
+def from_dict(cls: type[Config], values: dict[str, Any], where: str = "config") -> Config:
+    """Build a configuration from plain dictionaries; the inverse of :func:`to_dict`.
+
+    Args:
+        cls: one of the dataclasses of this module.
+        values: settings; those left out keep their defaults.
+        where: named in the error message, for example a file's path.
+
+    Raises:
+        InputError: a key is unknown or a value has the wrong type.
+    """
+    parser = make_parser(where, "")
+    parser.add_class_arguments(cls, as_group=False)
+    try:
+        settings = parser.instantiate(parser.parse_object(values))
+    except argparse.ArgumentError as error:
+        raise InputError(f"{where}: {error}; `asr train --help` lists the settings") from error
+    return cls(**{f.name: settings[f.name] for f in fields(cls)})  # type: ignore[arg-type]
+
+
+def from_args(cls: type[Config], parser: ArgumentParser, args: Sequence[str]) -> tuple[Config, Any]:
+    """Parse a command line that mixes the settings of ``cls`` with other options.
+
+    Args:
+        cls: the dataclass whose settings were added with :func:`add_settings`.
+        parser: from :func:`make_parser`.
+        args: the command line without the program's name.
+
+    Returns:
+        the configuration, and the namespace with every parsed value.
+
+    Raises:
+        InputError: an option is unknown or a value has the wrong type.
+    """
+    where = parser.prog
+    try:
+        namespace = parser.parse_args(list(args))
+    except argparse.ArgumentError as error:
+        raise InputError(f"{where}: {error}; see {where} --help") from error
+    values = {f.name: namespace[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    return from_dict(cls, {k: _as_dict(v) for k, v in values.items()}, where), namespace
+
+
+def _as_dict(value: Any) -> Any:
+    return value.as_dict() if hasattr(value, "as_dict") else value
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a table of settings.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or does not hold a table.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file: {error}") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
+    return values

@@ -1,0 +1,21 @@
+"""The one exception that users see, and the exit codes of every command."""
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 1  # some inputs failed; the results of the others were written
+EXIT_USAGE = 2  # bad input or bad usage; nothing was done
+
+
+class InputError(Exception):
+    """Bad input from the user: says where, what was found, what was expected, the remedy.
+
+    The command line prints the message alone, without a traceback, and exits with 2.
+    Example of a message::
+
+        data/dev/utt2spk:12: 3 fields, expected "<utt-id> <spk-id>"; remove the extra field
+    """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
