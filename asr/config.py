@@ -199,8 +199,8 @@ class TrainConfig:
     """final.pt is the mean of this many epochs with the best dev score."""
     checkpoint_minutes: float = 5.0
     """Longest time without a checkpoint, in minutes; each epoch ends with one anyway."""
-    alignment_alarm_epoch: int = 15
-    """Warn when the attention is not monotonic by this epoch; 0 never warns."""
+    alignment_alarm_step: int = 3000
+    """Warn when the attention does not run along the audio by this step; 0 never warns."""
     skip_limit: int = 20
     """Stop after this many batches with a loss or gradient that is not finite."""
     threads: int = 0

@@ -1,0 +1,201 @@
+"""Data directory to batches: which utterances go together, and what becomes of their audio.
+
+Whatever is random about an utterance follows from (seed, epoch, utterance) and nothing else,
+so that a training that was interrupted goes on with the very same numbers, however many
+processes read the audio.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from asr.audio.augment import augment_waveform, spec_augment
+from asr.audio.cmvn import CmvnStats
+from asr.audio.fbank import FeatureExtractor
+from asr.audio.io import read_entry
+from asr.config import AugmentConfig, BatchConfig, FeatureConfig
+from asr.corpus.datadir import Utterance
+from asr.errors import InputError, first_line
+from asr.text.chars import CharTokenizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances side by side, padded to the longest."""
+
+    ids: tuple[str, ...]
+    features: Tensor
+    """Normalised frames, (B, T, F); 0 on padding."""
+    frames: Tensor
+    """Real frames, (B,)."""
+    tokens: Tensor
+    """Characters without special ones, (B, U); 0 on padding."""
+    lengths: Tensor
+    """Real characters, (B,)."""
+    audio_s: float
+    """Audio in the batch after speed perturbation, without padding, in seconds."""
+    errors: tuple[str, ...]
+    """Why utterances that belong here are missing: audio that could not be read."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        move = {k: getattr(self, k).to(device) for k in ("features", "frames", "tokens", "lengths")}
+        return Batch(self.ids, **move, audio_s=self.audio_s, errors=self.errors)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, ready for a batch; ``error`` says why it is not."""
+
+    id: str
+    features: Tensor
+    tokens: Tensor
+    error: str = ""
+
+
+def seed_of(*numbers: int) -> int:
+    """One well-mixed seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put sequences (T_i, ...) side by side: (B, T, ...), 0 on padding, and lengths (B,)."""
+    lengths = torch.tensor([len(s) for s in sequences])
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
+
+
+def plan_batches(
+    durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, epoch: int | None = None
+) -> list[list[int]]:
+    """Group utterances of similar length; as many as fit the audio budget with padding.
+
+    Args:
+        durations_s: length of every utterance.
+        config: the budget.
+        seed: of the training.
+        epoch: from 0; None gives the plain order, shortest first, as for a dev set. The
+            first epoch of training does the same if ``shortest_first`` is set; in the others
+            lengths are jittered by up to 10 % before sorting and the batches are shuffled.
+
+    Returns:
+        Indices into ``durations_s``, a list for each batch.
+    """
+    lengths = np.asarray(durations_s, dtype=float)
+    key, generator = lengths, None
+    if epoch is not None and not (epoch == 0 and config.shortest_first):
+        generator = np.random.default_rng([seed, epoch])
+        key = lengths * generator.uniform(0.9, 1.1, len(lengths))
+    batches: list[list[int]] = []
+    longest = 0.0
+    for index in np.argsort(key, kind="stable").tolist():
+        longest = max(longest, lengths[index]) if batches else lengths[index]
+        full = not batches or len(batches[-1]) >= config.max_utterances
+        if full or longest * (len(batches[-1]) + 1) > config.seconds:
+            batches.append([])
+            longest = lengths[index]
+        batches[-1].append(index)
+    if generator is not None:
+        generator.shuffle(batches)
+    return batches
+
+
+class UtteranceSet(Dataset):
+    """Utterances by (epoch, index): audio is read, augmented and turned into features.
+
+    Args:
+        utterances: with text.
+        tokenizer: characters to ids.
+        features: how features are made and normalised.
+        overall: statistics of the training set.
+        speakers: statistics of each speaker, for ``features.cmvn: speaker``.
+        augment: random changes; None leaves the audio as it is.
+        seed: of the training.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: CharTokenizer,
+        features: FeatureConfig,
+        overall: CmvnStats | None,
+        speakers: dict[str, CmvnStats] | None = None,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.utterances = utterances
+        self.extractor = FeatureExtractor(features)
+        self.kind = features.cmvn
+        self.sample_rate = features.sample_rate
+        self.tokens = [torch.tensor(tokenizer.encode(u.text or "")) for u in utterances]
+        self.overall, self.speakers = overall, speakers or {}
+        self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, key: tuple[int, int]) -> Example:
+        epoch, index = key
+        utterance, tokens = self.utterances[index], self.tokens[index]
+        try:
+            return Example(utterance.id, self._features(utterance, epoch, index), tokens)
+        except InputError as error:
+            return Example(utterance.id, torch.empty(0), tokens, first_line(error))
+
+    def _features(self, utterance: Utterance, epoch: int, index: int) -> Tensor:
+        waveform = read_entry(
+            utterance.wav,
+            sample_rate=self.sample_rate,
+            start_s=utterance.start_s,
+            end_s=utterance.end_s,
+        )
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, index))
+        if self.augment is not None:
+            waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
+        features = self._normalize(self.extractor(waveform), utterance.speaker)
+        if self.augment is not None:
+            features = spec_augment(features, self.augment, generator)
+        return features
+
+    def _normalize(self, features: Tensor, speaker: str) -> Tensor:
+        if self.kind == "none":
+            return features
+        stats = self.overall if self.kind == "global" else self.speakers.get(speaker)
+        return (stats or CmvnStats.from_features(features)).normalize(features)
+
+    def collate(self, examples: list[Example]) -> Batch | None:
+        """Pad examples into a batch; None if no audio could be read."""
+        good = [e for e in examples if not e.error]
+        errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
+        if not good:
+            return None
+        features, frames = pad([e.features for e in good])
+        tokens, lengths = pad([e.tokens for e in good])
+        shift_s = self.extractor.config.frame_shift_ms / 1000
+        ids = tuple(e.id for e in good)
+        return Batch(ids, features, frames, tokens, lengths, float(frames.sum()) * shift_s, errors)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def load_batches(
+    dataset: UtteranceSet, plan: Sequence[Sequence[int]], *, epoch: int = 0, workers: int = 0
+) -> Iterator[Batch | None]:
+    """Read the planned batches in order, ``workers`` processes ahead of the consumer."""
+    keys = [[(epoch, index) for index in batch] for batch in plan]
+    return iter(
+        DataLoader(
+            dataset,
+            batch_sampler=keys,  # type: ignore[arg-type]
+            collate_fn=dataset.collate,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_interrupts_to_the_parent,
+        )
+    )

@@ -1,0 +1,87 @@
+"""Which encoder steps the decoder looks at next.
+
+One interface, chosen by ``attention.kind``: a module with ``keys(states)``, computed once per
+utterance, and ``forward(query, memory, previous)``, called once per character.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import AttentionConfig
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder made of a batch; the decoder only reads it."""
+
+    states: Tensor
+    """Encoder output, (B, S, D); 0 on padding."""
+    keys: Tensor
+    """Its part of the attention energies, (B, S, A)."""
+    steps: Tensor
+    """Real encoder steps, (B,)."""
+    padding: Tensor
+    """True where there is no step, (B, S)."""
+
+    def select(self, rows: Tensor) -> "Memory":
+        """The given rows (N,), picked or repeated, cut to the longest of them."""
+        steps = self.steps[rows]
+        longest = int(steps.max())
+        return Memory(
+            self.states[rows, :longest],
+            self.keys[rows, :longest],
+            steps,
+            self.padding[rows, :longest],
+        )
+
+
+class LocationAttention(nn.Module):
+    """Additive attention that also sees where it looked last (arXiv:1506.07503, eq. 9).
+
+    Args:
+        query: width of the decoder state (H).
+        states: width of the encoder (D).
+        config: sizes.
+    """
+
+    def __init__(self, query: int, states: int, config: AttentionConfig) -> None:
+        super().__init__()
+        if config.filter_width % 2 == 0:
+            raise ValueError(f"attention.filter_width = {config.filter_width}, expected an odd number")
+        self.V = nn.Linear(states, config.units)
+        self.W = nn.Linear(query, config.units, bias=False)
+        self.filters = nn.Conv1d(
+            1, config.filters, config.filter_width, padding=config.filter_width // 2, bias=False
+        )
+        self.U = nn.Linear(config.filters, config.units, bias=False)
+        self.w = nn.Linear(config.units, 1, bias=False)
+
+    def keys(self, states: Tensor) -> Tensor:
+        """The encoder's part of the energies: (B, S, D) to (B, S, A)."""
+        return self.V(states)
+
+    def forward(self, query: Tensor, memory: Memory, previous: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh the encoder steps for the next character.
+
+        Args:
+            query: decoder state BEFORE this step, (B, H).
+            memory: encoder output, its keys and padding.
+            previous: weights of the last character, (B, S); see :func:`uniform_weights`.
+
+        Returns:
+            context (B, D) and weights (B, S); weights sum to 1 and are 0 on padding.
+        """
+        location = self.filters(previous.unsqueeze(1)).transpose(1, 2)  # (B, C, S) -> (B, S, C)
+        mix = memory.keys + self.W(query).unsqueeze(1) + self.U(location)  # (B, S, A)
+        energies = self.w(mix.tanh()).squeeze(-1)  # (B, S)
+        weights = energies.masked_fill(memory.padding, -torch.inf).softmax(-1)
+        context = torch.bmm(weights.unsqueeze(1), memory.states).squeeze(1)  # (B, D)
+        return context, weights
+
+
+def uniform_weights(memory: Memory) -> Tensor:
+    """Where attention starts: the same weight on every real step, (B, S)."""
+    real = (~memory.padding).to(memory.states.dtype)
+    return real / memory.steps.unsqueeze(1)

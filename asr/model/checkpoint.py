@@ -1,0 +1,179 @@
+"""A model in one file: weights, settings, characters and feature statistics.
+
+The file is in safetensors format, which holds numbers and text and cannot run code. Its
+header carries the format's name and version, the configuration and the characters as JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from asr.audio.cmvn import CmvnStats
+from asr.audio.fbank import FeatureExtractor
+from asr.config import TrainConfig, from_dict, to_dict
+from asr.errors import InputError
+from asr.files import write_atomically
+from asr.model.las import LAS
+from asr.text.chars import CharTokenizer
+
+FORMAT = "asr-las"
+VERSION = "1"
+MODEL_FILE = "final.safetensors"
+_STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with all that is needed to feed it audio and to read its output."""
+
+    path: Path
+    model: LAS
+    """In evaluation mode, on the device asked for."""
+    config: TrainConfig
+    tokenizer: CharTokenizer
+    extractor: FeatureExtractor
+    cmvn: CmvnStats | None
+    """Statistics of the training set; None where the features are not normalised globally."""
+    info: dict[str, Any]
+    """How it was trained: epoch, dev scores."""
+
+    def features(self, waveform: Tensor, speaker: CmvnStats | None = None) -> Tensor:
+        """Normalised features of a waveform.
+
+        Args:
+            waveform: mono at the model's rate, (N,).
+            speaker: statistics of the speaker, for a model trained with them; by default
+                those of this waveform.
+
+        Returns:
+            (T, F).
+        """
+        return normalize(self.extractor(waveform), self.config.features.cmvn, self.cmvn, speaker)
+
+
+def normalize(
+    features: Tensor, kind: str, overall: CmvnStats | None, speaker: CmvnStats | None
+) -> Tensor:
+    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F)."""
+    if kind == "none":
+        return features
+    stats = overall if kind == "global" else speaker
+    if stats is None:
+        stats = CmvnStats.from_features(features)
+    return stats.normalize(features)
+
+
+def save_model(
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    *,
+    config: TrainConfig,
+    tokenizer: CharTokenizer,
+    cmvn: CmvnStats | None,
+    info: Mapping[str, Any],
+) -> Path:
+    """Write a model file atomically.
+
+    Args:
+        path: ends in .safetensors by convention.
+        weights: the model's state dict.
+        config: the resolved configuration of the training.
+        tokenizer: the characters.
+        cmvn: statistics of the training set, if the features are normalised with them.
+        info: anything worth knowing, as JSON can hold it.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    if cmvn is not None:
+        count = torch.tensor([cmvn.count], dtype=torch.float64)
+        for name, value in zip(_STATISTICS, (count, cmvn.sum, cmvn.square_sum), strict=True):
+            tensors[name] = value
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": json.dumps(to_dict(config)),
+        "symbols": json.dumps(tokenizer.symbols),
+        "info": json.dumps(dict(info)),
+    }
+    blob = to_safetensors(tensors, metadata=header)
+    return write_atomically(path, lambda file: file.write(blob))
+
+
+def find_model(path: str | Path) -> Path:
+    """The model file at a path: the file itself, or the final model of a training folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / MODEL_FILE).is_file():
+            raise InputError(
+                f"{path}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
+                "let the training finish, or name one of its checkpoints/*.safetensors"
+            )
+        return path / MODEL_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; expected a folder made by `asr train` or a file")
+    return path
+
+
+def read_model_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a model file.
+
+    Raises:
+        InputError: it is empty, cut short, not a model, or of another version.
+    """
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); copy or train the model again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a model file or cut short ({error}); copy or train the model again"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path}: a safetensors file, but not a model of this project")
+    if header.get("version") != VERSION:
+        raise InputError(
+            f"{path}: model format {header.get('version')}, this version reads {VERSION}; "
+            "use the version of asr that made it, or train it again"
+        )
+    return header, tensors
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a model for decoding.
+
+    Args:
+        path: a model file, or the folder of a finished training.
+        device: where the weights go.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another version.
+    """
+    path = find_model(path)
+    header, tensors = read_model_file(path)
+    config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
+    tokenizer = CharTokenizer(json.loads(header["symbols"]))
+    cmvn = None
+    if _STATISTICS[0] in tensors:
+        count, total, squares = (tensors.pop(name) for name in _STATISTICS)
+        cmvn = CmvnStats(float(count), total, squares)
+    model = LAS(config.model, config.features.dim, len(tokenizer))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
+    extractor = FeatureExtractor(config.features)
+    return LoadedModel(
+        path, model.to(device).eval(), config, tokenizer, extractor, cmvn, json.loads(header["info"])
+    )

@@ -1,0 +1,186 @@
+"""Gated recurrent units, in one place for encoder and decoder.
+
+The equations, in the form that cuDNN and torch have (reset AFTER the product)::
+
+    r  = sigmoid(x W_r + b_r + h U_r)
+    z  = sigmoid(x W_z + b_z + h U_z)
+    n  = tanh(x W_n + b_n + r * (h U_n + c))
+    h' = (1 - z) * n + z * h
+
+Conventions, documented here once: the gates lie side by side in the order r, z, n; ``W``
+multiplies from the right, so torch's ``weight_ih`` is ``W`` transposed; torch adds a second
+bias to r and z, which is the same as a larger ``b``, so that only the candidate keeps its
+own (``c``). ``z`` is the share of the OLD state, as in torch; the paper (arXiv:1406.1078)
+writes it for the share of the new one in some versions.
+
+:class:`BiGRU` runs both directions side by side, one batched product per step, with its own
+backward pass; :func:`bigru_reference` is the same computation, step by step, for the tests.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# A padded step must leave the state alone, which is z = 1. The sigmoid of this number plus
+# any activation that a network reaches is exactly 1, and its derivative exactly 0.
+HOLD = 1e4
+
+
+def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor) -> Tensor:
+    """One step for one direction.
+
+    Args:
+        gates: the input's part, x W + b, (B, 3N).
+        state: h, (B, N).
+        U: recurrent weights, (N, 3N).
+        c: bias of the candidate's recurrent part, (N,).
+
+    Returns:
+        h', (B, N).
+    """
+    units = state.shape[-1]
+    hidden = state @ U  # (B, 3N)
+    r, z = (gates[:, : 2 * units] + hidden[:, : 2 * units]).sigmoid().chunk(2, dim=-1)  # (B, N)
+    n = (gates[:, 2 * units :] + r * (hidden[:, 2 * units :] + c)).tanh()  # (B, N)
+    return n + z * (state - n)
+
+
+def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Parameter]:
+    """Fresh parameters W (directions, inputs, 3N), U, b, c: Glorot, orthogonal, zero, zero."""
+    W = torch.empty(directions, inputs, 3, units)
+    U = torch.empty(directions, units, 3, units)
+    bound = math.sqrt(6.0 / (inputs + units))
+    nn.init.uniform_(W, -bound, bound)
+    for direction in U:
+        for gate in range(3):
+            direction[:, gate] = nn.init.orthogonal_(torch.empty(units, units))
+    b = torch.zeros(directions, 3 * units)
+    c = torch.zeros(directions, units)
+    return [nn.Parameter(p) for p in (W.flatten(2), U.flatten(2), b, c)]
+
+
+class _Recurrence(torch.autograd.Function):
+    """Both directions of a GRU over input gates that are already computed.
+
+    Forward keeps the gates of every step. Backward first takes every local derivative at
+    once over all steps, so that its loop is one product and three elementwise operations a
+    step; the weights' gradients are single products over all steps.
+    """
+
+    @staticmethod
+    def forward(ctx, gates: Tensor, U: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
+        """Gates (S, 2, B, 3N), in each direction's own order of time, to states (S, 2, B, N)."""
+        steps, directions, batch, width = gates.shape
+        units = width // 3
+        keep = any(ctx.needs_input_grad)
+        states = gates.new_empty(steps, directions, batch, units)
+        saved = steps if keep else 1
+        rz = gates.new_empty(saved, directions, batch, 2 * units)
+        candidates = gates.new_empty(saved, directions, batch, units)
+        recurrent = gates.new_empty(saved, directions, batch, units)  # h U_n + c
+        hidden = gates.new_empty(directions, batch, width)
+        state = gates.new_zeros(directions, batch, units)
+        c = c.unsqueeze(1)  # (2, 1, N)
+        for t in range(steps):
+            i = t if keep else 0
+            torch.bmm(state, U, out=hidden)
+            torch.add(gates[t, ..., : 2 * units], hidden[..., : 2 * units], out=rz[i]).sigmoid_()
+            r, z = rz[i, ..., :units], rz[i, ..., units:]
+            torch.add(hidden[..., 2 * units :], c, out=recurrent[i])
+            torch.addcmul(gates[t, ..., 2 * units :], r, recurrent[i], out=candidates[i]).tanh_()
+            torch.lerp(candidates[i], state, z, out=states[t])
+            state = states[t]
+        if keep:
+            ctx.save_for_backward(U, states, rz, candidates, recurrent)
+        return states
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[override]
+        """Gradients of the gates, U and c from that of the states, (S, 2, B, N)."""
+        U, states, rz, n, recurrent = ctx.saved_tensors
+        steps, directions, batch, units = states.shape
+        r, z = rz[..., :units], rz[..., units:]
+        before = torch.cat([states.new_zeros(1, directions, batch, units), states[:-1]])
+
+        # d h' / d (activation of r, z, recurrent part of n), per unit of gradient of h'
+        local = states.new_empty(steps, directions, batch, 3, units)
+        local_n = (1 - z) * (1 - n * n)  # d h' / d (activation of n)
+        local[..., 0, :] = local_n * recurrent * r * (1 - r)
+        local[..., 1, :] = (before - n) * z * (1 - z)
+        local[..., 2, :] = local_n * r
+
+        d_hidden = local  # each step's derivatives give way to its gradient
+        U_back = U.transpose(1, 2).contiguous()  # (2, 3N, N)
+        d_state = grad.new_zeros(directions, batch, units)
+        d_states = grad.new_empty(steps, directions, batch, units)
+        product = grad.new_empty(directions, batch, units)
+        for t in range(steps - 1, -1, -1):
+            torch.add(grad[t], d_state, out=d_states[t])
+            d_hidden[t].mul_(d_states[t].unsqueeze(2))
+            torch.bmm(d_hidden[t].flatten(2), U_back, out=product)
+            torch.addcmul(product, d_states[t], z[t], out=d_state)
+
+        d_c = d_hidden[..., 2, :].sum((0, 2))  # (2, N)
+        rows = before.transpose(0, 1).reshape(directions, steps * batch, units)
+        d_gates = d_hidden.flatten(3)  # (S, 2, B, 3N)
+        d_U = rows.transpose(1, 2) @ d_gates.transpose(0, 1).reshape(directions, -1, 3 * units)
+        # the candidate's input enters outside r: its gradient lacks that factor
+        d_gates[..., 2 * units :] = d_states * local_n
+        return d_gates, d_U, d_c
+
+
+class BiGRU(nn.Module):
+    """A bidirectional GRU layer over padded batches.
+
+    A padded step holds the state, so the backward direction enters each utterance with a
+    zero state and nothing of the padding reaches a real step.
+
+    Args:
+        inputs: width of the input.
+        units: N, units per direction.
+    """
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.W, self.U, self.b, self.c = gru_weights(inputs, units, directions=2)
+
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        """Run both directions.
+
+        Args:
+            x: (B, S, inputs).
+            padding: True where there is no step, (B, S).
+
+        Returns:
+            States of the forward, then of the backward direction, (B, S, 2N); 0 on padding.
+        """
+        units = self.U.shape[1]
+        x = x.transpose(0, 1)  # (S, B, inputs): steps first, as the loop reads them
+        gates = torch.stack(
+            [x @ self.W[0] + self.b[0], x.flip(0) @ self.W[1] + self.b[1]], dim=1
+        )  # (S, 2, B, 3N)
+        pad = padding.t()
+        hold = torch.stack([pad, pad.flip(0)], dim=1).unsqueeze(-1)  # (S, 2, B, 1)
+        r, z, n = gates.split(units, dim=-1)
+        gates = torch.cat([r, z.masked_fill(hold, HOLD), n], dim=-1)
+        states = _Recurrence.apply(gates, self.U, self.c)  # (S, 2, B, N)
+        both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=-1)  # (S, B, 2N)
+        return both.transpose(0, 1).masked_fill(padding.unsqueeze(-1), 0.0)
+
+
+def bigru_reference(layer: BiGRU, x: Tensor, padding: Tensor) -> Tensor:
+    """What :class:`BiGRU` computes, as the equations say it: step by step, utterance by
+    utterance, without padding. Slow; the tests compare with it."""
+    result = x.new_zeros(*x.shape[:2], 2 * layer.U.shape[1])
+    for row, count in enumerate((~padding).sum(1).tolist()):
+        directions = []
+        for d, order in enumerate((range(count), range(count - 1, -1, -1))):
+            state = x.new_zeros(1, layer.U.shape[1])
+            states: dict[int, Tensor] = {}
+            for t in order:
+                gates = x[row, t].unsqueeze(0) @ layer.W[d] + layer.b[d]
+                state = states[t] = gru_step(gates, state, layer.U[d], layer.c[d])
+            directions.append(torch.cat([states[t] for t in range(count)]))
+        result[row, :count] = torch.cat(directions, dim=-1)
+    return result

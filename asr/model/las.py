@@ -1,0 +1,125 @@
+"""Listen, attend and spell: features to characters. Start reading here.
+
+    features (B, T, F) --encoder--> states (B, S, D) --decoder--> characters (B, U, V)
+                                          |
+                                          +--CTC head--> (B, S, V)
+
+The encoder shortens the utterance, the decoder writes one character after another and looks
+at the encoder's states through attention, and a CTC head on the same states keeps the two
+in step while training (arXiv:1609.06773) and scores hypotheses while decoding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, ctc_loss
+
+from asr.config import LossConfig, ModelConfig
+from asr.model.attention import Memory
+from asr.model.decoder import AttentionDecoder
+from asr.model.encoder import PyramidEncoder, padding_mask
+
+IGNORE = -100  # a target that does not count: padding
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The training loss of a batch and its parts, each a mean over characters."""
+
+    total: Tensor
+    """(1 - ctc_weight) * attention + ctc_weight * ctc; scalar."""
+    attention: Tensor
+    """Cross-entropy of the decoder, with label smoothing; scalar."""
+    ctc: Tensor
+    """CTC loss divided by the characters; scalar, 0 where ctc_weight is 0."""
+    accuracy: Tensor
+    """Share of characters that the decoder guessed right; scalar."""
+    weights: Tensor
+    """Attention, (B, U + 1, S)."""
+
+
+class LAS(nn.Module):
+    """The model.
+
+    Args:
+        config: sizes.
+        feature_dim: width of a feature frame (F).
+        vocab: characters with the special ones (V); <blank> is 0 and <sos/eos> is V - 1.
+    """
+
+    def __init__(self, config: ModelConfig, feature_dim: int, vocab: int) -> None:
+        super().__init__()
+        self.config, self.feature_dim, self.vocab = config, feature_dim, vocab
+        self.eos = vocab - 1
+        self.encoder = PyramidEncoder(feature_dim, config.encoder)
+        self.decoder = AttentionDecoder(
+            vocab, self.encoder.width, config.decoder, config.attention
+        )
+        self.ctc = nn.Linear(self.encoder.width, vocab)
+
+    def encode(self, features: Tensor, frames: Tensor) -> Memory:
+        """Listen.
+
+        Args:
+            features: normalised frames, (B, T, F).
+            frames: real frames of each utterance, (B,).
+
+        Raises:
+            ValueError: an utterance has no frame.
+        """
+        if int(frames.min()) < 1:
+            raise ValueError("an utterance has no frame")
+        states, steps = self.encoder(features, frames)
+        keys = self.decoder.attention.keys(states)
+        return Memory(states, keys, steps, padding_mask(steps, states.shape[1]))
+
+    def ctc_log_probs(self, memory: Memory) -> Tensor:
+        """CTC log-probabilities of every step, (B, S, V)."""
+        return self.ctc(memory.states).log_softmax(-1)
+
+    def loss(
+        self,
+        features: Tensor,
+        frames: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        config: LossConfig,
+        sampling: float = 0.0,
+    ) -> Loss:
+        """Teacher-forced loss of a padded batch.
+
+        Args:
+            features: (B, T, F).
+            frames: (B,).
+            tokens: transcripts without special characters, (B, U); padding is ignored.
+            lengths: characters of each transcript, (B,).
+            config: weights of the parts.
+            sampling: chance of scheduled sampling at this point of training.
+        """
+        memory = self.encode(features, frames)
+        inputs, targets = self._inputs_and_targets(tokens, lengths)
+        logits, weights = self.decoder(inputs, memory, sampling)  # (B, U + 1, V)
+        attention = cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(),
+            ignore_index=IGNORE,
+            label_smoothing=config.label_smoothing if self.training else 0.0,
+        )
+        real = targets != IGNORE
+        accuracy = ((logits.argmax(-1) == targets) & real).sum() / real.sum()
+        ctc = torch.zeros_like(attention)
+        if config.ctc_weight > 0:
+            log_probs = self.ctc_log_probs(memory).transpose(0, 1)  # (S, B, V)
+            ctc = ctc_loss(log_probs, tokens, memory.steps, lengths, reduction="sum")
+            ctc = ctc / lengths.sum()
+        total = (1 - config.ctc_weight) * attention + config.ctc_weight * ctc
+        return Loss(total, attention, ctc, accuracy, weights)
+
+    def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to write, both (B, U + 1)."""
+        padding = padding_mask(lengths, tokens.shape[1])
+        edge = tokens.new_full((len(tokens), 1), self.eos)
+        inputs = torch.cat([edge, tokens.masked_fill(padding, self.eos)], dim=1)
+        targets = torch.cat([tokens.masked_fill(padding, IGNORE), edge * 0 + IGNORE], dim=1)
+        return inputs, targets.scatter(1, lengths.unsqueeze(1), self.eos)

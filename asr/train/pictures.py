@@ -1,0 +1,70 @@
+"""What a training looks like: curves and attention, as PNG files that can be opened any time."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from asr.files import write_atomically
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure atomically; needs no screen."""
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Losses, dev error rates and learning rate over epochs."""
+    epochs = [entry["epoch"] for entry in history]
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    losses, errors, rate = figure.subplots(1, 3)
+    for key, label in (
+        ("train_attention", "train, attention"),
+        ("train_ctc", "train, CTC"),
+        ("dev_attention", "dev, attention"),
+        ("dev_ctc", "dev, CTC"),
+    ):
+        style = "-" if key.startswith("train") else "--"
+        losses.plot(epochs, [entry[key] for entry in history], style, label=label)
+    losses.set(title="loss per character", xlabel="epoch", yscale="log")
+    losses.legend(fontsize=8)
+    errors.plot(epochs, [100 * min(1.0, entry["dev_wer"]) for entry in history], label="words")
+    errors.plot(epochs, [100 * min(1.0, entry["dev_cer"]) for entry in history], label="characters")
+    quality = [100 * entry["alignment"] for entry in history]
+    errors.plot(epochs, quality, ":", color="grey", label="alignment quality")
+    errors.set(title="dev, greedy search, %", xlabel="epoch", ylim=(0, 100))
+    errors.legend(fontsize=8)
+    rate.plot(epochs, [entry["learning_rate"] for entry in history], color="black")
+    rate.set(title="learning rate", xlabel="epoch", ylim=(0, None))
+    for axes in (losses, errors, rate):
+        axes.grid(alpha=0.3)
+    save_png(figure, path)
+
+
+def draw_attention(
+    examples: Sequence[tuple[str, Tensor, Sequence[str], float]], path: Path
+) -> None:
+    """Attention of a few utterances, one above another.
+
+    Args:
+        examples: title, weights (U, S), the U characters, seconds of audio.
+        path: the PNG file.
+    """
+    height = sum(0.6 + 0.11 * len(weights) for _, weights, _, _ in examples)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    rows = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
+    for axes, (title, weights, characters, duration_s) in zip(rows, examples, strict=True):
+        values = np.sqrt(weights.float().cpu().numpy())  # the root shows faint weights too
+        edges = (0.0, duration_s, len(characters) - 0.5, -0.5)
+        axes.imshow(values, aspect="auto", cmap="magma", extent=edges, vmin=0, vmax=1)
+        axes.set_yticks(range(len(characters)), characters, fontsize=6, family="monospace")
+        axes.set_title(title, fontsize=8, loc="left")
+    rows[-1].set_xlabel("seconds")
+    save_png(figure, path)
