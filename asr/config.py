@@ -203,6 +203,9 @@ class TrainConfig:
     """Warn when the attention does not run along the audio by this step; 0 never warns."""
     skip_limit: int = 20
     """Stop after this many batches with a loss or gradient that is not finite."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: matrix products round their inputs to bfloat16 where the processor has
+    instructions for it, and add up in float32; weights and everything else stay float32."""
     threads: int = 0
     """CPU threads for the matrix products; 0 takes every core."""
     device: str = "auto"

@@ -60,74 +60,94 @@ def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Paramet
     return [nn.Parameter(p) for p in (W.flatten(2), U.flatten(2), b, c)]
 
 
-class _Recurrence(torch.autograd.Function):
-    """Both directions of a GRU over input gates that are already computed.
+class _BidirectionalGRU(torch.autograd.Function):
+    """Both directions of a GRU layer, with its own backward pass.
 
-    Forward keeps the gates of every step. Backward first takes every local derivative at
-    once over all steps, so that its loop is one product and three elementwise operations a
-    step; the weights' gradients are single products over all steps.
+    Forward takes the input's part of all gates as one product per direction, then runs both
+    directions side by side, and keeps the gates of every step. Backward first takes every
+    local derivative at once over all steps, so that its loop is one product and three
+    elementwise operations a step; each weight's gradient is one product over all steps.
+
+    A direction's own order of time is called ``t`` here: direction 1 reads the input from its
+    end, so that its gates are stored flipped.
     """
 
     @staticmethod
-    def forward(ctx, gates: Tensor, U: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
-        """Gates (S, 2, B, 3N), in each direction's own order of time, to states (S, 2, B, N)."""
-        steps, directions, batch, width = gates.shape
-        units = width // 3
+    def forward(  # type: ignore[override]
+        ctx, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor
+    ) -> Tensor:
+        """Input (S, B, I) and padding (S, B) to states (S, 2, B, N), direction 1 flipped."""
+        steps, batch, _ = x.shape
+        units = U.shape[1]
         keep = any(ctx.needs_input_grad)
-        states = gates.new_empty(steps, directions, batch, units)
-        saved = steps if keep else 1
-        rz = gates.new_empty(saved, directions, batch, 2 * units)
-        candidates = gates.new_empty(saved, directions, batch, units)
-        recurrent = gates.new_empty(saved, directions, batch, units)  # h U_n + c
-        hidden = gates.new_empty(directions, batch, width)
-        state = gates.new_zeros(directions, batch, units)
-        c = c.unsqueeze(1)  # (2, 1, N)
+        gates = x.new_empty(2, steps, batch, 3 * units)
+        for d, rows in enumerate((x, x.flip(0))):
+            torch.addmm(b[d], rows.flatten(0, 1), W[d], out=gates[d].view(-1, 3 * units))
+            hold = padding if d == 0 else padding.flip(0)
+            gates[d, ..., units : 2 * units].masked_fill_(hold.unsqueeze(-1), HOLD)
+
+        states = x.new_empty(steps, 2, batch, units)
+        saved = steps if keep else 1  # without gradients every step overwrites the last
+        rz = x.new_empty(saved, 2, batch, 2 * units)
+        candidates = x.new_empty(saved, 2, batch, units)
+        recurrent = x.new_empty(saved, 2, batch, units)  # h U_n + c
+        hidden = x.new_empty(2, batch, 3 * units)
+        state = x.new_zeros(2, batch, units)
+        inner = c.unsqueeze(1)  # (2, 1, N)
         for t in range(steps):
             i = t if keep else 0
             torch.bmm(state, U, out=hidden)
-            torch.add(gates[t, ..., : 2 * units], hidden[..., : 2 * units], out=rz[i]).sigmoid_()
+            torch.add(gates[:, t, :, : 2 * units], hidden[..., : 2 * units], out=rz[i]).sigmoid_()
             r, z = rz[i, ..., :units], rz[i, ..., units:]
-            torch.add(hidden[..., 2 * units :], c, out=recurrent[i])
-            torch.addcmul(gates[t, ..., 2 * units :], r, recurrent[i], out=candidates[i]).tanh_()
-            torch.lerp(candidates[i], state, z, out=states[t])
-            state = states[t]
+            torch.add(hidden[..., 2 * units :], inner, out=recurrent[i])
+            torch.addcmul(
+                gates[:, t, :, 2 * units :], r, recurrent[i], out=candidates[i]
+            ).tanh_()
+            state = torch.lerp(candidates[i], state, z, out=states[t])
         if keep:
-            ctx.save_for_backward(U, states, rz, candidates, recurrent)
+            ctx.save_for_backward(x, W, U, states, rz, candidates, recurrent)
         return states
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[override]
-        """Gradients of the gates, U and c from that of the states, (S, 2, B, N)."""
-        U, states, rz, n, recurrent = ctx.saved_tensors
-        steps, directions, batch, units = states.shape
+        """Gradients of x, W, U, b and c from that of the states, (S, 2, B, N)."""
+        x, W, U, states, rz, n, recurrent = ctx.saved_tensors
+        steps, _, batch, units = states.shape
         r, z = rz[..., :units], rz[..., units:]
-        before = torch.cat([states.new_zeros(1, directions, batch, units), states[:-1]])
+        before = torch.cat([states.new_zeros(1, 2, batch, units), states[:-1]])  # h of t - 1
 
-        # d h' / d (activation of r, z, recurrent part of n), per unit of gradient of h'
-        local = states.new_empty(steps, directions, batch, 3, units)
-        local_n = (1 - z) * (1 - n * n)  # d h' / d (activation of n)
-        local[..., 0, :] = local_n * recurrent * r * (1 - r)
-        local[..., 1, :] = (before - n) * z * (1 - z)
-        local[..., 2, :] = local_n * r
+        # d h' / d (activation of r, z, recurrent part of n): a factor of the gradient of h'
+        local = states.new_empty(2, steps, batch, 3, units)
+        local_n = (1 - z).mul_(1 - n * n)  # d h' / d (activation of n)
+        by_step = local.transpose(0, 1)  # (S, 2, B, 3, N)
+        torch.mul(local_n, r, out=by_step[..., 2, :])
+        torch.mul(by_step[..., 2, :], recurrent * (1 - r), out=by_step[..., 0, :])
+        torch.mul((before - n).mul_(z), 1 - z, out=by_step[..., 1, :])
 
-        d_hidden = local  # each step's derivatives give way to its gradient
-        U_back = U.transpose(1, 2).contiguous()  # (2, 3N, N)
-        d_state = grad.new_zeros(directions, batch, units)
-        d_states = grad.new_empty(steps, directions, batch, units)
-        product = grad.new_empty(directions, batch, units)
+        d_hidden = local  # each step's factors give way to its gradient
+        back = U.transpose(1, 2)  # (2, 3N, N)
+        d_states = grad.new_empty(steps, 2, batch, units)
+        product = grad.new_empty(2, batch, units)
+        d_state = grad.new_zeros(2, batch, units)
         for t in range(steps - 1, -1, -1):
             torch.add(grad[t], d_state, out=d_states[t])
-            d_hidden[t].mul_(d_states[t].unsqueeze(2))
-            torch.bmm(d_hidden[t].flatten(2), U_back, out=product)
+            d_hidden[:, t].mul_(d_states[t].unsqueeze(2))
+            torch.bmm(d_hidden[:, t].flatten(2), back, out=product)
             torch.addcmul(product, d_states[t], z[t], out=d_state)
 
-        d_c = d_hidden[..., 2, :].sum((0, 2))  # (2, N)
-        rows = before.transpose(0, 1).reshape(directions, steps * batch, units)
-        d_gates = d_hidden.flatten(3)  # (S, 2, B, 3N)
-        d_U = rows.transpose(1, 2) @ d_gates.transpose(0, 1).reshape(directions, -1, 3 * units)
-        # the candidate's input enters outside r: its gradient lacks that factor
-        d_gates[..., 2 * units :] = d_states * local_n
-        return d_gates, d_U, d_c
+        d_gates = d_hidden.view(2, steps * batch, 3 * units)
+        rows = before.transpose(0, 1).reshape(2, steps * batch, units)
+        d_U = torch.bmm(rows.transpose(1, 2), d_gates)
+        d_c = d_gates[..., 2 * units :].sum(1)
+        # the input enters the candidate outside of r: its gradient lacks that factor
+        torch.mul(d_states, local_n, out=by_step[..., 2, :])
+        d_W, d_x = torch.empty_like(W), None
+        for d, inputs in enumerate((x, x.flip(0))):
+            torch.mm(inputs.flatten(0, 1).t(), d_gates[d], out=d_W[d])
+        if ctx.needs_input_grad[0]:
+            d_x = (d_gates[0] @ W[0].t()).view(x.shape)
+            d_x += (d_gates[1] @ W[1].t()).view(x.shape).flip(0)
+        return d_x, None, d_W, d_U, d_gates.sum(1), d_c
 
 
 class BiGRU(nn.Module):
@@ -155,16 +175,10 @@ class BiGRU(nn.Module):
         Returns:
             States of the forward, then of the backward direction, (B, S, 2N); 0 on padding.
         """
-        units = self.U.shape[1]
-        x = x.transpose(0, 1)  # (S, B, inputs): steps first, as the loop reads them
-        gates = torch.stack(
-            [x @ self.W[0] + self.b[0], x.flip(0) @ self.W[1] + self.b[1]], dim=1
-        )  # (S, 2, B, 3N)
-        pad = padding.t()
-        hold = torch.stack([pad, pad.flip(0)], dim=1).unsqueeze(-1)  # (S, 2, B, 1)
-        r, z, n = gates.split(units, dim=-1)
-        gates = torch.cat([r, z.masked_fill(hold, HOLD), n], dim=-1)
-        states = _Recurrence.apply(gates, self.U, self.c)  # (S, 2, B, N)
+        x = x.transpose(0, 1).contiguous()  # (S, B, inputs): steps first, as the loop reads them
+        states = _BidirectionalGRU.apply(
+            x, padding.t(), self.W, self.U, self.b, self.c
+        )  # (S, 2, B, N)
         both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=-1)  # (S, B, 2N)
         return both.transpose(0, 1).masked_fill(padding.unsqueeze(-1), 0.0)
 

@@ -19,20 +19,17 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> t
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
 
 
-def learning_rate(step: int, total_steps: int, config: OptimConfig) -> float:
+def learning_rate(step: int, share: float, config: OptimConfig) -> float:
     """Learning rate of a step: a linear rise, a plateau, a cosine fall.
 
     Args:
-        step: from 0.
-        total_steps: of the whole training.
+        step: from 0; the rise is counted in steps.
+        share: of the training that is done, from 0 to 1; the fall is counted in it.
         config: peak, warm-up and decay.
     """
-    peak = config.learning_rate
-    if step < config.warmup_steps:
-        return peak * (step + 1) / config.warmup_steps
-    start = config.decay_start * total_steps
-    if config.decay == "none" or step < start:
-        return peak
-    progress = min(1.0, (step - start) / max(1.0, total_steps - start))
-    floor = config.final_ratio
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay == "none" or share <= config.decay_start:
+        return config.learning_rate * rise
+    fall = (share - config.decay_start) / (1 - config.decay_start)
+    low = config.final_ratio
+    return config.learning_rate * rise * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))

@@ -1,0 +1,24 @@
+"""``asr train``: train a model, or go on with a training."""
+
+from asr.config import TrainConfig, add_settings, from_args, make_parser
+
+
+def main(argv: list[str]) -> int:
+    """Parse the command line and train."""
+    parser = make_parser(
+        "asr train",
+        "Train a model. Started again with the same --out, it goes on where it stood. "
+        "Writes final.safetensors, config.yaml, train.jsonl, pictures/, tensorboard/ and "
+        "checkpoints/ into the --out folder.",
+    )
+    parser.add_argument("--train", required=True, help="data directory to train on")
+    parser.add_argument("--dev", required=True, help="data directory to choose the best epochs on")
+    parser.add_argument("--tokens", required=True, help="tokens.txt of `asr chars`")
+    parser.add_argument("--out", required=True, help="folder of this training")
+    add_settings(parser, TrainConfig)
+    config, args = from_args(TrainConfig, parser, argv)
+
+    from asr.train.loop import Training
+
+    print(Training(config, args.train, args.dev, args.tokens, args.out).run())
+    return 0

@@ -1,0 +1,92 @@
+"""How good the model is on the dev set, after each epoch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from asr.config import LossConfig
+from asr.corpus.batches import Batch
+from asr.model.las import LAS
+from asr.score import score
+from asr.search.diagnose import alignment_quality
+from asr.search.greedy import greedy
+from asr.text.chars import CharTokenizer
+
+
+@dataclass
+class Evaluation:
+    """Scores of a dev set."""
+
+    attention: float
+    """Cross-entropy per character, teacher-forced."""
+    ctc: float
+    """CTC loss per character."""
+    accuracy: float
+    """Share of characters guessed right, teacher-forced."""
+    wer: float
+    """Word error rate of greedy search with attention alone."""
+    cer: float
+    """Character error rate of the same, spaces counted."""
+    alignment: float
+    """Mean quality of the teacher-forced alignments, 0 to 1."""
+    pictures: dict[str, Tensor] = field(default_factory=dict)
+    """Attention (U + 1, S) of the utterances asked for."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: LAS,
+    batches: Iterable[Batch | None],
+    references: Mapping[str, str],
+    tokenizer: CharTokenizer,
+    loss: LossConfig,
+    show: frozenset[str] = frozenset(),
+) -> Evaluation:
+    """Score a dev set.
+
+    Args:
+        model: left in evaluation mode.
+        batches: the dev set.
+        references: transcript of each utterance.
+        tokenizer: characters.
+        loss: weights of the losses.
+        show: utterances whose attention is wanted.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    characters, attention, ctc, accuracy = 0, 0.0, 0.0, 0.0
+    hypotheses: dict[str, str] = {}
+    qualities: list[float] = []
+    pictures: dict[str, Tensor] = {}
+    for batch in batches:
+        if batch is None:
+            continue
+        batch = batch.to(device)
+        part = model.loss(batch.features, batch.frames, batch.tokens, batch.lengths, loss)
+        count = int(batch.lengths.sum())
+        characters += count
+        attention += float(part.attention) * count
+        ctc += float(part.ctc) * count
+        accuracy += float(part.accuracy) * count
+        memory = model.encode(batch.features, batch.frames)
+        for row, best in enumerate(greedy(model, memory)):
+            name = batch.ids[row]
+            hypotheses[name] = tokenizer.decode(best.tokens)
+            weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
+            qualities.append(alignment_quality(weights))
+            if name in show:
+                pictures[name] = weights.cpu()
+    known = [name for name in references if name in hypotheses]
+    rates = score([references[name] for name in known], [hypotheses[name] for name in known])
+    n = max(1, characters)
+    return Evaluation(
+        attention / n,
+        ctc / n,
+        accuracy / n,
+        rates.wer,
+        rates.cer,
+        sum(qualities) / max(1, len(qualities)),
+        pictures,
+    )

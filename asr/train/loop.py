@@ -1,0 +1,426 @@
+"""The training loop: a plain one.
+
+Killed at any moment and started again with the same command, it ends with the same weights
+as if it had not been: the order of batches follows from (seed, epoch), the audio's random
+changes from (seed, epoch, utterance), dropout and sampling from (seed, step), and the rest
+is in ``checkpoints/last.pt``.
+"""
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+
+from asr.audio.cmvn import CmvnStats
+from asr.config import TrainConfig, to_dict
+from asr.corpus.batches import Batch, UtteranceSet, load_batches, plan_batches, seed_of
+from asr.corpus.datadir import DataDir, Utterance
+from asr.corpus.features import read_speaker_stats
+from asr.errors import InputError, first_line
+from asr.files import write_atomically, write_text
+from asr.model.checkpoint import MODEL_FILE, save_model
+from asr.model.las import LAS
+from asr.text.chars import CharTokenizer
+from asr.train import pictures, preflight
+from asr.train.average import average_models
+from asr.train.evaluate import Evaluation, evaluate
+from asr.train.journal import Journal, clock
+from asr.train.schedule import learning_rate, make_optimizer
+from asr.train.state import Progress, load_state, save_state
+
+SHOWN = 3  # dev utterances whose attention is drawn
+GOOD_ALIGNMENT = 0.7  # alignment quality below which the alarm sounds
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a termination signal arrived and the state is saved."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting: auto takes a GPU where there is one.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
+    return device
+
+
+class Training:
+    """One training: data, model, optimiser, and where it stands.
+
+    Args:
+        config: all settings.
+        train: data directory with text and the files of ``asr features``.
+        dev: another one, with other speakers.
+        tokens: tokens.txt of ``asr chars``.
+        out: folder for everything that is written; a training found there goes on.
+
+    Raises:
+        InputError: the data does not fit the configuration, or ``out`` holds another training.
+    """
+
+    def __init__(
+        self, config: TrainConfig, train: str, dev: str, tokens: str, out: str | Path
+    ) -> None:
+        self.config, self.out = config, Path(out)
+        self.device = pick_device(config.device)
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        torch.set_flush_denormal(True)
+        torch.set_float32_matmul_precision(
+            "medium" if config.precision == "bfloat16" else "highest"
+        )
+        self.tokenizer = CharTokenizer.from_file(tokens)
+        train_set, dev_set = self._load(train, dev)
+        self.durations = [u.duration_s or 0.0 for u in train_set]
+        self.dev_durations = [u.duration_s or 0.0 for u in dev_set]
+        self.references = {u.id: u.text or "" for u in dev_set}
+        speakers = read_speaker_stats(train, config.features.dim)
+        self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
+        common = (self.tokenizer, config.features, self.cmvn)
+        self.train_set = UtteranceSet(train_set, *common, speakers, config.augment, config.seed)
+        self.dev_set = UtteranceSet(
+            dev_set, *common, read_speaker_stats(dev, config.features.dim)
+        )
+        by_length = sorted(dev_set, key=lambda u: u.duration_s or 0.0)
+        step = max(1, len(by_length) // (SHOWN + 1))
+        self.shown = [u.id for u in by_length[step :: step][:SHOWN]] or [by_length[0].id]
+
+        torch.manual_seed(config.seed)
+        self.model = LAS(config.model, config.features.dim, len(self.tokenizer)).to(self.device)
+        self.optimizer = make_optimizer(self.model.parameters(), config.optim)
+        self.progress = Progress()
+        self.state_file = self.out / "checkpoints" / "last.pt"
+        if self.state_file.exists():
+            self.progress = load_state(
+                self.state_file, self.model, self.optimizer, config
+            )
+        for folder in ("checkpoints", "log", "pictures"):
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+        write_text(self.out / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+        self._stop = False
+
+    def _load(self, train: str, dev: str) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
+        sets = []
+        for directory in (train, dev):
+            utterances = DataDir.load(directory).utterances
+            preflight.check_durations(utterances, directory)
+            strict = directory == train
+            preflight.check_characters(utterances, self.tokenizer, directory, strict=strict)
+            if strict or self.config.loss.ctc_weight > 0:
+                preflight.check_fit(utterances, self.tokenizer, self.config, directory)
+            sets.append(utterances)
+        preflight.check_separation(*sets)
+        return sets[0], sets[1]
+
+    def run(self) -> Path:
+        """Train to the end; returns the final model's file.
+
+        Raises:
+            Interrupted: Ctrl-C; the state is saved, the same command goes on.
+            InputError: too many batches had to be skipped, or the disk is full.
+        """
+        final = self.out / MODEL_FILE
+        if final.exists() and self._finished():
+            print(f"{final}: this training is finished already", file=sys.stderr)
+            return final
+        self.journal = Journal(self.out, self.progress.step)
+        try:
+            self._greet()
+            self._try_longest_batch()
+            with self._graceful_interrupts():
+                while not self._finished():
+                    self._run_epoch()
+            self._average(final)
+        finally:
+            self.journal.close()
+        return final
+
+    def _finished(self) -> bool:
+        progress, patience = self.progress, self.config.patience
+        if progress.epoch >= self.config.epochs:
+            return True
+        best = [entry["epoch"] for entry in self._best_epochs(1)]
+        return bool(patience and best and progress.epoch - best[0] >= patience)
+
+    def _greet(self) -> None:
+        parameters = sum(p.numel() for p in self.model.parameters())
+        hours = sum(self.durations) / 3600
+        self.journal.say(
+            f"{len(self.durations)} training utterances, {hours:.2f} h; {parameters / 1e6:.2f} M "
+            f"parameters; {self.device}, {torch.get_num_threads()} threads; "
+            f"{self.config.epochs} epochs"
+        )
+        if self.progress.step:
+            self.journal.say(
+                f"going on after step {self.progress.step}, in epoch {self.progress.epoch + 1}"
+            )
+
+    def _try_longest_batch(self) -> None:
+        """Run the batch with most padded audio once, so that memory runs out now or never."""
+        plan = plan_batches(self.durations, self.config.batch)
+        longest = max(plan, key=lambda b: len(b) * max(self.durations[i] for i in b))
+        batch = next(load_batches(self.train_set, [longest]))
+        if batch is None:
+            return
+        try:
+            self._loss(batch.to(self.device)).total.backward()
+        except (RuntimeError, MemoryError) as error:
+            if "memory" not in str(error).lower():
+                raise
+            raise InputError(
+                f"the largest batch ({len(batch.ids)} utterances, {batch.audio_s:.0f} s, longest "
+                f"{batch.ids[int(batch.frames.argmax())]}) does not fit the memory: "
+                f"{first_line(error)}; lower batch.seconds (now {self.config.batch.seconds:g})"
+            ) from error
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _graceful_interrupts(self) -> Iterator[None]:
+        """The first Ctrl-C lets the step end and saves the state; a second one is immediate."""
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self._stop = True
+            signal.signal(number, before[number])
+            self.journal.say("stopping after this step ...")
+
+        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run_epoch(self) -> None:
+        progress, config = self.progress, self.config
+        plan = plan_batches(
+            self.durations, config.batch, seed=config.seed, epoch=progress.epoch
+        )
+        batches = load_batches(
+            self.train_set,
+            plan[progress.batch :],
+            epoch=progress.epoch,
+            workers=config.batch.workers,
+        )
+        saved = clocked = time.monotonic()
+        for batch in batches:
+            wait_s = time.monotonic() - clocked
+            self._step(batch, (progress.epoch + progress.batch / len(plan)) / config.epochs, wait_s)
+            progress.batch += 1
+            now = time.monotonic()
+            progress.elapsed_s += now - clocked
+            clocked = now
+            if self._stop:
+                self._save()
+                raise Interrupted(f"saved after step {progress.step}; the same command goes on")
+            if now - saved > 60 * config.checkpoint_minutes:
+                self._save()
+                saved = now
+            self._show((progress.epoch + progress.batch / len(plan)) / config.epochs)
+        started = time.monotonic()
+        self._end_epoch()
+        progress.elapsed_s += time.monotonic() - started
+        self._save()
+
+    def _loss(self, batch: Batch) -> Any:
+        loss = self.config.loss
+        on = self.progress.epoch >= loss.sampling_start_epoch
+        sampling = loss.scheduled_sampling if on else 0.0
+        self.model.train()
+        torch.manual_seed(seed_of(self.config.seed, self.progress.step))
+        return self.model.loss(
+            batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling
+        )
+
+    def _step(self, batch: Batch | None, share: float, wait_s: float) -> None:
+        """One update; a batch without a finite loss and gradient is saved and skipped."""
+        started = time.monotonic()
+        progress = self.progress
+        rate = learning_rate(progress.step, share, self.config.optim)
+        progress.step += 1
+        for message in batch.errors if batch else ("a whole batch could not be read",):
+            self.journal.say(f"warning: left out: {message}")
+        if batch is None:
+            return
+        batch = batch.to(self.device)
+        loss = self._loss(batch)
+        loss.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        values = [float(v.detach()) for v in (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)]
+        if all(map(math.isfinite, values)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._count(batch, values)
+        else:
+            self._skip(batch, values)
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.audio_s += batch.audio_s
+        names = ("loss", "attention", "ctc", "accuracy", "grad_norm")
+        entry: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch + 1}
+        entry |= dict(zip(names, values, strict=True))
+        entry |= {"learning_rate": rate, "audio_s": round(batch.audio_s, 2)}
+        entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
+        self.journal.record(entry, "step")
+
+    def _count(self, batch: Batch, values: list[float]) -> None:
+        """Add a step to the sums of this epoch."""
+        characters = float(batch.lengths.sum())
+        sums = self.progress.sums
+        for name, value in zip(("loss", "attention", "ctc", "accuracy"), values, strict=False):
+            sums[name] = sums.get(name, 0.0) + value * characters
+        sums["characters"] = sums.get("characters", 0.0) + characters
+
+    def _skip(self, batch: Batch, values: list[float]) -> None:
+        """Save a batch for replay; stop when there are too many.
+
+        Raises:
+            InputError: the limit is reached.
+        """
+        progress, config = self.progress, self.config
+        progress.skipped += 1
+        path = self.out / "log" / f"skipped_{progress.step:06d}.pt"
+        write_atomically(path, lambda file: torch.save(asdict(batch), file))
+        loss, _, ctc, _, norm = values
+        self.journal.say(
+            f"warning: step {progress.step} skipped: loss {loss:g}, CTC {ctc:g}, gradient norm "
+            f"{norm:g}; batch of {batch.ids[0]} saved as {path}"
+        )
+        if progress.skipped >= config.skip_limit:
+            cause = (
+                "the CTC loss is infinite: transcripts are too long for their audio"
+                if math.isinf(ctc)
+                else "the loss or gradient overflows: try a lower optim.learning_rate or "
+                "optim.clip_norm, and look at the saved batches for damaged audio"
+            )
+            raise InputError(
+                f"{progress.skipped} batches were skipped (skip_limit = {config.skip_limit}); {cause}"
+            )
+
+    def _show(self, share: float) -> None:
+        progress = self.progress
+        mean = progress.sums.get("loss", 0.0) / max(1.0, progress.sums.get("characters", 0.0))
+        left_s = progress.elapsed_s / max(share, 1e-9) * (1 - share)
+        speed = progress.audio_s / max(progress.elapsed_s, 1e-9)
+        self.journal.progress(
+            share,
+            f"epoch {progress.epoch + 1}/{self.config.epochs}",
+            f"loss {mean:.3f}, {speed:.0f} times real time, {clock(left_s)} left",
+        )
+
+    def _end_epoch(self) -> None:
+        """Score the dev set, keep the weights if they are among the best, draw pictures."""
+        progress = self.progress
+        plan = plan_batches(self.dev_durations, self.config.batch)
+        batches = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
+        scores = evaluate(
+            self.model,
+            batches,
+            self.references,
+            self.tokenizer,
+            self.config.loss,
+            frozenset(self.shown),
+        )
+        entry = self._describe(scores)
+        progress.history.append(entry)
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+        save_model(
+            self.out / "checkpoints" / entry["checkpoint"],
+            self.model.state_dict(),
+            config=self.config,
+            tokenizer=self.tokenizer,
+            cmvn=self.cmvn,
+            info=entry,
+        )
+        self.journal.record(entry, "epoch")
+        self._report(entry)
+        self._draw(scores, entry["epoch"])
+
+    def _describe(self, scores: Evaluation) -> dict[str, Any]:
+        progress = self.progress
+        epoch = progress.epoch + 1
+        characters = max(1.0, progress.sums.get("characters", 0.0))
+        train = {k: progress.sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
+        return {
+            "step": progress.step,
+            "epoch": epoch,
+            **{f"train_{key}": value for key, value in train.items()},
+            "dev_attention": scores.attention,
+            "dev_ctc": scores.ctc,
+            "dev_accuracy": scores.accuracy,
+            "dev_wer": scores.wer,
+            "dev_cer": scores.cer,
+            "alignment": scores.alignment,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "elapsed_s": round(progress.elapsed_s, 1),
+            "checkpoint": f"epoch_{epoch:03d}.safetensors",
+        }
+
+    def _report(self, entry: dict[str, Any]) -> None:
+        epoch, epochs = entry["epoch"], self.config.epochs
+        left_s = entry["elapsed_s"] / epoch * (epochs - epoch)
+        self.journal.say(
+            f"epoch {epoch}/{epochs}: train attention {entry['train_attention']:.3f}, CTC "
+            f"{entry['train_ctc']:.3f}; dev attention {entry['dev_attention']:.3f}, CTC "
+            f"{entry['dev_ctc']:.3f}, WER {100 * entry['dev_wer']:.1f} %, CER "
+            f"{100 * entry['dev_cer']:.1f} %, alignment {entry['alignment']:.2f}; "
+            f"{clock(entry['elapsed_s'])} done, {clock(left_s)} left"
+        )
+        alarm = self.config.alignment_alarm_step
+        if alarm and entry["step"] >= alarm and entry["alignment"] < GOOD_ALIGNMENT:
+            self.journal.say(
+                f"ALARM: after {entry['step']} steps the attention does not run along the audio "
+                f"(quality {entry['alignment']:.2f}, expected {GOOD_ALIGNMENT} or more); look at "
+                f"{self.out}/pictures. Check that transcripts belong to their audio; then try "
+                "loss.ctc_weight 0.5, shorter utterances first, or more data"
+            )
+
+    def _draw(self, scores: Evaluation, epoch: int) -> None:
+        folder = self.out / "pictures"
+        pictures.draw_curves(self.progress.history, folder / "curves.png")
+        seconds = dict(zip(self.references, self.dev_durations, strict=True))
+        examples = []
+        for name, weights in scores.pictures.items():
+            ids = self.tokenizer.encode(self.references[name])
+            characters = [*(self.tokenizer.symbols[i].replace("<space>", "_") for i in ids), "<eos>"]
+            examples.append((f"{name}, epoch {epoch}", weights, characters, seconds[name]))
+        if examples:
+            pictures.draw_attention(examples, folder / f"attention_{epoch:03d}.png")
+
+    def _best_epochs(self, count: int) -> list[dict[str, Any]]:
+        """The epochs with the lowest dev error rates, best first."""
+        order = sorted(self.progress.history, key=lambda e: (e["dev_wer"], e["dev_cer"]))
+        return order[:count]
+
+    def _save(self) -> None:
+        """Write the state, then delete the epochs' models that are no longer wanted."""
+        save_state(self.state_file, self.model, self.optimizer, self.progress, self.config)
+        kept = {entry["checkpoint"] for entry in self._best_epochs(self.config.average)}
+        kept |= {entry["checkpoint"] for entry in self.progress.history[-1:]}
+        for path in (self.out / "checkpoints").glob("epoch_*.safetensors"):
+            if path.name not in kept:
+                path.unlink()
+
+    def _average(self, final: Path) -> None:
+        best = self._best_epochs(self.config.average)
+        average_models([self.out / "checkpoints" / e["checkpoint"] for e in best], final)
+        epochs = ", ".join(str(e["epoch"]) for e in best)
+        self.journal.say(
+            f"{final}: the mean of epochs {epochs}; best dev WER of one {100 * best[0]['dev_wer']:.1f} %"
+        )

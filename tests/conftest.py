@@ -1,0 +1,23 @@
+"""Fixtures that several rooms share."""
+
+import pytest
+import torch
+
+from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, ModelConfig
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    """Small products are faster on one thread; every test starts with the same numbers."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_config() -> ModelConfig:
+    """A model of a few hundred weights."""
+    return ModelConfig(
+        encoder=EncoderConfig(units=8, pyramid=(2, 2), dropout=0.0),
+        attention=AttentionConfig(units=6, filters=2, filter_width=3),
+        decoder=DecoderConfig(units=8, embedding=5, dropout=0.0),
+    )

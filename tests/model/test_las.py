@@ -1,0 +1,139 @@
+"""The model: padding never leaks, steps equal whole transcripts, four utterances are learnt."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.config import EncoderConfig, LossConfig
+from asr.model.attention import uniform_weights
+from asr.model.encoder import reduce_steps, stack_neighbours
+from asr.model.las import LAS
+
+MEL, VOCAB = 6, 7
+
+
+@pytest.fixture(params=["none", "conv"])
+def model(request, tiny_config):
+    encoder = EncoderConfig(
+        frontend=request.param, frontend_channels=3, units=8, pyramid=(2, 2), dropout=0.0
+    )
+    return LAS(replace(tiny_config, encoder=encoder), MEL, VOCAB).eval()
+
+
+def batch():
+    features, frames = torch.randn(3, 41, MEL), torch.tensor([41, 26, 9])
+    tokens, lengths = torch.randint(1, VOCAB - 1, (3, 5)), torch.tensor([5, 3, 1])
+    return features, frames, tokens, lengths
+
+
+def test_neighbours_are_put_side_by_side():
+    x = torch.arange(6.0).reshape(1, 3, 2)
+    assert stack_neighbours(x, 2).tolist() == [[[0, 1, 2, 3], [4, 5, 0, 0]]]
+
+
+def test_steps_are_rounded_up():
+    assert reduce_steps(9, EncoderConfig(pyramid=(2, 2))) == 3
+    assert reduce_steps(9, EncoderConfig(frontend="conv", pyramid=(1,))) == 3
+
+
+def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):
+    features, frames, tokens, lengths = batch()
+    features[1, 26:] = 99.0  # what stands in the padding must not matter
+    together = model.encode(features, frames)
+    inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
+    logits, weights = model.decoder(inputs, together)
+    for row in range(3):
+        alone = model.encode(features[row : row + 1, : frames[row]], frames[row : row + 1])
+        steps = int(alone.steps)
+        assert steps == together.steps[row]
+        torch.testing.assert_close(alone.states[0], together.states[row, :steps])
+        logits_alone, weights_alone = model.decoder(inputs[row : row + 1], alone)
+        torch.testing.assert_close(logits_alone[0], logits[row])
+        torch.testing.assert_close(weights_alone[0], weights[row, :, :steps])
+
+
+def test_loss_of_a_batch_is_the_mean_over_characters(model):
+    features, frames, tokens, lengths = batch()
+    config = LossConfig(ctc_weight=0.0)
+    together = model.loss(features, frames, tokens, lengths, config).attention
+    parts = []
+    for row in range(3):
+        one = slice(row, row + 1)
+        loss = model.loss(features[one], frames[one], tokens[one, : lengths[row]], lengths[one], config)
+        parts.append(loss.attention * (lengths[row] + 1))  # <eos> counts
+    torch.testing.assert_close(together, sum(parts) / (lengths + 1).sum())
+
+
+def test_ctc_equals_the_sum_over_all_paths(model):
+    """Two characters over few steps: every path that collapses to them, added up."""
+    count = 12 if model.encoder.frontend is None else 48  # three encoder steps
+    features, frames = torch.randn(1, count, MEL), torch.tensor([count])
+    tokens, lengths = torch.tensor([[2, 3]]), torch.tensor([2])
+    log_probs = model.ctc_log_probs(model.encode(features, frames))[0].detach()
+    total = 0.0
+    for path in itertools.product((0, 2, 3), repeat=3):
+        collapsed = [c for i, c in enumerate(path) if c and (i == 0 or path[i - 1] != c)]
+        if collapsed == [2, 3]:
+            total += float(log_probs[range(len(path)), path].sum().exp())
+    loss = model.loss(features, frames, tokens, lengths, LossConfig(ctc_weight=1.0)).ctc
+    assert loss.item() == pytest.approx(-torch.tensor(total).log().item() / 2, rel=1e-4)
+
+
+def test_stepping_equals_teacher_forcing(model):
+    features, frames, tokens, _ = batch()
+    memory = model.encode(features, frames)
+    inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
+    logits, weights = model.decoder(inputs, memory)
+    state = model.decoder.start(memory)
+    for u in range(inputs.shape[1]):
+        log_probs, state = model.decoder.step(inputs[:, u], memory, state)
+        torch.testing.assert_close(log_probs, logits[:, u].log_softmax(-1))
+        torch.testing.assert_close(state.weights, weights[:, u])
+
+
+def test_weights_sum_to_one_and_spare_the_padding(model):
+    features, frames, tokens, _ = batch()
+    memory = model.encode(features, frames)
+    _, weights = model.decoder(tokens, memory)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 5))
+    assert weights.masked_select(memory.padding.unsqueeze(1)).eq(0).all()
+    torch.testing.assert_close(uniform_weights(memory).sum(-1), torch.ones(3))
+
+
+def test_scheduled_sampling_at_its_ends(model):
+    """Never sampling is teacher forcing; always sampling is greedy search's own history."""
+    features, frames, tokens, _ = batch()
+    memory = model.encode(features, frames)
+    inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
+    free, _ = model.decoder(inputs, memory, sampling=1.0)
+    guesses = torch.cat([inputs[:, :1], free.argmax(-1)[:, :-1]], dim=1)
+    torch.testing.assert_close(model.decoder(guesses, memory)[0], free)
+
+
+def test_memory_select_picks_repeats_and_cuts(model):
+    features, frames, *_ = batch()
+    memory = model.encode(features, frames)
+    picked = memory.select(torch.tensor([2, 1, 1]))
+    assert picked.states.shape[:2] == (3, int(memory.steps[1]))
+    assert torch.equal(picked.states[0], memory.states[2, : picked.states.shape[1]])
+
+
+def test_no_frame_is_an_error(model):
+    with pytest.raises(ValueError, match="no frame"):
+        model.encode(torch.zeros(1, 4, MEL), torch.tensor([0]))
+
+
+def test_four_utterances_can_be_learnt(tiny_config):
+    torch.manual_seed(1)
+    model = LAS(tiny_config, MEL, VOCAB)
+    features, frames = torch.randn(4, 32, MEL), torch.full((4,), 32)
+    tokens, lengths = torch.randint(1, VOCAB - 1, (4, 3)), torch.full((4,), 3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = model.loss(features, frames, tokens, lengths, LossConfig(label_smoothing=0.0))
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    assert loss.accuracy == 1.0 and loss.attention < 0.1
