@@ -15,14 +15,14 @@ import argparse
 import ctypes
 import hashlib
 import io
+import math
 import random
 import re
 import shutil
 import string
 import struct
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ TEMPLATE = Path(__file__).with_name("mini_readme.md.in")
 GRAMMAR: dict[str, tuple[str, ...]] = {
     "sentence": (
         "SET A TIMER FOR <minutes> MINUTES",
+        "SET A TIMER FOR <minutes> MINUTES IN THE <room>",
         "SET AN ALARM FOR <time> <day>",
         "SET AN ALARM FOR <time> IN THE MORNING",
         "CALL <name> <when>",
@@ -107,31 +108,33 @@ def expand(symbol: str, rng: random.Random) -> str:
     return re.sub(r"<([\w-]+)>", lambda match: expand(match[1], rng), alternative)
 
 
-def repeats_itself(sentence: str) -> bool:
-    """Whether a word other than a number or a function word is said twice (MILK AND MILK)."""
-    once = {word for symbol in ("name", "item", "countable", "task") for word in words_of(symbol)}
-    counts = Counter(sentence.split())
-    return any(counts[word] > 1 for word in once - {"THE"})
-
-
 def words_of(symbol: str) -> set[str]:
     """The words that a symbol's alternatives spell out themselves."""
     return set(re.sub(r"<[\w-]+>", " ", " ".join(GRAMMAR[symbol])).split())
 
 
-def vocabulary() -> set[str]:
-    """Every word of the grammar."""
-    return {word for symbol in GRAMMAR for word in words_of(symbol)}
+VOCABULARY = frozenset(word for symbol in GRAMMAR for word in words_of(symbol))
+SAID_ONCE = frozenset(word for s in ("name", "item", "countable", "task") for word in words_of(s))
+
+
+def is_sensible(sentence: str) -> bool:
+    """Whether a sentence has 3 to 12 words and lists nothing twice (MILK AND MILK)."""
+    words = sentence.split()
+    listed = [word for word in words if word in SAID_ONCE - {"THE"}]
+    return 3 <= len(words) <= 12 and len(listed) == len(set(listed))
 
 
 def draw_sentences(count: int, rng: random.Random) -> list[str]:
-    """Draw sentences of the grammar until ``count`` different ones are there."""
-    sentences: dict[str, None] = {}  # keeps the order of drawing
+    """Draw ``count`` different sentences of the grammar, in random order."""
+    sentences: dict[str, None] = {}  # a set that keeps the order of drawing
     while len(sentences) < count:
         sentence = expand("sentence", rng)
-        if not repeats_itself(sentence):
+        if is_sensible(sentence):
             sentences[sentence] = None
-    return list(sentences)
+    # The smaller families run dry early: without shuffling, the last sets would miss them.
+    shuffled = list(sentences)
+    rng.shuffle(shuffled)
+    return shuffled
 
 
 # --- Who says it ----------------------------------------------------------------------------
@@ -156,8 +159,9 @@ class Voice:
 
     @property
     def espeak_name(self) -> str:
-        """The name that espeak-ng knows the voice by."""
-        return f"{self.accent}+{self.variant}" if self.variant else self.accent
+        """The name that espeak-ng knows the voice by; it calls British English plain ``en``."""
+        accent = "en" if self.accent == "en-gb" else self.accent
+        return f"{accent}+{self.variant}" if self.variant else accent
 
     @property
     def description(self) -> str:
@@ -277,14 +281,16 @@ _SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, the call returns after
-_LIST_TERMINATED, _WORD = 0, 1  # espeak_EVENT_TYPE
+_PHONEME_EVENTS = 1  # espeakINITIALIZE_PHONEME_EVENTS
+_LIST_TERMINATED, _WORD, _PHONEME = 0, 1, 7  # espeak_EVENT_TYPE
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
-_CHARS_UTF8 = 1
+_CHARACTERS = 1  # POS_CHARACTER
+_UTF8 = 1  # espeakCHARS_UTF8
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How one utterance is spoken."""
+    """How one utterance is spoken; the fields are espeak-ng's parameters."""
 
     rate_wpm: int
     pitch: int
@@ -293,25 +299,39 @@ class Prosody:
 
 @dataclass(frozen=True)
 class Speech:
-    """Samples of a sentence and where each of its words begins."""
+    """A sentence as samples in [-1, 1] and where it and its words begin and end."""
 
     samples: Samples
     sample_rate: int
-    word_starts_s: tuple[float, ...]
+    boundaries_s: tuple[float, ...]
+    """Start of each word, then the end of the last; one more than words."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A word or phoneme that the synthesiser reports."""
+
+    position: int
+    """Of the word in the text, in characters from 1."""
+    start_s: float
+    phoneme: str = ""
+    """Empty for a word."""
 
 
 class Espeak:
-    """The espeak-ng library, which reports the words as it speaks them."""
+    """The espeak-ng library, which reports words and phonemes while it speaks them."""
 
     def __init__(self, library: str = "libespeak-ng.so.1") -> None:
         self._library = ctypes.CDLL(library)
         self._library.espeak_Info.restype = ctypes.c_char_p
-        self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
+        self.sample_rate: int = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, None, _PHONEME_EVENTS
+        )
         if self.sample_rate <= 0:
-            raise RuntimeError("espeak-ng does not start; install its voices (espeak-ng-data)")
+            raise RuntimeError("espeak-ng does not start; install espeak-ng-data")
         self._chunks: list[Samples] = []
-        self._word_ms: dict[int, int] = {}  # position in the text -> ms
-        self._callback = _SynthCallback(self._receive)  # kept: C calls it later
+        self._marks: list[Mark] = []
+        self._callback = _SynthCallback(self._receive)  # kept alive: C calls it later
         self._library.espeak_SetSynthCallback(self._callback)
 
     @property
@@ -323,17 +343,16 @@ class Espeak:
         """Synthesise an upper-case sentence.
 
         Raises:
-            RuntimeError: espeak-ng lacks the voice, or did not report every word once.
+            RuntimeError: espeak-ng lacks the voice, or does not report every word.
         """
         self._choose(voice, prosody)
-        self._chunks, self._word_ms = [], {}
+        self._chunks, self._marks = [], []
         text = sentence.lower().encode()  # capitals might be spelled out
-        self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
-        begins = [match.start() + 1 for match in re.finditer(r"\S+", sentence)]
-        if sorted(self._word_ms) != begins:
-            raise RuntimeError(f"espeak-ng reported {self._word_ms} for {sentence!r}")
-        starts_s = tuple(self._word_ms[begin] / 1000 for begin in begins)
-        return Speech(np.concatenate(self._chunks), self.sample_rate, starts_s)
+        self._library.espeak_Synth(text, len(text) + 1, 0, _CHARACTERS, 0, _UTF8, None, None)
+        samples = np.concatenate(self._chunks)
+        end_s = speech_end(samples) / self.sample_rate
+        boundaries_s = (*word_starts(sentence, self._marks), end_s)
+        return Speech(samples, self.sample_rate, boundaries_s)
 
     def _choose(self, voice: Voice, prosody: Prosody) -> None:
         if self._library.espeak_SetVoiceByName(voice.espeak_name.encode()) != 0:
@@ -342,16 +361,331 @@ class Espeak:
         self._library.espeak_SetParameter(_PITCH, prosody.pitch, 0)
         self._library.espeak_SetParameter(_RANGE, prosody.pitch_range, 0)
 
-    def _receive(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]") -> int:
+    def _receive(
+        self,
+        samples: "ctypes._Pointer[ctypes.c_short]",
+        count: int,
+        events: "ctypes._Pointer[_Event]",
+    ) -> int:
+        """Keep one piece of sound and its marks; called by espeak-ng."""
         if samples:
-            chunk = np.ctypeslib.as_array(samples, (count,)).astype(np.float64)
-            self._chunks.append(chunk / 32768)
-        index = 0
-        while events[index].type != _LIST_TERMINATED:
-            if events[index].type == _WORD:
-                self._word_ms[events[index].text_position] = events[index].audio_position_ms
-            index += 1
-        return 0  # go on
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)) / 32768)
+        for event in _until_terminated(events):
+            start_s = event.audio_position_ms / 1000
+            if event.type == _WORD:
+                self._marks.append(Mark(event.text_position, start_s))
+            elif event.type == _PHONEME:
+                phoneme = event.id.string.decode()
+                self._marks.append(Mark(event.text_position, start_s, phoneme))
+        return 0  # 1 would stop the synthesis
+
+
+def _until_terminated(events: "ctypes._Pointer[_Event]") -> Iterator[_Event]:
+    index = 0
+    while events[index].type != _LIST_TERMINATED:
+        yield events[index]
+        index += 1
+
+
+def word_starts(sentence: str, marks: Sequence[Mark]) -> list[float]:
+    """Start of each word in seconds, from what the synthesiser reported.
+
+    espeak-ng speaks "in the", "on the" and "with the" as one word and reports that word
+    alone; THE then begins at the last d or dh among the phonemes of the pair.
+
+    Raises:
+        RuntimeError: a word was not reported.
+    """
+    reported = {mark.position: mark.start_s for mark in marks if not mark.phoneme}
+    starts: list[float] = []
+    before = 0
+    for match in re.finditer(r"\S+", sentence):
+        position = match.start() + 1
+        if position in reported:
+            starts.append(reported[position])
+        elif match[0] == "THE":
+            starts.append(_last_dental(marks, before))
+        else:
+            raise RuntimeError(f"espeak-ng did not report {match[0]} of {sentence!r}")
+        before = position
+    return starts
+
+
+def _last_dental(marks: Sequence[Mark], position: int) -> float:
+    return [m.start_s for m in marks if m.position == position and m.phoneme in ("D", "d")][-1]
+
+
+def speech_end(samples: Samples) -> int:
+    """Index after the last sample above -46 dB of the peak; silence follows."""
+    loud = np.flatnonzero(np.abs(samples) > 0.005 * np.abs(samples).max())
+    return int(loud[-1]) + 1
 
 
 # --- The room -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording of the corpus before it is encoded."""
+
+    id: str
+    voice: Voice
+    words: tuple[str, ...]
+    samples: Samples
+    """At ``SAMPLE_RATE``, in [-1, 1]."""
+    boundaries_s: tuple[float, ...]
+    """Start of each word, then the end of the last."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+def record(espeak: Espeak, utterance_id: str, voice: Voice, sentence: str) -> Utterance:
+    """Speak a sentence and put it into a quiet room, everything drawn from the id."""
+    rng = random.Random(f"{SEED} {utterance_id}")
+    prosody = Prosody(
+        rate_wpm=voice.rate_wpm + rng.randint(-6, 6),
+        pitch=voice.pitch + rng.randint(-3, 3),
+        pitch_range=rng.randint(40, 65),
+    )
+    speech = espeak.speak(sentence, voice, prosody)
+    samples, stretch = at_storage_rate(speech, voice.tract_percent)
+    before_s, after_s = rng.uniform(0.08, 0.20), rng.uniform(0.10, 0.25)
+    end = round(speech.boundaries_s[-1] * stretch * SAMPLE_RATE)
+    padding = (round(before_s * SAMPLE_RATE), round(after_s * SAMPLE_RATE))
+    return Utterance(
+        id=utterance_id,
+        voice=voice,
+        words=tuple(sentence.split()),
+        samples=in_room(np.pad(samples[:end], padding), rng),
+        boundaries_s=tuple(before_s + second * stretch for second in speech.boundaries_s),
+    )
+
+
+def at_storage_rate(speech: Speech, tract_percent: int) -> tuple[Samples, float]:
+    """Resample, playing faster by ``tract_percent``; also returns new duration / old."""
+    up, down = SAMPLE_RATE * 100, speech.sample_rate * tract_percent
+    divisor = math.gcd(up, down)
+    samples = resample_poly(speech.samples, up // divisor, down // divisor)
+    return samples, 100 / tract_percent
+
+
+def in_room(samples: Samples, rng: random.Random) -> Samples:
+    """Set a level of -28 to -20 dB and add noise that is 25 to 40 dB weaker."""
+    level = decibels(rng.uniform(-28, -20))
+    speech = samples * level / np.sqrt(np.mean(samples**2))
+    # RandomState: its streams are frozen, those of default_rng may change with numpy.
+    white = np.random.RandomState(rng.getrandbits(32)).standard_normal(len(samples))
+    noise = lfilter([1.0], [1.0, -0.8], white)  # falls towards high frequencies, as rooms do
+    noise *= level * decibels(-rng.uniform(25, 40)) / noise.std()
+    return np.clip(speech + noise, -1, 1)
+
+
+def decibels(value: float) -> float:
+    """Amplitude ratio of a level."""
+    return float(10 ** (value / 20))
+
+
+# --- Files ----------------------------------------------------------------------------------
+
+
+def encode(samples: Samples) -> bytes:
+    """Opus in Ogg at ``SAMPLE_RATE``; the same samples give the same bytes."""
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer,
+        samples.astype(np.float32),
+        SAMPLE_RATE,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=OPUS_COMPRESSION,
+    )
+    return b"".join(_plain_page(page) for page in _ogg_pages(buffer.getvalue()))
+
+
+def _ogg_pages(data: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(data):
+        segments = data[start + 26]
+        end = start + 27 + segments + sum(data[start + 27 : start + 27 + segments])
+        yield data[start:end]
+        start = end
+
+
+def _plain_page(page: bytes) -> bytes:
+    """Make an Ogg page reproducible: serial number 1, no tags nor their padding (RFC 7845).
+
+    libsndfile draws the serial number at random and pads the tags by 700 bytes.
+    """
+    body = page[27 + page[26] :]
+    if body.startswith(b"OpusTags"):
+        vendor_end = 12 + int.from_bytes(body[8:12], "little")
+        body = body[:vendor_end] + bytes(4)  # no comments
+        page = page[:26] + bytes([1, len(body)]) + body
+    page = page[:14] + struct.pack("<I", 1) + page[18:22] + bytes(4) + page[26:]
+    return page[:22] + struct.pack("<I", _ogg_crc(page)) + page[26:]
+
+
+def _crc_of_byte(byte: int) -> int:
+    crc = byte << 24
+    for _ in range(8):
+        crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+_CRC_TABLE = [_crc_of_byte(byte) for byte in range(256)]
+
+
+def _ogg_crc(page: bytes) -> int:
+    """Checksum of RFC 3533: not zlib's, whose bits are reflected."""
+    crc = 0
+    for byte in page:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[crc >> 24 ^ byte]
+    return crc
+
+
+def ctm_lines(utterance: Utterance) -> str:
+    """Word times, ``<utterance> 1 <start> <duration> <word>``, in seconds."""
+    ms = [round(1000 * second) for second in utterance.boundaries_s]
+    return "".join(
+        f"{utterance.id} 1 {start / 1000:.3f} {(end - start) / 1000:.3f} {word}\n"
+        for start, end, word in zip(ms, ms[1:], utterance.words, strict=False)
+    )
+
+
+def write_chapter(folder: Path, utterances: Sequence[Utterance]) -> None:
+    """Write the recordings of one speaker and chapter with their transcripts."""
+    folder.mkdir(parents=True)
+    for utterance in utterances:
+        (folder / f"{utterance.id}.opus").write_bytes(encode(utterance.samples))
+    chapter = utterances[0].id.rpartition("-")[0]
+    lines = [f"{utterance.id} {' '.join(utterance.words)}\n" for utterance in utterances]
+    (folder / f"{chapter}.trans.txt").write_text("".join(lines))
+
+
+def speakers_table(utterances: Sequence[Utterance]) -> str:
+    """The content of SPEAKERS.TXT."""
+    minutes = dict.fromkeys((voice.id for voice in VOICES), 0.0)
+    for utterance in utterances:
+        minutes[utterance.voice.id] += utterance.duration_s / 60
+    rows = [
+        f"{voice.id} | {voice.sex} | {voice.subset:<10} | {minutes[voice.id]:5.2f}"
+        f" | {voice.description}\n"
+        for voice in VOICES
+    ]
+    head = "; The voices of a synthetic corpus; NAME says how each was made.\n;\n"
+    return head + ";ID  |SEX| SUBSET     |MINUTES| NAME\n" + "".join(rows)
+
+
+def write_checksums(folder: Path) -> None:
+    """List every file in SHA256SUMS, for ``sha256sum -c``."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+# --- The README -----------------------------------------------------------------------------
+
+
+def voices_rows() -> str:
+    """Rows of the README's table of voices."""
+    return "\n".join(
+        f"| {v.id} | {v.subset} | {v.sex} | {v.accent} | {v.variant or '-'} | {v.pitch}"
+        f" | {v.rate_wpm} | {v.tract_percent} |"
+        for v in VOICES
+    )
+
+
+def set_rows(utterances: Sequence[Utterance]) -> str:
+    """Rows of the README's table of sets: voices, sentences, words, word types, minutes."""
+    rows = []
+    for subset in UTTERANCES:
+        chosen = [utterance for utterance in utterances if utterance.voice.subset == subset]
+        women = len({u.voice for u in chosen if u.voice.sex == "F"})
+        men = len({u.voice for u in chosen if u.voice.sex == "M"})
+        words = [word for utterance in chosen for word in utterance.words]
+        minutes = sum(utterance.duration_s for utterance in chosen) / 60
+        counts = f"{len(chosen)} | {len(words)} | {len(set(words))} | {minutes:.1f}"
+        rows.append(f"| {subset} | {women} F, {men} M | {counts} |")
+    return "\n".join(rows)
+
+
+def grammar_rules() -> str:
+    """The grammar as the README prints it."""
+    sentences = "\n".join(GRAMMAR["sentence"])
+    others = [f"<{name}> = {' | '.join(rule)}" for name, rule in GRAMMAR.items()]
+    return sentences + "\n\n" + "\n".join(others[1:])
+
+
+def readme(utterances: Sequence[Utterance], espeak: Espeak) -> str:
+    """Fill the template with what was made."""
+    durations = [utterance.duration_s for utterance in utterances]
+    return string.Template(TEMPLATE.read_text()).substitute(
+        sets=set_rows(utterances),
+        voices=voices_rows(),
+        voice_count=len(VOICES),
+        accent_count=len({voice.accent for voice in VOICES}),
+        grammar=grammar_rules(),
+        word_types=len(VOCABULARY),
+        shortest=f"{min(durations):.1f}",
+        longest=f"{max(durations):.1f}",
+        mean=f"{sum(durations) / len(durations):.1f}",
+        espeak=espeak.version,
+        libsndfile=soundfile.__libsndfile_version__,
+        seed=SEED,
+    )
+
+
+# --- All of it ------------------------------------------------------------------------------
+
+
+def plan() -> list[tuple[str, Voice, str]]:
+    """Utterance id, voice and sentence of every recording."""
+    total = sum(UTTERANCES[voice.subset] for voice in VOICES)
+    sentences = iter(draw_sentences(total, random.Random(SEED)))
+    return [
+        (f"{voice.id}-{CHAPTER}-{number:04d}", voice, next(sentences))
+        for voice in VOICES
+        for number in range(UTTERANCES[voice.subset])
+    ]
+
+
+def make(folder: Path) -> None:
+    """Write the corpus into an empty folder."""
+    espeak = Espeak()
+    utterances = [record(espeak, *planned) for planned in plan()]
+    for voice in VOICES:
+        own = [utterance for utterance in utterances if utterance.voice == voice]
+        print(f"{voice.id}: {voice.description}", file=sys.stderr)
+        write_chapter(folder / voice.subset / str(voice.id) / str(CHAPTER), own)
+    for subset in UTTERANCES:
+        times = [ctm_lines(u) for u in utterances if u.voice.subset == subset]
+        (folder / f"{subset}.ctm").write_text("".join(times))
+    (folder / "SPEAKERS.TXT").write_text(speakers_table(utterances))
+    (folder / "README.md").write_text(readme(utterances, espeak))
+    write_checksums(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the corpus beside ``--out``, then put it there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to make or to replace")
+    out: Path = parser.parse_args(argv).out
+    if out.exists() and not (out / "SPEAKERS.TXT").exists():
+        parser.error(f"{out} exists and is not a corpus; name another folder")
+    new = out.with_name(f".{out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    make(new)
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What would fail after hours is found before the first step."""
+
+from dataclasses import replace
+
+import pytest
+
+from asr.config import TrainConfig
+from asr.corpus.datadir import DataDir
+from asr.errors import InputError
+from asr.text.chars import CharTokenizer
+from asr.train import preflight
+
+
+def test_twins_need_a_blank_between_them():
+    assert preflight.ctc_steps([5, 5, 6]) == 4
+
+
+def test_a_transcript_longer_than_its_frames_is_named(tone_corpus):
+    utterances = DataDir.load(tone_corpus / "train").utterances
+    tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
+    preflight.check_fit(utterances, tokenizer, TrainConfig(), "data/train")
+    long = [replace(utterances[0], text="ABC" * 20), *utterances[1:]]
+    with pytest.raises(InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"):
+        preflight.check_fit(long, tokenizer, TrainConfig(), "data/train")
+
+
+def test_missing_durations(tone_corpus):
+    utterances = DataDir.load(tone_corpus / "train").utterances
+    with pytest.raises(InputError, match="asr features data/train"):
+        preflight.check_durations([replace(utterances[0], duration_s=None)], "data/train")
+
+
+def test_unknown_characters(tone_corpus, capsys):
+    utterances = [replace(DataDir.load(tone_corpus / "dev").utterances[0], text="AXB")]
+    tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
+    with pytest.raises(InputError, match=r"'X' \(first in s2-00\)"):
+        preflight.check_characters(utterances, tokenizer, "data/train", strict=True)
+    preflight.check_characters(utterances, tokenizer, "data/dev", strict=False)
+    assert "'X'" in capsys.readouterr().err
+
+
+def test_training_and_dev_data_must_not_mix(tone_corpus, capsys):
+    train = DataDir.load(tone_corpus / "train").utterances
+    dev = DataDir.load(tone_corpus / "dev").utterances
+    with pytest.raises(InputError, match="s1-00"):
+        preflight.check_separation(train, train)
+    preflight.check_separation(train, [replace(dev[0], speaker="s1")])
+    assert "1 speakers" in capsys.readouterr().err

@@ -1,0 +1,196 @@
+"""The training loop: repeatable, resumable to the bit, and loud about bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+
+from asr.config import to_dict
+from asr.errors import InputError
+from asr.model.checkpoint import load_model
+from asr.train.loop import Interrupted, Training
+
+
+def start(config, corpus, out):
+    return Training(config, str(corpus / "train"), str(corpus / "dev"), str(corpus / "tokens.txt"), out)
+
+
+def weights(path):
+    return load_model(path).model.state_dict()
+
+
+def assert_same_weights(one, other):
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def losses(out):
+    lines = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    return [(e["step"], e["loss"]) for e in lines if e["kind"] == "step"]
+
+
+@pytest.fixture
+def finished(tone_corpus, tiny_training, tmp_path):
+    """A training that nothing disturbed."""
+    start(tiny_training, tone_corpus, tmp_path / "whole").run()
+    return tmp_path / "whole"
+
+
+def test_what_a_training_leaves_behind(finished, tiny_training):
+    assert yaml.safe_load((finished / "config.yaml").read_text()) == to_dict(tiny_training)
+    assert load_model(finished).config == tiny_training
+    assert (finished / "pictures" / "curves.png").stat().st_size > 0
+    assert (finished / "pictures" / "attention_003.png").stat().st_size > 0
+    assert len(list((finished / "tensorboard").iterdir())) == 1
+    assert "epoch 3/3" in (finished / "log" / "train.txt").read_text()
+
+
+def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_training, tmp_path):
+    start(tiny_training, tone_corpus, tmp_path / "again").run()
+    assert losses(tmp_path / "again") == losses(finished)
+    assert_same_weights(tmp_path / "again", finished)
+
+
+def test_another_seed_gives_others(finished, tone_corpus, tiny_training, tmp_path):
+    start(replace(tiny_training, seed=2), tone_corpus, tmp_path / "other").run()
+    assert losses(tmp_path / "other") != losses(finished)
+
+
+def test_readers_in_other_processes_change_nothing(finished, tone_corpus, tiny_training, tmp_path):
+    config = replace(tiny_training, batch=replace(tiny_training.batch, workers=2))
+    start(config, tone_corpus, tmp_path / "workers").run()
+    assert losses(tmp_path / "workers") == losses(finished)
+
+
+def test_killed_and_started_again_ends_with_the_same_weights(
+    finished, tone_corpus, tiny_training, tmp_path
+):
+    """kill -9 in the middle of an epoch, at whatever step that happens to be."""
+    config, out = tmp_path / "train.yaml", tmp_path / "killed"
+    config.write_text(yaml.safe_dump(to_dict(tiny_training)))
+    command = [sys.executable, "-m", "asr.cli", "train", "--config", str(config)]
+    command += ["--train", str(tone_corpus / "train"), "--dev", str(tone_corpus / "dev")]
+    command += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not (out / "train.jsonl").exists() or len(losses_so_far(out)) < 2:
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "final.safetensors").exists()
+    training = start(tiny_training, tone_corpus, out)
+    assert 0 < training.progress.step < losses(finished)[-1][0]
+    training.run()
+    assert losses(out) == losses(finished)
+    assert_same_weights(out, finished)
+
+
+def losses_so_far(out):
+    return [line for line in (out / "train.jsonl").read_text().splitlines() if '"step"' in line]
+
+
+def test_interrupted_saves_and_goes_on(finished, tone_corpus, tiny_training, tmp_path):
+    training = start(tiny_training, tone_corpus, tmp_path / "stopped")
+    training._stop = True  # what the signal handler sets
+    with pytest.raises(Interrupted, match="after step 1"):
+        training.run()
+    start(tiny_training, tone_corpus, tmp_path / "stopped").run()
+    assert_same_weights(tmp_path / "stopped", finished)
+
+
+def test_a_finished_training_is_left_alone(finished, tone_corpus, tiny_training):
+    before = (finished / "final.safetensors").stat().st_mtime_ns
+    start(tiny_training, tone_corpus, finished).run()
+    assert (finished / "final.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished, tone_corpus, tiny_training):
+    with pytest.raises(InputError, match="seed was 1, is 2"):
+        start(replace(tiny_training, seed=2), tone_corpus, finished)
+
+
+def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
+    state = finished / "checkpoints" / "last.pt"
+    whole = state.read_bytes()
+    for damage, message in ((b"", "0 bytes"), (whole[:1000], "damaged"), (b"text", "damaged")):
+        state.write_bytes(damage)
+        with pytest.raises(InputError, match=message):
+            start(tiny_training, tone_corpus, finished)
+
+
+def test_batches_that_are_not_finite_are_saved_and_skipped(tone_corpus, tiny_training, tmp_path):
+    training = start(replace(tiny_training, skip_limit=2), tone_corpus, tmp_path / "nan")
+    with torch.no_grad():
+        training.model.ctc.bias.fill_(torch.nan)
+    with pytest.raises(InputError, match="2 batches were skipped"):
+        training.run()
+    saved = sorted((tmp_path / "nan" / "log").glob("skipped_*.pt"))
+    assert len(saved) == 2
+    batch = torch.load(saved[0], weights_only=True)
+    assert batch["features"].shape[0] == len(batch["ids"])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    finished, tone_corpus, tiny_training, tmp_path, monkeypatch
+):
+    training = start(tiny_training, tone_corpus, tmp_path / "full")
+    training._stop = True
+    with pytest.raises(Interrupted):
+        training.run()
+    before = training.state_file.read_bytes()
+
+    def no_space(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    again = start(tiny_training, tone_corpus, tmp_path / "full")
+    monkeypatch.setattr("asr.files.os.fsync", no_space)
+    with pytest.raises(InputError, match=r"last\.pt: cannot write \(No space left on device\)"):
+        again.run()
+    monkeypatch.undo()
+    assert training.state_file.read_bytes() == before
+    assert not list(training.state_file.parent.glob(".*"))  # no half-written file is left
+    start(tiny_training, tone_corpus, tmp_path / "full").run()
+    assert_same_weights(tmp_path / "full", finished)
+
+
+def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    for name in ("train", "dev"):
+        (corpus / name).mkdir(parents=True)
+        for file in (tone_corpus / name).iterdir():
+            (corpus / name / file.name).write_bytes(file.read_bytes())
+    scp = (corpus / "train" / "wav.scp").read_text()
+    broken = corpus / "broken.wav"
+    broken.write_text("this is not audio")
+    scp = "".join(
+        f"s1-03 {broken}\n" if line.startswith("s1-03") else line + "\n"
+        for line in scp.splitlines()
+    )
+    (corpus / "train" / "wav.scp").write_text(scp)
+    (corpus / "tokens.txt").write_text((tone_corpus / "tokens.txt").read_text())
+    start(replace(tiny_training, epochs=1), corpus, tmp_path / "out").run()
+    assert "left out: s1-03" in capsys.readouterr().err
+
+
+def test_learns_to_spell_tones(tone_corpus, tiny_training, tmp_path):
+    config = replace(
+        tiny_training,
+        epochs=60,
+        augment=replace(tiny_training.augment, freq_masks=0, time_masks=0, noise_prob=0.0),
+        optim=replace(tiny_training.optim, learning_rate=0.02),
+        loss=replace(tiny_training.loss, scheduled_sampling=0.0),
+        checkpoint_minutes=5.0,
+    )
+    training = start(config, tone_corpus, tmp_path / "tones")
+    training._draw = lambda *_: None  # sixty pictures take longer than the training
+    training.run()
+    assert min(entry["dev_cer"] for entry in training.progress.history) < 0.2
