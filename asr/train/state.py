@@ -8,7 +8,6 @@ follows from (seed, step), so no generator has a state to keep.
 
 import io
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from asr.config import TrainConfig, to_dict
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.files import write_atomically
 
 VERSION = 1
@@ -76,15 +75,10 @@ def load_state(
         InputError: the file is damaged, of another version, or of another configuration.
     """
     remedy = "use the same configuration, or another --out folder, or delete the file"
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["version"] != VERSION:
-            raise InputError(f"{path}: version {state['version']}, expected {VERSION}; {remedy}")
-        theirs = json.loads(state["config"])
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a training state or damaged ({error}); {remedy}") from error
+    state = _read(path)
+    if state.get("version") != VERSION:
+        raise InputError(f"{path}: version {state.get('version')}, expected {VERSION}; {remedy}")
+    theirs = json.loads(state["config"])
     ours = to_dict(config)
     changed = [
         f"{key} was {theirs.get(key)!r}, is {value!r}"
@@ -98,3 +92,15 @@ def load_state(
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where the damage is
+        raise InputError(
+            f"{path}: not a training state, or damaged ({first_line(error)}); delete it to start over"
+        ) from error
+    return state if isinstance(state, dict) else {}
