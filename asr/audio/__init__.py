@@ -1,0 +1,1 @@
+"""File to waveform to features: io -> augment -> fbank -> cmvn -> augment again (SpecAugment)."""

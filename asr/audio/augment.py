@@ -1,0 +1,128 @@
+"""Random changes of training audio. What is drawn comes from the generator alone.
+
+Nothing here clips: waveforms are floats, and a loud one may go beyond full scale.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asr.audio.io import READABLE, read, resample
+from asr.config import AugmentConfig
+from asr.errors import InputError
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"}
+COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
+
+
+def speed(waveform: Tensor, factor: float) -> Tensor:
+    """Play faster (factor > 1) or slower, pitch and tempo together, as sox's speed does.
+
+    Args:
+        waveform: (N,).
+        factor: rounded to a hundredth.
+
+    Returns:
+        (ceil(N / factor),).
+    """
+    return resample(waveform, round(100 * factor), 100)
+
+
+def volume(waveform: Tensor, gain_db: float) -> Tensor:
+    """Make louder (gain_db > 0) or softer, (N,) to (N,)."""
+    return waveform * 10 ** (gain_db / 20)
+
+
+def coloured_noise(samples: int, colour: str, generator: torch.Generator) -> Tensor:
+    """White, pink or brown noise with variance 1, (samples,)."""
+    spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
+    bins = torch.arange(1, len(spectrum) + 1, dtype=torch.float32)
+    noise = torch.fft.irfft(spectrum * bins ** -COLOURS[colour], n=samples)
+    return noise / noise.std().clamp_min(1e-12)
+
+
+def add_noise(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
+    """Add noise at a ratio of signal to noise power; noise is repeated or cut to fit.
+
+    Args:
+        waveform: (N,); silence stays as it is, for it has no power to compare with.
+        noise: (M,).
+        snr_db: 10 log10 of the signal's mean power over the noise's.
+    """
+    repeats = -(-len(waveform) // len(noise))
+    noise = noise.repeat(repeats)[: len(waveform)]
+    powers = waveform.square().mean() / noise.square().mean().clamp_min(1e-20)
+    return waveform + noise * (powers * 10 ** (-snr_db / 10)).sqrt()
+
+
+def uniform(low: float, high: float, generator: torch.Generator) -> float:
+    """A number between two others."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def below(limit: int, generator: torch.Generator) -> int:
+    """A whole number from 0 to limit - 1."""
+    return int(torch.randint(limit, (), generator=generator))
+
+
+@lru_cache(maxsize=8)
+def noise_files(folder: str) -> tuple[str, ...]:
+    """The audio files in a folder and those below it.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise InputError(f"augment.noise_dir = {folder}: no audio file there, {READABLE}")
+    return tuple(files)
+
+
+def augment_waveform(
+    waveform: Tensor, config: AugmentConfig, generator: torch.Generator, sample_rate: int
+) -> Tensor:
+    """Draw a speed, perhaps noise, and a gain.
+
+    Args:
+        waveform: (N,).
+        config: ranges and chances.
+        generator: the source of everything random.
+        sample_rate: of the waveform, and of the noise that is added.
+    """
+    waveform = speed(waveform, config.speeds[below(len(config.speeds), generator)])
+    if config.noise_prob > 0 and uniform(0, 1, generator) < config.noise_prob:
+        if config.noise_dir:
+            files = noise_files(config.noise_dir)
+            noise = read(files[below(len(files), generator)], sample_rate=sample_rate)
+            noise = noise.roll(below(len(noise), generator))
+        else:
+            colour = list(COLOURS)[below(len(COLOURS), generator)]
+            noise = coloured_noise(len(waveform), colour, generator)
+        waveform = add_noise(waveform, noise, uniform(*config.noise_snr_db, generator))
+    return volume(waveform, uniform(-config.volume_db, config.volume_db, generator))
+
+
+def spec_augment(features: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Hide random bands and stretches (arXiv:1904.08779, without time warping).
+
+    Args:
+        features: normalised, (T, F), so that 0 is the mean.
+        config: how many, how wide.
+        generator: the source of everything random.
+
+    Returns:
+        A masked copy, (T, F).
+    """
+    features = features.clone()
+    frames, bins = features.shape
+    for _ in range(config.freq_masks):
+        width = below(min(config.freq_width, bins) + 1, generator)
+        start = below(bins - width + 1, generator)
+        features[:, start : start + width] = 0.0
+    for _ in range(config.time_masks):
+        width = below(min(config.time_width, int(config.time_ratio * frames)) + 1, generator)
+        start = below(frames - width + 1, generator)
+        features[start : start + width] = 0.0
+    return features

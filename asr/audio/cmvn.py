@@ -1,0 +1,97 @@
+"""Mean and variance normalisation, with statistics that add up as Kaldi's do."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asr.errors import InputError
+from asr.files import write_text
+
+VARIANCE_FLOOR = 1e-10  # a constant feature is centred, not blown up without bound
+
+
+@dataclass(frozen=True)
+class CmvnStats:
+    """Sums over frames (what compute-cmvn-stats gathers); the sum of two is that of both."""
+
+    count: float
+    """Frames."""
+    sum: Tensor
+    """Sum of the features, (F,), float64."""
+    square_sum: Tensor
+    """Sum of their squares, (F,), float64."""
+
+    @classmethod
+    def zero(cls, dim: int) -> "CmvnStats":
+        """Of no frames at all."""
+        nothing = torch.zeros(dim, dtype=torch.float64)
+        return cls(0.0, nothing, nothing)
+
+    @classmethod
+    def from_features(cls, features: Tensor) -> "CmvnStats":
+        """Of features (T, F)."""
+        values = features.double()
+        return cls(float(len(values)), values.sum(0), values.square().sum(0))
+
+    def __add__(self, other: "CmvnStats") -> "CmvnStats":
+        return CmvnStats(
+            self.count + other.count, self.sum + other.sum, self.square_sum + other.square_sum
+        )
+
+    @property
+    def mean(self) -> Tensor:
+        """(F,)."""
+        return self.sum / self.count
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, (F,); the variance is at least 1e-10."""
+        variance = self.square_sum / self.count - self.mean.square()
+        return variance.clamp_min(VARIANCE_FLOOR).sqrt()
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Features (T, F) with mean 0 and variance 1 where the statistics are their own."""
+        return (features - self.mean.to(features)) / self.std.to(features)
+
+
+def write_stats(path: str | Path, stats: Mapping[str, CmvnStats]) -> Path:
+    """Write statistics as a Kaldi text archive of 2 x (F + 1) matrices, sorted by key."""
+    lines = []
+    for key in sorted(stats):
+        value = stats[key]
+        first = " ".join(f"{v:.17g}" for v in [*value.sum.tolist(), value.count])
+        second = " ".join(f"{v:.17g}" for v in [*value.square_sum.tolist(), 0.0])
+        lines.append(f"{key}  [\n  {first}\n  {second} ]\n")
+    return write_text(path, "".join(lines))
+
+
+def read_stats(path: str | Path) -> dict[str, CmvnStats]:
+    """Read what :func:`write_stats`, or Kaldi's copy-matrix with ``ark,t:``, wrote.
+
+    Raises:
+        InputError: the file is missing or not such an archive.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read ({error}); run `asr features` again") from error
+    stats = {}
+    for number in range(0, len(lines), 3):
+        try:
+            key, bracket = lines[number].split()
+            rows = [[float(v) for v in lines[number + i].rstrip(" ]").split()] for i in (1, 2)]
+            matrix = torch.tensor(rows, dtype=torch.float64)
+        except (ValueError, IndexError) as error:
+            raise InputError(
+                f'{path}:{number + 1}: expected "<key>  [" and two rows of numbers; '
+                "run `asr features` again"
+            ) from error
+        count = float(matrix[0, -1])
+        if bracket != "[" or not torch.isfinite(matrix).all() or math.isclose(count, 0.0):
+            raise InputError(f"{path}:{number + 1}: not statistics; run `asr features` again")
+        stats[key] = CmvnStats(count, matrix[0, :-1], matrix[1, :-1])
+    return stats

@@ -1,0 +1,149 @@
+"""Log-mel filterbanks and MFCC with Kaldi's values.
+
+For every window of 25 ms, 10 ms apart, Kaldi's compute-fbank-feats removes the mean, takes
+differences (pre-emphasis), applies the "povey" window, and sums the power spectrum under
+triangles on the mel scale. Here the first three are one subtraction and one product: with
+w_0 = 0, pre-emphasis of a window equals a window of the pre-emphasised signal, and removing
+a window's mean m beforehand means subtracting 0.03 m afterwards.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from asr.audio.io import AudioError
+from asr.config import FeatureConfig
+
+PREEMPHASIS = 0.97
+FLOOR = torch.finfo(torch.float32).eps  # log of nothing, as in Kaldi
+FULL_SCALE = 32768.0  # Kaldi works on 16-bit numbers
+LIFTER = 22.0
+BLOCK = 1024  # frames at a time: what they need stays in the processor's cache
+
+
+def mel(freq_hz: Tensor | float) -> Tensor:
+    """Hertz to Kaldi's mel scale."""
+    return 1127.0 * torch.log1p(torch.as_tensor(freq_hz, dtype=torch.float64) / 700.0)
+
+
+def mel_filters(bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float) -> Tensor:
+    """Triangles, evenly spaced on the mel scale, that overlap by half.
+
+    Returns:
+        Weights of the spectrum's bins, (fft_size / 2 + 1, bins); the last bin has none.
+
+    Raises:
+        AudioError: the edges leave no room.
+    """
+    nyquist = sample_rate / 2
+    high_hz = high_hz if high_hz > 0 else nyquist + high_hz
+    if not 0 <= low_hz < high_hz <= nyquist:
+        raise AudioError(
+            f"features.low_freq_hz = {low_hz:g} and high_freq_hz = {high_hz:g}: expected "
+            f"0 <= low < high <= {nyquist:g} (half the sample rate)"
+        )
+    edges = torch.linspace(float(mel(low_hz)), float(mel(high_hz)), bins + 2, dtype=torch.float64)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    spectrum = mel(torch.arange(fft_size // 2) * sample_rate / fft_size).unsqueeze(1)
+    rising, falling = (spectrum - left) / (centre - left), (right - spectrum) / (right - centre)
+    weights = torch.minimum(rising, falling).clamp_min(0.0)
+    return torch.nn.functional.pad(weights, (0, 0, 0, 1)).float()
+
+
+def dct_matrix(inputs: int, outputs: int) -> Tensor:
+    """Orthonormal cosine transform with Kaldi's cepstral lifter, (inputs, outputs)."""
+    n, k = torch.arange(inputs, dtype=torch.float64), torch.arange(outputs, dtype=torch.float64)
+    matrix = math.sqrt(2.0 / inputs) * torch.cos(math.pi / inputs * (n + 0.5).unsqueeze(1) * k)
+    matrix[:, 0] = math.sqrt(1.0 / inputs)
+    return (matrix * (1 + LIFTER / 2 * torch.sin(math.pi * k / LIFTER))).float()
+
+
+def add_deltas(features: Tensor, order: int, window: int = 2) -> Tensor:
+    """Kaldi's add-deltas: (T, F) to (T, (order + 1) * F); the edges repeat."""
+    frames = len(features)
+    step = torch.arange(-window, window + 1, dtype=torch.float64)
+    step /= (step * step).sum()
+    parts, scales = [features], torch.ones(1, dtype=torch.float64)
+    for _ in range(order):
+        scales = torch.nn.functional.conv1d(
+            scales.view(1, 1, -1), step.flip(0).view(1, 1, -1), padding=2 * window
+        ).flatten()  # the filter of this order: the one before, convolved with the step
+        reach = len(scales) // 2
+        total = torch.zeros_like(features)
+        for offset, scale in zip(range(-reach, reach + 1), scales.tolist(), strict=True):
+            rows = torch.arange(offset, offset + frames).clamp(0, frames - 1)
+            total += scale * features[rows]
+        parts.append(total)
+    return torch.cat(parts, dim=1)
+
+
+class FeatureExtractor:
+    """Waveform to features.
+
+    Args:
+        config: kind and sizes; the defaults equal Kaldi's with 80 bins and no dither.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self.config, self.dim = config, config.dim
+        self.length = round(config.frame_length_ms * config.sample_rate / 1000)
+        self.shift = round(config.frame_shift_ms * config.sample_rate / 1000)
+        self.fft_size = 2 ** math.ceil(math.log2(self.length))
+        hann = torch.hann_window(self.length, periodic=False, dtype=torch.float64)
+        self.window = hann.pow(0.85).float()  # Kaldi's "povey" window; its first value is 0
+        self.filters = mel_filters(
+            config.mel_bins, self.fft_size, config.sample_rate, config.low_freq_hz, config.high_freq_hz
+        )
+        self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
+
+    def num_frames(self, samples: int) -> int:
+        """Whole windows in so many samples (Kaldi's snip_edges)."""
+        return 0 if samples < self.length else 1 + (samples - self.length) // self.shift
+
+    def __call__(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Features of a waveform.
+
+        Args:
+            waveform: (N,), full scale 1, at ``config.sample_rate``.
+            generator: for dither, where it is on.
+
+        Returns:
+            (T, F), float32.
+
+        Raises:
+            AudioError: the waveform is shorter than one window.
+        """
+        frames = self.num_frames(len(waveform))
+        if frames == 0:
+            rate = self.config.sample_rate
+            raise AudioError(
+                f"{len(waveform) / rate:.4f} s of audio, expected at least {self.length / rate:g} s "
+                "(one analysis window); leave this utterance out"
+            )
+        signal = waveform.float() * FULL_SCALE
+        if self.config.dither > 0:
+            signal = signal + self.config.dither * torch.randn(len(signal), generator=generator)
+        features = self._log_mel(signal, frames)
+        if self.dct is not None:
+            features = features @ self.dct
+        return add_deltas(features, self.config.delta_order) if self.config.delta_order else features
+
+    def _log_mel(self, signal: Tensor, frames: int) -> Tensor:
+        """Samples (N,) to log-mel energies (T, bins), a block of frames at a time."""
+        emphasised = signal.clone()
+        emphasised[1:] -= PREEMPHASIS * signal[:-1]
+        means = signal.unfold(0, self.length, self.shift).mean(1, keepdim=True)  # (T, 1)
+        windows = emphasised.unfold(0, self.length, self.shift)  # (T, length), a view
+        result = signal.new_empty(frames, self.config.mel_bins)
+        buffer = signal.new_zeros(min(BLOCK, frames), self.fft_size)  # zeros after each window
+        for start in range(0, frames, BLOCK):
+            block = slice(start, min(start + BLOCK, frames))
+            padded = buffer[: block.stop - start]
+            head = padded[:, : self.length]
+            torch.sub(windows[block], means[block], alpha=1 - PREEMPHASIS, out=head)
+            head.mul_(self.window)
+            spectrum = torch.view_as_real(torch.fft.rfft(padded))  # (block, fft/2 + 1, 2)
+            power = spectrum.square_().sum(-1)
+            torch.mm(power, self.filters, out=result[block])
+        return result.clamp_min_(FLOOR).log_()

@@ -1,0 +1,116 @@
+"""``asr score``: word, character and sentence error rates."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from asr.errors import EXIT_OK
+from asr.text.normalize import NORMALIZERS
+
+_DESCRIPTION = """\
+Compare hypotheses with references: word error rate with a 95 % bootstrap interval,
+character error rates, sentence error rate, and the worst utterances side by side.
+
+REF and HYP are data or decoding folders (their file text is read), Kaldi text files
+(<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one
+sentence a line, matched by order. All rates are sums over the corpus. Words are aligned by
+jiwer; where alignments tie, its choice decides the split into Sub, Del and Ins."""
+
+_MODE_HELP = """\
+utterances without a hypothesis: all (default) counts their words as deleted, so that a
+decoding that broke off cannot look good; present leaves them out, as Kaldi's recipes do;
+strict refuses"""
+
+
+def main(argv: list[str]) -> int:
+    """Run ``asr score``; returns the exit code."""
+    options = make_parser().parse_args(argv)
+    from asr.score import kaldi, readers, report
+    from asr.score.wer import score
+
+    source = readers.open_source(options.ref)
+    ref, hyp = readers.read_pair(source, readers.open_source(options.hyp), options.format)
+    result = score(ref.texts, hyp.texts, options.normalize, options.mode)
+    if result.missing:
+        _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
+    if result.unknown:
+        _warn(f"{options.hyp}: not in {options.ref}, not scored: {_some(result.unknown)}")
+    if options.out:
+        utt2spk = options.utt2spk or _utt2spk_beside(source.path)
+        speakers = readers.read_utt2spk(utt2spk) if utt2spk else None
+        kaldi.write_scores(result, options.out, options.tag, speakers)
+    if options.json:
+        summary = report.to_dict(result, source.set_name, options.worst)
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+    else:
+        formats = f"{options.ref} ({ref.format}), {options.hyp} ({hyp.format})"
+        report.print_report(
+            result, source.set_name, formats, options.worst, color=not options.no_color
+        )
+    return EXIT_OK
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of ``asr score``."""
+    parser = argparse.ArgumentParser(
+        prog="asr score",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ref", metavar="REF", help="references: folder or file")
+    parser.add_argument("hyp", metavar="HYP", help="hypotheses: folder or file")
+    parser.add_argument(
+        "--format",
+        choices=["auto", "text", "trn", "plain"],
+        default="auto",
+        help="of both files; auto (default) looks at them and the report says what it found",
+    )
+    parser.add_argument(
+        "--normalize",
+        choices=list(NORMALIZERS),
+        default="none",
+        help="applied to both sides: none (default) leaves the words alone, librispeech gives "
+        "upper case, letters, digits and apostrophes",
+    )
+    parser.add_argument(
+        "--mode", choices=["all", "present", "strict"], default="all", help=_MODE_HELP
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DECODE_DIR",
+        help="also write Kaldi's files there: wer_<tag>, cer_<tag> (without spaces), scoring_kaldi",
+    )
+    parser.add_argument(
+        "--tag",
+        default="0_0.0",
+        help="<lm-weight>_<penalty> in the names of wer_* and cer_* (default: 0_0.0)",
+    )
+    parser.add_argument(
+        "--utt2spk",
+        metavar="FILE",
+        help="speakers for per_spk; default: utt2spk of REF's folder, else each utterance alone",
+    )
+    parser.add_argument(
+        "--worst",
+        type=int,
+        default=5,
+        metavar="N",
+        help="show the N utterances with most errors (default: 5)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
+    parser.add_argument("--no-color", action="store_true", help="no colours in a terminal")
+    return parser
+
+
+def _utt2spk_beside(path: Path) -> Path | None:
+    beside = path.parent / "utt2spk"
+    return beside if path.name == "text" and beside.is_file() else None
+
+
+def _warn(message: str) -> None:
+    print(f"asr score: warning: {message}", file=sys.stderr)
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return f"{len(ids)} utterances ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"

@@ -1,0 +1,1 @@
+"""Transcripts and the ids of their characters: normalise, read, encode."""
