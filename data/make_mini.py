@@ -37,7 +37,7 @@ SAMPLE_RATE = 16000
 SEED = 20151120
 OPUS_COMPRESSION = 0.95  # libsndfile: 256000 - 250000 * level = 18.5 kbit/s
 CHAPTER = 1  # every voice reads one chapter
-UTTERANCES = {"train-mini": 31, "dev-mini": 15, "test-mini": 15}  # of each voice
+UTTERANCES = {"train-mini": 34, "dev-mini": 17, "test-mini": 17}  # of each voice
 TEMPLATE = Path(__file__).with_name("mini_readme.md.in")
 
 
@@ -240,15 +240,15 @@ VOICES = (
         3001,
         """
         M en-gb           m1       47 175 102
-        F en-us           f5       50 170 101
-        M en-gb-scotland  m4       50 170  99
+        F en-us           f5       50 170 100
+        M en-gb-scotland  m4       50 170  98
         F en-gb-x-gbclan  f1       53 175 100
         M en-029          m3       49 175 101
         """,
     ),
 )
-"""Accents and variants of dev and test all occur in train, but never together, nor with the
-same tract; each of their pitches, rates and tracts lies between those of train."""
+"""Each accent and each variant of dev and test occurs in train, but never the two together, nor
+a variant with the same tract. Their pitches, rates and tracts lie between those of train."""
 
 
 # --- Synthesis ------------------------------------------------------------------------------

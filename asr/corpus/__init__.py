@@ -1,0 +1,1 @@
+"""Kaldi data directories to batches: datadir, validate, edit, importing -> features -> batches."""
