@@ -1,0 +1,85 @@
+import pytest
+
+from asr.cli import main
+from asr.errors import InputError
+from asr.text.chars import CharTokenizer
+
+
+def test_the_table_of_two_words():
+    tokenizer = CharTokenizer.from_texts(["BA", "A C"])
+    assert tokenizer.symbols == ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
+    assert tokenizer.encode("AB C") == [3, 4, 2, 5]
+    assert (tokenizer.blank_id, tokenizer.unk_id) == (0, 1)
+    assert tokenizer.sos_id == tokenizer.eos_id == 6 == len(tokenizer) - 1
+
+
+def test_decode_undoes_encode_and_drops_blank_and_end():
+    tokenizer = CharTokenizer.from_texts(["IT'S TEN"])
+    ids = tokenizer.encode("TEN SITS'")
+    assert tokenizer.decode([tokenizer.sos_id, 0, *ids, 0, tokenizer.eos_id]) == "TEN SITS'"
+
+
+def test_every_character_gets_one_id_known_or_not():
+    tokenizer = CharTokenizer.from_texts(["A B"])
+    assert tokenizer.encode("AxB") == [3, 1, 4]
+    assert tokenizer.decode([3, 1, 4]) == "A\ufffdB"
+
+
+def test_white_space_of_any_kind_is_the_space():
+    tokenizer = CharTokenizer.from_texts(["A\tB", "A\u3000B"])
+    assert tokenizer.symbols[2:-1] == ["<space>", "A", "B"]
+    assert tokenizer.encode("A\u00a0B") == tokenizer.encode("A B")
+
+
+def test_the_file_gives_the_same_table(tmp_path):
+    tokenizer = CharTokenizer.from_texts(["ÉTÉ", "नमस्ते", "大", "< >"])
+    path = tokenizer.to_file(tmp_path / "lang_char" / "tokens.txt")
+    assert path.read_text(encoding="utf-8").splitlines()[2] == "<space> 2"
+    assert CharTokenizer.from_file(path).symbols == tokenizer.symbols
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("<blank> 0\n<unk> 1\nA 3\n<sos/eos> 4\n", "tokens.txt:3: found"),
+        ("<blank> 0\n<unk> 1\nA\n<sos/eos> 3\n", "tokens.txt:3: found"),
+        ("<unk> 0\n<blank> 1\nA 2\n<sos/eos> 3\n", "tokens.txt:1: symbol"),
+        ("<blank> 0\n<unk> 1\nA 2\nA 3\n<sos/eos> 4\n", "tokens.txt:4: .* twice"),
+        ("<blank> 0\n<unk> 1\nAB 2\n<sos/eos> 3\n", "tokens.txt:3: symbol"),
+        ("<blank> 0\n<unk> 1\nA 2\n", "tokens.txt:3: .*expected <sos/eos>"),
+        ("<blank> 0\n", "expected <blank>, <unk>, <sos/eos>"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_line(tmp_path, lines, message):
+    path = tmp_path / "tokens.txt"
+    path.write_text(lines)
+    with pytest.raises(InputError, match=message):
+        CharTokenizer.from_file(path)
+
+
+def test_chars_reads_data_directories_without_their_ids(tmp_path, capsys):
+    data = tmp_path / "train"
+    data.mkdir()
+    (data / "text").write_text("xyz-1 BAB\nxyz-2 A B\n")
+    output = tmp_path / "tokens.txt"
+    assert main(["chars", str(data), "-o", str(output)]) == 0
+    assert CharTokenizer.from_file(output).symbols[2:-1] == ["<space>", "A", "B"]
+    captured = capsys.readouterr()
+    assert "6 symbols from 2 transcripts" in captured.out
+    assert f"' ' 1 times, first in {data}/text:2" in captured.err
+
+
+def test_chars_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):
+    (tmp_path / "sentences.txt").write_text("so, so!\n")
+    assert main(["chars", "--normalize", "librispeech", str(tmp_path / "sentences.txt")]) == 0
+    table = "<blank> 0\n<unk> 1\n<space> 2\nO 3\nS 4\n<sos/eos> 5\n"
+    assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n\n", b"caf\xe9\n"])
+def test_chars_of_nothing_readable_is_bad_input(tmp_path, capsys, content):
+    path = tmp_path / "sentences.txt"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["chars", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err

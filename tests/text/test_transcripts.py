@@ -1,0 +1,51 @@
+import pytest
+
+from asr.errors import InputError
+from asr.text.transcripts import parse_text, parse_trn, read_lines, trn_id
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes("\ufeffa one\u2028two\r\nb\x0bthree".encode())
+    assert read_lines(path) == ["a one\u2028two", "b\x0bthree"]
+
+
+def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"a one\nb caf\xe9\n")
+    with pytest.raises(InputError, match=r"text:2: byte 0xe9 is not UTF-8"):
+        read_lines(path)
+
+
+def test_text_may_have_no_words():
+    assert parse_text(["a ONE  TWO ", "b", "c\tTHREE"], "text") == {
+        "a": "ONE  TWO",
+        "b": "",
+        "c": "THREE",
+    }
+
+
+def test_text_refuses_doubled_ids_and_empty_lines():
+    with pytest.raises(InputError, match=r"text:3: utterance a is already on line 1"):
+        parse_text(["a ONE", "b TWO", "a ONE"], "text")
+    with pytest.raises(InputError, match=r"text:2: empty line"):
+        parse_text(["a ONE", "", "b TWO"], "text")
+
+
+def test_trn():
+    lines = [";; comment", "one two (a-1)", "", "(b-2)", "he (said) so (c-3) "]
+    assert parse_trn(lines, "ref.trn") == {"a-1": "one two", "b-2": "", "c-3": "he (said) so"}
+
+
+@pytest.mark.parametrize("line", ["one two", "one (two words)", "f(x)", "one ()", "one (a) b"])
+def test_what_is_no_trn_id(line):
+    assert trn_id(line) is None
+
+
+def test_trn_refuses_what_it_cannot_score():
+    with pytest.raises(InputError, match=r"ref.trn:2: found"):
+        parse_trn(["one (a)", "two"], "ref.trn")
+    with pytest.raises(InputError, match=r"ref.trn:3: utterance a is already on line 1"):
+        parse_trn(["one (a)", ";;", "two (a)"], "ref.trn")
+    with pytest.raises(InputError, match=r"ref.trn:1: alternatives"):
+        parse_trn(["{ one / won } two (a)"], "ref.trn")
