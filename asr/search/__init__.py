@@ -1,0 +1,1 @@
+"""Log-probabilities to hypotheses: scorer -> greedy, beam (with ctc_prefix) -> diagnose."""

@@ -1,0 +1,111 @@
+"""CTC prefix scores of every next character, vectorised over hypotheses, characters and time.
+
+The score of a prefix is the log-probability of all transcripts that begin with it, summed
+over all their paths (arXiv:1609.06773, algorithm 2). For a prefix g, said[t] and quiet[t] are
+the log-probabilities that the first t steps spell g and end in g's last character, or in a
+blank. For g followed by c, with p the log-probabilities of step t::
+
+    phi[t-1]  = quiet[t-1] if c is g's last character, else logaddexp(said[t-1], quiet[t-1])
+    score     = logsumexp over t of (phi[t-1] + p[t, c])
+    said'[t]  = logaddexp(said'[t-1], phi[t-1]) + p[t, c]
+    quiet'[t] = logaddexp(said'[t-1], quiet'[t-1]) + p[t, blank]
+
+The score needs no recursion, so all V characters are scored at once; the recursions are taken
+only for the characters that the search keeps, and each is one cumulative sum: x[t] =
+logaddexp(x[t-1] + a[t], b[t]) has the solution A + logcumsumexp(b - A), A = cumsum(a). The
+differences are large, hence float64.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEVER = -1e10  # log 0 that survives subtraction
+
+
+@dataclass(frozen=True)
+class PrefixState:
+    """Forward variables of the prefixes so far; time has S + 1 entries, 0 before the audio."""
+
+    said: Tensor
+    """(N, S + 1)."""
+    quiet: Tensor
+    """(N, S + 1)."""
+    last: Tensor
+    """Last character, (N,); <blank> before the first one, which nothing equals."""
+
+
+class CTCPrefixScorer:
+    """CTC's opinion of hypotheses.
+
+    Args:
+        log_probs: of every step and character, (N, S, V).
+        steps: real steps, (N,).
+        blank: id of <blank>.
+        eos: id of <sos/eos>; its score is that of the whole transcript.
+    """
+
+    def __init__(self, log_probs: Tensor, steps: Tensor, blank: int, eos: int) -> None:
+        longest = log_probs.shape[1]
+        beyond = torch.arange(longest, device=steps.device) >= steps.unsqueeze(1)
+        self.log_probs = log_probs.double().masked_fill(beyond.unsqueeze(-1), NEVER)
+        self.steps, self.blank, self.eos = steps, blank, eos
+
+    def start(self) -> PrefixState:
+        """The empty prefix: nothing but blanks so far."""
+        blanks = self.log_probs[..., self.blank].cumsum(1)  # (N, S)
+        quiet = torch.cat([torch.zeros_like(blanks[:, :1]), blanks], dim=1)
+        last = torch.full_like(self.steps, self.blank)
+        return PrefixState(torch.full_like(quiet, NEVER), quiet, last)
+
+    def score(self, state: PrefixState) -> Tensor:
+        """Log-probabilities of the prefixes followed by each character, (N, V)."""
+        phi = torch.logaddexp(state.said, state.quiet)[:, :-1]  # (N, S)
+        score = (phi.unsqueeze(-1) + self.log_probs).logsumexp(1)  # (N, V)
+        last = state.last.unsqueeze(1)
+        twin = self._of(state.last) + state.quiet[:, :-1]  # (N, S)
+        score = score.scatter(1, last, twin.logsumexp(1, keepdim=True))
+        score[:, self.blank] = NEVER
+        score[:, self.eos] = self.end(state)
+        return score
+
+    def end(self, state: PrefixState) -> Tensor:
+        """Log-probability that the prefix is the whole transcript, (N,)."""
+        both = torch.logaddexp(state.said, state.quiet)
+        return both.gather(1, self.steps.unsqueeze(1)).squeeze(1)
+
+    def advance(self, state: PrefixState, tokens: Tensor) -> PrefixState:
+        """The prefixes followed by one character each, tokens (N,)."""
+        spoken = self._of(tokens)  # (N, S)
+        twin = (tokens == state.last).unsqueeze(1)
+        phi = torch.where(twin, state.quiet, torch.logaddexp(state.said, state.quiet))[:, :-1]
+        said = _accumulate(spoken, phi + spoken)
+        blank = self.log_probs[..., self.blank]
+        quiet = _accumulate(blank, said[:, :-1] + blank)
+        return PrefixState(said, quiet, tokens)
+
+    def _of(self, tokens: Tensor) -> Tensor:
+        """Log-probabilities of one character a row over time, (N, S)."""
+        index = tokens.view(-1, 1, 1).expand(-1, self.log_probs.shape[1], 1)
+        return self.log_probs.gather(2, index).squeeze(2)
+
+    def select(self, rows: Tensor) -> "CTCPrefixScorer":
+        """The scorer of some of the rows, cut to the longest of them."""
+        steps = self.steps[rows]
+        longest = int(steps.max())
+        return CTCPrefixScorer(self.log_probs[rows, :longest], steps, self.blank, self.eos)
+
+
+def select_state(state: PrefixState, rows: Tensor, longest: int) -> PrefixState:
+    """Some rows of a state, cut to so many steps."""
+    return PrefixState(
+        state.said[rows, : longest + 1], state.quiet[rows, : longest + 1], state.last[rows]
+    )
+
+
+def _accumulate(keep: Tensor, arrive: Tensor) -> Tensor:
+    """x[t] = logaddexp(x[t-1] + keep[t], arrive[t]) with x[0] = log 0: (N, S) to (N, S + 1)."""
+    total = keep.cumsum(1)
+    x = total + (arrive - total).logcumsumexp(1)
+    return torch.nn.functional.pad(x, (1, 0), value=NEVER)

@@ -1,0 +1,160 @@
+"""Search: beam 1 is greedy, a wide beam is exhaustive, batches change nothing."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.config import DecodeConfig
+from asr.model.las import LAS
+from asr.search.beam import search
+from asr.search.ctc_prefix import CTCPrefixScorer
+from asr.search.greedy import greedy
+
+MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
+PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)
+
+
+@pytest.fixture
+def model(tiny_config):
+    torch.manual_seed(3)
+    model = LAS(tiny_config, MEL, VOCAB).eval()
+    with torch.no_grad():  # far from uniform, so that searches have something to find
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    return model
+
+
+def memory(model, frames=(40, 25, 9)):
+    torch.manual_seed(1)
+    return model.encode(torch.randn(len(frames), max(frames), MEL), torch.tensor(frames))
+
+
+def test_beam_of_one_is_greedy(model):
+    m = memory(model, (40, 31, 25, 17, 9))
+    for one, beams in zip(greedy(model, m), search(model, m, PLAIN), strict=True):
+        assert beams[0].tokens == one.tokens
+        assert beams[0].ended == one.ended
+        assert beams[0].score == pytest.approx(one.score, abs=1e-4)
+        torch.testing.assert_close(beams[0].weights, one.weights)
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
+def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
+    config = DecodeConfig(beam=4, nbest=3, ctc_weight=ctc_weight, length_bonus=0.2)
+    m = memory(model)
+    together = search(model, m, config)
+    for row in range(3):
+        alone = search(model, m.select(torch.tensor([row])), config)[0]
+        assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
+        for a, b in zip(alone, together[row], strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-4)
+            torch.testing.assert_close(a.weights, b.weights)
+
+
+def score_by_hand(model, m, tokens, config):
+    """The score of a whole transcript, by teacher forcing and torch's CTC loss."""
+    inputs = torch.tensor([[EOS, *tokens]])
+    targets = torch.tensor([[*tokens, EOS]])
+    log_probs = model.decoder(inputs, m)[0].log_softmax(-1)
+    attention = log_probs.gather(2, targets.unsqueeze(-1)).sum()
+    ctc = -torch.nn.functional.ctc_loss(
+        model.ctc_log_probs(m).transpose(0, 1),
+        torch.tensor([tokens]),
+        m.steps,
+        torch.tensor([len(tokens)]),
+        reduction="sum",
+    )
+    w = config.ctc_weight
+    return float((1 - w) * attention + w * ctc + config.length_bonus * len(tokens))
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3, 1.0])
+def test_a_wide_beam_is_exhaustive(model, ctc_weight):
+    """Nine frames are three steps, so at most four characters out of three: 121 transcripts."""
+    config = DecodeConfig(beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3)
+    m = memory(model, (9,))
+    with torch.no_grad():
+        every = {
+            tokens: score_by_hand(model, m, tokens, config)
+            for length in range(5)
+            for tokens in itertools.product((1, 2, 3), repeat=length)
+        }
+    best = sorted(every, key=every.__getitem__, reverse=True)
+    found = search(model, m, config)[0]
+    assert [h.tokens for h in found] == best[: len(found)]
+    assert len(found) == 5 or ctc_weight == 1.0  # where CTC allows fewer
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(every[hypothesis.tokens], abs=1e-3)
+
+
+def all_paths(log_probs, tokens_begin):
+    """Probability of every path whose transcript begins with some tokens, one by one."""
+    total, whole = 0.0, 0.0
+    steps, vocab = log_probs.shape
+    for path in itertools.product(range(vocab), repeat=steps):
+        spelt = [c for i, c in enumerate(path) if c and (i == 0 or path[i - 1] != c)]
+        probability = float(log_probs[range(steps), path].sum().exp())
+        if tuple(spelt[: len(tokens_begin)]) == tokens_begin:
+            total += probability
+        if tuple(spelt) == tokens_begin:
+            whole += probability
+    return total, whole
+
+
+@pytest.mark.parametrize("prefix", [(), (1,), (2, 2), (1, 2, 1)])
+def test_prefix_scores_equal_the_sum_over_all_paths(prefix):
+    log_probs = torch.randn(5, 4, generator=torch.Generator().manual_seed(2)).mul(2).log_softmax(-1)
+    scorer = CTCPrefixScorer(
+        torch.stack([log_probs, log_probs]), torch.tensor([5, 3]), blank=0, eos=3
+    )
+    state = scorer.start()
+    for token in prefix:
+        state = scorer.advance(state, torch.tensor([token, token]))
+    scores = scorer.score(state).exp()
+    for row, steps in enumerate((5, 3)):
+        for character in (1, 2):
+            total, _ = all_paths(log_probs[:steps, :], (*prefix, character))
+            assert float(scores[row, character]) == pytest.approx(total, abs=1e-6)
+        _, whole = all_paths(log_probs[:steps, :], prefix)
+        assert float(scores[row, 3]) == pytest.approx(whole, abs=1e-6)
+
+
+def test_the_length_bonus_lengthens(model):
+    m = memory(model)
+    short = search(model, m, replace(PLAIN, beam=8, length_bonus=-2.0))
+    long = search(model, m, replace(PLAIN, beam=8, length_bonus=2.0))
+    assert sum(len(h[0].tokens) for h in long) > sum(len(h[0].tokens) for h in short)
+
+
+def test_the_end_threshold_delays_the_end(model):
+    m = memory(model)
+    free = search(model, m, replace(PLAIN, beam=8))
+    strict = search(model, m, replace(PLAIN, beam=8, eos_threshold=0.5))
+    assert sum(len(h[0].tokens) for h in strict) > sum(len(h[0].tokens) for h in free)
+
+
+def test_coverage_rewards_looking_everywhere(model):
+    m = memory(model)
+    for threshold, weight in ((0.1, 3.0),):
+        config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
+        seen = [(h[0].weights.sum(0) > threshold).sum() for h in search(model, m, config)]
+        plain = [(h[0].weights.sum(0) > threshold).sum() for h in search(model, m, replace(PLAIN, beam=8))]
+        assert sum(seen) > sum(plain)
+
+
+def test_nbest_is_sorted_and_distinct(model):
+    for found in search(model, memory(model), DecodeConfig(beam=6, nbest=4)):
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        assert len({h.tokens for h in found}) == len(found) > 1
+
+
+def test_the_limit_cuts_off(model):
+    with torch.no_grad():
+        model.decoder.readout.bias[EOS] = -100.0
+    m = memory(model)
+    for found, one in zip(search(model, m, PLAIN), greedy(model, m), strict=True):
+        assert not found[0].ended and not one.ended
+        assert found[0].tokens == one.tokens
+        assert len(one.tokens) == max(4, one.weights.shape[1])
