@@ -1,1 +1,7 @@
-"""File to waveform to features: io -> augment -> fbank -> cmvn -> augment again (SpecAugment)."""
+"""File to waveform to features.
+
+- io.py: audio files, bytes and pipes to 16 kHz mono waveforms, and back to wav
+- augment.py: random speed, noise and gain for waveforms; SpecAugment for normalised features
+- fbank.py: waveforms to log-mel filterbanks or MFCC with Kaldi's values
+- cmvn.py: mean and variance normalisation, and its statistics in Kaldi's text format
+"""

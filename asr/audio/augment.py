@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.audio.io import READABLE, read, resample
+from asr.audio.io import READABLE, info, read, resample
 from asr.config import AugmentConfig
 from asr.errors import InputError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"}
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
+LOWEST = 20 / 16000  # cycles per sample; brown noise has nearly all its power below, unheard
 
 
 def speed(waveform: Tensor, factor: float) -> Tensor:
@@ -25,8 +26,13 @@ def speed(waveform: Tensor, factor: float) -> Tensor:
         factor: rounded to a hundredth.
 
     Returns:
-        (ceil(N / factor),).
+        (ceil(N / factor),): 0.9 makes audio longer.
+
+    Raises:
+        InputError: the factor is not above 0.
     """
+    if round(100 * factor) < 1:
+        raise InputError(f"augment.speeds: {factor:g}, expected factors such as 0.9")
     return resample(waveform, round(100 * factor), 100)
 
 
@@ -36,11 +42,12 @@ def volume(waveform: Tensor, gain_db: float) -> Tensor:
 
 
 def coloured_noise(samples: int, colour: str, generator: torch.Generator) -> Tensor:
-    """White, pink or brown noise with variance 1, (samples,)."""
+    """White, pink or brown noise from 20 Hz up (at 16 kHz), of mean power 1, (samples,)."""
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
-    bins = torch.arange(1, len(spectrum) + 1, dtype=torch.float32)
-    noise = torch.fft.irfft(spectrum * bins ** -COLOURS[colour], n=samples)
-    return noise / noise.std().clamp_min(1e-12)
+    cycles = torch.fft.rfftfreq(samples)  # per sample
+    weights = torch.where(cycles < LOWEST, 0.0, cycles ** -COLOURS[colour])
+    noise = torch.fft.irfft(spectrum * weights, n=samples)
+    return noise / noise.square().mean().sqrt().clamp_min(1e-12)
 
 
 def add_noise(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
@@ -80,6 +87,18 @@ def noise_files(folder: str) -> tuple[str, ...]:
     return tuple(files)
 
 
+def recorded_noise(
+    folder: str, samples: int, generator: torch.Generator, sample_rate: int
+) -> Tensor:
+    """A random stretch of a random recording; all of one that is shorter than asked for."""
+    files = noise_files(folder)
+    path = files[below(len(files), generator)]
+    total_s, needed_s = info(path).duration_s, samples / sample_rate
+    start_s = uniform(0.0, max(0.0, total_s - needed_s), generator)
+    end_s = min(start_s + needed_s, total_s)
+    return read(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
+
+
 def augment_waveform(
     waveform: Tensor, config: AugmentConfig, generator: torch.Generator, sample_rate: int
 ) -> Tensor:
@@ -94,9 +113,7 @@ def augment_waveform(
     waveform = speed(waveform, config.speeds[below(len(config.speeds), generator)])
     if config.noise_prob > 0 and uniform(0, 1, generator) < config.noise_prob:
         if config.noise_dir:
-            files = noise_files(config.noise_dir)
-            noise = read(files[below(len(files), generator)], sample_rate=sample_rate)
-            noise = noise.roll(below(len(noise), generator))
+            noise = recorded_noise(config.noise_dir, len(waveform), generator, sample_rate)
         else:
             colour = list(COLOURS)[below(len(COLOURS), generator)]
             noise = coloured_noise(len(waveform), colour, generator)

@@ -11,7 +11,10 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.files import write_text
 
-VARIANCE_FLOOR = 1e-10  # a constant feature is centred, not blown up without bound
+# Log-mel energies and cepstra of speech vary by far more than 0.1. A feature that varies less
+# was constant in training (such as the upper bins of upsampled telephone speech) and must not
+# swamp all others where it does vary.
+STD_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class CmvnStats:
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation, (F,); the variance is at least 1e-10."""
+        """Standard deviation, (F,), at least ``STD_FLOOR``."""
         variance = self.square_sum / self.count - self.mean.square()
-        return variance.clamp_min(VARIANCE_FLOOR).sqrt()
+        return variance.clamp_min(STD_FLOOR**2).sqrt()
 
     def normalize(self, features: Tensor) -> Tensor:
         """Features (T, F) with mean 0 and variance 1 where the statistics are their own."""

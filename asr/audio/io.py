@@ -3,16 +3,22 @@
 libsndfile reads wav, flac, ogg, opus, mp3 and NIST SPHERE at any rate and with any number of
 channels; channels are averaged and the rate is changed. Samples are float32, full scale 1;
 float files may go beyond it and are left as they are.
+
+libsndfile says nothing when a wav, ogg or SPHERE file ends early, so the sizes that the headers
+promise are compared with the file's before it is opened.
 """
 
 import io
+import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -26,7 +32,10 @@ from asr.files import write_atomically
 SAMPLE_RATE = 16000
 READABLE = "expected wav, flac, ogg, opus, mp3 or NIST SPHERE"
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
-_UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size like this, or 0
+MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
+_UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
+_OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
+_AGAIN = "copy or record it again"
 
 
 class AudioError(InputError):
@@ -83,23 +92,32 @@ def read(
     """
     name = name or ("audio data" if isinstance(source, bytes) else str(source))
     with _open(source, name) as file:
-        rate, total = file.samplerate, file.frames
-        begin = round(start_s * rate)
-        end = total if end_s is None else min(round(end_s * rate), total)
-        if begin >= end:
-            raise AudioError(
-                f"{name}: nothing from {start_s:g} s on, the file has {total / rate:.3f} s; "
-                "check the segment's times"
-                if total
-                else f"{name}: a header without any samples; record or copy it again"
-            )
-        samples = _samples(file, begin, end, name)
-    waveform = torch.from_numpy(samples.mean(axis=1, dtype=np.float32))
-    if not torch.isfinite(waveform).all():
+        rate = file.samplerate
+        begin, end = _span(file, start_s, end_s, name)
+        samples = torch.from_numpy(_samples(file, begin, end, name))  # (N, channels)
+    if not samples.isfinite().all():
         raise AudioError(f"{name}: samples that are not finite numbers; make the file again")
-    if rate < SAMPLE_RATE:
-        _warn_of_low_rate(rate, name)
+    if rate < sample_rate:
+        _warn_of_low_rate(rate, sample_rate, name)
+    waveform = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     return resample(waveform, rate, sample_rate)
+
+
+def _span(
+    file: soundfile.SoundFile, start_s: float, end_s: float | None, name: str
+) -> tuple[int, int]:
+    """First sample of a segment and the one after its last."""
+    total_s = file.frames / file.samplerate
+    if file.frames == 0:
+        raise AudioError(f"{name}: a header without any samples; {_AGAIN}")
+    end_s = total_s if end_s is None else end_s
+    begin, end = (round(t * file.samplerate) if math.isfinite(t) else -1 for t in (start_s, end_s))
+    if not 0 <= begin < min(end, file.frames) or end_s > total_s + MAX_OVERSHOOT_S:
+        raise AudioError(
+            f"{name}: asked for {start_s:g} s to {end_s:g} s, the audio lasts {total_s:.3f} s; "
+            "check the segment's times"
+        )
+    return begin, min(end, file.frames)
 
 
 def _samples(file: soundfile.SoundFile, begin: int, end: int, name: str) -> np.ndarray:
@@ -115,7 +133,7 @@ def _samples(file: soundfile.SoundFile, begin: int, end: int, name: str) -> np.n
     if found < end - begin:
         raise AudioError(
             f"{name}: cut short or damaged: {found} samples after {begin} where the header "
-            f"promises {end - begin}{reason}; copy or record it again"
+            f"promises {end - begin}{reason}; {_AGAIN}"
         )
     return samples
 
@@ -137,18 +155,20 @@ def read_pipe(
         AudioError: the command fails or its output is not audio.
     """
     result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    said = f"; it said: {lines[-1]}" if lines else ""
     if result.returncode:
-        said = result.stderr.decode(errors="replace").strip().splitlines()
-        raise AudioError(
-            f"pipe `{command}`: exit code {result.returncode}: {said[-1] if said else 'no message'}"
+        raise AudioError(f"pipe `{command}`: exit code {result.returncode}{said}")
+    try:
+        return read(
+            result.stdout,
+            sample_rate=sample_rate,
+            start_s=start_s,
+            end_s=end_s,
+            name=f"output of `{command}`",
         )
-    return read(
-        result.stdout,
-        sample_rate=sample_rate,
-        start_s=start_s,
-        end_s=end_s,
-        name=f"output of `{command}`",
-    )
+    except AudioError as error:  # in `a | b` the exit code is that of b alone
+        raise AudioError(f"{error}{said}") from error
 
 
 def read_entry(
@@ -159,6 +179,7 @@ def read_entry(
     end_s: float | None = None,
 ) -> Tensor:
     """Read the right-hand side of a wav.scp line: a path, or a command that ends in ``|``."""
+    entry = entry.strip()
     if entry.endswith("|"):
         command = entry[:-1].strip()
         return read_pipe(command, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
@@ -196,13 +217,13 @@ def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
 _warned = False
 
 
-def _warn_of_low_rate(rate: int, name: str) -> None:
-    """Say once per process that upsampled audio lacks the upper half of the spectrum."""
+def _warn_of_low_rate(rate: int, target: int, name: str) -> None:
+    """Say once per process that upsampled audio lacks the upper part of the spectrum."""
     global _warned
     if not _warned:
         _warned = True
         print(
-            f"warning: {name}: recorded at {rate} Hz, below {SAMPLE_RATE} Hz; it is converted, but "
+            f"warning: {name}: recorded at {rate} Hz, below {target} Hz; it is converted, but "
             "its high frequencies are missing (said once)",
             file=sys.stderr,
         )
@@ -210,57 +231,120 @@ def _warn_of_low_rate(rate: int, name: str) -> None:
 
 def _open(source: str | Path | bytes, name: str) -> soundfile.SoundFile:
     """Open audio for reading; every way in which this fails has its message."""
-    head, size = _head(source, name)
-    if size == 0:
-        raise AudioError(f"{name}: the file is empty (0 bytes); record or copy it again")
-    if b"shorten" in head and head.startswith(b"NIST_1A"):
-        raise AudioError(f"{name}: SPHERE compressed with shorten; unpack it with sph2pipe")
-    missing = _missing_wav_bytes(head, size)
-    if missing:
-        raise AudioError(
-            f"{name}: cut short: {missing} bytes fewer than the header promises; copy or record "
-            "it again"
-        )
+    with _stream(source, name) as stream:
+        head = stream.read(4096)
+        if not head:
+            raise AudioError(f"{name}: empty (0 bytes); {_AGAIN}")
+        if head.startswith(b"NIST_1A") and b"embedded-" in head:
+            raise AudioError(f"{name}: compressed SPHERE; unpack it: sph2pipe -f wav IN OUT.wav")
+        missing = _missing_bytes(stream, head)
+        if missing > 0:
+            raise AudioError(
+                f"{name}: cut short: {missing} bytes fewer than its header promises; {_AGAIN}"
+            )
+        if _is_streamed_wav(stream, head):
+            source = _with_data_size(stream)
     try:
         return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise AudioError(f"{name}: {_looks_like(head)}, {READABLE}; {CONVERT}") from error
+        raise AudioError(f"{name}: {_diagnosis(head)}") from error
 
 
-def _head(source: str | Path | bytes, name: str) -> tuple[bytes, int]:
-    """The first kilobytes and the size in bytes."""
+def _stream(source: str | Path | bytes, name: str) -> BinaryIO:
+    """The bytes of a file, or those given."""
     if isinstance(source, bytes):
-        return source[:4096], len(source)
+        return io.BytesIO(source)
     try:
-        with open(source, "rb") as file:
-            return file.read(4096), os.fstat(file.fileno()).st_size
+        return open(source, "rb")
     except IsADirectoryError:
         raise AudioError(f"{name}: a folder, expected an audio file") from None
     except OSError as error:
         raise AudioError(f"{name}: cannot read ({error.strerror}); check the path") from error
 
 
-def _missing_wav_bytes(head: bytes, size: int) -> int:
-    """How many bytes a wav file lacks; libsndfile would read what is there without a word."""
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return 0
-    position = 12
-    while position + 8 <= len(head):
-        length = int.from_bytes(head[position + 4 : position + 8], "little")
-        if head[position : position + 4] == b"data":
-            known = 0 < length < _UNKNOWN_SIZE
-            return max(0, position + 8 + length - size) if known else 0
-        position += 8 + length + length % 2
+def _size(stream: BinaryIO) -> int:
+    return stream.seek(0, os.SEEK_END)
+
+
+def _missing_bytes(stream: BinaryIO, head: bytes) -> int:
+    """How many bytes the headers promise beyond the end of the file; 0 or less: none."""
+    if _is_wav(head):
+        begin, length = _wav_data(stream)
+        return begin + length - _size(stream) if length < _UNKNOWN_SIZE else 0
+    if head.startswith(b"NIST_1A"):
+        return _sphere_size(head) - _size(stream)
+    if head.startswith(b"OggS"):
+        return _missing_ogg_bytes(stream)
     return 0
 
 
-def _looks_like(head: bytes) -> str:
-    """What a file that is not audio seems to be."""
-    if head[4:8] == b"ftyp":
-        return "an mp4 or m4a file"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "a webm or mkv file"
-    if head[:4] in (b"RIFF", b"fLaC", b"OggS"):
-        return "damaged audio"
+def _is_wav(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+
+
+def _wav_data(stream: BinaryIO) -> tuple[int, int]:
+    """Where the samples of a wav file begin, and how many bytes of them it promises."""
+    stream.seek(12)
+    while len(chunk := stream.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            return stream.tell(), length
+        stream.seek(length + length % 2, os.SEEK_CUR)
+    return 0, 0
+
+
+def _is_streamed_wav(stream: BinaryIO, head: bytes) -> bool:
+    """Whether a wav header says "no samples" because its writer could not go back to it.
+
+    A wav file that is really empty ends there, or goes on with the name of another chunk.
+    """
+    if not _is_wav(head):
+        return False
+    begin, length = _wav_data(stream)
+    stream.seek(begin)
+    following = stream.read(4)
+    is_name = all(32 <= byte < 127 for byte in following)
+    return begin > 0 and length == 0 and not is_name
+
+
+def _with_data_size(stream: BinaryIO) -> bytes:
+    """A wav file whose header says how much there is, for libsndfile takes 0 at its word."""
+    begin, _ = _wav_data(stream)
+    stream.seek(0)
+    data = stream.read()
+    return data[: begin - 4] + (len(data) - begin).to_bytes(4, "little") + data[begin:]
+
+
+def _sphere_size(head: bytes) -> int:
+    """Bytes of a SPHERE file without compression: header and samples."""
+    fields = (rb"NIST_1A\s+", rb"sample_count -i ", rb"channel_count -i ", rb"sample_n_bytes -i ")
+    found = [re.search(field + rb"(\d+)", head) for field in fields]
+    header, *sizes = [int(match[1]) if match else 0 for match in found]
+    return header + math.prod(sizes)
+
+
+def _missing_ogg_bytes(stream: BinaryIO) -> int:
+    """How many bytes of the last page of an ogg file are missing (RFC 3533)."""
+    stream.seek(max(0, _size(stream) - _OGG_PAGE_BYTES))
+    tail = stream.read()
+    page = tail[max(0, tail.rfind(b"OggS\0")) :]
+    if len(page) < 27:  # the header up to the number of segments
+        return 27 - len(page)
+    segments = page[26]
+    return 27 + segments + sum(page[27 : 27 + segments]) - len(page)
+
+
+def _diagnosis(head: bytes) -> str:
+    """What is wrong with a file that libsndfile refuses, and what to do."""
+    if head[:4] in (b"RIFF", b"fLaC", b"OggS") or head.startswith(b"NIST_1A"):
+        return f"damaged audio; {_AGAIN}"
     printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in head)
-    return "a text file" if printable > 0.95 * len(head) else "not an audio format known here"
+    if head[4:8] == b"ftyp":
+        found = "an mp4 or m4a file"
+    elif head[:4] == b"\x1a\x45\xdf\xa3":
+        found = "a webm or mkv file"
+    elif printable > 0.95 * len(head):
+        return f"a text file, {READABLE}; check the path"
+    else:
+        found = "not an audio format known here"
+    return f"{found}, {READABLE}; {CONVERT}"

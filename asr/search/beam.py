@@ -143,6 +143,7 @@ def _step(
     total = (1 - config.ctc_weight) * attention + config.ctc_weight * ctc
     total = total + config.length_bonus * (length + 1)
     total[:, eos] -= config.length_bonus  # the end is no character
+    total = total.masked_fill(attention.isneginf(), -torch.inf)  # also where its weight is 0
     if config.coverage_weight > 0:
         seen = (covered > config.coverage_threshold).sum(1, keepdim=True)
         total = total + config.coverage_weight * seen

@@ -7,7 +7,6 @@ is in ``checkpoints/last.pt``.
 """
 
 import math
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from asr.config import TrainConfig, to_dict
 from asr.corpus.batches import Batch, UtteranceSet, load_batches, plan_batches, seed_of
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.features import read_speaker_stats
+from asr.device import pick_device, use_threads
 from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
 from asr.model.checkpoint import MODEL_FILE, save_model
@@ -44,22 +44,6 @@ GOOD_ALIGNMENT = 0.7  # alignment quality below which the alarm sounds
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal arrived and the state is saved."""
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a setting: auto takes a GPU where there is one.
-
-    Raises:
-        InputError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
-    return device
 
 
 class Training:
@@ -81,8 +65,7 @@ class Training:
     ) -> None:
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        torch.set_flush_denormal(True)
+        use_threads(config.threads)
         torch.set_float32_matmul_precision(
             "medium" if config.precision == "bfloat16" else "highest"
         )

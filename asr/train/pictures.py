@@ -39,7 +39,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     errors.plot(epochs, [100 * min(1.0, entry["dev_cer"]) for entry in history], label="characters")
     quality = [100 * entry["alignment"] for entry in history]
     errors.plot(epochs, quality, ":", color="grey", label="alignment quality")
-    errors.set(title="dev, greedy search, %", xlabel="epoch", ylim=(0, 100))
+    errors.set(title="dev errors, %", xlabel="epoch", ylim=(0, 100))
     errors.legend(fontsize=8)
     rate.plot(epochs, [entry["learning_rate"] for entry in history], color="black")
     rate.set(title="learning rate", xlabel="epoch", ylim=(0, None))

@@ -1,0 +1,29 @@
+"""Which device, how many threads."""
+
+import os
+
+import torch
+
+from asr.errors import InputError, first_line
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting: auto takes a GPU where there is one.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
+    return device
+
+
+def use_threads(threads: int) -> None:
+    """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_flush_denormal(True)

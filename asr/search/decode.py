@@ -1,0 +1,166 @@
+"""Decode a data directory: batches of similar length, results kept as they come."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.audio.cmvn import CmvnStats
+from asr.audio.io import read_entry
+from asr.config import DecodeConfig
+from asr.corpus.batches import pad
+from asr.corpus.datadir import DataDir, Utterance, write_table
+from asr.corpus.features import read_speaker_stats
+from asr.errors import InputError, first_line
+from asr.files import write_json, write_text
+from asr.model.checkpoint import LoadedModel
+from asr.search.beam import search
+from asr.search.diagnose import flags
+from asr.search.greedy import greedy
+from asr.search.scorer import Hypothesis
+
+PARTIAL = "partial.jsonl"
+Result = dict[str, Any]
+
+
+@torch.no_grad()
+def decode_features(
+    loaded: LoadedModel, features: list[torch.Tensor], config: DecodeConfig
+) -> list[list[Hypothesis]]:
+    """Hypotheses for utterances (T_i, F), best first.
+
+    A beam of 1 without CTC, bonus or thresholds is greedy search.
+    """
+    device = next(loaded.model.parameters()).device
+    padded, frames = pad(features)
+    memory = loaded.model.encode(padded.to(device), frames.to(device))
+    plain = DecodeConfig(beam=1, ctc_weight=0.0, max_ratio=config.max_ratio, batch=config.batch)
+    if config == plain:
+        return [[best] for best in greedy(loaded.model, memory, config.max_ratio)]
+    return search(loaded.model, memory, config)
+
+
+def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
+    """An n-best list as JSON can hold it."""
+    return [
+        {
+            "text": loaded.tokenizer.decode(h.tokens),
+            "score": round(h.score, 4),
+            "attention_score": round(h.attention_score, 4),
+            "ctc_score": round(h.ctc_score, 4),
+            "flags": flags(h),
+        }
+        for h in found
+    ]
+
+
+class Decoding:
+    """The decoding of one data directory.
+
+    Args:
+        loaded: the model.
+        data: the directory; transcripts are not needed.
+        config: search settings.
+        out: folder for the results; what an interrupted decoding with the same settings
+            left there is kept.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, data: str | Path, config: DecodeConfig, out: str | Path
+    ) -> None:
+        self.loaded, self.config, self.out = loaded, config, Path(out)
+        text = (Path(data) / "text").is_file()
+        self.utterances = DataDir.load(data, text=text).utterances
+        self.speakers: dict[str, CmvnStats] = {}
+        if loaded.config.features.cmvn == "speaker":
+            self.speakers = read_speaker_stats(data, loaded.config.features.dim)
+        self.results: dict[str, list[Result]] = {}
+        self.errors: dict[str, str] = {}
+        self.audio_s = 0.0
+
+    def run(self, report: Callable[[int, int], None]) -> None:
+        """Decode what is not decoded yet and write all results.
+
+        Args:
+            report: told how many utterances are done, and of how many.
+        """
+        started = time.monotonic()
+        with self._resumed() as partial:
+            left = [u for u in self.utterances if u.id not in self.results]
+            left.sort(key=lambda u: u.duration_s or 0.0)
+            for start in range(0, len(left), self.config.batch):
+                for name, found in self._decode(left[start : start + self.config.batch]):
+                    self.results[name] = found
+                    partial.write(json.dumps({"utterance": name, "nbest": found}) + "\n")
+                partial.flush()
+                report(len(self.results) + len(self.errors), len(self.utterances))
+        self._write(time.monotonic() - started)
+        (self.out / PARTIAL).unlink()
+
+    def _decode(self, utterances: list[Utterance]) -> Iterator[tuple[str, list[Result]]]:
+        names, features = [], []
+        rate = self.loaded.config.features.sample_rate
+        for u in utterances:
+            try:
+                waveform = read_entry(u.wav, sample_rate=rate, start_s=u.start_s, end_s=u.end_s)
+                features.append(self.loaded.features(waveform, self.speakers.get(u.speaker)))
+            except InputError as error:
+                self.errors[u.id] = first_line(error)
+                continue
+            names.append(u.id)
+            self.audio_s += len(waveform) / rate
+        if features:
+            found = decode_features(self.loaded, features, self.config)
+            yield from zip(names, (describe(self.loaded, f) for f in found), strict=True)
+
+    def _resumed(self):  # type: ignore[no-untyped-def]
+        """The file of partial results, open for more; earlier ones are read if they fit."""
+        path = self.out / PARTIAL
+        self.out.mkdir(parents=True, exist_ok=True)
+        model = self.loaded.path
+        heading = json.dumps(
+            {"config": asdict(self.config), "model": str(model), "time": model.stat().st_mtime_ns}
+        )
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if lines and lines[0] == heading:
+            known = {u.id for u in self.utterances}
+            for line in lines[1:]:
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # cut short when the decoding was killed
+                    break
+                if entry["utterance"] in known:
+                    self.results[entry["utterance"]] = entry["nbest"]
+        kept = [json.dumps({"utterance": k, "nbest": v}) for k, v in self.results.items()]
+        write_text(path, "\n".join([heading, *kept]) + "\n")
+        return open(path, "a", encoding="utf-8")
+
+    def _write(self, seconds: float) -> None:
+        """The files that scoring and people read."""
+        best = {name: found[0] for name, found in sorted(self.results.items()) if found}
+        write_table(self.out / "text", {name: b["text"] for name, b in best.items()})
+        nbest = [{"utterance": k, "nbest": v} for k, v in sorted(self.results.items())]
+        write_text(
+            self.out / "nbest.jsonl",
+            "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in nbest),
+        )
+        flagged = {name: " ".join(b["flags"]) for name, b in best.items() if b["flags"]}
+        write_table(self.out / "flags", flagged)
+        write_json(
+            self.out / "decode.json",
+            {
+                "model": str(self.loaded.path),
+                "config": asdict(self.config),
+                "utterances": len(self.utterances),
+                "flagged": len(flagged),
+                "errors": self.errors,
+                "audio_s": round(self.audio_s, 2),
+                "seconds": round(seconds, 2),
+                "real_time_factor": round(seconds / self.audio_s, 4) if self.audio_s else None,
+                "threads": torch.get_num_threads(),
+            },
+        )
