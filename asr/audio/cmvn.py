@@ -1,6 +1,5 @@
 """Mean and variance normalisation, with statistics that add up as Kaldi's do."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from asr.files import write_text
 # was constant in training (such as the upper bins of upsampled telephone speech) and must not
 # swamp all others where it does vary.
 STD_FLOOR = 0.1
+_AGAIN = "run `asr features` again"
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,30 @@ def read_stats(path: str | Path) -> dict[str, CmvnStats]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read ({error}); run `asr features` again") from error
-    stats = {}
+        raise InputError(f"{path}: cannot read ({error}); {_AGAIN}") from error
+    stats: dict[str, CmvnStats] = {}
     for number in range(0, len(lines), 3):
-        try:
-            key, bracket = lines[number].split()
-            rows = [[float(v) for v in lines[number + i].rstrip(" ]").split()] for i in (1, 2)]
-            matrix = torch.tensor(rows, dtype=torch.float64)
-        except (ValueError, IndexError) as error:
-            raise InputError(
-                f'{path}:{number + 1}: expected "<key>  [" and two rows of numbers; '
-                "run `asr features` again"
-            ) from error
-        count = float(matrix[0, -1])
-        if bracket != "[" or not torch.isfinite(matrix).all() or math.isclose(count, 0.0):
-            raise InputError(f"{path}:{number + 1}: not statistics; run `asr features` again")
-        stats[key] = CmvnStats(count, matrix[0, :-1], matrix[1, :-1])
+        where = f"{path}:{number + 1}"
+        key, value = _parse(lines[number : number + 3], where)
+        if key in stats:
+            raise InputError(f"{where}: {key} stands there twice; {_AGAIN}")
+        stats[key] = value
+    if not stats:
+        raise InputError(f"{path}: empty, expected statistics; {_AGAIN}")
     return stats
+
+
+def _parse(lines: list[str], where: str) -> tuple[str, CmvnStats]:
+    """A key and its statistics from the three lines of a matrix."""
+    try:
+        (key, bracket), (first, second) = lines[0].split(), lines[1:]
+        rows = [[float(v) for v in line.rstrip(" ]").split()] for line in (first, second)]
+        matrix = torch.tensor(rows, dtype=torch.float64)
+    except ValueError as error:
+        raise InputError(
+            f'{where}: expected "<key>  [" and two rows of numbers; {_AGAIN}'
+        ) from error
+    count = float(matrix[0, -1]) if matrix.numel() else 0.0
+    if bracket != "[" or not matrix.isfinite().all() or count <= 0:
+        raise InputError(f"{where}: not statistics (sums and a count above 0); {_AGAIN}")
+    return key, CmvnStats(count, matrix[0, :-1], matrix[1, :-1])

@@ -80,7 +80,8 @@ def read(
         source: a file, or the bytes of one.
         sample_rate: rate of the result in Hz.
         start_s: where to begin, in seconds; what stands before is not decoded.
-        end_s: where to end; by default the end of the file.
+        end_s: where to end; by default the end of the file, which it may exceed by 0.5 s
+            as in Kaldi's extract-segments.
         name: how error messages call the source; by default its path.
 
     Returns:

@@ -156,7 +156,7 @@ class UtteranceSet(Dataset):
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, index))
         if self.augment is not None:
             waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
-        features = self._normalize(self.extractor(waveform), utterance.speaker)
+        features = self._normalize(self.extractor(waveform, generator), utterance.speaker)
         if self.augment is not None:
             features = spec_augment(features, self.augment, generator)
         return features

@@ -1,0 +1,62 @@
+"""What was said in a piece of audio."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of audio that was recognised in one go."""
+
+    start_s: float
+    end_s: float
+    text: str
+    score: float
+    """What the search compared."""
+    attention_score: float
+    """Log-probability of the text by the decoder."""
+    flags: tuple[str, ...]
+    """What is suspicious about it, see :func:`asr.search.diagnose.flags`."""
+    tokens: tuple[int, ...]
+    nbest: tuple[str, ...] = ()
+    """Other readings, the chosen one first."""
+    attention: Tensor | None = None
+    """Weights of every character and of the end, (U + 1, S); only if asked for."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """All segments of a piece of audio."""
+
+    duration_s: float
+    segments: tuple[Segment, ...] = field(default_factory=tuple)
+
+    @property
+    def text(self) -> str:
+        """The text of all segments, joined by spaces."""
+        return " ".join(s.text for s in self.segments if s.text)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of all segments."""
+        return tuple(sorted({flag for s in self.segments for flag in s.flags}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """With whisper's keys, as far as they mean something here, and flags."""
+        segments = [
+            {
+                "id": number,
+                "start": round(s.start_s, 3),
+                "end": round(s.end_s, 3),
+                "text": s.text,
+                "tokens": list(s.tokens),
+                "avg_logprob": round(s.attention_score / (len(s.tokens) + 1), 4),
+                "score": round(s.score, 4),
+                "flags": list(s.flags),
+                "nbest": list(s.nbest),
+            }
+            for number, s in enumerate(self.segments)
+        ]
+        return {"text": self.text, "duration": round(self.duration_s, 3), "segments": segments}

@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2086 # job commands and options are lists of words
+# Train, decode, score and try out a recogniser on LibriSpeech, or on the bundled data/mini.
+caller_dir=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit
+
+stage=-1
+stop_stage=7
+subset=
+corpus=
+mirror=https://www.openslr.org/resources
+train_config=
+decode_config=conf/decode.yaml
+train_options=
+decode_options=
+dir=
+decode_tag=beam
+seed=1
+device=auto
+threads=0
+nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+force=false
+
+help_message="usage: egs/librispeech/run.sh [--name value]...
+
+  --subset NAME         mini (bundled, offline; the default), train-clean-5 (Mini LibriSpeech),
+                        train-clean-100, train-960; all but mini are downloaded; with --corpus
+                        also all: every set that is in the folder (then the default)
+  --corpus DIR          use this LibriSpeech folder instead of downloading
+  --mirror URL          where to download from (default: $mirror)
+  --stage N, --stop-stage N   first and last stage: -1 download, 0 data, 1 features and CMVN,
+                        2 characters, 3 language model (none), 4 training, 5 decoding,
+                        6 scoring, 7 transcribing a file
+  --force true          run stages again although their inputs have not changed
+  --dir DIR             folder of the training (default: exp/las, exp/las_<subset>)
+  --train-config FILE   default: conf/train.yaml; conf/train_large.yaml from 100 hours on
+  --train-options '...' further options of asr train, for example '--epochs 10'
+  --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
+  --seed N              of the training (default: 1)
+  --device NAME         auto, cpu, cuda or cuda:N
+  --threads N           of training and decoding; 0 takes every core
+  --nj N                jobs of the data preparation (default: $nj)
+  --config FILE         bash file that sets any of these"
+
+. ./path.sh
+. ./cmd.sh
+. utils/stages.sh
+. utils/parse_options.sh
+set -euo pipefail
+
+
+[ $# -eq 0 ] || bad_usage "$1: options begin with two dashes; --help lists them"
+if [ -z "$subset" ]; then
+  if [ -n "$corpus" ]; then subset=all; else subset=mini; fi
+fi
+dev_and_test="dev-clean dev-other test-clean test-other"
+case $subset in
+  mini) train_parts="train-mini" eval_parts="dev-mini test-mini" ;;
+  train-clean-5) train_parts="train-clean-5" eval_parts="dev-clean-2" ;;
+  train-clean-100) train_parts="train-clean-100" eval_parts=$dev_and_test ;;
+  train-960)
+    train_parts="train-clean-100 train-clean-360 train-other-500"
+    eval_parts=$dev_and_test
+    ;;
+  all)
+    [ -n "$corpus" ] || bad_usage "--subset all: say where with --corpus"
+    train_parts="train-clean-5 train-clean-100 train-clean-360 train-other-500"
+    eval_parts="dev-clean-2 $dev_and_test"
+    ;;
+  *) bad_usage "--subset $subset: expected mini, train-clean-5, train-clean-100 or train-960" ;;
+esac
+
+utils/setup.sh
+
+root=downloads/LibriSpeech
+[ $subset != mini ] || root=../../data/mini
+if [ -n "$corpus" ]; then
+  root=$(of_caller "$corpus")
+  [ ! -d "$root/LibriSpeech" ] || root=$root/LibriSpeech
+fi
+if [ -z "$dir" ]; then
+  dir=exp/las
+  [ $subset = mini ] || dir=exp/las_${subset//-/_}
+fi
+if [ -z "$train_config" ]; then
+  train_config=conf/train.yaml
+  case $subset in train-clean-100 | train-960) train_config=conf/train_large.yaml ;; esac
+fi
+train_config=$(of_caller "$train_config")
+decode_config=$(of_caller "$decode_config")
+tokens=data/lang_char/tokens.txt
+
+
+stage_dir=data/.stages/$subset
+
+if [ -z "$corpus" ] && [ $subset != mini ]; then
+  if stage_begin -1 "download" subset=$subset; then
+    python local/download.py --mirror "$mirror" downloads $train_parts $eval_parts
+    stage_done $root/SPEAKERS.TXT
+  fi
+fi
+
+# What is there is prepared, what is not is said. Data sets have underscores in their names.
+[ -d "$root" ] || bad_usage "$root: no such folder; expected LibriSpeech's train-*, dev-*, test-*"
+train_sets=()
+eval_sets=()
+missing=()
+for part in $train_parts $eval_parts; do
+  if [ ! -d "$root/$part" ]; then
+    missing+=("$part")
+  elif [[ $part == train-* ]]; then
+    train_sets+=("${part//-/_}")
+  else
+    eval_sets+=("${part//-/_}")
+  fi
+done
+sets=("${train_sets[@]}" "${eval_sets[@]}")
+[ ${#sets[@]} -gt 0 ] || bad_usage "$root: expected one or more of: $train_parts $eval_parts"
+[ ${#missing[@]} -eq 0 ] || echo "not in $root: ${missing[*]}"
+
+for set in "${sets[@]}"; do
+  part=$root/${set//_/-}
+  if stage_begin 0.$set "data: $set" "$part" local/prepare.py; then
+    python local/prepare.py "$part" data/$set
+    asr data validate data/$set
+    stage_done data/$set/{text,wav.scp,utt2spk,spk2utt}
+  fi
+done
+
+[[ $subset == all || " ${missing[*]}" != *" train-"* ]] || train_sets=()
+if [ ${#train_sets[@]} -eq 0 ] || [ ${#eval_sets[@]} -eq 0 ]; then
+  echo "no training: for --subset $subset it needs ${train_parts// /, } and one of $eval_parts"
+  exit 0
+fi
+dev=${eval_sets[0]}
+train=${train_sets[0]}
+if [ ${#train_sets[@]} -gt 1 ]; then
+  train=train_${subset#train-}
+  if stage_begin 0.join "data: $train" data/{"$(IFS=,; echo "${train_sets[*]}")"}; then
+    asr data combine data/$train "${train_sets[@]/#/data/}"
+    stage_done data/$train/{text,wav.scp,utt2spk}
+  fi
+fi
+
+if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
+  "features=$(config_section "$train_config" features)"; then
+  $decode_cmd exp/log/features_$subset.log \
+    asr features data/$train "${eval_sets[@]/#/data/}" --config "$train_config" --nj $nj
+  stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")
+fi
+
+if stage_begin 2 "characters" data/$train/text; then
+  asr chars data/$train -o $tokens
+  stage_done $tokens
+fi
+
+! in_range 3 || echo "stage 3: language model: none in this recipe"
+
+stage_dir=exp/.stages/$(basename "$dir")
+
+if stage_begin 4 "training" "$train_config" "options=$train_options" seed=$seed $tokens \
+  $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
+  ! $stage_changed || set_aside "$dir"
+  $train_cmd "$dir/log/train.log" \
+    asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
+    --out "$dir" --seed $seed --device $device --threads $threads $train_options
+  stage_done "$dir/final.safetensors"
+fi
+
+for set in "${eval_sets[@]}"; do
+  out=$dir/decode_${set}_$decode_tag
+  if stage_begin 5.$out "decoding $set" "$dir/final.safetensors" "$decode_config" \
+    "options=$decode_options" $(in_each "wav.scp cmvn.ark" $set); then
+    $decode_cmd "$out/log/decode.log" \
+      asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
+      --device $device --threads $threads $decode_options
+    stage_done "$out/text"
+  fi
+done
+
+for set in "${eval_sets[@]}"; do
+  out=$dir/decode_${set}_$decode_tag
+  if stage_begin 6.$out "scoring $set" data/$set/text "$out/text"; then
+    asr score data/$set "$out" --out "$out"
+    stage_done "$out/scoring_kaldi/best_wer"
+  fi
+done
+
+set=${eval_sets[-1]}
+read -r utterance wav <data/$set/wav.scp
+if stage_begin 7 "transcribing $wav" "$dir/final.safetensors" "$wav"; then
+  asr transcribe "$wav" --model "$dir" >"$dir/transcript.txt"
+  stage_done "$dir/transcript.txt"
+fi
+
+if in_range 7; then
+  echo
+  cat "$dir/decode"_*_"$decode_tag"/scoring_kaldi/best_wer
+  echo "$wav"
+  echo "  said:  $(grep "^$utterance " data/$set/text | cut -d ' ' -f 2-)"
+  echo "  heard: $(cat "$dir/transcript.txt")"
+fi

@@ -1,0 +1,27 @@
+"""Sounds that the audio tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.audio import io
+
+MINI = Path(__file__).parents[2] / "data" / "mini"
+
+
+@pytest.fixture(autouse=True)
+def nothing_warned_yet(monkeypatch):
+    monkeypatch.setattr(io, "_warned", False)
+
+
+@pytest.fixture
+def tone():
+    """One second of 440 Hz at 16 kHz, half of full scale."""
+    return 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
+
+
+@pytest.fixture
+def speech():
+    """A sentence of the bundled corpus."""
+    return io.read(min((MINI / "test-mini").rglob("*.opus")))

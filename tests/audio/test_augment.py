@@ -1,0 +1,207 @@
+"""What augmentation does to a sound, and that the generator alone decides it."""
+
+import pytest
+import torch
+
+from asr.audio.augment import (
+    add_noise,
+    augment_waveform,
+    coloured_noise,
+    spec_augment,
+    speed,
+    volume,
+)
+from asr.audio.io import write_wav
+from asr.config import AugmentConfig
+from asr.errors import InputError
+
+PLAIN = AugmentConfig(speeds=(1.0,), volume_db=0.0)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pitch_hz(waveform):
+    """The strongest frequency of a waveform at 16 kHz."""
+    return float(torch.fft.rfft(waveform).abs().argmax()) * 16000 / len(waveform)
+
+
+def power(waveform):
+    return float(waveform.square().mean())
+
+
+def snr_db(signal, noisy):
+    return float(10 * torch.log10(signal.square().mean() / (noisy - signal).square().mean()))
+
+
+@pytest.mark.parametrize(("factor", "samples"), [(0.9, 17778), (1.0, 16000), (1.1, 14546)])
+def test_speed_changes_length_and_pitch_together(tone, factor, samples):
+    result = speed(tone, factor)
+    assert len(result) == samples  # 16000 / factor, rounded up
+    assert pitch_hz(result) == pytest.approx(440 * factor, abs=1)
+    assert power(result) == pytest.approx(power(tone), rel=0.01)
+
+
+def test_speed_of_nothing():
+    with pytest.raises(InputError, match=r"augment.speeds: 0, expected factors such as 0.9"):
+        speed(torch.zeros(10), 0.0)
+
+
+def test_volume():
+    quiet = torch.tensor([0.1, -0.2])
+    torch.testing.assert_close(volume(quiet, 20.0), torch.tensor([1.0, -2.0]))  # not clipped
+    assert volume(quiet, 0.0).equal(quiet)
+
+
+@pytest.mark.parametrize("length", [100, 16000, 50000])
+@pytest.mark.parametrize("ratio_db", [-5.0, 0.0, 20.0])
+def test_noise_is_as_loud_as_asked_for(tone, length, ratio_db):
+    noise = 3 * torch.randn(length)  # shorter, as long, longer
+    noisy = add_noise(tone, noise, ratio_db)
+    assert noisy.shape == tone.shape
+    tolerance_db = 1.0 if length > len(tone) else 0.01
+    assert snr_db(tone, noisy) == pytest.approx(ratio_db, abs=tolerance_db)
+
+
+def test_short_noise_is_repeated(tone):
+    noisy = add_noise(tone, torch.randn(1000), 10.0)
+    difference = noisy - tone
+    torch.testing.assert_close(difference[:1000], difference[5000:6000], atol=1e-6, rtol=0)
+
+
+def test_noise_on_silence_and_silence_as_noise(tone):
+    silence = torch.zeros(16000)
+    assert add_noise(silence, torch.randn(16000), 10.0).equal(silence)
+    assert add_noise(tone, silence, 10.0).equal(tone)
+
+
+@pytest.mark.parametrize(("colour", "slope_db"), [("white", 0.0), ("pink", -3.0), ("brown", -6.0)])
+def test_colours_fall_by_so_much_per_octave(colour, slope_db):
+    noise = coloured_noise(160_000, colour, seeded())
+    assert power(noise) == pytest.approx(1.0)
+    spectrum = torch.fft.rfft(noise).abs().square()  # bins of 0.1 Hz
+
+    def level_db(hz):
+        return 10 * torch.log10(spectrum[10 * hz : 20 * hz].mean())  # an octave
+
+    assert float(level_db(2000) - level_db(250)) / 3 == pytest.approx(slope_db, abs=0.3)
+    assert level_db(1) < level_db(250) - 80  # nothing below 20 Hz
+
+
+def test_one_sample_of_noise_is_a_number():
+    assert coloured_noise(1, "pink", seeded()).isfinite().all()
+
+
+def test_no_augmentation_leaves_the_waveform_as_it_is(tone):
+    assert augment_waveform(tone, PLAIN, seeded(), 16000).equal(tone)
+
+
+def test_speeds_are_drawn_evenly():
+    config = AugmentConfig(speeds=(0.5, 1.0, 2.0), volume_db=0.0)
+    generator = seeded()
+    lengths = [len(augment_waveform(torch.ones(100), config, generator, 16000)) for _ in range(300)]
+    counts = [lengths.count(n) for n in (200, 100, 50)]
+    assert sum(counts) == 300
+    assert min(counts) > 75
+
+
+def test_gains_are_drawn_evenly():
+    config = AugmentConfig(speeds=(1.0,), volume_db=6.0)
+    generator = seeded()
+    waveforms = [augment_waveform(torch.ones(1), config, generator, 16000) for _ in range(300)]
+    gains_db = 20 * torch.cat(waveforms).log10()
+    assert -6 <= gains_db.min() < -5.5
+    assert 5.5 < gains_db.max() <= 6
+    assert abs(gains_db.mean()) < 0.6
+
+
+def test_noise_comes_as_often_and_as_loud_as_the_config_says(tone):
+    config = AugmentConfig(speeds=(1.0,), volume_db=0.0, noise_prob=0.5, noise_snr_db=(5.0, 15.0))
+    generator = seeded()
+    results = [augment_waveform(tone, config, generator, 16000) for _ in range(100)]
+    ratios = [snr_db(tone, result) for result in results if not result.equal(tone)]
+    assert 35 < len(ratios) < 65
+    assert 4.99 < min(ratios) < 7
+    assert 13 < max(ratios) < 15.01
+
+
+def test_recorded_noise(tmp_path, tone):
+    recording = 0.1 * torch.sin(2 * torch.pi * 1000 * torch.arange(48000) / 16000)
+    write_wav(tmp_path / "street" / "car.wav", recording, 16000)
+    (tmp_path / "README").write_text("not audio")
+    config = AugmentConfig(
+        speeds=(1.0,),
+        volume_db=0.0,
+        noise_prob=1.0,
+        noise_dir=str(tmp_path),
+        noise_snr_db=(10.0, 10.0),
+    )
+    first, second = (augment_waveform(tone, config, seeded(seed), 16000) for seed in (1, 2))
+    assert pitch_hz(first - tone) == 1000
+    assert snr_db(tone, first) == pytest.approx(10, abs=0.1)
+    assert not first.equal(second)  # another stretch of the recording
+    longer = tone.repeat(5)  # than the recording
+    assert augment_waveform(longer, config, seeded(), 16000).shape == longer.shape
+
+
+def test_a_noise_folder_without_audio(tmp_path, tone):
+    config = AugmentConfig(noise_prob=1.0, noise_dir=str(tmp_path))
+    with pytest.raises(InputError, match=r"augment.noise_dir = .*: no audio file there"):
+        augment_waveform(tone, config, seeded(), 16000)
+
+
+def test_the_same_generator_gives_the_same_waveform(tone):
+    config = AugmentConfig(noise_prob=0.7)
+    first = [augment_waveform(tone, config, seeded(seed), 16000) for seed in range(5)]
+    torch.rand(7)  # the global generator has no part in it
+    again = [augment_waveform(tone, config, seeded(seed), 16000) for seed in range(5)]
+    assert all(a.equal(b) for a, b in zip(first, again, strict=True))
+    assert not first[0].equal(first[1])
+
+
+def hidden(features, dim):
+    """How many bins (dim 1) or frames (dim 0) are masked from end to end."""
+    return int((features == 0).all(1 - dim).sum())
+
+
+def test_spec_augment_hides_bands_and_stretches_and_nothing_else():
+    features = torch.ones(100, 80)
+    config = AugmentConfig(freq_masks=1, freq_width=20, time_masks=1, time_width=40, time_ratio=1.0)
+    generator = seeded()
+    widths = []
+    for _ in range(200):
+        masked = spec_augment(features, config, generator)
+        frames, bins = hidden(masked, 0), hidden(masked, 1)
+        assert int((masked == 1).sum()) == (100 - frames) * (80 - bins)
+        widths.append((frames, bins))
+    frames, bins = zip(*widths, strict=True)
+    assert (min(frames), max(frames)) == (0, 40)
+    assert (min(bins), max(bins)) == (0, 20)
+    assert features.equal(torch.ones(100, 80))
+
+
+def test_no_stretch_is_longer_than_its_share():
+    config = AugmentConfig(freq_masks=0, time_masks=1, time_width=40, time_ratio=0.2)
+    generator = seeded()
+    widths = [hidden(spec_augment(torch.ones(30, 8), config, generator), 0) for _ in range(200)]
+    assert max(widths) == 6
+
+
+def test_spec_augment_of_few_frames_and_bins():
+    config = AugmentConfig(time_ratio=1.0)
+    for shape in ((1, 80), (3, 5), (1, 1)):
+        assert spec_augment(torch.ones(shape), config, seeded()).shape == shape
+
+
+def test_the_same_generator_gives_the_same_masks():
+    features = torch.randn(200, 80)
+    first, same, other = (spec_augment(features, AugmentConfig(), seeded(s)) for s in (1, 1, 2))
+    assert first.equal(same)
+    assert not first.equal(other)
+
+
+def test_no_masks_change_nothing():
+    features = torch.randn(20, 80)
+    config = AugmentConfig(freq_masks=0, time_masks=0)
+    assert spec_augment(features, config, seeded()).equal(features)

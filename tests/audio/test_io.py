@@ -1,0 +1,244 @@
+"""Every format, rate and channel count comes in as 16 kHz mono; bad files say what is wrong."""
+
+import io as memory
+import math
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr.audio.io import AudioError, info, read, read_entry, read_pipe, write_wav
+
+FORMATS = [  # format, subtype, largest error of a 440 Hz tone of amplitude 0.5
+    ("WAV", "PCM_U8", 1 / 128),
+    ("WAV", "PCM_16", 1 / 32768),
+    ("WAV", "PCM_24", 1e-6),
+    ("WAV", "PCM_32", 1e-6),
+    ("WAV", "FLOAT", 1e-6),
+    ("WAVEX", "PCM_16", 1 / 32768),
+    ("FLAC", "PCM_16", 1 / 32768),
+    ("FLAC", "PCM_24", 1e-6),
+    ("NIST", "PCM_16", 1 / 32768),
+    ("OGG", "VORBIS", 0.02),
+    ("OGG", "OPUS", 0.03),
+    ("MP3", "MPEG_LAYER_III", 0.02),
+]
+
+
+def sine(rate, seconds=1.0):
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate * seconds)) / rate)
+
+
+def encode(samples, rate=16000, format="WAV", subtype="PCM_16"):
+    file = memory.BytesIO()
+    soundfile.write(file, samples, rate, format=format, subtype=subtype)
+    return file.getvalue()
+
+
+def middle(waveform):
+    """Without the ends, where codecs and resampling filters swing in and out."""
+    return waveform[1600:-1600]
+
+
+@pytest.mark.parametrize(("format", "subtype", "error"), FORMATS)
+def test_formats_from_file_and_from_bytes(tmp_path, tone, format, subtype, error):
+    data = encode(tone.numpy(), format=format, subtype=subtype)
+    path = tmp_path / "a.audio"  # the content decides, not the name
+    path.write_bytes(data)
+    waveform = read(path)
+    assert waveform.dtype == torch.float32
+    assert waveform.shape == (16000,)
+    assert (middle(waveform) - middle(tone)).abs().max() <= error
+    assert read(data).equal(waveform)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 44056, 48000])
+def test_rates(tone, rate):
+    waveform = read(encode(sine(rate), rate, subtype="FLOAT"))
+    assert len(waveform) == 16000
+    assert (middle(waveform) - middle(tone)).abs().max() < 2e-3
+
+
+def test_channels_are_averaged(tone):
+    left, right = tone.numpy(), np.zeros(16000)
+    stereo = read(encode(np.stack([left, right], axis=1), subtype="FLOAT"))
+    torch.testing.assert_close(stereo, tone / 2)
+
+
+def test_stereo_at_44100_as_phones_record_it(tone):
+    both = np.stack([sine(44100)] * 2, axis=1)
+    waveform = read(encode(both, 44100, "FLAC"))
+    assert (middle(waveform) - middle(tone)).abs().max() < 2e-3
+
+
+def test_float_samples_beyond_full_scale_are_kept():
+    assert read(encode(np.array([0.5, 3.0, -2.5]), subtype="FLOAT")).tolist() == [0.5, 3.0, -2.5]
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "NIST"])
+def test_a_slice_is_the_same_stretch_of_the_whole(format):
+    data = encode(np.arange(16000) / 32768, format=format)
+    assert read(data, start_s=0.25, end_s=0.5).equal(read(data)[4000:8000])
+    assert read(data, start_s=0.75).equal(read(data)[12000:])
+
+
+def test_a_slice_does_not_decode_what_stands_before_or_after(tmp_path):
+    data = bytearray(encode(np.random.default_rng(0).uniform(-1, 1, 160000), format="FLAC"))
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)  # damage in the middle
+    path = tmp_path / "a.flac"
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="damaged"):
+        read(path)
+    assert len(read(path, start_s=0.5, end_s=1.5)) == 16000
+
+
+def test_a_segment_may_end_a_little_after_its_recording():
+    data = encode(sine(16000))
+    assert len(read(data, start_s=0.5, end_s=1.4)) == 8000
+    with pytest.raises(AudioError, match=r"asked for 0.5 s to 1.6 s, the audio lasts 1.000 s"):
+        read(data, start_s=0.5, end_s=1.6)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s"), [(-0.1, 0.5), (0.5, 0.5), (0.6, 0.5), (1.0, 1.2), (math.nan, None)]
+)
+def test_segments_that_hold_nothing(start_s, end_s):
+    with pytest.raises(AudioError, match="check the segment's times"):
+        read(encode(sine(16000)), start_s=start_s, end_s=end_s)
+
+
+def test_low_rates_are_mentioned_once(capsys, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(encode(sine(8000), 8000))
+        read(tmp_path / name)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "a.wav: recorded at 8000 Hz, below 16000 Hz" in said
+
+
+@pytest.mark.parametrize(("rate", "target"), [(16000, 16000), (48000, 16000), (8000, 8000)])
+def test_rates_that_are_high_enough_are_not_mentioned(capsys, rate, target):
+    read(encode(sine(rate), rate), sample_rate=target)
+    assert capsys.readouterr().err == ""
+
+
+def test_info(tmp_path):
+    path = tmp_path / "a.flac"
+    path.write_bytes(encode(np.zeros((22050, 2)), 44100, "FLAC"))
+    found = info(path)
+    assert (found.path, found.duration_s, found.sample_rate) == (str(path), 0.5, 44100)
+    assert (found.channels, found.samples) == (2, 22050)
+
+
+def test_write_wav_and_read_give_the_same_16_bit_samples(tmp_path):
+    samples = torch.arange(-32768, 32768) / 32768
+    write_wav(tmp_path / "new" / "a.wav", samples, 16000)
+    assert read(tmp_path / "new" / "a.wav").equal(samples)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.wav"]
+
+
+def test_write_wav_clips_where_16_bits_end(tmp_path):
+    write_wav(tmp_path / "a.wav", torch.tensor([2.0, -2.0]), 16000)
+    assert (read(tmp_path / "a.wav") * 32768).tolist() == [32767, -32768]
+
+
+# Bad files.
+
+WAV = encode(sine(16000))
+NOISE = np.random.default_rng(0).uniform(-1, 1, 16000)
+SPHERE = encode(sine(16000), format="NIST")
+LONG_CHUNK = b"LIST" + struct.pack("<I", 5999) + bytes(6000)  # odd ones are padded
+
+
+def cut(data):
+    return data[: len(data) * 2 // 3]
+
+
+BAD = {
+    "0 bytes": (b"", r"empty \(0 bytes\); copy or record it again"),
+    "header without samples": (encode(np.zeros(0)), "a header without any samples"),
+    "the header of a longer file": (WAV[:44], "cut short: 32000 bytes fewer"),
+    "cut wav": (cut(WAV), r"cut short: 10682 bytes fewer than its header promises; copy"),
+    "cut wav, long chunk first": (WAV[:36] + LONG_CHUNK + cut(WAV)[36:], "cut short: 10682 bytes"),
+    "cut flac": (cut(encode(NOISE, format="FLAC")), "cut short or damaged.*promises 16000"),
+    "head of a flac": (encode(NOISE, format="FLAC")[:60], "damaged audio; copy"),
+    "cut vorbis": (cut(encode(NOISE, format="OGG", subtype="VORBIS")), "cut short"),
+    "cut opus": (cut(encode(NOISE, format="OGG", subtype="OPUS")), "cut short"),
+    "cut sphere": (SPHERE[:-1000], "cut short: 1000 bytes fewer"),
+    "compressed sphere": (
+        SPHERE.replace(b"coding -s3 pcm", b"coding -s26 pcm,embedded-shorten-v2.00"),
+        "compressed SPHERE; unpack it: sph2pipe",
+    ),
+    "text": (b"two words and no audio\n", "a text file, expected wav, flac"),
+    "m4a": (b"\0\0\0\x20ftypM4A " + bytes(99), "an mp4 or m4a file.*ffmpeg -i IN -ar 16000 -ac 1"),
+    "webm": (b"\x1a\x45\xdf\xa3" + bytes(99), "a webm or mkv file.*ffmpeg -i IN -ar 16000 -ac 1"),
+    "unknown": (b"\x93\x07" * 999, "not an audio format known here.*ffmpeg"),
+    "NaN": (encode(np.array([0.1, np.nan]), subtype="FLOAT"), "not finite numbers"),
+    "inf": (encode(np.array([0.1, np.inf]), subtype="FLOAT"), "not finite numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_audio_is_named_and_explained(tmp_path, kind):
+    data, message = BAD[kind]
+    path = tmp_path / "a.wav"
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=f"a.wav: .*{message}"):
+        read(path)
+    with pytest.raises(AudioError, match=f"^audio data: .*{message}"):
+        read(data)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(AudioError, match=r"no.wav: cannot read \(No such file or directory\)"):
+        read(tmp_path / "no.wav")
+    with pytest.raises(AudioError, match="a folder, expected an audio file"):
+        read(tmp_path)
+    with pytest.raises(AudioError, match=r"no\.wav"):
+        info(tmp_path / "no.wav")
+
+
+# What programs write into a pipe, where they cannot go back to fill in the size.
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFF])
+def test_wav_of_unknown_length(size, tone):
+    data = WAV[:40] + struct.pack("<I", size) + WAV[44:]
+    assert read(data).equal(read(WAV))
+    assert len(read(data, start_s=0.75)) == 4000
+
+
+def test_an_empty_wav_with_a_comment_is_empty():
+    data = encode(np.zeros(0))
+    with pytest.raises(AudioError, match="a header without any samples"):
+        read(data + b"LIST" + struct.pack("<I", 4) + b"INFO")
+
+
+def test_pipe_and_entry(tmp_path):
+    path = tmp_path / "a b.wav"
+    path.write_bytes(WAV)
+    assert read_pipe(f"cat '{path}' | cat").equal(read(WAV))
+    assert read_entry(f"cat '{path}' |", start_s=0.5).equal(read(WAV)[8000:])
+    assert read_entry(str(path), end_s=0.5).equal(read(WAV)[:8000])
+
+
+def test_an_entry_without_a_bar_is_not_run(tmp_path):
+    with pytest.raises(AudioError, match="cannot read"):
+        read_entry(f"touch {tmp_path}/made")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("echo one >&2; echo two >&2; exit 3", r"pipe `.*`: exit code 3; it said: two$"),
+        ("exit 4", r"pipe `exit 4`: exit code 4$"),
+        ("cat no.wav | cat", r"output of `.*`: empty \(0 bytes\).*; it said: cat: no.wav: No such"),
+        ("echo hello", r"output of `echo hello`: a text file"),
+    ],
+)
+def test_pipes_that_fail(command, message):
+    with pytest.raises(AudioError, match=message):
+        read_pipe(command)
