@@ -8,7 +8,10 @@ from asr.errors import EXIT_USAGE, InputError
 VERBS = {
     # verb: (module with main(argv) -> exit code, what it does)
     "data": ("asr.corpus.cli", "validate, fix, describe, cut and import Kaldi data directories"),
-    "features": ("asr.corpus.features", "count frames and gather CMVN statistics of data directories"),
+    "features": (
+        "asr.corpus.features",
+        "count frames and gather CMVN statistics of data directories",
+    ),
     "chars": ("asr.text.cli", "collect the characters of the training transcripts"),
     "train": ("asr.train.cli", "train a model"),
     "average": ("asr.train.average", "average the weights of several checkpoints"),

@@ -263,7 +263,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def add_settings(parser: ArgumentParser, cls: type) -> None:
     """Add ``--config FILE`` and an option for every setting of a dataclass to a parser."""
-    from jsonargparse import ActionConfigFile
+    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
     parser.add_argument(
         "--config",

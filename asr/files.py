@@ -31,7 +31,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

@@ -192,7 +192,7 @@ def load_batches(
     return iter(
         DataLoader(
             dataset,
-            batch_sampler=keys,  # type: ignore[arg-type]
+            batch_sampler=keys,
             collate_fn=dataset.collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,

@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="as one JSON object")
     verb.set_defaults(run=_stats)
 
-    verb = verbs.add_parser("subset", help="some of the utterances: asr data subset IN OUT --first 100")
+    verb = verbs.add_parser(
+        "subset", help="some of the utterances: asr data subset IN OUT --first 100"
+    )
     verb.add_argument("dir", metavar="IN")
     verb.add_argument("out", metavar="OUT")
     ways = verb.add_mutually_exclusive_group(required=True)
@@ -75,9 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     ways.add_argument("--table", metavar="FILE", help="CSV, TSV or JSON lines with audio and text")
     ways.add_argument("--folder", metavar="DIR", help="pairs a.wav + a.txt, also in folders below")
     ways.add_argument("--kaldi", metavar="DIR", help="a Kaldi-like directory")
-    verb.add_argument("--root", default=".", help="what paths in wav.scp are relative to, for --kaldi")
-    verb.add_argument("--speaker-from", choices=("folder", "none"), default="none", help="for --folder")
-    verb.add_argument("--normalize", default="none", help="none or librispeech (capitals, no marks)")
+    verb.add_argument(
+        "--root", default=".", help="what paths in wav.scp are relative to, for --kaldi"
+    )
+    verb.add_argument(
+        "--speaker-from", choices=("folder", "none"), default="none", help="for --folder"
+    )
+    verb.add_argument(
+        "--normalize", default="none", help="none or librispeech (capitals, no marks)"
+    )
     for column in COLUMNS:
         verb.add_argument(f"--{column}-column", default=column, metavar="NAME", help="for --table")
     verb.set_defaults(run=_import)
@@ -96,8 +104,8 @@ def _validate(args: argparse.Namespace) -> int:
     if problems:
         print("\n".join(problems), file=sys.stderr)
         print(
-            f"{args.dir}: {len(problems)} problems; `asr data fix {args.dir}` mends order, doubles and "
-            "lists that differ",
+            f"{args.dir}: {len(problems)} problems; `asr data fix {args.dir}` mends order, doubles "
+            "and lists that differ",
             file=sys.stderr,
         )
         return EXIT_USAGE
@@ -212,7 +220,9 @@ def _import(args: argparse.Namespace) -> int:
             columns = {c: getattr(args, f"{c}_column") for c in COLUMNS}
             rows = importing.read_rows(args.table, columns)
         else:
-            rows = importing.pair_rows(args.folder, speaker_from_folder=args.speaker_from == "folder")
+            rows = importing.pair_rows(
+                args.folder, speaker_from_folder=args.speaker_from == "folder"
+            )
         counts = importing.import_rows(rows, args.out, normalize)
     print(f"{args.out}: {counts[0]} utterances, {counts[1]} speakers")
     return 0

@@ -87,9 +87,7 @@ def _utterances(tables: Tables) -> tuple[Utterance, ...]:
         if name in durations:
             length = float(durations[name])
         wav = tables["wav.scp"][recording]
-        result.append(
-            Utterance(name, speaker, recording, wav, begin, end, texts.get(name), length)
-        )
+        result.append(Utterance(name, speaker, recording, wav, begin, end, texts.get(name), length))
     return tuple(result)
 
 

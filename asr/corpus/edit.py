@@ -44,7 +44,9 @@ def fix(path: str | Path) -> list[str]:
     tables = {name: _read_leniently(path / name, done) for name in names}
     keep = _common(tables)
     if not keep:
-        raise InputError(f"{path}: no utterance is in all of {', '.join(names)}; nothing was changed")
+        raise InputError(
+            f"{path}: no utterance is in all of {', '.join(names)}; nothing was changed"
+        )
     fixed = restrict(tables, keep)
     for name, table in tables.items():
         lost = len(table) - len(fixed[name])

@@ -60,12 +60,15 @@ def read_rows(path: str | Path, columns: dict[str, str]) -> Iterator[Row]:
         for need in ("audio", "text"):
             if columns[need] not in record:
                 raise InputError(
-                    f'{path}:{line}: no column "{columns[need]}", found {", ".join(map(str, record))}; '
+                    f'{path}:{line}: no column "{columns[need]}", found '
+                    f"{', '.join(map(str, record))}; "
                     f"name it with --{need}-column"
                 )
         values = {k: str(record.get(c) or "").strip() for k, c in columns.items()}
         audio = values.pop("audio")
-        name = values.pop("id") or (Path(audio).stem + (f"-{values['start']}" if values["start"] else ""))
+        name = values.pop("id") or (
+            Path(audio).stem + (f"-{values['start']}" if values["start"] else "")
+        )
         yield Row(f"{path}:{line}", str(path.parent / audio) if audio else "", id=name, **values)
 
 
@@ -127,7 +130,9 @@ def import_rows(
         text = " ".join(normalize(row.text).split())
         problem = _problem(row, text)
         if utterance in origin:
-            problem = f"{row.where}: id {utterance} is that of {origin[utterance]} too; add an id column"
+            problem = (
+                f"{row.where}: id {utterance} is that of {origin[utterance]} too; add an id column"
+            )
         origin.setdefault(utterance, row.where)
         if problem:
             problems.append(problem)
@@ -212,7 +217,13 @@ def import_kaldi(
     tables["text"] = {key: " ".join(normalize(v).split()) for key, v in tables["text"].items()}
     renamed = {}
     for name, table in tables.items():
-        by = recordings if name in ("wav.scp", "reco2dur") else {} if name == "spk2gender" else rename
+        by = (
+            recordings
+            if name in ("wav.scp", "reco2dur")
+            else {}
+            if name == "spk2gender"
+            else rename
+        )
         renamed[name] = {by.get(key, key): value for key, value in table.items()}
     write_tables(target, renamed)
     return len(renamed["utt2spk"]), len(set(renamed["utt2spk"].values()))

@@ -79,7 +79,9 @@ def report(stats: dict[str, Any]) -> str:
     for edge, count in stats["histogram"]:
         lines.append(f"  {edge:7.2f} s {'#' * round(50 * count / most)} {count}")
     rates = stats["characters_per_second"]
-    lines.append(f"characters per second: median {rates['median']:.1f}; far from it, look at these:")
+    lines.append(
+        f"characters per second: median {rates['median']:.1f}; far from it, look at these:"
+    )
     for kind in ("fastest", "slowest"):
         found = ", ".join(f"{name} ({rate:.1f})" for name, rate in rates[kind].items())
         lines.append(f"  {kind}: {found}")

@@ -28,7 +28,11 @@ class Problem:
     """What was found, what was expected, how to mend it."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+        return (
+            f"{self.file}:{self.line}: {self.message}"
+            if self.line
+            else f"{self.file}: {self.message}"
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class _Checker:
             key = self._line(name, number, raw, table)
             if key and key < last:
                 self.add(
-                    name, number, f"{key} comes after {last}; sort by bytes: LC_ALL=C sort, or `asr data fix`"
+                    name,
+                    number,
+                    f"{key} comes after {last}; sort by bytes: LC_ALL=C sort, or `asr data fix`",
                 )
             last = key or last
         self.tables[name] = table
@@ -92,7 +98,9 @@ class _Checker:
         strange = _STRANGE.search(line)
         if strange:
             found = f"U+{ord(strange[0]):04X}"
-            self.add(name, number, f"character {found}; only space, tab and visible ones are allowed")
+            self.add(
+                name, number, f"character {found}; only space, tab and visible ones are allowed"
+            )
         fields = line.split(maxsplit=1)
         if not fields:
             self.add(name, number, "an empty line; remove it")
@@ -120,7 +128,9 @@ class _Checker:
             return
         for key, line in table.items():
             if key not in wanted:
-                self.add(name, line.number, f"{key} is not in {other}; remove the line or add it there")
+                self.add(
+                    name, line.number, f"{key} is not in {other}; remove the line or add it there"
+                )
         for key in sorted(wanted - table.keys()):
             self.add(name, 0, f"no line for {key}, which is in {other}; add it, or `asr data fix`")
 
@@ -134,8 +144,8 @@ class _Checker:
                 self.add(
                     "utt2spk",
                     line.number,
-                    f"{key}: speaker {line.value} comes after {last}; make the speaker a prefix of the "
-                    'utterance, joined by "-" ("_" sorts after letters and digits)',
+                    f"{key}: speaker {line.value} comes after {last}; make the speaker a prefix of "
+                    'the utterance, joined by "-" ("_" sorts after letters and digits)',
                 )
             last = line.value
         derived = speakers_of(pairs)
@@ -143,7 +153,7 @@ class _Checker:
         self.each(
             "spk2utt",
             lambda speaker, value: (
-                f"{speaker}: utterances differ from those in utt2spk; `asr data fix` derives it anew"
+                f"{speaker}: utterances differ from utt2spk; `asr data fix` derives it anew"
                 if speaker in derived and value.split() != derived[speaker].split()
                 else ""
             ),
@@ -159,21 +169,35 @@ class _Checker:
         for name, line in segments.items():
             fields = line.value.split()
             if len(fields) != 3 or not (_is_number(fields[1]) and _is_number(fields[2])):
-                message = f'{name}: found "{line.value}", expected "<recording> <begin> <end>" in seconds'
+                message = (
+                    f'{name}: found "{line.value}", expected "<recording> <begin> <end>" in seconds'
+                )
                 self.add("segments", line.number, message)
                 continue
             recording, begin, end = fields[0], float(fields[1]), float(fields[2])
             used.add(recording)
             if not 0 <= begin < end:
-                self.add("segments", line.number, f"{name}: {begin:g} to {end:g} s; expected 0 <= begin < end")
+                self.add(
+                    "segments",
+                    line.number,
+                    f"{name}: {begin:g} to {end:g} s; expected 0 <= begin < end",
+                )
             if wavs and recording not in wavs:
-                self.add("segments", line.number, f"{name}: recording {recording} is not in wav.scp")
+                self.add(
+                    "segments", line.number, f"{name}: recording {recording} is not in wav.scp"
+                )
             length = durations.get(recording, "")
             if _is_number(length) and end > float(length) + _SLACK_S:
-                self.add("segments", line.number, f"{name}: ends at {end:g} s, {recording} has {length} s")
+                self.add(
+                    "segments",
+                    line.number,
+                    f"{name}: ends at {end:g} s, {recording} has {length} s",
+                )
         for recording, line in wavs.items():
             if recording not in used:
-                self.add("wav.scp", line.number, f"{recording} has no segment; remove it or add one")
+                self.add(
+                    "wav.scp", line.number, f"{recording} has no segment; remove it or add one"
+                )
 
 
 def _is_number(text: str) -> bool:
@@ -260,7 +284,9 @@ def validate(
         ("cmvn.scp", _one_field),
     ):
         check.each(name, rule)
-    check.each("spk2gender", lambda k, v: "" if v in ("m", "f") else f'{k}: found "{v}", expected m or f')
+    check.each(
+        "spk2gender", lambda k, v: "" if v in ("m", "f") else f'{k}: found "{v}", expected m or f'
+    )
     utt2spk = check.tables.get("utt2spk", {})
     utterance_files = ["text", "segments", "utt2dur", "utt2num_frames", "feats.scp"]
     if "segments" not in check.tables:

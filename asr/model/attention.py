@@ -49,7 +49,9 @@ class LocationAttention(nn.Module):
     def __init__(self, query: int, states: int, config: AttentionConfig) -> None:
         super().__init__()
         if config.filter_width % 2 == 0:
-            raise ValueError(f"attention.filter_width = {config.filter_width}, expected an odd number")
+            raise ValueError(
+                f"attention.filter_width = {config.filter_width}, expected an odd number"
+            )
         self.V = nn.Linear(states, config.units)
         self.W = nn.Linear(query, config.units, bias=False)
         self.filters = nn.Conv1d(

@@ -175,5 +175,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
     extractor = FeatureExtractor(config.features)
     return LoadedModel(
-        path, model.to(device).eval(), config, tokenizer, extractor, cmvn, json.loads(header["info"])
+        path,
+        model.to(device).eval(),
+        config,
+        tokenizer,
+        extractor,
+        cmvn,
+        json.loads(header["info"]),
     )

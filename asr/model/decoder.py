@@ -47,9 +47,13 @@ class AttentionDecoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocab, config.embedding)
         self.attention = LocationAttention(config.units, states, attention)
-        W, U, b, c = gru_weights(config.embedding + states, config.units)
-        self.W, self.U = nn.Parameter(W[0].detach()), nn.Parameter(U[0].detach())
-        self.b, self.c = nn.Parameter(b[0].detach()), nn.Parameter(c[0].detach())
+        W, U, b, c = (p.detach()[0] for p in gru_weights(config.embedding + states, config.units))
+        # what characters and context bring to the gates: two products, for the characters of a
+        # whole transcript are known at once
+        self.W_y, self.W_c = (
+            nn.Parameter(part.clone()) for part in (W[: config.embedding], W[config.embedding :])
+        )
+        self.U, self.b, self.c = nn.Parameter(U), nn.Parameter(b), nn.Parameter(c)
         self.readout = nn.Linear(config.units + states, vocab)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -60,16 +64,14 @@ class AttentionDecoder(nn.Module):
 
     def _characters(self, tokens: Tensor) -> Tensor:
         """The characters' part of the GRU's input gates: (...) to (..., 3H)."""
-        embedded = self.dropout(self.embedding(tokens))
-        return embedded @ self.W[: self.embedding.embedding_dim] + self.b
+        return self.dropout(self.embedding(tokens)) @ self.W_y + self.b
 
     def _advance(
         self, characters: Tensor, memory: Memory, state: DecoderState
     ) -> tuple[Tensor, DecoderState]:
         """One step from the characters' gates (N, 3H): context (N, D) and the next state."""
         context, weights = self.attention(state.hidden, memory, state.weights)
-        gates = characters + context @ self.W[self.embedding.embedding_dim :]
-        hidden = gru_step(gates, state.hidden, self.U, self.c)
+        hidden = gru_step(characters + context @ self.W_c, state.hidden, self.U, self.c)
         return context, DecoderState(hidden, weights)
 
     def _logits(self, hidden: Tensor, context: Tensor) -> Tensor:
@@ -107,7 +109,9 @@ class AttentionDecoder(nn.Module):
         """
         characters = self._characters(tokens)  # (B, U, 3H)
         state = self.start(memory)
-        contexts, hiddens, weights = [], [], []
+        contexts: list[Tensor] = []
+        hiddens: list[Tensor] = []
+        weights: list[Tensor] = []
         for u in range(tokens.shape[1]):
             gates = characters[:, u]
             if sampling > 0 and u > 0:

@@ -40,7 +40,7 @@ class ConvFrontend(nn.Module):
 
 
 def stack_neighbours(x: Tensor, factor: int) -> Tensor:
-    """Put ``factor`` neighbouring steps side by side: (B, S, D) to (B, ceil(S/factor), factor*D)."""
+    """Put ``factor`` neighbouring steps side by side: (B, S, D) to (B, S / factor, factor * D)."""
     batch, steps, width = x.shape
     missing = -steps % factor
     if missing:
@@ -85,9 +85,7 @@ class PyramidEncoder(nn.Module):
         x = x.masked_fill(padding_mask(counts, x.shape[1]).unsqueeze(-1), 0.0)
         if self.frontend is not None:
             x, counts = self.frontend(x, counts)
-        for index, (layer, factor) in enumerate(
-            zip(self.layers, self.config.pyramid, strict=True)
-        ):
+        for index, (layer, factor) in enumerate(zip(self.layers, self.config.pyramid, strict=True)):
             x = stack_neighbours(x if index == 0 else self.dropout(x), factor)
             counts = (counts + factor - 1) // factor
             x = layer(x, padding_mask(counts, x.shape[1]))

@@ -18,6 +18,7 @@ backward pass; :func:`bigru_reference` is the same computation, step by step, fo
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +74,8 @@ class _BidirectionalGRU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor
+    def forward(
+        ctx: Any, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor
     ) -> Tensor:
         """Input (S, B, I) and padding (S, B) to states (S, 2, B, N), direction 1 flipped."""
         steps, batch, _ = x.shape
@@ -100,16 +101,14 @@ class _BidirectionalGRU(torch.autograd.Function):
             torch.add(gates[:, t, :, : 2 * units], hidden[..., : 2 * units], out=rz[i]).sigmoid_()
             r, z = rz[i, ..., :units], rz[i, ..., units:]
             torch.add(hidden[..., 2 * units :], inner, out=recurrent[i])
-            torch.addcmul(
-                gates[:, t, :, 2 * units :], r, recurrent[i], out=candidates[i]
-            ).tanh_()
+            torch.addcmul(gates[:, t, :, 2 * units :], r, recurrent[i], out=candidates[i]).tanh_()
             state = torch.lerp(candidates[i], state, z, out=states[t])
         if keep:
             ctx.save_for_backward(x, W, U, states, rz, candidates, recurrent)
         return states
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, W, U, b and c from that of the states, (S, 2, B, N)."""
         x, W, U, states, rz, n, recurrent = ctx.saved_tensors
         steps, _, batch, units = states.shape
@@ -176,7 +175,7 @@ class BiGRU(nn.Module):
             States of the forward, then of the backward direction, (B, S, 2N); 0 on padding.
         """
         x = x.transpose(0, 1).contiguous()  # (S, B, inputs): steps first, as the loop reads them
-        states = _BidirectionalGRU.apply(
+        states: Tensor = _BidirectionalGRU.apply(  # type: ignore[no-untyped-call]
             x, padding.t(), self.W, self.U, self.b, self.c
         )  # (S, 2, B, N)
         both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=-1)  # (S, B, 2N)

@@ -53,9 +53,7 @@ class LAS(nn.Module):
         self.config, self.feature_dim, self.vocab = config, feature_dim, vocab
         self.eos = vocab - 1
         self.encoder = PyramidEncoder(feature_dim, config.encoder)
-        self.decoder = AttentionDecoder(
-            vocab, self.encoder.width, config.decoder, config.attention
-        )
+        self.decoder = AttentionDecoder(vocab, self.encoder.width, config.decoder, config.attention)
         self.ctc = nn.Linear(self.encoder.width, vocab)
 
     def encode(self, features: Tensor, frames: Tensor) -> Memory:

@@ -31,7 +31,9 @@ def collect(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
             found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES)
             if not found:
                 hint = "" if recursive else "; --recursive looks into folders below"
-                raise InputError(f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}")
+                raise InputError(
+                    f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}"
+                )
             files += found
         else:
             files.append(path)
@@ -106,8 +108,8 @@ def main(argv: list[str]) -> int:
         for segment in transcript.segments:
             if segment.flags:
                 print(
-                    f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
-                    f"{', '.join(segment.flags)}",
+                    f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong"
+                    f": {', '.join(segment.flags)}",
                     file=sys.stderr,
                 )
         for target in plan.get(file, []):
@@ -117,8 +119,8 @@ def main(argv: list[str]) -> int:
     seconds = time.monotonic() - started
     if audio_s:
         print(
-            f"{len(files) - failed} of {len(files)} files, {audio_s:.1f} s of audio in {seconds:.1f} s "
-            f"(real-time factor {seconds / audio_s:.3f})",
+            f"{len(files) - failed} of {len(files)} files, {audio_s:.1f} s of audio in {seconds:.1f} s"
+            f" (real-time factor {seconds / audio_s:.3f})",
             file=sys.stderr,
         )
     return EXIT_SOME_FAILED if failed else 0

@@ -26,7 +26,9 @@ QUIET_S = 0.2  # length of the stretch whose energy counts
 Source = str | Path | bytes | tuple[np.ndarray | Tensor, int]
 
 
-def load(path: str | Path, device: str = "auto", config: DecodeConfig | None = None) -> "Recognizer":
+def load(
+    path: str | Path, device: str = "auto", config: DecodeConfig | None = None
+) -> "Recognizer":
     """Load a recogniser.
 
     Args:
@@ -112,7 +114,8 @@ class Recognizer:
             waveform = waveform.mean(1)
         if waveform.ndim != 1 or not torch.isfinite(waveform).all():
             raise InputError(
-                f"samples of shape {tuple(waveform.shape)}: expected finite numbers, (N,) or (N, channels)"
+                f"samples of shape {tuple(waveform.shape)}: expected finite numbers, (N,) or "
+                "(N, channels)"
             )
         return io.resample(waveform, rate, self.rate)
 

@@ -93,7 +93,10 @@ def search(model: LAS, memory: Memory, config: DecodeConfig) -> list[list[Hypoth
         if done.any():
             _leave(beam, (~done).nonzero().squeeze(1), config.beam)
     return [
-        [_read_back(beam.history, best, int(memory.steps[b])) for best in _ranked(finished[b], config)]
+        [
+            _read_back(beam.history, best, int(memory.steps[b]))
+            for best in _ranked(finished[b], config)
+        ]
         for b in range(count)
     ]
 
@@ -162,7 +165,12 @@ def _step(
     for b, k in is_end.nonzero().tolist():
         row = b * width + k
         best = _Finished(
-            float(total[row, eos]), float(attention[row, eos]), float(ctc[row, eos]), length, row, True
+            float(total[row, eos]),
+            float(attention[row, eos]),
+            float(ctc[row, eos]),
+            length,
+            row,
+            True,
         )
         finished[int(beam.utterances[b])].append(best)
     for b in at_limit.nonzero().squeeze(1).tolist():
@@ -171,7 +179,9 @@ def _step(
 
     total[:, eos] = -torch.inf
     scores, places = by_utterance.topk(width)  # (B, K), the ends are out
-    parents = (places // vocab + torch.arange(count, device=places.device).unsqueeze(1) * width).flatten()
+    parents = (
+        places // vocab + torch.arange(count, device=places.device).unsqueeze(1) * width
+    ).flatten()
     tokens = (places % vocab).flatten()
     beam.history.append(_Step(decoder.weights, parents, tokens))
     beam.decoder = decoder.select(parents)
@@ -204,7 +214,9 @@ def _settled(
 ) -> Tensor:
     """Utterances whose best open hypothesis cannot come before the finished ones, (B,)."""
     result = []
-    for b, (utterance, score) in enumerate(zip(beam.utterances.tolist(), best.tolist(), strict=True)):
+    for b, (utterance, score) in enumerate(
+        zip(beam.utterances.tolist(), best.tolist(), strict=True)
+    ):
         left = int(limits[utterance]) - length - 1
         steps = int(beam.memory.steps[b * config.beam])
         hope = max(0.0, config.length_bonus) * left + config.coverage_weight * steps

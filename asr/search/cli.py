@@ -29,7 +29,9 @@ def main(argv: list[str]) -> int:
     from asr.search.decode import Decoding
 
     use_threads(args.threads)
-    decoding = Decoding(load_model(args.model, pick_device(args.device)), args.data, config, args.out)
+    decoding = Decoding(
+        load_model(args.model, pick_device(args.device)), args.data, config, args.out
+    )
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(f"decoding {args.data}", total=len(decoding.utterances))
         decoding.run(lambda done, total: bar.update(task, completed=done, total=total))

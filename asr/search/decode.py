@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -117,7 +117,7 @@ class Decoding:
             found = decode_features(self.loaded, features, self.config)
             yield from zip(names, (describe(self.loaded, f) for f in found), strict=True)
 
-    def _resumed(self):  # type: ignore[no-untyped-def]
+    def _resumed(self) -> TextIO:
         """The file of partial results, open for more; earlier ones are read if they fit."""
         path = self.out / PARTIAL
         self.out.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     Returns:
         A hypothesis for each utterance.
     """
-    count, longest = memory.padding.shape
+    count, _longest = memory.padding.shape
     limit = length_limit(memory.steps, max_ratio)
     rows = torch.arange(count, device=limit.device)  # utterances that are still going on
     tokens = torch.full_like(rows, model.eos)

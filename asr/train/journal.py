@@ -33,8 +33,8 @@ class Journal:
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "train.jsonl"
         self._cut(step)
-        self._file = open(self.path, "a", encoding="utf-8")
-        self._log = open(folder / "log" / "train.txt", "a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+        self._log = (folder / "log" / "train.txt").open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
         self._terminal = sys.stderr.isatty()
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)

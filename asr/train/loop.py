@@ -78,12 +78,10 @@ class Training:
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
         common = (self.tokenizer, config.features, self.cmvn)
         self.train_set = UtteranceSet(train_set, *common, speakers, config.augment, config.seed)
-        self.dev_set = UtteranceSet(
-            dev_set, *common, read_speaker_stats(dev, config.features.dim)
-        )
+        self.dev_set = UtteranceSet(dev_set, *common, read_speaker_stats(dev, config.features.dim))
         by_length = sorted(dev_set, key=lambda u: u.duration_s or 0.0)
         step = max(1, len(by_length) // (SHOWN + 1))
-        self.shown = [u.id for u in by_length[step :: step][:SHOWN]] or [by_length[0].id]
+        self.shown = [u.id for u in by_length[step::step][:SHOWN]] or [by_length[0].id]
 
         torch.manual_seed(config.seed)
         self.model = LAS(config.model, config.features.dim, len(self.tokenizer)).to(self.device)
@@ -91,9 +89,7 @@ class Training:
         self.progress = Progress()
         self.state_file = self.out / "checkpoints" / "last.pt"
         if self.state_file.exists():
-            self.progress = load_state(
-                self.state_file, self.model, self.optimizer, config
-            )
+            self.progress = load_state(self.state_file, self.model, self.optimizer, config)
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
         write_text(self.out / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -180,7 +176,7 @@ class Training:
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self._stop = True
-            signal.signal(number, before[number])
+            signal.signal(number, before[signal.Signals(number)])
             self.journal.say("stopping after this step ...")
 
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -192,9 +188,7 @@ class Training:
 
     def _run_epoch(self) -> None:
         progress, config = self.progress, self.config
-        plan = plan_batches(
-            self.durations, config.batch, seed=config.seed, epoch=progress.epoch
-        )
+        plan = plan_batches(self.durations, config.batch, seed=config.seed, epoch=progress.epoch)
         batches = load_batches(
             self.train_set,
             plan[progress.batch :],
@@ -245,7 +239,9 @@ class Training:
         loss = self._loss(batch)
         loss.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        values = [float(v.detach()) for v in (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)]
+        values = [
+            float(v.detach()) for v in (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
+        ]
         if all(map(math.isfinite, values)):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -293,7 +289,8 @@ class Training:
                 "optim.clip_norm, and look at the saved batches for damaged audio"
             )
             raise InputError(
-                f"{progress.skipped} batches were skipped (skip_limit = {config.skip_limit}); {cause}"
+                f"{progress.skipped} batches were skipped (skip_limit = {config.skip_limit}); "
+                + cause
             )
 
     def _show(self, share: float) -> None:
@@ -339,7 +336,9 @@ class Training:
         progress = self.progress
         epoch = progress.epoch + 1
         characters = max(1.0, progress.sums.get("characters", 0.0))
-        train = {k: progress.sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
+        train = {
+            k: progress.sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")
+        }
         return {
             "step": progress.step,
             "epoch": epoch,
@@ -381,7 +380,10 @@ class Training:
         examples = []
         for name, weights in scores.pictures.items():
             ids = self.tokenizer.encode(self.references[name])
-            characters = [*(self.tokenizer.symbols[i].replace("<space>", "_") for i in ids), "<eos>"]
+            characters = [
+                *(self.tokenizer.symbols[i].replace("<space>", "_") for i in ids),
+                "<eos>",
+            ]
             examples.append((f"{name}, epoch {epoch}", weights, characters, seconds[name]))
         if examples:
             pictures.draw_attention(examples, folder / f"attention_{epoch:03d}.png")
@@ -405,5 +407,6 @@ class Training:
         average_models([self.out / "checkpoints" / e["checkpoint"] for e in best], final)
         epochs = ", ".join(str(e["epoch"]) for e in best)
         self.journal.say(
-            f"{final}: the mean of epochs {epochs}; best dev WER of one {100 * best[0]['dev_wer']:.1f} %"
+            f"{final}: the mean of epochs {epochs}; "
+            f"best dev WER of one {100 * best[0]['dev_wer']:.1f} %"
         )

@@ -16,7 +16,7 @@ from asr.files import write_atomically
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure atomically; needs no screen."""
     buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 

@@ -1,5 +1,6 @@
 """Checks before the first step: what would fail after hours is found in seconds."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
 
 def ctc_steps(tokens: Sequence[int]) -> int:
     """Fewest encoder steps for a transcript: one a character and a blank between twins."""
-    return len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
 def check_fit(

@@ -9,7 +9,9 @@ from torch import nn
 from asr.config import OptimConfig
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimConfig
+) -> torch.optim.Optimizer:
     """The optimiser of the configuration; its learning rate is set before every step."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.kind == "adadelta":

@@ -47,7 +47,11 @@ class Progress:
 
 
 def save_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, config: TrainConfig
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    config: TrainConfig,
 ) -> None:
     """Write the whole state atomically.
 
@@ -87,7 +91,7 @@ def load_state(
     ]
     if changed:
         raise InputError(
-            f"{path}: this folder holds a training with other settings ({'; '.join(changed)}); {remedy}"
+            f"{path}: a training with other settings is here ({'; '.join(changed)}); {remedy}"
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
@@ -101,6 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise InputError(
-            f"{path}: not a training state, or damaged ({first_line(error)}); delete it to start over"
+            f"{path}: not a training state, or damaged ({first_line(error)}); delete it to "
+            "start over"
         ) from error
     return state if isinstance(state, dict) else {}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# shellcheck disable=SC2086 # job commands and options are lists of words
+# shellcheck disable=SC2046,SC2086 # commands, options and in_each are lists of words
+# shellcheck source-path=SCRIPTDIR
 # Train, decode, score and try out a recogniser on LibriSpeech, or on the bundled data/mini.
 caller_dir=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
@@ -89,8 +90,6 @@ fi
 train_config=$(of_caller "$train_config")
 decode_config=$(of_caller "$decode_config")
 tokens=data/lang_char/tokens.txt
-
-
 stage_dir=data/.stages/$subset
 
 if [ -z "$corpus" ] && [ $subset != mini ]; then
@@ -136,7 +135,8 @@ dev=${eval_sets[0]}
 train=${train_sets[0]}
 if [ ${#train_sets[@]} -gt 1 ]; then
   train=train_${subset#train-}
-  if stage_begin 0.join "data: $train" data/{"$(IFS=,; echo "${train_sets[*]}")"}; then
+  if stage_begin 0.join "data: $train" \
+    $(in_each "text wav.scp utt2spk" "${train_sets[@]}"); then
     asr data combine data/$train "${train_sets[@]/#/data/}"
     stage_done data/$train/{text,wav.scp,utt2spk}
   fi
@@ -169,7 +169,7 @@ fi
 
 for set in "${eval_sets[@]}"; do
   out=$dir/decode_${set}_$decode_tag
-  if stage_begin 5.$out "decoding $set" "$dir/final.safetensors" "$decode_config" \
+  if stage_begin 5.${set}_$decode_tag "decoding $set" "$dir/final.safetensors" "$decode_config" \
     "options=$decode_options" $(in_each "wav.scp cmvn.ark" $set); then
     $decode_cmd "$out/log/decode.log" \
       asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
@@ -180,7 +180,7 @@ done
 
 for set in "${eval_sets[@]}"; do
   out=$dir/decode_${set}_$decode_tag
-  if stage_begin 6.$out "scoring $set" data/$set/text "$out/text"; then
+  if stage_begin 6.${set}_$decode_tag "scoring $set" data/$set/text "$out/text"; then
     asr score data/$set "$out" --out "$out"
     stage_done "$out/scoring_kaldi/best_wer"
   fi
@@ -195,7 +195,9 @@ fi
 
 if in_range 7; then
   echo
-  cat "$dir/decode"_*_"$decode_tag"/scoring_kaldi/best_wer
+  for set in "${eval_sets[@]}"; do
+    cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"
+  done
   echo "$wav"
   echo "  said:  $(grep "^$utterance " data/$set/text | cut -d ' ' -f 2-)"
   echo "  heard: $(cat "$dir/transcript.txt")"

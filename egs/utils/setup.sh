@@ -10,7 +10,7 @@
 # next run brings it up to date. What an interrupted run left behind is made again.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$root/.venv
 stamp=$venv/.setup-stamp           # written last: everything is there
 unfinished=$venv/.setup-unfinished # written first: this script made the folder and was not done

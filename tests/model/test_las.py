@@ -39,7 +39,7 @@ def test_steps_are_rounded_up():
 
 
 def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):
-    features, frames, tokens, lengths = batch()
+    features, frames, tokens, _lengths = batch()
     features[1, 26:] = 99.0  # what stands in the padding must not matter
     together = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
@@ -61,7 +61,9 @@ def test_loss_of_a_batch_is_the_mean_over_characters(model):
     parts = []
     for row in range(3):
         one = slice(row, row + 1)
-        loss = model.loss(features[one], frames[one], tokens[one, : lengths[row]], lengths[one], config)
+        loss = model.loss(
+            features[one], frames[one], tokens[one, : lengths[row]], lengths[one], config
+        )
         parts.append(loss.attention * (lengths[row] + 1))  # <eos> counts
     torch.testing.assert_close(together, sum(parts) / (lengths + 1).sum())
 

@@ -36,7 +36,9 @@ def audio(tmp_path):
     """Two good files and one that is text."""
     generator = np.random.default_rng(0)
     for name, seconds in (("a", 0.5), ("b", 0.8)):
-        soundfile.write(tmp_path / f"{name}.wav", generator.normal(0, 0.1, int(seconds * RATE)), RATE)
+        soundfile.write(
+            tmp_path / f"{name}.wav", generator.normal(0, 0.1, int(seconds * RATE)), RATE
+        )
     (tmp_path / "bad.wav").write_text("no audio")
     return tmp_path
 
@@ -80,7 +82,12 @@ def test_results_go_into_a_folder(model, audio, capsys):
     arguments = [str(audio), "--model", model, "-f", "all", "-o", str(audio / "out")]
     assert main([*arguments, "--beam", "1"]) == 0
     assert capsys.readouterr().out == ""
-    assert sorted(p.name for p in (audio / "out").iterdir()) == ["a.json", "a.txt", "b.json", "b.txt"]
+    assert sorted(p.name for p in (audio / "out").iterdir()) == [
+        "a.json",
+        "a.txt",
+        "b.json",
+        "b.txt",
+    ]
     value = json.loads((audio / "out" / "b.json").read_text())
     assert value["segments"][0]["end"] == 0.8
     assert (audio / "out" / "b.txt").read_text().strip() == value["text"]

@@ -140,7 +140,10 @@ def test_coverage_rewards_looking_everywhere(model):
     for threshold, weight in ((0.1, 3.0),):
         config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
         seen = [(h[0].weights.sum(0) > threshold).sum() for h in search(model, m, config)]
-        plain = [(h[0].weights.sum(0) > threshold).sum() for h in search(model, m, replace(PLAIN, beam=8))]
+        plain = [
+            (h[0].weights.sum(0) > threshold).sum()
+            for h in search(model, m, replace(PLAIN, beam=8))
+        ]
         assert sum(seen) > sum(plain)
 
 

@@ -20,7 +20,9 @@ def test_a_transcript_longer_than_its_frames_is_named(tone_corpus):
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
     preflight.check_fit(utterances, tokenizer, TrainConfig(), "data/train")
     long = [replace(utterances[0], text="ABC" * 20), *utterances[1:]]
-    with pytest.raises(InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"):
+    with pytest.raises(
+        InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"
+    ):
         preflight.check_fit(long, tokenizer, TrainConfig(), "data/train")
 
 

@@ -23,4 +23,6 @@ def test_rise_plateau_fall(step, share, rate):
 
 
 def test_without_decay():
-    assert learning_rate(9, 1.0, OptimConfig(learning_rate=2.0, warmup_steps=0, decay="none")) == 2.0
+    assert (
+        learning_rate(9, 1.0, OptimConfig(learning_rate=2.0, warmup_steps=0, decay="none")) == 2.0
+    )

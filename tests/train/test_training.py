@@ -1,11 +1,11 @@
 """The training loop: repeatable, resumable to the bit, and loud about bad input."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +18,9 @@ from asr.train.loop import Interrupted, Training
 
 
 def start(config, corpus, out):
-    return Training(config, str(corpus / "train"), str(corpus / "dev"), str(corpus / "tokens.txt"), out)
+    return Training(
+        config, str(corpus / "train"), str(corpus / "dev"), str(corpus / "tokens.txt"), out
+    )
 
 
 def weights(path):
@@ -156,15 +158,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(
         training.run()
     before = training.state_file.read_bytes()
 
-    rename = os.replace
+    rename = Path.replace
 
     def no_space(source, target):
         if target.name == "last.pt":
             raise OSError(28, "No space left on device")
-        rename(source, target)
+        return rename(source, target)
 
     again = start(tiny_training, tone_corpus, tmp_path / "full")
-    monkeypatch.setattr("asr.files.os.replace", no_space)
+    monkeypatch.setattr(Path, "replace", no_space)
     with pytest.raises(InputError, match=r"last\.pt: cannot write \(No space left on device\)"):
         again.run()
     monkeypatch.undo()

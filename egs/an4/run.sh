@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2046,SC2086 # commands, options and in_each are lists of words
+# shellcheck source-path=SCRIPTDIR
+# Train, decode and score a recogniser on CMU AN4 (Census): spelled words, numbers, dates.
+caller_dir=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit
+
+stage=-1
+stop_stage=6
+corpus=
+mirror=http://www.speech.cs.cmu.edu/databases/an4
+archive=an4_sphere.tar.gz
+train_config=conf/train.yaml
+decode_config=conf/decode.yaml
+train_options=
+decode_options=
+dir=exp/las
+decode_tag=beam
+seed=1
+device=auto
+threads=0
+nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+force=false
+
+help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
+
+  --corpus DIR          the unpacked corpus (with etc/ and wav/), NIST SPHERE or raw, in either
+                        byte order; without it, --archive is downloaded from --mirror
+  --mirror URL          default: $mirror
+  --archive NAME        default: $archive; also an4_raw.bigendian.tar.gz or
+                        an4_raw.littleendian.tar.gz
+  --stage N, --stop-stage N   first and last stage: -1 download, 0 data, 1 features and CMVN,
+                        2 characters, 3 language model (none), 4 training, 5 decoding,
+                        6 scoring
+  --force true          run stages again although their inputs have not changed
+  --dir DIR             folder of the training (default: $dir)
+  --train-config FILE   default: $train_config
+  --train-options '...' further options of asr train, for example '--epochs 10'
+  --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
+  --seed N              of the training (default: $seed)
+  --device NAME         auto, cpu, cuda or cuda:N
+  --threads N           of training and decoding; 0 takes every core
+  --nj N                jobs of the data preparation (default: $nj)
+  --config FILE         bash file that sets any of these"
+
+. ./path.sh
+. ./cmd.sh
+. utils/stages.sh
+. utils/parse_options.sh
+set -euo pipefail
+
+[ $# -eq 0 ] || bad_usage "$1: options begin with two dashes; --help lists them"
+
+utils/setup.sh
+
+train_config=$(of_caller "$train_config")
+decode_config=$(of_caller "$decode_config")
+train=train_nodev
+dev=train_dev
+eval_sets=("$dev")
+tokens=data/lang_char/tokens.txt
+
+stage_dir=data/.stages
+
+root=downloads/an4
+if [ -n "$corpus" ]; then
+  root=$(of_caller "$corpus")
+elif stage_begin -1 "download" "archive=$archive"; then
+  python utils/fetch.py "$mirror/$archive" downloads
+  stage_done downloads/an4/etc
+fi
+
+if stage_begin 0 "data" "$root" local/prepare.py; then
+  python local/prepare.py "$root" data
+  for set in train_nodev train_dev test; do
+    [ ! -d data/$set ] || asr data validate data/$set
+  done
+  stage_done $(in_each "text wav.scp utt2spk spk2utt" $train $dev)
+fi
+[ ! -d data/test ] || eval_sets+=(test)
+
+if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
+  "features=$(config_section "$train_config" features)"; then
+  $decode_cmd exp/log/features.log \
+    asr features data/$train "${eval_sets[@]/#/data/}" --config "$train_config" --nj $nj
+  stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")
+fi
+
+if stage_begin 2 "characters" data/$train/text; then
+  asr chars data/$train -o $tokens
+  stage_done $tokens
+fi
+
+! in_range 3 || echo "stage 3: language model: none in this recipe"
+
+stage_dir=exp/.stages/$(basename "$dir")
+
+if stage_begin 4 "training" "$train_config" "options=$train_options" seed=$seed $tokens \
+  $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
+  ! $stage_changed || set_aside "$dir"
+  $train_cmd "$dir/log/train.log" \
+    asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
+    --out "$dir" --seed $seed --device $device --threads $threads $train_options
+  stage_done "$dir/final.safetensors"
+fi
+
+for set in "${eval_sets[@]}"; do
+  out=$dir/decode_${set}_$decode_tag
+  if stage_begin 5.${set}_$decode_tag "decoding $set" "$dir/final.safetensors" "$decode_config" \
+    "options=$decode_options" $(in_each "wav.scp cmvn.ark" $set); then
+    $decode_cmd "$out/log/decode.log" \
+      asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
+      --device $device --threads $threads $decode_options
+    stage_done "$out/text"
+  fi
+done
+
+for set in "${eval_sets[@]}"; do
+  out=$dir/decode_${set}_$decode_tag
+  if stage_begin 6.${set}_$decode_tag "scoring $set" data/$set/text "$out/text"; then
+    asr score data/$set "$out" --out "$out"
+    stage_done "$out/scoring_kaldi/best_wer"
+  fi
+done
+
+if in_range 6; then
+  echo
+  for set in "${eval_sets[@]}"; do
+    cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"
+  done
+fi

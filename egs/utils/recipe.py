@@ -1,0 +1,45 @@
+"""What the Python steps of recipes share: exit codes, messages, data directories."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from asr.corpus.datadir import Tables, read_tables, write_tables
+from asr.errors import EXIT_USAGE, InputError
+
+SHOWN = 10
+DERIVED = ("utt2dur", "utt2num_frames", "cmvn.ark")
+
+
+def run(main: Callable[[list[str]], int]) -> None:
+    """Run a step and end the process: bad input is told in a line, without a traceback."""
+    program = Path(sys.argv[0]).name
+    try:
+        code = main(sys.argv[1:])
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        code = EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; the same command goes on", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def refuse(problems: list[str], where: Path) -> None:
+    """Stop if there are problems.
+
+    Raises:
+        InputError: with the first of them and their number.
+    """
+    if problems:
+        more = len(problems) - SHOWN
+        shown = problems[:SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+        raise InputError(f"{where}: {len(problems)} problems:\n  " + "\n  ".join(shown))
+
+
+def write_data_dir(path: Path, tables: Tables) -> None:
+    """Write a data directory; what was computed from other contents is removed."""
+    if path.is_dir() and any(read_tables(path).get(name) != table for name, table in tables.items()):
+        for name in (*DERIVED, "spk2gender", "segments"):
+            (path / name).unlink(missing_ok=True)
+    write_tables(path, tables)
