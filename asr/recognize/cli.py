@@ -119,7 +119,8 @@ def main(argv: list[str]) -> int:
     seconds = time.monotonic() - started
     if audio_s:
         print(
-            f"{len(files) - failed} of {len(files)} files, {audio_s:.1f} s of audio in {seconds:.1f} s"
+            f"{len(files) - failed} of {len(files)} files, {audio_s:.1f} s of audio in "
+            f"{seconds:.1f} s"
             f" (real-time factor {seconds / audio_s:.3f})",
             file=sys.stderr,
         )
