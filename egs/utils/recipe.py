@@ -39,7 +39,9 @@ def refuse(problems: list[str], where: Path) -> None:
 
 def write_data_dir(path: Path, tables: Tables) -> None:
     """Write a data directory; what was computed from other contents is removed."""
-    if path.is_dir() and any(read_tables(path).get(name) != table for name, table in tables.items()):
+    if path.is_dir() and any(
+        read_tables(path).get(name) != table for name, table in tables.items()
+    ):
         for name in (*DERIVED, "spk2gender", "segments"):
             (path / name).unlink(missing_ok=True)
     write_tables(path, tables)

@@ -17,6 +17,7 @@ unfinished=$venv/.setup-unfinished # written first: this script made the folder 
 log=$venv/setup.log
 need_gb=8 # free space for a new environment, pip's cache included
 
+trap 'say "stopped by a failure in line $LINENO"' ERR
 say() { echo "setup: $*" >&2; }
 fail() {
   printf 'setup: %s\n' "$@" >&2
@@ -35,8 +36,8 @@ for option in "$@"; do
   esac
 done
 
-ask() { # ask PYTHON CODE: what the code prints; silent when that is no Python
-  "$1" -c "$2" 2>/dev/null
+ask() { # ask PYTHON CODE [ARGUMENT...]: what the code prints; silent when that is no Python
+  "$1" -c "${@:2}" 2>/dev/null
 }
 version_of() { ask "$1" 'import sys; print("%d.%d.%d" % sys.version_info[:3])'; }
 is_new_enough() { ask "$1" 'import sys; sys.exit(sys.version_info < (3, 11))'; }
@@ -152,7 +153,7 @@ take_lock() { # take_lock PYTHON
 }
 
 is_fresh && exit 0
-python=$(find_python)
+python=$(find_python) || exit 1
 take_lock "$python"
 is_fresh && exit 0 # the other one did it
 trap 'say "interrupted; run it again to go on"; exit 130' INT TERM

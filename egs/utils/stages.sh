@@ -106,7 +106,7 @@ _write() { # _write FILE TEXT: all of it or nothing
 # set_aside FOLDER: keep what an earlier run with other inputs made, under another name.
 set_aside() {
   local old
-  [ -e "$1" ] || return 0
+  [ -n "$(find "$1" -type f ! -path "$1/log/*" 2>/dev/null | head -n 1)" ] || return 0
   old=$1.$(date +%Y%m%d-%H%M%S)
   mv "$1" "$old"
   echo "its inputs have changed: what was in $1 is now in $old"
@@ -124,15 +124,16 @@ of_caller() {
 # How to go on after a failure: the same command, from the stage that failed.
 _resume_command() {
   local word skip=false
-  printf '%q' "${stage_command[0]}"
-  printf ' --stage %q' "$stage_number"
+  printf '%s --stage %s' "${stage_command[0]}" "$stage_number"
   for word in "${stage_command[@]:1}"; do
     if $skip; then
       skip=false
     elif [ "$word" = --stage ] || [ "$word" = --force ]; then
       skip=true
+    elif [[ $word =~ ^[A-Za-z0-9_./:=-]+$ ]]; then
+      printf ' %s' "$word"
     else
-      printf ' %q' "$word"
+      printf ' %s' "${word@Q}"
     fi
   done
 }

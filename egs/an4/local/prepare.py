@@ -87,7 +87,9 @@ def read_half(root: Path, half: str) -> list[Recording]:
         if name.count("-") != 2:
             problems.append(f"{listing}:{number}: {name!r}, expected <prompt>-<speaker>-<channel>")
         elif path is None:
-            problems.append(f"{listing}:{number}: no audio file {root / 'wav' / line}.sph|.raw|.wav")
+            problems.append(
+                f"{listing}:{number}: no audio file {root / 'wav' / line}.sph|.raw|.wav"
+            )
         elif not transcripts.get(name):
             problems.append(f"{listing}:{number}: no words for {name} in an4_{half}.transcription")
         else:

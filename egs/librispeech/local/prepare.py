@@ -68,7 +68,9 @@ def add_chapter(chapter: Path, tables: Tables, problems: list[str]) -> None:
             tables["text"][name] = words
             tables["wav.scp"][name] = str(path)
             tables["utt2spk"][name] = speaker
-    problems += [f"{path}: no line in {listing.name}; add it or remove the file" for path in audio.values()]
+    problems += [
+        f"{path}: no line in {listing.name}; add it or remove the file" for path in audio.values()
+    ]
 
 
 def chapters(folder: Path) -> list[Path]:
@@ -102,7 +104,9 @@ def add_genders(tables: Tables, path: Path) -> None:
     speakers = set(tables["utt2spk"].values())
     unknown = sorted({s.partition("-")[0] for s in speakers} - genders.keys())
     if unknown:
-        print(f"{path}: no line for {', '.join(unknown)}; no spk2gender is written", file=sys.stderr)
+        print(
+            f"{path}: no line for {', '.join(unknown)}; no spk2gender is written", file=sys.stderr
+        )
         return
     tables["spk2gender"] = {s: genders[s.partition("-")[0]] for s in speakers}
 

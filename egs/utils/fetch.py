@@ -1,0 +1,305 @@
+"""Download archives and unpack them, in a way that survives bad networks and bad archives.
+
+usage: fetch.py URL FOLDER [--sha256 SUM | --md5 SUM]
+
+A download goes to ``NAME.part`` and goes on where it broke off, in this run or a later one;
+``NAME.part.json`` remembers which version of the file that was. It is renamed to ``NAME`` when
+its size and checksum are right. An archive is unpacked beside its destination and renamed, so
+that a folder is there completely or not at all.
+"""
+
+import argparse
+import errno
+import hashlib
+import http.client
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from recipe import run
+
+from asr.errors import InputError
+from asr.files import write_json
+
+CHUNK = 1 << 18
+PATIENCE_S = 60.0
+ATTEMPTS = 8  # in a row without a single new byte
+BROKEN = (OSError, http.client.HTTPException)  # urllib's errors are OSErrors
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file must be: the name of a hash function and its hexadecimal value."""
+
+    kind: str
+    value: str
+
+
+class Progress:
+    """A line that says how far a download is and how long it will take, every few seconds."""
+
+    def __init__(self, name: str, begin: int, total: int | None) -> None:
+        self.name, self.begin, self.total = name, begin, total
+        self.start = self.said = time.monotonic()
+        self.terminal = sys.stderr.isatty()
+
+    def show(self, done: int) -> None:
+        """Say it if there has been silence for a while."""
+        now = time.monotonic()
+        if now - self.said < (0.5 if self.terminal else 30.0):
+            return
+        self.said = now
+        rate = (done - self.begin) / (now - self.start)
+        text = f"{self.name}: {done / 1e6:.0f} MB at {rate / 1e6:.1f} MB/s"
+        if self.total and rate > 0:
+            left = time.strftime("%H:%M:%S", time.gmtime((self.total - done) / rate))
+            share, size = 100 * done / self.total, self.total / 1e6
+            text = f"{self.name}: {share:.1f} % of {size:.0f} MB, {left} left"
+        end = "\r" if self.terminal else "\n"
+        print(f"{text:70}", end=end, file=sys.stderr, flush=True)
+
+
+def fetch(
+    url: str,
+    path: Path,
+    checksum: Checksum | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Download ``url`` to ``path``; what is there already is not downloaded again.
+
+    Args:
+        url: http, https or file.
+        path: of the result; the unfinished download lies beside it.
+        checksum: of the whole file; None: only its length is checked.
+        sleep: waits between two attempts; 1, 2, 4, ... at most 60 seconds.
+
+    Raises:
+        InputError: the file is not there, the server cannot be reached after several
+            attempts, the disk is full, or the checksum is another one.
+    """
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    failures = 0
+    while True:
+        size = _size(part)
+        try:
+            _continue(url, part)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 429):
+                raise InputError(
+                    f"{url}: {error.code} {error.reason}; check the address, "
+                    "or choose another --mirror"
+                ) from error
+            reason = f"{error.code} {error.reason}"
+        except BROKEN as error:
+            _refuse_full_disk(error, part)
+            reason = str(error) or type(error).__name__
+        failures = 0 if _size(part) > size else failures + 1
+        if failures >= ATTEMPTS:
+            raise InputError(
+                f"{url}: {reason}; gave up after {ATTEMPTS} attempts. The part that is there is "
+                "kept: run this again later, or choose another --mirror"
+            )
+        wait_s = min(PATIENCE_S, 2.0**failures)
+        print(f"{url}: {reason}; again in {wait_s:.0f} s", file=sys.stderr)
+        sleep(wait_s)
+    _check(part, checksum, url)
+    _memory(part).unlink(missing_ok=True)
+    return part.replace(path)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _memory(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _version(part: Path) -> str:
+    """What the server called the version that the part belongs to; empty if unknown."""
+    try:
+        return str(json.loads(_memory(part).read_text())["version"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _continue(url: str, part: Path) -> None:
+    """Fetch what is missing of a file.
+
+    The server is asked for the rest only if the file has not changed since (If-Range). It may
+    send the whole file instead; then the part is begun anew.
+    """
+    begin, version = _size(part), _version(part)
+    request = urllib.request.Request(url)
+    if begin and version:
+        request.add_header("Range", f"bytes={begin}-")
+        request.add_header("If-Range", version)
+    try:
+        response = urllib.request.urlopen(request, timeout=PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing after our last byte: the part is complete, or no good
+            raise
+        if error.headers.get("Content-Range", "") == f"bytes */{begin}":
+            return
+        part.unlink()
+        raise OSError("the part that was there does not fit the file; begun anew") from error
+    with response:
+        if getattr(response, "status", None) != 206:
+            begin = 0
+            _remember(response, part)
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            raise OSError("the server sent another range than it was asked for")
+        _receive(response, part, begin)
+
+
+def _remember(response: http.client.HTTPResponse, part: Path) -> None:
+    """Note the version of the file that is about to come; weak tags do not identify bytes."""
+    tag = response.headers.get("ETag", "")
+    if not tag or tag.startswith("W/"):
+        tag = response.headers.get("Last-Modified", "")
+    part.unlink(missing_ok=True)  # never a part of one version with the name of another
+    write_json(_memory(part), {"version": tag})
+
+
+def _receive(response: http.client.HTTPResponse, part: Path, begin: int) -> None:
+    length = response.headers.get("Content-Length")
+    total = begin + int(length) if length else None
+    if total and total - begin > shutil.disk_usage(part.parent).free:
+        raise InputError(
+            f"{part.parent}: {(total - begin) / 1e9:.1f} GB are needed for {part.stem}, "
+            "less is free; free some space"
+        )
+    progress = Progress(part.stem, begin, total)
+    with open(part, "ab" if begin else "wb") as file:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            progress.show(file.tell())
+    if total is not None and _size(part) != total:
+        raise OSError(f"broke off after {_size(part) / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+
+def _refuse_full_disk(error: Exception, part: Path) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise InputError(f"{part}: the disk is full; free some space and run this again") from error
+
+
+def _check(part: Path, checksum: Checksum | None, url: str) -> None:
+    if checksum is None:
+        print(
+            f"{url}: no published checksum is known, only the length was checked", file=sys.stderr
+        )
+        return
+    with open(part, "rb") as file:
+        found = hashlib.file_digest(file, checksum.kind).hexdigest()
+    if found != checksum.value:
+        part.unlink()
+        _memory(part).unlink(missing_ok=True)
+        raise InputError(
+            f"{url}: {checksum.kind} is {found}, expected {checksum.value}; the download was "
+            "deleted: run this again, or choose another --mirror"
+        )
+
+
+def unpack(archive: Path, folder: Path) -> list[Path]:
+    """Unpack a tar archive into ``folder``; returns the files and folders at its top.
+
+    Only files and folders that stay inside ``folder`` are accepted: an archive with links,
+    devices, absolute paths or ``..`` is refused, and nothing of it is kept.
+
+    Raises:
+        InputError: the archive is damaged, or has something that does not belong there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                _extract(tar, member, folder, archive)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError):
+            _refuse_full_disk(error, folder)
+        raise InputError(
+            f"{archive}: damaged ({error}); delete it and run this again to download it anew"
+        ) from error
+    return sorted(folder.iterdir())
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
+    parts = PurePosixPath(member.name).parts
+    if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+        raise InputError(f"{archive}: {member.name!r} lies outside; this is not a corpus to trust")
+    target = folder.joinpath(*parts)
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+    elif member.isfile():
+        source = tar.extractfile(member)
+        assert source is not None  # it is a regular file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file, CHUNK)
+    else:
+        raise InputError(
+            f"{archive}: {member.name!r} is a link or a device; this is not a corpus to trust"
+        )
+
+
+def install(archive: Path, folder: Path) -> list[Path]:
+    """Unpack an archive and move what is in it into ``folder``, each part at once.
+
+    Folders that are there already on both sides are joined one level down, because the
+    archives of LibriSpeech share their top folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"unpacking {archive}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
+        moved = []
+        for top in unpack(archive, Path(temporary)):
+            moved += _merge(top, folder / top.name)
+    return moved
+
+
+def _merge(source: Path, target: Path) -> list[Path]:
+    if not target.exists():
+        return [source.replace(target)]
+    if not (source.is_dir() and target.is_dir()):
+        return []  # a file that another archive brought along: the same README
+    moved = []
+    for item in sorted(source.iterdir()):
+        if not (target / item.name).exists():
+            moved.append(item.replace(target / item.name))
+    return moved
+
+
+def main(argv: list[str]) -> int:
+    """``fetch.py URL FOLDER [--sha256 SUM | --md5 SUM]``."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("url", metavar="URL", help="of a tar archive")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to unpack it")
+    sums = parser.add_mutually_exclusive_group()
+    sums.add_argument("--sha256", metavar="SUM")
+    sums.add_argument("--md5", metavar="SUM")
+    args = parser.parse_args(argv)
+    kind = "md5" if args.md5 else "sha256"
+    value = args.md5 or args.sha256
+    archive = args.folder / args.url.rpartition("/")[2]
+    fetch(args.url, archive, Checksum(kind, value.lower()) if value else None)
+    for path in install(archive, args.folder):
+        print(path)
+    archive.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
