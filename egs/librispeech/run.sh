@@ -34,7 +34,8 @@ help_message="usage: egs/librispeech/run.sh [--name value]...
                         6 scoring, 7 transcribing a file
   --force true          run stages again although their inputs have not changed
   --dir DIR             folder of the training (default: exp/las, exp/las_<subset>)
-  --train-config FILE   default: conf/train.yaml; conf/train_large.yaml from 100 hours on
+  --train-config FILE   default: conf/train.yaml; train_mini.yaml for mini, train_large.yaml
+                        from 100 hours on
   --train-options '...' further options of asr train, for example '--epochs 10'
   --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
   --seed N              of the training (default: 1)
@@ -85,7 +86,10 @@ if [ -z "$dir" ]; then
 fi
 if [ -z "$train_config" ]; then
   train_config=conf/train.yaml
-  case $subset in train-clean-100 | train-960) train_config=conf/train_large.yaml ;; esac
+  case $subset in
+    mini) train_config=conf/train_mini.yaml ;;
+    train-clean-100 | train-960) train_config=conf/train_large.yaml ;;
+  esac
 fi
 train_config=$(of_caller "$train_config")
 decode_config=$(of_caller "$decode_config")

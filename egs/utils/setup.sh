@@ -124,7 +124,7 @@ run_pip() { # run_pip ARGUMENT...: pip with its output in the log, the large dow
     while IFS= read -r line; do
       case $line in
         *"Downloading "*[0-9][0-9].[0-9]" MB)" | *" GB)") say "  ${line#"${line%%[! ]*}"}" ;;
-        "Installing collected"*) say "  unpacking; this takes some minutes" ;;
+        "Installing collected"*torch*) say "  unpacking; this takes some minutes" ;;
       esac
     done; then
     say "pip failed; the end of $log:"
