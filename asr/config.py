@@ -320,7 +320,7 @@ def from_args(cls: type[Config], parser: ArgumentParser, args: Sequence[str]) ->
     try:
         namespace = parser.parse_args(list(args))
     except argparse.ArgumentError as error:
-        raise InputError(f"{where}: {error}; see {where} --help") from error
+        raise InputError(f"{error}; see {where} --help") from error
     values = {f.name: namespace[f.name] for f in fields(cls)}  # type: ignore[arg-type]
     return from_dict(cls, {k: _as_dict(v) for k, v in values.items()}, where), namespace
 

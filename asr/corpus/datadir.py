@@ -64,6 +64,8 @@ class DataDir:
         from asr.corpus.validate import validate
 
         path = Path(path)
+        if not path.is_dir():
+            raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
         problems = validate(path, text=text)
         if problems:
             shown = "\n".join(f"  {problem}" for problem in problems[:5])

@@ -37,12 +37,16 @@ def measure(weights: Tensor) -> AttentionMetrics:
 
 
 def alignment_quality(weights: Tensor) -> float:
-    """One number from 0 (no alignment) to 1: monotonicity times coverage, weights (U, S).
+    """Does attention run along the audio? Weights (U, S) to a number from 0 to 1.
 
-    Uniform weights have no coverage; weights that jump about are not monotonic.
+    The correlation of the places looked at with the order of the characters, 0 where it is
+    negative: 1 for a straight path, about 0 before an alignment has formed.
     """
-    metrics = measure(weights)
-    return metrics.monotonicity * metrics.coverage
+    places = weights @ torch.arange(weights.shape[1], dtype=weights.dtype, device=weights.device)
+    places = places - places.mean()
+    order = torch.arange(len(places), dtype=weights.dtype, device=weights.device)
+    order = order - order.mean()
+    return max(0.0, float(places @ order / (places.norm() * order.norm()).clamp_min(1e-6)))
 
 
 def repeats(tokens: tuple[int, ...]) -> bool:

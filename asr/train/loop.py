@@ -39,7 +39,7 @@ from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.state import Progress, load_state, save_state
 
 SHOWN = 3  # dev utterances whose attention is drawn
-GOOD_ALIGNMENT = 0.7  # alignment quality below which the alarm sounds
+GOOD_ALIGNMENT = 0.5  # alignment quality below which the alarm sounds
 
 
 class Interrupted(KeyboardInterrupt):

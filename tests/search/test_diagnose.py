@@ -19,10 +19,15 @@ def test_a_diagonal_is_perfect():
     assert (metrics.monotonicity, metrics.coverage) == (1.0, 1.0)
     assert metrics.entropy == pytest.approx(0.0, abs=1e-6)
     assert flags(hypothesis(DIAGONAL)) == ()
+    assert alignment_quality(DIAGONAL) == pytest.approx(1.0)
 
 
 def test_uniform_weights_are_no_alignment():
-    assert alignment_quality(torch.full((10, 10), 0.1)) == pytest.approx(0.1)
+    assert alignment_quality(torch.full((10, 10), 0.1)) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_running_backwards_is_no_alignment():
+    assert alignment_quality(DIAGONAL.flip(0)) == 0.0
 
 
 def test_jumping_back_is_seen():
