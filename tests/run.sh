@@ -34,7 +34,7 @@ bash_scripts() { # every file that bash reads
 
 if $lint; then
   check ruff check .
-  check ruff format --check .
+  check ruff format --check asr data egs tests
   check mypy
   mapfile -t scripts < <(bash_scripts)
   check shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"

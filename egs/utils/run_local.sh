@@ -56,48 +56,73 @@ numbered() { # numbered TEXT JOB: the text with the job's number in it
   if [ -n "$job_name" ]; then printf '%s' "${1//$job_name/$2}"; else printf '%s' "$1"; fi
 }
 
+header() { # header COMMAND...: the head of a log
+  printf '#'
+  printf ' %q' "$@"
+  printf '\n# Started at %s\n#\n' "$(date)"
+}
+
+footer() { # footer CODE SECONDS: the end of a log
+  echo "# Accounting: time=$2 threads=1"
+  echo "# Ended (code $1) at $(date), elapsed time $2 seconds"
+}
+
 run_job() { # run_job JOB COMMAND...: exit code of the command
   local job=$1 file argument code start=$SECONDS
   local command=()
   shift
   for argument in "$@"; do command+=("$(numbered "$argument" "$job")"); done
   file=$(numbered "$log" "$job")
-  mkdir -p "$(dirname "$file")" || return 1
-  {
-    printf '#'
-    printf ' %q' "${command[@]}"
-    printf '\n# Started at %s\n#\n' "$(date)"
-  } >"$file" || return 1
-  if [ "$show" = true ] && [ "$first" -eq "$last" ]; then
-    "${command[@]}" 2>&1 </dev/null | tee -ia "$file"
-    code=${PIPESTATUS[0]}
-  else
-    "${command[@]}" >>"$file" 2>&1 </dev/null
-    code=$?
-  fi
-  {
-    echo "# Accounting: time=$((SECONDS - start)) threads=1"
-    echo "# Ended (code $code) at $(date), elapsed time $((SECONDS - start)) seconds"
-  } >>"$file"
-  return "$code"
+  mkdir -p "$(dirname "$file")" && header "${command[@]}" >"$file" || return 1
+  execute "$file" "${command[@]}"
+  code=$?
+  footer $code $((SECONDS - start)) >>"$file"
+  return $code
 }
 
-# Every job has a process group of its own (set -m), so that a signal reaches all of it and
-# nothing else. Ctrl-C lets a job that knows how to save its state do so; a second one insists.
+# A single job runs in the foreground: Ctrl-C reaches it directly, and a training saves its
+# state. Jobs of an array run in the background, where bash makes them deaf to Ctrl-C: it is
+# passed on to them as TERM.
+execute() { # execute LOG COMMAND...
+  local file=$1
+  shift
+  if [ "$first" -lt "$last" ]; then
+    in_background "$@" >>"$file" 2>&1 </dev/null
+  elif [ "$show" = true ]; then
+    "$@" 2>&1 </dev/null | tee -ia "$file"
+    return "${PIPESTATUS[0]}"
+  else
+    "$@" >>"$file" 2>&1 </dev/null
+  fi
+}
+
+in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
+  local child code
+  trap '' INT # while it waits, bash would listen to Ctrl-C all the same
+  "$@" &
+  child=$!
+  # shellcheck disable=SC2064 # this child
+  trap "kill -TERM $child" TERM
+  wait $child
+  code=$?
+  while kill -0 $child 2>/dev/null; do
+    wait $child
+    code=$?
+  done
+  return $code
+}
+
 pids=()
 failed=()
 interrupted=false
 signalled=false
-# shellcheck disable=SC2317 # called by the traps
-forward() { # forward SIGNAL
-  local pid
+# shellcheck disable=SC2317,SC2329 # called by the traps
+stop() {
   interrupted=true
   signalled=true
-  for pid in "${pids[@]}"; do kill "-$1" -- "-$pid" 2>/dev/null; done
+  [ ${#pids[@]} -eq 0 ] || kill -TERM "${pids[@]}" 2>/dev/null
 }
-trap 'forward INT' INT
-trap 'forward TERM' TERM HUP
-set -m
+trap stop INT TERM HUP
 
 wait_for() { # wait_for JOB
   local code
@@ -110,22 +135,26 @@ wait_for() { # wait_for JOB
   [ $code -eq 0 ] || failed+=("$1")
 }
 
-for ((job = first; job <= last; job++)); do
-  if [ "$max_jobs_run" -gt 0 ] && [ "$((job - first))" -ge "$max_jobs_run" ]; then
-    wait_for "$((job - max_jobs_run))"
-  fi
-  $interrupted && break
-  run_job "$job" "$@" &
-  pids[job]=$!
-done
 started=$((last - first + 1))
-waiting=$first
-if [ "$max_jobs_run" -gt 0 ] && [ "$started" -gt "$max_jobs_run" ]; then
-  waiting=$((last - max_jobs_run + 1))
+if [ $started -eq 1 ]; then
+  run_job "$first" "$@" || failed+=("$first")
+else
+  for ((job = first; job <= last; job++)); do
+    if [ "$max_jobs_run" -gt 0 ] && [ $((job - first)) -ge "$max_jobs_run" ]; then
+      wait_for $((job - max_jobs_run))
+    fi
+    $interrupted && break
+    run_job "$job" "$@" &
+    pids[job]=$!
+  done
+  unwaited=$first
+  if [ "$max_jobs_run" -gt 0 ] && [ $started -gt "$max_jobs_run" ]; then
+    unwaited=$((last - max_jobs_run + 1))
+  fi
+  for ((job = unwaited; job <= last; job++)); do
+    [ -z "${pids[job]:-}" ] || wait_for "$job"
+  done
 fi
-for ((job = waiting; job <= last; job++)); do
-  [ -z "${pids[job]:-}" ] || wait_for "$job"
-done
 
 if $interrupted; then
   echo "$name: interrupted, log is in $log" >&2

@@ -135,7 +135,11 @@ run_pip() { # run_pip ARGUMENT...: pip with its output in the log, the large dow
 
 install() {
   : >"$log"
-  say "installing the packages of constraints.txt (several GB once, most of it torch)"
+  if [ -e "$unfinished" ]; then
+    say "installing the packages of constraints.txt (several GB once, most of it torch)"
+  else
+    say "bringing $venv up to date with constraints.txt"
+  fi
   run_pip install setuptools
   run_pip install --no-build-isolation --editable "${root}[$extras]"
   "$venv/bin/python" -c 'import torch, torchaudio, soundfile, asr' >>"$log" 2>&1 ||

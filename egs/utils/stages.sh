@@ -143,8 +143,12 @@ _report_failure() {
   [ $code -ne 0 ] && [ -n "$stage_number" ] || return 0
   {
     echo
-    echo "stage $stage_number ($stage_title) did not end well (exit code $code)"
-    echo "when that is mended, go on with:"
+    if [ $code -eq 130 ]; then
+      echo "stage $stage_number ($stage_title) was interrupted; go on with:"
+    else
+      echo "stage $stage_number ($stage_title) did not end well (exit code $code)"
+      echo "when that is mended, go on with:"
+    fi
     echo "  $(_resume_command)"
   } >&2
 }

@@ -1,0 +1,151 @@
+"""Stages are run, skipped, and resumed."""
+
+import os
+
+import pytest
+
+SCRIPT = """
+stage=0
+stop_stage=4
+force=false
+seed=1
+. utils/stages.sh
+. utils/parse_options.sh
+set -euo pipefail
+if stage_begin 0 "copy" in.txt seed=$seed; then
+  cp in.txt out.txt
+  echo "ran 0 changed=$stage_changed"
+  stage_done out.txt
+fi
+if stage_begin 4 "train" out.txt; then
+  [ ! -e break ]
+  cp out.txt model
+  stage_done model
+fi
+"""
+DONE = "done already, inputs unchanged"
+
+
+@pytest.fixture
+def run(bash, recipe):
+    (recipe / "in.txt").write_text("a")
+    return lambda *arguments: bash(SCRIPT, *arguments)
+
+
+def test_second_run_does_nothing(run):
+    first, second = run(), run()
+    assert first.stdout.splitlines() == ["stage 0: copy", "ran 0 changed=false", "stage 4: train"]
+    assert [DONE in line for line in second.stdout.splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize("file", ["in.txt", "out.txt"])
+def test_changed_input_or_output_runs_again(run, recipe, file):
+    run()
+    (recipe / file).write_text("b")
+    assert "ran 0" in run().stdout
+
+
+def test_touching_a_file_changes_nothing(run, recipe):
+    run()
+    os.utime(recipe / "in.txt", (1, 1))
+    assert "ran 0" not in run().stdout
+
+
+def test_same_output_leaves_later_stages_alone(run):
+    run()
+    lines = run("--seed", "2").stdout.splitlines()
+    assert lines[:2] == ["stage 0: copy", "ran 0 changed=true"]
+    assert lines[2].startswith("stage 4: train: done already")
+
+
+def test_missing_output_runs_again(run, recipe):
+    run()
+    (recipe / "model").unlink()
+    assert run().stdout.splitlines()[-1] == "stage 4: train"
+
+
+def test_force(run):
+    run()
+    assert run("--force", "true").stdout.splitlines() == [
+        "stage 0: copy",
+        "ran 0 changed=true",
+        "stage 4: train",
+    ]
+
+
+def test_range(run):
+    assert run("--stop-stage", "0").stdout.splitlines() == ["stage 0: copy", "ran 0 changed=false"]
+    assert run("--stage", "4").stdout.splitlines() == ["stage 4: train"]
+
+
+def test_failure_tells_how_to_go_on(run, recipe):
+    (recipe / "break").touch()
+    result = run("--stage", "0", "--seed", "3", "--force", "true")
+    assert result.returncode == 1
+    assert "stage 4 (train) did not end well" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("run.sh --stage 4 --seed 3")
+    (recipe / "break").unlink()
+    assert run("--stage", "4", "--seed", "3").stdout.splitlines() == ["stage 4: train"]
+
+
+def test_same_inputs_after_a_failure_are_no_change(run, recipe):
+    (recipe / "break").touch()
+    run()
+    (recipe / "break").unlink()
+    result = run()
+    assert DONE in result.stdout.splitlines()[0]
+    assert result.stdout.splitlines()[1] == "stage 4: train"
+
+
+def test_missing_input(run, recipe):
+    (recipe / "in.txt").unlink()
+    result = run()
+    assert result.returncode == 2
+    assert "in.txt: not there; run the stage that makes it" in result.stderr
+
+
+def test_what_is_set_aside_is_kept(bash, recipe):
+    (recipe / "exp").mkdir()
+    (recipe / "exp" / "model").write_text("old")
+    script = "stage_dir=x stage=0 stop_stage=0 force=false\n. utils/stages.sh\nset_aside exp\n"
+    assert "its inputs have changed" in bash(script).stdout
+    (kept,) = recipe.glob("exp.*")
+    assert (kept / "model").read_text() == "old"
+    assert not (recipe / "exp").exists()
+
+
+def test_paths_of_the_caller(bash, recipe, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    script = f"""
+caller_dir=$PWD
+cd {recipe}
+. utils/stages.sh
+of_caller corpus
+of_caller conf/train.yaml
+of_caller /absolute
+"""
+    result = bash(script, cwd=tmp_path)
+    assert result.stdout.splitlines() == [f"{tmp_path}/corpus", "conf/train.yaml", "/absolute"]
+
+
+def test_folders_are_compared_by_their_files(tmp_path, monkeypatch, capsys):
+    import signature
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "e" / "f.txt").write_text("1")
+    (tmp_path / "d" / "a.wav").write_text("1")
+
+    def state():
+        signature.main(["d", "a=b/c"])
+        return capsys.readouterr().out
+
+    before = state()
+    assert before.splitlines()[1] == "a=b/c"
+    os.utime(tmp_path / "d" / "e" / "f.txt", (1, 1))
+    assert state() == before
+    os.utime(tmp_path / "d" / "a.wav", (1, 1))  # audio: by time, not by content
+    after = state()
+    assert after != before
+    (tmp_path / "d" / "e" / "f.txt").rename(tmp_path / "d" / "e" / "g.txt")
+    assert state() != after
