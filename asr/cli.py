@@ -55,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"asr {verb}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except KeyboardInterrupt:
-        print(f"\nasr {verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nasr {verb}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()

@@ -1,147 +1,162 @@
-"""``asr data``: validate, fix, describe, cut, join and import Kaldi data directories."""
+"""``asr data``: Kaldi data directories."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from asr.errors import EXIT_USAGE, InputError
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
 
-COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "gender")
+if TYPE_CHECKING:
+    from asr.corpus.importing import Imported
+
+DESCRIPTION = "Check, mend, describe, cut, join and import Kaldi data directories."
+COUNTED = ("first", "last", "random", "shortest")
+
+Run = Callable[[argparse.Namespace], int]
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: list[str]) -> int:
     """Run one of the verbs below ``asr data``."""
-    args = _parser().parse_args(argv)
-    return int(args.run(args))
+    parser = make_parser()
+    if not argv:
+        parser.print_help()
+        return EXIT_USAGE
+    args = parser.parse_args(argv)
+    run: Run = args.run
+    return run(args)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="asr data", description=__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """The options of every verb."""
+    parser = argparse.ArgumentParser(
+        prog="asr data",
+        description=DESCRIPTION,
+        epilog="asr data VERB --help explains a verb and gives an example.",
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for add in (_validate, _fix, _stats, _subset, _combine, _split, _import):
+        add(verbs)
+    return parser
 
-    verb = verbs.add_parser("validate", help="list every problem, with file and line")
-    verb.add_argument("dir", metavar="DIR")
-    for name, default in (("text", True), ("wav", True), ("feats", False)):
+
+def _verb(
+    verbs: Verbs,
+    name: str,
+    run: Run,
+    summary: str,
+    text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+# -- validate, fix ---------------------------------------------------------------------------
+
+
+def _validate(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "validate",
+        run_validate,
+        "list every problem, with file and line",
+        "List every problem of a data directory with file, line, and how to mend it.\n"
+        "Stricter than Kaldi's validator. Exit code 0: valid; 2: it has problems.",
+        "asr data validate data/train --check-audio",
+    )
+    verb.add_argument("dir", metavar="DIR", help="the data directory")
+    for name, file, default in (
+        ("text", "text", True),
+        ("wav", "wav.scp", True),
+        ("feats", "feats.scp", False),
+    ):
+        usual = "required" if default else "not required"
         verb.add_argument(
             f"--{name}",
             action=argparse.BooleanOptionalAction,
             default=default,
-            help=f"whether {name if name == 'text' else name + '.scp'} must be there",
+            help=f"whether {file} has to be there ({usual} unless said); it is checked if it is",
         )
-    verb.add_argument("--check-audio", action="store_true", help="open every audio file")
-    verb.set_defaults(run=_validate)
-
-    verb = verbs.add_parser("fix", help="sort and keep common utterances; originals in .backup/")
-    verb.add_argument("dir", metavar="DIR")
-    verb.set_defaults(run=_fix)
-
-    verb = verbs.add_parser("stats", help="counts, durations, suspicious transcripts")
-    verb.add_argument("dir", metavar="DIR")
-    verb.add_argument("--json", action="store_true", help="as one JSON object")
-    verb.set_defaults(run=_stats)
-
-    verb = verbs.add_parser(
-        "subset", help="some of the utterances: asr data subset IN OUT --first 100"
-    )
-    verb.add_argument("dir", metavar="IN")
-    verb.add_argument("out", metavar="OUT")
-    ways = verb.add_mutually_exclusive_group(required=True)
-    ways.add_argument("--speakers", metavar="FILE", help="all of the speakers listed in a file")
-    ways.add_argument("--utts", metavar="FILE", help="the utterances listed in a file")
-    for way, text in (
-        ("first", "the first N"),
-        ("last", "the last N"),
-        ("shortest", "the N shortest (needs utt2dur)"),
-        ("random", "N drawn at random"),
-        ("per-speaker", "the first N of every speaker"),
-    ):
-        ways.add_argument(f"--{way}", type=int, default=0, metavar="N", help=text)
-    verb.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
-    verb.set_defaults(run=_subset)
-
-    verb = verbs.add_parser("combine", help="join directories: asr data combine OUT IN IN...")
-    verb.add_argument("out", metavar="OUT")
-    verb.add_argument("dirs", nargs="+", metavar="IN")
-    verb.set_defaults(run=_combine)
-
-    verb = verbs.add_parser("split", help="split<N>/<n> by speaker, or split<N>utt/<n>")
-    verb.add_argument("dir", metavar="DIR")
-    verb.add_argument("parts", type=int, metavar="N")
-    verb.add_argument("--per-utt", action="store_true", help="by utterance")
-    verb.set_defaults(run=_split)
-
-    verb = verbs.add_parser("import", help="make a directory from a table, a folder, another one")
-    verb.add_argument("out", metavar="OUT")
-    ways = verb.add_mutually_exclusive_group(required=True)
-    ways.add_argument("--table", metavar="FILE", help="CSV, TSV or JSON lines with audio and text")
-    ways.add_argument("--folder", metavar="DIR", help="pairs a.wav + a.txt, also in folders below")
-    ways.add_argument("--kaldi", metavar="DIR", help="a Kaldi-like directory")
     verb.add_argument(
-        "--root", default=".", help="what paths in wav.scp are relative to, for --kaldi"
+        "--check-audio",
+        action="store_true",
+        help="open every audio file, and compare its length with utt2dur, reco2dur and segments",
     )
-    verb.add_argument(
-        "--speaker-from", choices=("folder", "none"), default="none", help="for --folder"
-    )
-    verb.add_argument(
-        "--normalize", default="none", help="none or librispeech (capitals, no marks)"
-    )
-    for column in COLUMNS:
-        verb.add_argument(f"--{column}-column", default=column, metavar="NAME", help="for --table")
-    verb.set_defaults(run=_import)
-    return parser
 
 
-def _validate(args: argparse.Namespace) -> int:
-    from asr.corpus.datadir import DataDir
+def run_validate(args: argparse.Namespace) -> int:
+    """``asr data validate``."""
     from asr.corpus.validate import validate, warnings
 
-    problems: list[str] = [
-        str(p) for p in validate(args.dir, text=args.text, wav=args.wav, feats=args.feats)
-    ]
-    if not problems and args.check_audio:
-        problems = _check_audio(DataDir.load(args.dir, text=args.text))
+    problems = validate(
+        args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
+    )
     if problems:
-        print("\n".join(problems), file=sys.stderr)
-        print(
-            f"{args.dir}: {len(problems)} problems; `asr data fix {args.dir}` mends order, doubles "
-            "and lists that differ",
-            file=sys.stderr,
-        )
-        return EXIT_USAGE
+        return _tell_problems(args.dir, problems)
     for warning in warnings(args.dir):
-        print(f"warning: {warning}", file=sys.stderr)
-    if not args.wav:
-        print(f"{args.dir}: valid")
-        return 0
-    data = DataDir.load(args.dir, text=args.text).utterances
-    seconds = [u.duration_s for u in data]
-    hours = f", {sum(s or 0 for s in seconds) / 3600:.2f} h" if all(seconds) else ""
-    speakers = len({u.speaker for u in data})
-    print(f"{args.dir}: valid: {len(data)} utterances, {speakers} speakers{hours}")
-    return 0
+        _say(f"warning: {warning}")
+    print(f"{args.dir}: valid: {_contents(args.dir)}")
+    return EXIT_OK
 
 
-def _check_audio(data) -> list[str]:  # type: ignore[no-untyped-def]
-    """Open every audio file and compare its length with what the directory says."""
-    from asr.audio.io import info
-
-    problems = []
-    for u in data.utterances:
-        if u.wav.endswith("|"):
-            continue
-        try:
-            length = info(u.wav).duration_s
-        except InputError as error:
-            problems.append(f"{data.path}/wav.scp: {u.id}: {error}")
-            continue
-        end = u.end_s if u.end_s is not None else u.duration_s
-        if end is not None and end > length + 0.05:
-            problems.append(f"{data.path}: {u.id}: ends at {end:g} s, {u.wav} has {length:.2f} s")
-    return problems
+def _tell_problems(path: str, problems: Sequence[object]) -> int:
+    for problem in problems:
+        _say(str(problem))
+    count = _count(len(problems), "problem")
+    _say(f"{count} in {path}; `asr data fix {path}` mends sorting and list mismatches")
+    return EXIT_USAGE
 
 
-def _fix(args: argparse.Namespace) -> int:
+def _contents(path: str) -> str:
+    """Counts of a valid directory; hours where durations are known without reading audio."""
+    from asr.corpus.datadir import read_tables
+
+    tables = read_tables(path)
+    utterances = _count(len(tables["utt2spk"]), "utterance")
+    speakers = _count(len(set(tables["utt2spk"].values())), "speaker")
+    seconds = [float(value) for value in tables.get("utt2dur", {}).values()]
+    if not seconds:
+        times = [segment.split()[1:] for segment in tables.get("segments", {}).values()]
+        seconds = [float(end) - float(begin) for begin, end in times]
+    hours = f", {sum(seconds) / 3600:.2f} hours" if seconds else ""
+    return f"{utterances}, {speakers}{hours}"
+
+
+def _fix(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "fix",
+        run_fix,
+        "sort, and keep the utterances that every file has",
+        "Sort by bytes, remove malformed lines and doubles, keep the utterances that every\n"
+        "file has, and derive spk2utt. Tells every line that it removes; the files as they\n"
+        "were are in DIR/.backup. Exit code 2: something is left that only you can mend.",
+        "asr data fix data/train",
+    )
+    verb.add_argument("dir", metavar="DIR", help="the data directory")
+
+
+def run_fix(args: argparse.Namespace) -> int:
+    """``asr data fix``."""
     from asr.corpus.edit import fix
     from asr.corpus.validate import validate
 
@@ -149,80 +164,241 @@ def _fix(args: argparse.Namespace) -> int:
         print(line)
     rest = validate(args.dir, text=(Path(args.dir) / "text").is_file())
     for problem in rest:
-        print(problem, file=sys.stderr)
-    return EXIT_USAGE if rest else 0
+        _say(str(problem))
+    if rest:
+        _say(f"{_count(len(rest), 'problem')} in {args.dir} could not be mended; mend by hand")
+    return EXIT_USAGE if rest else EXIT_OK
 
 
-def _stats(args: argparse.Namespace) -> int:
+# -- stats -----------------------------------------------------------------------------------
+
+
+def _stats(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "stats",
+        run_stats,
+        "counts, durations, and transcripts that look wrong",
+        "Count utterances, speakers, hours and words; show how durations and speaking rates\n"
+        "spread, and which transcripts hardly fit their audio. Durations come from utt2dur\n"
+        "or segments, else from the headers of the audio files.",
+        "asr data stats data/train",
+    )
+    verb.add_argument("dir", metavar="DIR", help="the data directory")
+    verb.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """``asr data stats``."""
     from asr.corpus.datadir import DataDir
-    from asr.corpus.stats import describe, report
+    from asr.corpus.stats import describe, show
 
     text = (Path(args.dir) / "text").is_file()
     stats = describe(DataDir.load(args.dir, text=text))
-    print(json.dumps(stats, ensure_ascii=False) if args.json else report(stats))
-    return 0
+    if args.json:
+        print(json.dumps(stats, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        show(stats, Console())
+    return EXIT_OK
 
 
-def _ids(path: str | None) -> list[str]:
-    if not path:
-        return []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror})") from error
-    return [line.split()[0] for line in lines if line.strip()]
+# -- subset, combine, split ------------------------------------------------------------------
 
 
-def _subset(args: argparse.Namespace) -> int:
-    from asr.corpus.edit import choose, subset
-
-    keep = choose(
-        args.dir,
-        utterances=_ids(args.utts),
-        speakers=_ids(args.speakers),
-        first=args.first,
-        last=args.last,
-        shortest=args.shortest,
-        drawn=args.random,
-        per_speaker=args.per_speaker,
-        seed=args.seed,
+def _subset(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "subset",
+        run_subset,
+        "some of the utterances",
+        "Write a directory with some of the utterances of another one; all tables follow.",
+        "asr data subset data/all data/dev --speakers dev_speakers.txt\n"
+        "  asr data subset data/train data/train_500 --random 500 --seed 1",
     )
-    print(f"{args.out}: {subset(args.dir, args.out, keep)} utterances")
-    return 0
+    verb.add_argument("dir", metavar="IN", help="the directory to choose from")
+    verb.add_argument("out", metavar="OUT", help="the directory to write")
+    ways = verb.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--speakers", metavar="FILE", help="all of the speakers listed in a file")
+    ways.add_argument("--utts", metavar="FILE", help="the utterances listed in a file")
+    for way, text in (
+        ("first", "the first N"),
+        ("last", "the last N"),
+        ("random", "N drawn at random"),
+        ("shortest", "the N shortest (needs utt2dur or segments)"),
+        ("per-speaker", "the first N of every speaker, or all if there are fewer"),
+    ):
+        ways.add_argument(f"--{way}", type=_positive, metavar="N", help=text)
+    verb.add_argument("--seed", type=int, default=0, help="of --random (default: %(default)s)")
 
 
-def _combine(args: argparse.Namespace) -> int:
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}, expected 1 or more")
+    return number
+
+
+def run_subset(args: argparse.Namespace) -> int:
+    """``asr data subset``."""
+    from asr.corpus.datadir import DataDir
+    from asr.corpus.edit import choose, first_of_each_speaker, of_speakers, subset
+
+    data = DataDir.load(args.dir, text=False)
+    if args.speakers:
+        keep = of_speakers(data, _listed(args.speakers))
+    elif args.utts:
+        keep = _listed(args.utts)
+    elif args.per_speaker:
+        keep = first_of_each_speaker(data, args.per_speaker)
+    else:
+        way = next(way for way in COUNTED if getattr(args, way))
+        keep = choose(data, way, getattr(args, way), args.seed)
+    print(f"{args.out}: {_count(subset(args.dir, args.out, keep), 'utterance')}")
+    return EXIT_OK
+
+
+def _listed(path: str) -> list[str]:
+    """Ids in a file: the first word of every line, so that text or utt2spk will do."""
+    from asr.text.transcripts import read_lines
+
+    return [line.split()[0] for line in read_lines(path) if line.strip()]
+
+
+def _combine(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "combine",
+        run_combine,
+        "join directories",
+        "Join directories. Files that only some of them have are left out and named; the same\n"
+        "id with different contents is refused.",
+        "asr data combine data/train_all data/train_a data/train_b",
+    )
+    verb.add_argument("out", metavar="OUT", help="the directory to write")
+    verb.add_argument("dirs", nargs="+", metavar="IN", help="the directories to join")
+
+
+def run_combine(args: argparse.Namespace) -> int:
+    """``asr data combine``."""
     from asr.corpus.edit import combine
 
-    print(f"{args.out}: {combine(args.out, args.dirs)} utterances")
-    return 0
+    number, left_out = combine(args.out, args.dirs)
+    if left_out:
+        _say(f"warning: left out, not every directory has them: {', '.join(left_out)}")
+    print(f"{args.out}: {_count(number, 'utterance')}")
+    return EXIT_OK
 
 
-def _split(args: argparse.Namespace) -> int:
+def _split(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "split",
+        run_split,
+        "parts for parallel jobs",
+        "Cut a directory into N parts of about the same size: DIR/split<N>/<n> by speaker, or\n"
+        "DIR/split<N>utt/<n> by utterance. Prints the parts.",
+        "asr data split data/train 4",
+    )
+    verb.add_argument("dir", metavar="DIR", help="the data directory")
+    verb.add_argument("parts", type=_positive, metavar="N", help="number of parts")
+    verb.add_argument("--per-utt", action="store_true", help="speakers may be cut too")
+
+
+def run_split(args: argparse.Namespace) -> int:
+    """``asr data split``."""
     from asr.corpus.edit import split
 
     for folder in split(args.dir, args.parts, by_utterance=args.per_utt):
         print(folder)
-    return 0
+    return EXIT_OK
 
 
-def _import(args: argparse.Namespace) -> int:
+# -- import ----------------------------------------------------------------------------------
+
+
+def _import(verbs: Verbs) -> None:
+    from asr.corpus.importing import COLUMNS
+
+    verb = _verb(
+        verbs,
+        "import",
+        run_import,
+        "make a directory from a table, a folder, or another directory",
+        "Make a data directory from a table, from a folder of a.wav + a.txt pairs, or from a\n"
+        "Kaldi-like directory. Ids get the speaker in front, paths become absolute; every bad\n"
+        "row is listed with its line, and then nothing is written.",
+        "asr data import data/all --table recordings.csv --normalize librispeech\n"
+        "  asr data import data/all --folder recordings --speaker-from folder\n"
+        "  asr data import data/train --kaldi corpus/train --root corpus",
+    )
+    verb.add_argument("out", metavar="OUT", help="the directory to write")
+    ways = verb.add_mutually_exclusive_group(required=True)
+    ways.add_argument(
+        "--table",
+        metavar="FILE",
+        help="CSV (commas or semicolons), TSV (no quoting) or JSON lines (.jsonl); paths are "
+        "relative to its folder",
+    )
+    ways.add_argument("--folder", metavar="DIR", help="pairs a.wav + a.txt, also in folders below")
+    ways.add_argument("--kaldi", metavar="DIR", help="wav.scp, text, utt2spk, in any order")
+    verb.add_argument(
+        "--root",
+        default=".",
+        metavar="CORPUS",
+        help="for --kaldi: where relative paths in wav.scp start (default: the current folder)",
+    )
+    verb.add_argument(
+        "--speaker-from",
+        choices=("folder", "none"),
+        default="none",
+        help="for --folder: the speaker is the folder that holds the file; none (default): "
+        "every utterance is its own speaker",
+    )
+    verb.add_argument(
+        "--normalize",
+        default="none",
+        metavar="NAME",
+        help="what is done to transcripts: none (default), or librispeech (capitals, no marks)",
+    )
+    for column in COLUMNS:
+        verb.add_argument(
+            f"--{column}-column",
+            default=column,
+            metavar="NAME",
+            help=f"for --table: the column of the {column} (default: %(default)s)",
+        )
+
+
+def run_import(args: argparse.Namespace) -> int:
+    """``asr data import``."""
+    from asr.corpus.validate import validate, warnings
+
+    result = _imported(args)
+    for note in result.notes:
+        _say(f"note: {note}")
+    utterances, speakers = result.utterances, result.speakers
+    print(f"{args.out}: {_count(utterances, 'utterance')}, {_count(speakers, 'speaker')}")
+    problems = validate(args.out)
+    if problems:
+        _tell_problems(args.out, problems)
+        return EXIT_SOME_FAILED
+    for warning in warnings(args.out):
+        _say(f"warning: {warning}")
+    return EXIT_OK
+
+
+def _imported(args: argparse.Namespace) -> "Imported":
     from asr.corpus import importing
-    from asr.text.normalize import NORMALIZERS
+    from asr.text.normalize import find_normalizer
 
-    if args.normalize not in NORMALIZERS:
-        raise InputError(f"--normalize {args.normalize}: expected one of {', '.join(NORMALIZERS)}")
-    normalize = NORMALIZERS[args.normalize]
+    normalize = find_normalizer(args.normalize)
     if args.kaldi:
-        counts = importing.import_kaldi(args.kaldi, args.out, args.root, normalize)
+        return importing.import_kaldi(args.kaldi, args.out, args.root, normalize)
+    if args.table:
+        columns = {name: getattr(args, f"{name}_column") for name in importing.COLUMNS}
+        rows = importing.read_rows(args.table, columns)
     else:
-        if args.table:
-            columns = {c: getattr(args, f"{c}_column") for c in COLUMNS}
-            rows = importing.read_rows(args.table, columns)
-        else:
-            rows = importing.pair_rows(
-                args.folder, speaker_from_folder=args.speaker_from == "folder"
-            )
-        counts = importing.import_rows(rows, args.out, normalize)
-    print(f"{args.out}: {counts[0]} utterances, {counts[1]} speakers")
-    return 0
+        rows = importing.pair_rows(args.folder, speaker_from_folder=args.speaker_from == "folder")
+    return importing.import_rows(rows, args.out, normalize)

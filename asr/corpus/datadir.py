@@ -1,22 +1,35 @@
 """Kaldi data directories: tables of lines ``<key> <value>``, sorted by key in byte order.
 
 Python's ``sorted`` on text agrees with ``LC_ALL=C sort`` on UTF-8. Relative paths in wav.scp
-are relative to the current directory, as in Kaldi.
+are relative to the current directory, as in Kaldi; ``asr data import`` writes absolute ones.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from asr.errors import InputError
 from asr.files import write_text
-
-# What the lines of each file are keyed by. spk2utt is derived from utt2spk.
-BY_UTTERANCE = ("text", "utt2spk", "segments", "utt2dur", "utt2num_frames", "feats.scp", "utt2uniq")
-BY_RECORDING = ("wav.scp", "reco2dur")  # a recording is an utterance where there are no segments
-BY_SPEAKER = ("spk2gender", "cmvn.scp")
+from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
+"""File name to the lines of the file: key to value."""
+
+Unit = Literal["utterance", "recording", "speaker"]
+
+STATISTICS = ("cmvn.ark",)  # computed from all utterances together, so never cut or joined
+
+_PREFIXES: dict[str, Unit] = {"utt2": "utterance", "reco2": "recording", "spk2": "speaker"}
+_OTHERS: dict[str, Unit] = {
+    "text": "utterance",
+    "segments": "utterance",
+    "feats.scp": "utterance",
+    "vad.scp": "utterance",
+    "wav.scp": "recording",
+    "cmvn.scp": "speaker",
+}
 
 
 @dataclass(frozen=True)
@@ -61,25 +74,53 @@ class DataDir:
         Raises:
             InputError: something is wrong with it; the message has the first problems.
         """
-        from asr.corpus.validate import validate
-
         path = Path(path)
-        if not path.is_dir():
-            raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
-        problems = validate(path, text=text)
-        if problems:
-            shown = "\n".join(f"  {problem}" for problem in problems[:5])
-            raise InputError(
-                f"{path}: {len(problems)} problems in this data directory:\n{shown}\n"
-                f"`asr data validate {path}` lists all, `asr data fix {path}` mends most"
-            )
-        return cls(path, _utterances(read_tables(path)))
+        require_valid(path, text=text)
+        return cls(path, tuple(_utterances(read_tables(path))))
+
+    def write(self, path: str | Path) -> Path:
+        """Write the utterances as a data directory: what an :class:`Utterance` holds, no more.
+
+        ``text``, ``utt2dur`` and ``segments`` are written where every utterance has them.
+        To keep all tables of a directory on disk, see :func:`asr.corpus.edit.subset`.
+        """
+        tables: Tables = {
+            "utt2spk": {u.id: u.speaker for u in self.utterances},
+            "wav.scp": {u.recording: u.wav for u in self.utterances},
+            "text": {u.id: u.text for u in self.utterances if u.text is not None},
+            "utt2dur": {u.id: str(u.duration_s) for u in self.utterances if u.duration_s},
+            "segments": {
+                u.id: f"{u.recording} {u.start_s} {u.end_s}"
+                for u in self.utterances
+                if u.end_s is not None
+            },
+        }
+        complete = {"wav.scp"} | {n for n in tables if len(tables[n]) == len(self.utterances)}
+        return write_tables(path, {n: table for n, table in tables.items() if n in complete})
 
 
-def _utterances(tables: Tables) -> tuple[Utterance, ...]:
+def require_valid(path: str | Path, *, text: bool) -> None:
+    """Stop where a directory is not valid.
+
+    Raises:
+        InputError: with the first problems, and how to see and mend them all.
+    """
+    from asr.corpus.validate import validate
+
+    if not Path(path).is_dir():
+        raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
+    problems = validate(path, text=text)
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:5])
+        raise InputError(
+            f"{path}: {len(problems)} problems in this data directory:\n{shown}\n"
+            f"`asr data validate {path}` lists all, `asr data fix {path}` mends most"
+        )
+
+
+def _utterances(tables: Tables) -> Iterator[Utterance]:
     segments, texts = tables.get("segments"), tables.get("text", {})
     durations = tables.get("utt2dur", {})
-    result = []
     for name, speaker in sorted(tables["utt2spk"].items()):
         recording, begin, end, length = name, 0.0, None, None
         if segments is not None:
@@ -89,30 +130,43 @@ def _utterances(tables: Tables) -> tuple[Utterance, ...]:
         if name in durations:
             length = float(durations[name])
         wav = tables["wav.scp"][recording]
-        result.append(Utterance(name, speaker, recording, wav, begin, end, texts.get(name), length))
-    return tuple(result)
+        yield Utterance(name, speaker, recording, wav, begin, end, texts.get(name), length)
+
+
+def keyed_by(name: str) -> Unit | None:
+    """What the lines of a file are keyed by; None: it is no table, or spk2utt, which is derived.
+
+    Kaldi's names say it: utt2dur and utt2lang are keyed by utterance, reco2dur by recording,
+    spk2gender by speaker, whatever comes after the 2.
+    """
+    match = re.fullmatch(r"(utt2|reco2|spk2)\w+", name)
+    if match and name != "spk2utt":
+        return _PREFIXES[match[1]]
+    return _OTHERS.get(name)
+
+
+def table_names(path: Path) -> list[str]:
+    """Names of the tables in a directory, sorted, without spk2utt."""
+    return sorted(p.name for p in path.iterdir() if keyed_by(p.name) and p.is_file())
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """Key and value of a line; the value is stripped."""
-    key, _, value = line.strip().replace("\t", " ").partition(" ")
-    return key, value.strip()
+    """Key and value of a line, without the spaces and tabs around them."""
+    key, _, value = line.replace("\t", " ").strip(" ").partition(" ")
+    return key, value.lstrip(" ")
 
 
 def read_table(path: str | Path) -> dict[str, str]:
     """Read a file of ``<key> <value>`` lines.
 
     Raises:
-        InputError: it is missing, not UTF-8, or has a key twice.
+        InputError: it is missing, not UTF-8, has an empty line, or a key twice.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read ({error})") from error
     table: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         key, value = split_line(line)
+        if not key:
+            raise InputError(f'{path}:{number}: empty line, expected "<id> <value>"; remove it')
         if key in table:
             raise InputError(f"{path}:{number}: {key} is there already; remove one of the lines")
         table[key] = value
@@ -124,10 +178,14 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> Path:
     return write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))
 
 
-def read_tables(path: Path) -> Tables:
-    """Every table of a directory that this module knows, but for spk2utt."""
-    names = (*BY_UTTERANCE, *BY_RECORDING, *BY_SPEAKER)
-    return {name: read_table(path / name) for name in names if (path / name).is_file()}
+def read_tables(path: str | Path) -> Tables:
+    """Every table that is in a directory, but for spk2utt.
+
+    Raises:
+        InputError: a table cannot be read.
+    """
+    path = Path(path)
+    return {name: read_table(path / name) for name in table_names(path)}
 
 
 def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
@@ -139,27 +197,44 @@ def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_tables(path: str | Path, tables: Tables) -> Path:
-    """Write a directory: the tables, and spk2utt derived from utt2spk."""
+    """Write a directory: the tables, and spk2utt derived from utt2spk.
+
+    Other tables and statistics that lie there stay only if they belong to the very same
+    contents; those of a directory that is replaced are removed.
+    """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not _holds(path, tables):
+        for name in {*table_names(path), *STATISTICS} - tables.keys():
+            (path / name).unlink(missing_ok=True)
     for name, table in tables.items():
         write_table(path / name, table)
     write_table(path / "spk2utt", speakers_of(tables["utt2spk"]))
     return path
 
 
-def restrict(tables: Tables, keep: set[str]) -> Tables:
+def _holds(path: Path, tables: Tables) -> bool:
+    try:
+        return all(
+            (path / name).is_file() and read_table(path / name) == table
+            for name, table in tables.items()
+        )
+    except InputError:
+        return False
+
+
+def restrict(tables: Tables, keep: Collection[str]) -> Tables:
     """The same tables for some of the utterances, with their recordings and speakers."""
-    speakers = {s for name, s in tables["utt2spk"].items() if name in keep}
+    keep = set(keep)
     recordings = keep
     if "segments" in tables:
         recordings = {s.split()[0] for name, s in tables["segments"].items() if name in keep}
     wanted = {
-        **dict.fromkeys(BY_UTTERANCE, keep),
-        **dict.fromkeys(BY_RECORDING, recordings),
-        **dict.fromkeys(BY_SPEAKER, speakers),
+        "utterance": keep,
+        "recording": recordings,
+        "speaker": {s for name, s in tables["utt2spk"].items() if name in keep},
     }
-    return {
-        name: {key: value for key, value in table.items() if key in wanted[name]}
-        for name, table in tables.items()
-    }
+    result: Tables = {}
+    for name, table in tables.items():
+        keys = wanted[keyed_by(name) or "utterance"]
+        result[name] = {key: value for key, value in table.items() if key in keys}
+    return result

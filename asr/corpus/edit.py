@@ -1,194 +1,308 @@
-"""Mend, cut and join data directories."""
+"""Mend, cut and join data directories; every table in them follows."""
 
 import random
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from asr.corpus.datadir import (
-    BY_RECORDING,
-    BY_SPEAKER,
-    BY_UTTERANCE,
+    STATISTICS,
     DataDir,
     Tables,
+    Utterance,
+    keyed_by,
     read_tables,
+    require_valid,
     restrict,
+    speakers_of,
     split_line,
+    table_names,
     write_tables,
 )
-from asr.corpus.validate import validate
+from asr.corpus.validate import RULES, validate
 from asr.errors import InputError
+from asr.files import write_atomically
+from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
 
+# Utterances are kept if all of these that exist have them. A table of another name that lacks
+# some is set aside: speech is worth more than a duration that can be measured again.
+ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
+
+_ZERO_WIDTH = re.compile("[\u200b\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+# -- fix -------------------------------------------------------------------------------------
+
 
 def fix(path: str | Path) -> list[str]:
-    """Sort, drop broken lines and doubles, keep the utterances that every file has.
+    """Sort, drop malformed lines and doubles, keep the utterances that every file has.
 
-    The files as they were go to ``.backup/`` in the directory.
+    Does what Kaldi's fix_data_dir.sh does, and tells every line that it removes. The files as
+    they were go to ``.backup/`` in the directory.
 
     Returns:
         What was done, a sentence each; nothing where nothing was wrong.
 
     Raises:
-        InputError: no utterance is left, or a needed file is missing; nothing is changed.
+        InputError: no utterance is left, a needed file is missing, or one is not UTF-8; nothing
+            is changed.
     """
     path = Path(path)
     if not validate(path, text=(path / "text").is_file()):
         return []
-    names = [n for n in (*BY_UTTERANCE, *BY_RECORDING, *BY_SPEAKER) if (path / n).is_file()]
     for name in ("utt2spk", "wav.scp"):
-        if name not in names:
+        if not (path / name).is_file():
             raise InputError(f"{path / name}: no such file; it cannot be made from the others")
     done: list[str] = []
-    tables = {name: _read_leniently(path / name, done) for name in names}
+    tables = {name: _read_leniently(path / name, done) for name in table_names(path)}
     keep = _common(tables)
     if not keep:
-        raise InputError(
-            f"{path}: no utterance is in all of {', '.join(names)}; nothing was changed"
-        )
+        names = ", ".join(sorted(ESSENTIAL & tables.keys()))
+        raise InputError(f"{path}: no utterance is in all of {names}; nothing was changed")
     fixed = restrict(tables, keep)
-    for name, table in tables.items():
-        lost = len(table) - len(fixed[name])
-        if lost:
-            done.append(f"{path / name}: {lost} lines without a partner in the other files removed")
-    backup = path / BACKUP
-    backup.mkdir(exist_ok=True)
-    for name in [*names, "spk2utt"]:
-        if (path / name).is_file():
-            shutil.copy2(path / name, backup / name)
+    incomplete = _incomplete(fixed)
+    done += _losses(path, tables, fixed, incomplete)
+    backup = _back_up(path)
+    for name in incomplete:
+        del fixed[name]
+        (path / name).unlink()
     write_tables(path, fixed)
-    return [*done, f"{path}: sorted; spk2utt derived from utt2spk; originals in {backup}"]
+    kept = f"kept {len(keep)} of {len(tables['utt2spk'])} utterances"
+    return [*done, f"{path}: {kept}; sorted, spk2utt derived anew; originals in {backup}"]
 
 
 def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
     """The usable lines of a table; what was dropped is added to ``done``."""
     table: dict[str, str] = {}
-    lines = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r", "").split("\n")
-    for number, line in enumerate(lines, 1):
-        key, value = split_line("".join(c if c.isprintable() else " " for c in line))
+    first: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        key, value = _mend_characters(path.name, line)
         if not key:
             continue
-        wrong = ""
+        wrong = RULES[path.name](value) if path.name in RULES else ""
         if key in table:
-            wrong = f"{key} was there already"
-        elif not value:
-            wrong = f"{key} has no value"
-        elif path.name == "utt2spk" and len(value.split()) != 1:
-            wrong = f"{key} has more than one speaker"
-        elif path.name == "segments" and len(value.split()) != 3:
-            wrong = f"{key} is not a segment"
+            differs = "" if value == table[key] else ", where it has another value"
+            wrong = f"already in line {first[key]}{differs}"
         if wrong:
-            done.append(f"{path}:{number}: {wrong}; line removed")
+            done.append(f"{path}:{number}: {key}: line removed: {wrong.partition(';')[0]}")
         else:
-            table[key] = value
+            table[key], first[key] = value, number
     return table
 
 
+def _mend_characters(name: str, line: str) -> tuple[str, str]:
+    """Key and value without control characters; odd white space stays in paths alone."""
+    key, value = split_line(_CONTROL.sub(" ", _ZERO_WIDTH.sub("", line)))
+    return key, " ".join(value.split()) if name == "text" else value
+
+
 def _common(tables: Tables) -> set[str]:
-    """Utterances that every table has a line for."""
+    """Utterances that every essential table has a line for."""
     keep = set(tables["utt2spk"])
-    for name in BY_UTTERANCE:
-        if name in tables and name != "utt2uniq":
-            keep &= set(tables[name])
+    for name in ("text", "segments", "feats.scp"):
+        if name in tables:
+            keep &= tables[name].keys()
     if "segments" in tables:
-        recordings = set(tables["wav.scp"])
-        return {u for u in keep if tables["segments"][u].split()[0] in recordings}
-    return keep & set(tables["wav.scp"])
+        return {u for u in keep if tables["segments"][u].split()[0] in tables["wav.scp"]}
+    return keep & tables["wav.scp"].keys()
 
 
-def subset(source: str | Path, target: str | Path, keep: Sequence[str]) -> int:
+def _incomplete(tables: Tables) -> list[str]:
+    """Tables that have to list everything and do not, other than the essential ones."""
+    recordings = set(tables["wav.scp"])
+    wanted = {
+        "utterance": set(tables["utt2spk"]),
+        "recording": recordings,
+        "speaker": set(tables["utt2spk"].values()),
+    }
+    return [
+        name
+        for name, table in tables.items()
+        if name in RULES.keys() - ESSENTIAL and wanted[keyed_by(name) or "utterance"] - table.keys()
+    ]
+
+
+def _losses(path: Path, before: Tables, after: Tables, incomplete: list[str]) -> Iterator[str]:
+    for name in incomplete:
+        unit = keyed_by(name)
+        yield f"{path / name}: set aside, it lacks a line for some {unit}s; make it anew"
+    for name in sorted(after.keys() - set(incomplete)):
+        gone = sorted(before[name].keys() - after[name].keys())
+        for key in gone:
+            yield f"{path / name}: {key}: line removed: it has no partner in the other files"
+
+
+def _back_up(path: Path) -> Path:
+    for name in [*table_names(path), "spk2utt", *STATISTICS]:
+        if (path / name).is_file():
+            _copy(path / name, path / BACKUP / name)
+    return path / BACKUP
+
+
+def _copy(source: Path, target: Path) -> None:
+    with open(source, "rb") as original:
+        write_atomically(target, lambda file: shutil.copyfileobj(original, file))
+
+
+def _read(path: str | Path) -> Tables:
+    """The tables of a valid directory; from another one, lines would be lost silently."""
+    require_valid(path, text=False)
+    return read_tables(path)
+
+
+# -- subset ----------------------------------------------------------------------------------
+
+
+def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     """Write a directory with some of the utterances; returns how many.
 
     Raises:
-        InputError: an id is unknown, or none is left.
+        InputError: an id is unknown, none is left, or target is the source.
     """
-    tables = read_tables(Path(source))
-    unknown = set(keep) - set(tables["utt2spk"])
+    _refuse_same(source, target)
+    tables, keep = _read(source), set(keep)
+    unknown = keep - tables["utt2spk"].keys()
     if unknown:
-        raise InputError(f"{source}: no utterance {min(unknown)} ({len(unknown)} unknown ids)")
+        raise InputError(f"{source}: {_unknown('utterance', unknown)}")
     if not keep:
-        raise InputError(f"{source}: nothing is left; {target} was not written")
-    write_tables(target, restrict(tables, set(keep)))
-    return len(set(keep))
+        raise InputError(f"{source}: no utterance was chosen; {target} was not written")
+    write_tables(target, restrict(tables, keep))
+    return len(keep)
 
 
-def choose(
-    source: str | Path,
-    *,
-    utterances: Sequence[str] = (),
-    speakers: Sequence[str] = (),
-    first: int = 0,
-    last: int = 0,
-    shortest: int = 0,
-    drawn: int = 0,
-    per_speaker: int = 0,
-    seed: int = 0,
-) -> list[str]:
-    """Ids of the utterances that one of the ways of choosing gives.
+def _refuse_same(source: str | Path, target: str | Path) -> None:
+    if Path(source).resolve() == Path(target).resolve():
+        raise InputError(f"{target}: is also read from; name another directory to write")
+
+
+def _unknown(unit: str, names: set[str]) -> str:
+    return f"no {unit} {min(names)} ({len(names)} unknown ids); check the list"
+
+
+def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
+    """Ids of the utterances of some speakers.
+
+    Raises:
+        InputError: a speaker is unknown.
+    """
+    speakers = set(speakers)
+    unknown = speakers - {u.speaker for u in data.utterances}
+    if unknown:
+        raise InputError(f"{data.path}: {_unknown('speaker', unknown)}")
+    return [u.id for u in data.utterances if u.speaker in speakers]
+
+
+def first_of_each_speaker(data: DataDir, number: int) -> list[str]:
+    """Ids of the first utterances of every speaker, ``number`` each or as many as there are."""
+    speakers = speakers_of({u.id: u.speaker for u in data.utterances})
+    return [name for names in speakers.values() for name in names.split()[:number]]
+
+
+def choose(data: DataDir, way: str, number: int, seed: int = 0) -> list[str]:
+    """Ids of so many utterances.
 
     Args:
-        source: a valid data directory.
-        utterances: these.
-        speakers: all of theirs.
-        first: the first so many; ``last`` and ``shortest`` (needs utt2dur) likewise.
-        drawn: so many at random.
-        per_speaker: the first so many of every speaker.
-        seed: of the draw.
+        data: where they come from.
+        way: first, last, shortest (needs durations) or random.
+        number: how many.
+        seed: of the draw, for random.
+
+    Raises:
+        InputError: there are fewer, or durations are not known.
     """
-    data = DataDir.load(source, text=False).utterances
-    ids = [u.id for u in data]
-    if utterances:
-        return list(utterances)
-    if speakers:
-        unknown = set(speakers) - {u.speaker for u in data}
-        if unknown:
-            raise InputError(f"{source}: no speaker {min(unknown)} ({len(unknown)} unknown)")
-        return [u.id for u in data if u.speaker in set(speakers)]
-    if shortest:
-        if any(u.duration_s is None for u in data):
-            raise InputError(f"{source}: no utt2dur; run `asr features {source}` first")
-        return [u.id for u in sorted(data, key=lambda u: u.duration_s or 0.0)[:shortest]]
-    if drawn:
-        return random.Random(seed).sample(ids, min(drawn, len(ids)))
-    if per_speaker:
-        count: dict[str, int] = {}
-        chosen = []
-        for u in data:
-            count[u.speaker] = count.get(u.speaker, 0) + 1
-            if count[u.speaker] <= per_speaker:
-                chosen.append(u.id)
-        return chosen
-    return ids[:first] if first else ids[-last:] if last else ids
+    utterances = data.utterances
+    if not 1 <= number <= len(utterances):
+        raise InputError(f"{data.path}: {len(utterances)} utterances, cannot choose {number}")
+    if way == "random":
+        chosen: Sequence[Utterance] = random.Random(seed).sample(utterances, number)
+    elif way == "shortest":
+        chosen = sorted(utterances, key=_duration)[:number]
+    else:
+        chosen = utterances[:number] if way == "first" else utterances[-number:]
+    return sorted(u.id for u in chosen)
 
 
-def combine(target: str | Path, sources: Sequence[str | Path]) -> int:
-    """Join directories; files that only some of them have are left out. Returns the utterances.
+def _duration(utterance: Utterance) -> float:
+    if utterance.duration_s is None:
+        raise InputError(
+            f"{utterance.id}: its duration is not known; `asr features DIR` writes utt2dur"
+        )
+    return utterance.duration_s
+
+
+# -- combine ---------------------------------------------------------------------------------
+
+
+def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, list[str]]:
+    """Join directories.
+
+    Where only some have segments, the others get ones that cover whole recordings (needs
+    utt2dur), as in Kaldi's combine_data.sh.
+
+    Returns:
+        the number of utterances, and the files that were left out because not all have them.
 
     Raises:
         InputError: two directories have the same key with different values.
     """
-    every = [(source, read_tables(Path(source))) for source in sources]
-    names = set.intersection(*(set(tables) for _, tables in every))
-    if any("segments" in tables for _, tables in every) and "segments" not in names:
-        raise InputError(
-            "some of these directories have segments and some have not; give the others segments "
-            "that cover whole recordings first"
-        )
-    joined: Tables = {name: {} for name in names}
-    origin: dict[tuple[str, str], str | Path] = {}
-    for source, tables in every:
-        for name in names:
-            for key, value in tables[name].items():
-                known = joined[name].setdefault(key, value)
-                first = origin.setdefault((name, key), source)
-                if known != value:
-                    raise InputError(
-                        f"{name}: {key} is {known!r} in {first} and {value!r} in {source}; "
-                        "give one of them another id"
-                    )
+    for source in sources:
+        _refuse_same(source, target)
+    every = [(source, _read(source)) for source in sources]
+    if any("segments" in tables for _, tables in every):
+        every = [(source, _with_segments(source, tables)) for source, tables in every]
+    common = set.intersection(*(set(tables) for _, tables in every))
+    joined = {name: _join(name, every) for name in sorted(common)}
+    _refuse_split_speakers(joined)
     write_tables(target, joined)
-    return len(joined["utt2spk"])
+    return len(joined["utt2spk"]), sorted(set().union(*(t for _, t in every)) - common)
+
+
+def _with_segments(source: str | Path, tables: Tables) -> Tables:
+    """Tables with segments; a recording without any is one segment."""
+    if "segments" in tables:
+        return tables
+    durations = tables.get("utt2dur", {})
+    if tables["utt2spk"].keys() - durations.keys():
+        raise InputError(
+            f"{source}: no segments, but another directory has some; whole recordings become "
+            f"segments if utt2dur tells their ends: run `asr features {source}` first"
+        )
+    segments = {name: f"{name} 0 {durations[name]}" for name in tables["utt2spk"]}
+    return {**tables, "segments": segments, "reco2dur": tables.get("reco2dur", durations)}
+
+
+def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, str]:
+    """One table of all directories."""
+    joined: dict[str, str] = {}
+    origin: dict[str, str | Path] = {}
+    for source, tables in every:
+        for key, value in tables[name].items():
+            if joined.setdefault(key, value) != value:
+                raise InputError(
+                    f"{name}: {key} is {joined[key]!r} in {origin[key]} and {value!r} in "
+                    f"{source}; give one of them another id"
+                )
+            origin.setdefault(key, source)
+    return joined
+
+
+def _refuse_split_speakers(tables: Tables) -> None:
+    """Valid directories may interleave when joined: a-b's utterances sort amid those of a."""
+    last, last_key = "", ""
+    for key, speaker in sorted(tables["utt2spk"].items()):
+        if speaker < last:
+            raise InputError(
+                f"joined, {key} of speaker {speaker} would come after {last_key} of {last}, and "
+                "utt2spk would not be sorted by speaker; rename one of the speakers"
+            )
+        last, last_key = speaker, key
+
+
+# -- split -----------------------------------------------------------------------------------
 
 
 def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[Path]:
@@ -200,20 +314,29 @@ def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[P
         InputError: there are fewer speakers or utterances than parts.
     """
     path = Path(path)
-    tables = read_tables(path)
-    units: dict[str, list[str]] = {}
-    for name in sorted(tables["utt2spk"]):
-        units.setdefault(name if by_utterance else tables["utt2spk"][name], []).append(name)
-    kind = "utterances" if by_utterance else "speakers"
-    if not 1 <= parts <= len(units):
-        raise InputError(f"{path}: {len(units)} {kind}, cannot make {parts} parts")
-    total, folder = len(tables["utt2spk"]), path / f"split{parts}{'utt' if by_utterance else ''}"
-    groups: list[set[str]] = [set() for _ in range(parts)]
-    taken, part, left = 0, 0, len(units)
-    for names in units.values():
-        full = taken >= total * (part + 1) / parts or left <= parts - part - 1
-        if groups[part] and full and part < parts - 1:
-            part += 1
-        groups[part].update(names)
-        taken, left = taken + len(names), left - 1
-    return [write_tables(folder / str(n), restrict(tables, g)) for n, g in enumerate(groups, 1)]
+    tables = _read(path)
+    names = sorted(tables["utt2spk"])
+    groups = [[n] for n in names]
+    if not by_utterance:
+        groups = [line.split() for line in speakers_of(tables["utt2spk"]).values()]
+    if not 1 <= parts <= len(groups):
+        kind = "utterances" if by_utterance else "speakers"
+        raise InputError(f"{path}: {len(groups)} {kind}, cannot make {parts} parts of them")
+    folder = path / f"split{parts}{'utt' if by_utterance else ''}"
+    pieces = enumerate(_cut(groups, parts), 1)
+    return [write_tables(folder / str(n), restrict(tables, piece)) for n, piece in pieces]
+
+
+def _cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
+    """Runs of whole groups, none empty, of about the same number of names."""
+    total = sum(map(len, groups))
+    result: list[list[str]] = [[]]
+    taken = 0
+    for index, group in enumerate(groups):
+        full = taken >= total * len(result) / parts
+        scarce = len(groups) - index <= parts - len(result)  # the rest need a group each
+        if result[-1] and (full or scarce) and len(result) < parts:
+            result.append([])
+        result[-1].extend(group)
+        taken += len(group)
+    return result

@@ -1,22 +1,35 @@
 """Make a data directory from a table, from a folder of wav+txt pairs, or from another one.
 
 Paths in the result are absolute, so that it works from any folder. Ids are made of the given
-ones: white space becomes ``_``, and the speaker is put in front, joined by ``-``, so that the
-directory is sorted by speaker too. Two sources that would get one id are refused.
+ones: what cannot stand in an id becomes ``_``, and the speaker is put in front, joined by
+``-``, so that the directory is sorted by speaker too. Two sources that would get one id are
+refused. Nothing that is imported becomes a command; those in another directory's wav.scp stay.
 """
 
 import csv
+import io
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from asr.corpus.datadir import Tables, read_table, read_tables, write_tables
+from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
+from asr.corpus.validate import RULES, reserved_symbols
 from asr.errors import InputError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
-SHOWN = 20
+COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "gender")
+NEEDED = ("wav.scp", "text", "utt2spk")
+
+_UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\ufeff]")
+_UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff]|[|\s]$")
+_SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
+
+Normalize = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -25,205 +38,429 @@ class Row:
 
     where: str
     """File and line, for messages."""
-    audio: str
-    text: str
-    id: str
+    audio: str = ""
+    text: str = ""
+    id: str = ""
     speaker: str = ""
     """Empty: the utterance is its own speaker."""
     start: str = ""
     end: str = ""
     """Both or neither: seconds in the recording."""
     gender: str = ""
+    error: str = ""
+    """Why the row cannot be read at all."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of an import."""
+
+    utterances: int
+    speakers: int
+    notes: tuple[str, ...] = ()
+    """What the user should know, a sentence each."""
+
+
+# -- Names -----------------------------------------------------------------------------------
 
 
 def safe(name: str) -> str:
-    """A name without white space, fit for a key."""
-    return re.sub(r"\s+", "_", name.strip())
+    """A name fit for an id: white space, slashes and control characters become ``_``."""
+    return _UNSAFE.sub("_", name.strip())
 
 
-def read_rows(path: str | Path, columns: dict[str, str]) -> Iterator[Row]:
-    """Rows of a CSV, TSV or JSON-lines table.
+def plain(name: str) -> str:
+    """A safe name without characters that sort before ``-`` or equal it."""
+    return _SORTS_UP_TO_DASH.sub("_", safe(name))
+
+
+def make_ids(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Ids of utterances and speakers such that sorting by one sorts by the other.
+
+    ``<speaker>-`` is put before names that do not begin with it. This is enough unless one
+    speaker continues another with a character up to ``-``: the utterances of ``anna-maria``
+    sort amid those of ``anna``. Only then ``_`` takes the place of such characters.
 
     Args:
-        path: ends in .csv, .tsv or .jsonl; paths in it are relative to its folder.
-        columns: names of the columns for audio, text, speaker, id, start, end and gender.
+        names: utterance and speaker; an empty speaker makes the utterance its own.
+    """
+    made = [_prefixed(name, speaker, safe) for name, speaker in names]
+    speakers = [speaker for _, speaker in sorted(made)]
+    if speakers == sorted(speakers):
+        return made
+    return [_prefixed(name, speaker, plain) for name, speaker in names]
+
+
+def _prefixed(name: str, speaker: str, clean: Callable[[str], str]) -> tuple[str, str]:
+    name, speaker = safe(name), safe(speaker)
+    if speaker in ("", name):
+        return clean(name), clean(name)
+    return f"{clean(speaker)}-{name.removeprefix(f'{speaker}-')}", clean(speaker)
+
+
+def _doubles(named: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A problem for every place whose id an earlier place has; ``named`` gives id and place."""
+    first: dict[str, str] = {}
+    for name, place in named:
+        if name in first:
+            yield f"{place}: gets the id {name}, as {first[name]} does; rename one of the two"
+        first.setdefault(name, place)
+
+
+@lru_cache(maxsize=4096)
+def _folder(path: Path) -> Path:
+    return path.resolve()
+
+
+def absolute(path: str | Path) -> str:
+    """An absolute path; links among the folders are followed, a link to a file is kept."""
+    path = Path(path)
+    return str(_folder(path.parent) / path.name)
+
+
+def _clean(text: str, normalize: Normalize) -> str:
+    """A transcript without what cannot stand in a line of ``text``."""
+    return " ".join(normalize(_INVISIBLE.sub("", text)).split())
+
+
+# -- Rows from tables and folders ------------------------------------------------------------
+
+
+def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    """Rows of a CSV, TSV or JSON-lines table; a row that cannot be read has its ``error``.
+
+    Args:
+        path: ends in .csv (separated by commas or semicolons, quotes allowed), .tsv (tabs, no
+            quoting) or .jsonl; paths in it are relative to its folder.
+        columns: names of the columns; see COLUMNS.
 
     Raises:
         InputError: the file is missing, of another kind, or lacks the columns audio and text.
     """
     path = Path(path)
     try:
-        source = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read ({error})") from error
-    for line, record in _records(path, source):
-        for need in ("audio", "text"):
-            if columns[need] not in record:
-                raise InputError(
-                    f'{path}:{line}: no column "{columns[need]}", found '
-                    f"{', '.join(map(str, record))}; "
-                    f"name it with --{need}-column"
-                )
-        values = {k: str(record.get(c) or "").strip() for k, c in columns.items()}
-        audio = values.pop("audio")
-        name = values.pop("id") or (
-            Path(audio).stem + (f"-{values['start']}" if values["start"] else "")
-        )
-        yield Row(f"{path}:{line}", str(path.parent / audio) if audio else "", id=name, **values)
+        source = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: not UTF-8; convert the file: iconv -f latin1 -t utf-8"
+        ) from error
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: expected a table that ends in .csv, .tsv or .jsonl; rename it")
+    for line, record in readers[path.suffix.lower()](path, source, columns):
+        where = f"{path}:{line}"
+        yield Row(where, error=record) if isinstance(record, str) else _row(where, path, record)
 
 
-def _records(path: Path, source: str) -> Iterator[tuple[int, dict[str, str]]]:
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(source.splitlines(), 1):
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise InputError(f"{path}:{number}: not JSON ({error})") from error
-                if not isinstance(record, dict):
-                    raise InputError(f"{path}:{number}: expected an object, found {line[:40]}")
-                yield number, record
-    elif path.suffix in (".csv", ".tsv"):
-        delimiter = "," if path.suffix == ".csv" else "\t"
-        reader = csv.DictReader(source.splitlines(), delimiter=delimiter)
-        for record in reader:
-            record.pop(None, None)
-            yield reader.line_num, record
+def _row(where: str, path: Path, values: dict[str, str]) -> Row:
+    audio = values.pop("audio")
+    part = f"-{values['start']}" if values["start"] else ""
+    name = values.pop("id") or Path(audio).stem + part
+    return Row(where, str(path.parent / audio) if audio else "", id=name, **values)
+
+
+_Records = Iterator[tuple[int, dict[str, str] | str]]
+
+
+def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> _Records:
+    """Line number, and the values of a row by our names for the columns or what is wrong."""
+    header = source.partition("\n")[0]
+    comma = ";" if header.count(";") > header.count(",") else ","
+    lines = io.StringIO(source, newline="")
+    if path.suffix.lower() == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
-        raise InputError(f"{path}: expected a table that ends in .csv, .tsv or .jsonl")
+        reader = csv.reader(lines, delimiter=comma)
+    names = [name.strip() for name in next(reader, [])]
+    for need in ("audio", "text"):
+        if names.count(columns[need]) != 1:
+            raise InputError(
+                f"{path}:1: found the columns {', '.join(names)}, expected one called "
+                f'"{columns[need]}"; name it with --{need}-column'
+            )
+    line = reader.line_num + 1
+    for fields in reader:
+        if len(fields) > len(names):
+            yield line, f"{len(fields)} fields, expected {len(names)}; put quotes around the text"
+        elif any(fields):
+            record = dict(zip(names, fields, strict=False))
+            yield line, {ours: record.get(name, "").strip() for ours, name in columns.items()}
+        line = reader.line_num + 1
+
+
+def _read_jsonl(path: Path, source: str, columns: Mapping[str, str]) -> _Records:
+    for line, text in enumerate(source.split("\n"), 1):
+        if text.strip():
+            yield line, _parse_json(text, columns)
+
+
+def _parse_json(text: str, columns: Mapping[str, str]) -> dict[str, str] | str:
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        return f"not JSON ({error}); mend the line"
+    if not isinstance(record, dict):
+        return f"found {text[:40]}, expected an object in braces; mend the line"
+    missing = [columns[need] for need in ("audio", "text") if columns[need] not in record]
+    if missing:
+        return f"no {' and no '.join(missing)}; add it, or name the key with --audio-column"
+    found = {ours: record.get(name) for ours, name in columns.items()}
+    return {ours: "" if value is None else str(value).strip() for ours, value in found.items()}
 
 
 def pair_rows(folder: str | Path, *, speaker_from_folder: bool) -> Iterator[Row]:
     """Audio files with a text file of the same name beside them, in a folder and below.
 
+    Args:
+        folder: where to look; hidden files are passed over.
+        speaker_from_folder: the folder that an audio file lies in is its speaker. Otherwise
+            every utterance is its own speaker, and its id names the folders too.
+
     Raises:
-        InputError: there are none.
+        InputError: there is no audio.
     """
     folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(p for p in folder.rglob("*") if not p.name.startswith("."))
+    found = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
-        raise InputError(f"{folder}: no audio file ({', '.join(AUDIO_SUFFIXES)}) in it")
+        raise InputError(f"{folder}: no audio in it, expected {', '.join(AUDIO_SUFFIXES)} files")
     for audio in found:
         transcript = audio.with_suffix(".txt")
-        text = ""
-        if transcript.is_file():
-            text = " ".join(transcript.read_text(encoding="utf-8-sig").split())
-        speaker = audio.parent.name if speaker_from_folder else ""
         name = "-".join(audio.relative_to(folder).with_suffix("").parts)
-        yield Row(str(transcript), str(audio), text, audio.stem if speaker else name, speaker)
+        speaker = _folder(audio.parent).name if speaker_from_folder else ""
+        text, error = _read_transcript(transcript)
+        name = audio.stem if speaker else name
+        yield Row(str(transcript), str(audio), text, name, speaker, error=error)
 
 
-def import_rows(
-    rows: Iterable[Row], target: str | Path, normalize: Callable[[str], str]
-) -> tuple[int, int]:
-    """Write rows as a data directory; returns its utterances and speakers.
+def _read_transcript(path: Path) -> tuple[str, str]:
+    """The words in a file, and what is wrong with it."""
+    try:
+        return path.read_bytes().decode("utf-8-sig"), ""
+    except OSError as error:
+        return "", f"cannot read ({error.strerror}); write the words of the audio into it"
+    except UnicodeDecodeError:
+        return "", "not UTF-8; convert the file: iconv -f latin1 -t utf-8"
+
+
+# -- Rows to a directory ---------------------------------------------------------------------
+
+
+def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -> Imported:
+    """Write rows as a data directory.
 
     Raises:
-        InputError: rows are bad; the message lists them, and nothing is written.
+        InputError: rows are bad; the message lists them all, and nothing is written.
     """
-    problems: list[str] = []
-    tables: Tables = {"wav.scp": {}, "text": {}, "utt2spk": {}}
-    origin: dict[str, str] = {}
-    for row in rows:
-        speaker, name = safe(row.speaker), safe(row.id)
-        utterance = name if not speaker or name.startswith(f"{speaker}-") else f"{speaker}-{name}"
-        text = " ".join(normalize(row.text).split())
-        problem = _problem(row, text)
-        if utterance in origin:
-            problem = (
-                f"{row.where}: id {utterance} is that of {origin[utterance]} too; add an id column"
-            )
-        origin.setdefault(utterance, row.where)
-        if problem:
-            problems.append(problem)
-            continue
-        audio = str(Path(row.audio).resolve())
-        tables["utt2spk"][utterance] = speaker or utterance
-        tables["text"][utterance] = text
-        if row.start:
-            recording = safe(re.sub(r"\W+", "_", str(Path(audio).with_suffix(""))).strip("_"))
-            tables.setdefault("segments", {})[utterance] = f"{recording} {row.start} {row.end}"
-            tables["wav.scp"][recording] = audio
-        else:
-            tables["wav.scp"][utterance] = audio
-        if row.gender:
-            tables.setdefault("spk2gender", {})[speaker or utterance] = row.gender[0].lower()
-    if "segments" in tables and len(tables["segments"]) < len(tables["utt2spk"]):
-        problems.append("some rows have start and end and some have not; give all or none of them")
-    _raise(problems)
-    if not tables["utt2spk"]:
-        raise InputError("nothing to import: no rows")
-    write_tables(target, tables)
-    return len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
+    rows = list(rows)
+    texts = [_clean(row.text, normalize) for row in rows]
+    wrong = [_wrong(row, text) for row, text in zip(rows, texts, strict=True)]
+    problems = [f"{row.where}: {what}" for row, what in zip(rows, wrong, strict=True) if what]
+    ids = make_ids([(row.id, row.speaker) for row in rows])
+    named = [(name, row.where) for (name, _), row in zip(ids, rows, strict=True) if safe(row.id)]
+    problems += _doubles(named)
+    problems += _mixed(rows)
+    _refuse(problems)
+    if not rows:
+        raise InputError(f"nothing to import; {target} was not written")
+    tables: Tables = {
+        "utt2spk": dict(ids),
+        "text": {name: text for (name, _), text in zip(ids, texts, strict=True)},
+    }
+    tables |= _recordings([name for name, _ in ids], rows)
+    genders, notes = _genders([speaker for _, speaker in ids], rows)
+    write_tables(target, tables | genders)
+    return Imported(len(ids), len(set(tables["utt2spk"].values())), notes)
 
 
-def _problem(row: Row, text: str) -> str:
-    if not row.audio or not Path(row.audio).is_file():
-        return f"{row.where}: audio {row.audio or '(nothing)'}: no such file"
-    if not text:
-        return f"{row.where}: no transcript for {row.audio}"
-    if bool(row.start) != bool(row.end):
-        return f"{row.where}: start {row.start!r} and end {row.end!r}; expected both or neither"
-    if row.gender and row.gender[0].lower() not in "mf":
-        return f"{row.where}: gender {row.gender!r}, expected m or f"
+def _wrong(row: Row, text: str) -> str:
+    """What is wrong with a row; empty: nothing."""
+    if row.error:
+        return row.error
+    if not safe(row.id):
+        return "no audio and no id; fill them in"
+    return _wrong_audio(row.audio) or _wrong_text(row.text, text) or _wrong_times(row)
+
+
+def _wrong_audio(audio: str) -> str:
+    if not audio:
+        return "no audio file is named; add it"
+    if not Path(audio).is_file():
+        return f"{audio}: no such audio file; mend the path"
+    if _UNFIT_PATH.search(absolute(audio)):
+        return f"{audio!r}: in wav.scp this would be a command or another path; rename the file"
     return ""
 
 
-def _raise(problems: list[str]) -> None:
+def _wrong_text(original: str, text: str) -> str:
+    if not text:
+        left = f" after normalising {original!r}" if original.strip() else ""
+        return f"an empty transcript{left}; add the words or remove the row"
+    return reserved_symbols(original)  # before a normalizer makes the letter S of <s>
+
+
+def _wrong_times(row: Row) -> str:
+    if not row.start and not row.end:
+        return ""
+    try:
+        begin, end = float(row.start), float(row.end)
+    except ValueError:
+        begin, end = math.nan, math.nan
+    if 0 <= begin < end < math.inf:
+        return ""
+    return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; mend them"
+
+
+def _mixed(rows: Sequence[Row]) -> list[str]:
+    """Either all rows are segments or none is."""
+    whole = [row.where for row in rows if not row.start and not row.error]
+    if whole and any(row.start for row in rows):
+        return [f"{where}: no start and end, but other rows have them; add them" for where in whole]
+    return []
+
+
+def _recordings(names: Sequence[str], rows: Sequence[Row]) -> Tables:
+    """wav.scp, and segments where rows have times; a recording is called after its path."""
+    wavs = [absolute(row.audio) for row in rows]
+    if not any(row.start for row in rows):
+        return {"wav.scp": dict(zip(names, wavs, strict=True))}
+    called = {wav: plain(wav.strip("/")) for wav in wavs}
+    _refuse(list(_doubles((name, wav) for wav, name in called.items())))
+    segments = {
+        name: f"{called[wav]} {row.start} {row.end}"
+        for name, wav, row in zip(names, wavs, rows, strict=True)
+    }
+    return {"wav.scp": {called[wav]: wav for wav in called}, "segments": segments}
+
+
+def _genders(speakers: Sequence[str], rows: Sequence[Row]) -> tuple[Tables, tuple[str, ...]]:
+    """spk2gender, if the rows say male or female of every speaker; else a note says why not."""
+    table: dict[str, str] = {}
+    for speaker, row in zip(speakers, rows, strict=True):
+        gender = row.gender[:1].lower()
+        if gender in ("m", "f") and table.setdefault(speaker, gender) != gender:
+            raise InputError(f"{row.where}: {speaker} is m and f; mend the rows of this speaker")
+    if not table:
+        return {}, ()
+    unknown = sorted(set(speakers) - table.keys())
+    if unknown:
+        note = f"no spk2gender: {len(unknown)} speakers are neither m nor f, {unknown[0]} the first"
+        return {}, (note,)
+    return {"spk2gender": table}, ()
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        rest = len(problems) - SHOWN
-        more = [f"... and {rest} more"] if rest > 0 else []
-        raise InputError(
-            f"{len(problems)} rows cannot be imported, nothing was written:\n"
-            + "\n".join(problems[:SHOWN] + more)
-        )
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise InputError(f"cannot import:\n{listed}\n{count}; nothing was written")
+
+
+# -- Another directory -----------------------------------------------------------------------
 
 
 def import_kaldi(
-    source: str | Path, target: str | Path, root: str | Path, normalize: Callable[[str], str]
-) -> tuple[int, int]:
+    source: str | Path, target: str | Path, root: str | Path, normalize: Normalize
+) -> Imported:
     """Copy a Kaldi-like directory: tabs, any order, relative paths, ids without the speaker.
+
+    Tables that are keyed by utterance, recording or speaker come along under the new ids;
+    feature and statistics archives stay behind, since they point to files with the old ones.
+    Lists that differ are copied as they are: ``asr data fix`` mends them in the copy.
 
     Args:
         source: with wav.scp, text and utt2spk at least.
-        target: the directory to write; returns its utterances and speakers.
+        target: the directory to write.
         root: what relative paths in wav.scp are relative to.
         normalize: applied to transcripts.
 
     Raises:
-        InputError: a file is missing, or audio is; the message lists what.
+        InputError: a file is missing, ids collide, or audio is missing; the message lists all.
     """
-    source, root = Path(source), Path(root)
-    for need in ("wav.scp", "text", "utt2spk"):
+    source = Path(source)
+    for need in NEEDED:
         read_table(source / need)  # a clear error where one is missing
     tables = {
-        name: {safe(key): value for key, value in table.items()}
+        name: table
         for name, table in read_tables(source).items()
-        if name not in ("feats.scp", "cmvn.scp", "utt2uniq", "utt2num_frames")
+        if name == "wav.scp" or not name.endswith(".scp")
     }
-    rename = {
-        name: name if name.startswith(f"{speaker}-") or name == speaker else f"{speaker}-{name}"
-        for name, speaker in tables["utt2spk"].items()
-    }
-    recordings = {} if "segments" in tables else rename
-    problems = []
-    for key, value in tables["wav.scp"].items():
-        if not value.endswith("|"):
-            audio = (root / value).resolve()
-            tables["wav.scp"][key] = str(audio)
-            if not audio.is_file():
-                problems.append(f"{source}/wav.scp: {key}: {audio}: no such file; see --root")
-    _raise(problems)
-    tables["text"] = {key: " ".join(normalize(v).split()) for key, v in tables["text"].items()}
-    renamed = {}
-    for name, table in tables.items():
-        by = (
-            recordings
-            if name in ("wav.scp", "reco2dur")
-            else {}
-            if name == "spk2gender"
-            else rename
-        )
-        renamed[name] = {by.get(key, key): value for key, value in table.items()}
+    wavs, problems, pipes = _rooted(tables["wav.scp"], Path(root))
+    for name, rule in (("utt2spk", RULES["utt2spk"]), ("text", reserved_symbols)):
+        found = ((key, rule(value)) for key, value in tables[name].items())
+        problems += [f"{name}: {key}: {wrong}" for key, wrong in found if wrong]
+    tables["wav.scp"] = wavs
+    tables["text"] = {key: _clean(value, normalize) for key, value in tables["text"].items()}
+    names = _Names.of(tables)
+    problems += names.collisions()
+    _refuse([f"{source}/{problem}" for problem in problems])
+    renamed = {name: names.rename(name, table) for name, table in tables.items()}
     write_tables(target, renamed)
-    return len(renamed["utt2spk"]), len(set(renamed["utt2spk"].values()))
+    note = f"{source}/wav.scp: {pipes} commands are copied as they stand; look at them"
+    speakers = len(set(renamed["utt2spk"].values()))
+    return Imported(len(renamed["utt2spk"]), speakers, (note,) if pipes else ())
+
+
+def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str], int]:
+    """wav.scp with absolute paths, what is wrong with them, and the number of commands."""
+    result: dict[str, str] = {}
+    problems: list[str] = []
+    for key, value in wavs.items():
+        result[key] = value
+        if value.endswith("|"):
+            continue
+        path = absolute(root / value)
+        if value and Path(path).is_file():
+            result[key] = path
+        else:
+            problems.append(f"wav.scp: {key}: {path}: no such audio file; see --root")
+    return result, problems, sum(value.endswith("|") for value in wavs.values())
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Old names to new ones, by what they name."""
+
+    utterances: dict[str, str]
+    speakers: dict[str, str]
+    recordings: dict[str, str]
+    segmented: bool
+
+    @classmethod
+    def of(cls, tables: Tables) -> "_Names":
+        utt2spk = tables["utt2spk"]
+        made = make_ids(list(utt2spk.items()))
+        utterances = {old: new for old, (new, _) in zip(utt2spk, made, strict=True)}
+        speakers = {old: new for old, (_, new) in zip(utt2spk.values(), made, strict=True)}
+        recordings = utterances
+        if "segments" in tables:
+            recordings = {name: safe(name) for name in tables["wav.scp"]}
+        return cls(utterances, speakers, recordings, "segments" in tables)
+
+    def collisions(self) -> Iterator[str]:
+        """Two old names that get one new one."""
+        for file, names in (
+            ("utt2spk", self.utterances),
+            ("utt2spk", self.speakers),
+            ("wav.scp", self.recordings if self.segmented else {}),
+        ):
+            yield from _doubles((new, f"{file}: {old}") for old, new in names.items())
+
+    def rename(self, file: str, table: Mapping[str, str]) -> dict[str, str]:
+        """A table under the new names."""
+        if file == "utt2spk":
+            return {self.utterances[k]: self.speakers[v] for k, v in table.items()}
+        if file == "segments":
+            return {self.utterances.get(k, k): self._segment(v) for k, v in table.items()}
+        unit = keyed_by(file)
+        names = {"recording": self.recordings, "speaker": self.speakers}.get(
+            unit or "", self.utterances
+        )
+        return {names.get(key, key): value for key, value in table.items()}
+
+    def _segment(self, value: str) -> str:
+        recording, _, times = value.partition(" ")
+        return f"{self.recordings.get(recording, recording)} {times}"

@@ -1,15 +1,22 @@
-"""What a data directory holds, and which utterances look wrong."""
+"""What a data directory holds, and which of its transcripts look wrong."""
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.corpus.datadir import DataDir
+from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError
 
-OUTLIERS = 5
-PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN = 5
+PERCENTILES = {"min": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "max": 100}
+BINS = 12
+FAR = 5.0  # robust standard deviations of the logarithm; a normal law has 6 of 10 million beyond
+
+_BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a cell
 
 
 def describe(data: DataDir) -> dict[str, Any]:
@@ -22,68 +29,143 @@ def describe(data: DataDir) -> dict[str, Any]:
     texts = {u.id: u.text for u in data.utterances if u.text is not None}
     words = Counter(word for text in texts.values() for word in text.split())
     rates = {name: len(text) / seconds[name] for name, text in texts.items()}
-    by_rate = sorted(rates, key=rates.__getitem__)
-    by_length = sorted(seconds, key=seconds.__getitem__)
-    values = np.array(list(seconds.values()))
     return {
         "path": str(data.path),
         "utterances": len(data.utterances),
         "speakers": len({u.speaker for u in data.utterances}),
-        "hours": float(values.sum() / 3600),
-        "seconds": {str(p): float(np.percentile(values, p)) for p in PERCENTILES},
-        "histogram": _histogram(values),
-        "words": sum(words.values()),
+        "hours": sum(seconds.values()) / 3600,
+        "words": words.total(),
         "vocabulary": len(words),
-        "characters": sorted(set().union(*texts.values())) if texts else [],
-        "longest": {n: seconds[n] for n in by_length[-OUTLIERS:][::-1]},
-        "shortest": {n: seconds[n] for n in by_length[:OUTLIERS]},
-        "characters_per_second": {
-            "median": float(np.median(list(rates.values()))) if rates else 0.0,
-            "fastest": {n: rates[n] for n in by_rate[-OUTLIERS:][::-1]},
-            "slowest": {n: rates[n] for n in by_rate[:OUTLIERS]},
-        },
+        "characters": sorted(set().union(*texts.values())),
+        "duration_s": _spread(list(seconds.values())),
+        "words_per_utterance": _spread([len(text.split()) for text in texts.values()]),
+        "characters_per_utterance": _spread([len(text) for text in texts.values()]),
+        "characters_per_second": _spread(list(rates.values())),
+        "histogram_s": _histogram(list(seconds.values())),
+        "longest": _extremes(seconds, largest=True),
+        "shortest": _extremes(seconds, largest=False),
+        "fastest": _extremes(rates, largest=True),
+        "slowest": _extremes(rates, largest=False),
+        "suspicious": suspicious(rates),
     }
 
 
-def _histogram(values: np.ndarray) -> list[tuple[float, int]]:
-    counts, edges = np.histogram(values, bins=10)
-    return [(float(edge), int(count)) for edge, count in zip(edges, counts, strict=False)]
+def suspicious(rates: dict[str, float]) -> dict[str, float]:
+    """Utterances far from the usual rate: the transcript is likely not that of the audio.
+
+    Args:
+        rates: characters per second of every utterance.
+
+    Returns:
+        those whose logarithm is more than FAR robust standard deviations (1.4826 times the
+        median absolute deviation) from the median, the farthest first.
+    """
+    if not rates:
+        return {}
+    logs = np.log(np.array(list(rates.values())))
+    distance = np.abs(logs - np.median(logs))
+    deviation = 1.4826 * float(np.median(distance))
+    far = [(d, name) for name, d in zip(rates, distance, strict=True) if d > FAR * deviation > 0]
+    return {name: rates[name] for _, name in sorted(far, reverse=True)}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """Percentiles by name; empty where there is nothing to measure."""
+    if not values:
+        return {}
+    found = np.percentile(values, list(PERCENTILES.values()))
+    return dict(zip(PERCENTILES, map(float, found), strict=True))
+
+
+def _extremes(values: dict[str, float], *, largest: bool) -> dict[str, float]:
+    names = sorted(values, key=values.__getitem__, reverse=largest)
+    return {name: values[name] for name in names[:SHOWN]}
+
+
+def _histogram(values: list[float]) -> list[tuple[float, float, int]]:
+    """Lower edge, upper edge and count of every bin."""
+    counts, edges = np.histogram(values, bins=BINS)
+    bins = zip(edges[:-1], edges[1:], counts, strict=True)
+    return [(float(low), float(high), int(count)) for low, high, count in bins]
 
 
 def _durations(data: DataDir) -> dict[str, float]:
+    return {u.id: u.duration_s or _duration(data, u) for u in data.utterances}
+
+
+def _duration(data: DataDir, utterance: Utterance) -> float:
     from asr.audio.io import info
 
-    result = {}
-    for utterance in data.utterances:
-        seconds = utterance.duration_s
-        if seconds is None:
-            if utterance.wav.endswith("|"):
-                raise InputError(
-                    f"{data.path}: {utterance.id} is a pipe without a duration; "
-                    f"run `asr features {data.path}` first"
-                )
-            seconds = info(utterance.wav).duration_s
-        result[utterance.id] = max(seconds, 1e-3)
-    return result
+    if utterance.wav.endswith("|"):
+        raise InputError(
+            f"{data.path}/wav.scp: {utterance.id} is a command, so its duration is not known; "
+            f"run `asr features {data.path}`, which writes utt2dur"
+        )
+    found = info(utterance.wav)
+    if not found.samples:
+        raise InputError(f"{utterance.wav}: a header without any samples; remove {utterance.id}")
+    return found.duration_s
 
 
-def report(stats: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [
+def show(stats: dict[str, Any], console: "Console") -> None:
+    """Print statistics for people."""
+
+    def line(text: str, style: str = "") -> None:  # ids may look like rich's markup
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    line(
         f"{stats['path']}: {stats['utterances']} utterances, {stats['speakers']} speakers, "
-        f"{stats['hours']:.2f} h, {stats['words']} words, {stats['vocabulary']} different ones, "
+        f"{stats['hours']:.2f} h, {stats['words']} words ({stats['vocabulary']} different), "
         f"{len(stats['characters'])} characters",
-        "seconds: " + ", ".join(f"{p} % {v:.2f}" for p, v in stats["seconds"].items()),
-    ]
-    most = max(count for _, count in stats["histogram"])
-    for edge, count in stats["histogram"]:
-        lines.append(f"  {edge:7.2f} s {'#' * round(50 * count / most)} {count}")
-    rates = stats["characters_per_second"]
-    lines.append(
-        f"characters per second: median {rates['median']:.1f}; far from it, look at these:"
+        "bold",
     )
-    for kind in ("fastest", "slowest"):
-        found = ", ".join(f"{name} ({rate:.1f})" for name, rate in rates[kind].items())
-        lines.append(f"  {kind}: {found}")
-    found = ", ".join(f"{name} ({s:.2f} s)" for name, s in stats["longest"].items())
-    return "\n".join([*lines, f"longest: {found}"])
+    console.print(_spreads(stats))
+    for bar in _bars(stats["histogram_s"]):
+        line(bar)
+    for title, key, unit in (
+        ("longest", "longest", " s"),
+        ("shortest", "shortest", " s"),
+        ("most characters per second", "fastest", ""),
+        ("fewest characters per second", "slowest", ""),
+    ):
+        if stats[key]:
+            line(f"{title}: {_listed(stats[key], unit)}")
+    odd = stats["suspicious"]
+    if odd:
+        line(f"{len(odd)} transcripts hardly fit their audio (characters per second):", "yellow")
+        line(_listed(dict(list(odd.items())[: 4 * SHOWN])))
+
+
+def _spreads(stats: dict[str, Any]) -> Any:
+    """A table of percentiles."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in PERCENTILES:
+        table.add_column(name, justify="right")
+    for title, key, digits in (
+        ("seconds", "duration_s", 2),
+        ("words", "words_per_utterance", 0),
+        ("characters", "characters_per_utterance", 0),
+        ("characters per second", "characters_per_second", 1),
+    ):
+        if stats[key]:
+            table.add_row(title, *(f"{stats[key][name]:.{digits}f}" for name in PERCENTILES))
+    return table
+
+
+def _bars(bins: list[tuple[float, float, int]], width: int = 50) -> list[str]:
+    """A line for every bin of the durations."""
+    most = max(count for _, _, count in bins)
+    lines = []
+    for low, high, count in bins:
+        eighths = round(8 * width * count / most)
+        bar = _BLOCKS[8] * (eighths // 8) + _BLOCKS[eighths % 8].strip()
+        lines.append(f"{low:7.2f} to {high:6.2f} s {bar} {count}")
+    return lines
+
+
+def _listed(values: dict[str, float], unit: str = "") -> str:
+    return ", ".join(f"{name} ({value:.2f}{unit})" for name, value in values.items())

@@ -6,11 +6,13 @@ changes from (seed, epoch, utterance), dropout and sampling from (seed, step), a
 is in ``checkpoints/last.pt``.
 """
 
+import fcntl
+import hashlib
 import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +48,30 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal arrived and the state is saved."""
 
 
+def fingerprint(utterances: Sequence[Utterance]) -> str:
+    """A checksum of what training sees of its data: ids, transcripts and durations."""
+    lines = (f"{u.id} {u.duration_s} {u.text}\n" for u in utterances)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Keep a second training out of a folder; the lock goes with the process, however it ends.
+
+    Raises:
+        InputError: a training is at work there.
+    """
+    with (folder / "log" / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: another training is writing into this folder; wait for it, stop it, "
+                "or use another --out"
+            ) from error
+        yield
+
+
 class Training:
     """One training: data, model, optimiser, and where it stands.
 
@@ -73,6 +99,7 @@ class Training:
         train_set, dev_set = self._load(train, dev)
         self.durations = [u.duration_s or 0.0 for u in train_set]
         self.dev_durations = [u.duration_s or 0.0 for u in dev_set]
+        self.fingerprint = fingerprint(train_set)
         self.references = {u.id: u.text or "" for u in dev_set}
         speakers = read_speaker_stats(train, config.features.dim)
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
@@ -89,7 +116,9 @@ class Training:
         self.progress = Progress()
         self.state_file = self.out / "checkpoints" / "last.pt"
         if self.state_file.exists():
-            self.progress = load_state(self.state_file, self.model, self.optimizer, config)
+            self.progress = load_state(
+                self.state_file, self.model, self.optimizer, config, self.fingerprint
+            )
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
         write_text(self.out / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -119,16 +148,17 @@ class Training:
         if final.exists() and self._finished():
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
-        self.journal = Journal(self.out, self.progress.step)
-        try:
-            self._greet()
-            self._try_longest_batch()
-            with self._graceful_interrupts():
-                while not self._finished():
-                    self._run_epoch()
-            self._average(final)
-        finally:
-            self.journal.close()
+        with sole_user(self.out):
+            self.journal = Journal(self.out, self.progress.step)
+            try:
+                self._greet()
+                self._try_longest_batch()
+                with self._graceful_interrupts():
+                    while not self._finished():
+                        self._run_epoch()
+                self._average(final)
+            finally:
+                self.journal.close()
         return final
 
     def _finished(self) -> bool:
@@ -177,7 +207,6 @@ class Training:
         def stop(number: int, _frame: FrameType | None) -> None:
             self._stop = True
             signal.signal(number, before[signal.Signals(number)])
-            self.journal.say("stopping after this step ...")
 
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -395,7 +424,14 @@ class Training:
 
     def _save(self) -> None:
         """Write the state, then delete the epochs' models that are no longer wanted."""
-        save_state(self.state_file, self.model, self.optimizer, self.progress, self.config)
+        save_state(
+            self.state_file,
+            self.model,
+            self.optimizer,
+            self.progress,
+            self.config,
+            self.fingerprint,
+        )
         kept = {entry["checkpoint"] for entry in self._best_epochs(self.config.average)}
         kept |= {entry["checkpoint"] for entry in self.progress.history[-1:]}
         for path in (self.out / "checkpoints").glob("epoch_*.safetensors"):

@@ -52,8 +52,11 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     config: TrainConfig,
+    data: str,
 ) -> None:
     """Write the whole state atomically.
+
+    ``data`` is a fingerprint of the training data.
 
     Raises:
         InputError: the disk is full; the state written before is untouched.
@@ -62,6 +65,7 @@ def save_state(
     state = {
         "version": VERSION,
         "config": json.dumps(to_dict(config)),
+        "data": data,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": dict(vars(progress)),
@@ -71,12 +75,12 @@ def save_state(
 
 
 def load_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, data: str
 ) -> Progress:
     """Restore model and optimiser; returns where the training stood.
 
     Raises:
-        InputError: the file is damaged, of another version, or of another configuration.
+        InputError: the file is damaged, of another version, another configuration or other data.
     """
     remedy = "use the same configuration, or another --out folder, or delete the file"
     state = _read(path)
@@ -92,6 +96,10 @@ def load_state(
     if changed:
         raise InputError(
             f"{path}: a training with other settings is here ({'; '.join(changed)}); {remedy}"
+        )
+    if state["data"] != data:
+        raise InputError(
+            f"{path}: this training began with other training data; use another --out folder"
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

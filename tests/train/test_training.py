@@ -1,6 +1,7 @@
 """The training loop: repeatable, resumable to the bit, and loud about bad input."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 from asr.config import to_dict
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
-from asr.train.loop import Interrupted, Training
+from asr.train.loop import Interrupted, Training, sole_user
 
 
 def start(config, corpus, out):
@@ -126,6 +127,20 @@ def test_a_finished_training_is_left_alone(finished, tone_corpus, tiny_training)
 def test_other_settings_in_the_same_folder_are_refused(finished, tone_corpus, tiny_training):
     with pytest.raises(InputError, match="seed was 1, is 2"):
         start(replace(tiny_training, seed=2), tone_corpus, finished)
+
+
+def test_other_data_in_the_same_folder_are_refused(finished, tone_corpus, tiny_training, tmp_path):
+    shutil.copytree(tone_corpus, tmp_path / "corpus")
+    text = tmp_path / "corpus" / "train" / "text"
+    text.write_text(text.read_text().replace("s1-00 AB", "s1-00 BA"))
+    with pytest.raises(InputError, match="other training data"):
+        start(tiny_training, tmp_path / "corpus", finished)
+
+
+def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_path):
+    training = start(tiny_training, tone_corpus, tmp_path / "las")
+    with sole_user(tmp_path / "las"), pytest.raises(InputError, match="another training"):
+        training.run()
 
 
 def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
