@@ -1,0 +1,205 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from asr.cli import main as asr
+from asr.corpus.cli import main
+from asr.corpus.datadir import DataDir, read_table
+from asr.corpus.stats import describe, show, suspicious
+from asr.errors import InputError
+
+VERBS = ("validate", "fix", "stats", "subset", "combine", "split", "import")
+
+
+def test_alone_it_lists_the_verbs(capsys):
+    assert main([]) == 2
+    listed = capsys.readouterr().out
+    assert [verb for verb in VERBS if f"\n    {verb} " in listed] == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"example:\n  asr data {verb} " in capsys.readouterr().out
+
+
+def test_validate_prints_counts(make, capsys):
+    path = make(utt2dur="s1-a 1800\ns1-b 1800\ns2-a 1800\n")
+    assert main(["validate", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: valid: 3 utterances, 2 speakers, 1.50 hours\n"
+
+
+def test_validate_counts_hours_of_segments(segmented, capsys):
+    (segmented / "utt2dur").unlink()
+    (segmented / "reco2dur").unlink()
+    (segmented / "segments").write_text("s1-a r1 0 3600\ns1-b r1 3600 7200\ns2-a r2 0 1800\n")
+    assert main(["validate", str(segmented)]) == 0
+    assert capsys.readouterr().out.endswith("3 utterances, 2 speakers, 2.50 hours\n")
+
+
+def test_validate_prints_every_problem(make, capsys):
+    path = make(text="s1-a\ns1-b\ns2-a\n")
+    assert main(["validate", str(path)]) == 2
+    output = capsys.readouterr()
+    *problems, last = output.err.splitlines()
+    assert [problem.split(": ")[0] for problem in problems] == [
+        f"{path}/text:{n}" for n in (1, 2, 3)
+    ]
+    assert last.startswith(f"3 problems in {path}; `asr data fix {path}` mends")
+    assert output.out == ""
+
+
+def test_validate_takes_kaldi_s_options(make, capsys):
+    path = str(make(text=None, wav_scp=None))
+    assert main(["validate", "--no-text", "--no-wav", "--no-feats", path]) == 0
+    assert main(["validate", "--no-text", "--no-wav", "--feats", path]) == 2
+    assert main(["validate", "--no-wav", path]) == 2
+
+
+def test_validate_warns_of_one_speaker(make, capsys):
+    path = make(utt2spk="s1-a s1\ns1-b s1\n", spk2utt="s1 s1-a s1-b\n", text="s1-a A\ns1-b B\n")
+    (path / "wav.scp").write_text("s1-a x |\ns1-b x |\n")
+    assert main(["validate", str(path)]) == 0
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_validate_opens_audio(make, wav, capsys):
+    wav.write_bytes(wav.read_bytes()[:1000])
+    path = str(make())
+    assert main(["validate", path]) == 0
+    assert main(["validate", path, "--check-audio"]) == 2
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_fix_says_what_is_left(make, capsys):
+    path = make(text="s2-a <s>\ns1-b B\ns1-a A\n")
+    assert main(["fix", str(path)]) == 2
+    output = capsys.readouterr()
+    assert "kept 3 of 3 utterances" in output.out
+    assert "text:3: s2-a: <s> must not be" in output.err
+    assert f"1 problem in {path} could not be mended" in output.err
+    (path / "text").write_text("s1-a A\ns1-b B\ns2-a C\n")
+    assert main(["fix", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: nothing to mend\n"
+
+
+def test_subset(make, tmp_path, capsys):
+    source, out = str(make()), tmp_path / "out"
+    speakers, empty = tmp_path / "speakers", tmp_path / "empty"
+    speakers.write_text("s2\n\n")
+    empty.write_text("\n")
+    for options, expected in (
+        (["--speakers", str(speakers)], ["s2-a"]),
+        (["--utts", f"{source}/text"], ["s1-a", "s1-b", "s2-a"]),
+        (["--first", "1"], ["s1-a"]),
+        (["--last", "1"], ["s2-a"]),
+        (["--per-speaker", "1"], ["s1-a", "s2-a"]),
+        (["--random", "3", "--seed", "5"], ["s1-a", "s1-b", "s2-a"]),
+    ):
+        assert main(["subset", source, str(out), *options]) == 0
+        assert [u.id for u in DataDir.load(out).utterances] == expected
+    with pytest.raises(InputError, match="no utterance was chosen"):
+        main(["subset", source, str(out), "--utts", str(empty)])
+    for number in ("0", "-1"):
+        with pytest.raises(SystemExit):
+            main(["subset", source, str(out), "--first", number])
+
+
+def test_split_and_combine(make, tmp_path, capsys):
+    source, out = make(), tmp_path / "out"
+    assert main(["split", str(source), "2"]) == 0
+    parts = capsys.readouterr().out.splitlines()
+    assert parts == [f"{source}/split2/1", f"{source}/split2/2"]
+    assert main(["combine", str(out), *parts]) == 0
+    assert capsys.readouterr().out == f"{out}: 3 utterances\n"
+
+
+def test_combine_tells_what_it_left_out(make, tmp_path, capsys):
+    first, second = make("a", spk2gender="s1 f\ns2 m\n"), make("b")
+    assert main(["combine", str(tmp_path / "out"), str(first), str(second)]) == 0
+    assert "left out, not every directory has them: spk2gender" in capsys.readouterr().err
+
+
+def test_import_and_normalize(wav, tmp_path, capsys):
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text(f"path,text,speaker\n{wav},it's well-known.,s\n")
+    arguments = ["import", str(out), "--table", str(table), "--audio-column", "path"]
+    assert main([*arguments, "--normalize", "librispeech"]) == 0
+    assert capsys.readouterr().out == f"{out}: 1 utterance, 1 speaker\n"
+    assert read_table(out / "text") == {"s-a": "IT'S WELL KNOWN"}
+    with pytest.raises(InputError, match="expected one of none, librispeech"):
+        main([*arguments, "--normalize", "x"])
+
+
+def test_import_of_lists_that_differ_is_told(make, tmp_path, capsys):
+    source, out = make(text="s1-a ONE\ns2-a FOUR\n"), tmp_path / "out"
+    assert main(["import", str(out), "--kaldi", str(source)]) == 1
+    assert f"{out}/utt2spk:2: s1-b: no line in text" in capsys.readouterr().err
+    assert main(["fix", str(out)]) == 0
+    assert main(["validate", str(out)]) == 0
+
+
+def test_bad_input_ends_with_2(tmp_path, capsys):
+    assert asr(["data", "stats", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+# -- stats -----------------------------------------------------------------------------------
+
+
+def test_stats_in_json(segmented, capsys):
+    assert main(["stats", str(segmented), "--json"]) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert (stats["utterances"], stats["speakers"], stats["words"]) == (3, 2, 4)
+    assert stats["hours"] == pytest.approx(3.0 / 3600)
+    assert stats["vocabulary"] == 4
+    assert stats["characters"] == list(" EFHNORTUW")
+    assert stats["duration_s"]["median"] == 1.0
+    assert (stats["duration_s"]["min"], stats["duration_s"]["max"]) == (0.8, 1.2)
+    assert stats["characters_per_utterance"]["max"] == len("TWO THREE")
+    assert stats["words_per_utterance"]["max"] == 2
+    assert stats["fastest"]["s1-b"] == pytest.approx(9 / 1.2)
+    assert list(stats["longest"]) == ["s1-b", "s2-a", "s1-a"]
+    assert list(stats["shortest"]) == ["s1-a", "s2-a", "s1-b"]
+    assert sum(count for _, _, count in stats["histogram_s"]) == 3
+
+
+def test_durations_come_from_audio_if_they_must(make, tmp_path):
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(48000), 16000)
+    path = make()
+    (path / "wav.scp").write_text(f"s1-a {long}\ns1-b {long}\ns2-a {long}\n")
+    assert describe(DataDir.load(path))["duration_s"]["median"] == 3.0
+    (path / "wav.scp").write_text(f"s1-a {long}\ns1-b cat {long} |\ns2-a {long}\n")
+    with pytest.raises(InputError, match=r"s1-b is a command, .* `asr features"):
+        describe(DataDir.load(path))
+
+
+def test_a_transcript_of_other_audio_is_suspicious():
+    rates = {f"u{n}": 10.0 + 0.1 * n for n in range(-10, 11)} | {"short": 1.0, "long": 99.0}
+    assert list(suspicious(rates)) == ["short", "long"]
+    assert suspicious({"a": 1.0, "b": 1.0, "c": 1.0}) == {}
+    assert suspicious({}) == {}
+
+
+def test_stats_for_people(segmented):
+    output = io.StringIO()
+    show(describe(DataDir.load(segmented)), Console(width=100, file=output))
+    text = output.getvalue()
+    assert "3 utterances, 2 speakers" in text
+    assert "0.80 to   0.83 s █" in text
+    assert "longest: s1-b (1.20 s), s2-a (1.00 s), s1-a (0.80 s)" in text
+
+
+def test_stats_without_text(make):
+    output = io.StringIO()
+    data = DataDir.load(make(text=None, utt2dur="s1-a 2\ns1-b 2\ns2-a 2\n"), text=False)
+    show(describe(data), Console(width=100, file=output))
+    assert "0 words" in output.getvalue()
+    assert "characters per second" not in output.getvalue()
