@@ -1,6 +1,21 @@
 """Audio to transcripts: recognizer -> transcript -> writers, and the command."""
 
-from asr.recognize.recognizer import Recognizer, load
-from asr.recognize.transcript import Segment, Transcript
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Recognizer", "Segment", "Transcript", "load"]
+
+if TYPE_CHECKING:
+    from asr.recognize.recognizer import Recognizer, load
+    from asr.recognize.transcript import Segment, Transcript
+
+
+def __getattr__(name: str) -> Any:  # torch is imported when it is needed: help answers at once
+    if name in ("Recognizer", "load"):
+        from asr.recognize import recognizer
+
+        return getattr(recognizer, name)
+    if name in ("Segment", "Transcript"):
+        from asr.recognize import transcript
+
+        return getattr(transcript, name)
+    raise AttributeError(f"module 'asr.recognize' has no attribute {name!r}")

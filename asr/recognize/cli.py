@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
+from asr.recognize.writers import outputs, render
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Transcript
@@ -38,33 +39,6 @@ def collect(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
         else:
             files.append(path)
     return files
-
-
-def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict[Path, list[Path]]:
-    """Where the results of each file go.
-
-    Raises:
-        InputError: two inputs would write the same file.
-    """
-    taken: dict[Path, Path] = {}
-    plan: dict[Path, list[Path]] = {}
-    for file in files:
-        plan[file] = [folder / f"{file.stem}.{kind}" for kind in formats]
-        for target in plan[file]:
-            if target in taken:
-                raise InputError(
-                    f"{taken[target]} and {file} would both write {target}; nothing was done. "
-                    "Transcribe them in two calls with different -o, or rename one"
-                )
-            taken[target] = file
-    return plan
-
-
-def render(transcript: "Transcript", kind: str) -> str:
-    """A transcript as txt (a line for each segment) or json."""
-    if kind == "txt":
-        return "".join(segment.text + "\n" for segment in transcript.segments)
-    return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2) + "\n"
 
 
 def main(argv: list[str]) -> int:
@@ -97,25 +71,17 @@ def main(argv: list[str]) -> int:
     use_threads(args.threads)
     recognizer = load(args.model, args.device, config)
     failed, audio_s, started = 0, 0.0, time.monotonic()
-    for file in files:
-        try:
-            transcript = recognizer.transcribe(file)
-        except InputError as error:
+    for file, result in zip(files, recognizer.transcribe_each(files), strict=True):
+        if isinstance(result, InputError):
             failed += 1
-            print(f"asr transcribe: {_named(file, first_line(error))}", file=sys.stderr)
+            print(f"asr transcribe: {_named(file, first_line(result))}", file=sys.stderr)
             continue
-        audio_s += transcript.duration_s
-        for segment in transcript.segments:
-            if segment.flags:
-                print(
-                    f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong"
-                    f": {', '.join(segment.flags)}",
-                    file=sys.stderr,
-                )
+        audio_s += result.duration_s
+        _warn(file, result)
         for target in plan.get(file, []):
-            write_text(target, render(transcript, target.suffix[1:]))
+            write_text(target, render(result, target.suffix[1:]))
         if not plan:
-            _print(file, transcript, formats, several=len(files) > 1)
+            _print(file, result, formats, several=len(files) > 1)
     seconds = time.monotonic() - started
     if audio_s:
         print(
@@ -129,6 +95,17 @@ def main(argv: list[str]) -> int:
 
 def _named(file: Path, message: str) -> str:
     return message if message.startswith(str(file)) else f"{file}: {message}"
+
+
+def _warn(file: Path, transcript: "Transcript") -> None:
+    """Say on standard error which segments are suspicious."""
+    for segment in transcript.segments:
+        if segment.flags:
+            print(
+                f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
+                f"{', '.join(segment.flags)}",
+                file=sys.stderr,
+            )
 
 
 def _print(file: Path, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:

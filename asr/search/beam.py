@@ -7,23 +7,24 @@ A hypothesis y of U characters for an utterance scores::
 
 An extension by the end of the sentence has to be among the K best extensions of its utterance
 to count as finished; the K best others go on. An utterance is done when no hypothesis that
-goes on can come before the finished ones: without bonuses that is certain, for probabilities
-only fall; with them, what they may still bring is counted up to ``HOPE``.
+goes on can come before the ``nbest`` finished ones: probabilities only fall, also CTC's from
+that of a prefix to that of a transcript, so a hypothesis can gain no more than the bonuses of
+the characters and of the encoder steps that are left. With them a search takes more steps.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
+from asr.errors import InputError
 from asr.model.attention import Memory
 from asr.model.decoder import DecoderState
 from asr.model.las import LAS
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
 from asr.search.scorer import BLANK, AttentionScorer, Hypothesis, length_limit
-
-HOPE = 10.0  # most that length bonus and coverage may still bring, in log-probability
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,53 @@ class _Finished:
 
 @dataclass
 class _Beam:
-    """The hypotheses that go on: K rows for each of the active utterances."""
+    """The hypotheses that go on: K rows for each of the active utterances, N in all."""
 
-    utterances: Tensor
-    """Index of the utterance, (B,)."""
+    utterances: list[int]
+    """Index of each active utterance."""
     memory: Memory
     decoder: DecoderState
     tokens: Tensor
-    """Last characters, (B * K,)."""
+    """Last characters, (N,)."""
+    scores: Tensor
+    """What the search compares, (N,); -inf for rows not in use."""
     attention: Tensor
-    """Log-probability by the decoder so far, (B * K,); -inf for rows not in use."""
+    """Log-probability by the decoder so far, (N,)."""
+    ctc_scores: Tensor
+    """Log-probability of the prefix by CTC, (N,)."""
     covered: Tensor
-    """Attention gathered by each encoder step, (B * K, S)."""
+    """Attention gathered by each encoder step, (N, S)."""
     ctc: CTCPrefixScorer | None = None
     prefix: PrefixState | None = None
     history: list[_Step] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Extensions:
+    """Every hypothesis followed by every character."""
+
+    total: Tensor
+    """What the search compares, (N, V)."""
+    attention: Tensor
+    """Log-probability by the decoder, (N, V)."""
+    ctc: Tensor
+    """Log-probability by CTC, (N, V); 0 where it takes no part."""
+    decoder: DecoderState
+    covered: Tensor
+    """(N, S)."""
+
+
+def check_settings(config: DecodeConfig) -> None:
+    """Refuse settings that no search can follow.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for name in ("beam", "nbest", "batch"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
+    if not 0 <= config.ctc_weight <= 1:
+        raise InputError(f"ctc_weight = {config.ctc_weight}, expected a share from 0 to 1")
 
 
 @torch.no_grad()
@@ -82,161 +115,169 @@ def search(model: LAS, memory: Memory, config: DecodeConfig) -> list[list[Hypoth
         For each utterance ``config.nbest`` hypotheses or fewer, best first. Those that
         reached the length limit (``ended`` is False) appear only where none ended.
     """
-    count = len(memory.steps)
-    limits = length_limit(memory.steps, config.max_ratio)
-    finished: list[list[_Finished]] = [[] for _ in range(count)]
+    steps = memory.steps.tolist()
+    limits = length_limit(memory.steps, config.max_ratio).tolist()
+    finished: list[list[_Finished]] = [[] for _ in limits]
     beam = _start(model, memory, config)
-    for length in range(int(limits.max()) + 1):
-        done = _step(model, beam, config, limits, length, finished)
-        if done.all():
-            break
-        if done.any():
-            _leave(beam, (~done).nonzero().squeeze(1), config.beam)
-    return [
-        [
-            _read_back(beam.history, best, int(memory.steps[b]))
-            for best in _ranked(finished[b], config)
+    for length in range(max(limits) + 1):
+        at_limit = [length >= limits[b] for b in beam.utterances]
+        extensions = _extend(model, beam, config, length)
+        _keep_ends(beam, extensions, model.eos, length, finished)
+        for place, b in enumerate(beam.utterances):
+            if at_limit[place] and not finished[b]:
+                finished[b] = _cut_off(beam, config.beam, place, length)
+        _go_on(beam, extensions, config.beam, model.eos)
+        reach = _reach(beam, config, [limits[b] - length - 1 for b in beam.utterances])
+        left = [
+            place
+            for place, b in enumerate(beam.utterances)
+            if not at_limit[place] and reach[place] > _to_beat(finished[b], config.nbest)
         ]
-        for b in range(count)
+        if not left:
+            break
+        if len(left) < len(beam.utterances):
+            _leave(beam, left, config.beam)
+    return [
+        [_read_back(beam.history, end, steps[b]) for end in _ranked(ends)[: config.nbest]]
+        for b, ends in enumerate(finished)
     ]
 
 
-def _ranked(finished: list[_Finished], config: DecodeConfig) -> list[_Finished]:
-    return sorted(finished, key=lambda f: f.score, reverse=True)[: config.nbest]
+def _ranked(finished: list[_Finished]) -> list[_Finished]:
+    return sorted(finished, key=lambda f: f.score, reverse=True)
+
+
+def _to_beat(finished: list[_Finished], nbest: int) -> float:
+    """The score above which a hypothesis would still be returned."""
+    return -math.inf if len(finished) < nbest else _ranked(finished)[nbest - 1].score
 
 
 def _start(model: LAS, memory: Memory, config: DecodeConfig) -> _Beam:
     count, width = len(memory.steps), config.beam
-    utterances = torch.arange(count, device=memory.steps.device)
-    rows = utterances.repeat_interleave(width)
+    rows = torch.arange(count, device=memory.steps.device).repeat_interleave(width)
     wide = memory.select(rows)
-    attention = memory.states.new_full((count, width), -torch.inf)
-    attention[:, 0] = 0.0  # one empty hypothesis; the other rows are filled by its extensions
+    scores = memory.states.new_full((count, width), -torch.inf)
+    scores[:, 0] = 0.0  # one empty hypothesis; the other rows are filled by its extensions
     beam = _Beam(
-        utterances,
+        list(range(count)),
         wide,
         AttentionScorer(model, wide).start(),
         torch.full_like(rows, model.eos),
-        attention.flatten(),
+        scores.flatten(),
+        torch.zeros_like(scores.flatten()),
+        torch.zeros_like(scores.flatten()),
         torch.zeros_like(wide.padding, dtype=memory.states.dtype),
     )
     if config.ctc_weight > 0:
         log_probs = model.ctc_log_probs(memory)
-        beam.ctc = CTCPrefixScorer(log_probs[rows], wide.steps, BLANK, model.eos)
+        beam.ctc = CTCPrefixScorer(log_probs, memory.steps, BLANK, model.eos, width)
         beam.prefix = beam.ctc.start()
     return beam
 
 
-def _step(
-    model: LAS,
-    beam: _Beam,
-    config: DecodeConfig,
-    limits: Tensor,
-    length: int,
-    finished: list[list[_Finished]],
-) -> Tensor:
-    """Extend every hypothesis by one character; True for utterances that are done, (B,)."""
-    width, eos = config.beam, model.eos
+def _extend(model: LAS, beam: _Beam, config: DecodeConfig, length: int) -> _Extensions:
+    """Score every hypothesis, of ``length`` characters, followed by every character."""
     log_probs, decoder = AttentionScorer(model, beam.memory).step(beam.decoder, beam.tokens)
-    attention = beam.attention.unsqueeze(1) + log_probs  # (B * K, V)
-    covered = beam.covered + decoder.weights
+    attention = beam.attention.unsqueeze(1) + log_probs  # (N, V)
     ctc = torch.zeros_like(attention)
     if beam.ctc is not None and beam.prefix is not None:
         ctc = beam.ctc.score(beam.prefix).to(attention.dtype)
     total = (1 - config.ctc_weight) * attention + config.ctc_weight * ctc
-    total = total + config.length_bonus * (length + 1)
-    total[:, eos] -= config.length_bonus  # the end is no character
-    total = total.masked_fill(attention.isneginf(), -torch.inf)  # also where its weight is 0
+    total += config.length_bonus * (length + 1)
+    total[:, model.eos] -= config.length_bonus  # the end is no character
+    covered = beam.covered + decoder.weights
     if config.coverage_weight > 0:
-        seen = (covered > config.coverage_threshold).sum(1, keepdim=True)
-        total = total + config.coverage_weight * seen
+        total += config.coverage_weight * _seen(covered, config).unsqueeze(1)
+    total[beam.scores.isneginf()] = -torch.inf
+    total[:, BLANK] = -torch.inf  # also where the weight of attention is 0
     if config.eos_threshold > 0:
-        others = log_probs.clone()
-        others[:, eos] = -torch.inf
-        early = log_probs[:, eos] < config.eos_threshold * others.amax(1)
-        total[early, eos] = -torch.inf
+        total[_too_early(log_probs, model.eos, config.eos_threshold), model.eos] = -torch.inf
+    return _Extensions(total, attention, ctc, decoder, covered)
 
-    count, vocab = len(beam.utterances), total.shape[1]
-    by_utterance = total.view(count, width * vocab)
-    in_beam = by_utterance.topk(width).values[:, -1]  # the worst score that is in the beam
-    at_limit = length >= limits[beam.utterances]
-    ends = total.view(count, width, vocab)[..., eos]  # (B, K)
-    is_end = (ends >= in_beam.unsqueeze(1)) & ends.isfinite()
-    for b, k in is_end.nonzero().tolist():
-        row = b * width + k
-        best = _Finished(
-            float(total[row, eos]),
-            float(attention[row, eos]),
-            float(ctc[row, eos]),
-            length,
-            row,
-            True,
-        )
-        finished[int(beam.utterances[b])].append(best)
-    for b in at_limit.nonzero().squeeze(1).tolist():
-        if not finished[int(beam.utterances[b])]:
-            finished[int(beam.utterances[b])].extend(_cut_off(beam, config, b, length))
 
-    total[:, eos] = -torch.inf
-    scores, places = by_utterance.topk(width)  # (B, K), the ends are out
-    parents = (
-        places // vocab + torch.arange(count, device=places.device).unsqueeze(1) * width
-    ).flatten()
-    tokens = (places % vocab).flatten()
-    beam.history.append(_Step(decoder.weights, parents, tokens))
-    beam.decoder = decoder.select(parents)
-    beam.covered, beam.tokens = covered[parents], tokens
-    beam.attention = attention[parents, tokens].masked_fill(scores.flatten().isneginf(), -torch.inf)
+def _seen(covered: Tensor, config: DecodeConfig) -> Tensor:
+    """Encoder steps that got attention: (N, S) to (N,)."""
+    return (covered > config.coverage_threshold).sum(1)
+
+
+def _too_early(log_probs: Tensor, eos: int, threshold: float) -> Tensor:
+    """Rows whose end is too unlikely beside the best other character, (N,)."""
+    others = log_probs.clone()
+    others[:, eos] = -torch.inf
+    return log_probs[:, eos] < threshold * others.amax(1)
+
+
+def _keep_ends(
+    beam: _Beam, found: _Extensions, eos: int, length: int, finished: list[list[_Finished]]
+) -> None:
+    """Note the ends that are among the K best extensions of their utterance."""
+    count = len(beam.utterances)
+    width = len(beam.scores) // count
+    in_beam = found.total.view(count, -1).topk(width).values[:, -1]  # the worst of the K best
+    ends = found.total[:, eos].view(count, width)
+    rows = ((ends >= in_beam.unsqueeze(1)) & ends.isfinite()).flatten().nonzero().squeeze(1)
+    parts = torch.stack([x[rows, eos] for x in (found.total, found.attention, found.ctc)])
+    for row, (score, attention, ctc) in zip(rows.tolist(), parts.t().tolist(), strict=True):
+        end = _Finished(score, attention, ctc, length, row, True)
+        finished[beam.utterances[row // width]].append(end)
+
+
+def _cut_off(beam: _Beam, width: int, place: int, length: int) -> list[_Finished]:
+    """The hypotheses of an utterance at the length limit, scored as they stand."""
+    rows = range(place * width, (place + 1) * width)
+    parts = torch.stack([beam.scores, beam.attention, beam.ctc_scores], 1)[rows.start : rows.stop]
+    return [
+        _Finished(score, attention, ctc, length, row, False)
+        for row, (score, attention, ctc) in zip(rows, parts.tolist(), strict=True)
+        if score != -math.inf
+    ]
+
+
+def _go_on(beam: _Beam, found: _Extensions, width: int, eos: int) -> None:
+    """Keep the K best extensions of each utterance that do not end it."""
+    count, vocab = len(beam.utterances), found.total.shape[1]
+    found.total[:, eos] = -torch.inf
+    scores, places = found.total.view(count, width * vocab).topk(width)  # (B, K)
+    first = torch.arange(count, device=places.device).unsqueeze(1) * width
+    parents, tokens = (first + places // vocab).flatten(), (places % vocab).flatten()
+    beam.history.append(_Step(found.decoder.weights, parents, tokens))
+    beam.decoder, beam.covered = found.decoder.select(parents), found.covered[parents]
+    beam.tokens, beam.scores = tokens, scores.flatten()
+    beam.attention, beam.ctc_scores = found.attention[parents, tokens], found.ctc[parents, tokens]
     if beam.ctc is not None and beam.prefix is not None:
         longest = beam.memory.states.shape[1]
         beam.prefix = beam.ctc.advance(select_state(beam.prefix, parents, longest), tokens)
-    return at_limit | _settled(beam, config, scores[:, 0], limits, length, finished)
 
 
-def _cut_off(beam: _Beam, config: DecodeConfig, b: int, length: int) -> list[_Finished]:
-    """The hypotheses of an utterance at the length limit, scored as they stand."""
-    result = []
-    for row in range(b * config.beam, (b + 1) * config.beam):
-        attention = float(beam.attention[row])
-        if attention > -torch.inf:
-            score = (1 - config.ctc_weight) * attention + config.length_bonus * length
-            result.append(_Finished(score, attention, 0.0, length, row, False))
-    return result
+def _reach(beam: _Beam, config: DecodeConfig, left: list[int]) -> list[float]:
+    """The best score that the hypotheses of each utterance could still come to.
+
+    Args:
+        beam: the hypotheses that go on.
+        config: weights of the bonuses.
+        left: characters that may still be added, for each utterance.
+    """
+    reach = beam.scores
+    if config.coverage_weight > 0:
+        reach = reach + config.coverage_weight * (beam.memory.steps - _seen(beam.covered, config))
+    best = reach.view(len(left), -1).amax(1).tolist()
+    bonus = max(0.0, config.length_bonus)
+    return [score + bonus * characters for score, characters in zip(best, left, strict=True)]
 
 
-def _settled(
-    beam: _Beam,
-    config: DecodeConfig,
-    best: Tensor,
-    limits: Tensor,
-    length: int,
-    finished: list[list[_Finished]],
-) -> Tensor:
-    """Utterances whose best open hypothesis cannot come before the finished ones, (B,)."""
-    result = []
-    for b, (utterance, score) in enumerate(
-        zip(beam.utterances.tolist(), best.tolist(), strict=True)
-    ):
-        left = int(limits[utterance]) - length - 1
-        steps = int(beam.memory.steps[b * config.beam])
-        hope = max(0.0, config.length_bonus) * left + config.coverage_weight * steps
-        ranked = _ranked(finished[utterance], config)
-        worst = ranked[-1].score if len(ranked) == config.nbest else -torch.inf
-        result.append(score == -torch.inf or score + min(hope, HOPE) <= worst)
-    return torch.tensor(result, device=best.device)
-
-
-def _leave(beam: _Beam, left: Tensor, width: int) -> None:
+def _leave(beam: _Beam, left: list[int], width: int) -> None:
     """Take the finished utterances out of the batch; ``left`` are the places that stay."""
-    rows = (left.unsqueeze(1) * width + torch.arange(width, device=left.device)).flatten()
-    beam.utterances = beam.utterances[left]
+    places = torch.tensor(left, device=beam.tokens.device)
+    rows = (places.unsqueeze(1) * width + torch.arange(width, device=places.device)).flatten()
+    beam.utterances = [beam.utterances[place] for place in left]
     beam.memory = beam.memory.select(rows)
     longest = beam.memory.states.shape[1]
     beam.decoder = beam.decoder.select(rows, longest)
-    beam.tokens, beam.attention = beam.tokens[rows], beam.attention[rows]
+    beam.tokens, beam.scores = beam.tokens[rows], beam.scores[rows]
+    beam.attention, beam.ctc_scores = beam.attention[rows], beam.ctc_scores[rows]
     beam.covered = beam.covered[rows, :longest]
     if beam.ctc is not None and beam.prefix is not None:
-        beam.ctc = beam.ctc.select(rows)
+        beam.ctc = beam.ctc.select(places)
         beam.prefix = select_state(beam.prefix, rows, longest)
     last = beam.history[-1]
     beam.history[-1] = _Step(last.weights, last.parents[rows], last.tokens[rows])

@@ -10,10 +10,11 @@ blank. For g followed by c, with p the log-probabilities of step t::
     said'[t]  = logaddexp(said'[t-1], phi[t-1]) + p[t, c]
     quiet'[t] = logaddexp(said'[t-1], quiet'[t-1]) + p[t, blank]
 
-The score needs no recursion, so all V characters are scored at once; the recursions are taken
-only for the characters that the search keeps, and each is one cumulative sum: x[t] =
-logaddexp(x[t-1] + a[t], b[t]) has the solution A + logcumsumexp(b - A), A = cumsum(a). The
-differences are large, hence float64.
+The score needs no recursion. But for the last character phi is the same for all of them, so
+all V are scored by one product of exp(phi - max phi) and exp(p), which the hypotheses of an
+utterance share. The recursions are taken only for the characters that the search keeps, and
+each is one cumulative sum: x[t] = logaddexp(x[t-1] + a[t], b[t]) has the solution
+A + logcumsumexp(b - A), A = cumsum(a). The differences are large, hence float64.
 """
 
 from dataclasses import dataclass
@@ -37,43 +38,55 @@ class PrefixState:
 
 
 class CTCPrefixScorer:
-    """CTC's opinion of hypotheses.
+    """CTC's opinion of hypotheses: N = B * K rows, those of an utterance side by side.
 
     Args:
-        log_probs: of every step and character, (N, S, V).
-        steps: real steps, (N,).
+        log_probs: of every step and character, (B, S, V).
+        steps: real steps, (B,).
         blank: id of <blank>.
         eos: id of <sos/eos>; its score is that of the whole transcript.
+        width: hypotheses of each utterance (K).
     """
 
-    def __init__(self, log_probs: Tensor, steps: Tensor, blank: int, eos: int) -> None:
+    def __init__(
+        self, log_probs: Tensor, steps: Tensor, blank: int, eos: int, width: int = 1
+    ) -> None:
         longest = log_probs.shape[1]
-        beyond = torch.arange(longest, device=steps.device) >= steps.unsqueeze(1)
-        self.log_probs = log_probs.double().masked_fill(beyond.unsqueeze(-1), NEVER)
-        self.steps, self.blank, self.eos = steps, blank, eos
+        beyond = torch.arange(longest, device=steps.device) >= steps.unsqueeze(1)  # (B, S)
+        by_character = log_probs.double().transpose(1, 2).contiguous()  # (B, V, S)
+        self.log_probs = by_character.masked_fill(beyond.unsqueeze(1), NEVER)
+        self.probs = self.log_probs.exp()
+        self.utterance = torch.arange(len(steps), device=steps.device).repeat_interleave(width)
+        self.steps, self.blank, self.eos, self.width = steps, blank, eos, width
 
     def start(self) -> PrefixState:
         """The empty prefix: nothing but blanks so far."""
-        blanks = self.log_probs[..., self.blank].cumsum(1)  # (N, S)
-        quiet = torch.cat([torch.zeros_like(blanks[:, :1]), blanks], dim=1)
-        last = torch.full_like(self.steps, self.blank)
+        last = torch.full_like(self.utterance, self.blank)
+        blanks = self._of(last).cumsum(1)  # (N, S)
+        quiet = torch.nn.functional.pad(blanks, (1, 0), value=0.0)
         return PrefixState(torch.full_like(quiet, NEVER), quiet, last)
 
     def score(self, state: PrefixState) -> Tensor:
         """Log-probabilities of the prefixes followed by each character, (N, V)."""
-        phi = torch.logaddexp(state.said, state.quiet)[:, :-1]  # (N, S)
-        score = (phi.unsqueeze(-1) + self.log_probs).logsumexp(1)  # (N, V)
-        last = state.last.unsqueeze(1)
-        twin = self._of(state.last) + state.quiet[:, :-1]  # (N, S)
-        score = score.scatter(1, last, twin.logsumexp(1, keepdim=True))
+        score = self._arrive(torch.logaddexp(state.said, state.quiet)[:, :-1])
+        twin = (state.quiet[:, :-1] + self._of(state.last)).logsumexp(1, keepdim=True)
+        score = score.scatter(1, state.last.unsqueeze(1), twin)
         score[:, self.blank] = NEVER
         score[:, self.eos] = self.end(state)
         return score
 
+    def _arrive(self, phi: Tensor) -> Tensor:
+        """logsumexp over t of (phi[t-1] + p[t, c]) for all characters: (N, S) to (N, V)."""
+        count, vocab, longest = self.log_probs.shape
+        top = phi.amax(1, keepdim=True)
+        weights = (phi - top).exp().view(count, self.width, longest)
+        sums = torch.bmm(weights, self.probs.transpose(1, 2)).view(-1, vocab)  # (N, V)
+        return (sums.log() + top).clamp_min(NEVER)
+
     def end(self, state: PrefixState) -> Tensor:
         """Log-probability that the prefix is the whole transcript, (N,)."""
         both = torch.logaddexp(state.said, state.quiet)
-        return both.gather(1, self.steps.unsqueeze(1)).squeeze(1)
+        return both.gather(1, self.steps[self.utterance].unsqueeze(1)).squeeze(1)
 
     def advance(self, state: PrefixState, tokens: Tensor) -> PrefixState:
         """The prefixes followed by one character each, tokens (N,)."""
@@ -81,20 +94,19 @@ class CTCPrefixScorer:
         twin = (tokens == state.last).unsqueeze(1)
         phi = torch.where(twin, state.quiet, torch.logaddexp(state.said, state.quiet))[:, :-1]
         said = _accumulate(spoken, phi + spoken)
-        blank = self.log_probs[..., self.blank]
+        blank = self._of(torch.full_like(tokens, self.blank))
         quiet = _accumulate(blank, said[:, :-1] + blank)
         return PrefixState(said, quiet, tokens)
 
     def _of(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of one character a row over time, (N, S)."""
-        index = tokens.view(-1, 1, 1).expand(-1, self.log_probs.shape[1], 1)
-        return self.log_probs.gather(2, index).squeeze(2)
+        return self.log_probs[self.utterance, tokens]
 
-    def select(self, rows: Tensor) -> "CTCPrefixScorer":
-        """The scorer of some of the rows, cut to the longest of them."""
-        steps = self.steps[rows]
-        longest = int(steps.max())
-        return CTCPrefixScorer(self.log_probs[rows, :longest], steps, self.blank, self.eos)
+    def select(self, utterances: Tensor) -> "CTCPrefixScorer":
+        """The scorer of some of the utterances, cut to the longest of them."""
+        steps = self.steps[utterances]
+        kept = self.log_probs[utterances, :, : int(steps.max())].transpose(1, 2)
+        return CTCPrefixScorer(kept, steps, self.blank, self.eos, self.width)
 
 
 def select_state(state: PrefixState, rows: Tensor, longest: int) -> PrefixState:

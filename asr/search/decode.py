@@ -1,8 +1,9 @@
 """Decode a data directory: batches of similar length, results kept as they come."""
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,14 +12,14 @@ import torch
 
 from asr.audio.cmvn import CmvnStats
 from asr.audio.io import read_entry
-from asr.config import DecodeConfig
+from asr.config import DecodeConfig, FeatureConfig
 from asr.corpus.batches import pad
 from asr.corpus.datadir import DataDir, Utterance, write_table
-from asr.corpus.features import read_speaker_stats
+from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_totals
 from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
 from asr.model.checkpoint import LoadedModel
-from asr.search.beam import search
+from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
 from asr.search.greedy import greedy
 from asr.search.scorer import Hypothesis
@@ -58,6 +59,15 @@ def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
     ]
 
 
+def _speaker_stats(
+    data: str | Path, utterances: Sequence[Utterance], config: FeatureConfig
+) -> dict[str, CmvnStats]:
+    """What ``asr features`` left in the directory, or the same computed now."""
+    if (Path(data) / CMVN_FILE).is_file():
+        return read_speaker_stats(data, config.dim)
+    return speaker_totals(measure(u, config) for u in utterances)
+
+
 class Decoding:
     """The decoding of one data directory.
 
@@ -72,12 +82,13 @@ class Decoding:
     def __init__(
         self, loaded: LoadedModel, data: str | Path, config: DecodeConfig, out: str | Path
     ) -> None:
+        check_settings(config)
         self.loaded, self.config, self.out = loaded, config, Path(out)
         text = (Path(data) / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
         self.speakers: dict[str, CmvnStats] = {}
         if loaded.config.features.cmvn == "speaker":
-            self.speakers = read_speaker_stats(data, loaded.config.features.dim)
+            self.speakers = _speaker_stats(data, self.utterances, loaded.config.features)
         self.results: dict[str, list[Result]] = {}
         self.errors: dict[str, str] = {}
         self.audio_s = 0.0
@@ -121,23 +132,30 @@ class Decoding:
         """The file of partial results, open for more; earlier ones are read if they fit."""
         path = self.out / PARTIAL
         self.out.mkdir(parents=True, exist_ok=True)
-        model = self.loaded.path
-        heading = json.dumps(
-            {"config": asdict(self.config), "model": str(model), "time": model.stat().st_mtime_ns}
-        )
+        heading = self._fingerprint()
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         if lines and lines[0] == heading:
-            known = {u.id for u in self.utterances}
             for line in lines[1:]:
                 try:
                     entry = json.loads(line)
                 except ValueError:  # cut short when the decoding was killed
                     break
-                if entry["utterance"] in known:
-                    self.results[entry["utterance"]] = entry["nbest"]
+                self.results[entry["utterance"]] = entry["nbest"]
         kept = [json.dumps({"utterance": k, "nbest": v}) for k, v in self.results.items()]
         write_text(path, "\n".join([heading, *kept]) + "\n")
         return open(path, "a", encoding="utf-8")
+
+    def _fingerprint(self) -> str:
+        """What must not have changed if partial results are to be kept, as one line."""
+        model = self.loaded.path
+        audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
+        value = {
+            "config": asdict(self.config),
+            "model": str(model),
+            "time": model.stat().st_mtime_ns,
+            "data": hashlib.sha256(audio.encode()).hexdigest(),
+        }
+        return json.dumps(value)
 
     def _write(self, seconds: float) -> None:
         """The files that scoring and people read."""

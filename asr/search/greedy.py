@@ -19,38 +19,36 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     Returns:
         A hypothesis for each utterance.
     """
-    count, _longest = memory.padding.shape
-    limit = length_limit(memory.steps, max_ratio)
-    rows = torch.arange(count, device=limit.device)  # utterances that are still going on
-    tokens = torch.full_like(rows, model.eos)
-    scores = memory.states.new_zeros(count)
-    spelt: list[list[int]] = [[] for _ in range(count)]
-    looks: list[list[torch.Tensor]] = [[] for _ in range(count)]
-    ended = [False] * count
-    active = memory
+    steps, limits = memory.steps.tolist(), length_limit(memory.steps, max_ratio).tolist()
+    spelt: list[list[int]] = [[] for _ in steps]
+    looks: list[list[torch.Tensor]] = [[] for _ in steps]
+    scores, ended = [0.0] * len(steps), [False] * len(steps)
+    rows = list(range(len(steps)))  # utterances that are still going on
+    tokens = torch.full_like(memory.steps, model.eos)
     state = AttentionScorer(model, memory).start()
-    for length in range(int(limit.max()) + 1):
-        log_probs, state = AttentionScorer(model, active).step(state, tokens)
+    for length in range(max(limits) + 1):
+        log_probs, state = AttentionScorer(model, memory).step(state, tokens)
         best, tokens = log_probs.max(-1)
-        cut = (tokens != model.eos) & (length >= limit[rows])
-        scores[rows] += best.masked_fill(cut, 0.0)
-        done = (tokens == model.eos) | cut
-        for place, row in enumerate(rows.tolist()):
-            token = int(tokens[place])
-            if token == model.eos or length < limit[row]:
-                looks[row].append(state.weights[place, : int(memory.steps[row])])
+        left = []
+        for place, (token, score) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
+            row = rows[place]
+            if token != model.eos and length >= limits[row]:
+                continue
+            scores[row] += score
+            looks[row].append(state.weights[place, : steps[row]])
             if token == model.eos:
                 ended[row] = True
-            elif length < limit[row]:
+            else:
                 spelt[row].append(token)
-        left = (~done).nonzero().squeeze(1)
-        if not len(left):
+                left.append(place)
+        if not left:
             break
         if len(left) < len(rows):  # finished utterances leave the batch
-            rows, tokens = rows[left], tokens[left]
-            active = active.select(left)
-            state = state.select(left, active.states.shape[1])
+            places = torch.tensor(left, device=tokens.device)
+            rows, tokens = [rows[place] for place in left], tokens[places]
+            memory = memory.select(places)
+            state = state.select(places, memory.states.shape[1])
     return [
         Hypothesis(tuple(ids), score, score, 0.0, torch.stack(look), end)
-        for ids, score, look, end in zip(spelt, scores.tolist(), looks, ended, strict=True)
+        for ids, score, look, end in zip(spelt, scores, looks, ended, strict=True)
     ]

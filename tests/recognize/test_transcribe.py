@@ -1,6 +1,8 @@
 """Transcribing: many inputs, one bad file, results where they were asked for."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,22 +15,31 @@ from asr.errors import InputError
 from asr.model.checkpoint import save_model
 from asr.model.las import LAS
 from asr.recognize.cli import main
-from asr.recognize.recognizer import cut
+from asr.recognize.recognizer import pieces
 from asr.text.chars import CharTokenizer
 
 RATE = 16000
 
 
 @pytest.fixture
-def model(tiny_config, tmp_path):
-    """A folder with a model of random weights: it babbles, but always the same."""
-    torch.manual_seed(0)
-    config = TrainConfig(features=FeatureConfig(mel_bins=20), model=tiny_config)
-    tokenizer = CharTokenizer.from_texts(["AB C"])
-    weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
-    path = tmp_path / "exp" / "final.safetensors"
-    save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info={})
-    return str(path.parent)
+def save(tiny_config, tmp_path):
+    """Write a model of random weights: it babbles, but always the same."""
+
+    def save(cmvn="none"):
+        torch.manual_seed(0)
+        config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn=cmvn), model=tiny_config)
+        tokenizer = CharTokenizer.from_texts(["AB C"])
+        model = LAS(tiny_config, 20, len(tokenizer))
+        path = tmp_path / "exp" / "final.safetensors"
+        save_model(path, model.state_dict(), config=config, tokenizer=tokenizer, cmvn=None, info={})
+        return str(path.parent)
+
+    return save
+
+
+@pytest.fixture
+def model(save):
+    return save()
 
 
 @pytest.fixture
@@ -107,13 +118,83 @@ def test_a_folder_without_audio(model, tmp_path):
         main([str(tmp_path / "empty"), "--model", model])
 
 
+def cuts(waveform, rate):
+    """First and last sample of every piece, and the longest stretch that was read."""
+    lengths = []
+
+    def read(start_s, end_s):
+        lengths.append(end_s - start_s)
+        return waveform[round(start_s * rate) : round(end_s * rate)]
+
+    found = list(pieces(read, len(waveform) / rate, rate))
+    joined = torch.cat([part for _, part in found])
+    torch.testing.assert_close(joined, waveform)  # nothing is lost, nothing comes twice
+    return [(start, start + len(part)) for start, part in found], max(lengths)
+
+
 def test_short_audio_is_not_cut_and_long_audio_in_its_pauses():
     rate = 100
-    assert cut(torch.ones(30 * rate), rate) == [(0, 3000)]
+    assert cuts(torch.ones(30 * rate), rate) == ([(0, 3000)], 30.0)
     long = torch.ones(70 * rate)
     long[2490:2510] = 0.0  # pauses at 25 s and at 50 s
     long[4990:5010] = 0.0
-    first, second, third = cut(long, rate)
+    (first, second, third), longest = cuts(long, rate)
     assert first == (0, pytest.approx(2500, abs=10))
     assert second == (first[1], pytest.approx(5000, abs=10))
     assert third == (second[1], 7000)
+    assert longest == pytest.approx(30.0)  # never the whole recording
+
+
+@pytest.mark.parametrize("cmvn", ["none", "speaker"])
+def test_a_long_file_has_segments_and_batches_change_nothing(save, audio, cmvn):
+    long, rate = np.random.default_rng(1).normal(0, 0.1, 65 * RATE), RATE
+    long[25 * rate : 26 * rate] = long[50 * rate : 51 * rate] = 0.0
+    soundfile.write(audio / "long.wav", long, rate)
+    files = [audio / name for name in ("a.wav", "long.wav", "b.wav")]
+    model = save(cmvn)
+    config = DecodeConfig(beam=1, ctc_weight=0.0, max_ratio=0.05, batch=1)
+    alone = [asr.load(model, "cpu", config).transcribe(file) for file in files]
+    for batch in (2, 16):
+        recognizer = asr.load(model, "cpu", config).with_config(batch=batch)
+        together = recognizer.transcribe(files)
+        assert [t.text for t in together] == [t.text for t in alone]
+    segments = together[1].segments
+    assert len(segments) == 3 and segments[0].start_s == 0.0 and segments[-1].end_s == 65.0
+    assert [s.end_s for s in segments[:-1]] == [s.start_s for s in segments[1:]]
+
+
+def test_integer_samples_have_full_scale_too(model, audio):
+    recognizer = asr.load(model, device="cpu", config=DecodeConfig(beam=1))
+    integers, rate = soundfile.read(audio / "a.wav", dtype="int16")
+    floats, _ = soundfile.read(audio / "a.wav", dtype="float32")
+    one, two = (recognizer.transcribe((x, rate)).segments[0] for x in (integers, floats))
+    assert (one.text, one.score) == (two.text, two.score)
+    with pytest.raises(InputError, match="a rate of 0"):
+        recognizer.transcribe((floats, 0))
+
+
+def test_suspicious_segments_are_named(model, audio, capsys):
+    assert (
+        main([str(audio / "a.wav"), "--model", model, "-f", "json", "--eos_threshold", "0.01"]) == 0
+    )
+    out, err = capsys.readouterr()
+    assert json.loads(out)["segments"][0]["flags"] == ["no-end"]
+    assert f"warning: {audio / 'a.wav'}: 0.0 to 0.5 s may be wrong: no-end" in err
+
+
+def test_no_input_and_no_model(model, audio):
+    with pytest.raises(InputError, match="required"):
+        main(["--model", model])
+    with pytest.raises(InputError, match="no such model"):
+        main([str(audio / "a.wav"), "--model", str(audio / "nothing")])
+
+
+@pytest.mark.parametrize("room", ["asr.recognize.cli", "asr.search.cli"])
+def test_help_does_not_import_torch(room):
+    code = (
+        f"import sys\nfrom {room} import main\ntry:\n    main(['--help'])\n"
+        "except SystemExit:\n    pass\nassert 'torch' not in sys.modules, 'torch'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--beam" in done.stdout

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from asr.config import DecodeConfig
+from asr.errors import InputError
 from asr.model.las import LAS
-from asr.search.beam import search
-from asr.search.ctc_prefix import CTCPrefixScorer
+from asr.search.beam import check_settings, search
+from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
+from asr.search.scorer import AttentionScorer
 
 MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
 PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)
@@ -161,3 +163,90 @@ def test_the_limit_cuts_off(model):
         assert not found[0].ended and not one.ended
         assert found[0].tokens == one.tokens
         assert len(one.tokens) == max(4, one.weights.shape[1])
+
+
+def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
+    """Saying anything costs 30, each character brings 16: only long transcripts pay."""
+    first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is all but certain
+    after = torch.tensor([-30.0, -30.0, -0.1, -3.0, -3.0])
+    original = AttentionScorer.step
+
+    def step(self, state, tokens):
+        _, state = original(self, state, tokens)
+        return torch.where((tokens == EOS).unsqueeze(1), first, after), state
+
+    monkeypatch.setattr(AttentionScorer, "step", step)
+    best = search(model, memory(model, (9,)), replace(PLAIN, beam=400, length_bonus=16.0))[0][0]
+    assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters
+    assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
+
+
+def long_ctc():
+    """Log-probabilities of 250 steps as sharp as a trained head's, and 60 characters."""
+    generator = torch.Generator().manual_seed(4)
+    log_probs = torch.randn(2, 250, 30, generator=generator).mul(6).log_softmax(-1)
+    tokens = torch.randint(1, 29, (60, 2), generator=generator)
+    tokens[7] = tokens[6]  # the same character twice
+    return log_probs, torch.tensor([250, 190]), tokens
+
+
+def test_long_prefix_scores_equal_ctc_loss_and_add_up():
+    """What a prefix weighs is shared out among its continuations and its end."""
+    log_probs, steps, tokens = long_ctc()
+    log_probs[..., 29] = -1e4  # no transcript holds <sos/eos>
+    log_probs = log_probs.double().log_softmax(-1)
+    scorer = CTCPrefixScorer(log_probs, steps, blank=0, eos=29)
+    state, before = scorer.start(), torch.zeros(2, dtype=torch.float64)
+    for token in tokens:
+        scores = scorer.score(state)
+        torch.testing.assert_close(scores.logsumexp(1), before, atol=1e-6, rtol=1e-9)
+        before = scores.gather(1, token.unsqueeze(1)).squeeze(1)
+        state = scorer.advance(state, token)
+    loss = torch.nn.functional.ctc_loss(
+        log_probs.transpose(0, 1),
+        tokens.t(),
+        steps,
+        torch.tensor([60, 60]),
+        reduction="none",
+    )
+    torch.testing.assert_close(scorer.end(state), -loss, atol=1e-3, rtol=1e-6)
+
+
+def test_hypotheses_of_an_utterance_share_its_probabilities():
+    """Three hypotheses side by side score as each would alone, also after one utterance left."""
+    log_probs, steps, tokens = long_ctc()
+    wide = CTCPrefixScorer(log_probs, steps, blank=0, eos=29, width=3)
+    state = wide.start()
+    for row in tokens[:9].repeat_interleave(3, dim=1) % torch.arange(2, 8) + 1:
+        state = wide.advance(state, row)
+    rows = torch.tensor([3, 4, 5])
+    second = wide.select(torch.tensor([1]))
+    left = second.score(select_state(state, rows, 190))
+    torch.testing.assert_close(left, wide.score(state)[rows])
+    for row in rows.tolist():
+        alone = CTCPrefixScorer(log_probs[1:, :190], steps[1:], blank=0, eos=29)
+        one = alone.score(select_state(state, torch.tensor([row]), 190))
+        torch.testing.assert_close(one[0], left[row - 3])
+
+
+def test_cut_off_hypotheses_are_scored_like_the_others(model):
+    with torch.no_grad():
+        model.decoder.readout.bias[EOS] = -1e4
+    config = DecodeConfig(
+        beam=4, nbest=4, ctc_weight=0.3, length_bonus=0.5, eos_threshold=0.01, max_ratio=0.5
+    )
+    for found in search(model, memory(model, (40, 25)), config):
+        assert not any(h.ended for h in found)
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        for h in found:
+            parts = 0.7 * h.attention_score + 0.3 * h.ctc_score + 0.5 * len(h.tokens)
+            assert h.score == pytest.approx(parts, abs=1e-3)
+            assert h.weights.shape[0] == len(h.tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("beam", 0), ("nbest", 0), ("batch", -1), ("ctc_weight", 1.5)]
+)
+def test_settings_that_no_search_can_follow(name, value):
+    with pytest.raises(InputError, match=f"{name} = {value}, expected"):
+        check_settings(replace(PLAIN, **{name: value}))
