@@ -41,7 +41,7 @@ from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.state import Progress, load_state, save_state
 
 SHOWN = 3  # dev utterances whose attention is drawn
-GOOD_ALIGNMENT = 0.5  # alignment quality below which the alarm sounds
+GOOD_ALIGNMENT = 0.2  # before an alignment has formed the quality is below 0.1
 
 
 class Interrupted(KeyboardInterrupt):
