@@ -133,6 +133,8 @@ class ModelConfig:
     """The link between the two."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The speller."""
+    reset: Literal["after", "before"] = "after"
+    """Reset gate of all GRUs: after the product as in cuDNN, or before it as in the paper."""
 
 
 @dataclass(frozen=True)

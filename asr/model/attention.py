@@ -1,7 +1,7 @@
 """Which encoder steps the decoder looks at next.
 
 One interface, chosen by ``attention.kind``: a module with ``keys(states)``, computed once per
-utterance, and ``forward(query, memory, previous)``, called once per character.
+utterance, and ``forward(queries, memory, previous)``, called once per character.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
+from asr.model.product import affine
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,21 @@ class Memory:
     """Encoder output, (B, S, D); 0 on padding."""
     keys: Tensor
     """Its part of the attention energies, (B, S, A)."""
+    values: Tensor
+    """What each step brings to the decoder, (B, S, 3H) or (B, S, 3H + V): see ``remember``."""
     steps: Tensor
     """Real encoder steps, (B,)."""
     padding: Tensor
     """True where there is no step, (B, S)."""
 
     def select(self, rows: Tensor) -> "Memory":
-        """The given rows (N,), picked or repeated, cut to the longest of them."""
+        """Some of the utterances, cut to the longest of them."""
         steps = self.steps[rows]
         longest = int(steps.max())
         return Memory(
             self.states[rows, :longest],
             self.keys[rows, :longest],
+            self.values[rows, :longest],
             steps,
             self.padding[rows, :longest],
         )
@@ -62,25 +66,25 @@ class LocationAttention(nn.Module):
 
     def keys(self, states: Tensor) -> Tensor:
         """The encoder's part of the energies: (B, S, D) to (B, S, A)."""
-        return self.V(states)
+        return affine(states, self.V.weight.t(), self.V.bias)
 
-    def forward(self, query: Tensor, memory: Memory, previous: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, memory: Memory, previous: Tensor) -> Tensor:
         """Weigh the encoder steps for the next character.
 
         Args:
-            query: decoder state BEFORE this step, (B, H).
-            memory: encoder output, its keys and padding.
-            previous: weights of the last character, (B, S); see :func:`uniform_weights`.
+            queries: decoder states BEFORE this step, (B, K, H): K rows look at each utterance.
+            memory: encoder output of B utterances, its keys and padding.
+            previous: weights of the last character, (B, K, S); see :func:`uniform_weights`.
 
         Returns:
-            context (B, D) and weights (B, S); weights sum to 1 and are 0 on padding.
+            weights, (B, K, S): they sum to 1 and are 0 on padding.
         """
-        location = self.filters(previous.unsqueeze(1)).transpose(1, 2)  # (B, C, S) -> (B, S, C)
-        mix = memory.keys + self.W(query).unsqueeze(1) + self.U(location)  # (B, S, A)
-        energies = self.w(mix.tanh()).squeeze(-1)  # (B, S)
-        weights = energies.masked_fill(memory.padding, -torch.inf).softmax(-1)
-        context = torch.bmm(weights.unsqueeze(1), memory.states).squeeze(1)  # (B, D)
-        return context, weights
+        batch, rows, _ = queries.shape
+        location = self.filters(previous.flatten(0, 1).unsqueeze(1))  # (B K, C, S)
+        location = location.transpose(1, 2).unflatten(0, (batch, rows))  # (B, K, S, C)
+        mix = memory.keys.unsqueeze(1) + self.W(queries).unsqueeze(2) + self.U(location)
+        energies = self.w(mix.tanh()).squeeze(-1)  # (B, K, S)
+        return energies.masked_fill(memory.padding.unsqueeze(1), -torch.inf).softmax(-1)
 
 
 def uniform_weights(memory: Memory) -> Tensor:

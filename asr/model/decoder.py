@@ -2,19 +2,28 @@
 
 For character i, with s the decoder state and y the characters::
 
-    c_i, alpha_i = attend(s_{i-1}, memory, alpha_{i-1})
-    s_i          = GRU([embedding(y_{i-1}), c_i], s_{i-1})
-    y_i          ~ softmax(readout([s_i, c_i]))
+    alpha_i = attend(s_{i-1}, memory, alpha_{i-1})
+    c_i     = sum_t alpha_{i,t} h_t
+    s_i     = GRU([embedding(y_{i-1}), c_i], s_{i-1})
+    y_i     ~ softmax(readout([s_i, c_i]))
+
+The context enters the gates by a product, c_i W_c, which equals the sum of alpha_{i,t} over
+h_t W_c: so that product is taken once for every encoder step (``Memory.values``) instead of
+once for every character and hypothesis, and in a search the readout's part likewise.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from asr.config import AttentionConfig, DecoderConfig
+from asr.model import native
 from asr.model.attention import LocationAttention, Memory, uniform_weights
-from asr.model.gru import gru_step, gru_weights
+from asr.model.gru import Reset, gru_step, gru_weights, recurrent_gradients
+from asr.model.product import affine, product
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,68 @@ class DecoderState:
         return DecoderState(self.hidden[rows], self.weights[rows, :steps])
 
 
+class _NativeLoop(torch.autograd.Function):
+    """The loop over whole transcripts by native.cpp, and its backward pass.
+
+    Each weight's gradient is one product over all steps, after the loop.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
+        W: Tensor, filters: Tensor, location: Tensor, w: Tensor, U: Tensor, c: Tensor,
+        reset: Reset,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Gates of the characters (B, L, 3H) to states (B, L, H) and weights (B, L, S)."""
+        batch, length, _ = gates.shape
+        S, A = keys.shape[1:]
+        H, (C, K) = U.shape[0], filters.shape
+        sizes = (batch, length, S, H, A, C, K, reset == "before")
+        gates = gates.clone()
+        keep = any(ctx.needs_input_grad)
+        inner = gates.new_empty(batch, length, H) if keep else None
+        states, weights = gates.new_empty(batch, length, H), gates.new_empty(batch, length, S)
+        attention = (W, filters, location, w)
+        native.call(
+            "decoder_forward", gates, keys, values, steps, lengths, *attention, U, c, inner,
+            states, weights, *sizes,
+        )  # fmt: skip
+        if keep:
+            ctx.reset, ctx.sizes, ctx.spent = reset, sizes, False
+            ctx.save_for_backward(
+                gates, inner, states, weights, keys, values, steps, lengths, *attention, U
+            )
+        return states, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
+        """Gradients of all inputs from those of states and weights."""
+        if ctx.spent:
+            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
+        ctx.spent = True
+        gates, inner, states, weights, keys, values, steps, lengths, *attention, U = (
+            ctx.saved_tensors
+        )
+        W, filters, location, w = attention
+        d_queries = gates.new_zeros(*gates.shape[:2], keys.shape[2])
+        d_keys, d_filters, d_location, d_w = map(torch.zeros_like, (keys, filters, location, w))
+        native.call(
+            "decoder_backward", d_states.contiguous(), d_weights.contiguous(), keys, values,
+            states, weights, steps, lengths, *attention, U, gates, inner, d_queries, d_keys,
+            d_filters, d_location, d_w, *ctx.sizes,
+        )  # fmt: skip
+        before = torch.zeros_like(states)
+        before[:, 1:] = states[:, :-1]
+        olds, d_gates = before.flatten(0, 1), gates.flatten(0, 1)
+        d_U, d_c = recurrent_gradients(olds, d_gates, inner.flatten(0, 1), ctx.reset)
+        d_W = product(olds.t(), d_queries.flatten(0, 1))
+        d_values = torch.bmm(weights.transpose(1, 2), gates)
+        return (
+            gates, d_keys, d_values, None, None, d_W, d_filters, d_location, d_w, d_U, d_c, None
+        )  # fmt: skip
+
+
 class AttentionDecoder(nn.Module):
     """The speller.
 
@@ -39,12 +110,19 @@ class AttentionDecoder(nn.Module):
         states: width of the encoder (D).
         config: sizes of the decoder.
         attention: sizes of the attention.
+        reset: form of the GRU.
     """
 
     def __init__(
-        self, vocab: int, states: int, config: DecoderConfig, attention: AttentionConfig
+        self,
+        vocab: int,
+        states: int,
+        config: DecoderConfig,
+        attention: AttentionConfig,
+        reset: Reset = "after",
     ) -> None:
         super().__init__()
+        self.reset = reset
         self.embedding = nn.Embedding(vocab, config.embedding)
         self.attention = LocationAttention(config.units, states, attention)
         W, U, b, c = (p.detach()[0] for p in gru_weights(config.embedding + states, config.units))
@@ -57,71 +135,128 @@ class AttentionDecoder(nn.Module):
         self.readout = nn.Linear(config.units + states, vocab)
         self.dropout = nn.Dropout(config.dropout)
 
-    def start(self, memory: Memory) -> DecoderState:
-        """The state before the first character."""
-        hidden = memory.states.new_zeros(len(memory.steps), self.U.shape[0])
-        return DecoderState(hidden, uniform_weights(memory))
+    def remember(self, states: Tensor, steps: Tensor, padding: Tensor) -> Memory:
+        """Prepare encoder states (B, S, D) for being looked at.
+
+        Each step's values are its part of the GRU's gates, h_t W_c, and, for a search, which is
+        without dropout, of the logits, h_t R_c.
+        """
+        W = self.W_c
+        if not self.training:
+            W = torch.cat([W, self.readout.weight[:, self.U.shape[0] :].t()], dim=1)
+        return Memory(states, self.attention.keys(states), affine(states, W), steps, padding)
+
+    def start(self, memory: Memory, rows: int = 1) -> DecoderState:
+        """The state before the first character, with so many rows for each utterance."""
+        hidden = memory.states.new_zeros(len(memory.steps) * rows, self.U.shape[0])
+        return DecoderState(hidden, uniform_weights(memory).repeat_interleave(rows, dim=0))
 
     def _characters(self, tokens: Tensor) -> Tensor:
         """The characters' part of the GRU's input gates: (...) to (..., 3H)."""
-        return self.dropout(self.embedding(tokens)) @ self.W_y + self.b
+        return affine(self.dropout(self.embedding(tokens)), self.W_y, self.b)
 
-    def _advance(
-        self, characters: Tensor, memory: Memory, state: DecoderState
-    ) -> tuple[Tensor, DecoderState]:
-        """One step from the characters' gates (N, 3H): context (N, D) and the next state."""
-        context, weights = self.attention(state.hidden, memory, state.weights)
-        hidden = gru_step(characters + context @ self.W_c, state.hidden, self.U, self.c)
-        return context, DecoderState(hidden, weights)
-
-    def _logits(self, hidden: Tensor, context: Tensor) -> Tensor:
-        return self.readout(self.dropout(torch.cat([hidden, context], dim=-1)))
-
+    @torch.no_grad()
     def step(
         self, tokens: Tensor, memory: Memory, state: DecoderState
     ) -> tuple[Tensor, DecoderState]:
         """Read one character a row and score the next one.
 
         Args:
-            tokens: the last characters, (N,).
-            memory: encoder output, a row for each token.
+            tokens: the last characters, (N,): as many rows for each utterance of the memory.
+            memory: encoder output, made in evaluation mode.
             state: from :meth:`start` or the step before.
 
         Returns:
             log-probabilities (N, V) and the next state.
         """
-        context, state = self._advance(self._characters(tokens), memory, state)
-        return self._logits(state.hidden, context).log_softmax(-1), state
+        H = self.U.shape[0]
+        seen, weights = self._attend(state, memory)  # (N, 3H + V), (N, S)
+        gates = self._characters(tokens) + seen[:, : 3 * H]
+        hidden = gru_step(gates, state.hidden, self.U, self.c, self.reset)
+        logits = torch.addmm(self.readout.bias, hidden, self.readout.weight[:, :H].t())
+        return (logits + seen[:, 3 * H :]).log_softmax(-1), DecoderState(hidden, weights)
+
+    def _attend(self, state: DecoderState, memory: Memory) -> tuple[Tensor, Tensor]:
+        """What N rows see, (N, 3H + V), and their weights, (N, S)."""
+        batch, S, width = memory.values.shape
+        rows = len(state.hidden) // batch
+        attention = self.attention
+        if native.usable(state.hidden, memory.values):
+            queries = state.hidden @ attention.W.weight.t()  # (N, A)
+            weights = queries.new_empty(len(queries), S)
+            seen = queries.new_empty(len(queries), width)
+            native.call(
+                "attend", queries, state.weights.contiguous(), memory.keys.contiguous(),
+                memory.values.contiguous(), native.int32(memory.steps), *self._looking(), weights,
+                seen, len(queries), rows, S, width, *self._looking_sizes(),
+            )  # fmt: skip
+            return seen, weights
+        queries = state.hidden.unflatten(0, (batch, rows))  # (B, K, H)
+        weights = attention(queries, memory, state.weights.unflatten(0, (batch, rows)))
+        return torch.bmm(weights, memory.values).flatten(0, 1), weights.flatten(0, 1)
+
+    def _looking(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of the attention as native.cpp takes them: (C, K), (C, A) and (A,)."""
+        attention = self.attention
+        filters = attention.filters.weight.squeeze(1).contiguous()
+        return filters, attention.U.weight.t().contiguous(), attention.w.weight.view(-1)
+
+    def _looking_sizes(self) -> tuple[int, int, int]:
+        A, C = self.attention.U.weight.shape
+        return A, C, self.attention.filters.weight.shape[2]
 
     def forward(
-        self, tokens: Tensor, memory: Memory, sampling: float = 0.0
+        self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Score whole transcripts, reading the true characters (teacher forcing).
 
         Args:
-            tokens: input characters, <sos> first, (B, U).
+            tokens: input characters, <sos> first, (B, L).
+            lengths: how many of them are real, (B,).
             memory: encoder output.
-            sampling: chance to read the model's own guess instead of the true character
-                (scheduled sampling, arXiv:1506.03099).
+            sampling: chance to read the model's own guess instead of the true character. The
+                guesses are those after the true characters, so that two passes do for all of
+                them (parallel scheduled sampling, arXiv:1906.04331).
 
         Returns:
-            logits (B, U, V) and attention weights (B, U, S).
+            logits (B, L, V), of no meaning on padding, and attention weights (B, L, S).
         """
-        characters = self._characters(tokens)  # (B, U, 3H)
+        if sampling > 0:
+            with torch.no_grad():
+                guesses = self.forward(tokens, lengths, memory)[0].argmax(-1)  # (B, L)
+            use = torch.rand(tokens.shape, device=tokens.device) < sampling
+            guessed = torch.where(use, guesses, tokens.roll(-1, 1))[:, :-1]
+            tokens = torch.cat([tokens[:, :1], guessed], dim=1)
+        characters = self._characters(tokens)  # (B, L, 3H)
+        values = memory.values[..., : 3 * self.U.shape[0]]
+        if native.usable(characters, memory.keys, values):
+            hidden, weights = _NativeLoop.apply(  # type: ignore[no-untyped-call]
+                characters, memory.keys.contiguous(), values.contiguous(),
+                native.int32(memory.steps), native.int32(lengths),
+                self.attention.W.weight.t().contiguous(), *self._looking(), self.U, self.c,
+                self.reset,
+            )  # fmt: skip
+        else:
+            hidden, weights = self._loop(characters, lengths, memory)
+        context = torch.bmm(weights, memory.states)  # (B, L, D)
+        return self.readout(self.dropout(torch.cat([hidden, context], dim=-1))), weights
+
+    def _loop(
+        self, characters: Tensor, lengths: Tensor, memory: Memory
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The recurrence as the equations say it: states (B, L, H) and weights (B, L, S)."""
+        values = memory.values[..., : 3 * self.U.shape[0]]
         state = self.start(memory)
-        contexts: list[Tensor] = []
-        hiddens: list[Tensor] = []
-        weights: list[Tensor] = []
-        for u in range(tokens.shape[1]):
-            gates = characters[:, u]
-            if sampling > 0 and u > 0:
-                with torch.no_grad():
-                    guess = self._logits(hiddens[-1], contexts[-1]).argmax(-1)  # (B,)
-                use = torch.rand(len(guess), device=guess.device) < sampling
-                gates = torch.where(use.unsqueeze(1), self._characters(guess), gates)
-            context, state = self._advance(gates, memory, state)
-            contexts.append(context)
-            hiddens.append(state.hidden)
-            weights.append(state.weights)
-        hidden, context = torch.stack(hiddens, 1), torch.stack(contexts, 1)  # (B, U, H or D)
-        return self._logits(hidden, context), torch.stack(weights, 1)
+        hiddens, looks = [], []
+        for i in range(characters.shape[1]):
+            weights = self.attention(
+                state.hidden.unsqueeze(1), memory, state.weights.unsqueeze(1)
+            )  # (B, 1, S)
+            gates = characters[:, i] + torch.bmm(weights, values).squeeze(1)  # (B, 3H)
+            hidden = gru_step(gates, state.hidden, self.U, self.c, self.reset)
+            state = DecoderState(hidden, weights.squeeze(1))
+            hiddens.append(hidden)
+            looks.append(state.weights)
+        real = torch.arange(len(hiddens), device=lengths.device) < lengths.unsqueeze(1)
+        hidden, weights = torch.stack(hiddens, 1), torch.stack(looks, 1)
+        return hidden * real.unsqueeze(-1), weights * real.unsqueeze(-1)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import EncoderConfig
-from asr.model.gru import BiGRU
+from asr.model.gru import BiGRU, Reset
 
 
 def padding_mask(counts: Tensor, longest: int) -> Tensor:
@@ -54,9 +54,10 @@ class PyramidEncoder(nn.Module):
     Args:
         inputs: width of a feature frame (F).
         config: sizes.
+        reset: form of the GRU.
     """
 
-    def __init__(self, inputs: int, config: EncoderConfig) -> None:
+    def __init__(self, inputs: int, config: EncoderConfig, reset: Reset = "after") -> None:
         super().__init__()
         self.config = config
         self.frontend = None
@@ -66,7 +67,7 @@ class PyramidEncoder(nn.Module):
         self.width = 2 * config.units
         widths = [inputs] + [self.width] * (len(config.pyramid) - 1)
         self.layers = nn.ModuleList(
-            BiGRU(width * factor, config.units)
+            BiGRU(width * factor, config.units, reset)
             for width, factor in zip(widths, config.pyramid, strict=True)
         )
         self.dropout = nn.Dropout(config.dropout)
@@ -88,5 +89,5 @@ class PyramidEncoder(nn.Module):
         for index, (layer, factor) in enumerate(zip(self.layers, self.config.pyramid, strict=True)):
             x = stack_neighbours(x if index == 0 else self.dropout(x), factor)
             counts = (counts + factor - 1) // factor
-            x = layer(x, padding_mask(counts, x.shape[1]))
+            x = layer(x, counts)
         return self.dropout(x), counts

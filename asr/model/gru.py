@@ -7,28 +7,39 @@ The equations, in the form that cuDNN and torch have (reset AFTER the product)::
     n  = tanh(x W_n + b_n + r * (h U_n + c))
     h' = (1 - z) * n + z * h
 
+and in the form of the paper (arXiv:1406.1078; reset BEFORE the product), where only n differs::
+
+    n  = tanh(x W_n + b_n + (r * h) U_n)
+
 Conventions, documented here once: the gates lie side by side in the order r, z, n; ``W``
 multiplies from the right, so torch's ``weight_ih`` is ``W`` transposed; torch adds a second
 bias to r and z, which is the same as a larger ``b``, so that only the candidate keeps its
-own (``c``). ``z`` is the share of the OLD state, as in torch; the paper (arXiv:1406.1078)
-writes it for the share of the new one in some versions.
+own (``c``, without effect in the paper's form). ``z`` is the share of the OLD state, as in
+torch; the paper writes it for the share of the new one in some versions.
 
-:class:`BiGRU` runs both directions side by side, one batched product per step, with its own
-backward pass; :func:`bigru_reference` is the same computation, step by step, for the tests.
+:class:`BiGRU` has three ways to compute the same: native.cpp for float32 on processors, cuDNN
+on GPUs, and :class:`_Looped` in plain torch. :func:`bigru_reference` follows the equations
+step by step; the tests compare all of them with it.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from asr.model import native
+from asr.model.product import product
+
+Reset = Literal["after", "before"]
 
 # A padded step must leave the state alone, which is z = 1. The sigmoid of this number plus
 # any activation that a network reaches is exactly 1, and its derivative exactly 0.
 HOLD = 1e4
 
 
-def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor) -> Tensor:
+def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = "after") -> Tensor:
     """One step for one direction.
 
     Args:
@@ -36,14 +47,17 @@ def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor) -> Tensor:
         state: h, (B, N).
         U: recurrent weights, (N, 3N).
         c: bias of the candidate's recurrent part, (N,).
+        reset: where the reset gate stands.
 
     Returns:
         h', (B, N).
     """
-    units = state.shape[-1]
-    hidden = state @ U  # (B, 3N)
-    r, z = (gates[:, : 2 * units] + hidden[:, : 2 * units]).sigmoid().chunk(2, dim=-1)  # (B, N)
-    n = (gates[:, 2 * units :] + r * (hidden[:, 2 * units :] + c)).tanh()  # (B, N)
+    N = state.shape[-1]
+    r, z = (gates[:, : 2 * N] + state @ U[:, : 2 * N]).sigmoid().chunk(2, dim=-1)  # (B, N)
+    if reset == "after":
+        n = (gates[:, 2 * N :] + r * (state @ U[:, 2 * N :] + c)).tanh()  # (B, N)
+    else:
+        n = (gates[:, 2 * N :] + (r * state) @ U[:, 2 * N :]).tanh()  # (B, N)
     return n + z * (state - n)
 
 
@@ -61,8 +75,89 @@ def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Paramet
     return [nn.Parameter(p) for p in (W.flatten(2), U.flatten(2), b, c)]
 
 
-class _BidirectionalGRU(torch.autograd.Function):
-    """Both directions of a GRU layer, with its own backward pass.
+def recurrent_gradients(
+    before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset
+) -> tuple[Tensor, Tensor]:
+    """Gradients of U (N, 3N) and c (N,), each one product or sum over all R steps.
+
+    Args:
+        before: h of the step before, (R, N).
+        d_gates: gradients of the gates' activations, (R, 3N).
+        inner: reset after: gradient of h U_n + c; before: r * h; (R, N).
+        reset: where the reset gate stands.
+    """
+    N = before.shape[-1]
+    d_U = d_gates.new_empty(N, 3 * N)
+    d_U[:, : 2 * N] = product(before.t(), d_gates[:, : 2 * N])
+    if reset == "after":
+        d_U[:, 2 * N :] = product(before.t(), inner)
+        return d_U, inner.sum(0)
+    d_U[:, 2 * N :] = product(inner.t(), d_gates[:, 2 * N :])
+    return d_U, d_gates.new_zeros(N)
+
+
+class _Native(torch.autograd.Function):
+    """Both directions of a layer by native.cpp, which walks through the steps.
+
+    The input's part of all gates is one product before, and every weight's gradient one
+    product after. Buffers take over: the gates' activations become gates, then gradients.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, counts: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
+        reset: Reset,
+    ) -> Tensor:  # fmt: skip
+        """Input (B, S, I) to states (B, S, 2N)."""
+        batch, steps, inputs = x.shape
+        N = U.shape[1]
+        both = W.transpose(0, 1).reshape(inputs, 6 * N)
+        gates = product(x.view(-1, inputs), both, b.view(-1))  # (B S, 6N)
+        keep = any(ctx.needs_input_grad)
+        inner = x.new_empty(batch, steps, 2, N) if keep else None
+        out = x.new_empty(batch, steps, 2 * N)
+        sizes = (batch, steps, N, reset == "before")
+        native.call("bigru_forward", gates, U, c, counts, inner, out, *sizes)
+        if keep:
+            ctx.reset, ctx.spent = reset, False
+            ctx.save_for_backward(x, counts, W, U, gates, inner, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Gradients of x, W, U, b and c from that of the states."""
+        if ctx.spent:
+            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
+        ctx.spent = True
+        x, counts, W, U, gates, inner, out = ctx.saved_tensors
+        batch, steps, inputs = x.shape
+        N = U.shape[1]
+        sizes = (batch, steps, N, ctx.reset == "before")
+        native.call(
+            "bigru_backward", grad.contiguous(), out, gates, inner, U, counts, *sizes
+        )  # fmt: skip
+        before = torch.zeros_like(out).view(batch, steps, 2, N)
+        states = out.view(batch, steps, 2, N)
+        before[:, 1:, 0] = states[:, :-1, 0]
+        before[:, :-1, 1] = states[:, 1:, 1]
+        d_U, d_c = torch.empty_like(U), U.new_empty(2, N)
+        rows = gates.view(-1, 2, 3 * N)
+        for d in range(2):
+            d_U[d], d_c[d] = recurrent_gradients(
+                before.view(-1, 2, N)[:, d], rows[:, d], inner.view(-1, 2, N)[:, d], ctx.reset
+            )
+        flat = x.view(-1, inputs)
+        d_W = product(flat.t(), gates).view(inputs, 2, 3 * N).transpose(0, 1)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            both = W.transpose(0, 1).reshape(inputs, 6 * N)
+            d_x = product(gates, both.t()).view(x.shape)
+        return d_x, None, d_W, d_U, gates.sum(0).view(2, 3 * N), d_c, None
+
+
+class _Looped(torch.autograd.Function):
+    """Both directions of a layer in plain torch, with its own backward pass.
 
     Forward takes the input's part of all gates as one product per direction, then runs both
     directions side by side, and keeps the gates of every step. Backward first takes every
@@ -75,125 +170,172 @@ class _BidirectionalGRU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor
-    ) -> Tensor:
+        ctx: Any, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
+        reset: Reset,
+    ) -> Tensor:  # fmt: skip
         """Input (S, B, I) and padding (S, B) to states (S, 2, B, N), direction 1 flipped."""
         steps, batch, _ = x.shape
-        units = U.shape[1]
+        N = U.shape[1]
         keep = any(ctx.needs_input_grad)
-        gates = x.new_empty(2, steps, batch, 3 * units)
+        gates = x.new_empty(2, steps, batch, 3 * N)
         for d, rows in enumerate((x, x.flip(0))):
-            torch.addmm(b[d], rows.flatten(0, 1), W[d], out=gates[d].view(-1, 3 * units))
+            gates[d].view(-1, 3 * N).copy_(product(rows.flatten(0, 1), W[d], b[d]))
             hold = padding if d == 0 else padding.flip(0)
-            gates[d, ..., units : 2 * units].masked_fill_(hold.unsqueeze(-1), HOLD)
+            gates[d, ..., N : 2 * N].masked_fill_(hold.unsqueeze(-1), HOLD)
 
-        states = x.new_empty(steps, 2, batch, units)
+        states = x.new_empty(steps, 2, batch, N)
         saved = steps if keep else 1  # without gradients every step overwrites the last
-        rz = x.new_empty(saved, 2, batch, 2 * units)
-        candidates = x.new_empty(saved, 2, batch, units)
-        recurrent = x.new_empty(saved, 2, batch, units)  # h U_n + c
-        hidden = x.new_empty(2, batch, 3 * units)
-        state = x.new_zeros(2, batch, units)
-        inner = c.unsqueeze(1)  # (2, 1, N)
+        rz = x.new_empty(saved, 2, batch, 2 * N)
+        candidates = x.new_empty(saved, 2, batch, N)
+        inner = x.new_empty(saved, 2, batch, N)  # after: h U_n + c; before: r * h
+        U_rz, U_n = U[..., : 2 * N].contiguous(), U[..., 2 * N :].contiguous()
+        hidden, own = x.new_empty(2, batch, 2 * N), x.new_empty(2, batch, N)
+        state = x.new_zeros(2, batch, N)
         for t in range(steps):
             i = t if keep else 0
-            torch.bmm(state, U, out=hidden)
-            torch.add(gates[:, t, :, : 2 * units], hidden[..., : 2 * units], out=rz[i]).sigmoid_()
-            r, z = rz[i, ..., :units], rz[i, ..., units:]
-            torch.add(hidden[..., 2 * units :], inner, out=recurrent[i])
-            torch.addcmul(gates[:, t, :, 2 * units :], r, recurrent[i], out=candidates[i]).tanh_()
+            torch.bmm(state, U_rz, out=hidden)
+            torch.add(gates[:, t, :, : 2 * N], hidden, out=rz[i]).sigmoid_()
+            r, z = rz[i, ..., :N], rz[i, ..., N:]
+            if reset == "after":
+                torch.baddbmm(c.unsqueeze(1), state, U_n, out=inner[i])
+                torch.addcmul(gates[:, t, :, 2 * N :], r, inner[i], out=candidates[i]).tanh_()
+            else:
+                torch.mul(r, state, out=inner[i])
+                torch.bmm(inner[i], U_n, out=own)
+                torch.add(gates[:, t, :, 2 * N :], own, out=candidates[i]).tanh_()
             state = torch.lerp(candidates[i], state, z, out=states[t])
         if keep:
-            ctx.save_for_backward(x, W, U, states, rz, candidates, recurrent)
+            ctx.reset = reset
+            ctx.save_for_backward(x, W, U, states, rz, candidates, inner)
         return states
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, W, U, b and c from that of the states, (S, 2, B, N)."""
-        x, W, U, states, rz, n, recurrent = ctx.saved_tensors
-        steps, _, batch, units = states.shape
-        r, z = rz[..., :units], rz[..., units:]
-        before = torch.cat([states.new_zeros(1, 2, batch, units), states[:-1]])  # h of t - 1
+        x, W, U, states, rz, n, inner = ctx.saved_tensors
+        steps, _, batch, N = states.shape
+        r, z = rz[..., :N], rz[..., N:]
+        before = torch.cat([states.new_zeros(1, 2, batch, N), states[:-1]])  # h of t - 1
+        after = ctx.reset == "after"
 
-        # d h' / d (activation of r, z, recurrent part of n): a factor of the gradient of h'
-        local = states.new_empty(2, steps, batch, 3, units)
-        local_n = (1 - z).mul_(1 - n * n)  # d h' / d (activation of n)
-        by_step = local.transpose(0, 1)  # (S, 2, B, 3, N)
-        torch.mul(local_n, r, out=by_step[..., 2, :])
-        torch.mul(by_step[..., 2, :], recurrent * (1 - r), out=by_step[..., 0, :])
-        torch.mul((before - n).mul_(z), 1 - z, out=by_step[..., 1, :])
-
-        d_hidden = local  # each step's factors give way to its gradient
+        # d h' / d (activation of r, z, n), and of r * h U_n: factors of the gradient of h'
+        by_n = (1 - z) * (1 - n * n)  # (S, 2, B, N)
+        by_z = (before - n) * z * (1 - z)
+        by_r = r * (1 - r) * (inner * by_n if after else before)
+        gates = states.new_empty(2, steps, batch, 3, N)  # their gradients
+        by_step = gates.transpose(0, 1)  # (S, 2, B, 3, N)
         back = U.transpose(1, 2)  # (2, 3N, N)
-        d_states = grad.new_empty(steps, 2, batch, units)
-        product = grad.new_empty(2, batch, units)
-        d_state = grad.new_zeros(2, batch, units)
+        back_rz, back_n = back[:, : 2 * N].contiguous(), back[:, 2 * N :].contiguous()
+        product_rz, product_n = grad.new_empty(2, batch, N), grad.new_empty(2, batch, N)
+        d_inner = torch.empty_like(inner)
+        d_state = grad.new_zeros(2, batch, N)
         for t in range(steps - 1, -1, -1):
-            torch.add(grad[t], d_state, out=d_states[t])
-            d_hidden[:, t].mul_(d_states[t].unsqueeze(2))
-            torch.bmm(d_hidden[:, t].flatten(2), back, out=product)
-            torch.addcmul(product, d_states[t], z[t], out=d_state)
+            d_state += grad[t]
+            d_n = torch.mul(d_state, by_n[t], out=by_step[t, ..., 2, :])
+            torch.mul(d_state, by_z[t], out=by_step[t, ..., 1, :])
+            if after:
+                torch.mul(d_state, by_r[t], out=by_step[t, ..., 0, :])
+                torch.mul(d_n, r[t], out=d_inner[t])
+                torch.bmm(d_inner[t], back_n, out=product_n)
+            else:
+                torch.bmm(d_n.contiguous(), back_n, out=product_n)
+                torch.mul(product_n, by_r[t], out=by_step[t, ..., 0, :])
+                product_n *= r[t]
+            torch.bmm(by_step[t, ..., :2, :].reshape(2, batch, 2 * N), back_rz, out=product_rz)
+            d_state.mul_(z[t]).add_(product_n).add_(product_rz)
 
-        d_gates = d_hidden.view(2, steps * batch, 3 * units)
-        rows = before.transpose(0, 1).reshape(2, steps * batch, units)
-        d_U = torch.bmm(rows.transpose(1, 2), d_gates)
-        d_c = d_gates[..., 2 * units :].sum(1)
-        # the input enters the candidate outside of r: its gradient lacks that factor
-        torch.mul(d_states, local_n, out=by_step[..., 2, :])
-        d_W, d_x = torch.empty_like(W), None
+        d_gates = gates.view(2, steps * batch, 3 * N)
+        rows = (d_inner if after else inner).transpose(0, 1).reshape(2, -1, N)
+        olds = before.transpose(0, 1).reshape(2, -1, N)
+        d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(2, N), None
         for d, inputs in enumerate((x, x.flip(0))):
-            torch.mm(inputs.flatten(0, 1).t(), d_gates[d], out=d_W[d])
+            d_U[d], d_c[d] = recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset)
+            d_W[d] = product(inputs.flatten(0, 1).t(), d_gates[d])
         if ctx.needs_input_grad[0]:
-            d_x = (d_gates[0] @ W[0].t()).view(x.shape)
-            d_x += (d_gates[1] @ W[1].t()).view(x.shape).flip(0)
-        return d_x, None, d_W, d_U, d_gates.sum(1), d_c
+            d_x = product(d_gates[0], W[0].t()).view(x.shape)
+            d_x += product(d_gates[1], W[1].t()).view(x.shape).flip(0)
+        return d_x, None, d_W, d_U, d_gates.sum(1), d_c, None
 
 
 class BiGRU(nn.Module):
     """A bidirectional GRU layer over padded batches.
 
-    A padded step holds the state, so the backward direction enters each utterance with a
-    zero state and nothing of the padding reaches a real step.
+    The backward direction enters each utterance at its own end with a zero state, and nothing
+    of the padding reaches a real step.
 
     Args:
         inputs: width of the input.
         units: N, units per direction.
+        reset: where the reset gate stands.
     """
 
-    def __init__(self, inputs: int, units: int) -> None:
+    def __init__(self, inputs: int, units: int, reset: Reset = "after") -> None:
         super().__init__()
+        self.reset = reset
         self.W, self.U, self.b, self.c = gru_weights(inputs, units, directions=2)
 
-    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """Run both directions.
 
         Args:
             x: (B, S, inputs).
-            padding: True where there is no step, (B, S).
+            counts: real steps of each utterance, (B,).
 
         Returns:
             States of the forward, then of the backward direction, (B, S, 2N); 0 on padding.
         """
+        weights = (self.W, self.U, self.b, self.c)
+        if native.usable(x, self.W):
+            counts = native.int32(counts)
+            states: Tensor = _Native.apply(  # type: ignore[no-untyped-call]
+                x.contiguous(), counts, *weights, self.reset
+            )
+            return states
+        if x.device.type == "cuda" and self.reset == "after":
+            return self.cudnn(x, counts)
+        padding = torch.arange(x.shape[1], device=x.device) >= counts.unsqueeze(1)  # (B, S)
         x = x.transpose(0, 1).contiguous()  # (S, B, inputs): steps first, as the loop reads them
-        states: Tensor = _BidirectionalGRU.apply(  # type: ignore[no-untyped-call]
-            x, padding.t(), self.W, self.U, self.b, self.c
+        states = _Looped.apply(  # type: ignore[no-untyped-call]
+            x, padding.t(), *weights, self.reset
         )  # (S, 2, B, N)
         both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=-1)  # (S, B, 2N)
         return both.transpose(0, 1).masked_fill(padding.unsqueeze(-1), 0.0)
 
+    def cudnn(self, x: Tensor, counts: Tensor) -> Tensor:
+        """The same by torch's own kernel, which is cuDNN's on a GPU."""
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x, counts.cpu(), batch_first=True, enforce_sorted=False
+        )
+        N = self.U.shape[1]
+        parameters = []
+        for d in range(2):
+            second = torch.cat([self.c.new_zeros(2 * N), self.c[d]])
+            parameters += [self.W[d].t().contiguous(), self.U[d].t().contiguous(), self.b[d], second]
+        start = x.new_zeros(2, len(x), N)
+        data, _ = torch._VF.gru(  # type: ignore[attr-defined]
+            packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, self.training, True
+        )
+        result = nn.utils.rnn.PackedSequence(
+            data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+        )
+        return nn.utils.rnn.pad_packed_sequence(
+            result, batch_first=True, total_length=x.shape[1]
+        )[0]  # fmt: skip
 
-def bigru_reference(layer: BiGRU, x: Tensor, padding: Tensor) -> Tensor:
+
+def bigru_reference(layer: BiGRU, x: Tensor, counts: Tensor) -> Tensor:
     """What :class:`BiGRU` computes, as the equations say it: step by step, utterance by
     utterance, without padding. Slow; the tests compare with it."""
     result = x.new_zeros(*x.shape[:2], 2 * layer.U.shape[1])
-    for row, count in enumerate((~padding).sum(1).tolist()):
+    for row, count in enumerate(counts.tolist()):
         directions = []
         for d, order in enumerate((range(count), range(count - 1, -1, -1))):
             state = x.new_zeros(1, layer.U.shape[1])
             states: dict[int, Tensor] = {}
             for t in order:
                 gates = x[row, t].unsqueeze(0) @ layer.W[d] + layer.b[d]
-                state = states[t] = gru_step(gates, state, layer.U[d], layer.c[d])
+                state = states[t] = gru_step(gates, state, layer.U[d], layer.c[d], layer.reset)
             directions.append(torch.cat([states[t] for t in range(count)]))
         result[row, :count] = torch.cat(directions, dim=-1)
     return result

@@ -19,6 +19,7 @@ from asr.config import LossConfig, ModelConfig
 from asr.model.attention import Memory
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import PyramidEncoder, padding_mask
+from asr.model.product import affine
 
 IGNORE = -100  # a target that does not count: padding
 
@@ -52,8 +53,10 @@ class LAS(nn.Module):
         super().__init__()
         self.config, self.feature_dim, self.vocab = config, feature_dim, vocab
         self.eos = vocab - 1
-        self.encoder = PyramidEncoder(feature_dim, config.encoder)
-        self.decoder = AttentionDecoder(vocab, self.encoder.width, config.decoder, config.attention)
+        self.encoder = PyramidEncoder(feature_dim, config.encoder, config.reset)
+        self.decoder = AttentionDecoder(
+            vocab, self.encoder.width, config.decoder, config.attention, config.reset
+        )
         self.ctc = nn.Linear(self.encoder.width, vocab)
 
     def encode(self, features: Tensor, frames: Tensor) -> Memory:
@@ -69,12 +72,11 @@ class LAS(nn.Module):
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
         states, steps = self.encoder(features, frames)
-        keys = self.decoder.attention.keys(states)
-        return Memory(states, keys, steps, padding_mask(steps, states.shape[1]))
+        return self.decoder.remember(states, steps, padding_mask(steps, states.shape[1]))
 
     def ctc_log_probs(self, memory: Memory) -> Tensor:
         """CTC log-probabilities of every step, (B, S, V)."""
-        return self.ctc(memory.states).log_softmax(-1)
+        return affine(memory.states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
     def loss(
         self,
@@ -97,7 +99,7 @@ class LAS(nn.Module):
         """
         memory = self.encode(features, frames)
         inputs, targets = self._inputs_and_targets(tokens, lengths)
-        logits, weights = self.decoder(inputs, memory, sampling)  # (B, U + 1, V)
+        logits, weights = self.decoder(inputs, lengths + 1, memory, sampling)  # (B, U + 1, V)
         attention = cross_entropy(
             logits.flatten(0, 1),
             targets.flatten(),

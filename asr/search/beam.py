@@ -58,6 +58,7 @@ class _Beam:
     utterances: list[int]
     """Index of each active utterance."""
     memory: Memory
+    """Encoder output of the active utterances."""
     decoder: DecoderState
     tokens: Tensor
     """Last characters, (N,)."""
@@ -154,19 +155,17 @@ def _to_beat(finished: list[_Finished], nbest: int) -> float:
 
 def _start(model: LAS, memory: Memory, config: DecodeConfig) -> _Beam:
     count, width = len(memory.steps), config.beam
-    rows = torch.arange(count, device=memory.steps.device).repeat_interleave(width)
-    wide = memory.select(rows)
     scores = memory.states.new_full((count, width), -torch.inf)
     scores[:, 0] = 0.0  # one empty hypothesis; the other rows are filled by its extensions
     beam = _Beam(
         list(range(count)),
-        wide,
-        AttentionScorer(model, wide).start(),
-        torch.full_like(rows, model.eos),
+        memory,
+        AttentionScorer(model, memory, width).start(),
+        memory.steps.new_full((count * width,), model.eos),
         scores.flatten(),
         torch.zeros_like(scores.flatten()),
         torch.zeros_like(scores.flatten()),
-        torch.zeros_like(wide.padding, dtype=memory.states.dtype),
+        scores.new_zeros(count * width, memory.states.shape[1]),
     )
     if config.ctc_weight > 0:
         log_probs = model.ctc_log_probs(memory)
@@ -259,7 +258,8 @@ def _reach(beam: _Beam, config: DecodeConfig, left: list[int]) -> list[float]:
     """
     reach = beam.scores
     if config.coverage_weight > 0:
-        reach = reach + config.coverage_weight * (beam.memory.steps - _seen(beam.covered, config))
+        steps = beam.memory.steps.repeat_interleave(config.beam)
+        reach = reach + config.coverage_weight * (steps - _seen(beam.covered, config))
     best = reach.view(len(left), -1).amax(1).tolist()
     bonus = max(0.0, config.length_bonus)
     return [score + bonus * characters for score, characters in zip(best, left, strict=True)]
@@ -270,7 +270,7 @@ def _leave(beam: _Beam, left: list[int], width: int) -> None:
     places = torch.tensor(left, device=beam.tokens.device)
     rows = (places.unsqueeze(1) * width + torch.arange(width, device=places.device)).flatten()
     beam.utterances = [beam.utterances[place] for place in left]
-    beam.memory = beam.memory.select(rows)
+    beam.memory = beam.memory.select(places)
     longest = beam.memory.states.shape[1]
     beam.decoder = beam.decoder.select(rows, longest)
     beam.tokens, beam.scores = beam.tokens[rows], beam.scores[rows]

@@ -39,15 +39,16 @@ class AttentionScorer:
 
     Args:
         model: in evaluation mode.
-        memory: a row for each hypothesis.
+        memory: encoder output of B utterances.
+        width: hypotheses of each utterance; rows are those of the first one, then the next.
     """
 
-    def __init__(self, model: LAS, memory: Memory) -> None:
-        self.decoder, self.memory = model.decoder, memory
+    def __init__(self, model: LAS, memory: Memory, width: int = 1) -> None:
+        self.decoder, self.memory, self.width = model.decoder, memory, width
 
     def start(self) -> DecoderState:
         """The state before the first character."""
-        return self.decoder.start(self.memory)
+        return self.decoder.start(self.memory, self.width)
 
     def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState]:
         """Last characters (N,) to log-probabilities of the next (N, V), and the new state."""

@@ -1,55 +1,91 @@
-"""The fast recurrence equals the equations, and torch's own GRU."""
+"""Every way to compute the recurrence equals the equations, and torch's own GRU."""
+
+import math
 
 import pytest
 import torch
 
+from asr.model import native
 from asr.model.gru import BiGRU, bigru_reference, gru_step
 
 COUNTS = torch.tensor([7, 4, 1])
+FORMS = pytest.mark.parametrize("reset", ["after", "before"])
 
 
-def layer_and_input(dtype=torch.float64):
-    layer = BiGRU(5, 4).to(dtype)
+def layer_and_input(reset="after", inputs=5, units=4, dtype=torch.float64):
+    layer = BiGRU(inputs, units, reset).to(dtype)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    x = torch.randn(3, 7, 5, dtype=dtype, requires_grad=True)
-    return layer, x, torch.arange(7) >= COUNTS.unsqueeze(1)
+    return layer, torch.randn(3, 7, inputs, dtype=dtype, requires_grad=True)
 
 
 def gradients(states, layer, x):
-    direction = torch.randn(states.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
-    return torch.autograd.grad((states * direction).sum(), [x, *layer.parameters()])
+    direction = torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
+    loss = (states * direction).sum() + 0.0 * layer.c.sum()  # the paper's form has no c
+    return torch.autograd.grad(loss, [x, *layer.parameters()])
 
 
-def test_one_step_by_hand():
-    # x W + b = (0, 0, 1), U = 0, c = 0: r = z = 1/2, n = tanh(1), h' = n / 2 + h / 2
+@pytest.mark.parametrize(("reset", "inner"), [("after", 0.5 * 0.372), ("before", 0.2 * 0.75)])
+def test_one_step_by_hand(reset, inner):
+    # h = 0.4, U_r = U_z = 0: r = z = 1/2; after: r (h U_n + c), before: (r h) U_n
+    U, c = torch.tensor([[0.0, 0.0, 0.75]]), torch.tensor([0.072])
     gates, state = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.4]])
-    new = gru_step(gates, state, torch.zeros(1, 3), torch.zeros(1))
-    assert new.item() == pytest.approx(0.7615942 / 2 + 0.2)
+    new = gru_step(gates, state, U, c, reset)
+    assert new.item() == pytest.approx(math.tanh(1.0 + inner) / 2 + 0.4 / 2)
 
 
-def test_states_and_gradients_equal_the_reference():
-    layer, x, padding = layer_and_input()
-    fast, slow = layer(x, padding), bigru_reference(layer, x, padding)
+@FORMS
+def test_plain_torch_equals_the_reference(reset):
+    layer, x = layer_and_input(reset)
+    fast, slow = layer(x, COUNTS), bigru_reference(layer, x, COUNTS)
     torch.testing.assert_close(fast, slow)
     for a, b in zip(gradients(fast, layer, x), gradients(slow, layer, x), strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_gradcheck():
-    layer, x, padding = layer_and_input()
+@FORMS
+def test_gradcheck(reset):
+    layer, x = layer_and_input(reset)
     parameters = tuple(layer.parameters())
 
     def run(x, W, U, b, c):
         weights = dict(zip(("W", "U", "b", "c"), (W, U, b, c), strict=True))
-        return torch.func.functional_call(layer, weights, (x, padding))
+        return torch.func.functional_call(layer, weights, (x, COUNTS))
 
     assert torch.autograd.gradcheck(run, (x, *parameters))
 
 
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("units", [4, 37, 64])  # below, beside and at whole vectors
+@FORMS
+def test_native_equals_the_reference(reset, units, threads):
+    layer, x = layer_and_input(reset, units=units, dtype=torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        fast = layer(x, COUNTS)
+        fast_gradients = gradients(fast, layer, x)
+    finally:
+        torch.set_num_threads(before)
+    slow = bigru_reference(layer, x, COUNTS)
+    torch.testing.assert_close(fast, slow, atol=2e-6, rtol=1e-5)
+    for a, b in zip(fast_gradients, gradients(slow, layer, x), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+def test_native_backward_refuses_to_run_twice():
+    layer, x = layer_and_input(dtype=torch.float32)
+    total = layer(x, COUNTS).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once only"):
+        total.backward()
+
+
 def test_equals_torch():
     """torch keeps W and U transposed, and a second bias for every gate."""
-    layer, x, _ = layer_and_input()
+    layer, x = layer_and_input()
     theirs = torch.nn.GRU(5, 4, batch_first=True, bidirectional=True).double()
     with torch.no_grad():
         for d, suffix in enumerate(("", "_reverse")):
@@ -57,20 +93,31 @@ def test_equals_torch():
             getattr(theirs, f"weight_hh_l0{suffix}").copy_(layer.U[d].t())
             getattr(theirs, f"bias_ih_l0{suffix}").copy_(layer.b[d])
             getattr(theirs, f"bias_hh_l0{suffix}").zero_()[8:] = layer.c[d]
-    everything = torch.zeros(3, 7, dtype=torch.bool)
-    torch.testing.assert_close(layer(x, everything), theirs(x)[0])
+    torch.testing.assert_close(layer(x, torch.full((3,), 7)), theirs(x)[0])
 
 
-def test_padding_does_not_matter_to_the_last_bit():
-    layer, x, padding = layer_and_input(torch.float32)
+def test_the_way_of_gpus_equals_the_reference():
+    layer, x = layer_and_input()
+    fast, slow = layer.cudnn(x, COUNTS), bigru_reference(layer, x, COUNTS)
+    torch.testing.assert_close(fast, slow)
+    for a, b in zip(gradients(fast, layer, x), gradients(slow, layer, x), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@FORMS
+def test_padding_does_not_matter(reset, dtype):
+    layer, x = layer_and_input(reset, dtype=dtype)
+    padding = torch.arange(7) >= COUNTS.unsqueeze(1)
     spoilt = torch.where(padding.unsqueeze(-1), 1e3, x)
-    assert torch.equal(layer(x, padding), layer(spoilt, padding))
-    alone = layer(x[1:2, :4], torch.zeros(1, 4, dtype=torch.bool))
-    torch.testing.assert_close(layer(x, padding)[1:2, :4], alone)
+    assert torch.equal(layer(x, COUNTS), layer(spoilt, COUNTS))
+    alone = layer(x[1:2, :4], COUNTS[1:2])
+    torch.testing.assert_close(layer(x, COUNTS)[1:2, :4], alone)
 
 
-def test_without_gradients_nothing_changes():
-    layer, x, padding = layer_and_input()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_gradients_nothing_changes(dtype):
+    layer, x = layer_and_input(dtype=dtype)
     with torch.no_grad():
-        quiet = layer(x, padding)
-    assert torch.equal(quiet, layer(x, padding))
+        quiet = layer(x, COUNTS)
+    assert torch.equal(quiet, layer(x, COUNTS))

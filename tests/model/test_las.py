@@ -28,6 +28,10 @@ def batch():
     return features, frames, tokens, lengths
 
 
+def whole(inputs):
+    return torch.full((len(inputs),), inputs.shape[1])
+
+
 def test_neighbours_are_put_side_by_side():
     x = torch.arange(6.0).reshape(1, 3, 2)
     assert stack_neighbours(x, 2).tolist() == [[[0, 1, 2, 3], [4, 5, 0, 0]]]
@@ -43,13 +47,14 @@ def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):
     features[1, 26:] = 99.0  # what stands in the padding must not matter
     together = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
-    logits, weights = model.decoder(inputs, together)
+    logits, weights = model.decoder(inputs, whole(inputs), together)
     for row in range(3):
-        alone = model.encode(features[row : row + 1, : frames[row]], frames[row : row + 1])
+        one = slice(row, row + 1)
+        alone = model.encode(features[one, : frames[row]], frames[one])
         steps = int(alone.steps)
         assert steps == together.steps[row]
         torch.testing.assert_close(alone.states[0], together.states[row, :steps])
-        logits_alone, weights_alone = model.decoder(inputs[row : row + 1], alone)
+        logits_alone, weights_alone = model.decoder(inputs[one], whole(inputs[one]), alone)
         torch.testing.assert_close(logits_alone[0], logits[row])
         torch.testing.assert_close(weights_alone[0], weights[row, :, :steps])
 
@@ -87,7 +92,7 @@ def test_stepping_equals_teacher_forcing(model):
     features, frames, tokens, _ = batch()
     memory = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
-    logits, weights = model.decoder(inputs, memory)
+    logits, weights = model.decoder(inputs, whole(inputs), memory)
     state = model.decoder.start(memory)
     for u in range(inputs.shape[1]):
         log_probs, state = model.decoder.step(inputs[:, u], memory, state)
@@ -98,20 +103,23 @@ def test_stepping_equals_teacher_forcing(model):
 def test_weights_sum_to_one_and_spare_the_padding(model):
     features, frames, tokens, _ = batch()
     memory = model.encode(features, frames)
-    _, weights = model.decoder(tokens, memory)
+    _, weights = model.decoder(tokens, whole(tokens), memory)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 5))
     assert weights.masked_select(memory.padding.unsqueeze(1)).eq(0).all()
     torch.testing.assert_close(uniform_weights(memory).sum(-1), torch.ones(3))
 
 
 def test_scheduled_sampling_at_its_ends(model):
-    """Never sampling is teacher forcing; always sampling is greedy search's own history."""
+    """Never sampling is teacher forcing; always sampling reads what teacher forcing guesses."""
     features, frames, tokens, _ = batch()
     memory = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
-    free, _ = model.decoder(inputs, memory, sampling=1.0)
-    guesses = torch.cat([inputs[:, :1], free.argmax(-1)[:, :-1]], dim=1)
-    torch.testing.assert_close(model.decoder(guesses, memory)[0], free)
+    teacher, _ = model.decoder(inputs, whole(inputs), memory)
+    guesses = torch.cat([inputs[:, :1], teacher.argmax(-1)[:, :-1]], dim=1)
+    sampled, _ = model.decoder(inputs, whole(inputs), memory, sampling=1.0)
+    torch.testing.assert_close(sampled, model.decoder(guesses, whole(inputs), memory)[0])
+    never, _ = model.decoder(inputs, whole(inputs), memory, sampling=1e-9)
+    torch.testing.assert_close(never, teacher)
 
 
 def test_memory_select_picks_repeats_and_cuts(model):

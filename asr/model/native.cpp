@@ -1,0 +1,709 @@
+// The inner loops of the recurrent layers and of attention, for processors.
+//
+// A recurrence is a chain of small products, each too small for a general library to be fast
+// at. Here a thread takes some utterances of one direction and walks through all their steps
+// alone: no thread waits for another between steps, the recurrent weights stay in its cache,
+// and the elementwise part of a step follows its product while the numbers are still warm.
+// Rows are sorted by length, so that an utterance leaves the product when it ends; padding
+// costs nothing and never enters.
+//
+// The file includes no header of torch and compiles in seconds; native.py builds it, and calls
+// the functions at the end with pointers to contiguous float32 arrays. The equations stand in
+// gru.py, attention.py and decoder.py, whose plain forms the tests compare with. Vectors are
+// the portable ones of GCC and Clang. Letters as there; B utterances, S encoder steps,
+// N or H units, A attention units, C filters of width K, L characters.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ROWS = 8;  // 16 of 32 registers accumulate
+#elif defined(__AVX__)
+constexpr int LANES = 8, ROWS = 6;  // 12 of 16
+#else
+constexpr int LANES = 4, ROWS = 6;
+#endif
+constexpr int PANEL = 2 * LANES;  // columns of a product that are computed together
+
+// Attention weights below this are left out of sums over encoder steps. The weights of a step
+// sum to one, so that S of them move a sum of values v by less than S * 1e-9 * max |v|: below
+// the rounding of float32 for any utterance.
+constexpr float NEGLIGIBLE = 1e-9f;
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+
+inline vec load(const float *p) { return *reinterpret_cast<const loose *>(p); }
+inline void store(float *p, vec v) { *reinterpret_cast<loose *>(p) = v; }
+inline vec splat(float x) { return x - vec{}; }
+
+inline vec load(const float *p, int count) {
+  if (count == LANES) return load(p);
+  vec v{};
+  std::memcpy(&v, p, sizeof(float) * count);
+  return v;
+}
+
+inline void store(float *p, vec v, int count) {
+  if (count == LANES) return store(p, v);
+  std::memcpy(p, &v, sizeof(float) * count);
+}
+
+// f(j, count) for j = 0, LANES, ...; only the last count may be below LANES.
+template <class F>
+inline void each(int n, F f) {
+  int j = 0;
+  for (; j + LANES <= n; j += LANES) f(j, LANES);
+  if (j < n) f(j, n - j);
+}
+
+inline float sum(vec v) {
+  float total = 0;
+  for (int i = 0; i < LANES; i++) total += v[i];
+  return total;
+}
+
+// e^x to two units in the last place; the polynomial is that of the Cephes library. A NaN stays
+// one, so that a training sees it.
+inline vec exp(vec x) {
+  x = x > 88.0f ? splat(88.0f) : x;
+  x = x < -87.0f ? splat(-87.0f) : x;
+  vec n = x * 1.44269504f + 12582912.0f;  // rounds to an integer in the low bits
+  n -= 12582912.0f;
+  vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  ints bits = (__builtin_convertvector(n, ints) + 127) << 23;  // 2^n
+  vec scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return p * scale;
+}
+
+inline vec sigmoid(vec x) { return 1.0f / (1.0f + exp(-x)); }
+inline vec tanh(vec x) { return 1.0f - 2.0f / (1.0f + exp(2.0f * x)); }
+
+inline int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+// Scratch memory that begins at a cache line; zero at first.
+class Buffer {
+ public:
+  explicit Buffer(size_t count)
+      : store_(count + 16), data_(reinterpret_cast<float *>(
+                                (reinterpret_cast<uintptr_t>(store_.data()) + 63) / 64 * 64)) {}
+  operator float *() { return data_; }
+  operator const float *() const { return data_; }
+
+ private:
+  std::vector<float> store_;
+  float *data_;
+};
+
+// A matrix (k, n), laid out as the product reads it: panels of columns, row after row.
+class Packed {
+ public:
+  Packed(const float *matrix, int rows, int columns, int row_stride, int column_stride)
+      : k(rows), n(padded(columns)), data_(static_cast<size_t>(rows) * n) {
+    for (int j = 0; j < columns; j++)
+      for (int i = 0; i < rows; i++)
+        data_[(static_cast<size_t>(j / PANEL) * k + i) * PANEL + j % PANEL] =
+            matrix[static_cast<size_t>(i) * row_stride + static_cast<size_t>(j) * column_stride];
+  }
+  const float *panel(int j) const {
+    return static_cast<const float *>(data_) + static_cast<size_t>(j) * k;
+  }
+  const int k, n;
+
+ private:
+  Buffer data_;
+};
+
+template <int R>
+inline void tile(const float *a, int row, int column, const float *b, int k, float *c, int width,
+                 bool add) {
+  vec low[R], high[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+    low[r] = add ? load(c + r * width) : vec{};
+    high[r] = add ? load(c + r * width + LANES) : vec{};
+  }
+  for (int i = 0; i < k; i++) {
+    vec b_low = load(b + i * PANEL), b_high = load(b + i * PANEL + LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      vec x = splat(a[r * row + i * column]);
+      low[r] += x * b_low;
+      high[r] += x * b_high;
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+    store(c + r * width, low[r]);
+    store(c + r * width + LANES, high[r]);
+  }
+}
+
+// C (m, b.n) = A (m, k) B, or C += A B. A has any strides; rows of C lie b.n apart.
+void product(int m, const float *a, int row, int column, const Packed &b, float *c,
+             bool add = false) {
+  for (int j = 0; j < b.n; j += PANEL)
+    for (int i = 0; i < m; i += ROWS) {
+      const float *from = a + i * row;
+      float *to = c + i * b.n + j;
+      switch (std::min(m - i, ROWS)) {
+        case 1: tile<1>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 2: tile<2>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 3: tile<3>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 4: tile<4>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 5: tile<5>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 6: tile<6>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        case 7: tile<7>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
+        default: tile<ROWS>(from, row, column, b.panel(j), b.k, to, b.n, add);
+      }
+    }
+}
+
+// Call work(0), ..., work(tasks - 1), each once, on so many threads.
+template <class F>
+void run(int tasks, int threads, F work) {
+  std::atomic<int> next{0};
+  auto worker = [&] {
+    for (int task; (task = next++) < tasks;) work(task);
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < std::min(tasks, threads); i++) others.emplace_back(worker);
+  worker();
+  for (auto &thread : others) thread.join();
+}
+
+// Every groups-th row, the longest first.
+std::vector<int> rows_of(int group, int groups, const int32_t *counts, int batch) {
+  std::vector<int> order(batch), rows;
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return counts[a] > counts[b]; });
+  for (int i = group; i < batch; i += groups) rows.push_back(order[i]);
+  return rows;
+}
+
+// How many of the rows, longest first, have a step i.
+int active(const std::vector<int> &rows, const int32_t *counts, int i) {
+  int m = 0;
+  while (m < static_cast<int>(rows.size()) && counts[rows[m]] > i) m++;
+  return m;
+}
+
+// The recurrent weights (N, 3N) of a GRU, for both forms: reset AFTER the product has
+// h U_r, h U_z and h U_n in one product; reset BEFORE it needs (r * h) U_n for itself.
+struct Recurrent {
+  Recurrent(const float *U, int N, bool before)
+      : first(U, N, before ? 2 * N : 3 * N, 3 * N, 1),
+        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 3 * N, 1) {}
+  const Packed first, candidate;
+};
+
+struct RecurrentTransposed {
+  RecurrentTransposed(const float *U, int N, bool before)
+      : first(U, before ? 2 * N : 3 * N, N, 1, 3 * N),
+        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 1, 3 * N) {}
+  const Packed first, candidate;
+};
+
+// Where a row keeps the numbers of one step.
+struct Cell {
+  float *gates;  // in: the input's part, (3N); out: r, z, n
+  float *inner;  // after: h U_n + c; before: r * h; (N), or null
+};
+
+// Scratch of gru_step and gru_step_back for so many rows.
+struct Scratch {
+  template <class Weights>
+  Scratch(int rows, int N, const Weights &U)
+      : first(rows * std::max(U.first.n, U.first.k)), reset(rows * N), inner(rows * U.candidate.n) {}
+  Buffer first, reset, inner;
+};
+
+// One step of some rows; state (m, N) is replaced.
+template <class CellOf>
+void gru_step(int m, int N, const Recurrent &U, const float *c, bool before, float *state,
+              Scratch &scratch, CellOf cell_of) {
+  product(m, state, N, 1, U.first, scratch.first);
+  if (before) {
+    for (int k = 0; k < m; k++) {
+      Cell cell = cell_of(k);
+      const float *hidden = scratch.first + k * U.first.n, *h = state + k * N;
+      float *g = cell.gates, *out = scratch.reset + k * N;
+      each(N, [&](int j, int n) {
+        vec r = sigmoid(load(g + j, n) + load(hidden + j, n));
+        store(g + j, r, n);
+        store(out + j, r * load(h + j, n), n);
+      });
+      if (cell.inner) std::memcpy(cell.inner, out, sizeof(float) * N);
+    }
+    product(m, scratch.reset, N, 1, U.candidate, scratch.inner);
+  }
+  for (int k = 0; k < m; k++) {
+    Cell cell = cell_of(k);
+    const float *hidden = scratch.first + k * U.first.n, *inner = scratch.inner + k * U.candidate.n;
+    float *g = cell.gates, *h = state + k * N;
+    each(N, [&](int j, int count) {
+      vec z = sigmoid(load(g + N + j, count) + load(hidden + N + j, count));
+      vec n = load(g + 2 * N + j, count);
+      if (before) {
+        n = tanh(n + load(inner + j, count));
+      } else {
+        vec r = sigmoid(load(g + j, count) + load(hidden + j, count));
+        vec own = load(hidden + 2 * N + j, count) + load(c + j, count);
+        n = tanh(n + r * own);
+        store(g + j, r, count);
+        if (cell.inner) store(cell.inner + j, own, count);
+      }
+      store(g + N + j, z, count);
+      store(g + 2 * N + j, n, count);
+      store(h + j, n + z * (load(h + j, count) - n), count);
+    });
+  }
+}
+
+// Backward through the elementwise part of one row's step.
+// In: r, z, n in cell.gates, cell.inner, h of the step before (null: 0) and d_h (N).
+// Out: gradients of the gates' activations in cell.gates; after: that of the candidate's own
+// part in cell.inner; d_hidden: gradients of the recurrent product (r, z, and after: n);
+// d_h: the part of the gradient of the state before that needs no product.
+// before: d_inner is that of the candidate's product, and the gradient of r is left for
+// gru_back_reset, which knows that of r * h.
+inline void gru_back(int N, Cell cell, const float *h, float *d_h, float *d_hidden,
+                     float *d_inner, bool before) {
+  float *g = cell.gates;
+  each(N, [&](int j, int count) {
+    vec z = load(g + N + j, count), n = load(g + 2 * N + j, count), d = load(d_h + j, count);
+    vec old = h ? load(h + j, count) : vec{};
+    vec d_n = d * (1.0f - z) * (1.0f - n * n);
+    vec d_z = d * (old - n) * z * (1.0f - z);
+    store(g + N + j, d_z, count);
+    store(g + 2 * N + j, d_n, count);
+    store(d_hidden + N + j, d_z, count);
+    store(d_h + j, d * z, count);
+    if (before) {
+      store(d_inner + j, d_n, count);
+    } else {
+      vec r = load(g + j, count);
+      vec d_r = d_n * load(cell.inner + j, count) * r * (1.0f - r);
+      vec d_own = d_n * r;
+      store(g + j, d_r, count);
+      store(cell.inner + j, d_own, count);
+      store(d_hidden + j, d_r, count);
+      store(d_hidden + 2 * N + j, d_own, count);
+    }
+  });
+}
+
+inline void gru_back_reset(int N, Cell cell, const float *h, const float *d_reset, float *d_h,
+                           float *d_hidden) {
+  float *g = cell.gates;
+  each(N, [&](int j, int count) {
+    vec r = load(g + j, count), d = load(d_reset + j, count);
+    vec old = h ? load(h + j, count) : vec{};
+    vec d_r = d * old * r * (1.0f - r);
+    store(g + j, d_r, count);
+    store(d_hidden + j, d_r, count);
+    store(d_h + j, load(d_h + j, count) + d * r, count);
+  });
+}
+
+// d_h of the states after a step becomes that of the states before it. Its rows lie first.n
+// apart, for that is how products write; the rest is as in gru_back.
+template <class CellOf, class StateOf>
+void gru_step_back(int m, int N, const RecurrentTransposed &U, bool before, float *d_h,
+                   Scratch &scratch, CellOf cell_of, StateOf state_of) {
+  const int width = U.first.k, stride = U.first.n;
+  for (int k = 0; k < m; k++)
+    gru_back(N, cell_of(k), state_of(k), d_h + k * stride, scratch.first + k * width,
+             scratch.reset + k * N, before);
+  if (before) {
+    product(m, scratch.reset, N, 1, U.candidate, scratch.inner);
+    for (int k = 0; k < m; k++)
+      gru_back_reset(N, cell_of(k), state_of(k), scratch.inner + k * U.candidate.n,
+                     d_h + k * stride, scratch.first + k * width);
+  }
+  product(m, scratch.first, width, 1, U.first, d_h, true);
+}
+
+// Location-aware attention over one utterance; see LocationAttention.
+class Attention {
+ public:
+  Attention(const float *filters, const float *U, const float *w, int S, int A, int C, int K)
+      : filters_(filters), w_(w), A_(A), C_(C), K_(K),
+        stride_((S + LANES - 1) / LANES * LANES), U_(U, C, A, A, 1),
+        margin_(stride_ + K + LANES), location_(static_cast<size_t>(C) * stride_ + ROWS),
+        mix_(static_cast<size_t>(ROWS) * U_.n) {}
+
+  // f = filters * previous, (C, S) in location_.
+  void look(const float *previous, int steps) {
+    std::memset(margin_, 0, sizeof(float) * (stride_ + K_ + LANES));
+    std::memcpy(margin_ + K_ / 2, previous, sizeof(float) * steps);
+    for (int c = 0; c < C_; c++)
+      for (int t = 0; t < steps; t += LANES) {
+        vec total{};
+        for (int k = 0; k < K_; k++)
+          total += splat(filters_[c * K_ + k]) * load(margin_ + t + k);
+        store(location_ + c * stride_ + t, total);
+      }
+  }
+
+  // weights (steps): softmax of w . tanh(keys + query + U f).
+  void weigh(const float *keys, const float *query, const float *previous, int steps,
+             float *weights) {
+    look(previous, steps);
+    float highest = -INFINITY;
+    for (int t = 0; t < steps; t += ROWS) {
+      const int rows = std::min(ROWS, steps - t);
+      product(rows, location_ + t, 1, stride_, U_, mix_);
+      for (int i = 0; i < rows; i++) {
+        vec total{};
+        const float *key = keys + static_cast<size_t>(t + i) * A_, *mix = mix_ + i * U_.n;
+        each(A_, [&](int a, int n) {
+          vec x = load(key + a, n) + load(query + a, n) + load(mix + a, n);
+          total += load(w_ + a, n) * tanh(x);
+        });
+        weights[t + i] = sum(total);
+        highest = std::max(highest, weights[t + i]);
+      }
+    }
+    float total = 0;
+    each(steps, [&](int t, int n) {
+      vec e = exp(load(weights + t, n) - highest);
+      store(weights + t, e, n);
+    });
+    for (int t = 0; t < steps; t++) total += weights[t];
+    const float scale = 1.0f / total;
+    each(steps, [&](int t, int n) { store(weights + t, load(weights + t, n) * scale, n); });
+  }
+
+  // Gradients of one row's step. In: weights and previous of the step, d_weights (steps).
+  // Added to: d_keys (steps, A), d_query (A), d_w, d_U, d_filters. Set: d_previous (steps).
+  void back(const float *keys, const float *query, const float *previous, const float *weights,
+            const float *d_weights, int steps, float *d_keys, float *d_query, float *d_previous,
+            float *d_w, float *d_U, float *d_filters) {
+    look(previous, steps);
+    float mean = 0;
+    for (int t = 0; t < steps; t++)
+      if (!(weights[t] < NEGLIGIBLE)) mean += weights[t] * d_weights[t];
+    std::vector<float> d_margin(stride_ + K_ + LANES);
+    std::vector<float> d_location(C_);
+    for (int t = 0; t < steps; t++) {
+      if (weights[t] < NEGLIGIBLE) continue;
+      const float d_energy = weights[t] * (d_weights[t] - mean);
+      const float *key = keys + static_cast<size_t>(t) * A_;
+      float *d_key = d_keys + static_cast<size_t>(t) * A_;
+      product(1, location_ + t, 1, stride_, U_, mix_);
+      each(A_, [&](int a, int n) {
+        vec x = tanh(load(key + a, n) + load(query + a, n) + load(mix_ + a, n));
+        vec w = load(w_ + a, n);
+        vec d = d_energy * w * (1.0f - x * x);
+        store(d_w + a, load(d_w + a, n) + d_energy * x, n);
+        store(d_key + a, load(d_key + a, n) + d, n);
+        store(d_query + a, load(d_query + a, n) + d, n);
+        store(mix_ + a, d, n);
+      });
+      for (int c = 0; c < C_; c++) {
+        const float f = location_[c * stride_ + t];
+        float *d_Uc = d_U + c * A_;
+        vec total{};
+        for (int j = 0; j < A_; j += PANEL) {
+          const float *u = U_.panel(j) + c * PANEL;
+          each(std::min(PANEL, A_ - j), [&](int a, int n) {
+            vec d = load(mix_ + j + a, n);
+            total += d * load(u + a, n);
+            store(d_Uc + j + a, load(d_Uc + j + a, n) + f * d, n);
+          });
+        }
+        d_location[c] = sum(total);
+      }
+      for (int c = 0; c < C_; c++) {
+        const float d = d_location[c];
+        each(K_, [&](int k, int n) {
+          float *d_filter = d_filters + c * K_ + k, *d_past = d_margin.data() + t + k;
+          store(d_filter, load(d_filter, n) + d * load(margin_ + t + k, n), n);
+          store(d_past, load(d_past, n) + d * load(filters_ + c * K_ + k, n), n);
+        });
+      }
+    }
+    std::memcpy(d_previous, d_margin.data() + K_ / 2, sizeof(float) * steps);
+  }
+
+ private:
+  const float *filters_, *w_;
+  const int A_, C_, K_, stride_;
+  const Packed U_;
+  Buffer margin_, location_, mix_;
+};
+
+// total (width) += sum over steps of weights * values (steps, width).
+inline void weighted_sum(const float *weights, const float *values, int steps, int width,
+                         float *total) {
+  for (int t = 0; t < steps; t++) {
+    if (weights[t] < NEGLIGIBLE) continue;
+    const vec weight = splat(weights[t]);
+    const float *value = values + static_cast<size_t>(t) * width;
+    each(width, [&](int j, int n) {
+      store(total + j, load(total + j, n) + weight * load(value + j, n), n);
+    });
+  }
+}
+
+inline float dot(const float *a, const float *b, int width) {
+  vec total{};
+  each(width, [&](int j, int n) { total += load(a + j, n) * load(b + j, n); });
+  return sum(total);
+}
+
+}  // namespace
+
+extern "C" {
+
+// A bidirectional GRU layer. gates (B, S, 2, 3N): the input's part x W + b, replaced by r, z, n;
+// U (2, N, 3N); c (2, N), after only; counts (B); inner (B, S, 2, N), for backward, or null;
+// out (B, S, 2N), 0 on padding. before: 1 for the reset before the product.
+void bigru_forward(float *gates, const float *U, const float *c, const int32_t *counts,
+                   float *inner, float *out, int B, int S, int N, int before, int threads) {
+  const Recurrent weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
+  const int groups = (threads + 1) / 2;
+  run(2 * groups, threads, [&](int task) {
+    const int d = task % 2;
+    const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
+    const int most = static_cast<int>(rows.size());
+    if (!most) return;
+    Buffer state(most * N);
+    Scratch scratch(most, N, weights[d]);
+    for (int i = 0; i < counts[rows[0]]; i++) {
+      const int m = active(rows, counts, i);
+      auto place = [&](int k) -> size_t {  // of direction d's i-th step in (B, S, 2)
+        const int t = d ? counts[rows[k]] - 1 - i : i;
+        return (static_cast<size_t>(rows[k]) * S + t) * 2 + d;
+      };
+      gru_step(m, N, weights[d], c + d * N, before, state, scratch,
+               [&](int k) {
+                 const size_t p = place(k);
+                 return Cell{gates + p * 3 * N, inner ? inner + p * N : nullptr};
+               });
+      for (int k = 0; k < m; k++)
+        std::memcpy(out + place(k) * N, state + k * N, sizeof(float) * N);
+    }
+    for (int row : rows)
+      for (int t = counts[row]; t < S; t++)
+        std::memset(out + ((static_cast<size_t>(row) * S + t) * 2 + d) * N, 0, sizeof(float) * N);
+  });
+}
+
+// Its backward. grad (B, S, 2N) of out; gates and inner as forward left them become the
+// gradients of the gates' activations and, after, of the candidate's own part h U_n + c;
+// before leaves inner, r * h. Both are 0 on padding.
+void bigru_backward(const float *grad, const float *out, float *gates, float *inner,
+                    const float *U, const int32_t *counts, int B, int S, int N, int before,
+                    int threads) {
+  const RecurrentTransposed weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
+  const int groups = (threads + 1) / 2;
+  run(2 * groups, threads, [&](int task) {
+    const int d = task % 2;
+    const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
+    const int most = static_cast<int>(rows.size());
+    if (!most) return;
+    const int stride = weights[d].first.n;
+    Buffer d_h(most * stride);
+    Scratch scratch(most, N, weights[d]);
+    for (int i = counts[rows[0]] - 1; i >= 0; i--) {
+      const int m = active(rows, counts, i);
+      auto place = [&](int k, int step) -> size_t {
+        const int t = d ? counts[rows[k]] - 1 - step : step;
+        return (static_cast<size_t>(rows[k]) * S + t) * 2 + d;
+      };
+      for (int k = 0; k < m; k++) {
+        const float *g = grad + place(k, i) * N;
+        float *to = d_h + k * stride;
+        each(N, [&](int j, int n) { store(to + j, load(to + j, n) + load(g + j, n), n); });
+      }
+      gru_step_back(
+          m, N, weights[d], before, d_h, scratch,
+          [&](int k) {
+            const size_t p = place(k, i);
+            return Cell{gates + p * 3 * N, inner + p * N};
+          },
+          [&](int k) { return i ? out + place(k, i - 1) * N : nullptr; });
+    }
+    for (int row : rows)
+      for (int t = counts[row]; t < S; t++) {
+        const size_t p = (static_cast<size_t>(row) * S + t) * 2 + d;
+        std::memset(gates + p * 3 * N, 0, sizeof(float) * 3 * N);
+        std::memset(inner + p * N, 0, sizeof(float) * N);
+      }
+  });
+}
+
+// The decoder's loop over whole transcripts. gates (B, L, 3H): the characters' part, replaced by
+// r, z, n; keys (B, S, A); values (B, S, 3H): the context's part of the gates, per encoder step;
+// steps and lengths (B); W (H, A), filters (C, K), location (C, A), w (A); U (H, 3H), c (H);
+// inner (B, L, H), for backward, or null; states (B, L, H) and weights (B, L, S), 0 on padding.
+void decoder_forward(float *gates, const float *keys, const float *values, const int32_t *steps,
+                     const int32_t *lengths, const float *W, const float *filters,
+                     const float *location, const float *w, const float *U, const float *c,
+                     float *inner, float *states, float *weights, int B, int L, int S, int H,
+                     int A, int C, int K, int before, int threads) {
+  const Recurrent recurrent(U, H, before);
+  const Packed query(W, H, A, A, 1);
+  run(threads, threads, [&](int group) {
+    const std::vector<int> rows = rows_of(group, threads, lengths, B);
+    const int most = static_cast<int>(rows.size());
+    if (!most) return;
+    Attention attention(filters, location, w, S, A, C, K);
+    Buffer state(most * H), queries(most * query.n);
+    Scratch scratch(most, H, recurrent);
+    std::vector<float> uniform(S);
+    for (int i = 0; i < lengths[rows[0]]; i++) {
+      const int m = active(rows, lengths, i);
+      product(m, state, H, 1, query, queries);
+      for (int k = 0; k < m; k++) {
+        const size_t row = rows[k], p = row * L + i;
+        const int real = steps[row];
+        float *now = weights + p * S;
+        std::fill(uniform.begin(), uniform.end(), 1.0f / real);
+        attention.weigh(keys + row * S * A, queries + k * query.n, i ? now - S : uniform.data(),
+                        real, now);
+        std::memset(now + real, 0, sizeof(float) * (S - real));
+        weighted_sum(now, values + row * S * 3 * H, real, 3 * H, gates + p * 3 * H);
+      }
+      gru_step(m, H, recurrent, c, before, state, scratch, [&](int k) {
+        const size_t p = static_cast<size_t>(rows[k]) * L + i;
+        return Cell{gates + p * 3 * H, inner ? inner + p * H : nullptr};
+      });
+      for (int k = 0; k < m; k++)
+        std::memcpy(states + (static_cast<size_t>(rows[k]) * L + i) * H, state + k * H,
+                    sizeof(float) * H);
+    }
+    for (int row : rows)
+      for (int i = lengths[row]; i < L; i++) {
+        const size_t p = static_cast<size_t>(row) * L + i;
+        std::memset(states + p * H, 0, sizeof(float) * H);
+        std::memset(weights + p * S, 0, sizeof(float) * S);
+      }
+  });
+}
+
+// Its backward. d_states (B, L, H) and d_weights (B, L, S) come in; gates and inner become
+// gradients as in bigru_backward; d_queries (B, L, A), d_keys (B, S, A), d_filters, d_location
+// and d_w are set (all zero at first). d_values is the caller's: weights^T d_gates.
+void decoder_backward(const float *d_states, const float *d_weights, const float *keys,
+                      const float *values, const float *states, const float *weights,
+                      const int32_t *steps, const int32_t *lengths, const float *W,
+                      const float *filters, const float *location, const float *w,
+                      const float *U, float *gates, float *inner, float *d_queries,
+                      float *d_keys, float *d_filters, float *d_location, float *d_w, int B,
+                      int L, int S, int H, int A, int C, int K, int before, int threads) {
+  const RecurrentTransposed recurrent(U, H, before);
+  const Packed query(W, H, A, A, 1), query_back(W, A, H, 1, A);
+  const int parameters = A + C * A + C * K;
+  std::vector<std::vector<float>> sums(threads, std::vector<float>(parameters));
+  run(threads, threads, [&](int group) {
+    const std::vector<int> rows = rows_of(group, threads, lengths, B);
+    const int most = static_cast<int>(rows.size());
+    if (!most) return;
+    float *sum_w = sums[group].data(), *sum_location = sum_w + A,
+          *sum_filters = sum_location + C * A;
+    Attention attention(filters, location, w, S, A, C, K);
+    const int stride = recurrent.first.n;
+    Buffer d_h(most * stride), before_states(most * H), queries(most * query.n);
+    Scratch scratch(most, H, recurrent);
+    std::vector<float> d_past(static_cast<size_t>(most) * S), d_now(S), uniform(S);
+    std::vector<float> d_query_rows(static_cast<size_t>(most) * A);
+    for (int i = lengths[rows[0]] - 1; i >= 0; i--) {
+      const int m = active(rows, lengths, i);
+      for (int k = 0; k < m; k++) {
+        const size_t p = static_cast<size_t>(rows[k]) * L + i;
+        float *to = d_h + k * stride;
+        each(H, [&](int j, int n) {
+          store(to + j, load(to + j, n) + load(d_states + p * H + j, n), n);
+        });
+        if (i)
+          std::memcpy(before_states + k * H, states + (p - 1) * H, sizeof(float) * H);
+        else
+          std::memset(before_states + k * H, 0, sizeof(float) * H);
+      }
+      gru_step_back(
+          m, H, recurrent, before, d_h, scratch,
+          [&](int k) {
+            const size_t p = static_cast<size_t>(rows[k]) * L + i;
+            return Cell{gates + p * 3 * H, inner + p * H};
+          },
+          [&](int k) { return static_cast<const float *>(before_states) + k * H; });
+      product(m, before_states, H, 1, query, queries);
+      for (int k = 0; k < m; k++) {
+        const size_t row = rows[k], p = row * L + i;
+        const int real = steps[row];
+        float *carried = d_past.data() + static_cast<size_t>(k) * S;
+        const float *now = weights + p * S;
+        for (int t = 0; t < real; t++)
+          if (!(now[t] < NEGLIGIBLE))
+            d_now[t] = d_weights[p * S + t] + carried[t] +
+                       dot(gates + p * 3 * H, values + (row * S + t) * 3 * H, 3 * H);
+        std::fill(uniform.begin(), uniform.end(), 1.0f / real);
+        attention.back(keys + row * S * A, queries + k * query.n, i ? now - S : uniform.data(),
+                       now, d_now.data(), real, d_keys + row * S * A, d_queries + p * A, carried,
+                       sum_w, sum_location, sum_filters);
+        std::memcpy(d_query_rows.data() + static_cast<size_t>(k) * A, d_queries + p * A,
+                    sizeof(float) * A);
+      }
+      product(m, d_query_rows.data(), A, 1, query_back, d_h, true);
+    }
+    for (int row : rows)
+      for (int i = lengths[row]; i < L; i++) {
+        const size_t p = static_cast<size_t>(row) * L + i;
+        std::memset(gates + p * 3 * H, 0, sizeof(float) * 3 * H);
+        std::memset(inner + p * H, 0, sizeof(float) * H);
+      }
+  });
+  for (const auto &part : sums)
+    for (int j = 0; j < parameters; j++) {
+      if (j < A)
+        d_w[j] += part[j];
+      else if (j < A + C * A)
+        d_location[j - A] += part[j];
+      else
+        d_filters[j - A - C * A] += part[j];
+    }
+}
+
+// One step of attention for R = B * beam rows, beam of them for each of B utterances. queries
+// (R, A), previous (R, S), keys (B, S, A), values (B, S, V), steps (B); weights (R, S), 0 on
+// padding; sums (R, V): sum over encoder steps of weights * values.
+void attend(const float *queries, const float *previous, const float *keys, const float *values,
+            const int32_t *steps, const float *filters, const float *location, const float *w,
+            float *weights, float *sums, int R, int beam, int S, int V, int A, int C, int K,
+            int threads) {
+  const int tasks = std::min(R, threads);
+  run(tasks, threads, [&](int task) {
+    Attention attention(filters, location, w, S, A, C, K);
+    for (int r = R * task / tasks; r < R * (task + 1) / tasks; r++) {
+      const size_t b = r / beam;
+      float *now = weights + static_cast<size_t>(r) * S, *sum = sums + static_cast<size_t>(r) * V;
+      attention.weigh(keys + b * S * A, queries + static_cast<size_t>(r) * A,
+                      previous + static_cast<size_t>(r) * S, steps[b], now);
+      std::memset(now + steps[b], 0, sizeof(float) * (S - steps[b]));
+      std::memset(sum, 0, sizeof(float) * V);
+      weighted_sum(now, values + b * S * V, steps[b], V, sum);
+    }
+  });
+}
+
+}  // extern "C"

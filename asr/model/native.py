@@ -1,0 +1,118 @@
+"""The inner loops of native.cpp: built once where there is a C++ compiler, absent elsewhere.
+
+The library is compiled for the processor at hand on first use (some seconds) and kept in the
+user's cache folder. Without a compiler, or with ``ASR_NATIVE=0`` in the environment, the plain
+torch forms compute the same.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("native.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
+
+
+def compiler() -> list[str]:
+    """The command that compiles C++: $CXX, the system's, or that of the ziglang package; or []."""
+    named = os.environ.get("CXX")
+    if named:
+        return named.split()
+    for name in ("c++", "g++", "clang++"):
+        if shutil.which(name):
+            return [name]
+    if shutil.which("python-zig"):
+        return ["python-zig", "c++"]
+    return []
+
+
+def _processor() -> str:
+    """What distinguishes processors that cannot run each other's code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+
+
+def _build(command: list[str]) -> Path:
+    """Compile, unless that was done before; raises OSError or SubprocessError."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asr"
+    facts = (SOURCE.read_text(), *FLAGS, *command, platform.machine(), _processor())
+    library = cache / f"native-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
+    if not library.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            made = Path(folder) / library.name
+            subprocess.run(
+                [*command, *FLAGS, str(SOURCE), "-o", str(made)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            made.replace(library)
+    return library
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled functions, or None where there can be none; says why once."""
+    if os.environ.get("ASR_NATIVE") == "0":
+        return None
+    command = compiler()
+    if not command:
+        return None
+    try:
+        return ctypes.CDLL(str(_build(command)))
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        first = next((line for line in detail.splitlines() if "error" in line), detail.strip())
+        print(
+            f"warning: {' '.join(command)} could not compile {SOURCE.name} ({first}); going on "
+            "with plain torch, which is slower; ASR_NATIVE=0 does so without this warning",
+            file=sys.stderr,
+        )
+        return None
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether native functions can compute with these: float32 on the processor."""
+    fits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    return fits and library() is not None
+
+
+def call(name: str, *arguments: Tensor | int | None) -> None:
+    """Call a function of native.cpp, with the address of each tensor; adds the thread count.
+
+    Tensors have to be contiguous, float32 or int32; the function writes into some of them.
+    """
+    values: list[ctypes.c_void_p | ctypes.c_int] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            assert argument.is_contiguous() and argument.device.type == "cpu", name
+            assert argument.dtype in (torch.float32, torch.int32), name
+            values.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            values.append(ctypes.c_void_p(None))
+        else:
+            values.append(ctypes.c_int(int(argument)))
+    loaded = library()
+    assert loaded is not None, name
+    getattr(loaded, name)(*values, ctypes.c_int(torch.get_num_threads()))
+
+
+def int32(numbers: Tensor | Sequence[int]) -> Tensor:
+    """Counts as native functions take them."""
+    return torch.as_tensor(numbers).to("cpu", torch.int32).contiguous()

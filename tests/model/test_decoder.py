@@ -1,0 +1,89 @@
+"""The decoder's fast loop equals the plain one; a search's step equals both."""
+
+import pytest
+import torch
+
+from asr.config import AttentionConfig, DecoderConfig
+from asr.model import native
+from asr.model.decoder import AttentionDecoder
+
+STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
+VOCAB, WIDTH = 7, 10
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+
+
+def make(reset, units):
+    decoder = AttentionDecoder(
+        VOCAB,
+        WIDTH,
+        DecoderConfig(units=units, embedding=6, dropout=0.0),
+        AttentionConfig(units=units + 1, filters=3, filter_width=5),
+        reset,
+    )
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    padding = torch.arange(9) >= STEPS.unsqueeze(1)
+    states = torch.randn(3, 9, WIDTH).masked_fill(padding.unsqueeze(-1), 0.0).requires_grad_()
+    return decoder, states, padding, torch.randint(1, VOCAB, (3, 6))
+
+
+def outputs_and_gradients(decoder, states, padding, tokens, threads=1):
+    """Logits, weights, and the gradients of a random direction in both."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        memory = decoder.remember(states, STEPS, padding)
+        logits, weights = decoder(tokens, LENGTHS, memory)
+        chance = torch.Generator().manual_seed(1)
+        real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
+        loss = (logits * real * torch.randn(logits.shape, generator=chance)).sum()
+        loss = loss + (weights * real * torch.randn(weights.shape, generator=chance)).sum()
+        # the paper's form has no c
+        loss = loss + 0.0 * decoder.c.sum()
+        gradients = torch.autograd.grad(loss, [states, *decoder.parameters()])
+    finally:
+        torch.set_num_threads(before)
+    return logits * real, weights, gradients
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("units", [4, 37, 64])
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_native_loop_equals_the_plain_one(reset, units, threads, monkeypatch):
+    case = make(reset, units)
+    logits, weights, gradients = outputs_and_gradients(*case, threads=threads)
+    monkeypatch.setattr(native, "usable", lambda *_: False)
+    plain_logits, plain_weights, plain_gradients = outputs_and_gradients(*case)
+    torch.testing.assert_close(logits, plain_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(weights, plain_weights, atol=1e-6, rtol=1e-4)
+    names = ["states", *(name for name, _ in case[0].named_parameters())]
+    for name, a, b in zip(names, gradients, plain_gradients, strict=True):
+        scale = float(b.abs().max()) + 1e-6
+        torch.testing.assert_close(a / scale, b / scale, atol=2e-5, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_a_step_for_many_rows_equals_plain_torch(reset, monkeypatch):
+    """Two rows look at each utterance; native or not, and alone or not, they see the same."""
+    decoder, states, padding, tokens = make(reset, 37)
+    decoder.eval()
+    memory = decoder.remember(states.detach(), STEPS, padding)
+    state = decoder.start(memory, rows=2)
+    for column in range(3):
+        log_probs, new = decoder.step(tokens.flatten()[column : column + 6], memory, state)
+        with monkeypatch.context() as patch:
+            patch.setattr(native, "usable", lambda *_: False)
+            plain, plain_new = decoder.step(tokens.flatten()[column : column + 6], memory, state)
+        torch.testing.assert_close(log_probs, plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(new.weights, plain_new.weights, atol=1e-6, rtol=1e-4)
+        state = new
+
+
+def test_a_number_that_is_none_is_not_hidden():
+    decoder, states, padding, tokens = make("after", 8)
+    with torch.no_grad():
+        states[1, 2, 3] = torch.nan
+        memory = decoder.remember(states, STEPS, padding)
+        logits, _ = decoder(tokens, LENGTHS, memory)
+    assert logits[1].isnan().any() and not logits[0].isnan().any()
