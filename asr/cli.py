@@ -1,5 +1,6 @@
 """``asr <verb>``: each verb imports only its own room, so help answers at once."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -18,6 +19,7 @@ VERBS = {
     "decode": ("asr.search.cli", "decode a data directory"),
     "score": ("asr.score.cli", "word, character and sentence error rates"),
     "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
+    "bench": ("asr.bench.cli", "measure speed and memory, beside other toolkits"),
     "doctor": ("asr.doctor", "check versions, devices and audio formats"),
 }
 
@@ -50,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"asr: unknown verb {verb!r}\n\n{usage()}", file=sys.stderr)
         return EXIT_USAGE
+    # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
+    # keep the native loops and the data loader off their processors. Read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return int(import_module(VERBS[verb][0]).main(args) or 0)
     except InputError as error:

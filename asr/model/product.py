@@ -19,10 +19,18 @@ def _has_onednn() -> bool:
     return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def _dense(matrix: Tensor) -> Tensor:
+    """oneDNN takes dense matrices, transposed or not; for others its kernels are very slow."""
+    dense = matrix.is_contiguous() or matrix.t().is_contiguous()
+    return matrix if dense else matrix.contiguous()
+
+
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b + bias: (M, K) times (K, N), either of them possibly a transposed view; no gradient."""
     if a.device.type == "cpu" and a.dtype == torch.float32 and _has_onednn():
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(a, b.t(), bias, "none", [], "")
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            _dense(a), _dense(b).t(), bias, "none", [], ""
+        )
         return result
     return a @ b if bias is None else torch.addmm(bias, a, b)
 

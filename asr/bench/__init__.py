@@ -1,0 +1,1 @@
+"""The project measured against itself and its peers: ``asr bench``."""

@@ -1,0 +1,166 @@
+"""``asr bench``: how fast this is here, and how fast others are."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from asr.bench import measure, workloads
+from asr.bench.shape import Shape
+from asr.device import use_threads
+from asr.errors import InputError
+
+CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "straight": "straight torch"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of all workloads."""
+    parser = argparse.ArgumentParser(
+        prog="asr bench",
+        description="Measure speed and memory, with fixed seeds, warm-up and the median of runs.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--threads", type=int, default=0, help="0 takes every core")
+    common.add_argument("--repeats", type=int, default=5, help="runs of which the median counts")
+    common.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    shape = argparse.ArgumentParser(add_help=False)
+    for name, text in (
+        ("batch", "utterances"),
+        ("frames", "frames of the longest; lengths go down to 70 %% in training"),
+        ("chars", "characters of the longest, in training"),
+        ("layers", "layers of the pyramid; each halves the steps"),
+        ("units", "units per direction, and of the decoder"),
+        ("beam", "hypotheses, in decoding"),
+    ):
+        default = getattr(Shape(), name)
+        shape.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    kinds = parser.add_subparsers(dest="work", required=True)
+    for name, text in (("train", "one training step"), ("decode", "a beam search")):
+        kind = kinds.add_parser(name, parents=[common, shape], help=text, description=text)
+        kind.add_argument(
+            "--who", choices=["asr", *CONTESTANTS], default="asr", help="whose classes run it"
+        )
+    text = "the same work through straight torch, and ESPnet and SpeechBrain if installed"
+    kinds.add_parser("peers", parents=[common, shape], help=text, description=text)
+    for name, option, default, text in (
+        ("features", "seconds", 60, "filterbanks of so many seconds, beside torchaudio's"),
+        ("loader", "utterances", 120, "reading and changing audio for a training"),
+        ("score", "pairs", 2000, "word errors of so many pairs, beside jiwer"),
+    ):
+        kind = kinds.add_parser(name, parents=[common], help=text, description=text)
+        kind.add_argument(f"--{option}", type=int, default=default, help=f"({default})")
+    return parser
+
+
+def _shape(options: argparse.Namespace) -> Shape:
+    shape = Shape(**{name: getattr(options, name) for name in asdict(Shape())})
+    for name, value in asdict(shape).items():
+        if value < 1:
+            raise InputError(f"--{name} {value}: expected 1 or more")
+    return shape
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what was asked for."""
+    simple: dict[str, tuple[Callable[[int, int], dict[str, Any]], str]] = {
+        "features": (workloads.features, "seconds"),
+        "loader": (workloads.loader, "utterances"),
+        "score": (workloads.score, "pairs"),
+    }
+    if options.work in simple:
+        work, size = simple[options.work]
+        if getattr(options, size) < 1:
+            raise InputError(f"--{size} {getattr(options, size)}: expected 1 or more")
+        return work(getattr(options, size), options.repeats)
+    shape = _shape(options)
+    if options.work == "train":
+        numbers = workloads.train(shape, options.repeats, options.who)
+    else:
+        numbers = workloads.decode(shape, options.repeats, options.who)
+    return {"who": options.who, **asdict(shape), **numbers}
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Run a step and two searches through everybody's classes, each in its own process."""
+    shape = _shape(options)
+    sizes = [f"--{name}={value}" for name, value in asdict(shape).items()]
+    common = [f"--threads={torch.get_num_threads()}", f"--repeats={options.repeats}"]
+    jobs = {
+        "train": ["train", *sizes, *common],
+        "decode": ["decode", *sizes, *common],
+        "decode_one": ["decode", *sizes, "--batch=1", *common],
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for job, arguments in jobs.items():
+        found[job] = {}
+        for who in ("asr", *CONTESTANTS):
+            if job != "train" and who == "straight":
+                continue
+            print(f"{job}: {who}", file=sys.stderr)
+            try:
+                numbers = measure.in_child([*arguments, f"--who={who}"])
+            except RuntimeError as error:
+                if who == "asr":
+                    raise
+                print(f"  not measured: {error}", file=sys.stderr)
+                continue
+            found[job][who] = numbers
+        ours = found[job]["asr"]
+        for who, numbers in found[job].items():
+            numbers["ratio"] = numbers["seconds"] / ours["seconds"]
+            numbers["memory_ratio"] = numbers["peak_memory_mb"] / ours["peak_memory_mb"]
+            if "hypotheses" in numbers:
+                numbers["same_hypotheses"] = numbers["hypotheses"] == ours["hypotheses"]
+    for numbers in found["decode"].values():
+        numbers.pop("hypotheses", None)
+    for numbers in found["decode_one"].values():
+        numbers.pop("hypotheses", None)
+    return found
+
+
+def _show(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{name:28} {value:.4g}"
+    return f"{name:28} {value}"
+
+
+def _table(found: dict[str, Any]) -> str:
+    titles = {
+        "train": "one training step",
+        "decode": "beam search, the batch",
+        "decode_one": "beam search, one utterance",
+    }
+    lines = []
+    for job, contestants in found.items():
+        lines.append(f"{titles[job]:28} {'seconds':>9} {'x asr':>7} {'x real time':>12} {'MB':>7}")
+        for who, n in contestants.items():
+            same = {True: "  same hypotheses", False: "  OTHER HYPOTHESES"}
+            note = same.get(n.get("same_hypotheses"), "") if who == "espnet" else ""
+            lines.append(
+                f"  {CONTESTANTS.get(who, who):26} {n['seconds']:9.3f} {n['ratio']:7.2f} "
+                f"{n['times_real_time']:12.0f} {n['peak_memory_mb']:7.0f}{note}"
+            )
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """``asr bench train|decode|peers|features|loader|score``; returns the exit code."""
+    options = make_parser().parse_args(argv)
+    use_threads(options.threads)
+    if options.repeats < 1:
+        raise InputError(f"--repeats {options.repeats}: expected 1 or more")
+    if options.work == "peers":
+        found = compare(options)
+        print(json.dumps({**measure.machine(), **found}) if options.json else _table(found))
+        return 0
+    result = {"work": options.work, **run(options), **measure.machine()}
+    if options.json:
+        print(json.dumps(result))
+    else:
+        result.pop("hypotheses", None)
+        print("\n".join(_show(name, value) for name, value in result.items()))
+    return 0

@@ -1,0 +1,128 @@
+"""The same work through ESPnet's and SpeechBrain's published classes, where they are installed.
+
+ESPnet's decoder is the same mathematics (its attention scales energies by 2 and starts from
+uniform weights, too; with ``context_residual`` its readout sees the context), so this project's
+weights are copied into it and hypotheses have to agree. SpeechBrain's takes the attention from
+the state AFTER the step: only the time compares.
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from asr.bench.shape import MEL, VOCAB, Shape
+from asr.bench.straight import Pyramid, copy_gru
+from asr.model.decoder import AttentionDecoder
+from asr.model.las import LAS
+
+SOS = VOCAB - 1
+
+
+def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
+    """ESPnet's location-aware decoder with this decoder's weights."""
+    from espnet.nets.pytorch_backend.rnn.attentions import AttLoc
+    from espnet.nets.pytorch_backend.rnn.decoders import Decoder
+
+    H, D = ours.U.shape[0], ours.W_c.shape[0]
+    A, C = ours.attention.U.weight.shape
+    K = ours.attention.filters.weight.shape[2]
+    attention = AttLoc(D, H, A, C, K // 2)
+    theirs = Decoder(
+        D, VOCAB, "gru", 1, H, SOS, SOS, nn.ModuleList([attention]), context_residual=True,
+        char_list=[str(i) for i in range(VOCAB)],
+    )  # fmt: skip
+    with torch.no_grad():
+        attention.mlp_enc.weight.copy_(ours.attention.V.weight)
+        attention.mlp_enc.bias.copy_(ours.attention.V.bias)
+        attention.mlp_dec.weight.copy_(ours.attention.W.weight)
+        attention.mlp_att.weight.copy_(ours.attention.U.weight)
+        attention.loc_conv.weight.copy_(ours.attention.filters.weight.unsqueeze(2))
+        attention.gvec.weight.copy_(ours.attention.w.weight / 2)
+        theirs.embed.weight.copy_(ours.embedding.weight)
+        theirs.output.weight.copy_(ours.readout.weight)
+        theirs.output.bias.copy_(ours.readout.bias)
+    W = torch.cat([ours.W_y, ours.W_c])
+    copy_gru(theirs.decoder[0], W, ours.U, ours.b, ours.c, "")
+    return theirs
+
+
+def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """ESPnet's "bgrup" encoder and decoder, and the loss of the batch."""
+    import numpy
+    from espnet.nets.pytorch_backend.rnn.encoders import RNNP
+
+    model = shape.model()
+    subsample = numpy.array([1] + [2] * shape.layers)
+    encoder = RNNP(MEL, shape.layers, shape.units, 2 * shape.units, subsample, 0.0, typ="bgrup")
+    decoder = espnet_decoder(model.decoder)
+    features, frames, tokens, lengths = shape.data()
+    padded = tokens.masked_fill(torch.arange(shape.chars) >= lengths.unsqueeze(1), -1)
+
+    def loss() -> Tensor:
+        states, counts, _ = encoder(features, frames)
+        return decoder(states, counts, padded)[0]
+
+    return nn.ModuleList([encoder, decoder]), loss
+
+
+def espnet_search(
+    shape: Shape, model: LAS, states: Tensor, steps: Tensor
+) -> Callable[[], list[list[int]]]:
+    """ESPnet's batched beam search with this model's decoder: the best characters."""
+    decoder = espnet_decoder(model.decoder).eval()
+    options = Namespace(
+        beam_size=shape.beam, penalty=0.0, ctc_weight=0.0, maxlenratio=0.0, minlenratio=0.0,
+        nbest=1, lm_weight=0.0,
+    )  # fmt: skip
+
+    @torch.no_grad()
+    def search() -> list[list[int]]:
+        found = decoder.recognize_beam_batch(
+            states, steps, None, options, decoder.char_list, normalize_score=False
+        )
+        return [[int(i) for i in best[0]["yseq"][1:-1]] for best in found]
+
+    return search
+
+
+def speechbrain_decoder(shape: Shape) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """SpeechBrain's embedding, attentional decoder and output layer, of the same sizes."""
+    from speechbrain.nnet.RNN import AttentionalRNNDecoder
+
+    decoder = AttentionalRNNDecoder(
+        "gru", "location", shape.units, 128, 1, enc_dim=2 * shape.units, input_size=shape.units,
+        channels=10, kernel_size=31,
+    )  # fmt: skip
+    return nn.Embedding(VOCAB, shape.units), decoder, nn.Linear(shape.units, VOCAB)
+
+
+def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """SpeechBrain's decoder on a packed ``nn.GRU`` pyramid, and the loss of the batch."""
+    model = shape.model()
+    encoder = Pyramid(model)
+    embedding, decoder, output = speechbrain_decoder(shape)
+    features, frames, tokens, lengths = shape.data()
+    inputs, targets = model._inputs_and_targets(tokens, lengths)
+
+    def loss() -> Tensor:
+        states, steps = encoder(features, frames)
+        hidden, _ = decoder(embedding(inputs), states, steps / steps.max())
+        return cross_entropy(output(hidden).flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+    return nn.ModuleList([encoder, embedding, decoder, output]), loss
+
+
+def speechbrain_search(shape: Shape, states: Tensor, steps: Tensor) -> Callable[[], object]:
+    """SpeechBrain's beam search over as many steps as this project's takes."""
+    from speechbrain.decoders.seq2seq import S2SRNNBeamSearcher
+
+    embedding, decoder, output = speechbrain_decoder(shape)
+    searcher = S2SRNNBeamSearcher(
+        embedding=embedding, decoder=decoder, linear=output, bos_index=SOS, eos_index=SOS,
+        min_decode_ratio=1.0, max_decode_ratio=1.0, beam_size=shape.beam,
+    )  # fmt: skip
+    searcher.eval()
+    return lambda: searcher(states, steps / steps.max())

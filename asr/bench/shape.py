@@ -1,0 +1,79 @@
+"""The model and the batch of a measurement, the same for all contestants."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model.las import LAS
+
+MEL, VOCAB = 80, 31
+FRAMES_PER_SECOND = 100
+LOSS = LossConfig(ctc_weight=0.0, label_smoothing=0.0)  # peers measure without them
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a measurement."""
+
+    batch: int = 16
+    """Utterances."""
+    frames: int = 800
+    """Frames of the longest; the shortest has 70 % of them."""
+    chars: int = 100
+    """Characters of the longest; the shortest has 70 % of them."""
+    layers: int = 3
+    """Layers of the pyramid, each of which halves the steps."""
+    units: int = 256
+    """Units per direction, and of the decoder."""
+    beam: int = 8
+    """Hypotheses of a search."""
+
+    def lengths(self, longest: int) -> Tensor:
+        """Lengths spread evenly from 100 % down to 70 %, (B,)."""
+        return torch.linspace(longest, 0.7 * longest, self.batch).round().long()
+
+    def model(self) -> LAS:
+        """Attention 128 with 10 filters of width 31, one decoder layer; the same weights ever."""
+        torch.manual_seed(1)
+        config = ModelConfig(
+            encoder=EncoderConfig(units=self.units, pyramid=(2,) * self.layers, dropout=0.0),
+            attention=AttentionConfig(units=128, filters=10, filter_width=31),
+            decoder=DecoderConfig(units=self.units, embedding=self.units, dropout=0.0),
+        )
+        return LAS(config, MEL, VOCAB)
+
+    def data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features (B, T, 80), frames (B,), tokens (B, U), lengths (B,): noise, the same ever."""
+        chance = torch.Generator().manual_seed(1)
+        features = torch.randn(self.batch, self.frames, MEL, generator=chance)
+        tokens = torch.randint(1, VOCAB - 1, (self.batch, self.chars), generator=chance)
+        return features, self.lengths(self.frames), tokens, self.lengths(self.chars)
+
+    def audio_seconds(self) -> float:
+        """Seconds of speech in a batch, without padding."""
+        return float(self.lengths(self.frames).sum()) / FRAMES_PER_SECOND
+
+    def step_gflops(self, model: LAS) -> float:
+        """Floating-point operations of the matrix products in one training step, in 10^9.
+
+        Real steps and characters only. A product a b of forward stands for three: backward
+        takes the gradients of both; the features need none.
+        """
+        steps, U = self.lengths(self.frames).double(), self.lengths(self.chars).double() + 1
+        total, N = 0.0, self.units
+        for index, layer in enumerate(model.encoder.layers):
+            steps = (steps / model.encoder.config.pyramid[index]).ceil()
+            width = layer.W.shape[1]
+            total += float(steps.sum()) * 6 * N * ((3 if index else 2) * width + 3 * N)
+        H, D, (A, C) = N, model.encoder.width, model.decoder.attention.U.weight.shape
+        K = model.decoder.attention.filters.weight.shape[2]
+        E = model.decoder.embedding.weight.shape[1]
+        each_step = D * A + D * 3 * H  # keys and values
+        each_character = E * 3 * H + H * 3 * H + H * A + (H + D) * VOCAB
+        each_pair = C * K + C * A + A + 3 * H + D  # location, energies, gates and context
+        total += 3 * float(
+            (steps * each_step + U * each_character + steps * U * each_pair).sum()
+        )  # fmt: skip
+        return 2 * total / 1e9

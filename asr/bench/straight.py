@@ -1,0 +1,84 @@
+"""The same model in straight torch, as one would write it first: what speed is compared with.
+
+Packed ``nn.GRU`` layers, a ``GRUCell`` and a loop over characters; the weights are copied, so
+that the loss is the same.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from asr.model.encoder import padding_mask, stack_neighbours
+from asr.model.las import IGNORE, LAS
+
+
+def copy_gru(theirs: nn.Module, W: Tensor, U: Tensor, b: Tensor, c: Tensor, suffix: str) -> None:
+    """Put this project's weights into torch's: transposed, with a second bias."""
+    with torch.no_grad():
+        getattr(theirs, f"weight_ih{suffix}").copy_(W.t())
+        getattr(theirs, f"weight_hh{suffix}").copy_(U.t())
+        getattr(theirs, f"bias_ih{suffix}").copy_(b)
+        getattr(theirs, f"bias_hh{suffix}").zero_()[-len(c) :] = c
+
+
+class Pyramid(nn.Module):
+    """Packed bidirectional GRUs that halve the steps."""
+
+    def __init__(self, model: LAS) -> None:
+        super().__init__()
+        self.factors = model.encoder.config.pyramid
+        self.layers = nn.ModuleList()
+        for layer in model.encoder.layers:
+            gru = nn.GRU(layer.W.shape[1], layer.U.shape[1], batch_first=True, bidirectional=True)
+            for d, suffix in enumerate(("_l0", "_l0_reverse")):
+                copy_gru(gru, layer.W[d], layer.U[d], layer.b[d], layer.c[d], suffix)
+            self.layers.append(gru)
+
+    def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, F) to states (B, S, D), with the counts of both."""
+        for gru, factor in zip(self.layers, self.factors, strict=True):
+            x, counts = stack_neighbours(x, factor), (counts + factor - 1) // factor
+            packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
+            x = pad_packed_sequence(gru(packed)[0], batch_first=True)[0]
+        return x, counts
+
+
+class Straight(nn.Module):
+    """The model, to be trained with ``loss``."""
+
+    def __init__(self, model: LAS) -> None:
+        super().__init__()
+        self.encoder, self.model = Pyramid(model), model
+        decoder = model.decoder
+        H = decoder.U.shape[0]
+        W = torch.cat([decoder.W_y, decoder.W_c])
+        self.cell = nn.GRUCell(len(W), H)
+        copy_gru(self.cell, W, decoder.U, decoder.b, decoder.c, "")
+        self.embedding, self.readout = decoder.embedding, decoder.readout
+        self.V, self.W, self.U, self.w = (
+            getattr(decoder.attention, name) for name in ("V", "W", "U", "w")
+        )
+        self.filters = decoder.attention.filters
+        del self.model.encoder, decoder.W_y, decoder.W_c, decoder.U, decoder.b, decoder.c
+
+    def loss(self, features: Tensor, frames: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Cross-entropy of the decoder, scalar."""
+        states, steps = self.encoder(features, frames)
+        padding = padding_mask(steps, states.shape[1])
+        weights = (~padding).float() / steps.unsqueeze(1)
+        keys = self.V(states)
+        hidden = states.new_zeros(len(states), self.cell.hidden_size)
+        inputs, targets = self.model._inputs_and_targets(tokens, lengths)
+        embedded = self.embedding(inputs)
+        logits = []
+        for i in range(inputs.shape[1]):
+            location = self.U(self.filters(weights.unsqueeze(1)).transpose(1, 2))
+            energies = self.w((keys + self.W(hidden).unsqueeze(1) + location).tanh()).squeeze(-1)
+            weights = energies.masked_fill(padding, -torch.inf).softmax(-1)
+            context = torch.bmm(weights.unsqueeze(1), states).squeeze(1)
+            hidden = self.cell(torch.cat([embedded[:, i], context], -1), hidden)
+            logits.append(self.readout(torch.cat([hidden, context], -1)))
+        return cross_entropy(
+            torch.stack(logits, 1).flatten(0, 1), targets.flatten(), ignore_index=IGNORE
+        )
