@@ -1,5 +1,7 @@
 """Which device, how many threads."""
 
+import contextlib
+import ctypes
 import os
 
 import torch
@@ -27,3 +29,13 @@ def use_threads(threads: int) -> None:
     """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.set_flush_denormal(True)
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the system.
+
+    Batches of many shapes leave the heap of glibc full of holes that it would keep; other
+    systems have no such call and need none.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -179,12 +179,21 @@ def processor() -> Iterator[Finding]:
     """Cores, threads, instruction sets and memory."""
     import torch
 
+    from asr.model import native
+
     topic = "processor"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(topic, "cores", f"{usable} usable of {os.cpu_count()}")
     limit = os.environ.get("OMP_NUM_THREADS")
     note = f" (OMP_NUM_THREADS={limit})" if limit else ""
     yield Finding(topic, "threads of torch", f"{torch.get_num_threads()}{note}")
+    command = " ".join(native.compiler())
+    built = native.library() is not None
+    remedy = "" if built else "install g++, or the Python package ziglang; without, it is slower"
+    if os.environ.get("ASR_NATIVE") == "0":
+        remedy = "take ASR_NATIVE=0 out of the environment"
+    how = f"compiled by {command}" if built else "plain torch"
+    yield Finding(topic, "inner loops", how, remedy)
     flags = cpu_flags()
     known = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
     yield Finding(topic, "instructions", " ".join(known) or "none of avx2, avx512")

@@ -94,7 +94,10 @@ class _NativeLoop(torch.autograd.Function):
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
         olds, d_gates = before.flatten(0, 1), gates.flatten(0, 1)
-        d_U, d_c = recurrent_gradients(olds, d_gates, inner.flatten(0, 1), ctx.reset)
+        H = U.shape[0]
+        d_U, d_c = recurrent_gradients(
+            olds, d_gates[:, : 2 * H], d_gates[:, 2 * H :], inner.flatten(0, 1), ctx.reset
+        )
         d_W = product(olds.t(), d_queries.flatten(0, 1))
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (

@@ -76,31 +76,29 @@ def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Paramet
 
 
 def recurrent_gradients(
-    before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset
+    before: Tensor, d_rz: Tensor, d_n: Tensor, inner: Tensor, reset: Reset
 ) -> tuple[Tensor, Tensor]:
     """Gradients of U (N, 3N) and c (N,), each one product or sum over all R steps.
 
     Args:
         before: h of the step before, (R, N).
-        d_gates: gradients of the gates' activations, (R, 3N).
+        d_rz: gradients of the activations of r and z, (R, 2N).
+        d_n: gradient of the activation of n, (R, N).
         inner: reset after: gradient of h U_n + c; before: r * h; (R, N).
         reset: where the reset gate stands.
     """
-    N = before.shape[-1]
-    d_U = d_gates.new_empty(N, 3 * N)
-    d_U[:, : 2 * N] = product(before.t(), d_gates[:, : 2 * N])
+    first = product(before.t(), d_rz)
     if reset == "after":
-        d_U[:, 2 * N :] = product(before.t(), inner)
-        return d_U, inner.sum(0)
-    d_U[:, 2 * N :] = product(inner.t(), d_gates[:, 2 * N :])
-    return d_U, d_gates.new_zeros(N)
+        return torch.cat([first, product(before.t(), inner)], dim=1), inner.sum(0)
+    return torch.cat([first, product(inner.t(), d_n)], dim=1), torch.zeros_like(inner[0])
 
 
 class _Native(torch.autograd.Function):
     """Both directions of a layer by native.cpp, which walks through the steps.
 
     The input's part of all gates is one product before, and every weight's gradient one
-    product after. Buffers take over: the gates' activations become gates, then gradients.
+    product after. Buffers take over: the gates' activations become gates, then gradients. The
+    candidate has buffers of its own, because products want dense matrices.
     """
 
     @staticmethod
@@ -109,18 +107,19 @@ class _Native(torch.autograd.Function):
         reset: Reset,
     ) -> Tensor:  # fmt: skip
         """Input (B, S, I) to states (B, S, 2N)."""
-        batch, steps, inputs = x.shape
+        batch, steps, _ = x.shape
         N = U.shape[1]
-        both = W.transpose(0, 1).reshape(inputs, 6 * N)
-        gates = product(x.view(-1, inputs), both, b.view(-1))  # (B S, 6N)
+        rows = x.flatten(0, 1)
+        rz = [product(rows, W[d, :, : 2 * N], b[d, : 2 * N]) for d in range(2)]  # (B S, 2N)
+        n = [product(rows, W[d, :, 2 * N :], b[d, 2 * N :]) for d in range(2)]  # (B S, N)
         keep = any(ctx.needs_input_grad)
-        inner = x.new_empty(batch, steps, 2, N) if keep else None
+        inner = x.new_empty(2, batch * steps, N) if keep else None
         out = x.new_empty(batch, steps, 2 * N)
         sizes = (batch, steps, N, reset == "before")
-        native.call("bigru_forward", gates, U, c, counts, inner, out, *sizes)
+        native.call("bigru_forward", *rz, *n, U, c, counts, inner, out, *sizes)
         if keep:
-            ctx.reset, ctx.spent = reset, False
-            ctx.save_for_backward(x, counts, W, U, gates, inner, out)
+            ctx.reset, ctx.sizes, ctx.spent = reset, sizes, False
+            ctx.save_for_backward(x, counts, W, U, *rz, *n, inner, out)
         return out
 
     @staticmethod
@@ -130,30 +129,24 @@ class _Native(torch.autograd.Function):
         if ctx.spent:
             raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
         ctx.spent = True
-        x, counts, W, U, gates, inner, out = ctx.saved_tensors
-        batch, steps, inputs = x.shape
+        x, counts, W, U, *gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
-        sizes = (batch, steps, N, ctx.reset == "before")
+        olds = torch.empty_like(inner)
         native.call(
-            "bigru_backward", grad.contiguous(), out, gates, inner, U, counts, *sizes
-        )  # fmt: skip
-        before = torch.zeros_like(out).view(batch, steps, 2, N)
-        states = out.view(batch, steps, 2, N)
-        before[:, 1:, 0] = states[:, :-1, 0]
-        before[:, :-1, 1] = states[:, 1:, 1]
-        d_U, d_c = torch.empty_like(U), U.new_empty(2, N)
-        rows = gates.view(-1, 2, 3 * N)
+            "bigru_backward", grad.contiguous(), out, *gates, inner, olds, U, counts, *ctx.sizes
+        )
+        rows = x.flatten(0, 1)
+        d_W, d_U, d_b, d_c = (torch.empty_like(p) for p in (W, U, U[:, 0], U[:, 0, :N]))
+        d_x = torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
         for d in range(2):
-            d_U[d], d_c[d] = recurrent_gradients(
-                before.view(-1, 2, N)[:, d], rows[:, d], inner.view(-1, 2, N)[:, d], ctx.reset
-            )
-        flat = x.view(-1, inputs)
-        d_W = product(flat.t(), gates).view(inputs, 2, 3 * N).transpose(0, 1)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            both = W.transpose(0, 1).reshape(inputs, 6 * N)
-            d_x = product(gates, both.t()).view(x.shape)
-        return d_x, None, d_W, d_U, gates.sum(0).view(2, 3 * N), d_c, None
+            rz, n = gates[d], gates[2 + d]
+            d_U[d], d_c[d] = recurrent_gradients(olds[d], rz, n, inner[d], ctx.reset)
+            for part, columns in ((rz, slice(2 * N)), (n, slice(2 * N, None))):
+                d_W[d, :, columns] = product(rows.t(), part)
+                d_b[d, columns] = part.sum(0)
+                if d_x is not None:
+                    d_x += product(part, W[d, :, columns].t())
+        return None if d_x is None else d_x.view(x.shape), None, d_W, d_U, d_b, d_c, None
 
 
 class _Looped(torch.autograd.Function):
@@ -250,7 +243,9 @@ class _Looped(torch.autograd.Function):
         olds = before.transpose(0, 1).reshape(2, -1, N)
         d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(2, N), None
         for d, inputs in enumerate((x, x.flip(0))):
-            d_U[d], d_c[d] = recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset)
+            d_U[d], d_c[d] = recurrent_gradients(
+                olds[d], d_gates[d][:, : 2 * N], d_gates[d][:, 2 * N :], rows[d], ctx.reset
+            )
             d_W[d] = product(inputs.flatten(0, 1).t(), d_gates[d])
         if ctx.needs_input_grad[0]:
             d_x = product(d_gates[0], W[0].t()).view(x.shape)

@@ -223,7 +223,8 @@ struct RecurrentTransposed {
 
 // Where a row keeps the numbers of one step.
 struct Cell {
-  float *gates;  // in: the input's part, (3N); out: r, z, n
+  float *rz;     // in: the input's part, (2N); out: r, z
+  float *n;      // in: the input's part, (N); out: n
   float *inner;  // after: h U_n + c; before: r * h; (N), or null
 };
 
@@ -244,7 +245,7 @@ void gru_step(int m, int N, const Recurrent &U, const float *c, bool before, flo
     for (int k = 0; k < m; k++) {
       Cell cell = cell_of(k);
       const float *hidden = scratch.first + k * U.first.n, *h = state + k * N;
-      float *g = cell.gates, *out = scratch.reset + k * N;
+      float *g = cell.rz, *out = scratch.reset + k * N;
       each(N, [&](int j, int n) {
         vec r = sigmoid(load(g + j, n) + load(hidden + j, n));
         store(g + j, r, n);
@@ -257,10 +258,10 @@ void gru_step(int m, int N, const Recurrent &U, const float *c, bool before, flo
   for (int k = 0; k < m; k++) {
     Cell cell = cell_of(k);
     const float *hidden = scratch.first + k * U.first.n, *inner = scratch.inner + k * U.candidate.n;
-    float *g = cell.gates, *h = state + k * N;
+    float *g = cell.rz, *h = state + k * N;
     each(N, [&](int j, int count) {
       vec z = sigmoid(load(g + N + j, count) + load(hidden + N + j, count));
-      vec n = load(g + 2 * N + j, count);
+      vec n = load(cell.n + j, count);
       if (before) {
         n = tanh(n + load(inner + j, count));
       } else {
@@ -271,29 +272,29 @@ void gru_step(int m, int N, const Recurrent &U, const float *c, bool before, flo
         if (cell.inner) store(cell.inner + j, own, count);
       }
       store(g + N + j, z, count);
-      store(g + 2 * N + j, n, count);
+      store(cell.n + j, n, count);
       store(h + j, n + z * (load(h + j, count) - n), count);
     });
   }
 }
 
 // Backward through the elementwise part of one row's step.
-// In: r, z, n in cell.gates, cell.inner, h of the step before (null: 0) and d_h (N).
-// Out: gradients of the gates' activations in cell.gates; after: that of the candidate's own
+// In: r, z, n and inner in the cell, h of the step before and d_h (N).
+// Out: gradients of the activations in cell.rz and cell.n; after: that of the candidate's own
 // part in cell.inner; d_hidden: gradients of the recurrent product (r, z, and after: n);
 // d_h: the part of the gradient of the state before that needs no product.
 // before: d_inner is that of the candidate's product, and the gradient of r is left for
 // gru_back_reset, which knows that of r * h.
 inline void gru_back(int N, Cell cell, const float *h, float *d_h, float *d_hidden,
                      float *d_inner, bool before) {
-  float *g = cell.gates;
+  float *g = cell.rz;
   each(N, [&](int j, int count) {
-    vec z = load(g + N + j, count), n = load(g + 2 * N + j, count), d = load(d_h + j, count);
-    vec old = h ? load(h + j, count) : vec{};
+    vec z = load(g + N + j, count), n = load(cell.n + j, count), d = load(d_h + j, count);
+    vec old = load(h + j, count);
     vec d_n = d * (1.0f - z) * (1.0f - n * n);
     vec d_z = d * (old - n) * z * (1.0f - z);
     store(g + N + j, d_z, count);
-    store(g + 2 * N + j, d_n, count);
+    store(cell.n + j, d_n, count);
     store(d_hidden + N + j, d_z, count);
     store(d_h + j, d * z, count);
     if (before) {
@@ -312,10 +313,10 @@ inline void gru_back(int N, Cell cell, const float *h, float *d_h, float *d_hidd
 
 inline void gru_back_reset(int N, Cell cell, const float *h, const float *d_reset, float *d_h,
                            float *d_hidden) {
-  float *g = cell.gates;
+  float *g = cell.rz;
   each(N, [&](int j, int count) {
     vec r = load(g + j, count), d = load(d_reset + j, count);
-    vec old = h ? load(h + j, count) : vec{};
+    vec old = load(h + j, count);
     vec d_r = d * old * r * (1.0f - r);
     store(g + j, d_r, count);
     store(d_hidden + j, d_r, count);
@@ -474,11 +475,13 @@ inline float dot(const float *a, const float *b, int width) {
 
 extern "C" {
 
-// A bidirectional GRU layer. gates (B, S, 2, 3N): the input's part x W + b, replaced by r, z, n;
-// U (2, N, 3N); c (2, N), after only; counts (B); inner (B, S, 2, N), for backward, or null;
-// out (B, S, 2N), 0 on padding. before: 1 for the reset before the product.
-void bigru_forward(float *gates, const float *U, const float *c, const int32_t *counts,
-                   float *inner, float *out, int B, int S, int N, int before, int threads) {
+// A bidirectional GRU layer; the buffers with two names are those of the two directions.
+// rz (B, S, 2N) and n (B, S, N): the input's part x W + b, replaced by r, z and n; U (2, N, 3N);
+// c (2, N), after only; counts (B); inner (2, B, S, N), for backward, or null; out (B, S, 2N),
+// 0 on padding. before: 1 for the reset before the product.
+void bigru_forward(float *rz_forward, float *rz_back, float *n_forward, float *n_back,
+                   const float *U, const float *c, const int32_t *counts, float *inner,
+                   float *out, int B, int S, int N, int before, int threads) {
   const Recurrent weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
   const int groups = (threads + 1) / 2;
   run(2 * groups, threads, [&](int task) {
@@ -486,21 +489,22 @@ void bigru_forward(float *gates, const float *U, const float *c, const int32_t *
     const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
     const int most = static_cast<int>(rows.size());
     if (!most) return;
+    float *rz = d ? rz_back : rz_forward, *n = d ? n_back : n_forward;
+    float *own = inner ? inner + static_cast<size_t>(d) * B * S * N : nullptr;
     Buffer state(most * N);
     Scratch scratch(most, N, weights[d]);
     for (int i = 0; i < counts[rows[0]]; i++) {
       const int m = active(rows, counts, i);
-      auto place = [&](int k) -> size_t {  // of direction d's i-th step in (B, S, 2)
+      auto place = [&](int k) -> size_t {  // in (B, S), of direction d's i-th step
         const int t = d ? counts[rows[k]] - 1 - i : i;
-        return (static_cast<size_t>(rows[k]) * S + t) * 2 + d;
+        return static_cast<size_t>(rows[k]) * S + t;
       };
-      gru_step(m, N, weights[d], c + d * N, before, state, scratch,
-               [&](int k) {
-                 const size_t p = place(k);
-                 return Cell{gates + p * 3 * N, inner ? inner + p * N : nullptr};
-               });
+      gru_step(m, N, weights[d], c + d * N, before, state, scratch, [&](int k) {
+        const size_t p = place(k);
+        return Cell{rz + p * 2 * N, n + p * N, own ? own + p * N : nullptr};
+      });
       for (int k = 0; k < m; k++)
-        std::memcpy(out + place(k) * N, state + k * N, sizeof(float) * N);
+        std::memcpy(out + (place(k) * 2 + d) * N, state + k * N, sizeof(float) * N);
     }
     for (int row : rows)
       for (int t = counts[row]; t < S; t++)
@@ -508,12 +512,13 @@ void bigru_forward(float *gates, const float *U, const float *c, const int32_t *
   });
 }
 
-// Its backward. grad (B, S, 2N) of out; gates and inner as forward left them become the
+// Its backward. grad (B, S, 2N) of out; rz, n and inner as forward left them become the
 // gradients of the gates' activations and, after, of the candidate's own part h U_n + c;
-// before leaves inner, r * h. Both are 0 on padding.
-void bigru_backward(const float *grad, const float *out, float *gates, float *inner,
-                    const float *U, const int32_t *counts, int B, int S, int N, int before,
-                    int threads) {
+// before leaves inner, r * h. olds (2, B, S, N) is set to the state before each step. All are 0
+// on padding.
+void bigru_backward(const float *grad, const float *out, float *rz_forward, float *rz_back,
+                    float *n_forward, float *n_back, float *inner, float *olds, const float *U,
+                    const int32_t *counts, int B, int S, int N, int before, int threads) {
   const RecurrentTransposed weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
   const int groups = (threads + 1) / 2;
   run(2 * groups, threads, [&](int task) {
@@ -521,6 +526,9 @@ void bigru_backward(const float *grad, const float *out, float *gates, float *in
     const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
     const int most = static_cast<int>(rows.size());
     if (!most) return;
+    float *rz = d ? rz_back : rz_forward, *n = d ? n_back : n_forward;
+    float *own = inner + static_cast<size_t>(d) * B * S * N;
+    float *old = olds + static_cast<size_t>(d) * B * S * N;
     const int stride = weights[d].first.n;
     Buffer d_h(most * stride);
     Scratch scratch(most, N, weights[d]);
@@ -528,26 +536,33 @@ void bigru_backward(const float *grad, const float *out, float *gates, float *in
       const int m = active(rows, counts, i);
       auto place = [&](int k, int step) -> size_t {
         const int t = d ? counts[rows[k]] - 1 - step : step;
-        return (static_cast<size_t>(rows[k]) * S + t) * 2 + d;
+        return static_cast<size_t>(rows[k]) * S + t;
       };
       for (int k = 0; k < m; k++) {
-        const float *g = grad + place(k, i) * N;
+        const size_t p = place(k, i);
+        const float *g = grad + (p * 2 + d) * N;
         float *to = d_h + k * stride;
-        each(N, [&](int j, int n) { store(to + j, load(to + j, n) + load(g + j, n), n); });
+        each(N, [&](int j, int count) {
+          store(to + j, load(to + j, count) + load(g + j, count), count);
+        });
+        if (i)
+          std::memcpy(old + p * N, out + (place(k, i - 1) * 2 + d) * N, sizeof(float) * N);
+        else
+          std::memset(old + p * N, 0, sizeof(float) * N);
       }
       gru_step_back(
           m, N, weights[d], before, d_h, scratch,
           [&](int k) {
             const size_t p = place(k, i);
-            return Cell{gates + p * 3 * N, inner + p * N};
+            return Cell{rz + p * 2 * N, n + p * N, own + p * N};
           },
-          [&](int k) { return i ? out + place(k, i - 1) * N : nullptr; });
+          [&](int k) { return old + place(k, i) * N; });
     }
     for (int row : rows)
       for (int t = counts[row]; t < S; t++) {
-        const size_t p = (static_cast<size_t>(row) * S + t) * 2 + d;
-        std::memset(gates + p * 3 * N, 0, sizeof(float) * 3 * N);
-        std::memset(inner + p * N, 0, sizeof(float) * N);
+        const size_t p = static_cast<size_t>(row) * S + t;
+        std::memset(rz + p * 2 * N, 0, sizeof(float) * 2 * N);
+        for (float *buffer : {n, own, old}) std::memset(buffer + p * N, 0, sizeof(float) * N);
       }
   });
 }
@@ -586,7 +601,7 @@ void decoder_forward(float *gates, const float *keys, const float *values, const
       }
       gru_step(m, H, recurrent, c, before, state, scratch, [&](int k) {
         const size_t p = static_cast<size_t>(rows[k]) * L + i;
-        return Cell{gates + p * 3 * H, inner ? inner + p * H : nullptr};
+        return Cell{gates + p * 3 * H, gates + p * 3 * H + 2 * H, inner ? inner + p * H : nullptr};
       });
       for (int k = 0; k < m; k++)
         std::memcpy(states + (static_cast<size_t>(rows[k]) * L + i) * H, state + k * H,
@@ -644,7 +659,7 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
           m, H, recurrent, before, d_h, scratch,
           [&](int k) {
             const size_t p = static_cast<size_t>(rows[k]) * L + i;
-            return Cell{gates + p * 3 * H, inner + p * H};
+            return Cell{gates + p * 3 * H, gates + p * 3 * H + 2 * H, inner + p * H};
           },
           [&](int k) { return static_cast<const float *>(before_states) + k * H; });
       product(m, before_states, H, 1, query, queries);

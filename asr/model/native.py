@@ -1,13 +1,14 @@
 """The inner loops of native.cpp: built once where there is a C++ compiler, absent elsewhere.
 
-The library is compiled for the processor at hand on first use (some seconds) and kept in the
-user's cache folder. Without a compiler, or with ``ASR_NATIVE=0`` in the environment, the plain
-torch forms compute the same.
+The library is compiled for the processor at hand on first use (some seconds; a minute with the
+compiler of the ziglang package) and kept in the user's cache folder. Without a compiler, or with
+``ASR_NATIVE=0`` in the environment, the plain torch forms compute the same.
 """
 
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -32,8 +33,8 @@ def compiler() -> list[str]:
     for name in ("c++", "g++", "clang++"):
         if shutil.which(name):
             return [name]
-    if shutil.which("python-zig"):
-        return ["python-zig", "c++"]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
     return []
 
 
@@ -53,6 +54,7 @@ def _build(command: list[str]) -> Path:
     library = cache / f"native-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
     if not library.exists():
         cache.mkdir(parents=True, exist_ok=True)
+        print("compiling the inner loops for this processor, once ...", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             made = Path(folder) / library.name
             subprocess.run(

@@ -27,7 +27,7 @@ from asr.config import TrainConfig, to_dict
 from asr.corpus.batches import Batch, UtteranceSet, load_batches, plan_batches, seed_of
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.features import read_speaker_stats
-from asr.device import pick_device, use_threads
+from asr.device import pick_device, release_memory, use_threads
 from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
 from asr.model.checkpoint import MODEL_FILE, save_model
@@ -241,6 +241,7 @@ class Training:
             self._show((progress.epoch + progress.batch / len(plan)) / config.epochs)
         started = time.monotonic()
         self._end_epoch()
+        release_memory()
         progress.elapsed_s += time.monotonic() - started
         self._save()
 

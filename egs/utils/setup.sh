@@ -142,9 +142,15 @@ install() {
   fi
   run_pip install setuptools
   run_pip install --no-build-isolation --editable "${root}[$extras]"
+  has_compiler || run_pip install ziglang
   "$venv/bin/python" -c 'import torch, torchaudio, soundfile, asr' >>"$log" 2>&1 ||
     fail "the packages were installed but do not work; see $log," "or remove $venv and run this again"
 }
+
+# The inner loops are compiled on first use; a system without a compiler gets one from a package.
+has_compiler() {
+  [ -n "${CXX:-}" ] || command -v c++ || command -v g++ || command -v clang++
+} >/dev/null
 
 # One set-up at a time. The lock belongs to the open file and goes away with the last process
 # that has it open, however it ends; Python takes it because not every system has flock(1).

@@ -56,6 +56,7 @@ class Project:
             **os.environ,
             "PYTHON": str(self.python),
             "FAKE_CALLS": str(self.calls_file),
+            "CXX": "c++",
             **variables,
         }
         return subprocess.Popen(
@@ -104,6 +105,16 @@ def test_makes_the_environment_once(project):
     assert project.calls() == FULL
     assert project.run() == (0, "")
     assert project.calls() == []
+
+
+def test_a_system_without_a_compiler_gets_one(project, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in "bash cat chmod cksum cp dirname env grep ln mkdir mv python3 rm sed sleep tail tee".split():
+        (tools / name).symlink_to(shutil.which(name))
+    code, said = project.run(PATH=str(tools), CXX="")
+    assert code == 0, said
+    assert " install ziglang " in project.pip_arguments()
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])

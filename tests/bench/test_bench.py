@@ -1,0 +1,83 @@
+"""The measurements measure the same work; their numbers are there and make sense."""
+
+import json
+
+import pytest
+import torch
+
+from asr.bench import peers
+from asr.bench.cli import main
+from asr.bench.shape import LOSS, Shape
+from asr.bench.straight import Straight
+from asr.bench.workloads import _search_setting
+from asr.errors import InputError
+from asr.model.encoder import padding_mask
+from asr.search.beam import search
+
+TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)
+SIZES = ["--batch=3", "--frames=40", "--chars=6", "--layers=2", "--units=16", "--beam=3"]
+
+
+def test_straight_torch_computes_the_same_loss_and_gradients():
+    ours, data = TINY.model(), TINY.data()
+    straight = Straight(TINY.model())
+    loss, other = ours.loss(*data, LOSS).total, straight.loss(*data)
+    torch.testing.assert_close(loss, other)
+    loss.backward()
+    other.backward()
+    torch.testing.assert_close(
+        ours.encoder.layers[0].U.grad[1].t(), straight.encoder.layers[0].weight_hh_l0_reverse.grad
+    )
+    torch.testing.assert_close(
+        torch.cat([ours.decoder.W_y.grad, ours.decoder.W_c.grad]).t(), straight.cell.weight_ih.grad
+    )
+
+
+def test_lengths_go_from_all_to_seven_tenths():
+    assert Shape().lengths(800).tolist()[::5] == [800, 720, 640, 560]
+
+
+def test_operations_of_a_step_by_hand():
+    """One utterance, 2 frames, 1 character (and the end), one layer of one unit."""
+    shape = Shape(batch=1, frames=2, chars=1, layers=1, units=1)
+    model = shape.model()
+    encoder = 6 * (2 * 160 + 3)  # one step: input twice, for no gradient of it is wanted
+    step = 2 * 128 + 2 * 3  # keys, values
+    character = 3 + 3 + 128 + 3 * 31  # embedding, recurrence, query, readout
+    pair = 10 * 31 + 10 * 128 + 128 + 3 + 2
+    total = encoder + 3 * (step + 2 * character + 2 * pair)
+    assert shape.step_gflops(model) == pytest.approx(2 * total / 1e9)
+
+
+@pytest.mark.parametrize("work", ["train", "decode"])
+def test_numbers_of_a_step_and_a_search(work, capsys):
+    assert main([work, *SIZES, "--repeats=1", "--threads=1", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["work"] == work and numbers["units"] == 16
+    assert numbers["seconds"] > 0 and numbers["peak_memory_mb"] > 0
+
+
+@pytest.mark.parametrize(
+    ("work", "size"), [("features", "--seconds=2"), ("score", "--pairs=20")]
+)  # fmt: skip
+def test_numbers_beside_a_library(work, size, capsys):
+    assert main([work, size, "--repeats=1", "--threads=1", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert any(name.startswith("times_") for name in numbers)
+
+
+def test_a_size_that_is_none_is_refused():
+    with pytest.raises(InputError, match="--frames 0: expected 1 or more"):
+        main(["train", "--frames=0", "--threads=1"])
+
+
+def test_espnet_finds_the_same_hypotheses():
+    pytest.importorskip("espnet")
+    model, states, steps = _search_setting(TINY)
+    with torch.no_grad():
+        memory = model.decoder.remember(states, steps, padding_mask(steps, states.shape[1]))
+        from asr.config import DecodeConfig
+
+        found = search(model, memory, DecodeConfig(beam=3, ctc_weight=0.0))
+    theirs = peers.espnet_search(TINY, model, states, steps)()
+    assert [list(best[0].tokens) for best in found] == theirs
