@@ -110,15 +110,13 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 continue
             found[job][who] = numbers
         ours = found[job]["asr"]
-        for who, numbers in found[job].items():
+        for numbers in found[job].values():
             numbers["ratio"] = numbers["seconds"] / ours["seconds"]
             numbers["memory_ratio"] = numbers["peak_memory_mb"] / ours["peak_memory_mb"]
             if "hypotheses" in numbers:
                 numbers["same_hypotheses"] = numbers["hypotheses"] == ours["hypotheses"]
-    for numbers in found["decode"].values():
-        numbers.pop("hypotheses", None)
-    for numbers in found["decode_one"].values():
-        numbers.pop("hypotheses", None)
+        for numbers in found[job].values():
+            numbers.pop("hypotheses", None)
     return found
 
 

@@ -8,6 +8,7 @@ the state AFTER the step: only the time compares.
 
 from argparse import Namespace
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
     model = shape.model()
     subsample = numpy.array([1] + [2] * shape.layers)
     encoder = RNNP(MEL, shape.layers, shape.units, 2 * shape.units, subsample, 0.0, typ="bgrup")
-    decoder = espnet_decoder(model.decoder)
+    decoder: Any = espnet_decoder(model.decoder)
     features, frames, tokens, lengths = shape.data()
     padded = tokens.masked_fill(torch.arange(shape.chars) >= lengths.unsqueeze(1), -1)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model.gru import BiGRU
 from asr.model.las import LAS
 
 MEL, VOCAB = 80, 31
@@ -64,6 +65,7 @@ class Shape:
         steps, U = self.lengths(self.frames).double(), self.lengths(self.chars).double() + 1
         total, N = 0.0, self.units
         for index, layer in enumerate(model.encoder.layers):
+            assert isinstance(layer, BiGRU)
             steps = (steps / model.encoder.config.pyramid[index]).ceil()
             width = layer.W.shape[1]
             total += float(steps.sum()) * 6 * N * ((3 if index else 2) * width + 3 * N)
@@ -73,7 +75,6 @@ class Shape:
         each_step = D * A + D * 3 * H  # keys and values
         each_character = E * 3 * H + H * 3 * H + H * A + (H + D) * VOCAB
         each_pair = C * K + C * A + A + 3 * H + D  # location, energies, gates and context
-        total += 3 * float(
-            (steps * each_step + U * each_character + steps * U * each_pair).sum()
-        )  # fmt: skip
+        pairs = (steps * each_step + U * each_character + steps * U * each_pair).sum()
+        total += 3 * float(pairs)
         return 2 * total / 1e9

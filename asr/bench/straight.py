@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.model.encoder import padding_mask, stack_neighbours
+from asr.model.gru import BiGRU
 from asr.model.las import IGNORE, LAS
 
 
@@ -30,6 +31,7 @@ class Pyramid(nn.Module):
         self.factors = model.encoder.config.pyramid
         self.layers = nn.ModuleList()
         for layer in model.encoder.layers:
+            assert isinstance(layer, BiGRU)
             gru = nn.GRU(layer.W.shape[1], layer.U.shape[1], batch_first=True, bidirectional=True)
             for d, suffix in enumerate(("_l0", "_l0_reverse")):
                 copy_gru(gru, layer.W[d], layer.U[d], layer.b[d], layer.c[d], suffix)

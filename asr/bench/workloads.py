@@ -29,7 +29,7 @@ def _training_step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[],
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
         value = loss()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         return float(value.detach())

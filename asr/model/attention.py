@@ -81,7 +81,7 @@ class LocationAttention(nn.Module):
         """
         batch, rows, _ = queries.shape
         location = self.filters(previous.flatten(0, 1).unsqueeze(1))  # (B K, C, S)
-        location = location.transpose(1, 2).unflatten(0, (batch, rows))  # (B, K, S, C)
+        location = location.transpose(1, 2).view(batch, rows, -1, location.shape[1])  # (B, K, S, C)
         mix = memory.keys.unsqueeze(1) + self.W(queries).unsqueeze(2) + self.U(location)
         energies = self.w(mix.tanh()).squeeze(-1)  # (B, K, S)
         return energies.masked_fill(memory.padding.unsqueeze(1), -torch.inf).softmax(-1)

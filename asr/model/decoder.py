@@ -83,7 +83,7 @@ class _NativeLoop(torch.autograd.Function):
         gates, inner, states, weights, keys, values, steps, lengths, *attention, U = (
             ctx.saved_tensors
         )
-        W, filters, location, w = attention
+        _, filters, location, w = attention
         d_queries = gates.new_zeros(*gates.shape[:2], keys.shape[2])
         d_keys, d_filters, d_location, d_w = map(torch.zeros_like, (keys, filters, location, w))
         native.call(
@@ -144,7 +144,7 @@ class AttentionDecoder(nn.Module):
         Each step's values are its part of the GRU's gates, h_t W_c, and, for a search, which is
         without dropout, of the logits, h_t R_c.
         """
-        W = self.W_c
+        W: Tensor = self.W_c
         if not self.training:
             W = torch.cat([W, self.readout.weight[:, self.U.shape[0] :].t()], dim=1)
         return Memory(states, self.attention.keys(states), affine(states, W), steps, padding)
@@ -194,8 +194,8 @@ class AttentionDecoder(nn.Module):
                 seen, len(queries), rows, S, width, *self._looking_sizes(),
             )  # fmt: skip
             return seen, weights
-        queries = state.hidden.unflatten(0, (batch, rows))  # (B, K, H)
-        weights = attention(queries, memory, state.weights.unflatten(0, (batch, rows)))
+        queries = state.hidden.view(batch, rows, -1)  # (B, K, H)
+        weights = attention(queries, memory, state.weights.view(batch, rows, S))
         return torch.bmm(weights, memory.values).flatten(0, 1), weights.flatten(0, 1)
 
     def _looking(self) -> tuple[Tensor, Tensor, Tensor]:

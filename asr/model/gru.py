@@ -306,9 +306,10 @@ class BiGRU(nn.Module):
         parameters = []
         for d in range(2):
             second = torch.cat([self.c.new_zeros(2 * N), self.c[d]])
-            parameters += [self.W[d].t().contiguous(), self.U[d].t().contiguous(), self.b[d], second]
+            W, U = self.W[d].t().contiguous(), self.U[d].t().contiguous()
+            parameters += [W, U, self.b[d], second]
         start = x.new_zeros(2, len(x), N)
-        data, _ = torch._VF.gru(  # type: ignore[attr-defined]
+        data, _ = torch._VF.gru(
             packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, self.training, True
         )
         result = nn.utils.rnn.PackedSequence(

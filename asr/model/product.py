@@ -15,8 +15,9 @@ from torch import Tensor
 
 @functools.cache
 def _has_onednn() -> bool:
-    there = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
-    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return x86 and there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _dense(matrix: Tensor) -> Tensor:

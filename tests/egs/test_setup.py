@@ -110,7 +110,8 @@ def test_makes_the_environment_once(project):
 def test_a_system_without_a_compiler_gets_one(project, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in "bash cat chmod cksum cp dirname env grep ln mkdir mv python3 rm sed sleep tail tee".split():
+    names = "bash cat chmod cksum cp dirname env grep ln mkdir mv python3 rm sed sleep tail tee"
+    for name in names.split(" "):
         (tools / name).symlink_to(shutil.which(name))
     code, said = project.run(PATH=str(tools), CXX="")
     assert code == 0, said

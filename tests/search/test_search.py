@@ -59,7 +59,8 @@ def score_by_hand(model, m, tokens, config):
     """The score of a whole transcript, by teacher forcing and torch's CTC loss."""
     inputs = torch.tensor([[EOS, *tokens]])
     targets = torch.tensor([[*tokens, EOS]])
-    log_probs = model.decoder(inputs, torch.full((len(inputs),), inputs.shape[1]), m)[0].log_softmax(-1)
+    lengths = torch.tensor([len(tokens) + 1])
+    log_probs = model.decoder(inputs, lengths, m)[0].log_softmax(-1)
     attention = log_probs.gather(2, targets.unsqueeze(-1)).sum()
     ctc = -torch.nn.functional.ctc_loss(
         model.ctc_log_probs(m).transpose(0, 1),
