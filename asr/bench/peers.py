@@ -73,7 +73,7 @@ def espnet_search(
     shape: Shape, model: LAS, states: Tensor, steps: Tensor
 ) -> Callable[[], list[list[int]]]:
     """ESPnet's batched beam search with this model's decoder: the best characters."""
-    decoder = espnet_decoder(model.decoder).eval()
+    decoder: Any = espnet_decoder(model.decoder).eval()
     options = Namespace(
         beam_size=shape.beam, penalty=0.0, ctc_weight=0.0, maxlenratio=0.0, minlenratio=0.0,
         nbest=1, lm_weight=0.0,
