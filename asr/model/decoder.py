@@ -37,7 +37,7 @@ class DecoderState:
 
     def select(self, rows: Tensor, steps: int | None = None) -> "DecoderState":
         """The given rows, picked or repeated; weights cut to ``steps`` if it is given."""
-        return DecoderState(self.hidden[rows], self.weights[rows, :steps])
+        return DecoderState(self.hidden[rows], self.weights[rows, :steps].contiguous())
 
 
 class _NativeLoop(torch.autograd.Function):
@@ -149,64 +149,24 @@ class AttentionDecoder(nn.Module):
             W = torch.cat([W, self.readout.weight[:, self.U.shape[0] :].t()], dim=1)
         return Memory(states, self.attention.keys(states), affine(states, W), steps, padding)
 
-    def start(self, memory: Memory, rows: int = 1) -> DecoderState:
+    def start(self, memory: Memory, width: int = 1) -> DecoderState:
         """The state before the first character, with so many rows for each utterance."""
-        hidden = memory.states.new_zeros(len(memory.steps) * rows, self.U.shape[0])
-        return DecoderState(hidden, uniform_weights(memory).repeat_interleave(rows, dim=0))
+        hidden = memory.states.new_zeros(len(memory.steps) * width, self.U.shape[0])
+        return DecoderState(hidden, uniform_weights(memory).repeat_interleave(width, dim=0))
 
     def _characters(self, tokens: Tensor) -> Tensor:
         """The characters' part of the GRU's input gates: (...) to (..., 3H)."""
         return affine(self.dropout(self.embedding(tokens)), self.W_y, self.b)
 
-    @torch.no_grad()
-    def step(
-        self, tokens: Tensor, memory: Memory, state: DecoderState
-    ) -> tuple[Tensor, DecoderState]:
-        """Read one character a row and score the next one.
-
-        Args:
-            tokens: the last characters, (N,): as many rows for each utterance of the memory.
-            memory: encoder output, made in evaluation mode.
-            state: from :meth:`start` or the step before.
-
-        Returns:
-            log-probabilities (N, V) and the next state.
-        """
-        H = self.U.shape[0]
-        seen, weights = self._attend(state, memory)  # (N, 3H + V), (N, S)
-        gates = self._characters(tokens) + seen[:, : 3 * H]
-        hidden = gru_step(gates, state.hidden, self.U, self.c, self.reset)
-        logits = torch.addmm(self.readout.bias, hidden, self.readout.weight[:, :H].t())
-        return (logits + seen[:, 3 * H :]).log_softmax(-1), DecoderState(hidden, weights)
-
-    def _attend(self, state: DecoderState, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What N rows see, (N, 3H + V), and their weights, (N, S)."""
-        batch, S, width = memory.values.shape
-        rows = len(state.hidden) // batch
+    def _looking(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights of the attention as native.cpp takes them: (H, A), (C, K), (C, A) and (A,)."""
         attention = self.attention
-        if native.usable(state.hidden, memory.values):
-            queries = state.hidden @ attention.W.weight.t()  # (N, A)
-            weights = queries.new_empty(len(queries), S)
-            seen = queries.new_empty(len(queries), width)
-            native.call(
-                "attend", queries, state.weights.contiguous(), memory.keys.contiguous(),
-                memory.values.contiguous(), native.int32(memory.steps), *self._looking(), weights,
-                seen, len(queries), rows, S, width, *self._looking_sizes(),
-            )  # fmt: skip
-            return seen, weights
-        queries = state.hidden.view(batch, rows, -1)  # (B, K, H)
-        weights = attention(queries, memory, state.weights.view(batch, rows, S))
-        return torch.bmm(weights, memory.values).flatten(0, 1), weights.flatten(0, 1)
-
-    def _looking(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of the attention as native.cpp takes them: (C, K), (C, A) and (A,)."""
-        attention = self.attention
-        filters = attention.filters.weight.squeeze(1).contiguous()
-        return filters, attention.U.weight.t().contiguous(), attention.w.weight.view(-1)
-
-    def _looking_sizes(self) -> tuple[int, int, int]:
-        A, C = self.attention.U.weight.shape
-        return A, C, self.attention.filters.weight.shape[2]
+        return (
+            attention.W.weight.t().contiguous(),
+            attention.filters.weight.squeeze(1).contiguous(),
+            attention.U.weight.t().contiguous(),
+            attention.w.weight.view(-1),
+        )
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
@@ -235,9 +195,8 @@ class AttentionDecoder(nn.Module):
         if native.usable(characters, memory.keys, values):
             hidden, weights = _NativeLoop.apply(  # type: ignore[no-untyped-call]
                 characters, memory.keys.contiguous(), values.contiguous(),
-                native.int32(memory.steps), native.int32(lengths),
-                self.attention.W.weight.t().contiguous(), *self._looking(), self.U, self.c,
-                self.reset,
+                native.int32(memory.steps), native.int32(lengths), *self._looking(), self.U,
+                self.c, self.reset,
             )  # fmt: skip
         else:
             hidden, weights = self._loop(characters, lengths, memory)
@@ -263,3 +222,75 @@ class AttentionDecoder(nn.Module):
         real = torch.arange(len(hiddens), device=lengths.device) < lengths.unsqueeze(1)
         hidden, weights = torch.stack(hiddens, 1), torch.stack(looks, 1)
         return hidden * real.unsqueeze(-1), weights * real.unsqueeze(-1)
+
+
+class Speller:
+    """The decoder in a search: one character after another, without gradients.
+
+    Args:
+        decoder: in evaluation mode.
+        memory: encoder output of B utterances.
+        width: rows for each utterance (K): those of the first one, then of the next.
+    """
+
+    @torch.no_grad()
+    def __init__(self, decoder: AttentionDecoder, memory: Memory, width: int = 1) -> None:
+        self.decoder, self.width = decoder, width
+        H = decoder.U.shape[0]
+        every = torch.arange(decoder.embedding.num_embeddings, device=memory.states.device)
+        self.gates = decoder._characters(every)  # (V, 3H)
+        self.readout = decoder.readout.weight[:, :H].t().contiguous()  # (H, V)
+        self._native = native.usable(self.gates, memory.keys)
+        if self._native:
+            self.looking = decoder._looking()
+        self.enter(memory)
+
+    def enter(self, memory: Memory) -> None:
+        """Look at other utterances from now on."""
+        if memory.values.shape[2] != self.gates.shape[1] + self.readout.shape[1]:
+            raise ValueError("the encoder output was made in training mode, not for a search")
+        self.memory = memory
+        if self._native:
+            self.keys, self.values = memory.keys.contiguous(), memory.values.contiguous()
+            self.steps = native.int32(memory.steps)
+
+    def start(self) -> DecoderState:
+        """The state before the first character, (B K) rows."""
+        return self.decoder.start(self.memory, self.width)
+
+    @torch.no_grad()
+    def step(
+        self, tokens: Tensor, state: DecoderState, rows: Tensor
+    ) -> tuple[Tensor, DecoderState]:
+        """Read one character a row and score the next one.
+
+        Args:
+            tokens: the last characters, (N,), int32.
+            state: from :meth:`start` or the step before.
+            rows: the row of ``state`` that each row goes on from, (N,), int32.
+
+        Returns:
+            log-probabilities (N, V) and the next state.
+        """
+        decoder, memory = self.decoder, self.memory
+        H, V = self.readout.shape
+        batch, S, _ = memory.values.shape
+        if self._native:
+            N, (C, A) = len(tokens), self.looking[2].shape
+            hidden, weights = state.hidden.new_empty(N, H), state.hidden.new_empty(N, S)
+            log_probs = hidden.new_empty(N, V)
+            native.call(
+                "decoder_step", tokens, rows, state.hidden, state.weights, self.gates, self.keys,
+                self.values, self.steps, *self.looking, decoder.U, decoder.c, self.readout,
+                decoder.readout.bias, hidden, weights, log_probs, N, self.width, S, H, A, C,
+                self.looking[1].shape[1], V, decoder.reset == "before",
+            )  # fmt: skip
+            return log_probs, DecoderState(hidden, weights)
+        state = state.select(rows)
+        queries = state.hidden.view(batch, self.width, H)
+        looks = decoder.attention(queries, memory, state.weights.view(batch, self.width, S))
+        seen = torch.bmm(looks, memory.values).flatten(0, 1)  # (N, 3H + V)
+        gates = self.gates[tokens] + seen[:, : 3 * H]
+        hidden = gru_step(gates, state.hidden, decoder.U, decoder.c, decoder.reset)
+        logits = torch.addmm(decoder.readout.bias, hidden, self.readout) + seen[:, 3 * H :]
+        return logits.log_softmax(-1), DecoderState(hidden, looks.flatten(0, 1))

@@ -112,28 +112,37 @@ class Buffer {
   float *data_;
 };
 
-// A matrix (k, n), laid out as the product reads it: panels of columns, row after row.
+// A matrix (k, n) as the product reads it: panels of columns, row after row. It is copied into
+// that order, unless it is read only once and can be read where it lies.
 class Packed {
  public:
-  Packed(const float *matrix, int rows, int columns, int row_stride, int column_stride)
-      : k(rows), n(padded(columns)), data_(static_cast<size_t>(rows) * n) {
+  Packed(const float *matrix, int rows, int columns, int row_stride, int column_stride,
+         bool once = false)
+      : k(rows), n(padded(columns)),
+        stride(once && column_stride == 1 && columns == n ? row_stride : PANEL),
+        data_(stride == PANEL ? static_cast<size_t>(rows) * n : 0),
+        matrix_(stride == PANEL ? nullptr : matrix) {
+    if (matrix_) return;
     for (int j = 0; j < columns; j++)
       for (int i = 0; i < rows; i++)
         data_[(static_cast<size_t>(j / PANEL) * k + i) * PANEL + j % PANEL] =
             matrix[static_cast<size_t>(i) * row_stride + static_cast<size_t>(j) * column_stride];
   }
+  // The PANEL columns from j on; their rows lie stride apart.
   const float *panel(int j) const {
+    if (matrix_) return matrix_ + j;
     return static_cast<const float *>(data_) + static_cast<size_t>(j) * k;
   }
-  const int k, n;
+  const int k, n, stride;
 
  private:
   Buffer data_;
+  const float *matrix_;
 };
 
 template <int R>
-inline void tile(const float *a, int row, int column, const float *b, int k, float *c, int width,
-                 bool add) {
+inline void tile(const float *a, int row, int column, const float *b, int k, int stride, float *c,
+                 int width, bool add) {
   vec low[R], high[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
@@ -141,7 +150,7 @@ inline void tile(const float *a, int row, int column, const float *b, int k, flo
     high[r] = add ? load(c + r * width + LANES) : vec{};
   }
   for (int i = 0; i < k; i++) {
-    vec b_low = load(b + i * PANEL), b_high = load(b + i * PANEL + LANES);
+    vec b_low = load(b + i * stride), b_high = load(b + i * stride + LANES);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       vec x = splat(a[r * row + i * column]);
@@ -164,14 +173,14 @@ void product(int m, const float *a, int row, int column, const Packed &b, float 
       const float *from = a + i * row;
       float *to = c + i * b.n + j;
       switch (std::min(m - i, ROWS)) {
-        case 1: tile<1>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 2: tile<2>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 3: tile<3>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 4: tile<4>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 5: tile<5>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 6: tile<6>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        case 7: tile<7>(from, row, column, b.panel(j), b.k, to, b.n, add); break;
-        default: tile<ROWS>(from, row, column, b.panel(j), b.k, to, b.n, add);
+        case 1: tile<1>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 2: tile<2>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 3: tile<3>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 4: tile<4>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 5: tile<5>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 6: tile<6>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        case 7: tile<7>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
+        default: tile<ROWS>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add);
       }
     }
 }
@@ -208,9 +217,9 @@ int active(const std::vector<int> &rows, const int32_t *counts, int i) {
 // The recurrent weights (N, 3N) of a GRU, for both forms: reset AFTER the product has
 // h U_r, h U_z and h U_n in one product; reset BEFORE it needs (r * h) U_n for itself.
 struct Recurrent {
-  Recurrent(const float *U, int N, bool before)
-      : first(U, N, before ? 2 * N : 3 * N, 3 * N, 1),
-        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 3 * N, 1) {}
+  Recurrent(const float *U, int N, bool before, bool once = false)
+      : first(U, N, before ? 2 * N : 3 * N, 3 * N, 1, once),
+        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 3 * N, 1, once) {}
   const Packed first, candidate;
 };
 
@@ -699,24 +708,58 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
     }
 }
 
-// One step of attention for R = B * beam rows, beam of them for each of B utterances. queries
-// (R, A), previous (R, S), keys (B, S, A), values (B, S, V), steps (B); weights (R, S), 0 on
-// padding; sums (R, V): sum over encoder steps of weights * values.
-void attend(const float *queries, const float *previous, const float *keys, const float *values,
-            const int32_t *steps, const float *filters, const float *location, const float *w,
-            float *weights, float *sums, int R, int beam, int S, int V, int A, int C, int K,
-            int threads) {
-  const int tasks = std::min(R, threads);
+// One step of a search for R = B * beam rows, beam of them for each of B utterances. tokens (R):
+// the last characters; from (R): the row of the step before that each row goes on from; state
+// (, H) and previous (, S): decoder states and attention weights of that step. gates (V, 3H): the
+// characters' part; values (B, S, 3H + V): what encoder steps bring to gates and logits; readout
+// (H, V), bias (V); the rest as in decoder_forward. Set: states (R, H), weights (R, S), 0 on
+// padding, and log_probs (R, V).
+void decoder_step(const int32_t *tokens, const int32_t *from, const float *state,
+                  const float *previous, const float *gates, const float *keys,
+                  const float *values, const int32_t *steps, const float *W,
+                  const float *filters, const float *location, const float *w, const float *U,
+                  const float *c, const float *readout, const float *bias, float *states,
+                  float *weights, float *log_probs, int R, int beam, int S, int H, int A, int C,
+                  int K, int V, int before, int threads) {
+  const int tasks = R < 4 ? 1 : std::min(R, threads), width = 3 * H + V;
+  const Recurrent recurrent(U, H, before, true);
+  const Packed query(W, H, A, A, 1, true), spell(readout, H, V, V, 1, true);
   run(tasks, threads, [&](int task) {
+    const int first = R * task / tasks, m = R * (task + 1) / tasks - first;
     Attention attention(filters, location, w, S, A, C, K);
-    for (int r = R * task / tasks; r < R * (task + 1) / tasks; r++) {
-      const size_t b = r / beam;
-      float *now = weights + static_cast<size_t>(r) * S, *sum = sums + static_cast<size_t>(r) * V;
-      attention.weigh(keys + b * S * A, queries + static_cast<size_t>(r) * A,
-                      previous + static_cast<size_t>(r) * S, steps[b], now);
-      std::memset(now + steps[b], 0, sizeof(float) * (S - steps[b]));
-      std::memset(sum, 0, sizeof(float) * V);
-      weighted_sum(now, values + b * S * V, steps[b], V, sum);
+    Buffer now(m * H), queries(m * query.n), seen(m * width), logits(m * spell.n);
+    Scratch scratch(m, H, recurrent);
+    for (int k = 0; k < m; k++)
+      std::memcpy(now + k * H, state + static_cast<size_t>(from[first + k]) * H,
+                  sizeof(float) * H);
+    product(m, now, H, 1, query, queries);
+    for (int k = 0; k < m; k++) {
+      const int row = first + k;
+      const size_t b = row / beam;
+      float *look = weights + static_cast<size_t>(row) * S, *sum = seen + k * width;
+      attention.weigh(keys + b * S * A, queries + k * query.n,
+                      previous + static_cast<size_t>(from[row]) * S, steps[b], look);
+      std::memset(look + steps[b], 0, sizeof(float) * (S - steps[b]));
+      std::memcpy(sum, gates + static_cast<size_t>(tokens[row]) * 3 * H, sizeof(float) * 3 * H);
+      std::memcpy(sum + 3 * H, bias, sizeof(float) * V);
+      weighted_sum(look, values + b * S * width, steps[b], width, sum);
+    }
+    gru_step(m, H, recurrent, c, before, now, scratch, [&](int k) {
+      float *sum = seen + k * width;
+      return Cell{sum, sum + 2 * H, nullptr};
+    });
+    product(m, now, H, 1, spell, logits);
+    for (int k = 0; k < m; k++) {
+      const int row = first + k;
+      const float *sum = seen + k * width + 3 * H;
+      float *line = log_probs + static_cast<size_t>(row) * V, highest = -INFINITY, total = 0;
+      for (int v = 0; v < V; v++) {
+        line[v] = logits[k * spell.n + v] + sum[v];
+        highest = std::max(highest, line[v]);
+      }
+      for (int v = 0; v < V; v++) total += std::exp(line[v] - highest);
+      for (int v = 0; v < V; v++) line[v] -= highest + std::log(total);
+      std::memcpy(states + static_cast<size_t>(row) * H, now + k * H, sizeof(float) * H);
     }
   });
 }

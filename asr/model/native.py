@@ -22,6 +22,14 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("native.cpp")
+# Arguments of each function: pointers, then integers, of which the last is the thread count.
+ARGUMENTS = {
+    "bigru_forward": (9, 5),
+    "bigru_backward": (10, 5),
+    "decoder_forward": (14, 9),
+    "decoder_backward": (20, 9),
+    "decoder_step": (19, 10),
+}
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 
 
@@ -77,7 +85,11 @@ def library() -> ctypes.CDLL | None:
     if not command:
         return None
     try:
-        return ctypes.CDLL(str(_build(command)))
+        loaded = ctypes.CDLL(str(_build(command)))
+        for name, (pointers, integers) in ARGUMENTS.items():
+            types = [ctypes.c_void_p] * pointers + [ctypes.c_int] * integers
+            getattr(loaded, name).argtypes = types
+        return loaded
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         first = next((line for line in detail.splitlines() if "error" in line), detail.strip())
@@ -100,19 +112,18 @@ def call(name: str, *arguments: Tensor | int | None) -> None:
 
     Tensors have to be contiguous, float32 or int32; the function writes into some of them.
     """
-    values: list[ctypes.c_void_p | ctypes.c_int] = []
+    loaded = library()
+    assert loaded is not None, name
+    values: list[int | None] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
             assert argument.is_contiguous() and argument.device.type == "cpu", name
             assert argument.dtype in (torch.float32, torch.int32), name
-            values.append(ctypes.c_void_p(argument.data_ptr()))
-        elif argument is None:
-            values.append(ctypes.c_void_p(None))
+            values.append(argument.data_ptr())
         else:
-            values.append(ctypes.c_int(int(argument)))
-    loaded = library()
-    assert loaded is not None, name
-    getattr(loaded, name)(*values, ctypes.c_int(torch.get_num_threads()))
+            values.append(argument)
+    assert len(values) + 1 == sum(ARGUMENTS[name]), name
+    getattr(loaded, name)(*values, torch.get_num_threads())
 
 
 def int32(numbers: Tensor | Sequence[int]) -> Tensor:

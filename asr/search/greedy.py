@@ -3,8 +3,9 @@
 import torch
 
 from asr.model.attention import Memory
+from asr.model.decoder import Speller
 from asr.model.las import LAS
-from asr.search.scorer import AttentionScorer, Hypothesis, length_limit
+from asr.search.scorer import BLANK, Hypothesis, length_limit
 
 
 @torch.no_grad()
@@ -24,11 +25,15 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     looks: list[list[torch.Tensor]] = [[] for _ in steps]
     scores, ended = [0.0] * len(steps), [False] * len(steps)
     rows = list(range(len(steps)))  # utterances that are still going on
-    tokens = torch.full_like(memory.steps, model.eos)
-    state = AttentionScorer(model, memory).start()
+    tokens = torch.full_like(memory.steps, model.eos, dtype=torch.int32)
+    order = torch.arange(len(tokens), dtype=torch.int32, device=tokens.device)
+    speller = Speller(model.decoder, memory)
+    state = speller.start()
     for length in range(max(limits) + 1):
-        log_probs, state = AttentionScorer(model, memory).step(state, tokens)
-        best, tokens = log_probs.max(-1)
+        log_probs, state = speller.step(tokens, state, order[: len(rows)])
+        log_probs[:, BLANK] = -torch.inf
+        best, choice = log_probs.max(-1)
+        tokens = choice.int()
         left = []
         for place, (token, score) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
             row = rows[place]
@@ -46,8 +51,8 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
         if len(left) < len(rows):  # finished utterances leave the batch
             places = torch.tensor(left, device=tokens.device)
             rows, tokens = [rows[place] for place in left], tokens[places]
-            memory = memory.select(places)
-            state = state.select(places, memory.states.shape[1])
+            speller.enter(speller.memory.select(places))
+            state = state.select(places, speller.memory.states.shape[1])
     return [
         Hypothesis(tuple(ids), score, score, 0.0, torch.stack(look), end)
         for ids, score, look, end in zip(spelt, scores, looks, ended, strict=True)

@@ -1,17 +1,8 @@
-"""What search works with: hypotheses, and scorers whose state is a value.
-
-A scorer scores the next character of N rows at once and hands back its state; the search
-reorders rows with ``select``. Rows are the hypotheses of all utterances of a batch.
-"""
+"""What search works with: hypotheses, and how long they may be."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from asr.model.attention import Memory
-from asr.model.decoder import DecoderState
-from asr.model.las import LAS
 
 BLANK = 0  # id of <blank>, which only CTC may say
 
@@ -32,29 +23,6 @@ class Hypothesis:
     """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
     ended: bool
     """False: cut off at the length limit."""
-
-
-class AttentionScorer:
-    """The decoder's opinion.
-
-    Args:
-        model: in evaluation mode.
-        memory: encoder output of B utterances.
-        width: hypotheses of each utterance; rows are those of the first one, then the next.
-    """
-
-    def __init__(self, model: LAS, memory: Memory, width: int = 1) -> None:
-        self.decoder, self.memory, self.width = model.decoder, memory, width
-
-    def start(self) -> DecoderState:
-        """The state before the first character."""
-        return self.decoder.start(self.memory, self.width)
-
-    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState]:
-        """Last characters (N,) to log-probabilities of the next (N, V), and the new state."""
-        log_probs, state = self.decoder.step(tokens, self.memory, state)
-        log_probs[:, BLANK] = -torch.inf
-        return log_probs, state
 
 
 def length_limit(steps: Tensor, max_ratio: float) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from asr.config import AttentionConfig, DecoderConfig
 from asr.model import native
-from asr.model.decoder import AttentionDecoder
+from asr.model.decoder import AttentionDecoder, Speller
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
@@ -63,19 +63,25 @@ def test_native_loop_equals_the_plain_one(reset, units, threads, monkeypatch):
         torch.testing.assert_close(a / scale, b / scale, atol=2e-5, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("units", [16, 37])  # read where they lie, and packed
 @pytest.mark.parametrize("reset", ["after", "before"])
-def test_a_step_for_many_rows_equals_plain_torch(reset, monkeypatch):
-    """Two rows look at each utterance; native or not, and alone or not, they see the same."""
-    decoder, states, padding, tokens = make(reset, 37)
+def test_a_step_for_many_rows_equals_plain_torch(reset, units, monkeypatch):
+    """Two rows look at each utterance, and go on from any row of the step before."""
+    decoder, states, padding, _ = make(reset, units)
     decoder.eval()
     memory = decoder.remember(states.detach(), STEPS, padding)
-    state = decoder.start(memory, rows=2)
-    for column in range(3):
-        log_probs, new = decoder.step(tokens.flatten()[column : column + 6], memory, state)
-        with monkeypatch.context() as patch:
-            patch.setattr(native, "usable", lambda *_: False)
-            plain, plain_new = decoder.step(tokens.flatten()[column : column + 6], memory, state)
+    speller = Speller(decoder, memory, width=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "usable", lambda *_: False)
+        plain_speller = Speller(decoder, memory, width=2)
+    state = speller.start()
+    for _ in range(3):
+        tokens = torch.randint(1, VOCAB, (6,), dtype=torch.int32)
+        rows = torch.tensor([1, 0, 2, 2, 4, 5], dtype=torch.int32)
+        log_probs, new = speller.step(tokens, state, rows)
+        plain, plain_new = plain_speller.step(tokens, state, rows)
         torch.testing.assert_close(log_probs, plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(new.hidden, plain_new.hidden, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(new.weights, plain_new.weights, atol=1e-6, rtol=1e-4)
         state = new
 

@@ -8,6 +8,7 @@ import torch
 
 from asr.config import EncoderConfig, LossConfig
 from asr.model.attention import uniform_weights
+from asr.model.decoder import Speller
 from asr.model.encoder import reduce_steps, stack_neighbours
 from asr.model.las import LAS
 
@@ -93,9 +94,10 @@ def test_stepping_equals_teacher_forcing(model):
     memory = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
     logits, weights = model.decoder(inputs, whole(inputs), memory)
-    state = model.decoder.start(memory)
+    speller = Speller(model.decoder, memory)
+    state, rows = speller.start(), torch.arange(3, dtype=torch.int32)
     for u in range(inputs.shape[1]):
-        log_probs, state = model.decoder.step(inputs[:, u], memory, state)
+        log_probs, state = speller.step(inputs[:, u].int(), state, rows)
         torch.testing.assert_close(log_probs, logits[:, u].log_softmax(-1))
         torch.testing.assert_close(state.weights, weights[:, u])
 

@@ -8,11 +8,11 @@ import torch
 
 from asr.config import DecodeConfig
 from asr.errors import InputError
+from asr.model.decoder import Speller
 from asr.model.las import LAS
 from asr.search.beam import check_settings, search
 from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
-from asr.search.scorer import AttentionScorer
 
 MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
 PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)
@@ -170,13 +170,13 @@ def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
     """Saying anything costs 30, each character brings 16: only long transcripts pay."""
     first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is all but certain
     after = torch.tensor([-30.0, -30.0, -0.1, -3.0, -3.0])
-    original = AttentionScorer.step
+    original = Speller.step
 
-    def step(self, state, tokens):
-        _, state = original(self, state, tokens)
+    def step(self, tokens, state, rows):
+        _, state = original(self, tokens, state, rows)
         return torch.where((tokens == EOS).unsqueeze(1), first, after), state
 
-    monkeypatch.setattr(AttentionScorer, "step", step)
+    monkeypatch.setattr(Speller, "step", step)
     best = search(model, memory(model, (9,)), replace(PLAIN, beam=400, length_bonus=16.0))[0][0]
     assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters
     assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
