@@ -91,13 +91,18 @@ def espnet_search(
 
 def speechbrain_decoder(shape: Shape) -> tuple[nn.Module, nn.Module, nn.Module]:
     """SpeechBrain's embedding, attentional decoder and output layer, of the same sizes."""
+    from speechbrain.nnet.linear import Linear
     from speechbrain.nnet.RNN import AttentionalRNNDecoder
 
     decoder = AttentionalRNNDecoder(
         "gru", "location", shape.units, 128, 1, enc_dim=2 * shape.units, input_size=shape.units,
         channels=10, kernel_size=31,
     )  # fmt: skip
-    return nn.Embedding(VOCAB, shape.units), decoder, nn.Linear(shape.units, VOCAB)
+    return (
+        nn.Embedding(VOCAB, shape.units),
+        decoder,
+        Linear(n_neurons=VOCAB, input_size=shape.units),
+    )
 
 
 def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:

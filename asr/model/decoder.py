@@ -243,6 +243,7 @@ class Speller:
         self._native = native.usable(self.gates, memory.keys)
         if self._native:
             self.looking = decoder._looking()
+            self.padded_readout = nn.functional.pad(self.readout, (0, -self.readout.shape[1] % 32))
         self.enter(memory)
 
     def enter(self, memory: Memory) -> None:
@@ -281,7 +282,7 @@ class Speller:
             log_probs = hidden.new_empty(N, V)
             native.call(
                 "decoder_step", tokens, rows, state.hidden, state.weights, self.gates, self.keys,
-                self.values, self.steps, *self.looking, decoder.U, decoder.c, self.readout,
+                self.values, self.steps, *self.looking, decoder.U, decoder.c, self.padded_readout,
                 decoder.readout.bias, hidden, weights, log_probs, N, self.width, S, H, A, C,
                 self.looking[1].shape[1], V, decoder.reset == "before",
             )  # fmt: skip

@@ -712,7 +712,7 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
 // the last characters; from (R): the row of the step before that each row goes on from; state
 // (, H) and previous (, S): decoder states and attention weights of that step. gates (V, 3H): the
 // characters' part; values (B, S, 3H + V): what encoder steps bring to gates and logits; readout
-// (H, V), bias (V); the rest as in decoder_forward. Set: states (R, H), weights (R, S), 0 on
+// (H, V padded to a multiple of 32), bias (V); the rest as in decoder_forward. Set: states (R, H), weights (R, S), 0 on
 // padding, and log_probs (R, V).
 void decoder_step(const int32_t *tokens, const int32_t *from, const float *state,
                   const float *previous, const float *gates, const float *keys,
@@ -721,9 +721,11 @@ void decoder_step(const int32_t *tokens, const int32_t *from, const float *state
                   const float *c, const float *readout, const float *bias, float *states,
                   float *weights, float *log_probs, int R, int beam, int S, int H, int A, int C,
                   int K, int V, int before, int threads) {
-  const int tasks = R < 4 ? 1 : std::min(R, threads), width = 3 * H + V;
+  // to wake a thread takes as long as the work of some ten rows
+  const int tasks = std::max(1, std::min(R / 16, threads)), width = 3 * H + V;
+  const int spelt = (V + 31) / 32 * 32;
   const Recurrent recurrent(U, H, before, true);
-  const Packed query(W, H, A, A, 1, true), spell(readout, H, V, V, 1, true);
+  const Packed query(W, H, A, A, 1, true), spell(readout, H, spelt, spelt, 1, true);
   run(tasks, threads, [&](int task) {
     const int first = R * task / tasks, m = R * (task + 1) / tasks - first;
     Attention attention(filters, location, w, S, A, C, K);
