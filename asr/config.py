@@ -206,8 +206,8 @@ class TrainConfig:
     skip_limit: int = 20
     """Stop after this many batches with a loss or gradient that is not finite."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: matrix products round their inputs to bfloat16 where the processor has
-    instructions for it, and add up in float32; weights and everything else stay float32."""
+    """bfloat16: the large matrix products round what they read and write to bfloat16, which pays
+    where the processor has instructions for it (``asr doctor``); all else stays float32."""
     threads: int = 0
     """CPU threads for the matrix products; 0 takes every core."""
     device: str = "auto"

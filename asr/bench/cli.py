@@ -13,6 +13,7 @@ from asr.bench import measure, workloads
 from asr.bench.shape import Shape
 from asr.device import use_threads
 from asr.errors import InputError
+from asr.model.product import use_precision
 
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "straight": "straight torch"}
 
@@ -43,6 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, parents=[common, shape], help=text, description=text)
         kind.add_argument(
             "--who", choices=["asr", *CONTESTANTS], default="asr", help="whose classes run it"
+        )
+        kind.add_argument(
+            "--precision", choices=["float32", "bfloat16"], default="float32", help="of products"
         )
     text = "the same work through straight torch, and ESPnet and SpeechBrain if installed"
     kinds.add_parser("peers", parents=[common, shape], help=text, description=text)
@@ -77,6 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--{size} {getattr(options, size)}: expected 1 or more")
         return work(getattr(options, size), options.repeats)
     shape = _shape(options)
+    use_precision(options.precision)
     if options.work == "train":
         numbers = workloads.train(shape, options.repeats, options.who)
     else:

@@ -13,6 +13,19 @@ import torch
 from torch import Tensor
 
 
+# Numbers that products read and write; sums inside of them are float32 in any case.
+_precision = torch.float32
+
+
+def use_precision(precision: str) -> None:
+    """float32, or bfloat16: products round what they read and write to 8 bits of mantissa.
+
+    Weights, recurrences and everything between products stay float32.
+    """
+    global _precision
+    _precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
 @functools.cache
 def _has_onednn() -> bool:
     x86 = platform.machine() in ("x86_64", "AMD64")
@@ -28,10 +41,11 @@ def _dense(matrix: Tensor) -> Tensor:
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b + bias: (M, K) times (K, N), either of them possibly a transposed view; no gradient."""
+    if _precision != a.dtype == torch.float32:
+        result = (_dense(a).to(_precision) @ _dense(b).to(_precision)).float()
+        return result if bias is None else result.add_(bias)
     if a.device.type == "cpu" and a.dtype == torch.float32 and _has_onednn():
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            _dense(a), _dense(b).t(), bias, "none", [], ""
-        )
+        result = torch.ops.mkldnn._linear_pointwise(_dense(a), _dense(b).t(), bias, "none", [], "")
         return result
     return a @ b if bias is None else torch.addmm(bias, a, b)
 

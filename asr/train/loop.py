@@ -32,6 +32,7 @@ from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
 from asr.model.checkpoint import MODEL_FILE, save_model
 from asr.model.las import LAS
+from asr.model.product import use_precision
 from asr.text.chars import CharTokenizer
 from asr.train import pictures, preflight
 from asr.train.average import average_models
@@ -92,9 +93,7 @@ class Training:
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
         use_threads(config.threads)
-        torch.set_float32_matmul_precision(
-            "medium" if config.precision == "bfloat16" else "highest"
-        )
+        use_precision(config.precision)
         self.tokenizer = CharTokenizer.from_file(tokens)
         train_set, dev_set = self._load(train, dev)
         self.durations = [u.duration_s or 0.0 for u in train_set]

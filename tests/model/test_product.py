@@ -1,0 +1,53 @@
+"""Products of any layout, in both precisions."""
+
+import pytest
+import torch
+
+from asr.model.product import affine, product, use_precision
+
+
+@pytest.fixture
+def bfloat16():
+    use_precision("bfloat16")
+    yield
+    use_precision("float32")
+
+
+def matrices():
+    a, b = torch.randn(20, 33), torch.randn(33, 14)
+    return [
+        (a, b),
+        (a.t().contiguous().t(), b),
+        (a, b.t().contiguous().t()),
+        (torch.randn(20, 50)[:, :33], torch.randn(33, 30)[:, 3:17]),  # neither is dense
+    ]
+
+
+def test_every_layout():
+    for a, b in matrices():
+        bias = torch.randn(14)
+        exact = a.double() @ b.double()
+        torch.testing.assert_close(product(a, b), exact.float(), atol=1e-5, rtol=1e-5)
+        expected = (exact + bias).float()
+        torch.testing.assert_close(product(a, b, bias), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients():
+    x, W = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    b = torch.randn(5, dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (x, W, b)]
+    assert torch.autograd.gradcheck(affine, inputs)
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_bfloat16_is_as_close_as_eight_bits_allow():
+    for a, b in matrices():
+        exact = a.double() @ b.double()
+        error = (product(a, b) - exact).abs() / (a.abs().double() @ b.abs().double())
+        assert 1e-5 < error.max() < 2**-7  # rounded indeed, and by no more
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_other_types_keep_their_precision():
+    a, b = torch.randn(3, 4).double(), torch.randn(4, 5).double()
+    torch.testing.assert_close(product(a, b), a @ b)
