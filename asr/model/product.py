@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 # Numbers that products read and write; sums inside of them are float32 in any case.
 _precision = torch.float32
 
