@@ -65,6 +65,7 @@ stage_dir=data/.stages
 root=downloads/an4
 if [ -n "$corpus" ]; then
   root=$(of_caller "$corpus")
+  [ -d "$root" ] || bad_usage "--corpus $corpus: no such folder; expected AN4 with etc/ and wav/"
 elif stage_begin -1 "download" "archive=$archive"; then
   python utils/fetch.py "$mirror/$archive" downloads
   stage_done downloads/an4/etc
