@@ -95,7 +95,13 @@ def test_bad_calls(tmp_path):
 
 def start_and_interrupt(folder, *arguments, jobs):
     """Start jobs that make a file ``ready.N`` each, then press Ctrl-C; the exit code."""
-    process = subprocess.Popen([RUN_LOCAL, *arguments], cwd=folder, start_new_session=True)
+    process = subprocess.Popen(
+        [RUN_LOCAL, *arguments],
+        cwd=folder,
+        start_new_session=True,
+        # tests that run in the background were started with Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while len(list(folder.glob("ready.*"))) < jobs:
         assert process.poll() is None
         time.sleep(0.02)
