@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from asr.config import AttentionConfig, DecoderConfig
 from asr.model import native
 from asr.model.attention import LocationAttention, Memory, uniform_weights
+from asr.model.dropout import Dropout
 from asr.model.gru import Reset, gru_step, gru_weights, recurrent_gradients
 from asr.model.product import affine, product
 
@@ -94,10 +95,9 @@ class _NativeLoop(torch.autograd.Function):
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
         olds, d_gates = before.flatten(0, 1), gates.flatten(0, 1)
-        H = U.shape[0]
-        d_U, d_c = recurrent_gradients(
-            olds, d_gates[:, : 2 * H], d_gates[:, 2 * H :], inner.flatten(0, 1), ctx.reset
-        )
+        rows = inner.flatten(0, 1)
+        d_U = recurrent_gradients(olds, d_gates, rows, ctx.reset)
+        d_c = rows.sum(0) if ctx.reset == "after" else torch.zeros_like(rows[0])
         d_W = product(olds.t(), d_queries.flatten(0, 1))
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (
@@ -136,7 +136,7 @@ class AttentionDecoder(nn.Module):
         )
         self.U, self.b, self.c = nn.Parameter(U), nn.Parameter(b), nn.Parameter(c)
         self.readout = nn.Linear(config.units + states, vocab)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def remember(self, states: Tensor, steps: Tensor, padding: Tensor) -> Memory:
         """Prepare encoder states (B, S, D) for being looked at.

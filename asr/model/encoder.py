@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import EncoderConfig
+from asr.model.dropout import Dropout
 from asr.model.gru import BiGRU, Reset
 
 
@@ -70,7 +71,7 @@ class PyramidEncoder(nn.Module):
             BiGRU(width * factor, config.units, reset)
             for width, factor in zip(widths, config.pyramid, strict=True)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a padded batch.

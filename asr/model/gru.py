@@ -75,30 +75,32 @@ def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Paramet
     return [nn.Parameter(p) for p in (W.flatten(2), U.flatten(2), b, c)]
 
 
-def recurrent_gradients(
-    before: Tensor, d_rz: Tensor, d_n: Tensor, inner: Tensor, reset: Reset
-) -> tuple[Tensor, Tensor]:
-    """Gradients of U (N, 3N) and c (N,), each one product or sum over all R steps.
+def recurrent_gradients(before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset) -> Tensor:
+    """Gradient of U, (N, 3N), by products over all R steps.
+
+    Both are taken of whole matrices, for a third of one that is thrown away costs less than a
+    copy of the other two thirds.
 
     Args:
         before: h of the step before, (R, N).
-        d_rz: gradients of the activations of r and z, (R, 2N).
-        d_n: gradient of the activation of n, (R, N).
+        d_gates: gradients of the gates' activations, (R, 3N).
         inner: reset after: gradient of h U_n + c; before: r * h; (R, N).
         reset: where the reset gate stands.
     """
-    first = product(before.t(), d_rz)
+    N = before.shape[-1]
+    d_U = product(before.t(), d_gates)
     if reset == "after":
-        return torch.cat([first, product(before.t(), inner)], dim=1), inner.sum(0)
-    return torch.cat([first, product(inner.t(), d_n)], dim=1), torch.zeros_like(inner[0])
+        d_U[:, 2 * N :] = product(before.t(), inner)
+    else:
+        d_U[:, 2 * N :] = product(inner.t(), d_gates)[:, 2 * N :]
+    return d_U
 
 
 class _Native(torch.autograd.Function):
     """Both directions of a layer by native.cpp, which walks through the steps.
 
     The input's part of all gates is one product before, and every weight's gradient one
-    product after. Buffers take over: the gates' activations become gates, then gradients. The
-    candidate has buffers of its own, because products want dense matrices.
+    product after. Buffers take over: the gates' activations become gates, then gradients.
     """
 
     @staticmethod
@@ -110,16 +112,15 @@ class _Native(torch.autograd.Function):
         batch, steps, _ = x.shape
         N = U.shape[1]
         rows = x.flatten(0, 1)
-        rz = [product(rows, W[d, :, : 2 * N], b[d, : 2 * N]) for d in range(2)]  # (B S, 2N)
-        n = [product(rows, W[d, :, 2 * N :], b[d, 2 * N :]) for d in range(2)]  # (B S, N)
+        gates = [product(rows, W[d], b[d]) for d in range(2)]  # (B S, 3N)
         keep = any(ctx.needs_input_grad)
         inner = x.new_empty(2, batch * steps, N) if keep else None
         out = x.new_empty(batch, steps, 2 * N)
         sizes = (batch, steps, N, reset == "before")
-        native.call("bigru_forward", *rz, *n, U, c, counts, inner, out, *sizes)
+        native.call("bigru_forward", *gates, U, c, counts, inner, out, *sizes)
         if keep:
             ctx.reset, ctx.sizes, ctx.spent = reset, sizes, False
-            ctx.save_for_backward(x, counts, W, U, *rz, *n, inner, out)
+            ctx.save_for_backward(x, counts, W, U, *gates, inner, out)
         return out
 
     @staticmethod
@@ -131,22 +132,18 @@ class _Native(torch.autograd.Function):
         ctx.spent = True
         x, counts, W, U, *gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
-        olds = torch.empty_like(inner)
+        olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(2, 3 * N), U.new_zeros(2, N)
         native.call(
-            "bigru_backward", grad.contiguous(), out, *gates, inner, olds, U, counts, *ctx.sizes
-        )
+            "bigru_backward", grad.contiguous(), out, *gates, inner, olds, U, counts, d_b, d_c,
+            *ctx.sizes,
+        )  # fmt: skip
         rows = x.flatten(0, 1)
-        d_W, d_U, d_b, d_c = (torch.empty_like(p) for p in (W, U, U[:, 0], U[:, 0, :N]))
-        d_x = torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
-        for d in range(2):
-            rz, n = gates[d], gates[2 + d]
-            d_U[d], d_c[d] = recurrent_gradients(olds[d], rz, n, inner[d], ctx.reset)
-            for part, columns in ((rz, slice(2 * N)), (n, slice(2 * N, None))):
-                d_W[d, :, columns] = product(rows.t(), part)
-                d_b[d, columns] = part.sum(0)
-                if d_x is not None:
-                    d_x += product(part, W[d, :, columns].t())
-        return None if d_x is None else d_x.view(x.shape), None, d_W, d_U, d_b, d_c, None
+        d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(2)]
+        d_W = [product(rows.t(), gates[d]) for d in range(2)]
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = product(gates[0], W[0].t()).add_(product(gates[1], W[1].t())).view(x.shape)
+        return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 
 
 class _Looped(torch.autograd.Function):
@@ -243,9 +240,8 @@ class _Looped(torch.autograd.Function):
         olds = before.transpose(0, 1).reshape(2, -1, N)
         d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(2, N), None
         for d, inputs in enumerate((x, x.flip(0))):
-            d_U[d], d_c[d] = recurrent_gradients(
-                olds[d], d_gates[d][:, : 2 * N], d_gates[d][:, 2 * N :], rows[d], ctx.reset
-            )
+            d_U[d] = recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset)
+            d_c[d] = rows[d].sum(0) if after else 0.0
             d_W[d] = product(inputs.flatten(0, 1).t(), d_gates[d])
         if ctx.needs_input_grad[0]:
             d_x = product(d_gates[0], W[0].t()).view(x.shape)

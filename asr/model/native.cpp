@@ -67,6 +67,11 @@ inline void each(int n, F f) {
   if (j < n) f(j, n - j);
 }
 
+// to (n) += what (n).
+inline void add(float *to, const float *what, int n) {
+  each(n, [&](int j, int count) { store(to + j, load(to + j, count) + load(what + j, count), count); });
+}
+
 inline float sum(vec v) {
   float total = 0;
   for (int i = 0; i < LANES; i++) total += v[i];
@@ -484,13 +489,12 @@ inline float dot(const float *a, const float *b, int width) {
 
 extern "C" {
 
-// A bidirectional GRU layer; the buffers with two names are those of the two directions.
-// rz (B, S, 2N) and n (B, S, N): the input's part x W + b, replaced by r, z and n; U (2, N, 3N);
-// c (2, N), after only; counts (B); inner (2, B, S, N), for backward, or null; out (B, S, 2N),
-// 0 on padding. before: 1 for the reset before the product.
-void bigru_forward(float *rz_forward, float *rz_back, float *n_forward, float *n_back,
-                   const float *U, const float *c, const int32_t *counts, float *inner,
-                   float *out, int B, int S, int N, int before, int threads) {
+// A bidirectional GRU layer. gates (B, S, 3N) of each direction: the input's part x W + b,
+// replaced by r, z and n; U (2, N, 3N); c (2, N), after only; counts (B); inner (2, B, S, N), for
+// backward, or null; out (B, S, 2N), 0 on padding. before: 1 for the reset before the product.
+void bigru_forward(float *gates_forward, float *gates_back, const float *U, const float *c,
+                   const int32_t *counts, float *inner, float *out, int B, int S, int N,
+                   int before, int threads) {
   const Recurrent weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
   const int groups = (threads + 1) / 2;
   run(2 * groups, threads, [&](int task) {
@@ -498,7 +502,7 @@ void bigru_forward(float *rz_forward, float *rz_back, float *n_forward, float *n
     const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
     const int most = static_cast<int>(rows.size());
     if (!most) return;
-    float *rz = d ? rz_back : rz_forward, *n = d ? n_back : n_forward;
+    float *gates = d ? gates_back : gates_forward;
     float *own = inner ? inner + static_cast<size_t>(d) * B * S * N : nullptr;
     Buffer state(most * N);
     Scratch scratch(most, N, weights[d]);
@@ -510,7 +514,8 @@ void bigru_forward(float *rz_forward, float *rz_back, float *n_forward, float *n
       };
       gru_step(m, N, weights[d], c + d * N, before, state, scratch, [&](int k) {
         const size_t p = place(k);
-        return Cell{rz + p * 2 * N, n + p * N, own ? own + p * N : nullptr};
+        float *g = gates + p * 3 * N;
+        return Cell{g, g + 2 * N, own ? own + p * N : nullptr};
       });
       for (int k = 0; k < m; k++)
         std::memcpy(out + (place(k) * 2 + d) * N, state + k * N, sizeof(float) * N);
@@ -521,21 +526,23 @@ void bigru_forward(float *rz_forward, float *rz_back, float *n_forward, float *n
   });
 }
 
-// Its backward. grad (B, S, 2N) of out; rz, n and inner as forward left them become the
+// Its backward. grad (B, S, 2N) of out; gates and inner as forward left them become the
 // gradients of the gates' activations and, after, of the candidate's own part h U_n + c;
 // before leaves inner, r * h. olds (2, B, S, N) is set to the state before each step. All are 0
-// on padding.
-void bigru_backward(const float *grad, const float *out, float *rz_forward, float *rz_back,
-                    float *n_forward, float *n_back, float *inner, float *olds, const float *U,
-                    const int32_t *counts, int B, int S, int N, int before, int threads) {
+// on padding. d_b (2, 3N) and d_c (2, N), 0 at first, get the sums of gates and inner.
+void bigru_backward(const float *grad, const float *out, float *gates_forward,
+                    float *gates_back, float *inner, float *olds, const float *U,
+                    const int32_t *counts, float *d_b, float *d_c, int B, int S, int N,
+                    int before, int threads) {
   const RecurrentTransposed weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
   const int groups = (threads + 1) / 2;
+  std::vector<std::vector<float>> sums(2 * groups, std::vector<float>(4 * N));
   run(2 * groups, threads, [&](int task) {
     const int d = task % 2;
     const std::vector<int> rows = rows_of(task / 2, groups, counts, B);
     const int most = static_cast<int>(rows.size());
     if (!most) return;
-    float *rz = d ? rz_back : rz_forward, *n = d ? n_back : n_forward;
+    float *gates = d ? gates_back : gates_forward, *sum = sums[task].data();
     float *own = inner + static_cast<size_t>(d) * B * S * N;
     float *old = olds + static_cast<size_t>(d) * B * S * N;
     const int stride = weights[d].first.n;
@@ -549,11 +556,7 @@ void bigru_backward(const float *grad, const float *out, float *rz_forward, floa
       };
       for (int k = 0; k < m; k++) {
         const size_t p = place(k, i);
-        const float *g = grad + (p * 2 + d) * N;
-        float *to = d_h + k * stride;
-        each(N, [&](int j, int count) {
-          store(to + j, load(to + j, count) + load(g + j, count), count);
-        });
+        add(d_h + k * stride, grad + (p * 2 + d) * N, N);
         if (i)
           std::memcpy(old + p * N, out + (place(k, i - 1) * 2 + d) * N, sizeof(float) * N);
         else
@@ -563,17 +566,27 @@ void bigru_backward(const float *grad, const float *out, float *rz_forward, floa
           m, N, weights[d], before, d_h, scratch,
           [&](int k) {
             const size_t p = place(k, i);
-            return Cell{rz + p * 2 * N, n + p * N, own + p * N};
+            float *g = gates + p * 3 * N;
+            return Cell{g, g + 2 * N, own + p * N};
           },
           [&](int k) { return old + place(k, i) * N; });
+      for (int k = 0; k < m; k++) {
+        const size_t p = place(k, i);
+        add(sum, gates + p * 3 * N, 3 * N);
+        add(sum + 3 * N, own + p * N, N);
+      }
     }
     for (int row : rows)
       for (int t = counts[row]; t < S; t++) {
         const size_t p = static_cast<size_t>(row) * S + t;
-        std::memset(rz + p * 2 * N, 0, sizeof(float) * 2 * N);
-        for (float *buffer : {n, own, old}) std::memset(buffer + p * N, 0, sizeof(float) * N);
+        std::memset(gates + p * 3 * N, 0, sizeof(float) * 3 * N);
+        for (float *buffer : {own, old}) std::memset(buffer + p * N, 0, sizeof(float) * N);
       }
   });
+  for (int task = 0; task < 2 * groups; task++) {
+    add(d_b + task % 2 * 3 * N, sums[task].data(), 3 * N);
+    if (!before) add(d_c + task % 2 * N, sums[task].data() + 3 * N, N);
+  }
 }
 
 // The decoder's loop over whole transcripts. gates (B, L, 3H): the characters' part, replaced by
@@ -655,10 +668,7 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
       const int m = active(rows, lengths, i);
       for (int k = 0; k < m; k++) {
         const size_t p = static_cast<size_t>(rows[k]) * L + i;
-        float *to = d_h + k * stride;
-        each(H, [&](int j, int n) {
-          store(to + j, load(to + j, n) + load(d_states + p * H + j, n), n);
-        });
+        add(d_h + k * stride, d_states + p * H, H);
         if (i)
           std::memcpy(before_states + k * H, states + (p - 1) * H, sizeof(float) * H);
         else
@@ -706,6 +716,25 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
       else
         d_filters[j - A - C * A] += part[j];
     }
+}
+
+// out (n) = x (n) * 0 or 1 / (1 - p), by chance: what a position gets depends on the seed and the
+// position alone, so that backward needs no mask: it calls this with the gradient.
+void dropout(const float *x, float *out, int n, int seed, int per_mille, int threads) {
+  const int tasks = n < 65536 ? 1 : threads, kept = 1000 - per_mille;
+  const uint32_t limit = static_cast<uint32_t>(4294967295.0 * kept / 1000);
+  const float scale = 1000.0f / kept;
+  run(tasks, threads, [&](int task) {
+    const int first = static_cast<int64_t>(n) * task / tasks;
+    const int last = static_cast<int64_t>(n) * (task + 1) / tasks;
+    for (int i = first; i < last; i++) {
+      uint32_t h = static_cast<uint32_t>(i) * 0x9e3779b9u + static_cast<uint32_t>(seed);
+      h = (h ^ (h >> 16)) * 0x85ebca6bu;  // the mixing steps of MurmurHash3
+      h = (h ^ (h >> 13)) * 0xc2b2ae35u;
+      h ^= h >> 16;
+      out[i] = h <= limit ? x[i] * scale : 0.0f;
+    }
+  });
 }
 
 // One step of a search for R = B * beam rows, beam of them for each of B utterances. tokens (R):

@@ -24,11 +24,12 @@ from torch import Tensor
 SOURCE = Path(__file__).with_name("native.cpp")
 # Arguments of each function: pointers, then integers, of which the last is the thread count.
 ARGUMENTS = {
-    "bigru_forward": (9, 5),
+    "bigru_forward": (7, 5),
     "bigru_backward": (10, 5),
     "decoder_forward": (14, 9),
     "decoder_backward": (20, 9),
     "decoder_step": (19, 10),
+    "dropout": (2, 4),
 }
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 
