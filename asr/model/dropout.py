@@ -37,10 +37,15 @@ class Dropout(nn.Module):
 
     Args:
         share: from 0 to below 1, in thousandths.
+
+    Raises:
+        ValueError: the share is not in that range.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
+        if not 0 <= share < 0.9995:
+            raise ValueError(f"dropout = {share}, expected a share from 0 to below 1")
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:

@@ -95,8 +95,9 @@ def library() -> ctypes.CDLL | None:
         detail = getattr(error, "stderr", None) or str(error)
         first = next((line for line in detail.splitlines() if "error" in line), detail.strip())
         print(
-            f"warning: {' '.join(command)} could not compile {SOURCE.name} ({first}); going on "
-            "with plain torch, which is slower; ASR_NATIVE=0 does so without this warning",
+            f"warning: {SOURCE.name} cannot be compiled by {' '.join(command)}, or its library "
+            f"not loaded ({first}); going on with plain torch, which is slower; mend or remove "
+            "what is named, or set ASR_NATIVE=0 to do without",
             file=sys.stderr,
         )
         return None

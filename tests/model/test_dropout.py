@@ -49,3 +49,9 @@ def test_threads_do_not_matter_and_evaluation_drops_nothing():
     torch.set_num_threads(before)
     assert torch.equal(*results)
     assert Dropout(0.3).eval()(x) is x
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="from 0 to below 1"):
+        Dropout(share)
