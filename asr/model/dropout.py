@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from asr.errors import InputError
 from asr.model import native
 
 
@@ -39,13 +40,13 @@ class Dropout(nn.Module):
         share: from 0 to below 1, in thousandths.
 
     Raises:
-        ValueError: the share is not in that range.
+        InputError: the share is not in that range.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         if not 0 <= share < 0.9995:
-            raise ValueError(f"dropout = {share}, expected a share from 0 to below 1")
+            raise InputError(f"dropout = {share}, expected a share from 0 to below 1")
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:

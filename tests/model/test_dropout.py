@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.model import native
 from asr.model.dropout import Dropout
 
@@ -53,5 +54,5 @@ def test_threads_do_not_matter_and_evaluation_drops_nothing():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(ValueError, match="from 0 to below 1"):
+    with pytest.raises(InputError, match="from 0 to below 1"):
         Dropout(share)
