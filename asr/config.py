@@ -61,6 +61,9 @@ class AugmentConfig:
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     """Speed factors, one drawn per utterance and epoch; (1.0,) turns it off."""
+    vtln: float = 0.0
+    """Warp the frequency axis by factors drawn from 1 - vtln to 1 + vtln, as if other people
+    spoke (vocal tract length perturbation); 0 turns it off, 0.1 is usual."""
     volume_db: float = 6.0
     """Gain drawn evenly from -volume_db to +volume_db."""
     noise_prob: float = 0.0
@@ -194,7 +197,10 @@ class TrainConfig:
     seed: int = 1
     """Initial weights, batches, dropout and augmentation all follow from it."""
     epochs: int = 40
-    """Passes over the training set."""
+    """Epochs; each ends with a look at the dev set and a checkpoint."""
+    passes: int = 1
+    """Passes over the training set in an epoch, each with random changes of its own: small
+    corpora need not be evaluated after each."""
     patience: int = 0
     """Stop after this many epochs without a better dev score; 0 never stops early."""
     average: int = 5

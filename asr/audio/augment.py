@@ -121,6 +121,19 @@ def augment_waveform(
     return volume(waveform, uniform(-config.volume_db, config.volume_db, generator))
 
 
+def draw_warp(config: AugmentConfig, generator: torch.Generator) -> float:
+    """A factor for the frequency axis, rounded to a hundredth; 1.0 where it is off.
+
+    Raises:
+        InputError: the range goes beyond what a voice can be.
+    """
+    if not 0 <= config.vtln <= 0.4:
+        raise InputError(f"augment.vtln = {config.vtln:g}, expected a share from 0 to 0.4")
+    if config.vtln == 0:
+        return 1.0
+    return round(uniform(1 - config.vtln, 1 + config.vtln, generator), 2)
+
+
 def spec_augment(features: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Hide random bands and stretches (arXiv:1904.08779, without time warping).
 

@@ -6,6 +6,7 @@ triangles on the mel scale. The steps here are the same, for a block of windows 
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from asr.errors import InputError
 PREEMPHASIS = 0.97
 FLOOR = torch.finfo(torch.float32).eps  # log of nothing, as in Kaldi
 FULL_SCALE = 32768.0  # Kaldi works on 16-bit numbers
+VTLN_LOW_HZ, VTLN_MARGIN_HZ = 100.0, 500.0  # Kaldi's --vtln-low, and minus its --vtln-high
 LIFTER = 22.0
 BLOCK = 256  # frames at a time: what they need stays in the processor's cache
 
@@ -26,10 +28,50 @@ def mel(freq_hz: Tensor | float) -> Tensor:
     return 1127.0 * torch.log1p(torch.as_tensor(freq_hz, dtype=torch.float64) / 700.0)
 
 
+def unmel(value: Tensor) -> Tensor:
+    """Kaldi's mel scale to hertz."""
+    return 700.0 * torch.expm1(value / 1127.0)
+
+
+def warp_frequency(freq_hz: Tensor, warp: float, low_hz: float, high_hz: float) -> Tensor:
+    """Where a filter's edge goes in vocal tract length normalisation, as Kaldi has it.
+
+    The frequency is divided by ``warp``, but for the ends of the range, which stay where
+    they are and are joined to the middle by straight lines.
+
+    Args:
+        freq_hz: frequencies, any shape.
+        warp: above 1 for a short vocal tract, whose formants are high.
+        low_hz: lower end of the filters' range.
+        high_hz: upper end.
+    """
+    left = VTLN_LOW_HZ * max(1.0, warp)
+    right = (high_hz - VTLN_MARGIN_HZ) * min(1.0, warp)
+    below = low_hz + (left / warp - low_hz) / (left - low_hz) * (freq_hz - low_hz)
+    above = high_hz + (high_hz - right / warp) / (high_hz - right) * (freq_hz - high_hz)
+    warped = torch.where(freq_hz < left, below, freq_hz / warp)
+    warped = torch.where(freq_hz >= right, above, warped)
+    return torch.where((freq_hz < low_hz) | (freq_hz > high_hz), freq_hz, warped)
+
+
+@lru_cache(maxsize=128)  # a training warps by a few dozen factors
 def mel_filters(
-    bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float
+    bins: int,
+    fft_size: int,
+    sample_rate: int,
+    low_hz: float,
+    high_hz: float,
+    warp: float = 1.0,
 ) -> Tensor:
     """Triangles, evenly spaced on the mel scale, that overlap by half.
+
+    Args:
+        bins: how many.
+        fft_size: of the spectrum that they weight.
+        sample_rate: in Hz.
+        low_hz: lower edge of the first.
+        high_hz: upper edge of the last; 0 or less counts from half the sample rate.
+        warp: factor of vocal tract length normalisation (Kaldi's ``vtln-warp``).
 
     Returns:
         Weights of the spectrum's bins, (fft_size / 2 + 1, bins); the last bin has none.
@@ -45,6 +87,8 @@ def mel_filters(
             f"0 <= low < high <= {nyquist:g} (half the sample rate)"
         )
     edges = torch.linspace(float(mel(low_hz)), float(mel(high_hz)), bins + 2, dtype=torch.float64)
+    if warp != 1.0:
+        edges = mel(warp_frequency(unmel(edges), warp, low_hz, high_hz))
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     spectrum = mel(torch.arange(fft_size // 2) * sample_rate / fft_size).unsqueeze(1)
     rising, falling = (spectrum - left) / (centre - left), (right - spectrum) / (right - centre)
@@ -111,25 +155,28 @@ class FeatureExtractor:
         self.fft_size = 2 ** math.ceil(math.log2(self.length))
         hann = torch.hann_window(self.length, periodic=False, dtype=torch.float64)
         self.window = hann.pow(0.85).float()  # Kaldi's "povey" window; its first value is 0
-        self.filters = mel_filters(
-            config.mel_bins,
-            self.fft_size,
-            config.sample_rate,
-            config.low_freq_hz,
-            config.high_freq_hz,
-        )
+        self.filters = self._filters(1.0)
         self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
+
+    def _filters(self, warp: float) -> Tensor:
+        c = self.config
+        edges = (c.low_freq_hz, c.high_freq_hz)
+        return mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
 
     def num_frames(self, samples: int) -> int:
         """Whole windows in so many samples (Kaldi's snip_edges)."""
         return 0 if samples < self.length else 1 + (samples - self.length) // self.shift
 
-    def __call__(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, waveform: Tensor, generator: torch.Generator | None = None, warp: float = 1.0
+    ) -> Tensor:
         """Features of a waveform.
 
         Args:
             waveform: (N,), full scale 1, at ``config.sample_rate``.
             generator: for dither, where it is on; without one the same noise comes each time.
+            warp: stretch of the frequency axis, as Kaldi's vocal tract length normalisation
+                has it: above 1 makes a deep voice of a high one.
 
         Returns:
             (T, F), float32.
@@ -148,14 +195,15 @@ class FeatureExtractor:
         if self.config.dither > 0:
             generator = generator or torch.Generator().manual_seed(0)
             signal += self.config.dither * torch.randn(len(signal), generator=generator)
-        features = self._log_mel(signal, frames)
+        filters = self.filters if warp == 1.0 else self._filters(warp)
+        features = self._log_mel(signal, frames, filters)
         if self.dct is not None:
             features = features @ self.dct
         if self.config.delta_order > 0:
             features = add_deltas(features, self.config.delta_order)
         return features
 
-    def _log_mel(self, signal: Tensor, frames: int) -> Tensor:
+    def _log_mel(self, signal: Tensor, frames: int, filters: Tensor) -> Tensor:
         """Samples (N,) to log-mel energies (T, bins), a block of frames at a time."""
         windows = signal.unfold(0, self.length, self.shift)  # (T, length), a view
         result = signal.new_empty(frames, self.config.mel_bins)
@@ -169,5 +217,5 @@ class FeatureExtractor:
             emphasised.mul_(self.window[1:])
             spectrum = torch.fft.rfft(padded)  # (block, fft / 2 + 1)
             power = (spectrum * spectrum.conj()).real  # torch sums squares 4 times as slowly
-            torch.mm(power, self.filters, out=result[block])
+            torch.mm(power, filters, out=result[block])
         return result.clamp_min_(FLOOR).log_()

@@ -1,6 +1,6 @@
 """Data directory to batches: which utterances go together, and what becomes of their audio.
 
-Whatever is random about an utterance follows from (seed, epoch, utterance) and nothing else,
+Whatever is random about an utterance follows from (seed, pass, utterance) and nothing else,
 so that a training that was interrupted goes on with the very same numbers, however many
 processes read the audio.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.audio.augment import augment_waveform, spec_augment
+from asr.audio.augment import augment_waveform, draw_warp, spec_augment
 from asr.audio.cmvn import CmvnStats
 from asr.audio.fbank import FeatureExtractor
 from asr.audio.io import read_entry
@@ -70,27 +70,28 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def plan_batches(
-    durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, epoch: int | None = None
-) -> list[list[int]]:
+    durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, number: int | None = None
+) -> list[list[tuple[int, int]]]:
     """Group utterances of similar length; as many as fit the audio budget with padding.
 
     Args:
         durations_s: length of every utterance.
         config: the budget.
         seed: of the training.
-        epoch: from 0; None gives the plain order, shortest first, as for a dev set. The
-            first epoch of training does the same if ``shortest_first`` is set; in the others
-            lengths are jittered by up to 10 % before sorting and the batches are shuffled.
+        number: of the pass over the training set, from 0; None gives the plain order, shortest
+            first, as for a dev set. The first pass of training does the same if
+            ``shortest_first`` is set; in the others lengths are jittered by up to 10 % before
+            sorting and the batches are shuffled.
 
     Returns:
-        Indices into ``durations_s``, a list for each batch.
+        (pass, index into ``durations_s``) of each utterance, a list for each batch.
     """
     lengths = np.asarray(durations_s, dtype=float)
     key, generator = lengths, None
-    if epoch is not None and not (epoch == 0 and config.shortest_first):
-        generator = np.random.default_rng([seed, epoch])
+    if number is not None and not (number == 0 and config.shortest_first):
+        generator = np.random.default_rng([seed, number])
         key = lengths * generator.uniform(0.9, 1.1, len(lengths))
-    batches: list[list[int]] = []
+    batches: list[list[tuple[int, int]]] = []
     longest = 0.0
     for index in np.argsort(key, kind="stable").tolist():
         longest = max(longest, lengths[index]) if batches else lengths[index]
@@ -98,14 +99,14 @@ def plan_batches(
         if full or longest * (len(batches[-1]) + 1) > config.seconds:
             batches.append([])
             longest = lengths[index]
-        batches[-1].append(index)
+        batches[-1].append((number or 0, index))
     if generator is not None:
         generator.shuffle(batches)
     return batches
 
 
 class UtteranceSet(Dataset):
-    """Utterances by (epoch, index): audio is read, augmented and turned into features.
+    """Utterances by (pass, index): audio is read, augmented and turned into features.
 
     Args:
         utterances: with text.
@@ -139,24 +140,26 @@ class UtteranceSet(Dataset):
         return len(self.utterances)
 
     def __getitem__(self, key: tuple[int, int]) -> Example:
-        epoch, index = key
+        number, index = key
         utterance, tokens = self.utterances[index], self.tokens[index]
         try:
-            return Example(utterance.id, self._features(utterance, epoch, index), tokens)
+            return Example(utterance.id, self._features(utterance, number, index), tokens)
         except InputError as error:
             return Example(utterance.id, torch.empty(0), tokens, first_line(error))
 
-    def _features(self, utterance: Utterance, epoch: int, index: int) -> Tensor:
+    def _features(self, utterance: Utterance, number: int, index: int) -> Tensor:
         waveform = read_entry(
             utterance.wav,
             sample_rate=self.sample_rate,
             start_s=utterance.start_s,
             end_s=utterance.end_s,
         )
-        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, index))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, number, index))
+        warp = 1.0
         if self.augment is not None:
             waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
-        features = self._normalize(self.extractor(waveform, generator), utterance.speaker)
+            warp = draw_warp(self.augment, generator)
+        features = self._normalize(self.extractor(waveform, generator, warp), utterance.speaker)
         if self.augment is not None:
             features = spec_augment(features, self.augment, generator)
         return features
@@ -185,14 +188,13 @@ def _leave_interrupts_to_the_parent(_worker: int) -> None:
 
 
 def load_batches(
-    dataset: UtteranceSet, plan: Sequence[Sequence[int]], *, epoch: int = 0, workers: int = 0
+    dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], *, workers: int = 0
 ) -> Iterator[Batch | None]:
     """Read the planned batches in order, ``workers`` processes ahead of the consumer."""
-    keys = [[(epoch, index) for index in batch] for batch in plan]
     return iter(
         DataLoader(
             dataset,
-            batch_sampler=keys,
+            batch_sampler=[list(batch) for batch in plan],
             collate_fn=dataset.collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,

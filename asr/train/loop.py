@@ -183,7 +183,7 @@ class Training:
     def _try_longest_batch(self) -> None:
         """Run the batch with most padded audio once, so that memory runs out now or never."""
         plan = plan_batches(self.durations, self.config.batch)
-        longest = max(plan, key=lambda b: len(b) * max(self.durations[i] for i in b))
+        longest = max(plan, key=lambda b: len(b) * max(self.durations[i] for _, i in b))
         batch = next(load_batches(self.train_set, [longest]))
         if batch is None:
             return
@@ -216,13 +216,13 @@ class Training:
 
     def _run_epoch(self) -> None:
         progress, config = self.progress, self.config
-        plan = plan_batches(self.durations, config.batch, seed=config.seed, epoch=progress.epoch)
-        batches = load_batches(
-            self.train_set,
-            plan[progress.batch :],
-            epoch=progress.epoch,
-            workers=config.batch.workers,
-        )
+        first = progress.epoch * config.passes
+        plan = [
+            batch
+            for number in range(first, first + config.passes)
+            for batch in plan_batches(self.durations, config.batch, seed=config.seed, number=number)
+        ]
+        batches = load_batches(self.train_set, plan[progress.batch :], workers=config.batch.workers)
         saved = clocked = time.monotonic()
         for batch in batches:
             wait_s = time.monotonic() - clocked

@@ -7,6 +7,7 @@ from asr.audio.augment import (
     add_noise,
     augment_waveform,
     coloured_noise,
+    draw_warp,
     spec_augment,
     speed,
     volume,
@@ -163,6 +164,20 @@ def test_the_same_generator_gives_the_same_waveform(tone):
 def hidden(features, dim):
     """How many bins (dim 1) or frames (dim 0) are masked from end to end."""
     return int((features == 0).all(1 - dim).sum())
+
+
+def test_warps_are_drawn_evenly():
+    generator = torch.Generator().manual_seed(1)
+    warps = [draw_warp(AugmentConfig(vtln=0.1), generator) for _ in range(1000)]
+    assert (min(warps), max(warps)) == (0.9, 1.1)
+    assert sum(warps) / 1000 == pytest.approx(1.0, abs=0.005)
+    assert draw_warp(AugmentConfig(), generator) == 1.0
+
+
+@pytest.mark.parametrize("vtln", [-0.1, 0.5])
+def test_impossible_warps(vtln):
+    with pytest.raises(InputError, match=r"augment\.vtln = .*from 0 to 0\.4"):
+        draw_warp(AugmentConfig(vtln=vtln), torch.Generator())
 
 
 def test_spec_augment_hides_bands_and_stretches_and_nothing_else():

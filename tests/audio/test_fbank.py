@@ -21,7 +21,7 @@ def noise(samples, scale=0.1):
     return scale * torch.randn(samples)
 
 
-def kaldi_fbank(waveform, config=FBANK):
+def kaldi_fbank(waveform, config=FBANK, warp=1.0):
     return kaldi.fbank(
         32768 * waveform.unsqueeze(0),
         num_mel_bins=config.mel_bins,
@@ -32,6 +32,7 @@ def kaldi_fbank(waveform, config=FBANK):
         high_freq=config.high_freq_hz,
         dither=0.0,
         use_energy=False,
+        vtln_warp=warp,
     )
 
 
@@ -102,6 +103,13 @@ def test_settings_equal_torchaudio(changes):
     waveform = noise(9000)
     expected = kaldi_fbank(waveform, config)
     torch.testing.assert_close(FeatureExtractor(config)(waveform), expected, **SAME_AS_KALDI)
+
+
+@pytest.mark.parametrize("warp", [0.8, 0.95, 1.0, 1.05, 1.2])
+def test_warped_frequencies_equal_torchaudio(warp):
+    waveform = noise(9000)
+    features = FeatureExtractor(FBANK)(waveform, warp=warp)
+    torch.testing.assert_close(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
 
 
 def test_a_constant_offset_changes_nothing():
