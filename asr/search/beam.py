@@ -15,7 +15,7 @@ With bonuses a search takes more steps.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from asr.model.attention import Memory
 from asr.model.decoder import Speller
 from asr.model.las import LAS
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
+from asr.search.greedy import greedy
 from asr.search.scorer import BLANK, Hypothesis, length_limit
 
 
@@ -108,10 +109,25 @@ def search(model: LAS, memory: Memory, config: DecodeConfig) -> list[list[Hypoth
         For each utterance ``config.nbest`` hypotheses or fewer, best first. Those that
         reached the length limit (``ended`` is False) appear only where none ended.
     """
-    return _Search(model, memory, config).run()
+    if is_greedy(config):
+        return [[best] for best in greedy(model, memory, config.max_ratio)]
+    return BeamSearch(model, memory, config).run()
 
 
-class _Search:
+def is_greedy(config: DecodeConfig) -> bool:
+    """Whether greedy search finds the same: one hypothesis, scored by the decoder alone."""
+    return config == replace(
+        config,
+        beam=1,
+        nbest=1,
+        ctc_weight=0.0,
+        length_bonus=0.0,
+        coverage_weight=0.0,
+        eos_threshold=0.0,
+    )
+
+
+class BeamSearch:
     """One batch on its way through the search: K rows for each active utterance, N in all."""
 
     def __init__(self, model: LAS, memory: Memory, config: DecodeConfig) -> None:

@@ -21,7 +21,6 @@ from asr.files import write_json, write_text
 from asr.model.checkpoint import LoadedModel
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
-from asr.search.greedy import greedy
 from asr.search.scorer import Hypothesis
 
 PARTIAL = "partial.jsonl"
@@ -32,16 +31,10 @@ Result = dict[str, Any]
 def decode_features(
     loaded: LoadedModel, features: list[torch.Tensor], config: DecodeConfig
 ) -> list[list[Hypothesis]]:
-    """Hypotheses for utterances (T_i, F), best first.
-
-    A beam of 1 without CTC, bonus or thresholds is greedy search.
-    """
+    """Hypotheses for utterances (T_i, F), best first."""
     device = next(loaded.model.parameters()).device
     padded, frames = pad(features)
     memory = loaded.model.encode(padded.to(device), frames.to(device))
-    plain = DecodeConfig(beam=1, ctc_weight=0.0, max_ratio=config.max_ratio, batch=config.batch)
-    if config == plain:
-        return [[best] for best in greedy(loaded.model, memory, config.max_ratio)]
     return search(loaded.model, memory, config)
 
 

@@ -10,7 +10,7 @@ from asr.config import DecodeConfig
 from asr.errors import InputError
 from asr.model.decoder import Speller
 from asr.model.las import LAS
-from asr.search.beam import check_settings, search
+from asr.search.beam import BeamSearch, check_settings, search
 from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
 
@@ -35,7 +35,7 @@ def memory(model, frames=(40, 25, 9)):
 
 def test_beam_of_one_is_greedy(model):
     m = memory(model, (40, 31, 25, 17, 9))
-    for one, beams in zip(greedy(model, m), search(model, m, PLAIN), strict=True):
+    for one, beams in zip(greedy(model, m), BeamSearch(model, m, PLAIN).run(), strict=True):
         assert beams[0].tokens == one.tokens
         assert beams[0].ended == one.ended
         assert beams[0].score == pytest.approx(one.score, abs=1e-4)
@@ -160,7 +160,7 @@ def test_the_limit_cuts_off(model):
     with torch.no_grad():
         model.decoder.readout.bias[EOS] = -100.0
     m = memory(model)
-    for found, one in zip(search(model, m, PLAIN), greedy(model, m), strict=True):
+    for found, one in zip(BeamSearch(model, m, PLAIN).run(), greedy(model, m), strict=True):
         assert not found[0].ended and not one.ended
         assert found[0].tokens == one.tokens
         assert len(one.tokens) == max(4, one.weights.shape[1])
