@@ -64,6 +64,9 @@ class AugmentConfig:
     vtln: float = 0.0
     """Warp the frequency axis by factors drawn from 1 - vtln to 1 + vtln, as if other people
     spoke (vocal tract length perturbation); 0 turns it off, 0.1 is usual."""
+    tempo: float = 0.0
+    """Stretch the frame shift by factors drawn from 1 - tempo to 1 + tempo: faster and slower
+    speech of the same pitch."""
     volume_db: float = 6.0
     """Gain drawn evenly from -volume_db to +volume_db."""
     noise_prob: float = 0.0

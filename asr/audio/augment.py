@@ -121,17 +121,15 @@ def augment_waveform(
     return volume(waveform, uniform(-config.volume_db, config.volume_db, generator))
 
 
-def draw_warp(config: AugmentConfig, generator: torch.Generator) -> float:
-    """A factor for the frequency axis, rounded to a hundredth; 1.0 where it is off.
+def draw_factor(name: str, reach: float, generator: torch.Generator) -> float:
+    """A factor from 1 - reach to 1 + reach, rounded to a hundredth; 1.0 where reach is 0.
 
     Raises:
-        InputError: the range goes beyond what a voice can be.
+        InputError: the range goes beyond what people do.
     """
-    if not 0 <= config.vtln <= 0.4:
-        raise InputError(f"augment.vtln = {config.vtln:g}, expected a share from 0 to 0.4")
-    if config.vtln == 0:
-        return 1.0
-    return round(uniform(1 - config.vtln, 1 + config.vtln, generator), 2)
+    if not 0 <= reach <= 0.4:
+        raise InputError(f"augment.{name} = {reach:g}, expected a share from 0 to 0.4")
+    return 1.0 if reach == 0 else round(uniform(1 - reach, 1 + reach, generator), 2)
 
 
 def spec_augment(features: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -163,12 +163,17 @@ class FeatureExtractor:
         edges = (c.low_freq_hz, c.high_freq_hz)
         return mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
 
-    def num_frames(self, samples: int) -> int:
+    def num_frames(self, samples: int, tempo: float = 1.0) -> int:
         """Whole windows in so many samples (Kaldi's snip_edges)."""
-        return 0 if samples < self.length else 1 + (samples - self.length) // self.shift
+        shift = round(self.shift * tempo)
+        return 0 if samples < self.length else 1 + (samples - self.length) // shift
 
     def __call__(
-        self, waveform: Tensor, generator: torch.Generator | None = None, warp: float = 1.0
+        self,
+        waveform: Tensor,
+        generator: torch.Generator | None = None,
+        warp: float = 1.0,
+        tempo: float = 1.0,
     ) -> Tensor:
         """Features of a waveform.
 
@@ -177,6 +182,7 @@ class FeatureExtractor:
             generator: for dither, where it is on; without one the same noise comes each time.
             warp: stretch of the frequency axis, as Kaldi's vocal tract length normalisation
                 has it: above 1 makes a deep voice of a high one.
+            tempo: factor of the frame shift: above 1 the speech seems faster, at its own pitch.
 
         Returns:
             (T, F), float32.
@@ -184,7 +190,7 @@ class FeatureExtractor:
         Raises:
             AudioError: the waveform is shorter than one window.
         """
-        frames = self.num_frames(len(waveform))
+        frames = self.num_frames(len(waveform), tempo)
         if frames == 0:
             rate = self.config.sample_rate
             raise AudioError(
@@ -196,18 +202,19 @@ class FeatureExtractor:
             generator = generator or torch.Generator().manual_seed(0)
             signal += self.config.dither * torch.randn(len(signal), generator=generator)
         filters = self.filters if warp == 1.0 else self._filters(warp)
-        features = self._log_mel(signal, frames, filters)
+        windows = signal.unfold(0, self.length, round(self.shift * tempo))  # (T, length), a view
+        features = self._log_mel(windows, filters)
         if self.dct is not None:
             features = features @ self.dct
         if self.config.delta_order > 0:
             features = add_deltas(features, self.config.delta_order)
         return features
 
-    def _log_mel(self, signal: Tensor, frames: int, filters: Tensor) -> Tensor:
-        """Samples (N,) to log-mel energies (T, bins), a block of frames at a time."""
-        windows = signal.unfold(0, self.length, self.shift)  # (T, length), a view
-        result = signal.new_empty(frames, self.config.mel_bins)
-        buffer = signal.new_zeros(min(BLOCK, frames), self.fft_size)
+    def _log_mel(self, windows: Tensor, filters: Tensor) -> Tensor:
+        """Windows (T, length) to log-mel energies (T, bins), a block of frames at a time."""
+        frames = len(windows)
+        result = windows.new_empty(frames, self.config.mel_bins)
+        buffer = windows.new_zeros(min(BLOCK, frames), self.fft_size)
         for start in range(0, frames, BLOCK):
             block = slice(start, min(start + BLOCK, frames))
             padded = buffer[: block.stop - start]  # zero in column 0 and after the window

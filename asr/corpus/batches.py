@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.audio.augment import augment_waveform, draw_warp, spec_augment
+from asr.audio.augment import augment_waveform, draw_factor, spec_augment
 from asr.audio.cmvn import CmvnStats
 from asr.audio.fbank import FeatureExtractor
 from asr.audio.io import read_entry
@@ -155,11 +155,13 @@ class UtteranceSet(Dataset):
             end_s=utterance.end_s,
         )
         generator = torch.Generator().manual_seed(seed_of(self.seed, number, index))
-        warp = 1.0
+        warp = tempo = 1.0
         if self.augment is not None:
             waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
-            warp = draw_warp(self.augment, generator)
-        features = self._normalize(self.extractor(waveform, generator, warp), utterance.speaker)
+            warp = draw_factor("vtln", self.augment.vtln, generator)
+            tempo = draw_factor("tempo", self.augment.tempo, generator)
+        features = self.extractor(waveform, generator, warp, tempo)
+        features = self._normalize(features, utterance.speaker)
         if self.augment is not None:
             features = spec_augment(features, self.augment, generator)
         return features

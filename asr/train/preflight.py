@@ -40,7 +40,7 @@ def check_fit(
         InputError: one does not; the message lists them.
     """
     extractor = FeatureExtractor(config.features)
-    fastest = max(config.augment.speeds)
+    fastest = max(config.augment.speeds) * (1 + config.augment.tempo)
     misfits = []
     for utterance in utterances:
         samples = int((utterance.duration_s or 0) / fastest * config.features.sample_rate)
@@ -55,7 +55,9 @@ def check_fit(
         rest = [f"  ... and {len(misfits) - SHOWN} more"] if len(misfits) > SHOWN else []
         raise InputError(
             f"{directory}: {len(misfits)} transcripts are longer than their audio allows (at speed "
-            f"{fastest}):\n" + "\n".join(misfits[:SHOWN] + rest) + "\ncheck these transcripts and "
+            f"{fastest:g}):\n"
+            + "\n".join(misfits[:SHOWN] + rest)
+            + "\ncheck these transcripts and "
             "segment times and take the wrong ones out of text (then `asr data fix`), or reduce "
             "less in model.encoder.pyramid"
         )

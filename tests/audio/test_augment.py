@@ -7,7 +7,7 @@ from asr.audio.augment import (
     add_noise,
     augment_waveform,
     coloured_noise,
-    draw_warp,
+    draw_factor,
     spec_augment,
     speed,
     volume,
@@ -166,18 +166,18 @@ def hidden(features, dim):
     return int((features == 0).all(1 - dim).sum())
 
 
-def test_warps_are_drawn_evenly():
+def test_factors_are_drawn_evenly():
     generator = torch.Generator().manual_seed(1)
-    warps = [draw_warp(AugmentConfig(vtln=0.1), generator) for _ in range(1000)]
-    assert (min(warps), max(warps)) == (0.9, 1.1)
-    assert sum(warps) / 1000 == pytest.approx(1.0, abs=0.005)
-    assert draw_warp(AugmentConfig(), generator) == 1.0
+    factors = [draw_factor("vtln", 0.1, generator) for _ in range(1000)]
+    assert (min(factors), max(factors)) == (0.9, 1.1)
+    assert sum(factors) / 1000 == pytest.approx(1.0, abs=0.005)
+    assert draw_factor("vtln", 0.0, generator) == 1.0
 
 
-@pytest.mark.parametrize("vtln", [-0.1, 0.5])
-def test_impossible_warps(vtln):
-    with pytest.raises(InputError, match=r"augment\.vtln = .*from 0 to 0\.4"):
-        draw_warp(AugmentConfig(vtln=vtln), torch.Generator())
+@pytest.mark.parametrize("reach", [-0.1, 0.5])
+def test_impossible_factors(reach):
+    with pytest.raises(InputError, match=r"augment\.tempo = .*from 0 to 0\.4"):
+        draw_factor("tempo", reach, torch.Generator())
 
 
 def test_spec_augment_hides_bands_and_stretches_and_nothing_else():

@@ -112,6 +112,13 @@ def test_warped_frequencies_equal_torchaudio(warp):
     torch.testing.assert_close(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
 
 
+@pytest.mark.parametrize("tempo", [0.75, 1.0, 1.25])
+def test_another_tempo_is_another_frame_shift(speech, tempo):
+    other = replace(FBANK, frame_shift_ms=10 * tempo)
+    features = FeatureExtractor(FBANK)(speech, tempo=tempo)
+    assert features.equal(FeatureExtractor(other)(speech))
+
+
 def test_a_constant_offset_changes_nothing():
     waveform = noise(8000, scale=0.01)
     extractor = FeatureExtractor(FBANK)
