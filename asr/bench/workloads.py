@@ -15,19 +15,24 @@ from asr.bench.shape import FRAMES_PER_SECOND, LOSS, Shape
 from asr.bench.straight import Straight
 from asr.config import AugmentConfig, BatchConfig, DecodeConfig, FeatureConfig, OptimConfig
 from asr.model.las import LAS
+from asr.train.adamw import AdamW
 from asr.train.schedule import make_optimizer
 
 SEARCH = DecodeConfig(ctc_weight=0.0)
 NEVER = -1e4  # bias of a character that no search may choose
 
 
-def _training_step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], float]:
-    """Forward, backward, clipping and AdamW."""
+def _training_step(
+    model: nn.Module, loss: Callable[[], Tensor], who: str = "asr"
+) -> Callable[[], float]:
+    """Forward, backward, clipping and AdamW: this project's, or torch's for the others."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = make_optimizer(parameters, OptimConfig())
+    optimizer: AdamW | torch.optim.Optimizer = make_optimizer(parameters, OptimConfig())
+    if who != "asr":
+        optimizer = torch.optim.AdamW(parameters, lr=OptimConfig().learning_rate, fused=True)
 
     def step() -> float:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         value = loss()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -52,7 +57,7 @@ def _contestant(who: str, shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]
 def train(shape: Shape, repeats: int, who: str = "asr") -> dict[str, Any]:
     """A training step of one contestant: seconds, memory, share of the product speed."""
     model, loss = _contestant(who, shape)
-    step = _training_step(model, loss)
+    step = _training_step(model, loss, who)
     before = measure.memory_mb()
     first = step()
     seconds = measure.seconds_of(step, repeats)

@@ -197,7 +197,7 @@ class Training:
                 f"{batch.ids[int(batch.frames.argmax())]}) does not fit the memory: "
                 f"{first_line(error)}; lower batch.seconds (now {self.config.batch.seconds:g})"
             ) from error
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
     @contextmanager
     def _graceful_interrupts(self) -> Iterator[None]:
@@ -278,7 +278,7 @@ class Training:
             self._count(batch, values)
         else:
             self._skip(batch, values)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         progress.audio_s += batch.audio_s
         names = ("loss", "attention", "ctc", "accuracy", "grad_norm")
         entry: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch + 1}

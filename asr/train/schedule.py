@@ -7,18 +7,19 @@ import torch
 from torch import nn
 
 from asr.config import OptimConfig
+from asr.train.adamw import AdamW
 
 
 def make_optimizer(
     parameters: Iterable[nn.Parameter], config: OptimConfig
-) -> torch.optim.Optimizer:
+) -> AdamW | torch.optim.Optimizer:
     """The optimiser of the configuration; its learning rate is set before every step."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.kind == "adadelta":
         return torch.optim.Adadelta(parameters, lr=rate, rho=0.95, eps=1e-8, weight_decay=decay)
     if config.kind == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+    return AdamW(parameters, rate, decay)
 
 
 def learning_rate(step: int, share: float, config: OptimConfig) -> float:

@@ -18,8 +18,9 @@ from torch import nn
 from asr.config import TrainConfig, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.train.adamw import AdamW
 
-VERSION = 1
+VERSION = 2
 # Settings that may change between two runs of one training without changing its numbers.
 _FREE = ("checkpoint_minutes", "threads", "device", "alignment_alarm_step", "skip_limit")
 
@@ -49,7 +50,7 @@ class Progress:
 def save_state(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW | torch.optim.Optimizer,
     progress: Progress,
     config: TrainConfig,
     data: str,
@@ -75,7 +76,11 @@ def save_state(
 
 
 def load_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, data: str
+    path: Path,
+    model: nn.Module,
+    optimizer: AdamW | torch.optim.Optimizer,
+    config: TrainConfig,
+    data: str,
 ) -> Progress:
     """Restore model and optimiser; returns where the training stood.
 
