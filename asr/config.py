@@ -151,6 +151,9 @@ class LossConfig:
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
     label_smoothing: float = 0.1
     """Share of the target spread over all characters (attention loss only)."""
+    consistency: float = 0.0
+    """Weight of what two differently masked copies of each utterance, side by side in the
+    batch, disagree about in CTC (CR-CTC, arXiv:2410.05101); 0 makes one copy, 0.2 is usual."""
     scheduled_sampling: float = 0.0
     """Chance that the decoder reads its own guess instead of the true character."""
     sampling_start_epoch: int = 0

@@ -26,7 +26,7 @@ from asr.text.chars import CharTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side, padded to the longest."""
+    """Utterances side by side, padded to the longest; of two copies, all first ones first."""
 
     ids: tuple[str, ...]
     features: Tensor
@@ -53,7 +53,8 @@ class Example:
     """One utterance, ready for a batch; ``error`` says why it is not."""
 
     id: str
-    features: Tensor
+    copies: tuple[Tensor, ...]
+    """Features (T, F), masked differently if there are several."""
     tokens: Tensor
     error: str = ""
 
@@ -116,6 +117,7 @@ class UtteranceSet(Dataset):
         speakers: statistics of each speaker, for ``features.cmvn: speaker``.
         augment: random changes; None leaves the audio as it is.
         seed: of the training.
+        copies: how often each utterance is in its batch, under other masks.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class UtteranceSet(Dataset):
         speakers: dict[str, CmvnStats] | None = None,
         augment: AugmentConfig | None = None,
         seed: int = 0,
+        copies: int = 1,
     ) -> None:
         self.utterances = utterances
         self.extractor = FeatureExtractor(features)
@@ -134,7 +137,7 @@ class UtteranceSet(Dataset):
         self.sample_rate = features.sample_rate
         self.tokens = [torch.tensor(tokenizer.encode(u.text or "")) for u in utterances]
         self.overall, self.speakers = overall, speakers or {}
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed, self.copies = augment, seed, copies
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -145,9 +148,9 @@ class UtteranceSet(Dataset):
         try:
             return Example(utterance.id, self._features(utterance, number, index), tokens)
         except InputError as error:
-            return Example(utterance.id, torch.empty(0), tokens, first_line(error))
+            return Example(utterance.id, (), tokens, first_line(error))
 
-    def _features(self, utterance: Utterance, number: int, index: int) -> Tensor:
+    def _features(self, utterance: Utterance, number: int, index: int) -> tuple[Tensor, ...]:
         waveform = read_entry(
             utterance.wav,
             sample_rate=self.sample_rate,
@@ -162,9 +165,9 @@ class UtteranceSet(Dataset):
             tempo = draw_factor("tempo", self.augment.tempo, generator)
         features = self.extractor(waveform, generator, warp, tempo)
         features = self._normalize(features, utterance.speaker)
-        if self.augment is not None:
-            features = spec_augment(features, self.augment, generator)
-        return features
+        if self.augment is None:
+            return (features,)
+        return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
 
     def _normalize(self, features: Tensor, speaker: str) -> Tensor:
         if self.kind == "none":
@@ -178,11 +181,12 @@ class UtteranceSet(Dataset):
         errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
         if not good:
             return None
-        features, frames = pad([e.features for e in good])
-        tokens, lengths = pad([e.tokens for e in good])
-        shift_s = self.extractor.config.frame_shift_ms / 1000
-        ids = tuple(e.id for e in good)
-        return Batch(ids, features, frames, tokens, lengths, float(frames.sum()) * shift_s, errors)
+        copies = len(good[0].copies)
+        features, frames = pad([e.copies[i] for i in range(copies) for e in good])
+        tokens, lengths = pad([e.tokens for e in good] * copies)
+        audio_s = float(frames.sum()) * self.extractor.config.frame_shift_ms / 1000
+        ids = tuple(e.id for e in good) * copies
+        return Batch(ids, features, frames, tokens, lengths, audio_s, errors)
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

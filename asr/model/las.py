@@ -29,15 +29,31 @@ class Loss:
     """The training loss of a batch and its parts, each a mean over characters."""
 
     total: Tensor
-    """(1 - ctc_weight) * attention + ctc_weight * ctc; scalar."""
+    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight); scalar."""
     attention: Tensor
     """Cross-entropy of the decoder, with label smoothing; scalar."""
     ctc: Tensor
     """CTC loss divided by the characters; scalar, 0 where ctc_weight is 0."""
+    consistency: Tensor
+    """Divergence of two copies' CTC probabilities divided by the characters; scalar."""
     accuracy: Tensor
     """Share of characters that the decoder guessed right; scalar."""
     weights: Tensor
     """Attention, (B, U + 1, S)."""
+
+
+def divergence(log_probs: Tensor, padding: Tensor) -> Tensor:
+    """How much two copies of utterances disagree: KL(p || q) + KL(q || p), summed over steps.
+
+    Each copy learns from the other one, which stands still (arXiv:2410.05101).
+
+    Args:
+        log_probs: of the first copies, then of the second, (B, S, V).
+        padding: True where there is no step, (B, S).
+    """
+    other = log_probs.detach().roll(len(log_probs) // 2, 0)
+    distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
+    return distance.masked_fill(padding, 0.0).sum()
 
 
 class LAS(nn.Module):
@@ -92,7 +108,8 @@ class LAS(nn.Module):
         Args:
             features: (B, T, F).
             frames: (B,).
-            tokens: transcripts without special characters, (B, U); padding is ignored.
+            tokens: transcripts without special characters, (B, U); padding is ignored. With
+                ``config.consistency``, in training, the second half repeats the first.
             lengths: characters of each transcript, (B,).
             config: weights of the parts.
             sampling: chance of scheduled sampling at this point of training.
@@ -108,13 +125,18 @@ class LAS(nn.Module):
         )
         real = targets != IGNORE
         accuracy = ((logits.argmax(-1) == targets) & real).sum() / real.sum()
-        ctc = torch.zeros_like(attention)
+        ctc = consistency = torch.zeros_like(attention)
         if config.ctc_weight > 0:
-            log_probs = self.ctc_log_probs(memory).transpose(0, 1)  # (S, B, V)
-            ctc = ctc_loss(log_probs, tokens, memory.steps, lengths, reduction="sum")
+            log_probs = self.ctc_log_probs(memory)  # (B, S, V)
+            ctc = ctc_loss(
+                log_probs.transpose(0, 1), tokens, memory.steps, lengths, reduction="sum"
+            )
             ctc = ctc / lengths.sum()
-        total = (1 - config.ctc_weight) * attention + config.ctc_weight * ctc
-        return Loss(total, attention, ctc, accuracy, weights)
+            if self.training and config.consistency > 0:
+                consistency = divergence(log_probs, memory.padding) / lengths.sum()
+        total = (1 - config.ctc_weight) * attention
+        total = total + config.ctc_weight * (ctc + config.consistency * consistency)
+        return Loss(total, attention, ctc, consistency, accuracy, weights)
 
     def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to write, both (B, U + 1)."""

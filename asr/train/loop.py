@@ -103,7 +103,10 @@ class Training:
         speakers = read_speaker_stats(train, config.features.dim)
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
         common = (self.tokenizer, config.features, self.cmvn)
-        self.train_set = UtteranceSet(train_set, *common, speakers, config.augment, config.seed)
+        copies = 2 if config.loss.consistency > 0 else 1
+        self.train_set = UtteranceSet(
+            train_set, *common, speakers, config.augment, config.seed, copies
+        )
         self.dev_set = UtteranceSet(dev_set, *common, read_speaker_stats(dev, config.features.dim))
         by_length = sorted(dev_set, key=lambda u: u.duration_s or 0.0)
         step = max(1, len(by_length) // (SHOWN + 1))
@@ -131,7 +134,9 @@ class Training:
             strict = directory == train
             preflight.check_characters(utterances, self.tokenizer, directory, strict=strict)
             if strict or self.config.loss.ctc_weight > 0:
-                preflight.check_fit(utterances, self.tokenizer, self.config, directory)
+                augment = self.config.augment
+                fastest = max(augment.speeds) * (1 + augment.tempo) if strict else 1.0
+                preflight.check_fit(utterances, self.tokenizer, self.config, directory, fastest)
             sets.append(utterances)
         preflight.check_separation(*sets)
         return sets[0], sets[1]

@@ -32,7 +32,11 @@ def ctc_steps(tokens: Sequence[int]) -> int:
 
 
 def check_fit(
-    utterances: Sequence[Utterance], tokenizer: CharTokenizer, config: TrainConfig, directory: str
+    utterances: Sequence[Utterance],
+    tokenizer: CharTokenizer,
+    config: TrainConfig,
+    directory: str,
+    fastest: float,
 ) -> None:
     """Every transcript fits the encoder steps of its audio, at the fastest speed factor.
 
@@ -40,7 +44,6 @@ def check_fit(
         InputError: one does not; the message lists them.
     """
     extractor = FeatureExtractor(config.features)
-    fastest = max(config.augment.speeds) * (1 + config.augment.tempo)
     misfits = []
     for utterance in utterances:
         samples = int((utterance.duration_s or 0) / fastest * config.features.sample_rate)

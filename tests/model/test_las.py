@@ -1,6 +1,7 @@
 """The model: padding never leaks, steps equal whole transcripts, four utterances are learnt."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from asr.config import EncoderConfig, LossConfig
 from asr.model.attention import uniform_weights
 from asr.model.decoder import Speller
 from asr.model.encoder import reduce_steps, stack_neighbours
-from asr.model.las import LAS
+from asr.model.las import LAS, divergence
 
 MEL, VOCAB = 6, 7
 
@@ -87,6 +88,29 @@ def test_ctc_equals_the_sum_over_all_paths(model):
             total += float(log_probs[range(len(path)), path].sum().exp())
     loss = model.loss(features, frames, tokens, lengths, LossConfig(ctc_weight=1.0)).ctc
     assert loss.item() == pytest.approx(-torch.tensor(total).log().item() / 2, rel=1e-4)
+
+
+def test_divergence_of_two_copies_by_hand():
+    """One step, two characters: p = (1/2, 1/2), q = (1/4, 3/4); the padded step is left out."""
+    log_probs = torch.tensor([[[0.5, 0.5], [0.9, 0.1]], [[0.25, 0.75], [0.2, 0.8]]]).log()
+    padding = torch.tensor([[False, True], [False, True]])
+    p_to_q = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    q_to_p = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)
+    assert float(divergence(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
+
+
+def test_consistency_adds_nothing_for_equal_copies(model):
+    features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())
+    model.train()
+    plain = model.loss(features, frames, tokens, lengths, LossConfig())
+    same = model.loss(features, frames, tokens, lengths, LossConfig(consistency=0.2))
+    assert float(same.consistency.detach()) == pytest.approx(0.0, abs=1e-6)
+    torch.testing.assert_close(same.total, plain.total)
+    features[3:, :5] = 0.0  # another mask
+    masked = model.loss(features, frames, tokens, lengths, LossConfig(consistency=0.2))
+    assert float(masked.consistency.detach()) > 0.0
+    expected = 0.7 * masked.attention + 0.3 * (masked.ctc + 0.2 * masked.consistency)
+    torch.testing.assert_close(masked.total, expected)
 
 
 def test_stepping_equals_teacher_forcing(model):

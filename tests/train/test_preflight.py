@@ -18,12 +18,21 @@ def test_twins_need_a_blank_between_them():
 def test_a_transcript_longer_than_its_frames_is_named(tone_corpus):
     utterances = DataDir.load(tone_corpus / "train").utterances
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
-    preflight.check_fit(utterances, tokenizer, TrainConfig(), "data/train")
+    preflight.check_fit(utterances, tokenizer, TrainConfig(), "data/train", 1.0)
     long = [replace(utterances[0], text="ABC" * 20), *utterances[1:]]
     with pytest.raises(
         InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"
     ):
-        preflight.check_fit(long, tokenizer, TrainConfig(), "data/train")
+        preflight.check_fit(long, tokenizer, TrainConfig(), "data/train", 1.0)
+
+
+def test_faster_speech_leaves_less_room(tone_corpus):
+    utterance = DataDir.load(tone_corpus / "train").utterances[0]  # AB: 48 frames, 12 steps
+    tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
+    crowded = [replace(utterance, text="ABC" * 4)]
+    preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
+    with pytest.raises(InputError, match="12 characters, 38 frames give 10 encoder steps"):
+        preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
 
 
 def test_missing_durations(tone_corpus):
