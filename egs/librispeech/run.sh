@@ -17,6 +17,7 @@ decode_options=
 dir=
 decode_tag=beam
 seed=1
+seeds=
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -39,6 +40,7 @@ help_message="usage: egs/librispeech/run.sh [--name value]...
   --train-options '...' further options of asr train, for example '--epochs 10'
   --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
   --seed N              of the training (default: 1)
+  --seeds 'N N N'       several trainings, DIR_seed<N>, each decoded and scored
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
@@ -48,6 +50,7 @@ help_message="usage: egs/librispeech/run.sh [--name value]...
 . ./cmd.sh
 . utils/stages.sh
 . utils/parse_options.sh
+. utils/steps.sh
 set -euo pipefail
 
 
@@ -160,49 +163,13 @@ fi
 
 ! in_range 3 || echo "stage 3: language model: none in this recipe"
 
-stage_dir=exp/.stages/$(basename "$dir")
-
-if stage_begin 4 "training" "$train_config" "options=$train_options" seed=$seed $tokens \
-  $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
-  ! $stage_changed || set_aside "$dir"
-  $train_cmd "$dir/log/train.log" \
-    asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
-    --out "$dir" --seed $seed --device $device --threads $threads $train_options
-  stage_done "$dir/final.safetensors"
-fi
-
-for set in "${eval_sets[@]}"; do
-  out=$dir/decode_${set}_$decode_tag
-  if stage_begin 5.${set}_$decode_tag "decoding $set" "$dir/final.safetensors" "$decode_config" \
-    "options=$decode_options" $(in_each "wav.scp cmvn.ark" $set); then
-    $decode_cmd "$out/log/decode.log" \
-      asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
-      --device $device --threads $threads $decode_options
-    stage_done "$out/text"
-  fi
-done
-
-for set in "${eval_sets[@]}"; do
-  out=$dir/decode_${set}_$decode_tag
-  if stage_begin 6.${set}_$decode_tag "scoring $set" data/$set/text "$out/text"; then
-    asr score data/$set "$out" --out "$out"
-    stage_done "$out/scoring_kaldi/best_wer"
-  fi
-done
-
-set=${eval_sets[-1]}
-read -r utterance wav <data/$set/wav.scp
-if stage_begin 7 "transcribing $wav" "$dir/final.safetensors" "$wav"; then
-  asr transcribe "$wav" --model "$dir" >"$dir/transcript.txt"
-  stage_done "$dir/transcript.txt"
-fi
+train_stage 4                         # asr train
+decode_stage 5 "${eval_sets[@]}"      # asr decode
+score_stage 6 "${eval_sets[@]}"       # asr score
+transcribe_stage 7 "${eval_sets[-1]}" # asr transcribe
 
 if in_range 7; then
-  echo
-  for set in "${eval_sets[@]}"; do
-    cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"
-  done
-  echo "$wav"
-  echo "  said:  $(grep "^$utterance " data/$set/text | cut -d ' ' -f 2-)"
-  echo "  heard: $(cat "$dir/transcript.txt")"
+  show_rates "${eval_sets[@]}"
+  write_results
+  show_transcript "${eval_sets[-1]}"
 fi

@@ -121,10 +121,11 @@ of_caller() {
   fi
 }
 
-# How to go on after a failure: the same command, from the stage that failed.
-_resume_command() {
+# recipe_command [OPTIONS]: the command line of the user without --stage and --force, but with
+# these options in front.
+recipe_command() {
   local word skip=false
-  printf '%s --stage %s' "${stage_command[0]}" "$stage_number"
+  printf '%s' "${stage_command[0]}${1:+ $1}"
   for word in "${stage_command[@]:1}"; do
     if $skip; then
       skip=false
@@ -149,7 +150,7 @@ _report_failure() {
       echo "stage $stage_number ($stage_title) did not end well (exit code $code)"
       echo "when that is mended, go on with:"
     fi
-    echo "  $(_resume_command)"
+    echo "  $(recipe_command "--stage $stage_number")"
   } >&2
 }
 trap _report_failure EXIT

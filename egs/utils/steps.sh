@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2046,SC2086 # commands, options and in_each are lists of words
+# The stages that every recipe ends with: training, decoding, scoring, transcribing a file.
+# Source this file below the option parser:
+#
+#   . utils/stages.sh
+#   . utils/parse_options.sh
+#   . utils/steps.sh
+#   ...
+#   train_stage 4             # asr train       data/$train, data/$dev -> $dir
+#   decode_stage 5 dev test   # asr decode      data/<set> -> $dir/decode_<set>_$decode_tag
+#   score_stage 6 dev test    # asr score       against data/<set>/text
+#
+# They read the variables of the recipe: train, dev, tokens, dir, seed, seeds, device, threads,
+# train_config, train_options, decode_config, decode_options, decode_tag, train_cmd, decode_cmd.
+#
+# With seeds="1 2 3" there are three trainings, ${dir}_seed1 to ${dir}_seed3, and every stage
+# goes through all of them before the next one begins. The same sets can be decoded in several
+# ways, each with its own tag:
+#
+#   decode_tag=greedy decode_config=conf/decode_greedy.yaml decode_stage 5 dev
+#   decode_tag=greedy score_stage 6 dev
+#
+# Files among the options (a model to start from, a language model) are inputs of the stage, as
+# is the final.safetensors of a folder.
+# shellcheck disable=SC2154 # the variables of the recipe
+
+: "${seeds:=}"
+[[ $seeds =~ ^\ *([0-9]+\ *)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
+
+# each_training COMMAND...: run it with dir, seed and stage_dir of one training after the other.
+each_training() {
+  local base=$dir dir=$dir seed=$seed stage_dir of_seed='' one
+  for one in ${seeds:-$seed}; do
+    if [ -n "$seeds" ]; then
+      dir=${base}_seed$one seed=$one of_seed=" (seed $one)"
+    fi
+    # shellcheck disable=SC2034 # for stage_begin
+    stage_dir=exp/.stages/$(basename "$dir")
+    "$@"
+  done
+}
+
+# files_among WORD...: those that are files, and the models of those that are folders
+files_among() {
+  local word
+  for word in "$@"; do
+    [ ! -d "$word" ] || word=$word/final.safetensors
+    [ ! -f "$word" ] || printf '%s\n' "$word"
+  done
+}
+
+# train_stage N [OPTION...]: train, with further options of asr train.
+train_stage() { each_training _train "$@"; }
+
+_train() {
+  local number=$1 files
+  shift
+  mapfile -t files < <(files_among $train_options "$@")
+  if stage_begin $number "training$of_seed" "$train_config" "options=$train_options${*:+ $*}" \
+    seed=$seed $tokens "${files[@]}" \
+    $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
+    ! $stage_changed || set_aside "$dir"
+    $train_cmd "$dir/log/train.log" \
+      asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
+      --out "$dir" --seed $seed --device $device --threads $threads $train_options "$@"
+    stage_done "$dir/final.safetensors"
+  fi
+}
+
+# decode_stage N SET...: decode sets into $dir/decode_<set>_$decode_tag.
+decode_stage() { each_training _decode "$@"; }
+
+_decode() {
+  local number=$1 set out files
+  mapfile -t files < <(files_among $decode_options)
+  for set in "${@:2}"; do
+    out=$dir/decode_${set}_$decode_tag
+    if stage_begin $number.${set}_$decode_tag "decoding $set$of_seed" "$dir/final.safetensors" \
+      "$decode_config" "options=$decode_options" "${files[@]}" \
+      $(in_each "wav.scp cmvn.ark" $set); then
+      $decode_cmd "$out/log/decode.log" \
+        asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
+        --device $device --threads $threads $decode_options
+      stage_done "$out/text"
+    fi
+  done
+}
+
+# score_stage N SET...: score what was decoded.
+score_stage() { each_training _score "$@"; }
+
+_score() {
+  local number=$1 set out
+  for set in "${@:2}"; do
+    out=$dir/decode_${set}_$decode_tag
+    if stage_begin $number.${set}_$decode_tag "scoring $set$of_seed" data/$set/text "$out/text"; then
+      asr score data/$set "$out" --out "$out"
+      stage_done "$out/scoring_kaldi/best_wer"
+    fi
+  done
+}
+
+# transcribe_stage N SET: transcribe the first recording of a set, as a user would a file.
+transcribe_stage() { each_training _transcribe "$@"; }
+
+_transcribe() {
+  local wav
+  in_range $1 || return 0
+  read -r _ wav <data/$2/wav.scp
+  if stage_begin $1 "transcribing $wav$of_seed" "$dir/final.safetensors" "$wav"; then
+    asr transcribe "$wav" --model "$dir" >"$dir/transcript.txt"
+    stage_done "$dir/transcript.txt"
+  fi
+}
+
+# show_rates SET...: print the word error rates.
+show_rates() {
+  echo
+  each_training _show_rates "$@"
+}
+
+_show_rates() {
+  local set
+  for set in "$@"; do cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"; done
+}
+
+# show_transcript SET: print what was said in the first recording of a set, and what was heard.
+show_transcript() {
+  local utterance wav
+  read -r utterance wav <data/$1/wav.scp
+  echo "$wav"
+  echo "  said:  $(grep "^$utterance " data/$1/text | cut -d ' ' -f 2-)"
+  each_training _show_heard
+}
+
+_show_heard() { echo "  heard: $(cat "$dir/transcript.txt")"; }
+
+_say_dir() { printf '%s\n' "$dir"; }
+
+# write_results: all that was scored, with the commands, into $dir/RESULTS; prints a summary with
+# bootstrap intervals and, of several seeds, means and ranges.
+write_results() {
+  local folders
+  mapfile -t folders < <(each_training _say_dir)
+  python utils/results.py --command "$(recipe_command)" --out "$dir/RESULTS" "${folders[@]}"
+}

@@ -1,0 +1,192 @@
+"""The stages that recipes share, with a stand-in for ``asr`` that notes how it was called."""
+
+import os
+
+import pytest
+
+SCRIPT = """
+stage=4
+stop_stage=7
+dir=exp/las
+seed=1
+seeds=
+device=cpu
+threads=1
+train_config=train.yaml
+train_options=
+decode_config=decode.yaml
+decode_options=
+decode_tag=beam
+force=false
+PATH=$PWD/bin:$PATH
+train=train
+dev=dev
+tokens=tokens.txt
+train_cmd=utils/run_local.sh
+decode_cmd=utils/run_local.sh
+. utils/stages.sh
+. utils/parse_options.sh
+. utils/steps.sh
+set -euo pipefail
+{more}
+train_stage 4 {train}
+decode_stage 5 dev test
+score_stage 6 dev test
+transcribe_stage 7 test
+if in_range 7; then
+  show_rates dev test
+  show_transcript test
+fi
+"""
+
+ASR = """#!/usr/bin/env bash
+echo "asr $*" >>calls
+verb=$1
+while [ $# -gt 0 ]; do
+  if [ "$1" = --out ]; then out=$2; fi
+  if [ "$1" = --seed ]; then seed=$2; fi
+  shift
+done
+case $verb in
+  train) echo "weights of $seed" >"$out/final.safetensors" ;;
+  decode) [ ! -e broken ] && echo "a ONE" >"$out/text" ;;
+  score) mkdir -p "$out/scoring_kaldi" && echo "%WER 5.00 $out" >"$out/scoring_kaldi/best_wer" ;;
+  transcribe) echo "ONE" ;;
+esac
+"""
+
+
+@pytest.fixture
+def run(bash, recipe):
+    (recipe / "bin").mkdir()
+    (recipe / "bin" / "asr").write_text(ASR)
+    (recipe / "bin" / "asr").chmod(0o755)
+    for name in ("train.yaml", "decode.yaml", "tokens.txt"):
+        (recipe / name).touch()
+    for name in ("train", "dev", "test"):
+        folder = recipe / "data" / name
+        folder.mkdir(parents=True)
+        (folder / "wav.scp").write_text(f"a {recipe}/a b.wav\n")
+        (folder / "text").write_text("a TWO ONE\n")
+        for table in ("utt2spk", "utt2num_frames", "cmvn.ark"):
+            (folder / table).touch()
+    (recipe / "a b.wav").touch()
+
+    def run(*arguments, train="", more=""):
+        return bash(SCRIPT.replace("{train}", train).replace("{more}", more), *arguments)
+
+    return run
+
+
+def calls(recipe):
+    lines = (recipe / "calls").read_text().splitlines()
+    (recipe / "calls").write_text("")
+    return [line.split() for line in lines]
+
+
+def test_every_stage_once(run, recipe):
+    result = run()
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "stage 4: training",
+        "stage 5: decoding dev",
+        "stage 5: decoding test",
+        "stage 6: scoring dev",
+        "stage 6: scoring test",
+        f"stage 7: transcribing {recipe}/a b.wav",
+        "",
+        "%WER 5.00 exp/las/decode_dev_beam",
+        "%WER 5.00 exp/las/decode_test_beam",
+        f"{recipe}/a b.wav",
+        "  said:  TWO ONE",
+        "  heard: ONE",
+    ]
+    train, decode, *_ = calls(recipe)
+    assert " ".join(train) == (
+        "asr train --config train.yaml --train data/train --dev data/dev --tokens tokens.txt "
+        "--out exp/las --seed 1 --device cpu --threads 1"
+    )
+    assert " ".join(decode) == (
+        "asr decode --config decode.yaml --model exp/las --data data/dev "
+        "--out exp/las/decode_dev_beam --device cpu --threads 1"
+    )
+    again = run()
+    assert again.stdout.count("done already") == 6
+    assert calls(recipe) == []
+
+
+def test_several_seeds(run, recipe):
+    result = run("--seeds", "1 22")
+    assert result.returncode == 0, result.stderr
+    stages = [line for line in result.stdout.splitlines() if line.startswith("stage")]
+    assert stages[:4] == [
+        "stage 4: training (seed 1)",
+        "stage 4: training (seed 22)",
+        "stage 5: decoding dev (seed 1)",
+        "stage 5: decoding test (seed 1)",
+    ]
+    assert (recipe / "exp/las_seed1/final.safetensors").read_text() == "weights of 1\n"
+    assert (recipe / "exp/las_seed22/final.safetensors").read_text() == "weights of 22\n"
+    assert "%WER 5.00 exp/las_seed22/decode_test_beam" in result.stdout
+    assert not (recipe / "exp/las").exists()
+    calls(recipe)
+    run("--seeds", "1 22 3")  # one more: the others are done
+    assert [c for c in calls(recipe) if c[1] == "train"][0][-5] == "3"
+
+
+def test_a_failure_tells_how_to_go_on_with_all_seeds(run, recipe):
+    (recipe / "broken").touch()
+    result = run("--seeds", "1 2", "--stage", "4")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith("run.sh --stage 5 --seeds '1 2'")
+    (recipe / "broken").unlink()
+    assert run("--stage", "5", "--seeds", "1 2").returncode == 0
+
+
+@pytest.mark.parametrize("seeds", ["1,2", "one", "1 -2", "$(touch x)"])
+def test_seeds_are_numbers(run, recipe, seeds):
+    result = run("--seeds", seeds)
+    assert result.returncode == 2
+    assert f"--seeds {seeds}: expected numbers" in result.stderr
+    assert not (recipe / "x").exists()
+
+
+def test_the_same_set_with_other_settings(run, recipe):
+    (recipe / "greedy.yaml").touch()
+    other = "decode_tag=greedy decode_config=greedy.yaml"
+    result = run(more=f"train_stage 4; {other} decode_stage 5 dev; {other} score_stage 6 dev")
+    assert result.returncode == 0, result.stderr
+    assert (recipe / "exp/las/decode_dev_greedy/text").exists()
+    assert (recipe / "exp/las/decode_dev_beam/text").exists()
+    configs = [c[c.index("--config") + 1] for c in calls(recipe) if c[1] == "decode"]
+    assert configs == ["greedy.yaml", "decode.yaml", "decode.yaml"]
+
+
+def test_models_among_the_options_are_inputs(run, recipe):
+    model = recipe / "other model" / "final.safetensors"
+    model.parent.mkdir()
+    model.write_text("old")
+    options = {"train": "--init 'other model'"}
+    run(**options)
+    assert calls(recipe)[0][-3:] == ["--init", "other", "model"]
+    run(**options)
+    assert calls(recipe) == []
+    (model.parent / "RESULTS").touch()  # only the model of a folder counts
+    run(**options)
+    assert calls(recipe) == []
+    model.write_text("new")
+    result = run(**options)
+    assert calls(recipe)[0][1] == "train"
+    assert "its inputs have changed" in result.stdout
+    os.symlink(model, recipe / "lm")
+    run("--decode-options", "--lm lm", **options)
+    assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
+    model.write_text("newer")
+    run("--decode-options", "--lm lm", "--stage", "5", **options)
+    assert [c[1] for c in calls(recipe)][:2] == ["decode", "decode"]
+
+
+def test_a_folder_with_a_space(run, recipe):
+    result = run("--dir", "exp/my model")
+    assert result.returncode == 0, result.stderr
+    assert (recipe / "exp/my model/decode_dev_beam/scoring_kaldi/best_wer").exists()
