@@ -191,7 +191,8 @@ def main(argv: list[str]) -> int:
         lines += more
         print(total)
     if args.out:
-        print(write_text(args.out, "".join(f"{line}\n" for line in lines)))
+        write_text(args.out, "".join(f"{line}\n" for line in lines))
+        print(f"{args.out}: the same with the commands")
     return 0
 
 

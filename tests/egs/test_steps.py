@@ -1,7 +1,5 @@
 """The stages that recipes share, with a stand-in for ``asr`` that notes how it was called."""
 
-import os
-
 import pytest
 
 SCRIPT = """
@@ -131,7 +129,7 @@ def test_several_seeds(run, recipe):
     assert not (recipe / "exp/las").exists()
     calls(recipe)
     run("--seeds", "1 22 3")  # one more: the others are done
-    assert [c for c in calls(recipe) if c[1] == "train"][0][-5] == "3"
+    assert next(c for c in calls(recipe) if c[1] == "train")[-5] == "3"
 
 
 def test_a_failure_tells_how_to_go_on_with_all_seeds(run, recipe):
@@ -178,7 +176,7 @@ def test_models_among_the_options_are_inputs(run, recipe):
     result = run(**options)
     assert calls(recipe)[0][1] == "train"
     assert "its inputs have changed" in result.stdout
-    os.symlink(model, recipe / "lm")
+    (recipe / "lm").symlink_to(model)
     run("--decode-options", "--lm lm", **options)
     assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
     model.write_text("newer")
