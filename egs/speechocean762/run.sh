@@ -84,7 +84,7 @@ fi
 if stage_begin 0 "data" "$root" local/prepare.py; then
   python local/prepare.py "$root" data
   for set in $train $dev test; do
-    [ ! -d data/$set ] || asr data validate data/$set
+    [ ! -d data/$set ] || asr data validate data/$set --check-audio
   done
   stage_done $(in_each "text wav.scp utt2spk spk2utt" $train $dev)
 fi

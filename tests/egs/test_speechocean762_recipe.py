@@ -279,3 +279,12 @@ def test_recipe_refuses(recipes, corpus):
     no_model = run_recipe(recipes, "--corpus", str(corpus), "--init", "exp/none")
     assert no_model.returncode == 2
     assert "--init exp/none: not there" in no_model.stderr
+
+
+def test_recipe_checks_audio(recipes, corpus):
+    wav = corpus / "WAVE/SPEAKER0001/000010001.WAV"
+    wav.write_bytes(wav.read_bytes()[:3000])
+    result = run_recipe(recipes, "--corpus", str(corpus))
+    assert result.returncode == 2
+    assert "000010001.WAV: cut short" in result.stderr
+    assert "stage 0 (data) did not end well" in result.stderr
