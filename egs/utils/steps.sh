@@ -26,7 +26,7 @@
 # shellcheck disable=SC2154 # the variables of the recipe
 
 : "${seeds:=}"
-[[ $seeds =~ ^\ *([0-9]+\ *)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
+[[ $seeds =~ ^(\ *[0-9]+)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
 
 # each_training COMMAND...: run it with dir, seed and stage_dir of one training after the other.
 each_training() {
