@@ -170,23 +170,25 @@ inline void tile(const float *a, int row, int column, const float *b, int k, int
   }
 }
 
-// C (m, b.n) = A (m, k) B, or C += A B. A has any strides; rows of C lie b.n apart.
+// tile for a number of rows that only the run knows, from 1 to R.
+template <int R>
+inline void tile_of(int rows, const float *a, int row, int column, const float *b, int k,
+                    int stride, float *c, int width, bool add) {
+  if constexpr (R > 1)
+    if (rows < R) return tile_of<R - 1>(rows, a, row, column, b, k, stride, c, width, add);
+  tile<R>(a, row, column, b, k, stride, c, width, add);
+}
+
+// C (m, b.n) = A (m, k) B, or C += A B. A has any strides; rows of C lie b.n apart. Rows are
+// dealt out evenly to as few tiles as can hold them: a tile of one row would be slow.
 void product(int m, const float *a, int row, int column, const Packed &b, float *c,
              bool add = false) {
+  const int tiles = (m + ROWS - 1) / ROWS;
   for (int j = 0; j < b.n; j += PANEL)
-    for (int i = 0; i < m; i += ROWS) {
-      const float *from = a + i * row;
-      float *to = c + i * b.n + j;
-      switch (std::min(m - i, ROWS)) {
-        case 1: tile<1>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 2: tile<2>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 3: tile<3>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 4: tile<4>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 5: tile<5>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 6: tile<6>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        case 7: tile<7>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add); break;
-        default: tile<ROWS>(from, row, column, b.panel(j), b.k, b.stride, to, b.n, add);
-      }
+    for (int part = 0; part < tiles; part++) {
+      const int i = m * part / tiles, rows = m * (part + 1) / tiles - i;
+      tile_of<ROWS>(rows, a + i * row, row, column, b.panel(j), b.k, b.stride, c + i * b.n + j,
+                    b.n, add);
     }
 }
 
