@@ -15,10 +15,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dev", required=True, help="data directory to choose the best epochs on")
     parser.add_argument("--tokens", required=True, help="tokens.txt of `asr chars`")
     parser.add_argument("--out", required=True, help="folder of this training")
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="begin with the weights of this model: a training folder, a model file or a name of "
+        "`asr models`. It has to have the same sizes and features; characters may be others. "
+        "The learning rate and its warm-up stay as they are set: a lower optim.learning_rate "
+        "than from scratch usually suits. Not needed any more once the training goes on",
+    )
     add_settings(parser, TrainConfig)
     config, args = from_args(TrainConfig, parser, argv)
 
     from asr.train.loop import Training
 
-    print(Training(config, args.train, args.dev, args.tokens, args.out).run())
+    print(Training(config, args.train, args.dev, args.tokens, args.out, args.init).run())
     return 0

@@ -37,6 +37,7 @@ from asr.text.chars import CharTokenizer
 from asr.train import pictures, preflight
 from asr.train.average import average_models
 from asr.train.evaluate import Evaluation, evaluate
+from asr.train.init import begin_with, go_on_from
 from asr.train.journal import Journal, clock
 from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.state import Progress, load_state, save_state
@@ -82,13 +83,20 @@ class Training:
         dev: another one, with other speakers.
         tokens: tokens.txt of ``asr chars``.
         out: folder for everything that is written; a training found there goes on.
+        init: model whose weights the training begins with, see :mod:`asr.train.init`.
 
     Raises:
         InputError: the data does not fit the configuration, or ``out`` holds another training.
     """
 
     def __init__(
-        self, config: TrainConfig, train: str, dev: str, tokens: str, out: str | Path
+        self,
+        config: TrainConfig,
+        train: str,
+        dev: str,
+        tokens: str,
+        out: str | Path,
+        init: str | None = None,
     ) -> None:
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
@@ -115,11 +123,16 @@ class Training:
         torch.manual_seed(config.seed)
         self.model = LAS(config.model, config.features.dim, len(self.tokenizer)).to(self.device)
         self.optimizer = make_optimizer(self.model.parameters(), config.optim)
-        self.progress = Progress()
+        self.progress, self.beginning = Progress(), list[str]()
         self.state_file = self.out / "checkpoints" / "last.pt"
         if self.state_file.exists():
             self.progress = load_state(
                 self.state_file, self.model, self.optimizer, config, self.fingerprint
+            )
+            self.beginning = go_on_from(self.progress.init, init, self.state_file)
+        elif init:
+            self.progress.init, self.beginning = begin_with(
+                init, self.model, self.tokenizer, config
             )
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
@@ -180,6 +193,8 @@ class Training:
             f"parameters; {self.device}, {torch.get_num_threads()} threads; "
             f"{self.config.epochs} epochs"
         )
+        for line in self.beginning:
+            self.journal.say(line)
         if self.progress.step:
             self.journal.say(
                 f"going on after step {self.progress.step}, in epoch {self.progress.epoch + 1}"

@@ -45,6 +45,8 @@ class Progress:
     """Sums over this epoch, for its averages."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each finished epoch: losses, dev scores, checkpoint."""
+    init: dict[str, str] = field(default_factory=dict)
+    """The model whose weights it began with: ``model`` and ``sha256``; empty: from scratch."""
 
 
 def save_state(

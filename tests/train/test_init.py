@@ -1,0 +1,133 @@
+"""A training that begins with another model's weights, and remembers which."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.config import TrainConfig, add_settings, from_args, make_parser
+from asr.errors import InputError
+from asr.model.checkpoint import load_model
+from asr.text.chars import CharTokenizer
+from asr.train import cli
+from asr.train.init import BY_CHARACTER
+from asr.train.loop import Interrupted, Training
+
+
+def start(config, corpus, out, init=None, tokens="tokens.txt"):
+    return Training(
+        config, str(corpus / "train"), str(corpus / "dev"), str(corpus / tokens), out, init
+    )
+
+
+@pytest.fixture
+def short(tiny_training):
+    return replace(tiny_training, epochs=1, passes=1)
+
+
+@pytest.fixture
+def model(short, tone_corpus, tmp_path):
+    """A model of the tones' characters: <blank> <unk> <space> A B C <sos/eos>."""
+    start(short, tone_corpus, tmp_path / "first").run()
+    return str(tmp_path / "first")
+
+
+def test_all_weights_are_taken(model, short, tone_corpus, tmp_path):
+    training = start(replace(short, seed=9), tone_corpus, tmp_path / "next", model)
+    for name, value in load_model(model).model.state_dict().items():
+        assert torch.equal(training.model.state_dict()[name], value), name
+
+
+def test_characters_keep_their_rows_wherever_they_stand(
+    model, short, tone_corpus, tmp_path, capsys
+):
+    """The new table lacks <space> and has 0 and Z."""
+    symbols = ["<blank>", "<unk>", "0", "A", "B", "C", "Z", "<sos/eos>"]
+    corpus = tmp_path / "corpus"
+    shutil.copytree(tone_corpus, corpus)
+    for name in ("train", "dev"):
+        text = (corpus / name / "text").read_text().splitlines()
+        joined = (f"{line.split()[0]} {''.join(line.split()[1:])}\n" for line in text)
+        (corpus / name / "text").write_text("".join(joined))
+    CharTokenizer(symbols).to_file(corpus / "tokens.txt")
+    training = start(short, corpus, tmp_path / "next", model)
+    old, new = load_model(model).model.state_dict(), training.model.state_dict()
+    torch.manual_seed(short.seed)
+    fresh = type(training.model)(short.model, 20, len(symbols)).state_dict()
+    for name, value in new.items():
+        if name not in BY_CHARACTER:
+            assert torch.equal(value, old[name]), name
+            continue
+        for row, before in {0: 0, 1: 1, 3: 3, 4: 4, 5: 5, 7: 6}.items():
+            assert torch.equal(value[row], old[name][before]), (name, row)
+        for row in (2, 6):
+            assert torch.equal(value[row], fresh[name][row]), (name, row)
+    training.run()
+    err = capsys.readouterr().err
+    assert "6 keep their weights; new, with fresh ones: 0 Z; dropped: <space>" in err
+    assert "the new training set's own statistics" in err
+
+
+def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone_corpus, tmp_path):
+    other = replace(
+        short,
+        features=replace(short.features, sample_rate=8000, cmvn="speaker"),
+        model=replace(short.model, encoder=replace(short.model.encoder, pyramid=(2,), dropout=0.4)),
+    )
+    with pytest.raises(InputError, match="do not fit this training") as error:
+        start(other, tone_corpus, tmp_path / "next", model)
+    message = str(error.value)
+    assert "features.sample_rate is 16000 there and 8000 here" in message
+    assert "cmvn" not in message and "dropout" not in message
+    assert "--features.sample_rate 16000 --model.encoder.pyramid '[2, 2]'," in message
+    assert not (tmp_path / "next").exists()
+    parser = make_parser("asr train", "")
+    add_settings(parser, TrainConfig)
+    config, _ = from_args(TrainConfig, parser, ["--model.encoder.pyramid", "[2, 2]"])
+    assert config.model.encoder.pyramid == (2, 2)
+
+
+def test_mfcc_do_not_begin_with_filterbanks(model, short, tone_corpus, tmp_path):
+    other = replace(short, features=replace(short.features, kind="mfcc", ceps=20))
+    with pytest.raises(InputError, match=r"features\.kind is fbank there and mfcc here"):
+        start(other, tone_corpus, tmp_path / "next", model)
+
+
+def test_a_resumed_training_does_not_need_the_model(model, short, tone_corpus, tmp_path):
+    def interrupt(out):
+        training = start(short, tone_corpus, out, model)
+        training._stop = True  # what the signal handler sets
+        with pytest.raises(Interrupted):
+            training.run()
+
+    start(short, tone_corpus, tmp_path / "whole", model).run()
+    interrupt(tmp_path / "one")
+    interrupt(tmp_path / "two")
+    start(short, tone_corpus, tmp_path / "one", model).run()
+    shutil.rmtree(model)
+    start(short, tone_corpus, tmp_path / "two", model).run()
+    expected = load_model(tmp_path / "whole").model.state_dict()
+    for out in ("one", "two"):
+        for name, value in load_model(tmp_path / out).model.state_dict().items():
+            assert torch.equal(value, expected[name]), name
+    start(short, tone_corpus, tmp_path / "two")  # nor its name
+    with pytest.raises(InputError, match="no such model"):
+        start(short, tone_corpus, tmp_path / "two", "elsewhere")
+
+
+def test_another_model_for_the_same_folder_is_refused(model, short, tone_corpus, tmp_path):
+    start(short, tone_corpus, tmp_path / "next", model).run()
+    start(replace(short, seed=3), tone_corpus, tmp_path / "other").run()
+    with pytest.raises(InputError, match=r"began with the weights of .*first .*is another model"):
+        start(short, tone_corpus, tmp_path / "next", str(tmp_path / "other"))
+    with pytest.raises(InputError, match="began from scratch"):
+        start(short, tone_corpus, model, str(tmp_path / "other"))
+
+
+def test_the_option_reaches_the_training(tone_corpus, tmp_path):
+    args = ["--train", str(tone_corpus / "train"), "--dev", str(tone_corpus / "dev")]
+    args += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(tmp_path / "out")]
+    args += ["--features.mel_bins", "20"]
+    with pytest.raises(InputError, match="no-such-model: no such model"):
+        cli.main([*args, "--init", "no-such-model"])
