@@ -1,7 +1,8 @@
 """A model in one file: weights, settings, characters and feature statistics.
 
 The file is in safetensors format, which holds numbers and text and cannot run code. Its
-header carries the format's name and version, the configuration and the characters as JSON.
+header carries the format's name and version, how the weights are stored, and as JSON the
+configuration, the characters and what is worth knowing about the model.
 """
 
 import json
@@ -18,9 +19,10 @@ from torch import Tensor
 from asr.audio.cmvn import CmvnStats
 from asr.audio.fbank import FeatureExtractor
 from asr.config import TrainConfig, from_dict, to_dict
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.model.las import LAS
+from asr.model.storage import Storage, pack, unpack
 from asr.text.chars import CharTokenizer
 
 FORMAT = "asr-las"
@@ -42,7 +44,7 @@ class LoadedModel:
     cmvn: CmvnStats | None
     """Statistics of the training set; None where the features are not normalised globally."""
     info: dict[str, Any]
-    """How it was trained: epoch, dev scores."""
+    """How it was trained (epoch, dev scores), its ``card`` of facts, how sure it is."""
 
     def features(self, waveform: Tensor, speaker: CmvnStats | None = None) -> Tensor:
         """Normalised features of a waveform.
@@ -78,6 +80,7 @@ def save_model(
     tokenizer: CharTokenizer,
     cmvn: CmvnStats | None,
     info: Mapping[str, Any],
+    storage: Storage = "float32",
 ) -> Path:
     """Write a model file atomically.
 
@@ -88,8 +91,12 @@ def save_model(
         tokenizer: the characters.
         cmvn: statistics of the training set, if the features are normalised with them.
         info: anything worth knowing, as JSON can hold it.
+        storage: how the weights lie in the file.
+
+    Raises:
+        InputError: the file cannot be written, or a weight cannot be stored.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = pack(weights, storage)
     if cmvn is not None:
         count = torch.tensor([cmvn.count], dtype=torch.float64)
         for name, value in zip(_STATISTICS, (count, cmvn.sum, cmvn.square_sum), strict=True):
@@ -97,10 +104,21 @@ def save_model(
     header = {
         "format": FORMAT,
         "version": VERSION,
+        "storage": storage,
         "config": json.dumps(to_dict(config)),
         "symbols": json.dumps(tokenizer.symbols),
         "info": json.dumps(dict(info)),
     }
+    return _write(path, header, tensors)
+
+
+def copy_with_info(source: Path, target: str | Path, info: Mapping[str, Any]) -> Path:
+    """Write a copy of a model file that differs in its ``info`` alone."""
+    header, tensors = read_model_file(source)
+    return _write(target, {**header, "info": json.dumps(dict(info))}, tensors)
+
+
+def _write(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor]) -> Path:
     blob = to_safetensors(tensors, metadata=header)
     return write_atomically(path, lambda file: file.write(blob))
 
@@ -125,7 +143,7 @@ def find_model(path: str | Path) -> Path:
 
 
 def read_model_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a model file.
+    """Header and tensors of a model file, as they lie in it.
 
     Raises:
         InputError: it is empty, cut short, not a model, or of another version.
@@ -162,15 +180,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     """
     path = find_model(path)
     header, tensors = read_model_file(path)
-    config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
-    tokenizer = CharTokenizer(json.loads(header["symbols"]))
+    config, tokenizer, info = _parse(header, path)
     cmvn = None
     if _STATISTICS[0] in tensors:
         count, total, squares = (tensors.pop(name) for name in _STATISTICS)
         cmvn = CmvnStats(float(count), total, squares)
     model = LAS(config.model, config.features.dim, len(tokenizer))
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(unpack(tensors, header.get("storage", "float32"), path))
     except RuntimeError as error:
         raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
     extractor = FeatureExtractor(config.features)
@@ -181,5 +198,17 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         tokenizer,
         extractor,
         cmvn,
-        json.loads(header["info"]),
+        info,
     )
+
+
+def _parse(header: dict[str, str], path: Path) -> tuple[TrainConfig, CharTokenizer, dict[str, Any]]:
+    """Configuration, characters and info of a header."""
+    try:
+        config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
+        info = dict(json.loads(header["info"]))
+        return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
+        ) from error

@@ -1,0 +1,125 @@
+"""``asr export``: a smaller model file, to pass on."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.model.storage import Storage
+
+# What is worth knowing about a model that travels; the rest is about the machine it comes from.
+KEPT = ("card", "confidence", "dev_wer", "dev_cer")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of a model."""
+
+    path: Path
+    size: int
+    """Bytes of the file."""
+    size_before: int
+    """Bytes of the model's own file."""
+    error: float
+    """Largest difference of a weight."""
+    where: str
+    """The weights that it is in."""
+    largest: float
+    """Largest of these weights."""
+
+
+def export_model(
+    model: str | Path, target: str | Path, storage: "Storage", facts: Mapping[str, str]
+) -> Exported:
+    """Write a copy of a model that takes less room.
+
+    Weights are float32 again once it is loaded, so it runs as fast, by the same code. Folders
+    of the machine it was trained on and notes about the training are left out.
+
+    Args:
+        model: a training folder, a model file or the name of a model that ships.
+        target: the file to write.
+        storage: float32, float16 or int8.
+        facts: added to the model's card; those that are there already are replaced.
+
+    Raises:
+        InputError: there is no such model, or ``target`` is the model itself.
+    """
+    from asr.model.checkpoint import load_model, save_model
+
+    loaded = load_model(model)
+    if Path(target).exists() and loaded.path.samefile(target):
+        raise InputError(f"{target}: is the model itself, expected another file to write")
+    info = {key: loaded.info[key] for key in KEPT if key in loaded.info}
+    if card := {**info.get("card", {}), **facts}:
+        info["card"] = card
+    config = loaded.config
+    config = replace(config, device="auto", augment=replace(config.augment, noise_dir=""))
+    weights = loaded.model.state_dict()
+    path = save_model(
+        target,
+        weights,
+        config=config,
+        tokenizer=loaded.tokenizer,
+        cmvn=loaded.cmvn,
+        info=info,
+        storage=storage,
+    )
+    stored = load_model(path).model.state_dict()
+    errors = {name: float((stored[name] - value).abs().max()) for name, value in weights.items()}
+    worst = max(errors, key=errors.__getitem__)
+    sizes = path.stat().st_size, loaded.path.stat().st_size
+    return Exported(path, *sizes, errors[worst], worst, float(weights[worst].abs().max()))
+
+
+def facts_from(arguments: Iterable[str]) -> dict[str, str]:
+    """``key=value`` arguments as a dictionary.
+
+    Raises:
+        InputError: one of them is not of this form.
+    """
+    facts = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not (key.strip() and equals and value.strip()):
+            raise InputError(f'--info {argument!r}: expected key=value, such as "licence=MIT"')
+        facts[key.strip()] = value.strip()
+    return facts
+
+
+def main(argv: list[str]) -> int:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(
+        prog="asr export",
+        description="Write a smaller copy of a model, to pass on. It is used as any model is; "
+        "weights are float32 again once it is loaded.",
+    )
+    parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "int8"),
+        default="float16",
+        help="how weights are stored: float16 halves the file, int8 makes a quarter of it "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--info",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a fact for the model's card, which `asr models` shows: hears, languages, wer, "
+        "licence, data, or any other; may be given several times",
+    )
+    args = parser.parse_args(argv)
+    done = export_model(args.model, args.output, args.dtype, facts_from(args.info))
+    print(
+        f"{done.path}: {args.dtype}, {done.size / 1e6:.2f} MB of {done.size_before / 1e6:.2f}; "
+        f"a weight is off by {done.error:.2g} at most (in {done.where}, whose largest is "
+        f"{done.largest:.2g})"
+    )
+    return 0
