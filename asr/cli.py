@@ -19,6 +19,7 @@ VERBS = {
     "decode": ("asr.search.cli", "decode a data directory"),
     "score": ("asr.score.cli", "word, character and sentence error rates"),
     "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
+    "models": ("asr.model.cli", "list the models that come with this installation"),
     "export": ("asr.model.export", "write a smaller copy of a model, to pass on"),
     "bench": ("asr.bench.cli", "measure speed and memory, beside other toolkits"),
     "doctor": ("asr.doctor", "check versions, devices and audio formats"),

@@ -21,13 +21,13 @@ from asr.audio.fbank import FeatureExtractor
 from asr.config import TrainConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.model.find import find_model
 from asr.model.las import LAS
 from asr.model.storage import Storage, pack, unpack
 from asr.text.chars import CharTokenizer
 
 FORMAT = "asr-las"
 VERSION = "1"
-MODEL_FILE = "final.safetensors"
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
 
@@ -123,25 +123,6 @@ def _write(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor])
     return write_atomically(path, lambda file: file.write(blob))
 
 
-def find_model(path: str | Path) -> Path:
-    """The model file at a path: the file itself, or the final model of a training folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / MODEL_FILE).is_file():
-            raise InputError(
-                f"{path}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
-                "let the training finish, or name one of its checkpoints/*.safetensors"
-            )
-        return path / MODEL_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such model; expected a folder made by `asr train` or a file")
-    return path
-
-
 def read_model_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Header and tensors of a model file, as they lie in it.
 
@@ -172,7 +153,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     """Load a model for decoding.
 
     Args:
-        path: a model file, or the folder of a finished training.
+        path: a model file, the folder of a finished training, or the name of a model that
+            ships.
         device: where the weights go.
 
     Raises:

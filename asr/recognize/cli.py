@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
+from asr.model.find import default_model
 from asr.recognize.writers import outputs, render
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def main(argv: list[str]) -> int:
         "30 s is cut at quiet places. Exit code 1: some files failed, the others were written.",
     )
     parser.add_argument("inputs", nargs="+", metavar="FILE", help="audio files and folders")
-    parser.add_argument("--model", required=True, help="folder of a training, or a model file")
+    parser.add_argument(
+        "--model",
+        help="folder of a training, a model file, or a name of `asr models`; by default the "
+        "model that comes with the package",
+    )
     parser.add_argument(
         "-f", "--format", choices=("txt", "json", "all"), default="txt", help="of the results"
     )
@@ -69,7 +74,10 @@ def main(argv: list[str]) -> int:
     from asr.recognize import load
 
     use_threads(args.threads)
-    recognizer = load(args.model, args.device, config)
+    model = args.model or default_model()
+    if not args.model:
+        print(f"transcribing with the model {model} (`asr models {model}`)", file=sys.stderr)
+    recognizer = load(model, args.device, config)
     failed, audio_s, started = 0, 0.0, time.monotonic()
     for file, result in zip(files, recognizer.transcribe_each(files), strict=True):
         if isinstance(result, InputError):

@@ -16,6 +16,7 @@ from asr.config import DecodeConfig
 from asr.device import pick_device
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model
+from asr.model.find import default_model
 from asr.recognize.transcript import Segment, Transcript
 from asr.search.beam import check_settings
 from asr.search.decode import decode_features
@@ -30,19 +31,21 @@ Source = str | Path | bytes | tuple[np.ndarray | Tensor, int]
 
 
 def load(
-    path: str | Path, device: str = "auto", config: DecodeConfig | None = None
+    path: str | Path | None = None, device: str = "auto", config: DecodeConfig | None = None
 ) -> "Recognizer":
     """Load a recogniser.
 
     Args:
-        path: folder of a training, or a model file.
+        path: folder of a training, a model file, or the name of a model that ships; by default
+            the model that comes with the package.
         device: auto, cpu, cuda or cuda:N.
         config: search settings; by default a beam of 8 with CTC.
 
     Raises:
         InputError: there is no usable model, or a setting is out of range.
     """
-    return Recognizer(load_model(path, pick_device(device)), config or DecodeConfig())
+    loaded = load_model(path or default_model(), pick_device(device))
+    return Recognizer(loaded, config or DecodeConfig())
 
 
 def quietest(window: Tensor, rate: int) -> int:

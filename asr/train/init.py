@@ -11,7 +11,8 @@ import torch
 
 from asr.config import TrainConfig, to_dict
 from asr.errors import InputError
-from asr.model.checkpoint import LoadedModel, find_model, load_model
+from asr.model.checkpoint import LoadedModel, load_model
+from asr.model.find import find_model
 from asr.model.las import LAS
 from asr.text.chars import CharTokenizer
 

@@ -30,7 +30,8 @@ from asr.corpus.features import read_speaker_stats
 from asr.device import pick_device, release_memory, use_threads
 from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
-from asr.model.checkpoint import MODEL_FILE, save_model
+from asr.model.checkpoint import save_model
+from asr.model.find import MODEL_FILE
 from asr.model.las import LAS
 from asr.model.product import use_precision
 from asr.text.chars import CharTokenizer

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import asr
 from asr.config import DecodeConfig, FeatureConfig, TrainConfig
 from asr.errors import InputError
+from asr.model import find
 from asr.model.checkpoint import save_model
 from asr.model.las import LAS
 from asr.recognize.cli import main
@@ -187,6 +189,22 @@ def test_no_input_and_no_model(model, audio):
         main(["--model", model])
     with pytest.raises(InputError, match="no such model"):
         main([str(audio / "a.wav"), "--model", str(audio / "nothing")])
+
+
+def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys, monkeypatch):
+    file = str(audio / "a.wav")
+    monkeypatch.setattr(find, "FOLDER", audio / "models")
+    with pytest.raises(InputError, match="no model is named"):
+        main([file])
+    (audio / "models" / find.DEFAULT).mkdir(parents=True)
+    source = Path(model, find.MODEL_FILE)
+    source.rename(audio / "models" / find.DEFAULT / find.SHIPPED_FILE)
+    assert main([file]) == 0
+    out, err = capsys.readouterr()
+    assert f"with the model {find.DEFAULT}" in err
+    assert main([file, "--model", find.DEFAULT]) == 0
+    assert capsys.readouterr().out == out
+    assert asr.load(device="cpu").transcribe_file(file) == out.strip()
 
 
 @pytest.mark.parametrize("room", ["asr.recognize.cli", "asr.search.cli"])
