@@ -239,6 +239,30 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class LMConfig:
+    """A character language model and its training; ``asr lm train`` reads it."""
+
+    seed: int = 1
+    """Initial weights, batches and dropout all follow from it."""
+    epochs: int = 40
+    """Passes over the text; the one with the lowest dev perplexity is kept."""
+    units: int = 256
+    """GRU units."""
+    layers: int = 1
+    """GRU layers."""
+    embedding: int = 64
+    """Character embedding width."""
+    dropout: float = 0.4
+    """Dropout on the embedding, between layers and before the output."""
+    batch: int = 32
+    """Sentences in a batch."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW; it falls to 0 along a cosine."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay."""
+
+
+@dataclass(frozen=True)
 class DecodeConfig:
     """Search settings of ``asr decode`` and ``asr transcribe``."""
 
@@ -248,6 +272,10 @@ class DecodeConfig:
     """Hypotheses returned per utterance."""
     ctc_weight: float = 0.3
     """Share of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
+    lm: str = ""
+    """Language model file of `asr lm train`; empty: none."""
+    lm_weight: float = 0.3
+    """Weight of the language model's log-probability (shallow fusion), where there is one."""
     length_bonus: float = 0.0
     """Added per character; makes up for the search's liking for short output."""
     coverage_weight: float = 0.0

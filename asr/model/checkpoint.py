@@ -27,6 +27,8 @@ from asr.model.storage import Storage, pack, unpack
 from asr.text.chars import CharTokenizer
 
 FORMAT = "asr-las"
+LM_FORMAT = "asr-lm"
+MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
 VERSION = "1"
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
@@ -123,8 +125,15 @@ def _write(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor])
     return write_atomically(path, lambda file: file.write(blob))
 
 
-def read_model_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_model_file(
+    path: Path, form: str = FORMAT, version: str = VERSION
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Header and tensors of a model file, as they lie in it.
+
+    Args:
+        path: the file.
+        form: the format that its header has to name.
+        version: of that format.
 
     Raises:
         InputError: it is empty, cut short, not a model, or of another version.
@@ -139,11 +148,14 @@ def read_model_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise InputError(
             f"{path}: not a model file or cut short ({error}); copy or train the model again"
         ) from error
-    if header.get("format") != FORMAT:
-        raise InputError(f"{path}: a safetensors file, but not a model of this project")
-    if header.get("version") != VERSION:
+    if header.get("format") != form:
         raise InputError(
-            f"{path}: model format {header.get('version')}, this version reads {VERSION}; "
+            f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
+            f"{form}; name a file that `{MADE_BY[form]}` made"
+        )
+    if header.get("version") != version:
+        raise InputError(
+            f"{path}: model format {header.get('version')}, this version reads {version}; "
             "use the version of asr that made it, or train it again"
         )
     return header, tensors

@@ -19,7 +19,7 @@ from asr.model.checkpoint import LoadedModel, load_model
 from asr.model.find import default_model
 from asr.recognize.transcript import Segment, Transcript
 from asr.search.beam import check_settings
-from asr.search.decode import decode_features
+from asr.search.decode import decode_features, language_model
 from asr.search.diagnose import flags
 from asr.search.scorer import Hypothesis
 
@@ -109,6 +109,7 @@ class Recognizer:
     def __init__(self, loaded: LoadedModel, config: DecodeConfig) -> None:
         check_settings(config)
         self.loaded, self.config = loaded, config
+        self.lm = language_model(loaded, config)
         self.rate = loaded.config.features.sample_rate
 
     @overload
@@ -180,7 +181,8 @@ class Recognizer:
         """Hand the segments of a batch to the inputs that they belong to."""
         if not batch:
             return
-        found = decode_features(self.loaded, [piece.features for piece in batch], self.config)
+        features = [piece.features for piece in batch]
+        found = decode_features(self.loaded, features, self.config, self.lm)
         for piece, hypotheses in zip(batch, found, strict=True):
             segment = self._segment(piece.start, piece.end, hypotheses, attention)
             piece.job.segments.append(segment)

@@ -2,7 +2,7 @@
 
 A hypothesis y of U characters for an utterance scores::
 
-    (1 - ctc_weight) * log p_attention(y) + ctc_weight * log p_ctc(y)
+    (1 - ctc_weight) * log p_attention(y) + ctc_weight * log p_ctc(y) + lm_weight * log p_lm(y)
         + length_bonus * U + coverage_weight * (steps that got attention)
 
 An extension by the end of the sentence has to be among the K best extensions of its utterance
@@ -25,6 +25,7 @@ from asr.errors import InputError
 from asr.model.attention import Memory
 from asr.model.decoder import Speller
 from asr.model.las import LAS
+from asr.model.lm import CharLM
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
 from asr.search.greedy import greedy
 from asr.search.scorer import BLANK, Hypothesis, length_limit
@@ -40,6 +41,8 @@ class _Row:
     """Log-probability by the decoder so far."""
     ctc: float
     """Log-probability of the prefix by CTC; 0 where it takes no part."""
+    lm: float
+    """Log-probability by the language model so far; 0 without one."""
     parent: int
     """Row of the step before that it comes from."""
     token: int
@@ -53,6 +56,7 @@ class _Finished:
     score: float
     attention: float
     ctc: float
+    lm: float
     step: int
     row: int
     ended: bool
@@ -97,21 +101,24 @@ def check_settings(config: DecodeConfig) -> None:
 
 
 @torch.no_grad()
-def search(model: LAS, memory: Memory, config: DecodeConfig) -> list[list[Hypothesis]]:
+def search(
+    model: LAS, memory: Memory, config: DecodeConfig, lm: CharLM | None = None
+) -> list[list[Hypothesis]]:
     """Find the best hypotheses of a batch.
 
     Args:
         model: in evaluation mode.
         memory: encoder output of B utterances.
         config: beam width and weights.
+        lm: language model over the same characters, in evaluation mode.
 
     Returns:
         For each utterance ``config.nbest`` hypotheses or fewer, best first. Those that
         reached the length limit (``ended`` is False) appear only where none ended.
     """
-    if is_greedy(config):
+    if lm is None and is_greedy(config):
         return [[best] for best in greedy(model, memory, config.max_ratio)]
-    return BeamSearch(model, memory, config).run()
+    return BeamSearch(model, memory, config, lm).run()
 
 
 def is_greedy(config: DecodeConfig) -> bool:
@@ -130,12 +137,14 @@ def is_greedy(config: DecodeConfig) -> bool:
 class BeamSearch:
     """One batch on its way through the search: K rows for each active utterance, N in all."""
 
-    def __init__(self, model: LAS, memory: Memory, config: DecodeConfig) -> None:
+    def __init__(
+        self, model: LAS, memory: Memory, config: DecodeConfig, lm: CharLM | None = None
+    ) -> None:
         self.config, self.eos, self.device = config, model.eos, memory.states.device
         self.steps = memory.steps.tolist()
         limits = length_limit(memory.steps, config.max_ratio).tolist()
-        empty = _Row(0.0, 0.0, 0.0, 0, model.eos)  # the one hypothesis at first
-        unused = _Row(-math.inf, 0.0, 0.0, 0, model.eos)
+        empty = _Row(0.0, 0.0, 0.0, 0.0, 0, model.eos)  # the one hypothesis at first
+        unused = _Row(-math.inf, 0.0, 0.0, 0.0, 0, model.eos)
         self.utterances = [
             _Utterance(b, limit, [empty] + [unused] * (config.beam - 1))
             for b, limit in enumerate(limits)
@@ -149,6 +158,8 @@ class BeamSearch:
             log_probs = model.ctc_log_probs(memory)
             self.ctc = CTCPrefixScorer(log_probs, memory.steps, BLANK, model.eos, config.beam)
             self.prefix = self.ctc.start()
+        self.lm = lm
+        self.lm_state = None if lm is None else lm.start(len(self.state.hidden))
         self.covered = torch.zeros_like(self.state.weights)  # attention gathered, (N, S)
         self.history: list[_Step] = []
 
@@ -157,8 +168,8 @@ class BeamSearch:
         N = len(self.active) * self.config.beam
         tokens, parents = [self.eos] * N, list(range(N))
         for length in range(max(u.limit for u in self.utterances) + 1):
-            attention, ctc, total = self._extend(tokens, parents, length)
-            self._choose(attention, ctc, total, length)
+            attention, ctc, lm, total = self._extend(tokens, parents, length)
+            self._choose(attention, ctc, lm, total, length)
             tokens = [row.token for u in self.active for row in u.rows]
             parents = [row.parent for u in self.active for row in u.rows]
             self.history.append(_Step(self.state.weights, parents, tokens))
@@ -186,12 +197,13 @@ class BeamSearch:
 
     def _extend(
         self, tokens: list[int], parents: list[int], length: int
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
         """Score every hypothesis, of ``length`` characters, followed by every character.
 
         Returns:
             the decoder's log-probabilities of the character alone, CTC's of all characters,
-            and what the search compares, each (N, V).
+            the language model's of the character alone, and what the search compares, each
+            (N, V).
         """
         config, share = self.config, 1 - self.config.ctc_weight
         attention, self.state = self.speller.step(
@@ -199,7 +211,7 @@ class BeamSearch:
         )
         # what every extension of a row has, and what follows from its character
         base = [
-            share * row.attention + config.length_bonus * (length + 1)
+            share * row.attention + config.lm_weight * row.lm + config.length_bonus * (length + 1)
             if row.score > -math.inf
             else -math.inf
             for u in self.active
@@ -212,6 +224,12 @@ class BeamSearch:
             total = column + share * attention + config.ctc_weight * ctc
         else:
             total = column + attention
+        lm = None
+        if self.lm is not None and self.lm_state is not None:
+            lm, self.lm_state = self.lm.step(
+                self._tensor(tokens), self.lm_state, self._tensor(parents)
+            )
+            total += config.lm_weight * lm
         if config.length_bonus:
             total[:, self.eos] -= config.length_bonus  # the end is no character
         if config.coverage_weight > 0:
@@ -221,43 +239,53 @@ class BeamSearch:
         if config.eos_threshold > 0:
             early = _too_early(attention, self.eos, config.eos_threshold)
             total[early, self.eos] = -math.inf
-        return attention, ctc, total
+        return attention, ctc, lm, total
 
     def _seen(self) -> Tensor:
         """Encoder steps of each row that got attention, (N,)."""
         return (self.covered > self.config.coverage_threshold).sum(1)
 
-    def _choose(self, attention: Tensor, ctc: Tensor | None, total: Tensor, length: int) -> None:
+    def _choose(
+        self,
+        attention: Tensor,
+        ctc: Tensor | None,
+        lm: Tensor | None,
+        total: Tensor,
+        length: int,
+    ) -> None:
         """Note the ends among the K best extensions; let the K best others go on."""
         K, V = self.config.beam, total.shape[1]
         count = len(self.active)
         # one end a row: so many hold the K best others
         scores, places = total.view(count, K * V).topk(min(2 * K, K * V), dim=1)
-        parts = [scores, attention.view(count, -1).gather(1, places)]
-        if ctc is not None:
-            parts.append(ctc.view(count, -1).gather(1, places))
-        numbers = [part.tolist() for part in parts]
+        nothing = torch.zeros((), device=self.device).expand(count, K * V)
+        said_of, heard_of, read_of = (
+            (nothing if part is None else part.view(count, -1)).gather(1, places).tolist()
+            for part in (attention, ctc, lm)
+        )
+        scores_of = scores.tolist()
         for place, (u, chosen) in enumerate(zip(self.active, places.tolist(), strict=True)):
             before, u.rows, cut = u.rows, [], length >= u.limit
             for rank, where in enumerate(chosen):
                 row, token = divmod(where, V)
-                score = numbers[0][place][rank]
+                score = scores_of[place][rank]
                 if score == -math.inf or len(u.rows) == K:
                     break
-                said = before[row].attention + numbers[1][place][rank]
-                heard = numbers[2][place][rank] if ctc is not None else 0.0
+                said = before[row].attention + said_of[place][rank]
+                heard = heard_of[place][rank]
+                read = before[row].lm + read_of[place][rank]
                 if token != self.eos:
-                    u.rows.append(_Row(score, said, heard, place * K + row, token))
+                    u.rows.append(_Row(score, said, heard, read, place * K + row, token))
                 elif rank < K:
-                    end = _Finished(score, said, heard, length, place * K + row, True)
+                    end = _Finished(score, said, heard, read, length, place * K + row, True)
                     u.finished.append(end)
             if cut and not u.finished:
                 u.finished = [
-                    _Finished(r.score, r.attention, r.ctc, length, place * K + i, False)
+                    _Finished(r.score, r.attention, r.ctc, r.lm, length, place * K + i, False)
                     for i, r in enumerate(before)
                     if r.score > -math.inf
                 ]
-            unused = _Row(-math.inf, 0.0, 0.0, place * K, self.eos)
+            unused = _Row(-math.inf, 0.0, 0.0, 0.0, place * K, self.eos)
             u.rows += [unused] * (K - len(u.rows))
 
     def _reach(self, length: int) -> list[bool]:
@@ -294,6 +322,8 @@ class BeamSearch:
         longest = self.speller.memory.states.shape[1]
         kept = [parents[row] for row in rows]
         self.state = self.state.select(self._tensor(kept), longest)
+        if self.lm_state is not None:
+            self.lm_state = self.lm_state[:, kept]
         if self.config.coverage_weight > 0:
             self.covered = self.covered[rows, :longest]
         if self.ctc is not None and self.prefix is not None:
@@ -316,7 +346,13 @@ class BeamSearch:
             torch.stack(weights[::-1]) if weights else history[0].weights.new_zeros(0, steps)
         )
         return Hypothesis(
-            tuple(reversed(tokens)), end.score, end.attention, end.ctc, attention, end.ended
+            tuple(reversed(tokens)),
+            end.score,
+            end.attention,
+            end.ctc,
+            end.lm,
+            attention,
+            end.ended,
         )
 
 

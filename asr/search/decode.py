@@ -19,6 +19,7 @@ from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_
 from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
 from asr.model.checkpoint import LoadedModel
+from asr.model.lm import CharLM, load_lm
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
 from asr.search.scorer import Hypothesis
@@ -29,13 +30,23 @@ Result = dict[str, Any]
 
 @torch.no_grad()
 def decode_features(
-    loaded: LoadedModel, features: list[torch.Tensor], config: DecodeConfig
+    loaded: LoadedModel,
+    features: list[torch.Tensor],
+    config: DecodeConfig,
+    lm: CharLM | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses for utterances (T_i, F), best first."""
     device = next(loaded.model.parameters()).device
     padded, frames = pad(features)
     memory = loaded.model.encode(padded.to(device), frames.to(device))
-    return search(loaded.model, memory, config)
+    return search(loaded.model, memory, config, lm)
+
+
+def language_model(loaded: LoadedModel, config: DecodeConfig) -> CharLM | None:
+    """The language model of the settings, on the recogniser's device; None where there is none."""
+    if not config.lm:
+        return None
+    return load_lm(config.lm, loaded.tokenizer, next(loaded.model.parameters()).device)
 
 
 def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
@@ -46,6 +57,7 @@ def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
             "score": round(h.score, 4),
             "attention_score": round(h.attention_score, 4),
             "ctc_score": round(h.ctc_score, 4),
+            "lm_score": round(h.lm_score, 4),
             "flags": flags(h),
         }
         for h in found
@@ -77,6 +89,7 @@ class Decoding:
     ) -> None:
         check_settings(config)
         self.loaded, self.config, self.out = loaded, config, Path(out)
+        self.lm = language_model(loaded, config)
         text = (Path(data) / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
         self.speakers: dict[str, CmvnStats] = {}
@@ -118,7 +131,7 @@ class Decoding:
             names.append(u.id)
             self.audio_s += len(waveform) / rate
         if features:
-            found = decode_features(self.loaded, features, self.config)
+            found = decode_features(self.loaded, features, self.config, self.lm)
             yield from zip(names, (describe(self.loaded, f) for f in found), strict=True)
 
     def _resumed(self) -> TextIO:
@@ -145,7 +158,7 @@ class Decoding:
         value = {
             "config": asdict(self.config),
             "model": str(model),
-            "time": model.stat().st_mtime_ns,
+            "time": [p.stat().st_mtime_ns for p in (model, Path(self.config.lm or model))],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
         }
         return json.dumps(value)

@@ -54,6 +54,6 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             speller.enter(speller.memory.select(places))
             state = state.select(places, speller.memory.states.shape[1])
     return [
-        Hypothesis(tuple(ids), score, score, 0.0, torch.stack(look), end)
+        Hypothesis(tuple(ids), score, score, 0.0, 0.0, torch.stack(look), end)
         for ids, score, look, end in zip(spelt, scores, looks, ended, strict=True)
     ]

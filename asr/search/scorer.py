@@ -19,6 +19,8 @@ class Hypothesis:
     """Log-probability by the decoder, with that of the end."""
     ctc_score: float
     """Log-probability by CTC; 0 where CTC took no part."""
+    lm_score: float
+    """Log-probability by the language model, with that of the end; 0 without one."""
     weights: Tensor
     """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
     ended: bool

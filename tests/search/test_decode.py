@@ -100,11 +100,11 @@ def decoded(monkeypatch):
     sizes = []
     original = decode.decode_features
 
-    def counted(loaded, features, config):
+    def counted(loaded, features, config, lm=None):
         if len(sizes) == counted.stop_after:
             raise KeyboardInterrupt
         sizes.append(len(features))
-        return original(loaded, features, config)
+        return original(loaded, features, config, lm)
 
     counted.stop_after, counted.sizes = -1, sizes
     monkeypatch.setattr(decode, "decode_features", counted)

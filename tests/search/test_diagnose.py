@@ -11,7 +11,7 @@ DIAGONAL = torch.eye(10)
 
 def hypothesis(weights, tokens=None, ended=True):
     tokens = tuple(range(2, 2 + len(weights))) if tokens is None else tokens
-    return Hypothesis(tokens, 0.0, 0.0, 0.0, weights, ended)
+    return Hypothesis(tokens, 0.0, 0.0, 0.0, 0.0, weights, ended)
 
 
 def test_places_are_means():

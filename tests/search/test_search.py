@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asr.config import DecodeConfig
+from asr.config import DecodeConfig, LMConfig
 from asr.errors import InputError
 from asr.model.decoder import Speller
 from asr.model.las import LAS
+from asr.model.lm import CharLM
 from asr.search.beam import BeamSearch, check_settings, search
 from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
@@ -55,7 +56,17 @@ def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
             torch.testing.assert_close(a.weights, b.weights)
 
 
-def score_by_hand(model, m, tokens, config):
+@pytest.fixture
+def lm():
+    torch.manual_seed(5)
+    lm = CharLM(LMConfig(units=8, layers=2, embedding=4), VOCAB).eval()
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.mul_(3.0)
+    return lm
+
+
+def score_by_hand(model, m, tokens, config, lm=None):
     """The score of a whole transcript, by teacher forcing and torch's CTC loss."""
     inputs = torch.tensor([[EOS, *tokens]])
     targets = torch.tensor([[*tokens, EOS]])
@@ -70,26 +81,52 @@ def score_by_hand(model, m, tokens, config):
         reduction="sum",
     )
     w = config.ctc_weight
-    return float((1 - w) * attention + w * ctc + config.length_bonus * len(tokens))
+    said = (1 - w) * attention + w * ctc + config.length_bonus * len(tokens)
+    if lm is not None:
+        read = lm(inputs)[0].gather(2, targets.unsqueeze(-1)).sum()
+        said = said + config.lm_weight * read
+    return float(said)
 
 
+@pytest.mark.parametrize("with_lm", [False, True])
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.3, 1.0])
-def test_a_wide_beam_is_exhaustive(model, ctc_weight):
+def test_a_wide_beam_is_exhaustive(model, lm, ctc_weight, with_lm):
     """Nine frames are three steps, so at most four characters out of three: 121 transcripts."""
-    config = DecodeConfig(beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3)
+    config = DecodeConfig(beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3, lm_weight=0.7)
+    lm = lm if with_lm else None
     m = memory(model, (9,))
     with torch.no_grad():
         every = {
-            tokens: score_by_hand(model, m, tokens, config)
+            tokens: score_by_hand(model, m, tokens, config, lm)
             for length in range(5)
             for tokens in itertools.product((1, 2, 3), repeat=length)
         }
     best = sorted(every, key=every.__getitem__, reverse=True)
-    found = search(model, m, config)[0]
+    found = search(model, m, config, lm)[0]
     assert [h.tokens for h in found] == best[: len(found)]
     assert len(found) == 5 or ctc_weight == 1.0  # where CTC allows fewer
     for hypothesis in found:
         assert hypothesis.score == pytest.approx(every[hypothesis.tokens], abs=1e-3)
+
+
+def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
+    config = DecodeConfig(beam=4, nbest=2, lm_weight=0.5)
+    m = memory(model)
+    together = search(model, m, config, lm)
+    for row in range(3):
+        alone = search(model, m.select(torch.tensor([row])), config, lm)[0]
+        for a, b in zip(alone, together[row], strict=True):
+            assert a.tokens == b.tokens
+            assert a.lm_score == pytest.approx(b.lm_score, abs=1e-4)
+            assert a.lm_score == pytest.approx(float(lm.score([list(a.tokens)])), abs=1e-4)
+
+
+def test_a_language_model_of_no_weight_changes_nothing(model, lm):
+    config = DecodeConfig(beam=4, lm_weight=0.0)
+    m = memory(model)
+    for a, b in zip(search(model, m, config, lm), search(model, m, config), strict=True):
+        assert a[0].tokens == b[0].tokens
+        assert a[0].score == pytest.approx(b[0].score, abs=1e-5)
 
 
 def all_paths(log_probs, tokens_begin):
