@@ -19,6 +19,7 @@ VERBS = {
     "average": ("asr.train.average", "average the weights of several checkpoints"),
     "decode": ("asr.search.cli", "decode a data directory"),
     "score": ("asr.score.cli", "word, character and sentence error rates"),
+    "tune": ("asr.score.tune", "choose the weights of a search on a dev set"),
     "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
     "models": ("asr.model.cli", "list the models that come with this installation"),
     "export": ("asr.model.export", "write a smaller copy of a model, to pass on"),

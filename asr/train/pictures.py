@@ -1,23 +1,14 @@
 """What a training looks like: curves and attention, as PNG files that can be opened any time."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from asr.files import write_atomically
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure atomically; needs no screen."""
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+from asr.files import write_png
 
 
 def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -45,7 +36,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     rate.set(title="learning rate", xlabel="epoch", ylim=(0, None))
     for axes in (losses, errors, rate):
         axes.grid(alpha=0.3)
-    save_png(figure, path)
+    write_png(figure, path)
 
 
 def draw_attention(
@@ -67,4 +58,4 @@ def draw_attention(
         axes.set_yticks(range(len(characters)), characters, fontsize=6, family="monospace")
         axes.set_title(title, fontsize=8, loc="left")
     rows[-1].set_xlabel("seconds")
-    save_png(figure, path)
+    write_png(figure, path)
