@@ -23,6 +23,7 @@ VERBS = {
     "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
     "models": ("asr.model.cli", "list the models that come with this installation"),
     "export": ("asr.model.export", "write a smaller copy of a model, to pass on"),
+    "calibrate": ("asr.recognize.calibrate", "teach a model how sure it may be of a text"),
     "bench": ("asr.bench.cli", "measure speed and memory, beside other toolkits"),
     "doctor": ("asr.doctor", "check versions, devices and audio formats"),
 }

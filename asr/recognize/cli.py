@@ -11,6 +11,7 @@ from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
 from asr.model.find import default_model
+from asr.recognize.confidence import LOW
 from asr.recognize.writers import outputs, render
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("-o", "--output", help="folder for the results, a file for each input")
     parser.add_argument("--recursive", action="store_true", help="look into folders below")
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=LOW,
+        help="text that the model is less sure of is marked: on standard error, and by the flag "
+        "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
+        "`asr calibrate` has taught how sure they are",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
     add_settings(parser, DecodeConfig)
@@ -77,7 +86,9 @@ def main(argv: list[str]) -> int:
     model = args.model or default_model()
     if not args.model:
         print(f"transcribing with the model {model} (`asr models {model}`)", file=sys.stderr)
-    recognizer = load(model, args.device, config)
+    recognizer = load(model, args.device, config, args.min_confidence)
+    if config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
+        print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
     failed, audio_s, started = 0, 0.0, time.monotonic()
     for file, result in zip(files, recognizer.transcribe_each(files), strict=True):
         if isinstance(result, InputError):
@@ -109,9 +120,10 @@ def _warn(file: Path, transcript: "Transcript") -> None:
     """Say on standard error which segments are suspicious."""
     for segment in transcript.segments:
         if segment.flags:
+            sure = segment.confidence
             print(
                 f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
-                f"{', '.join(segment.flags)}",
+                f"{', '.join(segment.flags)}" + ("" if sure is None else f" ({sure:.2f})"),
                 file=sys.stderr,
             )
 

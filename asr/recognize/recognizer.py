@@ -17,6 +17,7 @@ from asr.device import pick_device
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model
 from asr.model.find import default_model
+from asr.recognize.confidence import LOW, LOW_CONFIDENCE, Calibration, evidence
 from asr.recognize.transcript import Segment, Transcript
 from asr.search.beam import check_settings
 from asr.search.decode import decode_features, language_model
@@ -31,7 +32,10 @@ Source = str | Path | bytes | tuple[np.ndarray | Tensor, int]
 
 
 def load(
-    path: str | Path | None = None, device: str = "auto", config: DecodeConfig | None = None
+    path: str | Path | None = None,
+    device: str = "auto",
+    config: DecodeConfig | None = None,
+    min_confidence: float = LOW,
 ) -> "Recognizer":
     """Load a recogniser.
 
@@ -40,12 +44,13 @@ def load(
             the model that comes with the package.
         device: auto, cpu, cuda or cuda:N.
         config: search settings; by default a beam of 8 with CTC.
+        min_confidence: segments below it get the flag ``low-confidence``.
 
     Raises:
         InputError: there is no usable model, or a setting is out of range.
     """
     loaded = load_model(path or default_model(), pick_device(device))
-    return Recognizer(loaded, config or DecodeConfig())
+    return Recognizer(loaded, config or DecodeConfig(), min_confidence)
 
 
 def quietest(window: Tensor, rate: int) -> int:
@@ -104,11 +109,21 @@ class Recognizer:
     Args:
         loaded: the model.
         config: search settings.
+        min_confidence: segments below it get the flag ``low-confidence``.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
-    def __init__(self, loaded: LoadedModel, config: DecodeConfig) -> None:
+    def __init__(
+        self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
+    ) -> None:
         check_settings(config)
-        self.loaded, self.config = loaded, config
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
+        self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
+        calibration = Calibration.from_info(loaded.info, loaded.path)
+        self.calibration = calibration if config.ctc_weight > 0 else None  # needs CTC's score
         self.lm = language_model(loaded, config)
         self.rate = loaded.config.features.sample_rate
 
@@ -197,7 +212,8 @@ class Recognizer:
 
     def with_config(self, **changes: object) -> "Recognizer":
         """The same model with other search settings."""
-        return Recognizer(self.loaded, replace(self.config, **changes))  # type: ignore[arg-type]
+        config = replace(self.config, **changes)  # type: ignore[arg-type]
+        return Recognizer(self.loaded, config, self.min_confidence)
 
     def _reader(self, source: Source) -> tuple[Callable[[float, float], Tensor], float]:
         """A function that gives the samples between two times, and the length in seconds."""
@@ -220,17 +236,23 @@ class Recognizer:
 
     def _segment(self, a: int, b: int, found: Sequence[Hypothesis], attention: bool) -> Segment:
         best, tokenizer = found[0], self.loaded.tokenizer
-        return Segment(
-            a / self.rate,
-            b / self.rate,
-            " ".join(tokenizer.decode(best.tokens).split()),
-            best.score,
-            best.attention_score,
-            flags(best),
-            best.tokens,
-            tuple(tokenizer.decode(h.tokens) for h in found),
-            best.weights if attention else None,
+        segment = Segment(
+            start_s=a / self.rate,
+            end_s=b / self.rate,
+            text=" ".join(tokenizer.decode(best.tokens).split()),
+            score=best.score,
+            attention_score=best.attention_score,
+            ctc_score=best.ctc_score,
+            flags=flags(best),
+            tokens=best.tokens,
+            nbest=tuple(tokenizer.decode(h.tokens) for h in found),
+            attention=best.weights if attention else None,
         )
+        if self.calibration is None:
+            return segment
+        confidence = self.calibration(evidence(segment))
+        low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
+        return replace(segment, confidence=confidence, flags=segment.flags + low)
 
 
 def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:

@@ -17,13 +17,17 @@ class Segment:
     """What the search compared."""
     attention_score: float
     """Log-probability of the text by the decoder."""
+    ctc_score: float
+    """Log-probability of the text by CTC; 0 where CTC took no part."""
     flags: tuple[str, ...]
-    """What is suspicious about it, see :func:`asr.search.diagnose.flags`."""
+    """What is suspicious about it, see :func:`asr.search.diagnose.flags`; ``low-confidence``."""
     tokens: tuple[int, ...]
     nbest: tuple[str, ...] = ()
     """Other readings, the chosen one first."""
     attention: Tensor | None = None
     """Weights of every character and of the end, (U + 1, S); only if asked for."""
+    confidence: float | None = None
+    """The chance that all of the text is right, 0 to 1; None: the model was not calibrated."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ class Transcript:
         """The flags of all segments."""
         return tuple(sorted({flag for s in self.segments for flag in s.flags}))
 
+    @property
+    def confidence(self) -> float | None:
+        """That of the least sure segment; None where the model does not say."""
+        return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
+
     def to_dict(self) -> dict[str, Any]:
-        """With whisper's keys, as far as they mean something here, and flags."""
+        """With whisper's keys, as far as they mean something here, flags and confidence."""
         segments = [
             {
                 "id": number,
@@ -54,9 +63,20 @@ class Transcript:
                 "tokens": list(s.tokens),
                 "avg_logprob": round(s.attention_score / (len(s.tokens) + 1), 4),
                 "score": round(s.score, 4),
+                "confidence": _rounded(s.confidence),
                 "flags": list(s.flags),
                 "nbest": list(s.nbest),
             }
             for number, s in enumerate(self.segments)
         ]
-        return {"text": self.text, "duration": round(self.duration_s, 3), "segments": segments}
+        return {
+            "text": self.text,
+            "duration": round(self.duration_s, 3),
+            "confidence": _rounded(self.confidence),
+            "flags": list(self.flags),
+            "segments": segments,
+        }
+
+
+def _rounded(confidence: float | None) -> float | None:
+    return None if confidence is None else round(confidence, 4)

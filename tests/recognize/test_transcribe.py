@@ -11,49 +11,13 @@ import soundfile
 import torch
 
 import asr
-from asr.config import DecodeConfig, FeatureConfig, TrainConfig
+from asr.config import DecodeConfig
 from asr.errors import InputError
 from asr.model import find
-from asr.model.checkpoint import save_model
-from asr.model.las import LAS
 from asr.recognize.cli import main
 from asr.recognize.recognizer import pieces
-from asr.text.chars import CharTokenizer
 
 RATE = 16000
-
-
-@pytest.fixture
-def save(tiny_config, tmp_path):
-    """Write a model of random weights: it babbles, but always the same."""
-
-    def save(cmvn="none"):
-        torch.manual_seed(0)
-        config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn=cmvn), model=tiny_config)
-        tokenizer = CharTokenizer.from_texts(["AB C"])
-        model = LAS(tiny_config, 20, len(tokenizer))
-        path = tmp_path / "exp" / "final.safetensors"
-        save_model(path, model.state_dict(), config=config, tokenizer=tokenizer, cmvn=None, info={})
-        return str(path.parent)
-
-    return save
-
-
-@pytest.fixture
-def model(save):
-    return save()
-
-
-@pytest.fixture
-def audio(tmp_path):
-    """Two good files and one that is text."""
-    generator = np.random.default_rng(0)
-    for name, seconds in (("a", 0.5), ("b", 0.8)):
-        soundfile.write(
-            tmp_path / f"{name}.wav", generator.normal(0, 0.1, int(seconds * RATE)), RATE
-        )
-    (tmp_path / "bad.wav").write_text("no audio")
-    return tmp_path
 
 
 def test_python_takes_files_bytes_and_arrays(model, audio):
@@ -71,7 +35,9 @@ def test_python_takes_files_bytes_and_arrays(model, audio):
     segment = several[0].segments[0]
     assert segment.nbest[0].strip() == segment.text
     torch.testing.assert_close(segment.attention.sum(1), torch.ones(len(segment.attention)))
-    assert set(several[0].to_dict()) == {"text", "duration", "segments"}
+    value = several[0].to_dict()
+    assert set(value) == {"text", "duration", "confidence", "flags", "segments"}
+    assert value["confidence"] is None and value["segments"][0]["confidence"] is None
 
 
 def test_bad_arrays_are_refused(model):
@@ -207,7 +173,7 @@ def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys,
     assert asr.load(device="cpu").transcribe_file(file) == out.strip()
 
 
-@pytest.mark.parametrize("room", ["asr.recognize.cli", "asr.search.cli"])
+@pytest.mark.parametrize("room", ["asr.recognize.cli", "asr.recognize.calibrate", "asr.search.cli"])
 def test_help_does_not_import_torch(room):
     code = (
         f"import sys\nfrom {room} import main\ntry:\n    main(['--help'])\n"

@@ -1,0 +1,185 @@
+"""How sure a model is: fitted, measured, written into the model, and shown."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import soundfile
+
+import asr
+from asr.config import DecodeConfig
+from asr.errors import InputError
+from asr.model.checkpoint import load_model
+from asr.recognize import calibrate
+from asr.recognize.cli import main
+from asr.recognize.confidence import (
+    Calibration,
+    bins,
+    calibration_error,
+    evidence,
+    fit,
+    held_out,
+)
+from asr.recognize.transcript import Segment
+
+SURE = {"bias": 9.0, "attention": 0.0, "ctc": 0.0}
+UNSURE = {"bias": -9.0, "attention": 0.0, "ctc": 0.0}
+
+
+def texts(count, seed=0):
+    """Evidence of utterances that are right where the first number is above -2, mostly."""
+    generator = np.random.default_rng(seed)
+    evidences = -generator.exponential((2.0, 1.0), (count, 2))
+    right = evidences[:, 0] + generator.logistic(0, 0.5, count) > -2
+    return evidences, right.astype(float)
+
+
+def test_evidence_by_hand():
+    segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
+    assert evidence(segment) == (-1.5, -2.0)  # two characters and the end
+    assert Calibration(1.5, 1.0, 0.0)((-1.5, -2.0)) == 0.5
+    assert Calibration(0.0, 0.0, 0.5)((-1.5, -2.0)) == pytest.approx(1 / (1 + math.e))
+
+
+def test_a_fit_finds_the_coefficients_that_made_the_data():
+    evidences, right = texts(4000)
+    found = fit(evidences, right)  # P(right) = sigmoid((x + 2) / 0.5)
+    assert found.attention == pytest.approx(2.0, rel=0.15)
+    assert found.bias == pytest.approx(4.0, rel=0.15)
+    assert found.ctc < 0.2
+
+
+def test_no_slope_is_negative():
+    evidences, right = texts(100)
+    found = fit(-evidences, right)
+    assert found.attention == 0 and found.ctc >= 0
+
+
+def test_texts_that_can_be_told_apart_keep_the_fit_finite():
+    found = fit(np.array([[-1.0, -1.0]] * 5 + [[-9.0, -2.0]] * 5), np.array([1.0] * 5 + [0.0] * 5))
+    assert found((-1.0, -1.0)) > 0.8 > 0.2 > found((-9.0, -2.0))
+    assert found((-400.0, -400.0)) < 1e-6
+
+
+def test_calibration_error_by_hand():
+    confidences, right = np.array([0.92, 0.98, 0.31, 0.39, 1.0]), np.array([1, 0, 0, 0, 1])
+    assert bins(confidences, right) == [
+        (pytest.approx(0.35), 0.0, 2),
+        (pytest.approx(2.9 / 3), pytest.approx(2 / 3), 3),
+    ]
+    assert calibration_error(confidences, right) == pytest.approx((0.35 * 2 + 0.3 * 3) / 5)
+    assert calibration_error(np.array([0.5, 0.5]), np.array([0, 1])) == 0
+
+
+def test_no_utterance_is_judged_by_its_own_speaker():
+    evidences, right = texts(60)
+    speakers = [f"s{i % 6}" for i in range(60)]
+    before = held_out(evidences, right, speakers)
+    mine = np.array([s == "s1" for s in speakers])
+    after = held_out(evidences, np.where(mine, 1 - right, right), speakers)
+    np.testing.assert_array_equal(after[mine], before[mine])
+    assert (after[~mine] != before[~mine]).any()
+
+
+def test_models_without_coefficients_have_no_confidence(model):
+    assert asr.load(model, "cpu").calibration is None
+
+
+@pytest.mark.parametrize(
+    "values", [{"bias": 1}, [1, 2, 3], {**SURE, "ctc": "x"}, {**SURE, "bias": math.nan}]
+)
+def test_damaged_coefficients(save, values):
+    with pytest.raises(InputError, match="run `asr calibrate` again"):
+        asr.load(save(confidence=values), "cpu")
+
+
+def test_low_confidence_is_marked(save, audio, capsys):
+    file = str(audio / "a.wav")
+    assert main([file, "--model", save(confidence=UNSURE), "-f", "json"]) == 0
+    out, err = capsys.readouterr()
+    value = json.loads(out)
+    assert value["confidence"] == value["segments"][0]["confidence"] == 0.0001
+    assert "low-confidence" in value["flags"] and "low-confidence" in value["segments"][0]["flags"]
+    assert "may be wrong: " in err and "low-confidence (0.00)" in err
+    main([file, "--model", save(confidence=SURE), "-f", "json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["confidence"] == 0.9999 and "low-confidence" not in out + err
+
+
+def test_the_threshold_is_a_setting(save, audio):
+    model = save(confidence={**SURE, "bias": 0.0})  # 0.5
+    for threshold, marked in ((0.5, False), (0.51, True)):
+        recognizer = asr.load(model, "cpu", DecodeConfig(beam=2), min_confidence=threshold)
+        for each in (recognizer, recognizer.with_config(beam=1)):
+            flags = each.transcribe(audio / "a.wav").flags
+            assert ("low-confidence" in flags) == marked
+    with pytest.raises(InputError, match=r"min_confidence = 1\.5"):
+        main([str(audio / "a.wav"), "--model", model, "--min-confidence", "1.5"])
+
+
+def test_without_ctc_there_is_none_and_it_is_said(save, audio, capsys):
+    file, model = str(audio / "a.wav"), save(confidence=SURE)
+    main([file, "--model", model, "--ctc_weight", "0", "-f", "json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["confidence"] is None
+    assert "there is no confidence" in err
+
+
+@pytest.fixture
+def babble(model, tmp_path):
+    """A data directory of noise; transcripts are what the model hears in two of three."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    lines = {"wav.scp": [], "text": [], "utt2spk": [], "spk2utt": []}
+    for speaker in ("s1", "s2", "s3"):
+        names = [f"{speaker}-{i}" for i in range(6)]
+        for i, name in enumerate(names):
+            path = folder / f"{name}.wav"
+            soundfile.write(path, generator.normal(0, 0.1, 6000 + 1000 * i), 16000)
+            heard = asr.load(model, "cpu", DecodeConfig(beam=2)).transcribe_file(path)
+            lines["wav.scp"].append(f"{name} {path}")
+            lines["text"].append(f"{name} {heard if i % 3 else 'WRONG'}")
+            lines["utt2spk"].append(f"{name} {speaker}")
+        lines["spk2utt"].append(f"{speaker} {' '.join(names)}")
+    for name, table in lines.items():
+        (folder / name).write_text("".join(line + "\n" for line in table))
+    return folder
+
+
+def run(model, data, target):
+    return calibrate.main([model, str(data), "-o", str(target), "--beam", "2", "--device", "cpu"])
+
+
+def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
+    target = tmp_path / "sure.safetensors"
+    assert run(model, babble, target) == 0
+    out = capsys.readouterr().out
+    assert "18 utterances" in out and "12 of them right; 0 left out" in out
+    before, after = load_model(model), load_model(target)
+    for name, value in before.model.state_dict().items():
+        assert value.equal(after.model.state_dict()[name])
+    assert after.info["confidence"]["fitted_on"]["right"] == 12
+    assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
+    found = asr.load(target, "cpu").transcribe(babble / "s1-0.wav").confidence
+    assert found is not None and 0 < found < 1
+
+
+def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, capsys):
+    (babble / "s1-1.wav").write_text("this is not audio")
+    soundfile.write(babble / "s1-2.wav", np.zeros(31 * 16000), 16000)
+    assert run(model, babble, tmp_path / "sure.safetensors") == 0
+    out, err = capsys.readouterr()
+    assert "16 utterances" in out and "2 left out" in out
+    assert "left out: s1-1: " in err and "left out: s1-2: 31 s are too long" in err
+
+
+def test_what_cannot_be_calibrated(model, babble, tmp_path):
+    with pytest.raises(InputError, match="confidence needs CTC's score"):
+        calibrate.main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
+    text = (babble / "text").read_text().splitlines()
+    (babble / "text").write_text("".join(f"{line.split()[0]} WRONG\n" for line in text))
+    with pytest.raises(InputError, match=r"0 texts are right and 18 are wrong, .* easier"):
+        run(model, babble, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
