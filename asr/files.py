@@ -60,5 +60,5 @@ def write_png(figure: "Figure", path: str | Path) -> Path:
     """Write a matplotlib figure atomically; needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)  # type: ignore[no-untyped-call]
-    return write_atomically(path, canvas.print_png)
+    canvas = FigureCanvasAgg(figure)
+    return write_atomically(path, lambda file: canvas.print_png(file))  # type: ignore[no-untyped-call]

@@ -21,12 +21,11 @@ from asr.audio.fbank import FeatureExtractor
 from asr.config import TrainConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.model.find import find_model
+from asr.model.find import FORMAT, find_model
 from asr.model.las import LAS
 from asr.model.storage import Storage, pack, unpack
 from asr.text.chars import CharTokenizer
 
-FORMAT = "asr-las"
 LM_FORMAT = "asr-lm"
 MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
 VERSION = "1"

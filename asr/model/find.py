@@ -13,6 +13,7 @@ from typing import Any
 
 from asr.errors import InputError, first_line
 
+FORMAT = "asr-las"  # in the header of every model file
 MODEL_FILE = "final.safetensors"  # of a training
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 DEFAULT = "an4"  # what `asr transcribe` takes where no model is named
@@ -57,16 +58,18 @@ def find_model(path: str | Path) -> Path:
         return path
     if path.is_dir():
         if not (path / MODEL_FILE).is_file():
+            twin = shipped_file(str(path))
+            hint = f"; the model that ships under this name is {twin}" if twin else ""
             raise InputError(
                 f"{path}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
-                "let the training finish, or name one of its checkpoints/*.safetensors"
+                f"let the training finish, or name one of its checkpoints/*.safetensors{hint}"
             )
         return path / MODEL_FILE
     if shipped := shipped_file(str(path)):
         return shipped
-    known = f", or one of the names {', '.join(names())}" if names() else ""
+    known = f", a model file or one of the names {', '.join(names())}" if names() else ""
     raise InputError(
-        f"{path}: no such model; expected a folder made by `asr train`, a model file{known}"
+        f"{path}: no such model; expected a folder made by `asr train`{known or ' or a model file'}"
     )
 
 
@@ -81,14 +84,14 @@ def shipped_file(name: str) -> Path | None:
     return FOLDER / name / SHIPPED_FILE if name in names() else None
 
 
-def default_model() -> str:
-    """Name of the model that is used where none is named.
+def default_model() -> Path:
+    """The file of the model that is used where none is named.
 
     Raises:
         InputError: it does not ship with this installation.
     """
-    if DEFAULT in names():
-        return DEFAULT
+    if found := shipped_file(DEFAULT):
+        return found
     others = f"name one of {', '.join(names())} or " if names() else ""
     raise InputError(
         f"no model is named, and the default one ({DEFAULT}) does not come with this "
@@ -114,6 +117,8 @@ def describe(path: Path) -> Description:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise InputError(f"{path}: a safetensors file, but not a model of this project")
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         info, symbols = json.loads(header["info"]), json.loads(header["symbols"])
         return Description(

@@ -177,7 +177,7 @@ def draw(confidences: np.ndarray, right: np.ndarray, report: Report, path: Path)
     """The reliability picture: in each tenth of confidence, how many texts are right."""
     from matplotlib.figure import Figure
 
-    from asr.train.pictures import save_png
+    from asr.files import write_png
 
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     truth, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -195,7 +195,7 @@ def draw(confidences: np.ndarray, right: np.ndarray, report: Report, path: Path)
     counts.axvline(LOW, color="black", linestyle=":")
     counts.set(xlim=(0, 1), xlabel="confidence", ylabel="utterances")
     counts.legend(fontsize=8, loc="upper center")
-    save_png(figure, path)
+    write_png(figure, path)
 
 
 def _title(report: Report) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
-from asr.model.find import default_model
+from asr.model.find import DEFAULT, default_model
 from asr.recognize.confidence import LOW
 from asr.recognize.writers import outputs, render
 
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     use_threads(args.threads)
     model = args.model or default_model()
     if not args.model:
-        print(f"transcribing with the model {model} (`asr models {model}`)", file=sys.stderr)
+        print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)
     recognizer = load(model, args.device, config, args.min_confidence)
     if config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)

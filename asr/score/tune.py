@@ -18,7 +18,7 @@ from asr.config import load_yaml
 from asr.errors import InputError
 from asr.files import write_json, write_png, write_text
 from asr.score.readers import open_source, read_pair
-from asr.score.wer import count_words, errors, totals
+from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
@@ -135,7 +135,8 @@ def _lists(references: list[str], entries: list[list[dict[str, Any]]], lost: int
             lengths[row, column] = len(entry["text"])
             wrong[row, column] = next(counted)
     words = sum(len(r.split()) for r in references) + lost
-    return Lists(wrong, *table.values(), lengths, words)
+    attention, ctc, lm = table.values()
+    return Lists(wrong, attention, ctc, lm, lengths, words)
 
 
 def sweep(lists: Lists) -> Sweep:

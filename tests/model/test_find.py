@@ -53,7 +53,7 @@ def empty_shelf(tmp_path, monkeypatch):
 
 def test_names_stand_for_models(shelf):
     assert find.names() == ["an4", "abc"]  # the default first
-    assert find.default_model() == "an4"
+    assert find.default_model() == shelf / "an4" / "model.safetensors"
     assert find.find_model("abc") == shelf / "abc" / "model.safetensors"
     assert load_model("an4").tokenizer.symbols[3] == "A"
 
@@ -63,6 +63,13 @@ def test_a_path_wins_over_a_name(shelf, tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find.find_model("abc").samefile(mine)
     assert find.find_model(Path("abc/final.safetensors")).samefile(mine)
+
+
+def test_a_folder_of_that_name_without_a_model(shelf, tmp_path, monkeypatch):
+    (tmp_path / "here" / "an4").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match=r"no final\.safetensors .* ships under this name is "):
+        find.find_model("an4")
 
 
 def test_unknown_names(shelf):
@@ -119,7 +126,7 @@ def test_parameters_do_not_depend_on_storage(tiny_config, tmp_path):
 def test_bad_files(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="not a model file, or damaged"):
+    with pytest.raises(InputError, match="not a model"):
         find.describe(path)
 
 

@@ -167,9 +167,11 @@ def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys,
     source.rename(audio / "models" / find.DEFAULT / find.SHIPPED_FILE)
     assert main([file]) == 0
     out, err = capsys.readouterr()
-    assert f"with the model {find.DEFAULT}" in err
+    assert f"model: {find.DEFAULT}, which comes with the package" in err
     assert main([file, "--model", find.DEFAULT]) == 0
     assert capsys.readouterr().out == out
+    (audio / find.DEFAULT).mkdir()  # a folder of this name does not get in the way
+    monkeypatch.chdir(audio)
     assert asr.load(device="cpu").transcribe_file(file) == out.strip()
 
 
