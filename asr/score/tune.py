@@ -110,18 +110,14 @@ def read_lists(references: str | Path, decoding: str | Path) -> Lists:
     unknown = sorted(set(entries) - set(texts))
     if unknown:
         raise InputError(f"{path}: {unknown[0]} has no reference in {references}")
-    names = [name for name in texts if entries.get(name)]
-    if not names:
+    if not any(entries.values()):
         raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 30`")
-    return _lists(
-        [texts[name] for name in names],
-        [entries[name] for name in names],
-        sum(len(texts[name].split()) for name in texts if name not in names),
-    )
+    nothing = {"text": "", "attention_score": 0.0, "ctc_score": 0.0, "lm_score": 0.0}
+    return _lists(list(texts.values()), [entries.get(name) or [nothing] for name in texts])
 
 
-def _lists(references: list[str], entries: list[list[dict[str, Any]]], lost: int) -> Lists:
-    """Side by side; ``lost`` words belong to utterances without any hypothesis."""
+def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> Lists:
+    """Entries side by side."""
     longest = max(map(len, entries))
     shape = (len(entries), longest)
     table = {k: np.full(shape, -np.inf) for k in ("attention_score", "ctc_score", "lm_score")}
@@ -134,7 +130,7 @@ def _lists(references: list[str], entries: list[list[dict[str, Any]]], lost: int
                 values[row, column] = entry[key]
             lengths[row, column] = len(entry["text"])
             wrong[row, column] = next(counted)
-    words = sum(len(r.split()) for r in references) + lost
+    words = sum(len(r.split()) for r in references)
     attention, ctc, lm = table.values()
     return Lists(wrong, attention, ctc, lm, lengths, words)
 

@@ -55,7 +55,7 @@ def test_what_is_saved_comes_back(saved):
         (lambda data: data[: len(data) // 2], "cut short"),
         (lambda data: b"RIFF and so on", "not a model file"),
         (lambda data: with_header(data, version="99"), "model format 99, this version reads 1"),
-        (lambda data: with_header(data, format="other"), "not a model of this project"),
+        (lambda data: with_header(data, format="other"), "of format other, expected asr-las"),
     ],
 )
 def test_bad_files(saved, damage, message):

@@ -1,0 +1,99 @@
+"""Weights from n-best lists: which entry wins at which weights, by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from asr.cli import main
+from asr.errors import InputError
+from asr.score.tune import best_point, read_lists, sweep
+
+REFERENCES = {"u1": "A B C", "u2": "D E"}
+
+
+def entry(text, attention, ctc, lm=0.0):
+    return {"text": text, "attention_score": attention, "ctc_score": ctc, "lm_score": lm}
+
+
+@pytest.fixture
+def decoding(tmp_path):
+    """u1 needs CTC to be right; u2 is right with less than so much of a bonus (for 'D E' is
+    shorter than 'D E F', by two characters whose attention is 3 lower)."""
+
+    def write(lists):
+        lines = [json.dumps({"utterance": u, "nbest": found}) for u, found in lists.items()]
+        (tmp_path / "nbest.jsonl").write_text("".join(line + "\n" for line in lines))
+        (tmp_path / "ref").mkdir(exist_ok=True)
+        text = "".join(f"{u} {words}\n" for u, words in REFERENCES.items())
+        (tmp_path / "ref" / "text").write_text(text)
+        return tmp_path
+
+    write.lists = {
+        "u1": [entry("A X C", -1.0, -9.0), entry("A B C", -2.0, -1.0)],
+        "u2": [entry("D E", -1.0, -1.0), entry("D E F", -4.0, -1.0), entry("D", -9.0, -9.0)],
+    }
+    return write
+
+
+def rate(result, ctc_weight, bonus):
+    c = int(np.flatnonzero(np.isclose(result.ctc_weights, ctc_weight))[0])
+    b = int(np.flatnonzero(np.isclose(result.bonuses, bonus))[0])
+    return result.rates[c, 0, b]
+
+
+def test_each_point_by_hand(decoding):
+    folder = decoding(decoding.lists)
+    lists = read_lists(folder / "ref", folder)
+    assert lists.words == 5
+    assert lists.errors.tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert (lists.first, lists.oracle) == (1 / 5, 0.0)
+    result = sweep(lists)
+    assert len(result.lm_weights) == 1  # there are no LM scores
+    assert rate(result, 0.0, 0.0) == 1 / 5  # attention alone prefers A X C
+    assert rate(result, 0.5, 0.0) == 0.0  # -1.5 beats -5
+    assert rate(result, 0.5, 0.6) == 0.0  # two characters bring 1.2 of 1.5
+    assert rate(result, 0.5, 1.0) == 1 / 5  # and 2.0 of 1.5: D E F
+
+
+def test_an_lm_axis_where_there_are_scores(decoding):
+    folder = decoding({"u1": [entry("A X C", -1.0, -1.0, -5.0), entry("A B C", -2.0, -2.0, -1.0)]})
+    result = sweep(read_lists(folder / "ref", folder))
+    at = dict(zip(result.lm_weights, result.rates[0, :, 0], strict=True))
+    assert (at[0.2], at[0.3]) == (3 / 5, 2 / 5)  # D E is lost in any case
+
+
+def test_the_middle_of_a_low_region_wins():
+    rates = np.full((5, 5, 1), 0.5)
+    rates[0, 0] = 0.09  # a lone low point
+    rates[2:5, 2:5] = 0.1
+    assert best_point(rates) == (3, 3, 0)
+
+
+def test_the_command(decoding, tmp_path, capsys):
+    folder = decoding(decoding.lists)
+    (tmp_path / "base.yaml").write_text("beam: 8\nlength_bonus: 9.0\n")
+    arguments = [str(folder / "ref"), str(folder), "--config", str(tmp_path / "base.yaml")]
+    assert main(["tune", *arguments, "--out", str(tmp_path / "tuned.yaml")]) == 0
+    tuned = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    assert tuned["beam"] == 8
+    assert tuned["length_bonus"] < 1.0
+    assert (tmp_path / "tuned.png").stat().st_size > 1000
+    table = json.loads((tmp_path / "tuned.json").read_text())
+    assert table["best"]["wer"] == 0.0
+    assert "WER 20.00 % as decoded, 0.00 % with ctc_weight" in capsys.readouterr().out
+
+
+def test_bad_lists(decoding, tmp_path):
+    folder = decoding({"u9": [entry("A", -1.0, -1.0)]})
+    with pytest.raises(InputError, match="u9 has no reference"):
+        read_lists(folder / "ref", folder)
+    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": [{"text": "A"}]}\n')
+    with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
+        read_lists(folder / "ref", folder)
+    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": []}\n')
+    with pytest.raises(InputError, match="no hypotheses"):
+        read_lists(folder / "ref", folder)
+    with pytest.raises(InputError, match=r"nbest\.jsonl"):
+        read_lists(folder / "ref", tmp_path / "nowhere")
