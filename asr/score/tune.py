@@ -7,6 +7,7 @@ one sum per point instead of one decoding. ``asr decode --config`` reads what co
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,33 @@ class Sweep:
         }
 
 
-def read_lists(references: str | Path, decoding: str | Path) -> Lists:
-    """The lists of a decoding with the errors of every entry.
+def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> Lists:
+    """The lists of decodings, those of one after those of another, with the errors of entries.
 
     Args:
         references: data directory, or text file.
-        decoding: folder of ``asr decode``.
+        decodings: folders of ``asr decode``: of one model, or of several that differ in their
+            seed and are to share their weights.
 
     Raises:
         InputError: a file is missing or damaged, or an utterance has no reference.
     """
-    path = Path(decoding) / NBEST
+    source = open_source(references)
+    texts = read_pair(source, source, "auto")[0].texts
+    assert isinstance(texts, dict)
+    nothing = {"text": "", "attention_score": 0.0, "ctc_score": 0.0, "lm_score": 0.0}
+    lists = []
+    for decoding in decodings:
+        found = _read(Path(decoding) / NBEST)
+        unknown = sorted(set(found) - set(texts))
+        if unknown:
+            raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
+        lists += [found.get(name) or [nothing] for name in texts]
+    return _lists(list(texts.values()) * len(decodings), lists)
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Utterance to the entries of its list."""
     entries: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(read_lines(path), 1):
         try:
@@ -104,16 +121,9 @@ def read_lists(references: str | Path, decoding: str | Path) -> Lists:
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
                 f"({error!r}); decode again with `asr decode --nbest 30`"
             ) from error
-    source = open_source(references)
-    texts = read_pair(source, source, "auto")[0].texts
-    assert isinstance(texts, dict)
-    unknown = sorted(set(entries) - set(texts))
-    if unknown:
-        raise InputError(f"{path}: {unknown[0]} has no reference in {references}")
     if not any(entries.values()):
         raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 30`")
-    nothing = {"text": "", "attention_score": 0.0, "ctc_score": 0.0, "lm_score": 0.0}
-    return _lists(list(texts.values()), [entries.get(name) or [nothing] for name in texts])
+    return entries
 
 
 def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> Lists:
@@ -135,11 +145,16 @@ def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> Lists:
     return Lists(wrong, attention, ctc, lm, lengths, words)
 
 
-def sweep(lists: Lists) -> Sweep:
-    """Word error rates at every point of the grid; axes without scores have one point."""
+def sweep(lists: Lists, lm: bool = True) -> Sweep:
+    """Word error rates at every point of the grid; axes without scores have one point.
+
+    Args:
+        lists: with their scores.
+        lm: False leaves the language model out.
+    """
     heard, read = (np.isfinite(x) & (x != 0) for x in (lists.ctc, lists.lm))
     ctc_weights = CTC_WEIGHTS if heard.any() else np.zeros(1)
-    lm_weights = LM_WEIGHTS if read.any() else np.zeros(1)
+    lm_weights = LM_WEIGHTS if lm and read.any() else np.zeros(1)
     rates = np.empty((len(ctc_weights), len(lm_weights), len(BONUSES)))
     for c, share in enumerate(ctc_weights):
         # -inf times 0 is no number, hence the weights of impossible entries
@@ -199,16 +214,19 @@ def draw(result: Sweep, path: Path) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """``asr tune REF DECODE_DIR [--config FILE] --out FILE``."""
+    """``asr tune REF DECODE_DIR... [--config FILE] --out FILE``."""
     parser = argparse.ArgumentParser(prog="asr tune", description=__doc__)
     parser.add_argument("references", metavar="REF", help="data directory of the dev set, or text")
-    parser.add_argument("decoding", metavar="DECODE_DIR", help="folder of asr decode --nbest 30")
+    parser.add_argument(
+        "decodings", nargs="+", metavar="DECODE_DIR", help="folders of asr decode --nbest 30"
+    )
+    parser.add_argument("--no-lm", action="store_true", help="leave the language model out")
     parser.add_argument("--config", help="search settings; those that are not tuned are kept")
     parser.add_argument("--out", required=True, help="YAML file to write; .json and .png beside it")
     args = parser.parse_args(argv)
     settings = load_yaml(args.config) if args.config else {}
-    lists = read_lists(args.references, args.decoding)
-    result = sweep(lists)
+    lists = read_lists(args.references, args.decodings)
+    result = sweep(lists, lm=not args.no_lm)
     import yaml
 
     out = Path(args.out)
@@ -217,7 +235,7 @@ def main(argv: list[str]) -> int:
     write_json(out.with_suffix(".json"), _table(lists, result))
     draw(result, out.with_suffix(".png"))
     print(
-        f"{args.decoding}: WER {100 * lists.first:.2f} % as decoded, "
+        f"{' '.join(args.decodings)}: WER {100 * lists.first:.2f} % as decoded, "
         f"{100 * result.rates[result.best]:.2f} % with "
         + ", ".join(f"{k} {v:g}" for k, v in points.items())
         + f"; best entries of the lists {100 * lists.oracle:.2f} %\n{out}"

@@ -14,10 +14,9 @@ train_config=conf/train.yaml
 decode_config=conf/decode.yaml
 train_options=
 decode_options=
+lm_config=conf/lm.yaml
 dir=exp/las
-decode_tag=beam
-seed=1
-seeds=
+seeds="1 2 3"
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -31,15 +30,15 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --archive NAME        default: $archive; also an4_raw.bigendian.tar.gz or
                         an4_raw.littleendian.tar.gz
   --stage N, --stop-stage N   first and last stage: -1 download, 0 data, 1 features and CMVN,
-                        2 characters, 3 language model (none), 4 training, 5 decoding,
-                        6 scoring
+                        2 characters, 3 language model, 4 training, 5 decoding and its
+                        weights, 6 scoring
   --force true          run stages again although their inputs have not changed
   --dir DIR             folder of the training (default: $dir)
   --train-config FILE   default: $train_config
   --train-options '...' further options of asr train, for example '--epochs 10'
-  --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
-  --seed N              of the training (default: $seed)
-  --seeds 'N N N'       several trainings, DIR_seed<N>, each decoded and scored
+  --decode-config FILE, --decode-options '...'   the same for asr decode
+  --lm-config FILE      default: $lm_config
+  --seeds 'N N N'       a training each, DIR_seed<N> (default: $seeds)
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
@@ -58,6 +57,8 @@ utils/setup.sh
 
 train_config=$(of_caller "$train_config")
 decode_config=$(of_caller "$decode_config")
+lm_config=$(of_caller "$lm_config")
+seed=1 # where --seeds is empty
 train=train_nodev
 dev=train_dev
 eval_sets=("$dev")
@@ -95,13 +96,44 @@ if stage_begin 2 "characters" data/$train/text; then
   stage_done $tokens
 fi
 
-! in_range 3 || echo "stage 3: language model: none in this recipe"
-
-train_stage 4                     # asr train
-decode_stage 5 "${eval_sets[@]}"  # asr decode
-score_stage 6 "${eval_sets[@]}"   # asr score
-
-if in_range 6; then
-  show_rates "${eval_sets[@]}"
-  write_results
+lm=exp/lm/char.safetensors
+if stage_begin 3 "language model" "$lm_config" $(in_each text $train $dev) $tokens; then
+  $train_cmd exp/lm/log/train.log \
+    asr lm train --config "$lm_config" --text data/$train --dev data/$dev --tokens $tokens --out $lm
+  stage_done $lm
 fi
+
+train_stage 4
+
+# Weights of the search, without and with the language model: chosen on dev for all seeds.
+decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24 --lm $lm" \
+  decode_stage 5 $dev
+say_list() { echo "$dir/decode_${dev}_nbest"; }
+mapfile -t lists < <(each_training say_list)
+tuned=${dir}_tuned
+if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//nbest.jsonl}" \
+  "$decode_config"; then
+  asr tune data/$dev "${lists[@]}" --no-lm --config "$decode_config" --out $tuned/ctc.yaml
+  asr tune data/$dev "${lists[@]}" --config "$decode_config" --out $tuned/lm.yaml
+  stage_done $tuned/{ctc,lm}.yaml
+fi
+
+# final_searches COMMAND...: with the chosen weights; searches COMMAND...: and what they add
+final_searches() {
+  decode_tag=ctc decode_config=$tuned/ctc.yaml "$@"
+  decode_tag=ctc_lm decode_config=$tuned/lm.yaml decode_options="$decode_options --lm $lm" "$@"
+}
+searches() {
+  local plain="$decode_options --ctc_weight 0 --length_bonus 0"
+  decode_tag=greedy decode_options="$plain --beam 1" "$@"
+  decode_tag=attention decode_options="$plain" "$@"
+  final_searches "$@"
+}
+searches decode_stage 5 $dev
+searches score_stage 6 $dev
+if [ -d data/test ]; then
+  final_searches decode_stage 5 test
+  final_searches score_stage 6 test
+fi
+
+! in_range 6 || write_results

@@ -45,7 +45,7 @@ def rate(result, ctc_weight, bonus):
 
 def test_each_point_by_hand(decoding):
     folder = decoding(decoding.lists)
-    lists = read_lists(folder / "ref", folder)
+    lists = read_lists(folder / "ref", [folder])
     assert lists.words == 5
     assert lists.errors.tolist() == [[1, 0, 0], [0, 1, 1]]
     assert (lists.first, lists.oracle) == (1 / 5, 0.0)
@@ -59,9 +59,17 @@ def test_each_point_by_hand(decoding):
 
 def test_an_lm_axis_where_there_are_scores(decoding):
     folder = decoding({"u1": [entry("A X C", -1.0, -1.0, -5.0), entry("A B C", -2.0, -2.0, -1.0)]})
-    result = sweep(read_lists(folder / "ref", folder))
+    result = sweep(read_lists(folder / "ref", [folder]))
     at = dict(zip(result.lm_weights, result.rates[0, :, 0], strict=True))
     assert (at[0.2], at[0.3]) == (3 / 5, 2 / 5)  # D E is lost in any case
+
+
+def test_several_decodings_share_their_weights(decoding):
+    folder = decoding(decoding.lists)
+    one, two = (read_lists(folder / "ref", [folder] * n) for n in (1, 2))
+    assert two.words == 2 * one.words
+    assert two.errors.tolist() == one.errors.tolist() * 2
+    np.testing.assert_array_equal(sweep(two).rates, sweep(one).rates)
 
 
 def test_the_middle_of_a_low_region_wins():
@@ -88,12 +96,12 @@ def test_the_command(decoding, tmp_path, capsys):
 def test_bad_lists(decoding, tmp_path):
     folder = decoding({"u9": [entry("A", -1.0, -1.0)]})
     with pytest.raises(InputError, match="u9 has no reference"):
-        read_lists(folder / "ref", folder)
+        read_lists(folder / "ref", [folder])
     (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": [{"text": "A"}]}\n')
     with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
-        read_lists(folder / "ref", folder)
+        read_lists(folder / "ref", [folder])
     (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": []}\n')
     with pytest.raises(InputError, match="no hypotheses"):
-        read_lists(folder / "ref", folder)
+        read_lists(folder / "ref", [folder])
     with pytest.raises(InputError, match=r"nbest\.jsonl"):
-        read_lists(folder / "ref", tmp_path / "nowhere")
+        read_lists(folder / "ref", [tmp_path / "nowhere"])
