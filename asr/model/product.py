@@ -6,11 +6,17 @@ core: 95 against 215 GFLOP/s; ``asr bench train`` prints both).
 """
 
 import functools
+import os
 import platform
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# oneDNN keeps the code that it makes for every shape, by default of the last 1024. Batches of
+# speech hardly ever repeat a shape, so that in a training it would only keep hundreds of MB.
+# It looks here when its first product is taken.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 # Numbers that products read and write; sums inside of them are float32 in any case.
 _precision = torch.float32
