@@ -15,7 +15,7 @@ VERBS = {
     ),
     "chars": ("asr.text.cli", "collect the characters of the training transcripts"),
     "train": ("asr.train.cli", "train a model"),
-    "lm": ("asr.train.lm", "train and measure character language models"),
+    "lm": ("asr.lm.cli", "make language models, and compare them on a text"),
     "average": ("asr.train.average", "average the weights of several checkpoints"),
     "decode": ("asr.search.cli", "decode a data directory"),
     "score": ("asr.score.cli", "word, character and sentence error rates"),

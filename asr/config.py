@@ -246,6 +246,10 @@ class LMConfig:
     """Initial weights, batches and dropout all follow from it."""
     epochs: int = 40
     """Passes over the text; the one with the lowest dev perplexity is kept."""
+    patience: int = 8
+    """Stop after this many epochs without a lower dev perplexity; 0 never stops early."""
+    held_out: float = 0.05
+    """Share of the sentences that is kept apart to choose the epoch where there is no dev text."""
     units: int = 256
     """GRU units."""
     layers: int = 1

@@ -1,13 +1,13 @@
-"""A character language model: a GRU that guesses the next character from those before.
+"""Language models: what a search asks of them, and a GRU that guesses characters.
 
-In a search its log-probabilities are added to the recogniser's (shallow fusion,
-arXiv:1503.03535). Its characters have to be the recogniser's.
+In a search the log-probabilities of the next character are added to the recogniser's (shallow
+fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -20,6 +20,29 @@ from asr.model.checkpoint import LM_FORMAT, read_model_file
 from asr.text.chars import CharTokenizer
 
 VERSION = "1"
+_BLOCK = 1024  # sentences that are scored side by side
+
+
+class LanguageModel(Protocol):
+    """A language model in a search. Its state is a value; only the model knows what is in it."""
+
+    def start(self, rows: int) -> Any:
+        """The state of so many rows before the first character."""
+
+    def step(self, tokens: Tensor, state: Any, rows: Tensor) -> tuple[Tensor, Any]:
+        """Read one character a row and score the next one.
+
+        Args:
+            tokens: the last characters, <sos/eos> at first, (N,).
+            state: from :meth:`start` or the step before.
+            rows: the row of ``state`` that each row goes on from, (N,).
+
+        Returns:
+            log-probabilities (N, V), none of them above 0, and the next state.
+        """
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The given rows of a state, picked or repeated."""
 
 
 class CharLM(nn.Module):
@@ -73,10 +96,15 @@ class CharLM(nn.Module):
         log_probs, state = self(tokens.unsqueeze(1), state[:, rows])
         return log_probs.squeeze(1), state
 
+    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+        """The given rows of a state, picked or repeated."""
+        return state[:, rows]
+
     @torch.no_grad()
     def score(self, sentences: list[list[int]]) -> Tensor:
         """Log-probabilities of whole sentences, with their ends, (N,)."""
-        inputs, targets = sentence_batch(sentences, self.eos)
+        device = self.readout.weight.device
+        inputs, targets = (part.to(device) for part in sentence_batch(sentences, self.eos))
         log_probs = self(inputs)[0].gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2)
         return log_probs.masked_fill(targets < 0, 0.0).sum(1)
 
@@ -90,6 +118,47 @@ def sentence_batch(sentences: list[list[int]], eos: int) -> tuple[Tensor, Tensor
         inputs[row, 1 : len(ids) + 1] = torch.tensor(ids, dtype=torch.int64)
         targets[row, : len(ids) + 1] = torch.tensor([*ids, eos])
     return inputs, targets
+
+
+@torch.no_grad()
+def sentence_log_probs(
+    lm: LanguageModel,
+    sentences: Sequence[Sequence[int]],
+    eos: int,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Log-probabilities of whole sentences with their ends, added up as a search would.
+
+    Args:
+        lm: any language model.
+        sentences: M of them, characters without <sos/eos>.
+        eos: id of <sos/eos>.
+        device: the language model's.
+
+    Returns:
+        (M,), float64, on the processor.
+    """
+    order = sorted(range(len(sentences)), key=lambda i: -len(sentences[i]))
+    result = torch.zeros(len(sentences), dtype=torch.float64)
+    for start in range(0, len(order), _BLOCK):
+        chosen = order[start : start + _BLOCK]
+        ended = [torch.tensor([*sentences[i], eos]) for i in chosen]
+        tokens = nn.utils.rnn.pad_sequence(ended, batch_first=True, padding_value=-1)
+        result[torch.tensor(chosen)] = _add_up(lm, tokens.to(device), eos).cpu()
+    return result
+
+
+def _add_up(lm: LanguageModel, tokens: Tensor, eos: int) -> Tensor:
+    """Sentences with their ends, longest first, then -1, (M, L), to log-probabilities (M,)."""
+    total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    every = torch.arange(len(tokens), device=tokens.device)
+    read, state = torch.full_like(every, eos), lm.start(len(tokens))
+    for column in tokens.t():
+        count = int((column >= 0).sum())
+        log_probs, state = lm.step(read[:count], state, every[:count])
+        read = column[:count]
+        total[:count] += log_probs.gather(1, read.unsqueeze(1)).squeeze(1)
+    return total
 
 
 def save_lm(

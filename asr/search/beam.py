@@ -25,7 +25,7 @@ from asr.errors import InputError
 from asr.model.attention import Memory
 from asr.model.decoder import Speller
 from asr.model.las import LAS
-from asr.model.lm import CharLM
+from asr.model.lm import LanguageModel
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
 from asr.search.greedy import greedy
 from asr.search.scorer import BLANK, Hypothesis, length_limit
@@ -98,11 +98,13 @@ def check_settings(config: DecodeConfig) -> None:
             raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
     if not 0 <= config.ctc_weight <= 1:
         raise InputError(f"ctc_weight = {config.ctc_weight}, expected a share from 0 to 1")
+    if not config.lm_weight >= 0:
+        raise InputError(f"lm_weight = {config.lm_weight}, expected 0 or more")
 
 
 @torch.no_grad()
 def search(
-    model: LAS, memory: Memory, config: DecodeConfig, lm: CharLM | None = None
+    model: LAS, memory: Memory, config: DecodeConfig, lm: LanguageModel | None = None
 ) -> list[list[Hypothesis]]:
     """Find the best hypotheses of a batch.
 
@@ -110,12 +112,14 @@ def search(
         model: in evaluation mode.
         memory: encoder output of B utterances.
         config: beam width and weights.
-        lm: language model over the same characters, in evaluation mode.
+        lm: language model over the same characters; takes no part where its weight is 0.
 
     Returns:
         For each utterance ``config.nbest`` hypotheses or fewer, best first. Those that
         reached the length limit (``ended`` is False) appear only where none ended.
     """
+    if config.lm_weight == 0:
+        lm = None
     if lm is None and is_greedy(config):
         return [[best] for best in greedy(model, memory, config.max_ratio)]
     return BeamSearch(model, memory, config, lm).run()
@@ -138,7 +142,7 @@ class BeamSearch:
     """One batch on its way through the search: K rows for each active utterance, N in all."""
 
     def __init__(
-        self, model: LAS, memory: Memory, config: DecodeConfig, lm: CharLM | None = None
+        self, model: LAS, memory: Memory, config: DecodeConfig, lm: LanguageModel | None = None
     ) -> None:
         self.config, self.eos, self.device = config, model.eos, memory.states.device
         self.steps = memory.steps.tolist()
@@ -225,7 +229,7 @@ class BeamSearch:
         else:
             total = column + attention
         lm = None
-        if self.lm is not None and self.lm_state is not None:
+        if self.lm is not None:
             lm, self.lm_state = self.lm.step(
                 self._tensor(tokens), self.lm_state, self._tensor(parents)
             )
@@ -322,8 +326,8 @@ class BeamSearch:
         longest = self.speller.memory.states.shape[1]
         kept = [parents[row] for row in rows]
         self.state = self.state.select(self._tensor(kept), longest)
-        if self.lm_state is not None:
-            self.lm_state = self.lm_state[:, kept]
+        if self.lm is not None:
+            self.lm_state = self.lm.select(self.lm_state, self._tensor(kept))
         if self.config.coverage_weight > 0:
             self.covered = self.covered[rows, :longest]
         if self.ctc is not None and self.prefix is not None:

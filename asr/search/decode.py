@@ -19,7 +19,7 @@ from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_
 from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
 from asr.model.checkpoint import LoadedModel
-from asr.model.lm import CharLM, load_lm
+from asr.model.lm import LanguageModel, load_lm
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
 from asr.search.scorer import Hypothesis
@@ -33,7 +33,7 @@ def decode_features(
     loaded: LoadedModel,
     features: list[torch.Tensor],
     config: DecodeConfig,
-    lm: CharLM | None = None,
+    lm: LanguageModel | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses for utterances (T_i, F), best first."""
     device = next(loaded.model.parameters()).device
@@ -42,7 +42,7 @@ def decode_features(
     return search(loaded.model, memory, config, lm)
 
 
-def language_model(loaded: LoadedModel, config: DecodeConfig) -> CharLM | None:
+def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:
     """The language model of the settings, on the recogniser's device; None where there is none."""
     if not config.lm:
         return None

@@ -1,12 +1,6 @@
-"""``asr lm train`` and ``asr lm score``: character language models.
+"""Training of character language models: sentences in random order, the best epoch is kept."""
 
-Text is a Kaldi ``text`` file, a data directory, or with ``--plain`` a file of sentences.
-"""
-
-import json
 import math
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from asr.config import LMConfig, add_settings, from_args, make_parser
+from asr.config import LMConfig
 from asr.corpus.datadir import read_table
 from asr.errors import InputError
-from asr.model.lm import CharLM, load_lm, save_lm, sentence_batch
+from asr.model.lm import CharLM, sentence_batch
 from asr.text.chars import CharTokenizer
 from asr.text.transcripts import read_lines
 from asr.train.adamw import AdamW
@@ -45,8 +39,37 @@ def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = Fal
     return sentences
 
 
+def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:
+    """Part sentences by chance: those to train on, and a share, one at least, to choose by.
+
+    Raises:
+        InputError: there is one sentence only.
+    """
+    if len(sentences) < 2:
+        raise InputError("one sentence only: none can be held out; name others with --dev")
+    order = np.random.default_rng(seed).permutation(len(sentences)).tolist()
+    count = min(len(sentences) - 1, max(1, round(share * len(sentences))))
+    apart = set(order[:count])
+    kept = [s for i, s in enumerate(sentences) if i not in apart]
+    return kept, [sentences[i] for i in sorted(apart)]
+
+
+def check_lm_settings(config: LMConfig) -> None:
+    """Refuse settings that no training can follow.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for name in ("epochs", "units", "layers", "embedding", "batch"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
+    for name in ("dropout", "held_out"):
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{name} = {getattr(config, name)}, expected a share below 1")
+
+
 def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
-    """Mean of -log p over characters and sentence ends, in nats."""
+    """Mean of -log p over characters and sentence ends, in nats; sets evaluation mode."""
     lm.eval()
     order = sorted(sentences, key=len)
     total = sum(float(lm.score(order[i : i + batch]).sum()) for i in range(0, len(order), batch))
@@ -78,7 +101,8 @@ def train_lm(
     tokenizer: CharTokenizer,
     train: Sentences,
     dev: Sentences,
-    report: Callable[[dict[str, float]], None],
+    report: Callable[[CharLM, dict[str, float]], None],
+    device: str | torch.device = "cpu",
 ) -> tuple[CharLM, dict[str, float]]:
     """Train a language model; keep the epoch with the lowest dev loss.
 
@@ -87,13 +111,18 @@ def train_lm(
         tokenizer: characters.
         train: sentences to learn.
         dev: sentences to choose the epoch by.
-        report: told the figures of each epoch.
+        report: given the model after each epoch and its figures; ``best`` is the epoch that is
+            the best so far.
+        device: where to train.
 
     Returns:
         the model of the best epoch, and its figures.
+
+    Raises:
+        InputError: the loss became infinite.
     """
     torch.manual_seed(config.seed)
-    lm = CharLM(config, len(tokenizer))
+    lm = CharLM(config, len(tokenizer)).to(device)
     optimizer = AdamW(lm.parameters(), config.learning_rate, config.weight_decay)
     best: dict[str, float] = {"dev_loss": math.inf}
     weights: dict[str, Tensor] = {}
@@ -105,10 +134,17 @@ def train_lm(
         ]
         loss = _run_epoch(lm, optimizer, batches, [config.learning_rate * r for r in rates])
         entry = {"epoch": epoch + 1, "train_loss": loss, "dev_loss": mean_loss(lm, dev)}
-        report(entry)
+        if not math.isfinite(loss + entry["dev_loss"]):
+            raise InputError(
+                f"epoch {epoch + 1}: the loss is not finite; lower learning_rate (now "
+                f"{config.learning_rate:g})"
+            )
         if entry["dev_loss"] < best["dev_loss"]:
             best = entry
             weights = {name: value.clone() for name, value in lm.state_dict().items()}
+        report(lm, entry | {"best": best["epoch"]})
+        if config.patience and entry["epoch"] - best["epoch"] >= config.patience:
+            break
     lm.load_state_dict(weights)
     return lm.eval(), best
 
@@ -118,8 +154,9 @@ def _run_epoch(
 ) -> float:
     lm.train()
     total = count = 0.0
+    device = lm.readout.weight.device
     for batch, rate in zip(batches, rates, strict=True):
-        inputs, targets = sentence_batch(batch, lm.eos)
+        inputs, targets = (part.to(device) for part in sentence_batch(batch, lm.eos))
         loss = nll_loss(lm(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=-1)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
@@ -129,63 +166,3 @@ def _run_epoch(
         characters = int((targets >= 0).sum())
         total, count = total + float(loss.detach()) * characters, count + characters
     return total / count
-
-
-def _train(argv: list[str]) -> int:
-    parser = make_parser("asr lm train", "Train a character language model on transcripts.")
-    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
-    parser.add_argument("--dev", required=True, help="text that chooses the epoch")
-    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
-    add_settings(parser, LMConfig)
-    config, args = from_args(LMConfig, parser, argv)
-    tokenizer = CharTokenizer.from_file(args.tokens)
-    train = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
-    dev = read_sentences(args.dev, tokenizer, args.plain)
-    log = Path(args.out).with_suffix(".jsonl")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with log.open("w", encoding="utf-8") as file:
-
-        def report(entry: dict[str, float]) -> None:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            passed = time.monotonic() - started
-            left = passed / entry["epoch"] * (config.epochs - entry["epoch"])
-            print(
-                f"epoch {entry['epoch']}/{config.epochs}: train {entry['train_loss']:.3f}, dev "
-                f"{entry['dev_loss']:.3f} nats a character; {left:.0f} s left",
-                file=sys.stderr,
-            )
-
-        lm, best = train_lm(config, tokenizer, train, dev, report)
-    save_lm(args.out, lm, config, tokenizer, best)
-    space = tokenizer.encode(" ")[0]
-    print(f"{args.out}: epoch {best['epoch']}, dev {describe(best['dev_loss'], dev, space)}")
-    return 0
-
-
-def _score(argv: list[str]) -> int:
-    parser = make_parser("asr lm score", "Perplexity of texts by a character language model.")
-    parser.add_argument("--lm", required=True, help="file of asr lm train")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("texts", nargs="+", help="text files or data directories")
-    args = parser.parse_args(argv)
-    tokenizer = CharTokenizer.from_file(args.tokens)
-    lm = load_lm(args.lm, tokenizer)
-    space = tokenizer.encode(" ")[0]
-    for path in args.texts:
-        sentences = read_sentences(path, tokenizer, args.plain)
-        print(f"{path}: {describe(mean_loss(lm, sentences), sentences, space)}")
-    return 0
-
-
-def main(argv: list[str]) -> int:
-    """``asr lm train|score``."""
-    commands = {"train": _train, "score": _score}
-    if not argv or argv[0] not in commands:
-        print("usage: asr lm train|score [OPTION...]; each explains itself with --help")
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
-    return commands[argv[0]](argv[1:])

@@ -2,13 +2,15 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from asr.config import LMConfig
 from asr.errors import InputError
-from asr.model.lm import CharLM, load_lm, save_lm, sentence_batch
+from asr.lm import cli
+from asr.model.lm import CharLM, load_lm, save_lm, sentence_batch, sentence_log_probs
 from asr.text.chars import CharTokenizer
 from asr.train import lm as training
 
@@ -38,7 +40,7 @@ def test_a_sentence_scores_the_same_alone_in_a_batch_and_step_by_step():
 
 def test_what_is_always_said_becomes_certain():
     train = [TOKENS.encode("A B C")] * 8
-    lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda entry: None)
+    lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda lm, entry: None)
     assert best["dev_loss"] < 0.05
     assert float(lm.score([TOKENS.encode("A B C")]).exp()) > 0.8
     assert float(lm.score([TOKENS.encode("C B A")]).exp()) < 0.01
@@ -47,7 +49,9 @@ def test_what_is_always_said_becomes_certain():
 def test_the_same_seed_gives_the_same_model():
     train = [TOKENS.encode(text) for text in ("A B", "B C", "C A", "A A B")]
     short = LMConfig(epochs=2, units=8, embedding=4)
-    one, other = (training.train_lm(short, TOKENS, train, train, lambda e: None) for _ in range(2))
+    one, other = (
+        training.train_lm(short, TOKENS, train, train, lambda lm, e: None) for _ in range(2)
+    )
     assert one[1] == other[1]
 
 
@@ -67,7 +71,7 @@ def files(tmp_path):
 
 def lm_train(files, out, *options):
     settings = ["--epochs", "2", "--units", "8", "--embedding", "4"]
-    return training.main(
+    return cli.main(
         ["train", "--text", str(files / "text"), "--dev", str(files), "--tokens",
          str(files / "tokens.txt"), "--out", str(out), *settings, *options]
     )  # fmt: skip
@@ -78,9 +82,9 @@ def test_train_and_score_from_the_command_line(files, capsys):
     assert "a character" in capsys.readouterr().out
     assert len((files / "lm.jsonl").read_text().splitlines()) == 2
     arguments = ["--lm", str(files / "lm.safetensors"), "--tokens", str(files / "tokens.txt")]
-    assert training.main(["score", *arguments, str(files)]) == 0
+    assert cli.main(["score", *arguments, str(files)]) == 0
     by_id = capsys.readouterr().out.split(": ")[1]
-    assert training.main(["score", *arguments, "--plain", str(files / "plain.txt")]) == 0
+    assert cli.main(["score", *arguments, "--plain", str(files / "plain.txt")]) == 0
     assert capsys.readouterr().out.split(": ")[1] == by_id  # the same sentences
 
 
@@ -107,3 +111,50 @@ def test_a_text_without_sentences(files):
     (files / "empty").write_text("\n")
     with pytest.raises(InputError, match="no sentence"):
         training.read_sentences(files / "empty", TOKENS, plain=True)
+
+
+def test_held_out_sentences_are_not_trained_on():
+    sentences = [[i] for i in range(20)]
+    kept, apart = training.hold_out(sentences, 0.1, seed=1)
+    assert len(apart) == 2
+    assert sorted(kept + apart) == sentences
+    with pytest.raises(InputError, match="one sentence only"):
+        training.hold_out([[3]], 0.1, seed=1)
+
+
+def test_patience_ends_a_training_that_no_longer_helps():
+    """What the dev sentence says never occurs, so that training soon makes it less likely."""
+    entries = []
+    settings = replace(TINY, patience=2)
+    train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
+    training.train_lm(settings, TOKENS, train, dev, lambda lm, entry: entries.append(entry))
+    last = entries[-1]
+    assert last["epoch"] == last["best"] + 2 < settings.epochs
+
+
+def test_an_interrupted_training_leaves_the_best_epoch(files, monkeypatch):
+    original = training._run_epoch
+
+    def once(*arguments):
+        if (files / "lm.safetensors").exists():
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "_run_epoch", once)
+    with pytest.raises(KeyboardInterrupt, match="the best epoch so far"):
+        lm_train(files, files / "lm.safetensors")
+    load_lm(files / "lm.safetensors", TOKENS)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("units", -1), ("dropout", 1.0)])
+def test_settings_that_no_training_can_follow(files, name, value):
+    with pytest.raises(InputError, match=f"{name} = {value}, expected"):
+        lm_train(files, files / "lm.safetensors", f"--{name}", str(value))
+
+
+def test_a_sentence_scores_the_same_as_a_search_would_add_it_up():
+    torch.manual_seed(1)
+    lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS)).eval()
+    sentences = [[3], [3, 4, 2, 5], []]
+    found = sentence_log_probs(lm, sentences, lm.eos)
+    torch.testing.assert_close(found.float(), lm.score(sentences))

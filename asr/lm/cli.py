@@ -1,0 +1,127 @@
+"""``asr lm``: make language models, and compare them on a text."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.config import LMConfig, add_settings, from_args, make_parser
+from asr.errors import EXIT_OK, EXIT_USAGE
+from asr.files import write_text
+
+if TYPE_CHECKING:
+    from asr.model.lm import CharLM
+    from asr.text.chars import CharTokenizer
+
+Entry = dict[str, float]
+
+
+def train(argv: list[str]) -> int:
+    """``asr lm train``: a character language model."""
+    parser = make_parser(
+        "asr lm train",
+        "Train a character language model for `asr decode --lm`. Writes one safetensors file, at "
+        "any time that of the best epoch so far, and beside it a .jsonl with a line an epoch.",
+    )
+    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
+    parser.add_argument("--dev", help="text that chooses the epoch; default: see held_out")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_settings(parser, LMConfig)
+    config, args = from_args(LMConfig, parser, argv)
+
+    from asr.device import pick_device, use_threads
+    from asr.text.chars import CharTokenizer
+    from asr.train.lm import check_lm_settings, describe, hold_out, read_sentences, train_lm
+
+    check_lm_settings(config)
+    use_threads(args.threads)
+    tokenizer = CharTokenizer.from_file(args.tokens)
+    sentences = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
+    if args.dev:
+        dev = read_sentences(args.dev, tokenizer, args.plain)
+    else:
+        sentences, dev = hold_out(sentences, config.held_out, config.seed)
+    reporter = _Reporter(Path(args.out), config, tokenizer)
+    try:
+        device = pick_device(args.device)
+        _, best = train_lm(config, tokenizer, sentences, dev, reporter, device)
+    except KeyboardInterrupt as interrupt:
+        kept = f"{args.out} is of the best epoch so far" if reporter.lines else "nothing is written"
+        raise KeyboardInterrupt(kept) from interrupt
+    space = tokenizer.encode(" ")[0]
+    print(
+        f"{args.out}: {len(sentences)} sentences, {len(dev)} for dev; epoch {best['epoch']}, "
+        f"dev {describe(best['dev_loss'], dev, space)}"
+    )
+    return EXIT_OK
+
+
+class _Reporter:
+    """Keeps the best model so far, the figures of every epoch, and whoever waits informed."""
+
+    def __init__(self, out: Path, config: LMConfig, tokenizer: "CharTokenizer") -> None:
+        self.out, self.config, self.tokenizer = out, config, tokenizer
+        self.lines: list[str] = []
+        self.started = time.monotonic()
+
+    def __call__(self, lm: "CharLM", entry: Entry) -> None:
+        from asr.model.lm import save_lm
+        from asr.train.journal import clock
+
+        if entry["best"] == entry["epoch"]:
+            save_lm(self.out, lm, self.config, self.tokenizer, entry)
+        self.lines.append(json.dumps(entry) + "\n")
+        write_text(self.out.with_suffix(".jsonl"), "".join(self.lines))
+        passed = time.monotonic() - self.started
+        left = passed / entry["epoch"] * (self.config.epochs - entry["epoch"])
+        print(
+            f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
+            f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",
+            file=sys.stderr,
+        )
+
+
+def score(argv: list[str]) -> int:
+    """``asr lm score``: perplexity of texts."""
+    parser = make_parser("asr lm score", "Perplexity of texts by a character language model.")
+    parser.add_argument("--lm", required=True, help="file of asr lm train")
+    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("texts", nargs="+", help="text files or data directories")
+    args = parser.parse_args(argv)
+
+    from asr.model.lm import load_lm
+    from asr.text.chars import CharTokenizer
+    from asr.train.lm import describe, mean_loss, read_sentences
+
+    tokenizer = CharTokenizer.from_file(args.tokens)
+    lm = load_lm(args.lm, tokenizer)
+    space = tokenizer.encode(" ")[0]
+    for path in args.texts:
+        sentences = read_sentences(path, tokenizer, args.plain)
+        print(f"{path}: {describe(mean_loss(lm, sentences), sentences, space)}")
+    return EXIT_OK
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (train, "train a character language model"),
+    "score": (score, "perplexity of texts"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the commands."""
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]][0](argv[1:])
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    usage = f"usage: asr lm COMMAND [OPTION...]\n\n{lines}\n\nasr lm COMMAND --help explains one."
+    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
+    print(usage, file=sys.stdout if asked else sys.stderr)
+    return EXIT_OK if asked else EXIT_USAGE
