@@ -280,6 +280,12 @@ class DecodeConfig:
     """Language model file of `asr lm train`; empty: none."""
     lm_weight: float = 0.3
     """Weight of the language model's log-probability (shallow fusion), where there is one."""
+    word_lm: str = ""
+    """Word n-gram: an ARPA file, as `asr lm ngram` and others write it, plain or .gz; empty: none.
+    It guesses characters by looking ahead to the words that may follow; with lm, that one spells
+    the words which this one does not know."""
+    oov_penalty: float = 0.0
+    """Taken from the log-probability of every word that word_lm does not know."""
     length_bonus: float = 0.0
     """Added per character; makes up for the search's liking for short output."""
     coverage_weight: float = 0.0

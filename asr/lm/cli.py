@@ -1,5 +1,6 @@
 """``asr lm``: make language models, and compare them on a text."""
 
+import argparse
 import json
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.config import LMConfig, add_settings, from_args, make_parser
-from asr.errors import EXIT_OK, EXIT_USAGE
+from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import write_text
 
 if TYPE_CHECKING:
@@ -87,6 +88,50 @@ class _Reporter:
         )
 
 
+def ngram(argv: list[str]) -> int:
+    """``asr lm ngram``: word n-grams."""
+    parser = argparse.ArgumentParser(
+        prog="asr lm ngram",
+        description="Count word n-grams and smooth them (interpolated, modified Kneser-Ney). "
+        "Writes an ARPA file, which `asr decode --word_lm` and other toolkits read; compressed if "
+        "its name ends in .gz.",
+    )
+    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("--order", type=int, default=3, help="longest n-grams, words (default: 3)")
+    parser.add_argument("--out", required=True, help="ARPA file to write (.arpa or .arpa.gz)")
+    args = parser.parse_args(argv)
+    if not 1 <= args.order <= 9:
+        raise InputError(f"order = {args.order}, expected a number from 1 to 9")
+
+    from asr.lm.kneser_ney import estimate
+    from asr.model.ngram import write_arpa
+
+    sentences = [s for path in args.text for s in read_texts(path, args.plain)]
+    found = estimate(sentences, args.order)
+    write_arpa(found, args.out)
+    sizes = ", ".join(f"{len(o.words)} {k}-grams" for k, o in enumerate(found.orders, 1))
+    print(f"{args.out}: {len(sentences)} sentences, {sizes}")
+    return EXIT_OK
+
+
+def read_texts(path: str, plain: bool) -> list[str]:
+    """Sentences of a text file or data directory, those without words left out.
+
+    Raises:
+        InputError: the file is missing or malformed, or has no sentence.
+    """
+    from asr.corpus.datadir import read_table
+    from asr.text.transcripts import read_lines
+
+    file = Path(path) / "text" if Path(path).is_dir() else Path(path)
+    lines = read_lines(file) if plain else list(read_table(file).values())
+    found = [" ".join(line.split()) for line in lines if line.strip()]
+    if not found:
+        raise InputError(f"{file}: no sentence in it; check the data preparation")
+    return found
+
+
 def score(argv: list[str]) -> int:
     """``asr lm score``: perplexity of texts."""
     parser = make_parser("asr lm score", "Perplexity of texts by a character language model.")
@@ -111,6 +156,7 @@ def score(argv: list[str]) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train, "train a character language model"),
+    "ngram": (ngram, "count word n-grams, as an ARPA file"),
     "score": (score, "perplexity of texts"),
 }
 

@@ -20,9 +20,11 @@ from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm
+from asr.model.lookahead import load_word_lm
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
 from asr.search.scorer import Hypothesis
+from asr.text.chars import CharTokenizer
 
 PARTIAL = "partial.jsonl"
 Result = dict[str, Any]
@@ -42,11 +44,30 @@ def decode_features(
     return search(loaded.model, memory, config, lm)
 
 
-def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:
-    """The language model of the settings, on the recogniser's device; None where there is none."""
-    if not config.lm:
+def open_lm(
+    config: DecodeConfig, tokenizer: CharTokenizer, device: torch.device
+) -> LanguageModel | None:
+    """The language model of the settings; None where there is none, or where it has no weight.
+
+    Args:
+        config: search settings.
+        tokenizer: the recogniser's characters.
+        device: where the language model works.
+
+    Raises:
+        InputError: a file is missing or damaged, or was made for other characters.
+    """
+    if config.lm_weight == 0 or not (config.lm or config.word_lm):
         return None
-    return load_lm(config.lm, loaded.tokenizer, next(loaded.model.parameters()).device)
+    characters = load_lm(config.lm, tokenizer, device) if config.lm else None
+    if not config.word_lm:
+        return characters
+    return load_word_lm(config.word_lm, tokenizer, characters, config.oov_penalty, device)
+
+
+def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:
+    """The same for a recogniser, on its device."""
+    return open_lm(config, loaded.tokenizer, next(loaded.model.parameters()).device)
 
 
 def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
@@ -155,10 +176,11 @@ class Decoding:
         """What must not have changed if partial results are to be kept, as one line."""
         model = self.loaded.path
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
+        files = [model, *(Path(p) for p in (self.config.lm, self.config.word_lm) if p)]
         value = {
             "config": asdict(self.config),
             "model": str(model),
-            "time": [p.stat().st_mtime_ns for p in (model, Path(self.config.lm or model))],
+            "times": [path.stat().st_mtime_ns for path in files],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
         }
         return json.dumps(value)

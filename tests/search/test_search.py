@@ -8,12 +8,15 @@ import torch
 
 from asr.config import DecodeConfig, LMConfig
 from asr.errors import InputError
+from asr.lm.kneser_ney import estimate
 from asr.model.decoder import Speller
 from asr.model.las import LAS
-from asr.model.lm import CharLM
+from asr.model.lm import CharLM, sentence_log_probs
+from asr.model.lookahead import WordLM
 from asr.search.beam import BeamSearch, check_settings, search
 from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
+from asr.text.chars import CharTokenizer
 
 MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
 PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)
@@ -119,6 +122,29 @@ def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
             assert a.tokens == b.tokens
             assert a.lm_score == pytest.approx(b.lm_score, abs=1e-4)
             assert a.lm_score == pytest.approx(float(lm.score([list(a.tokens)])), abs=1e-4)
+
+
+def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
+    """Scores may only fall, or a search would stop too early: no difference to trying all."""
+    symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
+    lm = WordLM(estimate(["A", "A A", "AA A"], 2), symbols)
+    config = DecodeConfig(beam=400, nbest=5, length_bonus=0.3, lm_weight=0.7)
+    m = memory(model, (9,))
+    with torch.no_grad():
+        transcripts = [t for n in range(5) for t in itertools.product((1, 2, 3), repeat=n)]
+        read = sentence_log_probs(lm, transcripts, EOS).tolist()
+        every = {
+            tokens: score_by_hand(model, m, tokens, config) + config.lm_weight * score
+            for tokens, score in zip(transcripts, read, strict=True)
+        }
+    best = sorted(every, key=every.__getitem__, reverse=True)
+    found = search(model, m, config, lm)[0]
+    assert [h.tokens for h in found] == best[:5]
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(every[hypothesis.tokens], abs=1e-3)
+        assert hypothesis.lm_score == pytest.approx(
+            read[transcripts.index(hypothesis.tokens)], abs=1e-3
+        )
 
 
 def test_a_language_model_of_no_weight_changes_nothing(model, lm):

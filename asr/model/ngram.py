@@ -1,0 +1,400 @@
+"""Word n-grams: ARPA files, and probabilities of many words after many histories at once.
+
+In the back-off form of ARPA files (Katz, 1987), with h' the history h without its first word::
+
+    p(w | h) = p as listed, where the file lists h w;  otherwise  backoff(h) * p(w | h')
+
+Words are numbered so that those which begin alike lie side by side. Then the probability of all
+words with some beginning is a sum over a range, which :meth:`NGram.range_probs` finds without
+looking at the words one by one: listed words of h contribute what they differ by from
+``backoff(h) * p(w | h')``, these differences are summed up beforehand, and two binary searches
+cut the range out of the sums.
+"""
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from asr.errors import InputError
+from asr.files import write_atomically
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+ZERO = -99.0  # how ARPA files write log 0
+NO_UNKNOWN = -7.0  # log10 of an unknown word's probability where a file has no <unk>
+_GZIP = b"\x1f\x8b"
+_LN10 = math.log(10.0)
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The n-grams of one order (k), R of them."""
+
+    words: IntArray
+    """Ids of their words, (R, k)."""
+    log_probs: FloatArray
+    """log10 of the last word's probability after the others, (R,)."""
+    backoffs: FloatArray
+    """log10 of the back-off weight of the whole as a history, (R,)."""
+
+
+@dataclass(frozen=True)
+class Arpa:
+    """What an ARPA file holds."""
+
+    words: tuple[str, ...]
+    """The vocabulary, with <s>, </s> and <unk>; a word's place is its id."""
+    orders: tuple[Order, ...]
+    """Unigrams first; row i of them is word i."""
+
+
+def read_arpa(path: str | Path) -> Arpa:
+    """Read an ARPA file, plain or compressed by gzip, of any toolkit.
+
+    Raises:
+        InputError: it is missing, cut short or malformed; with the line.
+    """
+    with _open_text(Path(path)) as lines:
+        return _Reader(str(path), lines).read()
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[Iterator[str]]:
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == _GZIP
+            raw.seek(0)
+            stream = gzip.GzipFile(fileobj=raw) if packed else raw
+            yield io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: cannot read ({reason}); expected an ARPA file in UTF-8, plain or .gz"
+        ) from error
+
+
+class _Reader:
+    """Reads the sections of an ARPA file one after another."""
+
+    def __init__(self, path: str, lines: Iterator[str]) -> None:
+        self.path, self.lines = path, lines
+        self.number, self.line = 0, ""
+        self.ids: dict[str, int] = {}
+
+    def read(self) -> Arpa:
+        while self._next() != "\\data\\":
+            if self.line.startswith("\\"):
+                self._fail("expected the line \\data\\ first; is this an ARPA file?")
+        counts = self._counts()
+        orders: list[Order] = []
+        for order, count in enumerate(counts, 1):
+            if self.line != f"\\{order}-grams:":
+                self._fail(f'expected "\\{order}-grams:"')
+            orders.append(self._section(order, count, order == len(counts)))
+        if self.line != "\\end\\":
+            self._fail("expected \\end\\; the file is cut short, or \\data\\ lists too few orders")
+        for name in (BEGIN, END):
+            if name not in self.ids:
+                raise InputError(f"{self.path}: {name} is not among the 1-grams, expected it there")
+        return _with_unknown(Arpa(tuple(self.ids), tuple(orders)))
+
+    def _next(self) -> str:
+        """The next line that is not blank, without space around it."""
+        for line in self.lines:
+            self.number += 1
+            self.line = line.strip()
+            if self.line:
+                return self.line
+        self.number, self.line = self.number + 1, "the end of the file"
+        self._fail("expected more; the file is cut short")
+        raise AssertionError
+
+    def _fail(self, message: str) -> None:
+        raise InputError(f'{self.path}:{self.number}: found "{self.line[:80]}", {message}')
+
+    def _counts(self) -> list[int]:
+        """Numbers of n-grams: ``ngram <order>=<count>`` lines."""
+        counts: list[int] = []
+        while not self._next().startswith("\\"):
+            name, _, count = self.line.partition("=")
+            if name.split() != ["ngram", str(len(counts) + 1)] or not count.strip().isdigit():
+                self._fail(f'expected "ngram {len(counts) + 1}=<count>"')
+            counts.append(int(count))
+        if not counts:
+            self._fail('expected "ngram 1=<count>"')
+        return counts
+
+    def _section(self, order: int, count: int, last: bool) -> Order:
+        """The n-grams of one order; stops at the line after them."""
+        begin = self.number
+        words: list[list[int]] = []
+        log_probs: list[float] = []
+        backoffs: list[float] = []
+        while not self._next().startswith("\\"):
+            fields = self.line.split()
+            backed = len(fields) == order + 2
+            if len(fields) != order + 1 and not (backed and not last):
+                self._fail(f"{len(fields)} fields, expected <log10> and {order} words"
+                           + ("" if last else ", and a back-off weight or none"))  # fmt: skip
+            try:
+                log_probs.append(float(fields[0]))
+                backoffs.append(float(fields[-1]) if backed else 0.0)
+            except ValueError:
+                self._fail("expected numbers around the words")
+            if not (log_probs[-1] <= 1e-4 and math.isfinite(backoffs[-1])):
+                self._fail("expected a log10 of a probability, which is 0 or less")
+            words.append(self._ids(fields[1 : order + 1], order))
+        if len(words) != count:
+            raise InputError(
+                f"{self.path}:{self.number}: {len(words)} {order}-grams since line {begin}, "
+                f"expected {count} as \\data\\ says; the file is damaged"
+            )
+        table = np.array(words, np.int64).reshape(-1, order)
+        return Order(table, np.minimum(np.array(log_probs, np.float64), 0.0), np.array(backoffs))
+
+    def _ids(self, words: Sequence[str], order: int) -> list[int]:
+        if order == 1:
+            word = UNKNOWN if words[0] == "<UNK>" else words[0]
+            if word in self.ids:
+                self._fail("expected every word once")
+            self.ids[word] = len(self.ids)
+            return [self.ids[word]]
+        try:
+            return [self.ids[w] for w in words]
+        except KeyError as error:
+            if str(error) == "'<UNK>'" and UNKNOWN in self.ids:
+                return [self.ids[UNKNOWN if w == "<UNK>" else w] for w in words]
+            self._fail(f"the word {error} is not among the 1-grams")
+            raise
+
+
+def _with_unknown(arpa: Arpa) -> Arpa:
+    """The same with a little probability for unknown words where there is none."""
+    if UNKNOWN in arpa.words:
+        return arpa
+    first = arpa.orders[0]
+    first = Order(
+        np.vstack([first.words, [[len(arpa.words)]]]),
+        np.append(first.log_probs, NO_UNKNOWN),
+        np.append(first.backoffs, 0.0),
+    )
+    return Arpa((*arpa.words, UNKNOWN), (first, *arpa.orders[1:]))
+
+
+def write_arpa(arpa: Arpa, path: str | Path) -> Path:
+    """Write an ARPA file atomically, compressed if its name ends in .gz."""
+    path = Path(path)
+
+    def write(file: io.BufferedIOBase) -> None:
+        if path.suffix == ".gz":  # without name and time: the same model is the same file
+            with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+                packed.writelines(line.encode() for line in _lines(arpa))
+        else:
+            file.writelines(line.encode() for line in _lines(arpa))
+
+    return write_atomically(path, write)  # type: ignore[arg-type]
+
+
+def _lines(arpa: Arpa) -> Iterator[str]:
+    yield "\\data\\\n"
+    for k, order in enumerate(arpa.orders, 1):
+        yield f"ngram {k}={len(order.words)}\n"
+    for k, order in enumerate(arpa.orders, 1):
+        yield f"\n\\{k}-grams:\n"
+        rows = zip(
+            order.log_probs.tolist(), order.words.tolist(), order.backoffs.tolist(), strict=True
+        )
+        for log_prob, ids, backoff in rows:
+            words = " ".join(arpa.words[i] for i in ids)
+            tail = "" if k == len(arpa.orders) or backoff == 0 else f"\t{backoff:.7g}"
+            yield f"{log_prob:.7g}\t{words}{tail}\n"
+    yield "\n\\end\\\n"
+
+
+class NGram:
+    """Back-off n-grams for batches of histories.
+
+    A history is known by the number of its longest suffix that the file lists: 0 is the empty
+    one, then come those of one word, of two, and so on.
+
+    Args:
+        arpa: the n-grams.
+        words: the same vocabulary in the order in which it is to be numbered.
+        device: where the tables lie.
+
+    Raises:
+        InputError: an n-gram is there twice, or the shorter ones that it needs are not there.
+    """
+
+    def __init__(
+        self, arpa: Arpa, words: Sequence[str], device: str | torch.device = "cpu"
+    ) -> None:
+        self.words = tuple(words)
+        self.ids = {word: i for i, word in enumerate(words)}
+        self.begin, self.end, self.unknown = (self.ids[w] for w in (BEGIN, END, UNKNOWN))
+        number = np.array([self.ids[word] for word in arpa.words], np.int64)
+        tables = _Tables(len(words), [_renumbered(order, number) for order in arpa.orders])
+        self.order = len(arpa.orders)
+
+        def tensor(values: npt.NDArray) -> Tensor:
+            return torch.from_numpy(values).to(device)
+
+        self._keys, self._probs = tensor(tables.keys), tensor(np.exp(tables.log_probs))
+        self._log_probs = tensor(tables.log_probs)
+        self._targets, self._first = tensor(tables.targets), tensor(tables.first)
+        self._shorter, self._backoffs = tensor(tables.shorter), tensor(tables.backoffs)
+        self._sums = self._differences_summed_up()
+
+    @property
+    def start(self) -> int:
+        """The history at the beginning of a sentence."""
+        return 1 + self.begin if self.order > 1 else 0
+
+    def _find(self, histories: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each history lists each word, and whether it does."""
+        keys = histories * len(self.words) + words
+        places = torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)
+        return places, self._keys[places] == keys
+
+    def log_probs(self, histories: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Natural log-probability of a word after each history, and the history that follows.
+
+        Args:
+            histories: (N,).
+            words: (N,).
+
+        Returns:
+            (N,) float64 and (N,) int64.
+        """
+        factor = torch.zeros(len(histories), dtype=torch.float64, device=histories.device)
+        result, target = torch.full_like(factor, -math.inf), torch.zeros_like(histories)
+        waiting = torch.ones_like(histories, dtype=torch.bool)
+        for _ in range(self.order):
+            places, found = self._find(histories, words)
+            found = found & waiting
+            result = torch.where(found, factor + self._log_probs[places], result)
+            target = torch.where(found, self._targets[places], target)
+            waiting = waiting & ~found
+            factor = factor + self._backoffs[histories]
+            histories = self._shorter[histories]
+        return result, target
+
+    def range_probs(self, histories: Tensor, first: Tensor, beyond: Tensor) -> Tensor:
+        """Summed probability of the words of a range after each history.
+
+        Args:
+            histories: (N,).
+            first: number of the range's first word, (N,).
+            beyond: number of the word after its last one, (N,).
+
+        Returns:
+            (N,), float64.
+        """
+        total = torch.zeros(len(histories), dtype=torch.float64, device=histories.device)
+        factor = torch.ones_like(total)
+        for _ in range(self.order):
+            total = total + factor * (self._sum(histories, beyond) - self._sum(histories, first))
+            # the empty history is its own shorter one, and must not count twice
+            factor = torch.where(histories == 0, 0.0, factor * self._backoffs[histories].exp())
+            histories = self._shorter[histories]
+        return total.clamp_min(0.0)
+
+    def _sum(self, histories: Tensor, beyond: Tensor) -> Tensor:
+        """Sum of the differences of a history's listed words before a word, (N,)."""
+        places = torch.searchsorted(self._keys, histories * len(self.words) + beyond)
+        some = places > self._first[histories]
+        return torch.where(some, self._sums[(places - 1).clamp_min(0)], 0.0)
+
+    def _differences_summed_up(self) -> Tensor:
+        """Running sums, within each history, of p(w | h) - backoff(h) * p(w | h')."""
+        histories, words = self._keys // len(self.words), self._keys % len(self.words)
+        longer = histories > 0
+        backed = self.log_probs(self._shorter[histories], words)[0] + self._backoffs[histories]
+        sums = self._probs - torch.where(longer, backed.exp(), 0.0)
+        place = torch.arange(len(sums), device=sums.device) - self._first[histories]
+        # doubling distances: sums stay within a history, so that no digits are lost
+        distance = 1
+        while distance <= int(place.max()):
+            moved = torch.where(place[distance:] >= distance, sums[:-distance], 0.0)
+            sums = torch.cat([sums[:distance], sums[distance:] + moved])
+            distance *= 2
+        return sums
+
+
+def _renumbered(order: Order, number: IntArray) -> Order:
+    """The n-grams with other numbers for the words, sorted by them."""
+    words = number[order.words]
+    rows = np.lexsort(words.T[::-1])
+    return Order(words[rows], order.log_probs[rows], order.backoffs[rows])
+
+
+class _Tables:
+    """N-grams of all orders by history: the number of a listed n-gram as a history is 1 + its
+    place among all that are listed, shorter ones first.
+
+    Args:
+        vocab: number of words (V).
+        orders: sorted by words; the highest has no histories.
+    """
+
+    def __init__(self, vocab: int, orders: Sequence[Order]) -> None:
+        self.vocab = vocab
+        sizes = [len(order.words) for order in orders]
+        bases = (1 + np.cumsum([0, *sizes[:-1]])).tolist()  # number of each order's first history
+        histories = bases[-1]
+        self.shorter = np.zeros(histories, np.int64)
+        self.backoffs = np.zeros(histories)
+        keys: list[IntArray] = []
+        targets: list[IntArray] = []
+        for k, (order, base) in enumerate(zip(orders, bases, strict=True), 1):
+            parents = self._numbers(keys, bases, order.words[:, :-1])
+            missing = np.flatnonzero(parents < 0)
+            if len(missing):
+                raise InputError(
+                    f"{len(missing)} {k}-grams begin with words that are no {k - 1}-gram, expected "
+                    "every beginning to be listed; make the file again without dropping those"
+                )
+            keys.append(parents * vocab + order.words[:, -1])
+            if len(np.unique(keys[-1])) < len(keys[-1]):
+                raise InputError(f"{k}-grams that are listed twice, expected each once")
+            suffixes = self._longest(keys, bases, order.words[:, 1:])
+            own = base + np.arange(len(order.words))
+            targets.append(suffixes if k == len(orders) else own)
+            if k < len(orders):
+                self.shorter[own] = suffixes
+                self.backoffs[own] = order.backoffs * _LN10
+        self.keys = np.concatenate(keys)
+        self.targets = np.concatenate(targets)
+        self.log_probs = np.concatenate([order.log_probs for order in orders]) * _LN10
+        self.first = np.searchsorted(self.keys, np.arange(histories) * vocab)
+
+    def _numbers(self, keys: list[IntArray], bases: list[int], words: IntArray) -> IntArray:
+        """Numbers of some histories, all of one length, (R, k); -1 where they are not listed."""
+        found = np.zeros(len(words), np.int64)
+        for k in range(words.shape[1]):
+            wanted = found * self.vocab + words[:, k]
+            places = np.searchsorted(keys[k], wanted).clip(max=max(0, len(keys[k]) - 1))
+            listed = (found >= 0) & (len(keys[k]) > 0)
+            if len(keys[k]):
+                listed &= keys[k][places] == wanted
+            found = np.where(listed, bases[k] + places, -1)
+        return found
+
+    def _longest(self, keys: list[IntArray], bases: list[int], words: IntArray) -> IntArray:
+        """Numbers of the longest listed suffixes, (R, k) to (R,)."""
+        found = np.full(len(words), -1, np.int64)
+        for skip in range(words.shape[1] + 1):
+            found = np.where(found < 0, self._numbers(keys, bases, words[:, skip:]), found)
+        return found

@@ -1,0 +1,87 @@
+"""Kneser-Ney smoothing: by hand, and as a distribution."""
+
+import numpy as np
+import pytest
+import torch
+
+from asr.errors import InputError
+from asr.lm.cli import main
+from asr.lm.kneser_ney import estimate
+from asr.model.ngram import NGram, read_arpa
+
+
+def probability(arpa, words):
+    """Of the last word after the others, as listed."""
+    ids = [arpa.words.index(w) for w in words.split()]
+    order = arpa.orders[len(ids) - 1]
+    (row,) = np.flatnonzero((order.words == ids).all(1))
+    return 10 ** order.log_probs[row]
+
+
+def test_bigrams_by_hand():
+    """Two sentences, A B and A C: too little to estimate discounts, so 0.5 for a count of 1, 1
+    for 2, 1.5 for more.
+
+    Continuations: A after <s>; B and C after A; </s> after B and C: 1, 1, 1 and 2 of 5. Discounts
+    take 0.5 + 0.5 + 0.5 + 1 = 2.5 of 5, half; spread over A B C </s> <unk>, a tenth each.
+    """
+    arpa = estimate(["A B", "A C"], 2)
+    assert probability(arpa, "A") == pytest.approx(0.5 / 5 + 0.1)
+    assert probability(arpa, "</s>") == pytest.approx(1 / 5 + 0.1)
+    assert probability(arpa, "<unk>") == pytest.approx(0.1)
+    # after A: B and C once each, half of both is taken: gamma = 1/2
+    assert probability(arpa, "A B") == pytest.approx(0.5 / 2 + 0.5 * 0.2)
+    # after <s>: A twice, 1 is taken
+    assert probability(arpa, "<s> A") == pytest.approx(1 / 2 + 0.5 * 0.2)
+    row = arpa.words.index("A")
+    assert 10 ** arpa.orders[0].backoffs[row] == pytest.approx(0.5)
+
+
+def text():
+    """Enough words for discounts of their own: a chain that prefers some successors."""
+    chance = np.random.default_rng(0)
+    return [
+        " ".join(f"W{int(i)}" for i in np.minimum(chance.geometric(0.15, size=8), 40))
+        for _ in range(300)
+    ]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_probabilities_sum_to_one(order):
+    ngram = NGram(*(lambda a: (a, a.words))(estimate(text(), order)))
+    every = torch.arange(len(ngram.words))
+    for history in range(0, len(ngram._shorter), 7):
+        log_probs, _ = ngram.log_probs(torch.full_like(every, history), every)
+        assert float(log_probs.exp().sum()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_was_seen_is_likelier():
+    arpa = estimate(text(), 3)
+    ngram = NGram(arpa, arpa.words)
+    assert probability(arpa, "W1 W1") > probability(arpa, "W1 W9")
+    start = torch.tensor([ngram.start])
+    unknown = ngram.log_probs(start, torch.tensor([ngram.unknown]))[0]
+    assert -20 < float(unknown) < float(ngram.log_probs(start, torch.tensor([ngram.ids["W1"]]))[0])
+
+
+def test_the_command(tmp_path, capsys):
+    (tmp_path / "text").write_text("u1 A B\nu2 A C\nu3\n")
+    out = tmp_path / "w.arpa"
+    assert main(["ngram", "--text", str(tmp_path), "--order", "2", "--out", str(out)]) == 0
+    assert "2 sentences, 6 1-grams, 5 2-grams" in capsys.readouterr().out
+    assert probability(read_arpa(out), "A B") == pytest.approx(0.35, rel=1e-5)
+    (tmp_path / "plain").write_text("A B\n\nA C\n")
+    plain = tmp_path / "p.arpa"
+    arguments = ["--text", str(tmp_path / "plain"), "--plain", "--order", "2", "--out", str(plain)]
+    assert main(["ngram", *arguments]) == 0
+    assert plain.read_text() == out.read_text()
+
+
+def test_texts_that_have_no_n_grams(tmp_path):
+    (tmp_path / "text").write_text("u1\n")
+    with pytest.raises(InputError, match="no sentence in it"):
+        main(["ngram", "--text", str(tmp_path), "--out", str(tmp_path / "w.arpa")])
+    with pytest.raises(InputError, match="order = 0"):
+        main(["ngram", "--text", str(tmp_path), "--order", "0", "--out", "w.arpa"])
+    with pytest.raises(InputError, match='"</s>" as a word'):
+        estimate(["A </s> B"], 2)
