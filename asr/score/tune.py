@@ -7,26 +7,31 @@ one sum per point instead of one decoding. ``asr decode --config`` reads what co
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asr.config import load_yaml
+from asr.config import DecodeConfig, from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import write_json, write_png, write_text
 from asr.score.readers import open_source, read_pair
 from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Array = npt.NDArray[np.float64]
 CTC_WEIGHTS = np.arange(0, 21) / 20
 LM_WEIGHTS = np.array([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
 BONUSES = np.arange(0, 21) / 5
 NBEST = "nbest.jsonl"
+SETTINGS = ("ctc_weight", "lm_weight", "length_bonus")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,15 @@ class Lists:
     """Characters, (N, K)."""
     words: int
     """Words of the references."""
+    texts: tuple[tuple[str, ...], ...]
+    """The hypotheses of each utterance."""
+
+    def with_lm(self, scores: Mapping[str, float]) -> "Lists":
+        """The same lists with the scores of another language model, by text."""
+        lm = self.lm.copy()
+        for row, texts in zip(lm, self.texts, strict=True):
+            row[: len(texts)] = [scores[text] for text in texts]
+        return replace(self, lm=lm)
 
     @property
     def oracle(self) -> float:
@@ -73,12 +87,26 @@ class Sweep:
 
     def settings(self) -> dict[str, float]:
         """The best point, as DecodeConfig names it."""
-        c, w, b = self.best
-        return {
-            "ctc_weight": float(self.ctc_weights[c]),
-            "lm_weight": float(self.lm_weights[w]),
-            "length_bonus": float(self.bonuses[b]),
-        }
+        return self.at(self.best)
+
+    def at(self, point: tuple[int, int, int]) -> dict[str, float]:
+        """The settings of a point."""
+        axes = (self.ctc_weights, self.lm_weights, self.bonuses)
+        values = (float(axis[i]) for axis, i in zip(axes, point, strict=True))
+        return dict(zip(SETTINGS, values, strict=True))
+
+    def without_lm(self) -> tuple[int, int, int]:
+        """The best point without the language model, whose first weight is 0."""
+        c, _, b = best_point(self.rates[:, :1])
+        return c, 0, b
+
+    def edges(self) -> list[str]:
+        """Settings of the best point at an end of their range beyond which others lie."""
+        ends = {"length_bonus": self.bonuses[[0, -1]]}
+        if len(self.lm_weights) > 1:
+            ends["lm_weight"] = self.lm_weights[-1:]
+        chosen = self.settings()
+        return [f"{k} = {chosen[k]:g}" for k, values in ends.items() if chosen[k] in values]
 
 
 def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> Lists:
@@ -142,7 +170,8 @@ def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> Lists:
             wrong[row, column] = next(counted)
     words = sum(len(r.split()) for r in references)
     attention, ctc, lm = table.values()
-    return Lists(wrong, attention, ctc, lm, lengths, words)
+    texts = tuple(tuple(e["text"] for e in found) for found in entries)
+    return Lists(wrong, attention, ctc, lm, lengths, words, texts)
 
 
 def sweep(lists: Lists, lm: bool = True) -> Sweep:
@@ -173,7 +202,7 @@ def _weighted(scores: Array, weight: float) -> Array:
 
 
 def best_point(rates: Array) -> tuple[int, int, int]:
-    """The lowest rate; among equals the one whose neighbours are lowest on average.
+    """The point in the best neighbourhood; of several, the one with the lowest rate.
 
     A dev set is small: a lone low point is luck, a low region is not. So points compete by the
     mean of their rate and that of the points around them.
@@ -189,58 +218,148 @@ def best_point(rates: Array) -> tuple[int, int, int]:
     return int(c), int(w), int(b)
 
 
-def draw(result: Sweep, path: Path) -> None:
-    """Two maps through the best point: CTC by LM weight, and CTC weight by length bonus."""
+def rescore(lists: Lists, lm: str, word_lm: str, oov_penalty: float, tokens: str) -> Lists:
+    """The same lists with the scores of other language models, as a search would give them.
+
+    Args:
+        lists: n-best lists.
+        lm: file of ``asr lm train``, or empty.
+        word_lm: ARPA file, or empty.
+        oov_penalty: for words that word_lm does not know.
+        tokens: tokens.txt of the recogniser.
+
+    Raises:
+        InputError: a file is missing, damaged, or was made for other characters.
+    """
+    import torch
+
+    from asr.model.lm import sentence_log_probs
+    from asr.search.decode import open_lm
+    from asr.text.chars import CharTokenizer
+
+    tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
+    config = DecodeConfig(lm=lm, word_lm=word_lm, oov_penalty=oov_penalty, lm_weight=1.0)
+    model = open_lm(config, tokenizer, device)
+    assert model is not None
+    unique = sorted({text for texts in lists.texts for text in texts})
+    encoded = [tokenizer.encode(text) for text in unique]
+    scores = sentence_log_probs(model, encoded, tokenizer.eos_id, device).tolist()
+    return lists.with_lm(dict(zip(unique, scores, strict=True)))
+
+
+def draw(result: Sweep, lists: Lists, path: Path) -> None:
+    """Maps of the WER through the best point, and curves over the length bonus."""
     from matplotlib.figure import Figure
 
     c, w, b = result.best
-    maps = [(result.rates[:, w, :], result.bonuses, "length bonus", b)]
+    maps = [(result.rates[:, w, :], result.bonuses, "length_bonus", b)]
     if len(result.lm_weights) > 1:
-        maps.append((result.rates[:, :, b], result.lm_weights, "language-model weight", w))
-    figure = Figure(figsize=(5.6 * len(maps), 4.4), layout="constrained")
-    top = np.quantile(100 * result.rates, 0.5)
-    for axes, (rates, values, label, place) in zip(
-        figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True
-    ):
-        image = axes.imshow(100 * rates, origin="lower", aspect="auto", cmap="viridis", vmax=top)
-        axes.plot(place, c, "o", markersize=11, markerfacecolor="none", color="red")
+        maps.insert(0, (result.rates[:, :, b], result.lm_weights, "lm_weight", w))
+    figure = Figure(figsize=(5.6 * (len(maps) + 1), 4.6), layout="constrained")
+    *charts, curves = figure.subplots(1, len(maps) + 1)
+    low, high = 100 * result.rates.min(), np.quantile(100 * result.rates, 0.5)
+    for axes, (rates, values, label, place) in zip(charts, maps, strict=True):
+        image = axes.imshow(
+            100 * rates, origin="lower", aspect="auto", cmap="viridis_r", vmin=low, vmax=high
+        )
+        axes.plot(place, c, "s", markersize=13, fillstyle="none", color="red", markeredgewidth=2)
         axes.set_xticks(range(len(values)), [f"{v:g}" for v in values], rotation=90, fontsize=7)
         ticks = [f"{v:g}" for v in result.ctc_weights]
         axes.set_yticks(range(len(ticks)), ticks, fontsize=7)
-        axes.set(xlabel=label, ylabel="CTC weight")
-        figure.colorbar(image, ax=axes, label="WER (%)")
-    figure.suptitle(f"WER on dev; the chosen point: {100 * result.rates[result.best]:.2f} %")
+        axes.set(xlabel=label, ylabel="ctc_weight")
+    figure.colorbar(image, ax=charts, label="WER, %", extend="max")
+    _draw_curves(curves, result, lists)
+    chosen = ", ".join(f"{name} {value:g}" for name, value in result.settings().items())
+    figure.suptitle(
+        f"WER on dev; the chosen point: {100 * result.rates[result.best]:.2f} %, {chosen}"
+    )
     write_png(figure, path)
 
 
+def _draw_curves(axes: "Axes", result: Sweep, lists: Lists) -> None:
+    """WER over the length bonus: with the chosen weights, and without the language model."""
+    points = {"the chosen weights": result.best}
+    if len(result.lm_weights) > 1:
+        points["the best without language model"] = result.without_lm()
+    for name, (c, w, b) in points.items():
+        label = f"{name}: ctc_weight {result.ctc_weights[c]:g}, lm_weight {result.lm_weights[w]:g}"
+        (line,) = axes.plot(result.bonuses, 100 * result.rates[c, w], ".-", label=label)
+        axes.plot(
+            result.bonuses[b], 100 * result.rates[c, w, b], "s", color=line.get_color(),
+            markersize=11, fillstyle="none",
+        )  # fmt: skip
+    lowest = 100 * result.rates.min((0, 1))
+    axes.plot(result.bonuses, lowest, ":", color="grey", label="the best weights at each bonus")
+    axes.axhline(100 * lists.first, color="black", linewidth=1, label="as decoded")
+    axes.axhline(100 * lists.oracle, color="black", linewidth=1, linestyle="--", label="oracle")
+    axes.set(xlabel="length_bonus", ylabel="WER, %", ylim=(0, None))
+    axes.legend(fontsize=7)
+    axes.grid(alpha=0.3)
+
+
 def main(argv: list[str]) -> int:
-    """``asr tune REF DECODE_DIR... [--config FILE] --out FILE``."""
-    parser = argparse.ArgumentParser(prog="asr tune", description=__doc__)
-    parser.add_argument("references", metavar="REF", help="data directory of the dev set, or text")
-    parser.add_argument(
-        "decodings", nargs="+", metavar="DECODE_DIR", help="folders of asr decode --nbest 30"
-    )
-    parser.add_argument("--no-lm", action="store_true", help="leave the language model out")
-    parser.add_argument("--config", help="search settings; those that are not tuned are kept")
-    parser.add_argument("--out", required=True, help="YAML file to write; .json and .png beside it")
-    args = parser.parse_args(argv)
+    """Run ``asr tune``; returns the exit code."""
+    args = _make_parser().parse_args(argv)
     settings = load_yaml(args.config) if args.config else {}
+    from_dict(DecodeConfig, settings, args.config or "")
+    rescoring = bool(args.lm or args.word_lm)
+    if rescoring and (args.no_lm or not args.tokens):
+        problem = "exclude --no-lm" if args.no_lm else "need --tokens, the recogniser's tokens.txt"
+        raise InputError(f"--lm and --word_lm {problem}")
     lists = read_lists(args.references, args.decodings)
+    if rescoring:
+        lists = rescore(lists, args.lm, args.word_lm, args.oov_penalty, args.tokens)
+        settings |= {"lm": args.lm, "word_lm": args.word_lm, "oov_penalty": args.oov_penalty}
     result = sweep(lists, lm=not args.no_lm)
+    for edge in result.edges():
+        print(f"asr tune: warning: {edge} is the last one that was tried", file=sys.stderr)
     import yaml
 
     out = Path(args.out)
-    points = result.settings()
-    write_text(out, yaml.safe_dump({**settings, **points}, sort_keys=False))
+    write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
     write_json(out.with_suffix(".json"), _table(lists, result))
-    draw(result, out.with_suffix(".png"))
-    print(
-        f"{' '.join(args.decodings)}: WER {100 * lists.first:.2f} % as decoded, "
-        f"{100 * result.rates[result.best]:.2f} % with "
-        + ", ".join(f"{k} {v:g}" for k, v in points.items())
-        + f"; best entries of the lists {100 * lists.oracle:.2f} %\n{out}"
-    )
+    draw(result, lists, out.with_suffix(".png"))
+    print(_report(lists, result))
+    print(out)
     return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="asr tune",
+        description="Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev "
+        "set, for asr decode --config. Nothing is decoded again: the word error rate at every "
+        "point of a grid follows from the scores in the lists.",
+    )
+    add = parser.add_argument
+    add("references", metavar="REF", help="data directory of the dev set, or text")
+    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of asr decode --nbest 30")
+    add("--no-lm", action="store_true", help="leave the language model out")
+    add("--lm", default="", help="score the lists with this character language model; without "
+        "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
+    add("--word_lm", default="", help="the same with an ARPA file, or with both together")
+    add("--oov_penalty", type=float, default=0.0, help="see asr decode --help")
+    add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
+    add("--config", help="search settings; those that are not tuned are kept")
+    add("--out", required=True, help="YAML file to write; .json and .png beside it")
+    return parser
+
+
+def _report(lists: Lists, result: Sweep) -> str:
+    """What people want to know first, as a table."""
+    header = "  ".join(f"{name:>12}" for name in SETTINGS)
+    lines = [
+        f"{len(lists.texts)} lists of {np.mean([len(t) for t in lists.texts]):.1f} hypotheses, "
+        f"{lists.words} words",
+        f"{'':22}  WER, %  {header}",
+        f"{'as decoded':22}  {100 * lists.first:6.2f}",
+    ]
+    points = {"best without LM": result.without_lm(), "best": result.best}
+    for name in list(points)[len(result.lm_weights) == 1 :]:
+        values = "  ".join(f"{v:12g}" for v in result.at(points[name]).values())
+        lines.append(f"{name:22}  {100 * result.rates[points[name]]:6.2f}  {values}")
+    lines.append(f"{'oracle':22}  {100 * lists.oracle:6.2f}")
+    return "\n".join(lines)
 
 
 def _table(lists: Lists, result: Sweep) -> dict[str, Any]:

@@ -8,7 +8,10 @@ import yaml
 
 from asr.cli import main
 from asr.errors import InputError
-from asr.score.tune import best_point, read_lists, sweep
+from asr.lm.kneser_ney import estimate
+from asr.model.ngram import write_arpa
+from asr.score.tune import Sweep, best_point, read_lists, sweep
+from asr.text.chars import CharTokenizer
 
 REFERENCES = {"u1": "A B C", "u2": "D E"}
 
@@ -90,7 +93,41 @@ def test_the_command(decoding, tmp_path, capsys):
     assert (tmp_path / "tuned.png").stat().st_size > 1000
     table = json.loads((tmp_path / "tuned.json").read_text())
     assert table["best"]["wer"] == 0.0
-    assert "WER 20.00 % as decoded, 0.00 % with ctc_weight" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:5:2] == [["as", "decoded", "20.00"], ["oracle", "0.00"]]
+    assert lines[3][:2] == ["best", "0.00"]
+
+
+def test_scores_of_other_language_models(decoding, tmp_path):
+    """Unigrams of D E, or of E F: the words of a text that they know make it likelier."""
+    table = tmp_path / "tokens.txt"
+    CharTokenizer.from_texts(["ABCDEFX "]).to_file(table)
+    for name, text in (("right", "D E"), ("wrong", "D E F")):
+        write_arpa(estimate([text] * 9, 2), tmp_path / f"{name}.arpa")
+    folder = decoding({"u2": [entry("D E", -1.0, -1.0), entry("D E F", -1.5, -1.0)]})
+    chosen = {}
+    for name in ("right", "wrong"):
+        arguments = [str(folder / "ref"), str(folder), "--word_lm", str(tmp_path / f"{name}.arpa")]
+        out = tmp_path / f"{name}.yaml"
+        assert main(["tune", *arguments, "--tokens", str(table), "--out", str(out)]) == 0
+        chosen[name] = yaml.safe_load(out.read_text())
+    assert chosen["right"]["word_lm"] == str(tmp_path / "right.arpa")
+    assert chosen["right"]["lm_weight"] > chosen["wrong"]["lm_weight"]
+    assert main(["tune", *arguments, "--out", str(out)]) == 2  # no --tokens
+
+
+def test_scores_by_text(decoding):
+    folder = decoding(decoding.lists)
+    scores = {text: float(len(text)) for text in ("A X C", "A B C", "D E", "D E F", "D")}
+    lists = read_lists(folder / "ref", [folder]).with_lm(scores)
+    assert lists.lm.tolist() == [[5.0, 5.0, -np.inf], [3.0, 5.0, 1.0]]
+
+
+def test_the_end_of_a_range_is_told():
+    axes = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
+    rates = np.ones((2, 2, 3))
+    assert Sweep(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
+    assert Sweep(*axes, rates, (1, 0, 1)).edges() == []
 
 
 def test_bad_lists(decoding, tmp_path):
