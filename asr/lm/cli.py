@@ -133,31 +133,48 @@ def read_texts(path: str, plain: bool) -> list[str]:
 
 
 def score(argv: list[str]) -> int:
-    """``asr lm score``: perplexity of texts."""
-    parser = make_parser("asr lm score", "Perplexity of texts by a character language model.")
-    parser.add_argument("--lm", required=True, help="file of asr lm train")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    """``asr lm score``: log-probabilities and perplexity of texts."""
+    parser = argparse.ArgumentParser(
+        prog="asr lm score",
+        description="Natural log-probability and perplexity of texts, as a search would "
+        "score them: ends of sentences count, as a character and as a word, and words that the "
+        "n-gram does not know are spelled, so that all kinds of language models can be compared.",
+    )
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text files or data directories")
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("texts", nargs="+", help="text files or data directories")
+    parser.add_argument("--lm", default="", help="character language model of asr lm train")
+    parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
+    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    parser.add_argument(
+        "--each", action="store_true", help="print the log-probability of every sentence"
+    )
     args = parser.parse_args(argv)
+    if not (args.lm or args.word_lm):
+        raise InputError("no language model; name one with --lm or --word_lm")
 
-    from asr.model.lm import load_lm
+    import torch
+
+    from asr.config import DecodeConfig
+    from asr.lm.perplexity import perplexity
+    from asr.search.decode import open_lm
     from asr.text.chars import CharTokenizer
-    from asr.train.lm import describe, mean_loss, read_sentences
 
     tokenizer = CharTokenizer.from_file(args.tokens)
-    lm = load_lm(args.lm, tokenizer)
-    space = tokenizer.encode(" ")[0]
+    config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_weight=1.0)
+    lm = open_lm(config, tokenizer, torch.device("cpu"))
+    assert lm is not None
     for path in args.texts:
-        sentences = read_sentences(path, tokenizer, args.plain)
-        print(f"{path}: {describe(mean_loss(lm, sentences), sentences, space)}")
+        found = perplexity(lm, read_texts(path, args.plain), tokenizer)
+        if args.each:
+            print("\n".join(f"{x:.4f}\t{text}" for x, text in found.sentences))
+        print(f"{path}: {found}")
     return EXIT_OK
 
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train, "train a character language model"),
     "ngram": (ngram, "count word n-grams, as an ARPA file"),
-    "score": (score, "perplexity of texts"),
+    "score": (score, "log-probability and perplexity of texts"),
 }
 
 

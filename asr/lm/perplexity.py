@@ -1,0 +1,66 @@
+"""How well a language model guesses a text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr.model.lm import LanguageModel, sentence_log_probs
+from asr.model.lookahead import WordLM
+from asr.text.chars import CharTokenizer
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """What a language model says of a text."""
+
+    sentences: tuple[tuple[float, str], ...]
+    """Natural logarithm of each sentence's probability, its end included, and the sentence."""
+    unknown_words: int | None
+    """Words that the n-gram does not know; None where there is none."""
+
+    @property
+    def log_prob(self) -> float:
+        """Of the whole text."""
+        return math.fsum(log_prob for log_prob, _ in self.sentences)
+
+    @property
+    def words(self) -> int:
+        """Words of the text."""
+        return sum(len(text.split()) for _, text in self.sentences)
+
+    @property
+    def characters(self) -> int:
+        """Characters of the text, with the spaces between words."""
+        return sum(len(text) for _, text in self.sentences)
+
+    @property
+    def per_word(self) -> float:
+        """Perplexity of a word; the end of a sentence is one, as for SRILM."""
+        return _perplexity(self.log_prob, self.words + len(self.sentences))
+
+    @property
+    def per_character(self) -> float:
+        """Perplexity of a character; the end of a sentence is one."""
+        return _perplexity(self.log_prob, self.characters + len(self.sentences))
+
+    def __str__(self) -> str:
+        unknown = "" if self.unknown_words is None else f" ({self.unknown_words} unknown)"
+        return (
+            f"perplexity {self.per_character:.3f} a character, {self.per_word:.1f} a word; "
+            f"log-probability {self.log_prob:.2f}, {len(self.sentences)} sentences, "
+            f"{self.words} words{unknown}, {self.characters} characters"
+        )
+
+
+def _perplexity(log_prob: float, count: int) -> float:
+    return math.exp(min(700.0, -log_prob / max(1, count)))
+
+
+def perplexity(lm: LanguageModel, sentences: Sequence[str], tokenizer: CharTokenizer) -> Perplexity:
+    """Score sentences, single spaces between their words, with a language model on the CPU."""
+    encoded = [tokenizer.encode(text) for text in sentences]
+    scores = sentence_log_probs(lm, encoded, tokenizer.eos_id).tolist()
+    unknown = None
+    if isinstance(lm, WordLM):
+        unknown = sum(word not in lm.ngram.ids for text in sentences for word in text.split())
+    return Perplexity(tuple(zip(scores, sentences, strict=True)), unknown)
