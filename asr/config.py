@@ -282,10 +282,12 @@ class DecodeConfig:
     """Weight of the language model's log-probability (shallow fusion), where there is one."""
     word_lm: str = ""
     """Word n-gram: an ARPA file, as `asr lm ngram` and others write it, plain or .gz; empty: none.
-    It guesses characters by looking ahead to the words that may follow; with lm, that one spells
-    the words which this one does not know."""
+    It guesses characters by looking ahead to the words that may follow."""
+    lm_share: float = 0.5
+    """With lm and word_lm: share of lm in the probability of words that word_lm knows; it spells
+    all others in any case."""
     oov_penalty: float = 0.0
-    """Taken from the log-probability of every word that word_lm does not know."""
+    """Taken from word_lm's log-probability of every word that it does not know."""
     length_bonus: float = 0.0
     """Added per character; makes up for the search's liking for short output."""
     coverage_weight: float = 0.0

@@ -144,6 +144,7 @@ def score(argv: list[str]) -> int:
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
     parser.add_argument("--lm", default="", help="character language model of asr lm train")
     parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
+    parser.add_argument("--lm_share", type=float, default=0.5, help="see asr decode --help")
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
     parser.add_argument(
         "--each", action="store_true", help="print the log-probability of every sentence"
@@ -156,11 +157,13 @@ def score(argv: list[str]) -> int:
 
     from asr.config import DecodeConfig
     from asr.lm.perplexity import perplexity
+    from asr.search.beam import check_settings
     from asr.search.decode import open_lm
     from asr.text.chars import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(args.tokens)
-    config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_weight=1.0)
+    config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_share=args.lm_share)
+    check_settings(config)
     lm = open_lm(config, tokenizer, torch.device("cpu"))
     assert lm is not None
     for path in args.texts:

@@ -13,13 +13,17 @@ character model: the probability of <unk> after h is spread over them, and joins
 
 so that nothing is impossible, and the next characters' probabilities sum up to one at most. (Where
 others multiply a character model into every word and take it out again at the end, scores rise
-at word ends, and a search cannot tell that a hypothesis is lost.)
+at word ends, and a search cannot tell that a hypothesis is lost.) A good character model may also
+have a share in the words that the n-gram knows: what stands for p(word | h) then is
+
+    (1 - share) * p(word | h) + share * p(not the end | h) * P_spelling(word)
 
 All rows of a search are handled by a few operations on tensors, without a loop over them. The
 sum over the words below a node is one over a range of word numbers, see
 :meth:`asr.model.ngram.NGram.range_probs`; it costs the same for 100 and for 200,000 words.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -167,7 +171,8 @@ class WordLM:
         tokenizer: the recogniser's characters; words that they cannot spell are never found.
         speller: spells unknown words, a :class:`asr.model.lm.CharLM` for example, which reads the
             whole sentence; by default characters are drawn by their frequency in the vocabulary.
-        oov_penalty: taken from the log-probability of every unknown word.
+        oov_penalty: taken from the n-gram's log-probability of every unknown word.
+        share: of the speller in known words, from 0 to below 1.
         device: where it works.
 
     Raises:
@@ -180,6 +185,7 @@ class WordLM:
         tokenizer: CharTokenizer,
         speller: LanguageModel | None = None,
         oov_penalty: float = 0.0,
+        share: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
         spellings = _spellings(arpa.words, tokenizer)
@@ -191,6 +197,8 @@ class WordLM:
         self.tree = Tree(list(spellings), len(tokenizer)).to(device)
         self.speller = speller or UnigramSpeller(list(spellings), tokenizer, device)
         self.eos, self.vocab, self.penalty = tokenizer.eos_id, len(tokenizer), oov_penalty
+        self.own = math.log(1 - share)
+        self.spelled = math.log(share) if share > 0 else -math.inf
         self.space = tokenizer.encode(" ")[0]
 
     def start(self, rows: int) -> WordState:
@@ -243,15 +251,20 @@ class WordLM:
         word = self._word(node)
         log_word, after = ngram.log_probs(history, word)
         log_unknown, _ = ngram.log_probs(history, torch.full_like(node, ngram.unknown))
-        unknown = log_unknown - self.penalty + state.spelled
+        first = ngram.log_probs(history, end_of)[0].exp().clamp_max(_ALMOST)
+        any_word = self.spelled + (-first).log1p() + state.spelled
+        unknown = torch.logaddexp(any_word, self.own + log_unknown - self.penalty + state.spelled)
         parents, children = tree.every_child(node)
 
         # what the words below the node, and those below its children, have together
-        below = ngram.range_probs(
-            torch.cat([history, history[parents]]),
-            torch.cat([tree.first[node], tree.first[children]]),
-            torch.cat([tree.beyond[node], tree.beyond[children]]),
-        ).log()
+        below = (
+            ngram.range_probs(
+                torch.cat([history, history[parents]]),
+                torch.cat([tree.first[node], tree.first[children]]),
+                torch.cat([tree.beyond[node], tree.beyond[children]]),
+            ).log()
+            + self.own
+        )
         here, there = below[: len(node)], below[len(node) :]
         known = torch.full_like(spelling, -torch.inf)
         known[parents, tree.keys[children] % self.vocab] = there
@@ -259,14 +272,14 @@ class WordLM:
 
         # the word ends, and the sentence with it or not
         ends = torch.logaddexp(spelling[:, self.space], spelling[:, self.eos])
-        whole = torch.where(tree.word[node] >= 0, log_word, unknown + ends)
+        known_word = torch.logaddexp(any_word + ends, self.own + log_word)
+        whole = torch.where(tree.word[node] >= 0, known_word, unknown + ends)
         whole = whole.masked_fill(node == ROOT, -torch.inf)
         stop = ngram.log_probs(after, end_of)[0].exp().clamp_max(_ALMOST)
         total[:, self.space] = whole + (-stop).log1p()
         total[:, self.eos] = whole + stop.log()
 
         # what the prefix had; at the beginning of a word, all that is not the sentence's end
-        first = ngram.log_probs(history, end_of)[0].exp().clamp_max(_ALMOST)
         had = torch.where(node == ROOT, (-first).log1p(), torch.logaddexp(here, unknown))
         had = torch.where(start, 0.0, had)
         total[:, self.eos] = torch.where(start, first.log(), total[:, self.eos])
@@ -278,6 +291,7 @@ def load_word_lm(
     tokenizer: CharTokenizer,
     speller: LanguageModel | None = None,
     oov_penalty: float = 0.0,
+    share: float = 0.0,
     device: str | torch.device = "cpu",
 ) -> WordLM:
     """Load an ARPA file for a search over characters; see :class:`WordLM`.
@@ -287,7 +301,7 @@ def load_word_lm(
     """
     arpa = read_arpa(path)
     try:
-        return WordLM(arpa, tokenizer, speller, oov_penalty, device)
+        return WordLM(arpa, tokenizer, speller, oov_penalty, share, device)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

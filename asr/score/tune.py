@@ -31,6 +31,7 @@ CTC_WEIGHTS = np.arange(0, 21) / 20
 LM_WEIGHTS = np.array([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
 BONUSES = np.arange(0, 21) / 5
 NBEST = "nbest.jsonl"
+LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
 SETTINGS = ("ctc_weight", "lm_weight", "length_bonus")
 
 
@@ -218,14 +219,12 @@ def best_point(rates: Array) -> tuple[int, int, int]:
     return int(c), int(w), int(b)
 
 
-def rescore(lists: Lists, lm: str, word_lm: str, oov_penalty: float, tokens: str) -> Lists:
+def rescore(lists: Lists, config: DecodeConfig, tokens: str) -> Lists:
     """The same lists with the scores of other language models, as a search would give them.
 
     Args:
         lists: n-best lists.
-        lm: file of ``asr lm train``, or empty.
-        word_lm: ARPA file, or empty.
-        oov_penalty: for words that word_lm does not know.
+        config: names the language models.
         tokens: tokens.txt of the recogniser.
 
     Raises:
@@ -238,8 +237,7 @@ def rescore(lists: Lists, lm: str, word_lm: str, oov_penalty: float, tokens: str
     from asr.text.chars import CharTokenizer
 
     tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
-    config = DecodeConfig(lm=lm, word_lm=word_lm, oov_penalty=oov_penalty, lm_weight=1.0)
-    model = open_lm(config, tokenizer, device)
+    model = open_lm(replace(config, lm_weight=1.0), tokenizer, device)
     assert model is not None
     unique = sorted({text for texts in lists.texts for text in texts})
     encoded = [tokenizer.encode(text) for text in unique]
@@ -308,8 +306,8 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--lm and --word_lm {problem}")
     lists = read_lists(args.references, args.decodings)
     if rescoring:
-        lists = rescore(lists, args.lm, args.word_lm, args.oov_penalty, args.tokens)
-        settings |= {"lm": args.lm, "word_lm": args.word_lm, "oov_penalty": args.oov_penalty}
+        settings |= {key: getattr(args, key) for key in LM_SETTINGS}
+        lists = rescore(lists, from_dict(DecodeConfig, settings), args.tokens)
     result = sweep(lists, lm=not args.no_lm)
     for edge in result.edges():
         print(f"asr tune: warning: {edge} is the last one that was tried", file=sys.stderr)
@@ -338,7 +336,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--lm", default="", help="score the lists with this character language model; without "
         "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
     add("--word_lm", default="", help="the same with an ARPA file, or with both together")
-    add("--oov_penalty", type=float, default=0.0, help="see asr decode --help")
+    add("--lm_share", type=float, default=0.5, help="see asr decode --help")
+    add("--oov_penalty", type=float, default=0.0, help="the same")
     add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
     add("--config", help="search settings; those that are not tuned are kept")
     add("--out", required=True, help="YAML file to write; .json and .png beside it")

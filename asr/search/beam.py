@@ -98,6 +98,8 @@ def check_settings(config: DecodeConfig) -> None:
             raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
     if not 0 <= config.ctc_weight <= 1:
         raise InputError(f"ctc_weight = {config.ctc_weight}, expected a share from 0 to 1")
+    if not 0 <= config.lm_share < 1:
+        raise InputError(f"lm_share = {config.lm_share}, expected a share from 0 to below 1")
     for name in ("lm_weight", "oov_penalty"):
         if not getattr(config, name) >= 0:
             raise InputError(f"{name} = {getattr(config, name)}, expected 0 or more")

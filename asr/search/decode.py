@@ -62,7 +62,8 @@ def open_lm(
     characters = load_lm(config.lm, tokenizer, device) if config.lm else None
     if not config.word_lm:
         return characters
-    return load_word_lm(config.word_lm, tokenizer, characters, config.oov_penalty, device)
+    share = config.lm_share if characters is not None else 0.0
+    return load_word_lm(config.word_lm, tokenizer, characters, config.oov_penalty, share, device)
 
 
 def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:

@@ -27,10 +27,10 @@ def char_lm():
     return lm
 
 
-@pytest.fixture(params=["unigrams", "character model"])
+@pytest.fixture(params=["unigrams", "character model", "mixed"])
 def lm(request):
-    speller = char_lm() if request.param == "character model" else None
-    return WordLM(estimate(SENTENCES, 3), TOKENS, speller)
+    speller = None if request.param == "unigrams" else char_lm()
+    return WordLM(estimate(SENTENCES, 3), TOKENS, speller, share=0.4 * (request.param == "mixed"))
 
 
 def word_by_word(arpa, sentence):
@@ -43,7 +43,9 @@ def word_by_word(arpa, sentence):
     return total
 
 
-def test_characters_of_words_add_up_to_their_n_grams(lm):
+@pytest.mark.parametrize("speller", [None, char_lm()])
+def test_characters_of_words_add_up_to_their_n_grams(speller):
+    lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller)
     sentences = [*SENTENCES, "BAD BA", "ABC BAD ABC A", ""]
     found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
     expected = [word_by_word(estimate(SENTENCES, 3), s) for s in sentences]
@@ -117,6 +119,21 @@ def test_unknown_words_are_spelled():
     expected = unknown + float(by_hand) + goes_on(following) - goes_on(history)
     total = float(found[3, e] + found[4, e] + found[5, space])
     assert total == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_speller_may_have_a_share_in_known_words():
+    """By hand for a sentence of one word: the n-gram's probability and the speller's."""
+    arpa, speller, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
+    lm = WordLM(arpa, TOKENS, speller, share=0.3)
+    found = sentence_log_probs(lm, [[a]], TOKENS.eos_id)
+    spelled = read(speller, "A").double().exp()
+    spelling = float(spelled[0, a] * (spelled[1, TOKENS.eos_id] + spelled[1, lm.space]))
+    ngram, start = NGram(arpa, arpa.words), torch.tensor([NGram(arpa, arpa.words).start])
+    word, history = ngram.log_probs(start, torch.tensor([ngram.ids["A"]]))
+    none, _ = ngram.log_probs(start, torch.tensor([ngram.end]))
+    last, _ = ngram.log_probs(history, torch.tensor([ngram.end]))
+    mixed = 0.7 * float(word.exp()) + 0.3 * (1 - float(none.exp())) * spelling
+    assert float(found) == pytest.approx(math.log(mixed) + float(last), abs=1e-4)
 
 
 def test_the_penalty_of_unknown_words():

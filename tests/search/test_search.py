@@ -310,7 +310,15 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("beam", 0), ("nbest", 0), ("batch", -1), ("ctc_weight", 1.5), ("lm_weight", -0.1)],
+    [
+        ("beam", 0),
+        ("nbest", 0),
+        ("batch", -1),
+        ("ctc_weight", 1.5),
+        ("lm_weight", -0.1),
+        ("lm_share", 1.0),
+        ("oov_penalty", -1),
+    ],
 )
 def test_settings_that_no_search_can_follow(name, value):
     with pytest.raises(InputError, match=f"{name} = {value}, expected"):
