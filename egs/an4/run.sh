@@ -96,32 +96,35 @@ if stage_begin 2 "characters" data/$train/text; then
   stage_done $tokens
 fi
 
-lm=exp/lm/char.safetensors
-if stage_begin 3 "language model" "$lm_config" $(in_each text $train $dev) $tokens; then
+words=exp/lm/words.arpa      # a 3-gram of words, which guesses characters by looking ahead
+spelling=exp/lm/char.safetensors # and a model of characters for the words that it does not know
+if stage_begin 3 "language models" "$lm_config" $(in_each text $train $dev) $tokens; then
+  asr lm ngram --order 3 --text data/$train --out $words
   $train_cmd exp/lm/log/train.log \
-    asr lm train --config "$lm_config" --text data/$train --dev data/$dev --tokens $tokens --out $lm
-  stage_done $lm
+    asr lm train --config "$lm_config" --text data/$train --dev data/$dev --tokens $tokens \
+    --out $spelling
+  stage_done $words $spelling
 fi
 
 train_stage 4
 
-# Weights of the search, without and with the language model: chosen on dev for all seeds.
-decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24 --lm $lm" \
-  decode_stage 5 $dev
+# Weights of the search, without and with the language models: chosen on dev for all seeds.
+decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24" decode_stage 5 $dev
 say_list() { echo "$dir/decode_${dev}_nbest"; }
 mapfile -t lists < <(each_training say_list)
 tuned=${dir}_tuned
 if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//nbest.jsonl}" \
-  "$decode_config"; then
+  "$decode_config" $words $spelling; then
   asr tune data/$dev "${lists[@]}" --no-lm --config "$decode_config" --out $tuned/ctc.yaml
-  asr tune data/$dev "${lists[@]}" --config "$decode_config" --out $tuned/lm.yaml
+  asr tune data/$dev "${lists[@]}" --word_lm $words --lm $spelling --lm_share 0 \
+    --oov_penalty 2 --tokens $tokens --config "$decode_config" --out $tuned/lm.yaml
   stage_done $tuned/{ctc,lm}.yaml
 fi
 
 # final_searches COMMAND...: with the chosen weights; searches COMMAND...: and what they add
 final_searches() {
   decode_tag=ctc decode_config=$tuned/ctc.yaml "$@"
-  decode_tag=ctc_lm decode_config=$tuned/lm.yaml decode_options="$decode_options --lm $lm" "$@"
+  decode_tag=ctc_lm decode_config=$tuned/lm.yaml "$@"
 }
 searches() {
   local plain="$decode_options --ctc_weight 0 --length_bonus 0"
