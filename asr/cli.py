@@ -1,5 +1,7 @@
 """``asr <verb>``: each verb imports only its own room, so help answers at once."""
 
+import contextlib
+import faulthandler
 import os
 import sys
 from importlib import import_module
@@ -60,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
     # keep the native loops and the data loader off their processors. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if sys.stderr is not None and hasattr(sys.stderr, "fileno"):
+        with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+            faulthandler.enable()  # should native code crash, say where
     try:
         return int(import_module(VERBS[verb][0]).main(args) or 0)
     except InputError as error:
