@@ -297,6 +297,9 @@ class DecodeConfig:
     eos_threshold: float = 0.0
     """End a sentence only when its log-probability is at least this factor times the best
     other character's (1.5 in arXiv:1904.02619); 0 turns the check off."""
+    end_margin: float = 10.0
+    """Give up what goes on when it is so much worse than the finished hypotheses; 0 goes on as
+    long as bonuses could make up for it."""
     max_ratio: float = 1.0
     """Most characters per encoder step."""
     batch: int = 16

@@ -95,7 +95,9 @@ def score_by_hand(model, m, tokens, config, lm=None):
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.3, 1.0])
 def test_a_wide_beam_is_exhaustive(model, lm, ctc_weight, with_lm):
     """Nine frames are three steps, so at most four characters out of three: 121 transcripts."""
-    config = DecodeConfig(beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3, lm_weight=0.7)
+    config = DecodeConfig(
+        beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3, lm_weight=0.7, end_margin=0
+    )
     lm = lm if with_lm else None
     m = memory(model, (9,))
     with torch.no_grad():
@@ -128,7 +130,7 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
     """Scores may only fall, or a search would stop too early: no difference to trying all."""
     symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
     lm = WordLM(estimate(["A", "A A", "AA A"], 2), symbols)
-    config = DecodeConfig(beam=400, nbest=5, length_bonus=0.3, lm_weight=0.7)
+    config = DecodeConfig(beam=400, nbest=5, length_bonus=0.3, lm_weight=0.7, end_margin=0)
     m = memory(model, (9,))
     with torch.no_grad():
         transcripts = [t for n in range(5) for t in itertools.product((1, 2, 3), repeat=n)]
@@ -240,9 +242,16 @@ def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
         return torch.where((tokens == EOS).unsqueeze(1), first, after), state
 
     monkeypatch.setattr(Speller, "step", step)
-    best = search(model, memory(model, (9,)), replace(PLAIN, beam=400, length_bonus=16.0))[0][0]
+    config = replace(PLAIN, beam=400, length_bonus=16.0, end_margin=0.0)
+    best = search(model, memory(model, (9,)), config)[0][0]
     assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters
     assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
+    # after one character what goes on is at -14, and the empty transcript at 0
+    for margin, tokens in ((13.9, ()), (14.1, best.tokens)):
+        assert (
+            search(model, memory(model, (9,)), replace(config, end_margin=margin))[0][0].tokens
+            == tokens
+        )
 
 
 def long_ctc():
