@@ -41,7 +41,7 @@ from asr.text.chars import CharTokenizer
 
 ROOT = 0
 _FLOOR = -50.0  # log-probability of what cannot be, as a space after a space
-_ALMOST = 1 - 1e-9  # largest probability of an end; a text may still go on
+_ALMOST = -1e-9  # largest log-probability of an end; a text may still go on
 
 
 class Tree:
@@ -245,45 +245,77 @@ class WordLM:
 
     def _score(self, state: WordState, start: Tensor) -> Tensor:
         """Log-probabilities of the next character; ``start`` marks beginnings of sentences."""
-        ngram, tree, node, history = self.ngram, self.tree, state.node, state.history
-        spelling = state.next.double()
-        end_of = torch.full_like(node, ngram.end)
-        word = self._word(node)
-        log_word, after = ngram.log_probs(history, word)
-        log_unknown, _ = ngram.log_probs(history, torch.full_like(node, ngram.unknown))
-        first = ngram.log_probs(history, end_of)[0].exp().clamp_max(_ALMOST)
-        any_word = self.spelled + (-first).log1p() + state.spelled
-        unknown = torch.logaddexp(any_word, self.own + log_unknown - self.penalty + state.spelled)
-        parents, children = tree.every_child(node)
-
-        # what the words below the node, and those below its children, have together
-        below = (
-            ngram.range_probs(
-                torch.cat([history, history[parents]]),
-                torch.cat([tree.first[node], tree.first[children]]),
-                torch.cat([tree.beyond[node], tree.beyond[children]]),
-            ).log()
-            + self.own
-        )
-        here, there = below[: len(node)], below[len(node) :]
-        known = torch.full_like(spelling, -torch.inf)
-        known[parents, tree.keys[children] % self.vocab] = there
-        total = torch.logaddexp(known, unknown.unsqueeze(1) + spelling)  # (N, V)
-
+        node, spelling, odds = state.node, state.next.double(), self._weigh(state)
+        here, below = self._look_ahead(state)
+        total = torch.logaddexp(below, odds.unknown.unsqueeze(1) + spelling)  # (N, V)
         # the word ends, and the sentence with it or not
         ends = torch.logaddexp(spelling[:, self.space], spelling[:, self.eos])
-        known_word = torch.logaddexp(any_word + ends, self.own + log_word)
-        whole = torch.where(tree.word[node] >= 0, known_word, unknown + ends)
+        known = torch.logaddexp(odds.any_word + ends, odds.word)
+        whole = torch.where(self.tree.word[node] >= 0, known, odds.unknown + ends)
         whole = whole.masked_fill(node == ROOT, -torch.inf)
-        stop = ngram.log_probs(after, end_of)[0].exp().clamp_max(_ALMOST)
-        total[:, self.space] = whole + (-stop).log1p()
-        total[:, self.eos] = whole + stop.log()
-
-        # what the prefix had; at the beginning of a word, all that is not the sentence's end
-        had = torch.where(node == ROOT, (-first).log1p(), torch.logaddexp(here, unknown))
+        total[:, self.space] = whole + odds.later_word
+        total[:, self.eos] = torch.where(start, odds.end, whole + odds.later_end)
+        # what the prefix had; at the beginning of a word, all but the sentence's end
+        had = torch.where(node == ROOT, odds.no_end, torch.logaddexp(here, odds.unknown))
         had = torch.where(start, 0.0, had)
-        total[:, self.eos] = torch.where(start, first.log(), total[:, self.eos])
         return (total - had.unsqueeze(1)).clamp(_FLOOR, 0.0).float()
+
+    def _weigh(self, state: WordState) -> "_Odds":
+        """What the n-gram says of the present word and of the end before and after it."""
+        ngram, node, count = self.ngram, state.node, len(state.node)
+        unknown, end = (torch.full_like(node, word) for word in (ngram.unknown, ngram.end))
+        log_probs, after = ngram.log_probs(
+            state.history.repeat(3), torch.cat([self._word(node), unknown, end])
+        )
+        log_word, log_unknown, log_end = log_probs.chunk(3)
+        log_end, no_end = _or_not(log_end)
+        later_end, later_word = _or_not(ngram.log_probs(after[:count], end)[0])
+        any_word = self.spelled + no_end + state.spelled
+        none_known = self.own + log_unknown - self.penalty + state.spelled
+        return _Odds(
+            self.own + log_word, any_word, torch.logaddexp(any_word, none_known), log_end, no_end,
+            later_end, later_word,
+        )  # fmt: skip
+
+    def _look_ahead(self, state: WordState) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the known words below nodes, (N,), and their children, (N, V)."""
+        tree, node, history = self.tree, state.node, state.history
+        parents, children = tree.every_child(node)
+        nodes = torch.cat([node, children])
+        probs = self.ngram.range_probs(
+            torch.cat([history, history[parents]]), tree.first[nodes], tree.beyond[nodes]
+        )
+        logs = probs.log() + self.own
+        here, there = logs[: len(node)], logs[len(node) :]
+        below = here.new_full((len(node), self.vocab), -torch.inf)
+        below[parents, tree.keys[children] % self.vocab] = there
+        return here, below
+
+
+@dataclass(frozen=True)
+class _Odds:
+    """Log-probabilities of N hypotheses, (N,) each."""
+
+    word: Tensor
+    """The n-gram's share of the word that ends here."""
+    any_word: Tensor
+    """The speller's share of known words that begin like this."""
+    unknown: Tensor
+    """Of all words that are spelled like this up to here and go on, known or not."""
+    end: Tensor
+    """No word but the end of the sentence."""
+    no_end: Tensor
+    """A word."""
+    later_end: Tensor
+    """The end of the sentence after the present word."""
+    later_word: Tensor
+    """Another word after the present one."""
+
+
+def _or_not(log_prob: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of something, which is never quite certain, and of its contrary."""
+    log_prob = log_prob.clamp_max(_ALMOST)
+    return log_prob, (-log_prob.exp()).log1p()
 
 
 def load_word_lm(
