@@ -228,14 +228,17 @@ def rescore(lists: Lists, config: DecodeConfig, tokens: str) -> Lists:
         tokens: tokens.txt of the recogniser.
 
     Raises:
-        InputError: a file is missing, damaged, or was made for other characters.
+        InputError: a file is missing, damaged, or was made for other characters, or a setting is
+            out of range.
     """
     import torch
 
     from asr.model.lm import sentence_log_probs
+    from asr.search.beam import check_settings
     from asr.search.decode import open_lm
     from asr.text.chars import CharTokenizer
 
+    check_settings(config)
     tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
     model = open_lm(replace(config, lm_weight=1.0), tokenizer, device)
     assert model is not None
