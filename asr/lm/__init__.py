@@ -1,1 +1,1 @@
-"""Text to language models, and what they say about a text: kneser_ney, cli (``asr lm``)."""
+"""Text to language models and back: kneser_ney, perplexity, cli (``asr lm``)."""

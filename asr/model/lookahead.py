@@ -203,7 +203,7 @@ class WordLM:
 
     def start(self, rows: int) -> WordState:
         """The state of so many rows before the first character."""
-        device = self.ngram._keys.device
+        device = self.ngram.device
         zeros = torch.zeros(rows, dtype=torch.int64, device=device)
         nothing = torch.zeros(rows, dtype=torch.float64, device=device)
         spelled = torch.zeros(rows, self.vocab, dtype=torch.float64, device=device)

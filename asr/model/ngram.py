@@ -258,6 +258,11 @@ class NGram:
         self._sums = self._differences_summed_up()
 
     @property
+    def device(self) -> torch.device:
+        """Where the tables lie."""
+        return self._keys.device
+
+    @property
     def start(self) -> int:
         """The history at the beginning of a sentence."""
         return 1 + self.begin if self.order > 1 else 0
