@@ -69,6 +69,8 @@ class AugmentConfig:
     speech of the same pitch."""
     volume_db: float = 6.0
     """Gain drawn evenly from -volume_db to +volume_db."""
+    narrowband_prob: float = 0.0
+    """Chance that an utterance loses what is above 4 kHz, as on the telephone."""
     noise_prob: float = 0.0
     """Chance that noise is added to an utterance."""
     noise_snr_db: tuple[float, float] = (5.0, 25.0)

@@ -15,6 +15,7 @@ from asr.errors import InputError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"}
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
+NARROW_HZ = 8000  # sample rate of telephones
 LOWEST = 20 / 16000  # cycles per sample; brown noise has nearly all its power below, unheard
 
 
@@ -39,6 +40,14 @@ def speed(waveform: Tensor, factor: float) -> Tensor:
 def volume(waveform: Tensor, gain_db: float) -> Tensor:
     """Make louder (gain_db > 0) or softer, (N,) to (N,)."""
     return waveform * 10 ** (gain_db / 20)
+
+
+def narrowband(waveform: Tensor, sample_rate: int) -> Tensor:
+    """Take away what is above 4 kHz, (N,) to (N,), as telephones do."""
+    if sample_rate <= NARROW_HZ:
+        return waveform
+    low = resample(resample(waveform, sample_rate, NARROW_HZ), NARROW_HZ, sample_rate)
+    return low[: len(waveform)]
 
 
 def coloured_noise(samples: int, colour: str, generator: torch.Generator) -> Tensor:
@@ -102,7 +111,7 @@ def recorded_noise(
 def augment_waveform(
     waveform: Tensor, config: AugmentConfig, generator: torch.Generator, sample_rate: int
 ) -> Tensor:
-    """Draw a speed, perhaps noise, and a gain.
+    """Draw a speed, perhaps noise and a narrow band, and a gain.
 
     Args:
         waveform: (N,).
@@ -118,6 +127,8 @@ def augment_waveform(
             colour = list(COLOURS)[below(len(COLOURS), generator)]
             noise = coloured_noise(len(waveform), colour, generator)
         waveform = add_noise(waveform, noise, uniform(*config.noise_snr_db, generator))
+    if config.narrowband_prob > 0 and uniform(0, 1, generator) < config.narrowband_prob:
+        waveform = narrowband(waveform, sample_rate)
     return volume(waveform, uniform(-config.volume_db, config.volume_db, generator))
 
 

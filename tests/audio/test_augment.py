@@ -1,5 +1,7 @@
 """What augmentation does to a sound, and that the generator alone decides it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from asr.audio.augment import (
     augment_waveform,
     coloured_noise,
     draw_factor,
+    narrowband,
     spec_augment,
     speed,
     volume,
@@ -144,6 +147,25 @@ def test_recorded_noise(tmp_path, tone):
     assert not first.equal(second)  # another stretch of the recording
     longer = tone.repeat(5)  # than the recording
     assert augment_waveform(longer, config, seeded(), 16000).shape == longer.shape
+
+
+def test_narrowband_keeps_what_is_below_4_khz():
+    time = torch.arange(16000) / 16000
+    low, high = torch.sin(2 * torch.pi * 1000 * time), torch.sin(2 * torch.pi * 6000 * time)
+    middle = slice(1000, -1000)  # away from the edges of the filter
+    torch.testing.assert_close(
+        narrowband(low + high, 16000)[middle], low[middle], atol=0.01, rtol=0
+    )
+    assert len(narrowband(low[:777], 16000)) == 777
+    assert narrowband(low, 8000) is low
+
+
+def test_narrowband_comes_as_often_as_the_config_says():
+    hiss = torch.randn(1600, generator=torch.Generator().manual_seed(1))
+    config = replace(PLAIN, narrowband_prob=0.3)
+    generator = torch.Generator().manual_seed(1)
+    changed = [not augment_waveform(hiss, config, generator, 16000).equal(hiss) for _ in range(300)]
+    assert sum(changed) / 300 == pytest.approx(0.3, abs=0.06)
 
 
 def test_a_noise_folder_without_audio(tmp_path, tone):
