@@ -7,6 +7,20 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word, when it was said, and how sure the model is of it."""
+
+    text: str
+    start_s: float
+    """From the beginning of the audio, as in a segment."""
+    end_s: float
+    confidence: float | None = None
+    """The chance that the word is right, 0 to 1; None: the model was not calibrated."""
+    characters: tuple[tuple[str, float, float], ...] = ()
+    """Each character with its start and end in seconds."""
+
+
+@dataclass(frozen=True)
 class Segment:
     """A stretch of audio that was recognised in one go."""
 
@@ -28,6 +42,8 @@ class Segment:
     """Weights of every character and of the end, (U + 1, S); only if asked for."""
     confidence: float | None = None
     """The chance that all of the text is right, 0 to 1; None: the model was not calibrated."""
+    words: tuple[Word, ...] = ()
+    """The words of the text in order, with their times."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,11 @@ class Transcript:
     def text(self) -> str:
         """The text of all segments, joined by spaces."""
         return " ".join(s.text for s in self.segments if s.text)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments."""
+        return tuple(word for s in self.segments for word in s.words)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -66,6 +87,7 @@ class Transcript:
                 "confidence": _rounded(s.confidence),
                 "flags": list(s.flags),
                 "nbest": list(s.nbest),
+                "words": [_word(word) for word in s.words],
             }
             for number, s in enumerate(self.segments)
         ]
@@ -76,6 +98,16 @@ class Transcript:
             "flags": list(self.flags),
             "segments": segments,
         }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.text,
+        "start": round(word.start_s, 3),
+        "end": round(word.end_s, 3),
+        "probability": _rounded(word.confidence),
+        "characters": [[c, round(a, 3), round(b, 3)] for c, a, b in word.characters],
+    }
 
 
 def _rounded(confidence: float | None) -> float | None:
