@@ -156,6 +156,11 @@ class LossConfig:
     consistency: float = 0.0
     """Weight of what two differently masked copies of each utterance, side by side in the
     batch, disagree about in CTC (CR-CTC, arXiv:2410.05101); 0 makes one copy, 0.2 is usual."""
+    guide: float = 0.0
+    """Weight of a penalty on attention that is far from the diagonal (arXiv:1710.08969), which
+    falls to nothing over the first guide_epochs: speech is read from left to right."""
+    guide_epochs: int = 6
+    """Epochs after which attention has no guide any more."""
     scheduled_sampling: float = 0.0
     """Chance that the decoder reads its own guess instead of the true character."""
     sampling_start_epoch: int = 0

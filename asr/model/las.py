@@ -22,6 +22,7 @@ from asr.model.encoder import PyramidEncoder, padding_mask
 from asr.model.product import affine
 
 IGNORE = -100  # a target that does not count: padding
+DIAGONAL_WIDTH = 0.2  # of the path that attention is guided to, as a share of the utterance
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Loss:
     """The training loss of a batch and its parts, each a mean over characters."""
 
     total: Tensor
-    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight); scalar."""
+    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight), and the
+    guide while there is one; scalar."""
     attention: Tensor
     """Cross-entropy of the decoder, with label smoothing; scalar."""
     ctc: Tensor
@@ -54,6 +56,27 @@ def divergence(log_probs: Tensor, padding: Tensor) -> Tensor:
     other = log_probs.detach().roll(len(log_probs) // 2, 0)
     distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
     return distance.masked_fill(padding, 0.0).sum()
+
+
+def off_diagonal(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
+    """How much attention strays from a straight path through the utterance.
+
+    Args:
+        weights: attention, (B, U + 1, S); 0 on padding.
+        steps: encoder steps of each utterance, (B,).
+        lengths: characters of each transcript, (B,).
+
+    Returns:
+        the mean over characters of sum_t alpha_t (1 - exp(-d_t^2 / (2 * 0.2^2))), d_t being the
+        distance from the diagonal as a share of the utterance (arXiv:1710.08969, eq. 7); scalar.
+    """
+    written, heard = (
+        torch.arange(size, device=weights.device).add(0.5) / counts.unsqueeze(1)
+        for size, counts in zip(weights.shape[1:], (lengths + 1, steps), strict=True)
+    )
+    distance = written.unsqueeze(2) - heard.unsqueeze(1)  # (B, U + 1, S)
+    penalty = 1 - torch.exp(-distance.square() / (2 * DIAGONAL_WIDTH**2))
+    return (weights * penalty).sum() / (lengths + 1).sum()
 
 
 class LAS(nn.Module):
@@ -102,6 +125,7 @@ class LAS(nn.Module):
         lengths: Tensor,
         config: LossConfig,
         sampling: float = 0.0,
+        guide: float = 0.0,
     ) -> Loss:
         """Teacher-forced loss of a padded batch.
 
@@ -113,6 +137,7 @@ class LAS(nn.Module):
             lengths: characters of each transcript, (B,).
             config: weights of the parts.
             sampling: chance of scheduled sampling at this point of training.
+            guide: weight of :func:`off_diagonal` at this point of training.
         """
         memory = self.encode(features, frames)
         inputs, targets = self._inputs_and_targets(tokens, lengths)
@@ -136,6 +161,8 @@ class LAS(nn.Module):
                 consistency = divergence(log_probs, memory.padding) / lengths.sum()
         total = (1 - config.ctc_weight) * attention
         total = total + config.ctc_weight * (ctc + config.consistency * consistency)
+        if guide > 0:
+            total = total + guide * off_diagonal(weights, memory.steps, lengths)
         return Loss(total, attention, ctc, consistency, accuracy, weights)
 
     def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -269,10 +269,11 @@ class Training:
         loss = self.config.loss
         on = self.progress.epoch >= loss.sampling_start_epoch
         sampling = loss.scheduled_sampling if on else 0.0
+        guide = loss.guide * max(0.0, 1 - self.progress.epoch / max(1, loss.guide_epochs))
         self.model.train()
         torch.manual_seed(seed_of(self.config.seed, self.progress.step))
         return self.model.loss(
-            batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling
+            batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling, guide
         )
 
     def _step(self, batch: Batch | None, share: float, wait_s: float) -> None:

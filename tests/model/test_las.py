@@ -11,7 +11,7 @@ from asr.config import EncoderConfig, LossConfig
 from asr.model.attention import uniform_weights
 from asr.model.decoder import Speller
 from asr.model.encoder import reduce_steps, stack_neighbours
-from asr.model.las import LAS, divergence
+from asr.model.las import LAS, divergence, off_diagonal
 
 MEL, VOCAB = 6, 7
 
@@ -146,6 +146,40 @@ def test_scheduled_sampling_at_its_ends(model):
     torch.testing.assert_close(sampled, model.decoder(guesses, whole(inputs), memory)[0])
     never, _ = model.decoder(inputs, whole(inputs), memory, sampling=1e-9)
     torch.testing.assert_close(never, teacher)
+
+
+def test_straight_attention_costs_nothing_and_crossed_attention_much():
+    """By hand; a shorter utterance in the batch has its own diagonal, and padding costs nothing."""
+    straight = torch.eye(4).unsqueeze(0)
+    steps, lengths = torch.tensor([4]), torch.tensor([3])
+    assert off_diagonal(straight, steps, lengths) == 0
+    crossed = straight.flip(2)  # distances 3/4, 1/4, 1/4, 3/4 of the utterance
+    far, near = (1 - math.exp(-(d**2) / (2 * 0.2**2)) for d in (0.75, 0.25))
+    assert float(off_diagonal(crossed, steps, lengths)) == pytest.approx((far + near) / 2)
+    padded = torch.zeros(2, 4, 4)
+    padded[0], padded[1, :2, :2] = crossed[0], torch.eye(2)
+    mean = off_diagonal(padded, torch.tensor([4, 2]), torch.tensor([3, 1]))
+    assert float(mean) == pytest.approx((2 * far + 2 * near) / 6)
+
+
+def test_a_guide_moves_attention_to_the_diagonal(model):
+    features, frames, tokens, lengths = batch()
+    model.train()
+    config = LossConfig(ctc_weight=0.0)
+
+    def stray():
+        memory = model.encode(features, frames)
+        inputs, _ = model._inputs_and_targets(tokens, lengths)
+        weights = model.decoder(inputs, lengths + 1, memory)[1].detach()
+        return float(off_diagonal(weights, memory.steps, lengths))
+
+    before = stray()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        model.loss(features, frames, tokens, lengths, config, guide=10.0).total.backward()
+        optimizer.step()
+    assert stray() < 0.8 * before
 
 
 def test_memory_select_picks_repeats_and_cuts(model):
