@@ -8,7 +8,7 @@ and the command line wins. The resolved tree is stored beside the model as confi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -366,13 +366,20 @@ def from_dict(cls: type[Config], values: dict[str, Any], where: str = "config") 
     return cls(**{f.name: settings[f.name] for f in fields(cls)})  # type: ignore[arg-type]
 
 
-def from_args(cls: type[Config], parser: ArgumentParser, args: Sequence[str]) -> tuple[Config, Any]:
+def from_args(
+    cls: type[Config],
+    parser: ArgumentParser,
+    args: Sequence[str],
+    defaults: Callable[[Any], dict[str, Any]] = lambda options: {},
+) -> tuple[Config, Any]:
     """Parse a command line that mixes the settings of ``cls`` with other options.
 
     Args:
         cls: the dataclass whose settings were added with :func:`add_settings`.
         parser: from :func:`make_parser`.
         args: the command line without the program's name.
+        defaults: told what the command line says, gives settings that hold where neither it nor
+            a file names others.
 
     Returns:
         the configuration, and the namespace with every parsed value.
@@ -383,6 +390,9 @@ def from_args(cls: type[Config], parser: ArgumentParser, args: Sequence[str]) ->
     where = parser.prog
     try:
         namespace = parser.parse_args(list(args))
+        if settings := defaults(namespace):
+            parser.set_defaults(settings)
+            namespace = parser.parse_args(list(args))
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; see {where} --help") from error
     values = {f.name: namespace[f.name] for f in fields(cls)}  # type: ignore[arg-type]

@@ -2,17 +2,18 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from asr.config import DecodeConfig, from_dict, load_yaml
 from asr.errors import InputError
 
 if TYPE_CHECKING:
     from asr.model.storage import Storage
 
 # What is worth knowing about a model that travels; the rest is about the machine it comes from.
-KEPT = ("card", "confidence", "dev_wer", "dev_cer")
+KEPT = ("card", "confidence", "dev_wer", "dev_cer", "search")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ class Exported:
 
 
 def export_model(
-    model: str | Path, target: str | Path, storage: "Storage", facts: Mapping[str, str]
+    model: str | Path,
+    target: str | Path,
+    storage: "Storage",
+    facts: Mapping[str, str],
+    search: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write a copy of a model that takes less room.
 
@@ -45,6 +50,8 @@ def export_model(
         target: the file to write.
         storage: float32, float16 or int8.
         facts: added to the model's card; those that are there already are replaced.
+        search: settings that `asr transcribe` takes where none are given, see
+            :func:`search_from`; None keeps those that the model has.
 
     Raises:
         InputError: there is no such model, or ``target`` is the model itself.
@@ -57,6 +64,8 @@ def export_model(
     info = {key: loaded.info[key] for key in KEPT if key in loaded.info}
     if card := {**info.get("card", {}), **facts}:
         info["card"] = card
+    if search is not None:
+        info["search"] = dict(search)
     config = loaded.config
     config = replace(config, device="auto", augment=replace(config.augment, noise_dir=""))
     weights = loaded.model.state_dict()
@@ -91,6 +100,22 @@ def facts_from(arguments: Iterable[str]) -> dict[str, str]:
     return facts
 
 
+def search_from(path: str | Path) -> dict[str, Any]:
+    """Search settings from a file such as `asr tune` writes, to go into a model file.
+
+    Raises:
+        InputError: it is not such a file, or names a language model, which would stay behind.
+    """
+    values = load_yaml(path)
+    settings = asdict(from_dict(DecodeConfig, values, str(path)))
+    if settings["lm_weight"] != 0 and (settings["lm"] or settings["word_lm"]):
+        raise InputError(
+            f"{path}: with a language model, which a model file cannot hold; expected settings "
+            "without one (`asr tune --no-lm`)"
+        )
+    return {name: settings[name] for name in values if name not in ("lm", "word_lm", "lm_weight")}
+
+
 def main(argv: list[str]) -> int:
     """Parse the command line and export."""
     parser = argparse.ArgumentParser(
@@ -115,8 +140,15 @@ def main(argv: list[str]) -> int:
         help="a fact for the model's card, which `asr models` shows: hears, languages, wer, "
         "licence, data, or any other; may be given several times",
     )
+    parser.add_argument(
+        "--search",
+        metavar="FILE",
+        help="YAML file with settings of asr decode, such as asr tune writes: asr transcribe will "
+        "take them for this model where none are given",
+    )
     args = parser.parse_args(argv)
-    done = export_model(args.model, args.output, args.dtype, facts_from(args.info))
+    search = search_from(args.search) if args.search else None
+    done = export_model(args.model, args.output, args.dtype, facts_from(args.info), search)
     print(
         f"{done.path}: {args.dtype}, {done.size / 1e6:.2f} MB of {done.size_before / 1e6:.2f}; "
         f"a weight is off by {done.error:.2g} at most (in {done.where}, whose largest is "

@@ -35,6 +35,8 @@ class Description:
     """How its weights are stored: float32, float16 or int8."""
     confidence: bool
     """Whether it says how sure it is (``asr calibrate``)."""
+    search: dict[str, Any]
+    """Search settings that it comes with (``asr export --search``)."""
     card: dict[str, str]
     """Facts of its card, such as hears, languages, wer, licence."""
 
@@ -100,6 +102,15 @@ def default_model() -> Path:
     )
 
 
+def search_settings(model: str | Path | None) -> dict[str, Any]:
+    """The search settings that come with a model, or with the default one.
+
+    Raises:
+        InputError: there is no such model, or it is damaged.
+    """
+    return describe(find_model(model) if model else default_model()).search
+
+
 def read_card(model: Path) -> str | None:
     """The card that lies beside a model file, if there is one."""
     card = model.with_name(CARD)
@@ -129,6 +140,7 @@ def describe(path: Path) -> Description:
             size=path.stat().st_size,
             storage=header.get("storage", "float32"),
             confidence="confidence" in info,
+            search=dict(info.get("search", {})),
             card=_facts(info),
         )
     except (SafetensorError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:

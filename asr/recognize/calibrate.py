@@ -12,6 +12,7 @@ import numpy as np
 from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
+from asr.model.find import search_settings
 from asr.recognize.confidence import (
     BINS,
     FEWEST,
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
     add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv)
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
     from asr.device import use_threads
     from asr.recognize.recognizer import load

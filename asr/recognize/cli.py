@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
-from asr.model.find import DEFAULT, default_model
+from asr.model.find import DEFAULT, default_model, search_settings
 from asr.recognize.confidence import LOW
 from asr.recognize.writers import outputs, render
 
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
     add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv)
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
     formats = ("txt", "json") if args.format == "all" else (args.format,)
     files = collect(args.inputs, recursive=args.recursive)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asr.audio import io
 from asr.audio.cmvn import CmvnStats
-from asr.config import DecodeConfig
+from asr.config import DecodeConfig, from_dict
 from asr.device import pick_device
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model
@@ -43,14 +43,17 @@ def load(
         path: folder of a training, a model file, or the name of a model that ships; by default
             the model that comes with the package.
         device: auto, cpu, cuda or cuda:N.
-        config: search settings; by default a beam of 8 with CTC.
+        config: search settings; by default those that come with the model (``asr export
+            --search``), or else a beam of 8 with CTC.
         min_confidence: segments below it get the flag ``low-confidence``.
 
     Raises:
         InputError: there is no usable model, or a setting is out of range.
     """
     loaded = load_model(path or default_model(), pick_device(device))
-    return Recognizer(loaded, config or DecodeConfig(), min_confidence)
+    if config is None:
+        config = from_dict(DecodeConfig, loaded.info.get("search", {}), str(loaded.path))
+    return Recognizer(loaded, config, min_confidence)
 
 
 def quietest(window: Tensor, rate: int) -> int:

@@ -8,12 +8,23 @@ import pytest
 import torch
 
 from asr.audio.cmvn import CmvnStats
-from asr.config import AugmentConfig, EncoderConfig, FeatureConfig, TrainConfig
+from asr.config import (
+    AugmentConfig,
+    DecodeConfig,
+    EncoderConfig,
+    FeatureConfig,
+    TrainConfig,
+    add_settings,
+    from_args,
+    make_parser,
+)
 from asr.errors import InputError
 from asr.model.checkpoint import load_model, save_model
-from asr.model.export import export_model, facts_from, main
+from asr.model.export import export_model, facts_from, main, search_from
+from asr.model.find import search_settings
 from asr.model.las import LAS
 from asr.model.storage import SCALE, pack, unpack
+from asr.recognize import load
 from asr.text.chars import CharTokenizer
 
 
@@ -94,6 +105,41 @@ def test_the_size_by_hand(model, tmp_path):
         done = export_model(model, tmp_path / f"{storage}.safetensors", storage, {})
         (header,) = struct.unpack("<Q", done.path.read_bytes()[:8])
         assert done.size == 8 + header + size + statistics
+
+
+def test_a_model_carries_its_search_settings(model, tmp_path):
+    tuned = tmp_path / "tuned.yaml"
+    tuned.write_text("beam: 4\nctc_weight: 0.4\nlm_weight: 0.0\nlm: chars.safetensors\n")
+    small = tmp_path / "small.safetensors"
+    assert main([str(model), "-o", str(small), "--search", str(tuned)]) == 0
+    assert search_settings(small) == {"beam": 4, "ctc_weight": 0.4}
+    again = export_model(small, tmp_path / "again.safetensors", "int8", {})
+    recognizer = load(again.path)
+    assert (recognizer.config.beam, recognizer.config.ctc_weight) == (4, 0.4)
+    assert recognizer.config.length_bonus == DecodeConfig().length_bonus
+
+
+def test_settings_given_win_over_those_of_the_model(model, tmp_path):
+    parser = make_parser("asr transcribe", "")
+    add_settings(parser, DecodeConfig)
+    arguments = ["--beam", "2"]
+    config, _ = from_args(DecodeConfig, parser, arguments, lambda o: {"beam": 4, "nbest": 3})
+    assert (config.beam, config.nbest) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("beam: many\n", "beam"),
+        ("bream: 4\n", "bream"),
+        ("lm: chars.safetensors\nlm_weight: 0.2\n", "cannot hold"),
+    ],
+)
+def test_search_settings_that_a_model_cannot_carry(tmp_path, text, message):
+    path = tmp_path / "tuned.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        search_from(path)
 
 
 def test_small_again_is_the_same(model, tmp_path):
