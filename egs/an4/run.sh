@@ -130,6 +130,7 @@ searches() {
   local plain="$decode_options --ctc_weight 0 --length_bonus 0"
   decode_tag=greedy decode_options="$plain --beam 1" "$@"
   decode_tag=attention decode_options="$plain" "$@"
+  decode_tag=ctc_last decode_model=last decode_config=$tuned/ctc.yaml "$@"
   final_searches "$@"
 }
 searches decode_stage 5 $dev

@@ -21,11 +21,13 @@
 #   decode_tag=greedy decode_config=conf/decode_greedy.yaml decode_stage 5 dev
 #   decode_tag=greedy score_stage 6 dev
 #
+# or with decode_model=last: by the model of the last epoch, instead of the mean of several.
+#
 # Files among the options (a model to start from, a language model) are inputs of the stage, as
 # is the final.safetensors of a folder.
 # shellcheck disable=SC2154 # the variables of the recipe
 
-: "${seeds:=}"
+: "${seeds:=}" "${decode_model:=mean}"
 [[ $seeds =~ ^(\ *[0-9]+)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
 
 # each_training COMMAND...: run it with dir, seed and stage_dir of one training after the other.
@@ -68,19 +70,26 @@ _train() {
   fi
 }
 
+# model_to_decode: the model that decode_model means
+model_to_decode() {
+  local epochs=("$dir"/checkpoints/epoch_*.safetensors)
+  if [ "$decode_model" = last ]; then echo "${epochs[-1]}"; else echo "$dir"; fi
+}
+
 # decode_stage N SET...: decode sets into $dir/decode_<set>_$decode_tag.
 decode_stage() { each_training _decode "$@"; }
 
 _decode() {
-  local number=$1 set out files
+  local number=$1 set out files model
   mapfile -t files < <(files_among $decode_options)
+  model=$(model_to_decode)
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
     if stage_begin $number.${set}_$decode_tag "decoding $set$of_seed" "$dir/final.safetensors" \
       "$decode_config" "options=$decode_options" "${files[@]}" \
       $(in_each "wav.scp cmvn.ark" $set); then
       $decode_cmd "$out/log/decode.log" \
-        asr decode --config "$decode_config" --model "$dir" --data data/$set --out "$out" \
+        asr decode --config "$decode_config" --model "$model" --data data/$set --out "$out" \
         --device $device --threads $threads $decode_options
       stage_done "$out/text"
     fi
