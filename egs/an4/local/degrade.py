@@ -1,0 +1,77 @@
+"""Make worse copies of a data directory, to see how a recogniser takes other recordings.
+
+usage: degrade.py DATA OUT CONDITION...
+
+OUT_<condition> is DATA with its audio changed: telephone (8 kHz, a narrow band), noise (pink,
+10 dB below the speech), quiet (30 dB less), overdriven (20 dB more, clipped).
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
+
+from recipe import run, write_data_dir
+
+from asr.audio.augment import add_noise, coloured_noise, volume
+from asr.audio.io import read_entry, resample, write_wav
+from asr.corpus.datadir import read_tables
+from asr.errors import EXIT_USAGE, InputError
+
+RATE, TELEPHONE_RATE = 16000, 8000
+SNR_DB = 10.0
+
+
+def noisy(waveform: Tensor) -> Tensor:
+    """With pink noise, the same for every recording of a length."""
+    noise = coloured_noise(len(waveform), "pink", torch.Generator().manual_seed(len(waveform)))
+    return add_noise(waveform, noise, SNR_DB)
+
+
+CONDITIONS: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
+    "telephone": (TELEPHONE_RATE, lambda waveform: resample(waveform, RATE, TELEPHONE_RATE)),
+    "noise": (RATE, noisy),
+    "quiet": (RATE, lambda waveform: volume(waveform, -30.0)),
+    "overdriven": (RATE, lambda waveform: volume(waveform, 20.0).clamp(-1, 1)),
+}
+
+
+def degrade(data: Path, out: Path, condition: str) -> None:
+    """Write a copy of a data directory, with its audio in ``out/wav``.
+
+    Raises:
+        InputError: a recording cannot be read.
+    """
+    rate, change = CONDITIONS[condition]
+    tables = read_tables(data)
+    (out / "wav").mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for name, entry in tables["wav.scp"].items():
+        path = out / "wav" / f"{name}.wav"
+        entries[name] = str(write_wav(path, change(read_entry(entry, sample_rate=RATE)), rate))
+    write_data_dir(out, {**tables, "wav.scp": entries})
+
+
+def main(argv: list[str]) -> int:
+    """Make the copies.
+
+    Raises:
+        InputError: there is no such condition, or a recording cannot be read.
+    """
+    if len(argv) < 3:
+        print(__doc__, file=sys.stderr)
+        return EXIT_USAGE
+    for condition in argv[2:]:
+        if condition not in CONDITIONS:
+            raise InputError(f"{condition}: no such condition, expected {', '.join(CONDITIONS)}")
+    for condition in argv[2:]:
+        degrade(Path(argv[0]), Path(f"{argv[1]}_{condition}"), condition)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
