@@ -8,6 +8,7 @@ and the command line wins. The resolved tree is stored beside the model as confi
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -103,6 +104,11 @@ class EncoderConfig:
     """A layer for each entry; the layer sees this many neighbouring steps side by side."""
     dropout: float = 0.3
     """Dropout on the input of every layer but the first, and on the encoder's output."""
+
+    @property
+    def frames_per_step(self) -> int:
+        """Feature frames that an encoder step stands for."""
+        return math.prod(self.pyramid) * (4 if self.frontend == "conv" else 1)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ set takes 20 to 26 % fewer steps, and not one result changes.)
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -87,6 +88,8 @@ class _Step:
     """Row of this step that each row of the next one comes from."""
     tokens: list[int]
     """Character that was added."""
+    said: list[float]
+    """The decoder's log-probability of each row of the next step so far."""
 
 
 def check_settings(config: DecodeConfig) -> None:
@@ -181,7 +184,8 @@ class BeamSearch:
             self._choose(attention, ctc, lm, total, length)
             tokens = [row.token for u in self.active for row in u.rows]
             parents = [row.parent for u in self.active for row in u.rows]
-            self.history.append(_Step(self.state.weights, parents, tokens))
+            said = [row.attention for u in self.active for row in u.rows]
+            self.history.append(_Step(self.state.weights, parents, tokens, said))
             if self.config.coverage_weight > 0:
                 self.covered = self.covered[parents]
             left = [p for p, reach in enumerate(self._reach(length)) if reach]
@@ -340,16 +344,19 @@ class BeamSearch:
             self.ctc = self.ctc.select(places)
             self.prefix = select_state(self.prefix, self._tensor(rows), longest)
         last = self.history[-1]
-        self.history[-1] = _Step(last.weights, kept, [tokens[row] for row in rows])
+        self.history[-1] = _Step(
+            last.weights, kept, [tokens[row] for row in rows], [last.said[row] for row in rows]
+        )
         return [tokens[row] for row in rows], list(range(len(rows)))
 
     def _read_back(self, end: _Finished, steps: int) -> Hypothesis:
         """Follow a hypothesis from its end to its beginning."""
         row, history = end.row, self.history
         weights = [history[end.step].weights[row, :steps]] if end.ended else []
-        tokens = []
+        tokens, said = [], [end.attention] if end.ended else []
         for step in reversed(history[: end.step]):
             tokens.append(step.tokens[row])
+            said.append(step.said[row])
             row = step.parents[row]
             weights.append(step.weights[row, :steps])
         attention = (
@@ -363,6 +370,7 @@ class BeamSearch:
             end.lm,
             attention,
             end.ended,
+            tuple(b - a for a, b in pairwise([0.0, *reversed(said)])),
         )
 
 

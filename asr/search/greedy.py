@@ -23,7 +23,8 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     steps, limits = memory.steps.tolist(), length_limit(memory.steps, max_ratio).tolist()
     spelt: list[list[int]] = [[] for _ in steps]
     looks: list[list[torch.Tensor]] = [[] for _ in steps]
-    scores, ended = [0.0] * len(steps), [False] * len(steps)
+    said: list[list[float]] = [[] for _ in steps]
+    ended = [False] * len(steps)
     rows = list(range(len(steps)))  # utterances that are still going on
     tokens = torch.full_like(memory.steps, model.eos, dtype=torch.int32)
     order = torch.arange(len(tokens), dtype=torch.int32, device=tokens.device)
@@ -39,7 +40,7 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             row = rows[place]
             if token != model.eos and length >= limits[row]:
                 continue
-            scores[row] += score
+            said[row].append(score)
             looks[row].append(state.weights[place, : steps[row]])
             if token == model.eos:
                 ended[row] = True
@@ -54,6 +55,6 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             speller.enter(speller.memory.select(places))
             state = state.select(places, speller.memory.states.shape[1])
     return [
-        Hypothesis(tuple(ids), score, score, 0.0, 0.0, torch.stack(look), end)
-        for ids, score, look, end in zip(spelt, scores, looks, ended, strict=True)
+        Hypothesis(tuple(ids), sum(each), sum(each), 0.0, 0.0, torch.stack(look), end, tuple(each))
+        for ids, each, look, end in zip(spelt, said, looks, ended, strict=True)
     ]

@@ -25,6 +25,9 @@ class Hypothesis:
     """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
     ended: bool
     """False: cut off at the length limit."""
+    log_probs: tuple[float, ...] = ()
+    """The decoder's of every character and, if there is one, of the end; they add up to
+    ``attention_score``."""
 
 
 def length_limit(steps: Tensor, max_ratio: float) -> Tensor:

@@ -332,3 +332,22 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
 def test_settings_that_no_search_can_follow(name, value):
     with pytest.raises(InputError, match=f"{name} = {value}, expected"):
         check_settings(replace(PLAIN, **{name: value}))
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
+@pytest.mark.parametrize("beam", [1, 4])
+def test_characters_have_log_probabilities(model, beam, ctc_weight):
+    m = memory(model, (40, 31, 25, 17, 9))
+    found = search(model, m, DecodeConfig(beam=beam, nbest=beam, ctc_weight=ctc_weight))
+    for row, hypotheses in enumerate(found):
+        one = m.select(torch.tensor([row]))
+        for h in hypotheses:
+            characters = torch.tensor([*h.tokens, EOS])
+            inputs = torch.tensor([[EOS, *h.tokens]])
+            logits, _ = model.decoder(inputs, torch.tensor([inputs.shape[1]]), one)
+            expected = logits[0].log_softmax(-1).gather(1, characters.unsqueeze(1)).squeeze(1)
+            count = len(h.tokens) + h.ended
+            torch.testing.assert_close(
+                torch.tensor(h.log_probs), expected[:count], atol=1e-4, rtol=0
+            )
+            assert sum(h.log_probs) == pytest.approx(h.attention_score, abs=1e-4)
