@@ -301,6 +301,11 @@ class DecodeConfig:
     all others in any case."""
     oov_penalty: float = 0.0
     """Taken from word_lm's log-probability of every word that it does not know."""
+    hotwords: str = ""
+    """File of words and phrases to favour, one a line, each with a tab and a weight or without;
+    empty: none."""
+    hotword_weight: float = 1.0
+    """What each character of a hot word without a weight of its own adds to the score."""
     length_bonus: float = 0.0
     """Added per character; makes up for the search's liking for short output."""
     coverage_weight: float = 0.0

@@ -3,7 +3,7 @@
 A hypothesis y of U characters for an utterance scores::
 
     (1 - ctc_weight) * log p_attention(y) + ctc_weight * log p_ctc(y) + lm_weight * log p_lm(y)
-        + length_bonus * U + coverage_weight * (steps that got attention)
+        + length_bonus * U + coverage_weight * (steps that got attention) + hot words
 
 An extension by the end of the sentence has to be among the K best extensions of its utterance
 to count as finished; the K best others go on. Scores of all extensions are tensors; the few
@@ -17,6 +17,7 @@ set takes 20 to 26 % fewer steps, and not one result changes.)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -31,6 +32,7 @@ from asr.model.las import LAS
 from asr.model.lm import LanguageModel
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
 from asr.search.greedy import greedy
+from asr.search.hotwords import HotWords
 from asr.search.scorer import BLANK, Hypothesis, length_limit
 
 
@@ -46,6 +48,8 @@ class _Row:
     """Log-probability of the prefix by CTC; 0 where it takes no part."""
     lm: float
     """Log-probability by the language model so far; 0 without one."""
+    hot: float
+    """What hot words have earned so far; 0 without any."""
     parent: int
     """Row of the step before that it comes from."""
     token: int
@@ -105,14 +109,18 @@ def check_settings(config: DecodeConfig) -> None:
         raise InputError(f"ctc_weight = {config.ctc_weight}, expected a share from 0 to 1")
     if not 0 <= config.lm_share < 1:
         raise InputError(f"lm_share = {config.lm_share}, expected a share from 0 to below 1")
-    for name in ("lm_weight", "oov_penalty", "end_margin"):
+    for name in ("lm_weight", "oov_penalty", "end_margin", "hotword_weight"):
         if not getattr(config, name) >= 0:
             raise InputError(f"{name} = {getattr(config, name)}, expected 0 or more")
 
 
 @torch.no_grad()
 def search(
-    model: LAS, memory: Memory, config: DecodeConfig, lm: LanguageModel | None = None
+    model: LAS,
+    memory: Memory,
+    config: DecodeConfig,
+    lm: LanguageModel | None = None,
+    hotwords: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best hypotheses of a batch.
 
@@ -121,6 +129,7 @@ def search(
         memory: encoder output of B utterances.
         config: beam width and weights.
         lm: language model over the same characters; takes no part where its weight is 0.
+        hotwords: words to favour.
 
     Returns:
         For each utterance ``config.nbest`` hypotheses or fewer, best first. Those that
@@ -128,9 +137,9 @@ def search(
     """
     if config.lm_weight == 0:
         lm = None
-    if lm is None and is_greedy(config):
+    if lm is None and hotwords is None and is_greedy(config):
         return [[best] for best in greedy(model, memory, config.max_ratio)]
-    return BeamSearch(model, memory, config, lm).run()
+    return BeamSearch(model, memory, config, lm, hotwords).run()
 
 
 def is_greedy(config: DecodeConfig) -> bool:
@@ -150,13 +159,18 @@ class BeamSearch:
     """One batch on its way through the search: K rows for each active utterance, N in all."""
 
     def __init__(
-        self, model: LAS, memory: Memory, config: DecodeConfig, lm: LanguageModel | None = None
+        self,
+        model: LAS,
+        memory: Memory,
+        config: DecodeConfig,
+        lm: LanguageModel | None = None,
+        hotwords: HotWords | None = None,
     ) -> None:
         self.config, self.eos, self.device = config, model.eos, memory.states.device
         self.steps = memory.steps.tolist()
         limits = length_limit(memory.steps, config.max_ratio).tolist()
-        empty = _Row(0.0, 0.0, 0.0, 0.0, 0, model.eos)  # the one hypothesis at first
-        unused = _Row(-math.inf, 0.0, 0.0, 0.0, 0, model.eos)
+        empty = _Row(0.0, 0.0, 0.0, 0.0, 0.0, 0, model.eos)  # the one hypothesis at first
+        unused = _Row(-math.inf, 0.0, 0.0, 0.0, 0.0, 0, model.eos)
         self.utterances = [
             _Utterance(b, limit, [empty] + [unused] * (config.beam - 1))
             for b, limit in enumerate(limits)
@@ -172,6 +186,8 @@ class BeamSearch:
             self.prefix = self.ctc.start()
         self.lm = lm
         self.lm_state = None if lm is None else lm.start(len(self.state.hidden))
+        self.hotwords = hotwords
+        self.hot_state = None if hotwords is None else hotwords.start(len(self.state.hidden))
         self.covered = torch.zeros_like(self.state.weights)  # attention gathered, (N, S)
         self.history: list[_Step] = []
 
@@ -180,8 +196,8 @@ class BeamSearch:
         N = len(self.active) * self.config.beam
         tokens, parents = [self.eos] * N, list(range(N))
         for length in range(max(u.limit for u in self.utterances) + 1):
-            attention, ctc, lm, total = self._extend(tokens, parents, length)
-            self._choose(attention, ctc, lm, total, length)
+            *parts, total = self._extend(tokens, parents, length)
+            self._choose(parts, total, length)
             tokens = [row.token for u in self.active for row in u.rows]
             parents = [row.parent for u in self.active for row in u.rows]
             said = [row.attention for u in self.active for row in u.rows]
@@ -210,13 +226,13 @@ class BeamSearch:
 
     def _extend(
         self, tokens: list[int], parents: list[int], length: int
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor]:
         """Score every hypothesis, of ``length`` characters, followed by every character.
 
         Returns:
             the decoder's log-probabilities of the character alone, CTC's of all characters,
-            the language model's of the character alone, and what the search compares, each
-            (N, V).
+            the language model's and what hot words earn of the character alone, and what the
+            search compares, each (N, V).
         """
         config, share = self.config, 1 - self.config.ctc_weight
         attention, self.state = self.speller.step(
@@ -224,7 +240,10 @@ class BeamSearch:
         )
         # what every extension of a row has, and what follows from its character
         base = [
-            share * row.attention + config.lm_weight * row.lm + config.length_bonus * (length + 1)
+            share * row.attention
+            + config.lm_weight * row.lm
+            + row.hot
+            + config.length_bonus * (length + 1)
             if row.score > -math.inf
             else -math.inf
             for u in self.active
@@ -243,6 +262,12 @@ class BeamSearch:
                 self._tensor(tokens), self.lm_state, self._tensor(parents)
             )
             total += config.lm_weight * lm
+        hot = None
+        if self.hotwords is not None and self.hot_state is not None:
+            hot, self.hot_state = self.hotwords.step(
+                self._tensor(tokens), self.hot_state, self._tensor(parents)
+            )
+            total += hot
         if config.length_bonus:
             total[:, self.eos] -= config.length_bonus  # the end is no character
         if config.coverage_weight > 0:
@@ -252,29 +277,22 @@ class BeamSearch:
         if config.eos_threshold > 0:
             early = _too_early(attention, self.eos, config.eos_threshold)
             total[early, self.eos] = -math.inf
-        return attention, ctc, lm, total
+        return attention, ctc, lm, hot, total
 
     def _seen(self) -> Tensor:
         """Encoder steps of each row that got attention, (N,)."""
         return (self.covered > self.config.coverage_threshold).sum(1)
 
-    def _choose(
-        self,
-        attention: Tensor,
-        ctc: Tensor | None,
-        lm: Tensor | None,
-        total: Tensor,
-        length: int,
-    ) -> None:
+    def _choose(self, parts: Sequence[Tensor | None], total: Tensor, length: int) -> None:
         """Note the ends among the K best extensions; let the K best others go on."""
         K, V = self.config.beam, total.shape[1]
         count = len(self.active)
         # one end a row: so many hold the K best others
         scores, places = total.view(count, K * V).topk(min(2 * K, K * V), dim=1)
         nothing = torch.zeros((), device=self.device).expand(count, K * V)
-        said_of, heard_of, read_of = (
+        said_of, heard_of, read_of, hot_of = (
             (nothing if part is None else part.view(count, -1)).gather(1, places).tolist()
-            for part in (attention, ctc, lm)
+            for part in parts
         )
         scores_of = scores.tolist()
         for place, (u, chosen) in enumerate(zip(self.active, places.tolist(), strict=True)):
@@ -288,7 +306,8 @@ class BeamSearch:
                 heard = heard_of[place][rank]
                 read = before[row].lm + read_of[place][rank]
                 if token != self.eos:
-                    u.rows.append(_Row(score, said, heard, read, place * K + row, token))
+                    hot = before[row].hot + hot_of[place][rank]
+                    u.rows.append(_Row(score, said, heard, read, hot, place * K + row, token))
                 elif rank < K:
                     end = _Finished(score, said, heard, read, length, place * K + row, True)
                     u.finished.append(end)
@@ -298,13 +317,13 @@ class BeamSearch:
                     for i, r in enumerate(before)
                     if r.score > -math.inf
                 ]
-            unused = _Row(-math.inf, 0.0, 0.0, 0.0, place * K, self.eos)
+            unused = _Row(-math.inf, 0.0, 0.0, 0.0, 0.0, place * K, self.eos)
             u.rows += [unused] * (K - len(u.rows))
 
     def _reach(self, length: int) -> list[bool]:
         """Whether the hypotheses of each active utterance could still be returned."""
         config = self.config
-        bonus = max(0.0, config.length_bonus)
+        bonus = max(0.0, config.length_bonus + (self.hotwords.most if self.hotwords else 0.0))
         unseen = [0.0] * (len(self.active) * config.beam)
         if config.coverage_weight > 0:
             steps = self.speller.memory.steps.repeat_interleave(config.beam)
@@ -338,6 +357,8 @@ class BeamSearch:
         self.state = self.state.select(self._tensor(kept), longest)
         if self.lm is not None:
             self.lm_state = self.lm.select(self.lm_state, self._tensor(kept))
+        if self.hotwords is not None and self.hot_state is not None:
+            self.hot_state = self.hotwords.select(self.hot_state, self._tensor(kept))
         if self.config.coverage_weight > 0:
             self.covered = self.covered[rows, :longest]
         if self.ctc is not None and self.prefix is not None:

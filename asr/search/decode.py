@@ -18,11 +18,13 @@ from asr.corpus.datadir import DataDir, Utterance, write_table
 from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_totals
 from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
+from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm
 from asr.model.lookahead import load_word_lm
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
+from asr.search.hotwords import HotWords, load_hotwords
 from asr.search.scorer import Hypothesis
 from asr.text.chars import CharTokenizer
 
@@ -36,12 +38,18 @@ def decode_features(
     features: list[torch.Tensor],
     config: DecodeConfig,
     lm: LanguageModel | None = None,
+    hotwords: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses for utterances (T_i, F), best first."""
+    return search(loaded.model, encode(loaded, features), config, lm, hotwords)
+
+
+@torch.no_grad()
+def encode(loaded: LoadedModel, features: list[torch.Tensor]) -> Memory:
+    """What the encoder makes of utterances (T_i, F)."""
     device = next(loaded.model.parameters()).device
     padded, frames = pad(features)
-    memory = loaded.model.encode(padded.to(device), frames.to(device))
-    return search(loaded.model, memory, config, lm)
+    return loaded.model.encode(padded.to(device), frames.to(device))
 
 
 def open_lm(
@@ -69,6 +77,18 @@ def open_lm(
 def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:
     """The same for a recogniser, on its device."""
     return open_lm(config, loaded.tokenizer, next(loaded.model.parameters()).device)
+
+
+def open_hotwords(loaded: LoadedModel, config: DecodeConfig) -> HotWords | None:
+    """The hot words of the settings for a recogniser; None where there are none.
+
+    Raises:
+        InputError: the file is missing, or not one of hot words that the recogniser can write.
+    """
+    if not config.hotwords:
+        return None
+    device = next(loaded.model.parameters()).device
+    return load_hotwords(config.hotwords, config.hotword_weight, loaded.tokenizer, device)
 
 
 def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
@@ -112,6 +132,7 @@ class Decoding:
         check_settings(config)
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)
+        self.hotwords = open_hotwords(loaded, config)
         text = (Path(data) / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
         self.speakers: dict[str, CmvnStats] = {}
@@ -153,7 +174,7 @@ class Decoding:
             names.append(u.id)
             self.audio_s += len(waveform) / rate
         if features:
-            found = decode_features(self.loaded, features, self.config, self.lm)
+            found = decode_features(self.loaded, features, self.config, self.lm, self.hotwords)
             yield from zip(names, (describe(self.loaded, f) for f in found), strict=True)
 
     def _resumed(self) -> TextIO:
@@ -177,7 +198,8 @@ class Decoding:
         """What must not have changed if partial results are to be kept, as one line."""
         model = self.loaded.path
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
-        files = [model, *(Path(p) for p in (self.config.lm, self.config.word_lm) if p)]
+        others = (self.config.lm, self.config.word_lm, self.config.hotwords)
+        files = [model, *(Path(p) for p in others if p)]
         value = {
             "config": asdict(self.config),
             "model": str(model),

@@ -100,11 +100,11 @@ def decoded(monkeypatch):
     sizes = []
     original = decode.decode_features
 
-    def counted(loaded, features, config, lm=None):
+    def counted(loaded, features, config, lm=None, hotwords=None):
         if len(sizes) == counted.stop_after:
             raise KeyboardInterrupt
         sizes.append(len(features))
-        return original(loaded, features, config, lm)
+        return original(loaded, features, config, lm, hotwords)
 
     counted.stop_after, counted.sizes = -1, sizes
     monkeypatch.setattr(decode, "decode_features", counted)

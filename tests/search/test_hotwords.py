@@ -1,0 +1,157 @@
+"""Hot words: what they earn by hand, and what they do in a search."""
+
+import itertools
+
+import pytest
+import torch
+
+from asr.config import DecodeConfig
+from asr.errors import InputError
+from asr.model.las import LAS
+from asr.search.beam import search
+from asr.search.hotwords import HotWords, load_hotwords
+from asr.text.chars import CharTokenizer
+
+TOKENS = CharTokenizer.from_texts(["ABCN "])
+
+
+def hot(**words):
+    """Hot words by their texts; _ is a space."""
+    spelled = {tuple(TOKENS.encode(w.replace("_", " "))): weight for w, weight in words.items()}
+    return HotWords(spelled, TOKENS)
+
+
+def earned(words, text, *, ended=True):
+    """What a text earns, character by character, with its end."""
+    state, gains = words.start(1), []
+    row, last = torch.zeros(1, dtype=torch.int64), TOKENS.eos_id
+    for token in [*TOKENS.encode(text), *([TOKENS.eos_id] if ended else [])]:
+        scores, state = words.step(torch.tensor([last]), state, row)
+        gains.append(float(scores[0, token]))
+        last = token
+    return sum(gains)
+
+
+def test_a_word_earns_its_weight_for_each_character_and_keeps_it_at_its_end():
+    words = hot(ABC=2.0)
+    assert [earned(words, "ABC"[:n], ended=False) for n in range(4)] == [0, 2, 4, 6]
+    assert earned(words, "ABC") == earned(words, "N ABC") == earned(words, "ABC N") == 6
+    assert earned(words, "ABC ABC") == 12
+
+
+@pytest.mark.parametrize("text", ["AB", "ABN", "ABCA", "NABC", "AB C", "N", "", "ABC"[:2] + " ABN"])
+def test_what_is_not_the_word_earns_nothing(text):
+    assert earned(hot(ABC=2.0), text) == 0
+
+
+def test_words_that_begin_alike():
+    words = hot(AB=1.0, ABC=3.0)
+    assert earned(words, "AB", ended=False) == 6  # it may become the heavier one
+    assert earned(words, "AB") == 2 and earned(words, "ABC") == 9 and earned(words, "ABN") == 0
+
+
+def test_phrases():
+    words = hot(A_B=1.0, A=1.0, BC=2.0)
+    assert earned(words, "A B") == 3  # the phrase, and not its first word a second time
+    assert earned(words, "A N") == 1
+    assert earned(words, "A BC") == 1 + 4  # what seemed the phrase was two words
+    assert earned(words, "A BN") == 1
+    assert earned(words, "A A B") == 1 + 3
+
+
+def test_any_text_earns_its_words_and_nothing_else():
+    words = {"A": 0.5, "AB": 1.0, "B A": 2.0, "A B A": 0.25, "BB A": 1.5}
+    tables = hot(**{w.replace(" ", "_"): weight for w, weight in words.items()})
+
+    def best(text):  # words of the text that do not overlap, by trying all
+        parts = text.split(" ")
+        ways = [0.0]
+        for end in range(1, len(parts) + 1):
+            taken = [
+                ways[begin] + words[phrase] * len(phrase)
+                for begin in range(end)
+                if (phrase := " ".join(parts[begin:end])) in words
+            ]
+            ways.append(max([ways[-1], *taken]))
+        return ways[-1]
+
+    for length in range(7):
+        for letters in itertools.product("AB ", repeat=length):
+            text = "".join(letters)
+            # an overlap that only its end decides may go to the word that began first
+            assert earned(tables, text) <= best(text) + 1e-5
+            if "B A B" not in text and "A B A" not in text:
+                assert earned(tables, text) == pytest.approx(best(text)), text
+
+
+def test_a_file_of_hot_words(tmp_path):
+    path = tmp_path / "hot.txt"
+    path.write_text("AB\n\nA  B\t0.5\n")
+    words = load_hotwords(path, 2.0, TOKENS)
+    assert earned(words, "AB") == 4 and earned(words, "A B") == 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("AB\nAx", r'hot\.txt:2: "Ax" has x, which this model does not write, expected only ABCN'),
+        ("AB\tmuch", r'hot\.txt:1: weight "much", expected a number above 0'),
+        ("AB\tnan", "expected a number above 0"),
+        ("AB\t-1", "expected a number above 0"),
+        ("\t1", "hot.txt:1: a weight without a word"),
+        ("\n", "no hot word in it"),
+        ("", "no hot word in it"),
+    ],
+)
+def test_files_that_are_none(tmp_path, text, message):
+    (tmp_path / "hot.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_hotwords(tmp_path / "hot.txt", 1.0, TOKENS)
+    with pytest.raises(InputError):
+        load_hotwords(tmp_path / "missing.txt", 1.0, TOKENS)
+
+
+@pytest.fixture
+def heard(tiny_config):
+    """A function that searches noise with a random model."""
+    torch.manual_seed(2)
+    model = LAS(tiny_config, 6, len(TOKENS)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    memory = model.encode(torch.randn(3, 40, 6), torch.tensor([40, 25, 9]))
+    config = DecodeConfig(beam=4, max_ratio=0.6)
+    return lambda words, **changes: search(
+        model, memory, DecodeConfig(**{**vars(config), **changes}), hotwords=words
+    )
+
+
+def texts(found):
+    return [TOKENS.decode(best[0].tokens) for best in found]
+
+
+def test_a_search_finds_the_hot_word(heard):
+    words = hot(CAB=8.0)
+    assert not any("CAB" in text.split() for text in texts(heard(None)))
+    assert all("CAB" in text.split() for text in texts(heard(words)))
+
+
+def test_the_score_holds_what_hot_words_earn(heard):
+    words = hot(CAB=8.0)
+    for (best,) in heard(words):
+        plain = 0.7 * best.attention_score + 0.3 * best.ctc_score
+        assert best.score == pytest.approx(
+            plain + earned(words, TOKENS.decode(best.tokens)), abs=1e-3
+        )
+
+
+def test_words_that_nobody_says_change_nothing(heard):
+    for plain, (other,) in zip(heard(None), heard(hot(NNNNNN=0.1)), strict=True):
+        assert other.tokens == plain[0].tokens
+        assert other.score == pytest.approx(plain[0].score, abs=1e-4)
+
+
+def test_an_utterance_alone_and_in_a_batch(heard):
+    wide = heard(hot(CAB=2.0, A_B=3.0), nbest=3)
+    narrow = heard(hot(CAB=2.0, A_B=3.0), nbest=3)
+    assert texts(wide) == texts(narrow)
