@@ -305,7 +305,8 @@ class DecodeConfig:
     """File of words and phrases to favour, one a line, each with a tab and a weight or without;
     empty: none."""
     hotword_weight: float = 1.0
-    """What each character of a hot word without a weight of its own adds to the score."""
+    """What each character of a hot word without a weight of its own adds to the score; above 1.5
+    hot words are also found where nobody says them."""
     length_bonus: float = 0.0
     """Added per character; makes up for the search's liking for short output."""
     coverage_weight: float = 0.0

@@ -17,6 +17,7 @@ from asr.recognize.confidence import (
     BINS,
     FEWEST,
     LOW,
+    LOW_CONFIDENCE,
     bins,
     calibration_error,
     evidence,
@@ -25,8 +26,12 @@ from asr.recognize.confidence import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from asr.recognize.recognizer import Recognizer, Source
     from asr.recognize.transcript import Segment
+
+USELESS = 0.5  # share of wrong words above which a text is of no use
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Judged:
     segment: "Segment"
     right: bool
     """Whether all of the text is."""
+    useless: bool
+    """Whether more than half of the transcript's words are wrong, lacking, or needless ones."""
+    words: tuple[bool, ...]
+    """Whether each word of the segment is right."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +62,24 @@ class Report:
     """Share of the right texts whose confidence is low, likewise."""
     marked_wrong: float
     """Share of the wrong ones."""
+    words: int
+    words_right: int
+    words_error: float
+    """Expected calibration error of the words, likewise."""
+    flagged_right: float
+    """Share of the right texts that carry a flag, whatever their confidence."""
+    useless: int
+    """Texts of which more than half is wrong."""
+    flagged_useless: float | None
+    """Share of them that carry a flag; None where there are none."""
 
 
 def main(argv: list[str]) -> int:
     """Parse the command line and calibrate."""
     parser = make_parser(
         "asr calibrate",
-        "Fit how sure a model may be of a text, from how probable it finds the texts of a data "
-        "directory and which of them are right. Writes a copy of the model that says so, and a "
+        "Fit how sure a model may be of texts and words, from how probable it finds those of a "
+        "data directory and which of them are right. Writes a copy of the model that says so, and a "
         "picture beside it. Take recordings that the model was not trained on.",
     )
     parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
@@ -83,9 +102,21 @@ def main(argv: list[str]) -> int:
         f"expected calibration error {100 * report.error:.1f} %; below {LOW} are "
         f"{100 * report.marked_wrong:.0f} % of the wrong texts and "
         f"{100 * report.marked_right:.0f} % of the right ones (of speakers held out)\n"
+        f"words: {report.words}, {report.words_right} of them right; expected calibration error "
+        f"{100 * report.words_error:.1f} %\n"
+        f"{_flagged(report)}\n"
         f"{picture}: confidence and truth"
     )
     return 0
+
+
+def _flagged(report: Report) -> str:
+    """How well the flags do that need no calibration."""
+    right = f"{100 * report.flagged_right:.0f} % of the right texts"
+    if report.flagged_useless is None:
+        return f"flags: {right}; no text is wrong in more than half of its words"
+    wrong = f"{100 * report.flagged_useless:.0f} % of the {report.useless} texts"
+    return f"flags: {wrong} that are wrong in more than half of their words, {right}"
 
 
 def calibrate(
@@ -109,24 +140,82 @@ def calibrate(
         raise InputError("--ctc_weight 0: confidence needs CTC's score, expected more than 0")
     utterances = DataDir.load(data).utterances
     judged = list(judge(recognizer, utterances))
-    evidences = np.array([evidence(j.segment) for j in judged]).reshape(-1, 2)
-    right = np.array([float(j.right) for j in judged])
-    _check_counts(right, data)
-    values = held_out(evidences, right, [j.utterance.speaker for j in judged])
-    low = values < LOW
-    report = Report(
-        len(judged),
-        int(right.sum()),
-        len(utterances) - len(judged),
-        calibration_error(values, right),
-        float(low[right == 1].mean()),
-        float(low[right == 0].mean()),
-    )
-    confidence = {**asdict(fit(evidences, right)), "fitted_on": asdict(report)}
+    texts = _texts(judged)
+    _check_counts(texts.right, data)
+    words = _words(judged)
+    report = _report(judged, texts, words, left_out=len(utterances) - len(judged))
+    confidence = {
+        **asdict(fit(texts.evidences, texts.right)),
+        "words": asdict(fit(words.evidences, words.right)),
+        "fitted_on": asdict(report),
+    }
     loaded = recognizer.loaded
     copy_with_info(loaded.path, target, {**loaded.info, "confidence": confidence})
-    draw(values, right, report, picture)
+    draw(texts, words, picture)
     return report
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Texts or words of a calibration."""
+
+    evidences: np.ndarray
+    """(N, 2)."""
+    right: np.ndarray
+    """(N,), 0 or 1."""
+    confidences: np.ndarray
+    """Of fits that have not seen the speaker, (N,)."""
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error."""
+        return calibration_error(self.confidences, self.right)
+
+
+def _evidence(
+    evidences: Sequence[Sequence[float]], right: Sequence[bool], speakers: Sequence[str]
+) -> Evidence:
+    inputs, truth = np.array(evidences).reshape(-1, 2), np.array(right, dtype=float)
+    return Evidence(inputs, truth, held_out(inputs, truth, speakers))
+
+
+def _texts(judged: Sequence[Judged]) -> Evidence:
+    return _evidence(
+        [evidence(j.segment) for j in judged],
+        [j.right for j in judged],
+        [j.utterance.speaker for j in judged],
+    )
+
+
+def _words(judged: Sequence[Judged]) -> Evidence:
+    """Words of all texts; those without an alignment by CTC say nothing."""
+    found = [
+        (word.evidence, right, j.utterance.speaker)
+        for j in judged
+        for word, right in zip(j.segment.words, j.words, strict=True)
+        if word.evidence is not None
+    ]
+    return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
+
+
+def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out: int) -> Report:
+    low, right = texts.confidences < LOW, texts.right == 1
+    flagged = np.array([any(f != LOW_CONFIDENCE for f in j.segment.flags) for j in judged])
+    useless = np.array([j.useless for j in judged])
+    return Report(
+        utterances=len(judged),
+        right=int(right.sum()),
+        left_out=left_out,
+        error=texts.error,
+        marked_right=float(low[right].mean()),
+        marked_wrong=float(low[~right].mean()),
+        words=len(words.right),
+        words_right=int(words.right.sum()),
+        words_error=words.error,
+        flagged_right=float(flagged[right].mean()),
+        useless=int(useless.sum()),
+        flagged_useless=float(flagged[useless].mean()) if useless.any() else None,
+    )
 
 
 def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator[Judged]:
@@ -157,7 +246,22 @@ def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator
         elif len(found.segments) != 1:
             _leave_out(u, f"{found.duration_s:.0f} s are too long for one go")
         else:
-            yield Judged(u, found.segments[0], found.text == " ".join((u.text or "").split()))
+            yield _compare(u, found.segments[0])
+
+
+def _compare(utterance: Utterance, segment: "Segment") -> Judged:
+    from asr.score.wer import align
+
+    reference = " ".join((utterance.text or "").split())
+    (pairs,) = align([reference], [segment.text])
+    errors = sum(said != heard for said, heard in pairs)
+    return Judged(
+        utterance,
+        segment,
+        right=errors == 0,
+        useless=errors > USELESS * len(reference.split()),
+        words=tuple(said == heard for said, heard in pairs if heard is not None),
+    )
 
 
 def _leave_out(utterance: Utterance, reason: str) -> None:
@@ -174,30 +278,33 @@ def _check_counts(right: np.ndarray, data: str | Path) -> None:
         )
 
 
-def draw(confidences: np.ndarray, right: np.ndarray, report: Report, path: Path) -> None:
-    """The reliability picture: in each tenth of confidence, how many texts are right."""
+def draw(texts: Evidence, words: Evidence, path: Path) -> None:
+    """The reliability picture: in each tenth of confidence, how many texts and words are right."""
     from matplotlib.figure import Figure
 
     from asr.files import write_png
 
-    figure = Figure(figsize=(5, 5.6), layout="constrained")
-    truth, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    parts = bins(confidences, right)
-    truth.plot([0, 1], [0, 1], ":", color="grey")
-    truth.plot([mean for mean, _, _ in parts], [share for _, share, _ in parts], "o-")
-    truth.set(ylim=(-0.03, 1.03), ylabel="share of right texts", title=_title(report))
-    edges = [k / BINS for k in range(BINS + 1)]
-    counts.hist(
-        [confidences[right == 1], confidences[right == 0]],
-        bins=edges,
-        stacked=True,
-        label=["right", "wrong"],
-    )
-    counts.axvline(LOW, color="black", linestyle=":")
-    counts.set(xlim=(0, 1), xlabel="confidence", ylabel="utterances")
-    counts.legend(fontsize=8, loc="upper center")
+    figure = Figure(figsize=(8.5, 5.6), layout="constrained")
+    columns = figure.subplots(2, 2, sharex=True, height_ratios=[3, 1])
+    for found, name, (truth, counts) in zip(
+        (texts, words), ("texts", "words"), columns.T, strict=True
+    ):
+        parts = bins(found.confidences, found.right)
+        truth.plot([0, 1], [0, 1], ":", color="grey")
+        truth.plot([mean for mean, _, _ in parts], [share for _, share, _ in parts], "o-")
+        title = f"{len(found.right)} {name}, calibration error {100 * found.error:.1f} %"
+        truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
+        _draw_counts(counts, found)
+        counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
+    columns[1, 0].axvline(LOW, color="black", linestyle=":")
     write_png(figure, path)
 
 
-def _title(report: Report) -> str:
-    return f"{report.utterances} utterances, calibration error {100 * report.error:.1f} %"
+def _draw_counts(axes: "Axes", found: Evidence) -> None:
+    axes.hist(
+        [found.confidences[found.right == 1], found.confidences[found.right == 0]],
+        bins=[k / BINS for k in range(BINS + 1)],
+        stacked=True,
+        label=["right", "wrong"],
+    )
+    axes.legend(fontsize=8, loc="upper center")

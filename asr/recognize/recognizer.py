@@ -17,12 +17,9 @@ from asr.device import pick_device
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model
 from asr.model.find import default_model
-from asr.recognize.confidence import LOW, LOW_CONFIDENCE, Calibration, evidence
+from asr.recognize.confidence import LOW
+from asr.recognize.interpret import Interpreter
 from asr.recognize.transcript import Segment, Transcript
-from asr.search.beam import check_settings
-from asr.search.decode import decode_features, language_model
-from asr.search.diagnose import flags
-from asr.search.scorer import Hypothesis
 
 LONGEST_S = 30.0  # attention models lose their way in audio longer than they were trained on
 EARLIEST_S = 20.0  # a long file is cut at its quietest place between these two
@@ -121,13 +118,8 @@ class Recognizer:
     def __init__(
         self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
     ) -> None:
-        check_settings(config)
-        if not 0 <= min_confidence <= 1:
-            raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
-        calibration = Calibration.from_info(loaded.info, loaded.path)
-        self.calibration = calibration if config.ctc_weight > 0 else None  # needs CTC's score
-        self.lm = language_model(loaded, config)
+        self.interpreter = Interpreter(loaded, config, min_confidence)
         self.rate = loaded.config.features.sample_rate
 
     @overload
@@ -200,9 +192,9 @@ class Recognizer:
         if not batch:
             return
         features = [piece.features for piece in batch]
-        found = decode_features(self.loaded, features, self.config, self.lm)
-        for piece, hypotheses in zip(batch, found, strict=True):
-            segment = self._segment(piece.start, piece.end, hypotheses, attention)
+        spans = [(piece.start / self.rate, piece.end / self.rate) for piece in batch]
+        segments = self.interpreter(features, spans, attention=attention)
+        for piece, segment in zip(batch, segments, strict=True):
             piece.job.segments.append(segment)
             piece.job.waiting -= 1
 
@@ -236,26 +228,6 @@ class Recognizer:
             return waveform[round(start_s * self.rate) : round(end_s * self.rate)]
 
         return part, len(waveform) / self.rate
-
-    def _segment(self, a: int, b: int, found: Sequence[Hypothesis], attention: bool) -> Segment:
-        best, tokenizer = found[0], self.loaded.tokenizer
-        segment = Segment(
-            start_s=a / self.rate,
-            end_s=b / self.rate,
-            text=" ".join(tokenizer.decode(best.tokens).split()),
-            score=best.score,
-            attention_score=best.attention_score,
-            ctc_score=best.ctc_score,
-            flags=flags(best),
-            tokens=best.tokens,
-            nbest=tuple(tokenizer.decode(h.tokens) for h in found),
-            attention=best.weights if attention else None,
-        )
-        if self.calibration is None:
-            return segment
-        confidence = self.calibration(evidence(segment))
-        low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
-        return replace(segment, confidence=confidence, flags=segment.flags + low)
 
 
 def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:

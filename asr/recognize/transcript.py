@@ -18,6 +18,8 @@ class Word:
     """The chance that the word is right, 0 to 1; None: the model was not calibrated."""
     characters: tuple[tuple[str, float, float], ...] = ()
     """Each character with its start and end in seconds."""
+    evidence: tuple[float, float] | None = None
+    """What the confidence follows from, see :func:`asr.recognize.confidence.word_evidence`."""
 
 
 @dataclass(frozen=True)

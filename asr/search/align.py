@@ -1,8 +1,7 @@
 """Where the characters of a text are in the audio: by CTC, or by attention.
 
 CTC's log-probabilities give the most likely path through a text (Viterbi; forced alignment):
-each character takes one step or more, with any number of blanks between them. How far the path
-stays behind CTC's own favourite symbols says where in the audio CTC hears something else.
+each character takes one step or more, with any number of blanks between them.
 
 Attention gives another path: the one along which its weights are largest and that never turns
 back. It needs no CTC, but what the decoder looks at for a character may lie beside it.
@@ -19,6 +18,7 @@ from asr.search.scorer import BLANK
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+SURE = 0.5  # probability from which CTC is sure of a symbol
 _LEAST = 1e-8  # of an attention weight: a step that was not looked at can still be passed
 
 
@@ -32,8 +32,10 @@ class Alignment:
     """The middle of the steps that each character takes, (U,)."""
     log_probs: FloatArray
     """Each character's log-probability where it is most likely on its steps, (U,)."""
-    shortfall: FloatArray
-    """Log-probability of each step's symbol less that of its likeliest symbol, (S,), 0 or less."""
+    score: float
+    """Log-probability of the path."""
+    heard: IntArray
+    """The symbol of every step that CTC is sure of, (S,); <blank> where it is sure of none."""
 
 
 def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> Alignment | None:
@@ -61,7 +63,8 @@ def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> Ali
     np.add.at(places, number, steps[spelling])
     np.maximum.at(best, number, chosen[spelling])
     places /= np.bincount(number, minlength=len(tokens)).clip(min=1)
-    return Alignment(path, places, best, (chosen - log_probs.max(1)).astype(np.float64))
+    heard = np.where(log_probs.max(1) > np.log(SURE), log_probs.argmax(1), BLANK)
+    return Alignment(path, places, best, float(chosen.sum()), heard)
 
 
 def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:

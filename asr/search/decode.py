@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +22,7 @@ from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm
 from asr.model.lookahead import load_word_lm
+from asr.search.align import Alignment, ctc_align
 from asr.search.beam import check_settings, search
 from asr.search.diagnose import flags
 from asr.search.hotwords import HotWords, load_hotwords
@@ -42,6 +43,42 @@ def decode_features(
 ) -> list[list[Hypothesis]]:
     """Hypotheses for utterances (T_i, F), best first."""
     return search(loaded.model, encode(loaded, features), config, lm, hotwords)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found for an utterance."""
+
+    hypotheses: list[Hypothesis]
+    """Best first."""
+    alignment: Alignment | None
+    """Of the best one with CTC; None where there is none: the model was not trained with CTC, or
+    the text has more characters than the audio has steps."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is suspicious about the best one."""
+        return flags(self.hypotheses[0], self.alignment)
+
+
+@torch.no_grad()
+def read_features(
+    loaded: LoadedModel,
+    features: list[torch.Tensor],
+    config: DecodeConfig,
+    lm: LanguageModel | None = None,
+    hotwords: HotWords | None = None,
+) -> list[Reading]:
+    """Hypotheses for utterances (T_i, F), and where CTC hears the best ones."""
+    memory = encode(loaded, features)
+    found = search(loaded.model, memory, config, lm, hotwords)
+    if loaded.config.loss.ctc_weight == 0:
+        return [Reading(hypotheses, None) for hypotheses in found]
+    log_probs = loaded.model.ctc_log_probs(memory).cpu().numpy()
+    return [
+        Reading(hypotheses, ctc_align(log_probs[i, :steps], hypotheses[0].tokens))
+        for i, (hypotheses, steps) in enumerate(zip(found, memory.steps.tolist(), strict=True))
+    ]
 
 
 @torch.no_grad()

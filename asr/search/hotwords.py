@@ -167,6 +167,6 @@ def _weight(value: str, where: str) -> float:
     if not 0 < weight <= MOST_WEIGHT:
         raise InputError(
             f'{where}: weight "{value}", expected a number above 0, at most {MOST_WEIGHT:g}; '
-            "1 is usual, and 2 is a lot"
+            "1 is usual"
         )
     return weight

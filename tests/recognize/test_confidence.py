@@ -9,6 +9,7 @@ import soundfile
 
 import asr
 from asr.config import DecodeConfig
+from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
 from asr.recognize import calibrate
@@ -20,8 +21,11 @@ from asr.recognize.confidence import (
     evidence,
     fit,
     held_out,
+    word_evidence,
 )
 from asr.recognize.transcript import Segment
+from asr.search.align import Alignment
+from asr.search.scorer import Hypothesis
 
 SURE = {"bias": 9.0, "attention": 0.0, "ctc": 0.0}
 UNSURE = {"bias": -9.0, "attention": 0.0, "ctc": 0.0}
@@ -83,7 +87,7 @@ def test_no_utterance_is_judged_by_its_own_speaker():
 
 
 def test_models_without_coefficients_have_no_confidence(model):
-    assert asr.load(model, "cpu").calibration is None
+    assert asr.load(model, "cpu").interpreter.calibration is None
 
 
 @pytest.mark.parametrize(
@@ -162,8 +166,47 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
         assert value.equal(after.model.state_dict()[name])
     assert after.info["confidence"]["fitted_on"]["right"] == 12
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
-    found = asr.load(target, "cpu").transcribe(babble / "s1-0.wav").confidence
+    config = DecodeConfig(beam=2)
+    found = asr.load(target, "cpu", config).transcribe(babble / "s1-0.wav").confidence
     assert found is not None and 0 < found < 1
+
+
+def test_words_have_their_own_confidence(model, babble, tmp_path):
+    run(model, babble, tmp_path / "sure.safetensors")
+    info = load_model(tmp_path / "sure.safetensors").info["confidence"]
+    assert info["fitted_on"]["words"] >= 18 and 0 <= info["fitted_on"]["words_error"] <= 1
+    recognizer = asr.load(tmp_path / "sure.safetensors", "cpu", DecodeConfig(beam=2))
+    words = recognizer.transcribe(babble / "s1-0.wav").words
+    calibration = Calibration.from_info({"confidence": info}, "", "words")
+    assert words and all(w.confidence == calibration(w.evidence) for w in words)
+    value = recognizer.transcribe(babble / "s1-0.wav").to_dict()["segments"][0]["words"][0]
+    assert value["probability"] == round(words[0].confidence, 4)
+
+
+def test_evidence_of_words_by_hand():
+    hypothesis = Hypothesis(
+        (2, 3, 1, 2), -3.0, -3.0, 0.0, 0.0, None, True, (-0.1, -0.2, -0.4, -0.8, -1.5)
+    )
+    heard = np.array([-1.0, -2.0, -0.5, -0.25])
+    alignment = Alignment(np.zeros(8), np.arange(4.0), heard, -4.0, np.zeros(8))
+    assert word_evidence(hypothesis, alignment, [(0, 2), (3, 4)]) == [
+        (pytest.approx(-0.7), -2.0),  # two characters and the space; the worse of two
+        (pytest.approx(-2.3), -0.25),  # one character and the end
+    ]
+
+
+@pytest.mark.parametrize("words", [{"bias": 1}, "x", {**SURE, "ctc": math.inf}])
+def test_damaged_coefficients_of_words(save, words):
+    with pytest.raises(InputError, match="run `asr calibrate` again"):
+        asr.load(save(confidence={**SURE, "words": words}), "cpu")
+
+
+def test_words_and_uselessness_by_hand():
+    found = calibrate._compare(
+        Utterance("u", "s", "u", "", 0.0, None, "A  B C", 1.0),
+        Segment(0, 1, "A X", -5.0, -1.5, -6.0, (), (3, 4)),
+    )
+    assert found.words == (True, False) and found.useless and not found.right
 
 
 def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, capsys):

@@ -22,13 +22,14 @@ def test_characters_are_where_ctc_says_them():
     assert found.path.tolist() == [0, A, A, 0, 0, B, 0]
     assert found.places.tolist() == [1.5, 5.0]
     assert found.log_probs == pytest.approx(np.log([0.9, 0.9]))
-    assert found.shortfall.tolist() == [0.0] * 7
+    assert found.heard.tolist() == found.path.tolist()
+    assert found.score == pytest.approx(7 * np.log(0.9))
 
 
-def test_what_ctc_hears_beside_the_text_falls_short():
-    found = ctc_align(spikes([A, 0, 4, 0, B, 0]), (A, B))
-    assert np.flatnonzero(found.shortfall).tolist() == [2]
-    assert found.shortfall.min() == pytest.approx(np.log(0.025 / 0.9))
+def test_what_ctc_is_sure_of():
+    log_probs = spikes([A, 0, 4, 0, B, 0])
+    log_probs[0] = np.log(0.2)
+    assert ctc_align(log_probs, (A, B)).heard.tolist() == [0, 0, 4, 0, B, 0]
 
 
 def test_equal_neighbours_have_a_blank_between_them():
@@ -40,7 +41,7 @@ def test_equal_neighbours_have_a_blank_between_them():
 def test_a_text_without_characters_is_all_blank():
     found = ctc_align(spikes([0, A, 0]), ())
     assert found.path.tolist() == [0, 0, 0] and found.places.size == 0
-    assert found.shortfall.argmin() == 1
+    assert found.score == pytest.approx(np.log(0.9 * 0.025 * 0.9))
 
 
 def test_the_path_is_torchaudios():
@@ -52,6 +53,7 @@ def test_the_path_is_torchaudios():
         found = ctc_align(log_probs.numpy(), tuple(tokens.tolist()))
         score = log_probs.gather(1, torch.from_numpy(found.path)[:, None]).sum()
         assert float(score) == pytest.approx(float(scores.sum()), abs=1e-4)
+        assert found.score == pytest.approx(float(score), abs=1e-4)
         assert found.path.tolist() == expected[0].tolist()
 
 

@@ -1,0 +1,155 @@
+"""From what a model hears to segments: text, times, confidence, and marks where it failed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from asr.config import DecodeConfig
+from asr.errors import InputError
+from asr.model.checkpoint import LoadedModel
+from asr.recognize.confidence import LOW, LOW_CONFIDENCE, Calibration, evidence, word_evidence
+from asr.recognize.timing import (
+    ATTENTION_DELAY,
+    CTC_DELAY,
+    sounding,
+    time_words,
+    word_spans,
+)
+from asr.recognize.transcript import Segment, Word
+from asr.search.align import FloatArray, attention_places
+from asr.search.beam import check_settings
+from asr.search.decode import Reading, language_model, open_hotwords, read_features
+from asr.search.diagnose import DOUBTFUL
+
+SECOND_CTC_WEIGHT = 0.6  # CTC neither loops nor skips
+
+
+class Interpreter:
+    """Reads features with a model.
+
+    Args:
+        loaded: the model.
+        config: search settings.
+        min_confidence: segments below it get the flag ``low-confidence``.
+
+    Raises:
+        InputError: a setting is out of range, or a file that it names cannot be used.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
+    ) -> None:
+        check_settings(config)
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
+        self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
+        self.calibration = self.word_calibration = None
+        if config.ctc_weight > 0:  # needs CTC's score
+            self.calibration = Calibration.from_info(loaded.info, loaded.path)
+            self.word_calibration = Calibration.from_info(loaded.info, loaded.path, "words")
+        self.lm = language_model(loaded, config)
+        self.hotwords = open_hotwords(loaded, config)
+        self.shift_s = loaded.config.features.frame_shift_ms / 1000
+        self.step_s = self.shift_s * loaded.config.model.encoder.frames_per_step
+
+    def __call__(
+        self,
+        features: Sequence[Tensor],
+        spans: Sequence[tuple[float, float]],
+        *,
+        attention: bool = False,
+    ) -> list[Segment]:
+        """Recognise stretches of audio side by side.
+
+        Args:
+            features: of each stretch, (T_i, F).
+            spans: where each begins and ends in its recording, in seconds.
+            attention: whether the segments carry their attention weights.
+        """
+        readings = self.read(features)
+        return [
+            self._segment(reading, frames, span, attention)
+            for reading, frames, span in zip(readings, features, spans, strict=True)
+        ]
+
+    def read(self, features: Sequence[Tensor]) -> list[Reading]:
+        """Hypotheses for utterances (T_i, F), those that failed searched a second time."""
+        readings = read_features(self.loaded, list(features), self.config, self.lm, self.hotwords)
+        failed = [i for i, reading in enumerate(readings) if failures(reading)]
+        if failed:
+            again = [features[i] for i in failed]
+            found = read_features(self.loaded, again, self._stronger(), self.lm, self.hotwords)
+            for i, second in zip(failed, found, strict=True):
+                if len(failures(second)) < len(failures(readings[i])):
+                    readings[i] = second
+        return readings
+
+    def _stronger(self) -> DecodeConfig:
+        """Settings that leave a search less room for loops and holes."""
+        config, trained = self.config, self.loaded.config.loss.ctc_weight > 0
+        return replace(
+            config,
+            beam=2 * config.beam,
+            ctc_weight=max(config.ctc_weight, SECOND_CTC_WEIGHT) if trained else config.ctc_weight,
+        )
+
+    def _segment(
+        self, reading: Reading, features: Tensor, span: tuple[float, float], attention: bool
+    ) -> Segment:
+        best, tokenizer = reading.hypotheses[0], self.loaded.tokenizer
+        segment = Segment(
+            start_s=span[0],
+            end_s=span[1],
+            text=" ".join(tokenizer.decode(best.tokens).split()),
+            score=best.score,
+            attention_score=best.attention_score,
+            ctc_score=best.ctc_score,
+            flags=reading.flags,
+            tokens=best.tokens,
+            nbest=tuple(tokenizer.decode(h.tokens) for h in reading.hypotheses),
+            attention=best.weights if attention else None,
+            words=self._words(reading, features, span[0]),
+        )
+        if self.calibration is None:
+            return segment
+        confidence = self.calibration(evidence(segment))
+        low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
+        return replace(segment, confidence=confidence, flags=segment.flags + low)
+
+    def _words(self, reading: Reading, features: Tensor, start_s: float) -> tuple[Word, ...]:
+        best = reading.hypotheses[0]
+        text = self.loaded.tokenizer.decode(best.tokens)
+        sound = sounding(features.cpu().numpy(), self.loaded.config.features)
+        words = time_words(text, _places(reading), self.step_s, sound, self.shift_s)
+        moved = [_moved(word, start_s) for word in words]
+        if reading.alignment is None:
+            return tuple(moved)
+        evidences = word_evidence(best, reading.alignment, word_spans(text))
+        sure = self.word_calibration
+        return tuple(
+            replace(word, evidence=each, confidence=None if sure is None else sure(each))
+            for word, each in zip(moved, evidences, strict=True)
+        )
+
+
+def failures(reading: Reading) -> list[str]:
+    """What another search may mend: all flags but those that speak of doubt."""
+    return [flag for flag in reading.flags if flag != DOUBTFUL]
+
+
+def _places(reading: Reading) -> FloatArray:
+    """The encoder step that each character belongs to: by CTC, or else by attention."""
+    if reading.alignment is not None:
+        return reading.alignment.places - CTC_DELAY
+    best = reading.hypotheses[0]
+    weights = best.weights[: len(best.tokens)].cpu().numpy()
+    return attention_places(weights) - ATTENTION_DELAY
+
+
+def _moved(word: Word, by_s: float) -> Word:
+    """The same word in a recording in which its segment begins later."""
+    characters = tuple((c, a + by_s, b + by_s) for c, a, b in word.characters)
+    return replace(
+        word, start_s=word.start_s + by_s, end_s=word.end_s + by_s, characters=characters
+    )
