@@ -79,8 +79,8 @@ def main(argv: list[str]) -> int:
     parser = make_parser(
         "asr calibrate",
         "Fit how sure a model may be of texts and words, from how probable it finds those of a "
-        "data directory and which of them are right. Writes a copy of the model that says so, and a "
-        "picture beside it. Take recordings that the model was not trained on.",
+        "data directory and which of them are right. Writes a copy of the model that says so, and "
+        "a picture beside it. Take recordings that the model was not trained on.",
     )
     parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
     parser.add_argument("data", help="Kaldi data directory with transcripts")

@@ -70,6 +70,11 @@ def main(argv: list[str]) -> int:
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 1 where a text may be wrong (see --min-confidence and the warnings)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
     add_settings(parser, DecodeConfig)
@@ -89,13 +94,14 @@ def main(argv: list[str]) -> int:
     recognizer = load(model, args.device, config, args.min_confidence)
     if config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
-    failed, audio_s, started = 0, 0.0, time.monotonic()
+    failed, marked, audio_s, started = 0, 0, 0.0, time.monotonic()
     for file, result in zip(files, recognizer.transcribe_each(files), strict=True):
         if isinstance(result, InputError):
             failed += 1
             print(f"asr transcribe: {_named(file, first_line(result))}", file=sys.stderr)
             continue
         audio_s += result.duration_s
+        marked += bool(result.flags)
         _warn(file, result)
         for target in plan.get(file, []):
             write_text(target, render(result, target.suffix[1:]))
@@ -109,7 +115,7 @@ def main(argv: list[str]) -> int:
             f" (real-time factor {seconds / audio_s:.3f})",
             file=sys.stderr,
         )
-    return EXIT_SOME_FAILED if failed else 0
+    return EXIT_SOME_FAILED if failed or (args.strict and marked) else 0
 
 
 def _named(file: Path, message: str) -> str:

@@ -19,7 +19,13 @@ from asr.recognize.timing import (
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
-from asr.search.decode import Reading, language_model, open_hotwords, read_features
+from asr.search.decode import (
+    Reading,
+    force_features,
+    language_model,
+    open_hotwords,
+    read_features,
+)
 from asr.search.diagnose import DOUBTFUL
 
 SECOND_CTC_WEIGHT = 0.6  # CTC neither loops nor skips
@@ -84,6 +90,36 @@ class Interpreter:
                 if len(failures(second)) < len(failures(readings[i])):
                     readings[i] = second
         return readings
+
+    def words(
+        self,
+        features: Sequence[Tensor],
+        texts: Sequence[str | None],
+        *,
+        by_attention: bool = False,
+    ) -> list[tuple[Word, ...]]:
+        """Words with their times, in seconds from the beginning of each utterance.
+
+        Args:
+            features: of the utterances, (T_i, F).
+            texts: what was said in them; None where it is to be recognised.
+            by_attention: whether attention tells the times, and not CTC.
+        """
+        known = [i for i, text in enumerate(texts) if text is not None]
+        readings = dict(zip(known, self._force(features, texts, known), strict=True))
+        others = [i for i in range(len(texts)) if i not in readings]
+        if others:
+            readings.update(zip(others, self.read([features[i] for i in others]), strict=True))
+        if by_attention:
+            readings = {i: replace(each, alignment=None) for i, each in readings.items()}
+        return [self._words(readings[i], each, 0.0) for i, each in enumerate(features)]
+
+    def _force(
+        self, features: Sequence[Tensor], texts: Sequence[str | None], rows: Sequence[int]
+    ) -> list[Reading]:
+        encode = self.loaded.tokenizer.encode
+        given = [(features[i], tuple(encode(texts[i] or ""))) for i in rows]
+        return force_features(self.loaded, [f for f, _ in given], [t for _, t in given])
 
     def _stronger(self) -> DecodeConfig:
         """Settings that leave a search less room for loops and holes."""

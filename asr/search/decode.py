@@ -20,7 +20,7 @@ from asr.errors import InputError, first_line
 from asr.files import write_json, write_text
 from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
-from asr.model.lm import LanguageModel, load_lm
+from asr.model.lm import LanguageModel, load_lm, sentence_batch
 from asr.model.lookahead import load_word_lm
 from asr.search.align import Alignment, ctc_align
 from asr.search.beam import check_settings, search
@@ -72,6 +72,34 @@ def read_features(
     """Hypotheses for utterances (T_i, F), and where CTC hears the best ones."""
     memory = encode(loaded, features)
     found = search(loaded.model, memory, config, lm, hotwords)
+    return _with_alignments(loaded, memory, found)
+
+
+@torch.no_grad()
+def force_features(
+    loaded: LoadedModel, features: list[torch.Tensor], texts: Sequence[tuple[int, ...]]
+) -> list[Reading]:
+    """Readings of utterances (T_i, F) whose characters are known."""
+    if not features:
+        return []
+    model, memory = loaded.model, encode(loaded, features)
+    inputs, targets = sentence_batch([list(text) for text in texts], model.eos)
+    device = memory.states.device
+    lengths = torch.tensor([len(text) + 1 for text in texts], device=device)
+    logits, weights = model.decoder(inputs.to(device), lengths, memory)
+    spoken = targets.clamp_min(0).unsqueeze(2).to(device)
+    said = logits.log_softmax(-1).gather(2, spoken).squeeze(2)  # (B, U + 1)
+    found = []
+    for row, (text, steps) in enumerate(zip(texts, memory.steps.tolist(), strict=True)):
+        each = tuple(said[row, : len(text) + 1].tolist())
+        looks = weights[row, : len(text) + 1, :steps]
+        found.append([Hypothesis(text, sum(each), sum(each), 0.0, 0.0, looks, True, each)])
+    return _with_alignments(loaded, memory, found)
+
+
+def _with_alignments(
+    loaded: LoadedModel, memory: Memory, found: list[list[Hypothesis]]
+) -> list[Reading]:
     if loaded.config.loss.ctc_weight == 0:
         return [Reading(hypotheses, None) for hypotheses in found]
     log_probs = loaded.model.ctc_log_probs(memory).cpu().numpy()

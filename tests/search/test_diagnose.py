@@ -1,9 +1,11 @@
 """Alignments by hand, and what they say."""
 
+import numpy as np
 import pytest
 import torch
 
-from asr.search.diagnose import alignment_quality, flags, loops, places
+from asr.search.align import Alignment, ctc_align
+from asr.search.diagnose import alignment_quality, credit, flags, loops, places, skips, stalls
 from asr.search.scorer import Hypothesis
 
 DIAGONAL = torch.eye(10)
@@ -48,3 +50,45 @@ def test_a_loop_repeats_while_attention_stands_still():
 
 def test_what_was_said_three_times_is_no_loop():
     assert not loops((1, 2, 3, 4) * 3, torch.eye(12))
+
+
+def test_a_stall_writes_many_characters_in_one_place():
+    along = torch.eye(30)
+    assert not stalls(along)
+    stuck = along.clone()
+    stuck[10:] = 0.0
+    stuck[10:, 10] = 1.0
+    assert stalls(stuck) and not stalls(stuck[:18])  # 20 characters there, and 8
+    assert "stall" in flags(hypothesis(stuck))
+
+
+def spikes(symbols, sure=0.9):
+    """Log-probabilities of a CTC that is rather sure of a symbol at each step."""
+    probs = np.full((len(symbols), 9), (1 - sure) / 8)
+    probs[np.arange(len(symbols)), symbols] = sure
+    return np.log(probs)
+
+
+def test_characters_that_ctc_is_sure_of_and_the_text_lacks():
+    heard = [0, 2, 0, 4, 4, 5, 0, 6, 0, 3, 0]
+    assert skips(ctc_align(spikes(heard), (2, 3)))
+    assert not skips(ctc_align(spikes(heard), (2, 5, 3)))  # one here and one there
+    assert not skips(ctc_align(spikes(heard, sure=0.3), (2, 3)))
+    assert not skips(ctc_align(spikes([2, 4, 4, 4, 4, 3]), (2, 3)))  # that is one, and long
+    assert "skipped" in flags(hypothesis(DIAGONAL[:2], (2, 3)), ctc_align(spikes(heard), (2, 3)))
+
+
+def test_a_text_that_nothing_speaks_for_is_doubtful():
+    likely, unlikely = (
+        Alignment(np.zeros(10), np.arange(2.0), np.full(2, p), 10 * p, np.zeros(10, int))
+        for p in (-0.05, -5.0)
+    )
+    for said, alignment, doubtful in (
+        (-0.1, likely, False),
+        (-2.5, likely, True),
+        (-1.0, unlikely, True),
+    ):
+        text = hypothesis(DIAGONAL, (2, 3))
+        text = type(text)(*[*vars(text).values()][:-1], (said,) * 3)
+        assert ("doubtful" in flags(text, alignment)) == doubtful
+    assert credit(hypothesis(DIAGONAL[:0], ()), ctc_align(spikes([0] * 10), ())) > 0  # silence

@@ -1,0 +1,86 @@
+"""asr align: CTM of a data directory, and its errors against another one."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.errors import InputError
+from asr.recognize.align import compare, ctm_lines, main, read_ctm
+from asr.recognize.transcript import Word
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two utterances of noise."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("s1-1", "s1-2"):
+        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, 16000), 16000)
+    (folder / "wav.scp").write_text("".join(f"s1-{i} {folder}/s1-{i}.wav\n" for i in (1, 2)))
+    (folder / "text").write_text("s1-1 AB C\ns1-2 A\n")
+    (folder / "utt2spk").write_text("s1-1 s1\ns1-2 s1\n")
+    (folder / "spk2utt").write_text("s1 s1-1 s1-2\n")
+    return folder
+
+
+def run(data, model, *more):
+    output = data.parent / "out" / "words.ctm"
+    arguments = [str(data), "--model", model, "-o", str(output), "--device", "cpu", *more]
+    return main(arguments), output
+
+
+@pytest.mark.parametrize("by", ["ctc", "attention"])
+def test_transcripts_become_ctm(data, model, by):
+    code, output = run(data, model, "--by", by)
+    found = read_ctm(output)
+    assert code == 0
+    assert {k: [w for w, _, _ in v] for k, v in found.items()} == {
+        "s1-1": ["AB", "C"],
+        "s1-2": ["A"],
+    }
+    for words in found.values():
+        edges = [edge for _, start, end in words for edge in (start, end)]
+        assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1.0
+
+
+def test_what_is_recognised_needs_no_transcripts(data, model):
+    (data / "text").unlink()
+    code, output = run(data, model, "--recognise", "--beam", "1", "--max_ratio", "0.2")
+    assert code == 0 and output.exists()
+    with pytest.raises(InputError, match="text"):
+        run(data, model)
+
+
+def test_a_comparison_with_itself_has_no_errors(data, model, capsys):
+    _, output = run(data, model)
+    run(data, model, "--ctm", str(output))
+    out = capsys.readouterr().out
+    assert "3 words compared, 0 not found" in out and "starts: median error 0 ms" in out
+
+
+def test_unreadable_audio_is_left_out(data, model, capsys):
+    (data / "s1-1.wav").write_text("no audio")
+    code, output = run(data, model)
+    assert code == 1 and list(read_ctm(output)) == ["s1-2"]
+    assert "asr align: s1-1: " in capsys.readouterr().err
+
+
+def test_errors_by_hand():
+    found = {"u": (Word("A", 0.1, 0.3), Word("X", 0.3, 0.4), Word("C", 0.5, 0.9))}
+    expected = {"u": [("A", 0.15, 0.3), ("B", 0.3, 0.5), ("C", 0.5, 0.8)], "v": [("D", 0, 1)]}
+    errors = compare(found, expected)
+    assert errors.starts_s == pytest.approx([-0.05, 0.0])
+    assert errors.ends_s == pytest.approx([0.0, 0.1])
+    assert errors.missing == 2
+    assert "bias -25 ms" in errors.render()
+    assert ctm_lines("u", found["u"][:1]) == "u 1 0.100 0.200 A\n"
+    assert compare({}, expected).render() == "0 words compared, 4 not found"
+
+
+@pytest.mark.parametrize("line", ["u 1 0.1 0.2", "u 1 soon 0.2 A", "u"])
+def test_lines_that_are_no_ctm(tmp_path, line):
+    path = tmp_path / "x.ctm"
+    path.write_text(f";; comment\nu 1 0.0 0.1 A\n{line}\n")
+    with pytest.raises(InputError, match=r"x\.ctm:3: found"):
+        read_ctm(path)
