@@ -28,7 +28,10 @@ from asr.search.decode import (
 )
 from asr.search.diagnose import DOUBTFUL
 
-SECOND_CTC_WEIGHT = 0.6  # CTC neither loops nor skips
+# A second search is twice as wide and rewards every step that gets attention. Texts of half-trained
+# models on AN4 that failed (75 of 500) had 459 wrong words after the first search and 433 after
+# that; with twice the CTC weight instead of the reward, 452.
+SECOND_COVERAGE_WEIGHT = 0.5
 
 
 class Interpreter:
@@ -87,7 +90,7 @@ class Interpreter:
             again = [features[i] for i in failed]
             found = read_features(self.loaded, again, self._stronger(), self.lm, self.hotwords)
             for i, second in zip(failed, found, strict=True):
-                if len(failures(second)) < len(failures(readings[i])):
+                if len(failures(second)) <= len(failures(readings[i])):
                     readings[i] = second
         return readings
 
@@ -123,12 +126,8 @@ class Interpreter:
 
     def _stronger(self) -> DecodeConfig:
         """Settings that leave a search less room for loops and holes."""
-        config, trained = self.config, self.loaded.config.loss.ctc_weight > 0
-        return replace(
-            config,
-            beam=2 * config.beam,
-            ctc_weight=max(config.ctc_weight, SECOND_CTC_WEIGHT) if trained else config.ctc_weight,
-        )
+        coverage = max(self.config.coverage_weight, SECOND_COVERAGE_WEIGHT)
+        return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
 
     def _segment(
         self, reading: Reading, features: Tensor, span: tuple[float, float], attention: bool

@@ -131,6 +131,12 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
         found.append("cut-off")
     if alignment is not None and skips(alignment):
         found.append("skipped")
-    if alignment is not None and credit(hypothesis, alignment) < LEAST_CREDIT:
+    if alignment is not None and _doubtful(hypothesis, alignment):
         found.append(DOUBTFUL)
     return tuple(found)
+
+
+def _doubtful(hypothesis: Hypothesis, alignment: Alignment) -> bool:
+    """Whether too little speaks for a text; no text is right where CTC hears nothing either."""
+    silent = not hypothesis.tokens and not alignment.heard.any()
+    return not silent and credit(hypothesis, alignment) < LEAST_CREDIT

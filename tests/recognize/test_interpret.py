@@ -16,7 +16,7 @@ def flagged(monkeypatch):
     searches, original = [], interpret.read_features
 
     def counted(loaded, features, config, lm, hotwords):
-        searches.append((config.beam, config.ctc_weight, len(features)))
+        searches.append((config.beam, config.coverage_weight, len(features)))
         counted.beam = config.beam
         return original(loaded, features, config, lm, hotwords)
 
@@ -44,12 +44,14 @@ def heard(model, audio):
 def test_what_failed_is_searched_a_second_time(model, audio, flagged):
     searches = flagged({2: ("loop",), 4: ()})
     assert heard(model, audio).flags == ()
-    assert searches == [(2, 0.3, 1), (4, interpret.SECOND_CTC_WEIGHT, 1)]
+    assert searches == [(2, 0.0, 1), (4, interpret.SECOND_COVERAGE_WEIGHT, 1)]
 
 
 def test_what_fails_again_keeps_its_flags(model, audio, flagged):
-    flagged({2: ("loop",), 4: ("skipped",)})
+    flagged({2: ("loop",), 4: ("loop", "skipped")})
     assert heard(model, audio).flags == ("loop",)
+    flagged({2: ("loop",), 4: ("skipped",)})
+    assert heard(model, audio).flags == ("skipped",)
 
 
 def test_doubt_is_no_reason_to_search_again(model, audio, flagged):

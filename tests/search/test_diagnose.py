@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asr.search.align import Alignment, ctc_align
-from asr.search.diagnose import alignment_quality, credit, flags, loops, places, skips, stalls
+from asr.search.diagnose import alignment_quality, flags, loops, places, skips, stalls
 from asr.search.scorer import Hypothesis
 
 DIAGONAL = torch.eye(10)
@@ -91,4 +91,10 @@ def test_a_text_that_nothing_speaks_for_is_doubtful():
         text = hypothesis(DIAGONAL, (2, 3))
         text = type(text)(*[*vars(text).values()][:-1], (said,) * 3)
         assert ("doubtful" in flags(text, alignment)) == doubtful
-    assert credit(hypothesis(DIAGONAL[:0], ()), ctc_align(spikes([0] * 10), ())) > 0  # silence
+
+
+def test_no_text_is_doubtful_only_where_ctc_hears_something():
+    nothing = hypothesis(DIAGONAL[:0], ())
+    nothing = type(nothing)(*[*vars(nothing).values()][:-1], (-9.0,))
+    assert flags(nothing, ctc_align(spikes([0] * 10), ())) == ()
+    assert flags(nothing, ctc_align(spikes([0, 2] * 5), ())) == ("skipped", "doubtful")
