@@ -1,4 +1,4 @@
-"""Audio to transcripts: recognizer -> transcript -> writers, and the command."""
+"""Audio to transcripts: recognizer -> interpret (timing, confidence) -> transcript -> writers."""
 
 from typing import TYPE_CHECKING, Any
 

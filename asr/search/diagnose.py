@@ -86,6 +86,23 @@ def skips(alignment: Alignment) -> bool:
     return False
 
 
+def cut_off(weights: Tensor, alignment: Alignment | None = None) -> bool:
+    """Whether the last 30 % of the audio were never looked at, though something is said there.
+
+    Args:
+        weights: attention, (U + 1, S).
+        alignment: with CTC, which tells speech from silence; without it silence counts as speech.
+    """
+    steps = weights.shape[1]
+    first = int((1 - UNSEEN_SHARE) * steps)
+    if steps < SHORTEST_STEPS or float(weights[:, first:].sum()) >= 0.1:
+        return False
+    if alignment is None:
+        return True
+    lacking = (alignment.heard != BLANK) & (alignment.path == BLANK)
+    return bool(lacking[first:].any())
+
+
 def credit(hypothesis: Hypothesis, alignment: Alignment) -> float:
     """How much speaks for a text: the log-odds that it is right, and not mostly wrong.
 
@@ -116,8 +133,8 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
 
     Returns:
         Any of ``no-end`` (the length limit cut it off), ``loop`` (see :func:`loops`), ``stall``
-        (:func:`stalls`), ``cut-off`` (the last 30 % of the audio were never looked at),
-        ``skipped`` (:func:`skips`) and ``doubtful`` (little :func:`credit`).
+        (:func:`stalls`), ``cut-off`` (:func:`cut_off`), ``skipped`` (:func:`skips`) and
+        ``doubtful`` (little :func:`credit`).
     """
     tokens, weights = hypothesis.tokens, hypothesis.weights
     found = [] if hypothesis.ended else ["no-end"]
@@ -125,9 +142,7 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
         found.append("loop")
     if stalls(weights[: len(tokens)]):
         found.append("stall")
-    steps = weights.shape[1]
-    seen = weights[:, int((1 - UNSEEN_SHARE) * steps) :].sum()
-    if tokens and steps >= SHORTEST_STEPS and float(seen) < 0.1:
+    if tokens and cut_off(weights, alignment):
         found.append("cut-off")
     if alignment is not None and skips(alignment):
         found.append("skipped")

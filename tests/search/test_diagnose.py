@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asr.search.align import Alignment, ctc_align
-from asr.search.diagnose import alignment_quality, flags, loops, places, skips, stalls
+from asr.search.diagnose import alignment_quality, cut_off, flags, loops, places, skips, stalls
 from asr.search.scorer import Hypothesis
 
 DIAGONAL = torch.eye(10)
@@ -35,6 +35,14 @@ def test_running_backwards_is_no_alignment():
 
 def test_an_end_that_was_never_looked_at():
     assert flags(hypothesis(DIAGONAL[:6])) == ("cut-off",)
+
+
+def test_an_end_in_silence_need_not_be_looked_at():
+    seen, text = DIAGONAL[:2], (2, 3)
+    assert cut_off(seen) and not cut_off(DIAGONAL)
+    assert not cut_off(seen, ctc_align(spikes([2, 3, *[0] * 8]), text))
+    assert cut_off(seen, ctc_align(spikes([2, 3, *[0] * 6, 4, 0]), text))
+    assert not cut_off(seen, ctc_align(spikes([2, *[0] * 7, 3, 0]), text))  # attention was early
 
 
 def test_hypotheses_without_end():
