@@ -7,9 +7,11 @@ rooms follow the data: audio, text, corpus, model, search, train, score, recogni
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Recognizer", "load", "score"]
+__all__ = ["Clip", "Recognizer", "SegmentationConfig", "load", "score"]
 
 if TYPE_CHECKING:
+    from asr.audio.io import Clip
+    from asr.config import SegmentationConfig
     from asr.recognize import Recognizer, load
     from asr.score import score
 
@@ -19,6 +21,14 @@ def __getattr__(name: str) -> Any:  # torch is imported when it is needed, not b
         from asr import recognize
 
         return getattr(recognize, name)
+    if name == "Clip":
+        from asr.audio.io import Clip
+
+        return Clip
+    if name == "SegmentationConfig":
+        from asr.config import SegmentationConfig
+
+        return SegmentationConfig
     if name == "score":
         from asr.score import score
 

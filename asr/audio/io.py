@@ -1,8 +1,9 @@
 """Audio files, bytes and pipes to 16 kHz mono waveforms.
 
 libsndfile reads wav, flac, ogg, opus, mp3 and NIST SPHERE at any rate and with any number of
-channels; channels are averaged and the rate is changed. Samples are float32, full scale 1;
-float files may go beyond it and are left as they are.
+channels, and PyAV, where it is installed, m4a, mp4 and webm (see media.py). Channels are averaged,
+or one is taken, and the rate is changed. Samples are float32, full scale 1; float files may go
+beyond it and are left as they are. :func:`blocks` reads files of any length in bounded memory.
 
 libsndfile says nothing when a wav, ogg or SPHERE file ends early, so the sizes that the headers
 promise are compared with the file's before it is opened.
@@ -14,11 +15,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 import soundfile
@@ -26,16 +28,25 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from asr.audio.media import INSTALL, MediaError, MediaFile, container_of, installed
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 
 SAMPLE_RATE = 16000
 READABLE = "expected wav, flac, ogg, opus, mp3 or NIST SPHERE"
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; other rates are those of damaged headers
+LOUDEST = 1e10  # files of floats may hold 32-bit integers; what is beyond is damage
+BLOCK_S = 10.0  # of audio that is read at a time
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
+LARGEST_RATIO = 2000  # of rates; beyond, the table of the sinc would grow without bound
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
 _UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _AGAIN = "copy or record it again"
+
+
+if TYPE_CHECKING:
+    Sound: TypeAlias = soundfile.SoundFile | MediaFile
 
 
 class AudioError(InputError):
@@ -54,16 +65,52 @@ class AudioInfo:
     """Samples of each channel."""
 
 
-def info(path: str | Path) -> AudioInfo:
-    """Read the header of an audio file.
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of an audio file, and which of its channels; nothing is read yet.
+
+    Example::
+
+        Clip("talk.wav", 60.0, 90.0)        # the second half of the second minute
+        Clip("call.wav", channel=2)         # the other speaker
+    """
+
+    source: str | Path | bytes
+    """A file, or the bytes of one."""
+    start_s: float = 0.0
+    end_s: float | None = None
+    """None: the end of the file."""
+    channel: int | None = None
+    """Counted from 1; None averages all."""
+    name: str = ""
+    """How error messages call it; by default its path."""
+    command: bool = False
+    """The source is a command out of a wav.scp, which bash runs; what it writes is the audio."""
+
+    @classmethod
+    def of_entry(cls, entry: str, start_s: float = 0.0, end_s: float | None = None) -> "Clip":
+        """That of the right-hand side of a wav.scp line: a path, or a command and ``|``."""
+        entry = entry.strip()
+        if entry.endswith("|"):
+            return cls(entry[:-1].strip(), start_s, end_s, command=True)
+        return cls(entry, start_s, end_s)
+
+
+def info(source: str | Path | bytes) -> AudioInfo:
+    """Read the header of an audio file, or of the bytes of one.
 
     Raises:
         AudioError: the file is missing, empty, or not audio.
     """
-    with _open(path, str(path)) as file:
+    name = _name_of(source)
+    with _open(source, name) as file:
         return AudioInfo(
-            str(path), file.frames / file.samplerate, file.samplerate, file.channels, file.frames
+            name, file.frames / file.samplerate, file.samplerate, file.channels, file.frames
         )
+
+
+def _name_of(source: str | Path | bytes) -> str:
+    return "audio data" if isinstance(source, bytes) else str(source)
 
 
 def read(
@@ -72,6 +119,7 @@ def read(
     sample_rate: int = SAMPLE_RATE,
     start_s: float = 0.0,
     end_s: float | None = None,
+    channel: int | None = None,
     name: str | None = None,
 ) -> Tensor:
     """Read audio as a mono waveform.
@@ -82,6 +130,7 @@ def read(
         start_s: where to begin, in seconds; what stands before is not decoded.
         end_s: where to end; by default the end of the file, which it may exceed by 0.5 s
             as in Kaldi's extract-segments.
+        channel: the only one to read, counted from 1; by default they are averaged.
         name: how error messages call the source; by default its path.
 
     Returns:
@@ -91,22 +140,59 @@ def read(
         AudioError: the source is missing, empty, cut short, not audio, holds numbers that
             are not finite, or has nothing between ``start_s`` and ``end_s``.
     """
-    name = name or ("audio data" if isinstance(source, bytes) else str(source))
+    name = name or _name_of(source)
     with _open(source, name) as file:
         rate = file.samplerate
         begin, end = _span(file, start_s, end_s, name)
-        samples = torch.from_numpy(_samples(file, begin, end, name))  # (N, channels)
-    if not samples.isfinite().all():
-        raise AudioError(f"{name}: samples that are not finite numbers; make the file again")
+        waveform = _waveform(file, begin, end, channel, name)
     if rate < sample_rate:
         _warn_of_low_rate(rate, sample_rate, name)
-    waveform = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     return resample(waveform, rate, sample_rate)
 
 
-def _span(
-    file: soundfile.SoundFile, start_s: float, end_s: float | None, name: str
-) -> tuple[int, int]:
+def blocks(
+    clip: Clip, *, sample_rate: int = SAMPLE_RATE, block_s: float = BLOCK_S
+) -> Iterator[Tensor]:
+    """Read audio of any length as a mono waveform, a block at a time.
+
+    Args:
+        clip: what to read.
+        sample_rate: rate of the result in Hz.
+        block_s: length of what is in memory at a time.
+
+    Yields:
+        (N,), float32; joined, they are what :func:`read` gives, but for rounding.
+
+    Raises:
+        AudioError: see :func:`read`; damage in the middle shows when it is reached.
+    """
+    source, said, name = clip.source, "", clip.name or _name_of(clip.source)
+    if clip.command:
+        source, said = _output(str(clip.source))
+        name = clip.name or f"output of `{clip.source!s}`"
+    try:
+        yield from _blocks(source, clip, name, sample_rate, block_s)
+    except AudioError as error:
+        raise AudioError(f"{error}{said}") from error
+
+
+def _blocks(
+    source: str | Path | bytes, clip: Clip, name: str, sample_rate: int, block_s: float
+) -> Iterator[Tensor]:
+    with _open(source, name) as file:
+        rate = file.samplerate
+        begin, end = _span(file, clip.start_s, clip.end_s, name)
+        if rate < sample_rate:
+            _warn_of_low_rate(rate, sample_rate, name)
+        resampler, size = Resampler(rate, sample_rate), max(1, round(block_s * rate))
+        for start in range(begin, end, size):
+            stop = min(start + size, end)
+            seek = start == begin
+            yield resampler.push(_waveform(file, start, stop, clip.channel, name, seek=seek))
+        yield resampler.close()
+
+
+def _span(file: "Sound", start_s: float, end_s: float | None, name: str) -> tuple[int, int]:
     """First sample of a segment and the one after its last."""
     total_s = file.frames / file.samplerate
     if file.frames == 0:
@@ -121,15 +207,38 @@ def _span(
     return begin, min(end, file.frames)
 
 
-def _samples(file: soundfile.SoundFile, begin: int, end: int, name: str) -> np.ndarray:
+def _waveform(
+    file: "Sound", begin: int, end: int, channel: int | None, name: str, *, seek: bool = True
+) -> Tensor:
+    """Samples ``begin`` to ``end`` of a channel or of the mean of all, (N,)."""
+    if channel is not None and not 1 <= channel <= file.channels:
+        raise AudioError(f"{name}: channel {channel}, expected 1 to {file.channels}")
+    samples = torch.from_numpy(_samples(file, begin, end, name, seek=seek))  # (N, channels)
+    if not is_sound(samples):
+        raise AudioError(
+            f"{name}: samples that are not finite numbers, or beyond {LOUDEST:g} where full scale "
+            "is 1; make the file again"
+        )
+    if channel is not None:
+        return samples[:, channel - 1].contiguous()
+    return samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+
+
+def is_sound(samples: Tensor) -> bool:
+    """Whether all samples are finite, and small enough for the squares of their spectrum."""
+    return bool((samples.abs() <= LOUDEST).all())
+
+
+def _samples(file: "Sound", begin: int, end: int, name: str, *, seek: bool) -> np.ndarray:
     """Samples ``begin`` to ``end`` of all channels, (N, channels)."""
     found = 0
     reason = ""
     try:
-        file.seek(begin)
+        if seek:
+            file.seek(begin)
         samples = file.read(end - begin, dtype="float32", always_2d=True)
         found = len(samples)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, MediaError) as error:
         reason = f" ({first_line(error)})"
     if found < end - begin:
         raise AudioError(
@@ -155,14 +264,10 @@ def read_pipe(
     Raises:
         AudioError: the command fails or its output is not audio.
     """
-    result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
-    lines = result.stderr.decode(errors="replace").strip().splitlines()
-    said = f"; it said: {lines[-1]}" if lines else ""
-    if result.returncode:
-        raise AudioError(f"pipe `{command}`: exit code {result.returncode}{said}")
+    output, said = _output(command)
     try:
         return read(
-            result.stdout,
+            output,
             sample_rate=sample_rate,
             start_s=start_s,
             end_s=end_s,
@@ -170,6 +275,16 @@ def read_pipe(
         )
     except AudioError as error:  # in `a | b` the exit code is that of b alone
         raise AudioError(f"{error}{said}") from error
+
+
+def _output(command: str) -> tuple[bytes, str]:
+    """What a command of wav.scp writes, and what it said to standard error, for messages."""
+    result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    said = f"; it said: {lines[-1]}" if lines else ""
+    if result.returncode:
+        raise AudioError(f"pipe `{command}`: exit code {result.returncode}{said}")
+    return result.stdout, said
 
 
 def read_entry(
@@ -202,12 +317,62 @@ def resample(waveform: Tensor, rate: int, target: int) -> Tensor:
     if rate == target:
         return waveform
     common = gcd(rate, target)
-    if max(rate, target) // common > 2000:  # the sinc table would grow without bound
+    if max(rate, target) // common > LARGEST_RATIO:
         import librosa
 
         result = librosa.resample(waveform.numpy(), orig_sr=rate, target_sr=target)
         return torch.from_numpy(result)
     return _resampler(rate // common, target // common)(waveform)
+
+
+class Resampler:
+    """Changes the rate of audio that comes in blocks; joined, the results equal :func:`resample`.
+
+    Args:
+        rate: samples per second that come in.
+        target: samples per second that go out.
+    """
+
+    def __init__(self, rate: int, target: int) -> None:
+        common = gcd(rate, target)
+        self.period, self.made = rate // common, target // common  # so many in, so many out
+        self.same = rate == target
+        self.stream: Any = None
+        self.sinc: Any = None
+        if self.same:
+            return
+        if max(self.period, self.made) > LARGEST_RATIO:
+            import soxr
+
+            self.stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+            return
+        self.sinc = _resampler(self.period, self.made)
+        self.reach = self.sinc.width  # samples to both sides that an output depends on
+        self.before = self.reach // self.period + 1  # periods of samples kept for the left side
+        self.samples = torch.zeros(self.before * self.period)
+
+    def push(self, waveform: Tensor) -> Tensor:
+        """Samples (N,) in; those that can be known now come out."""
+        if self.same:
+            return waveform
+        if self.stream is not None:
+            return torch.from_numpy(self.stream.resample_chunk(waveform.numpy()))
+        self.samples = torch.cat([self.samples, waveform])
+        periods = (len(self.samples) - self.reach) // self.period - self.before
+        if periods <= 0:
+            return waveform[:0]
+        result = self.sinc(self.samples)[self.before * self.made :][: periods * self.made]
+        self.samples = self.samples[periods * self.period :]
+        return result
+
+    def close(self) -> Tensor:
+        """The samples that are left."""
+        if self.same:
+            return torch.zeros(0)
+        if self.stream is not None:
+            rest = self.stream.resample_chunk(np.zeros(0, np.float32), last=True)
+            return torch.from_numpy(rest)
+        return self.sinc(self.samples)[self.before * self.made :]
 
 
 @lru_cache(maxsize=32)
@@ -230,7 +395,7 @@ def _warn_of_low_rate(rate: int, target: int, name: str) -> None:
         )
 
 
-def _open(source: str | Path | bytes, name: str) -> soundfile.SoundFile:
+def _open(source: str | Path | bytes, name: str) -> "Sound":
     """Open audio for reading; every way in which this fails has its message."""
     with _stream(source, name) as stream:
         head = stream.read(4096)
@@ -246,9 +411,24 @@ def _open(source: str | Path | bytes, name: str) -> soundfile.SoundFile:
         if _is_streamed_wav(stream, head):
             source = _with_data_size(stream)
     try:
-        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        file = _decoder(source, head)
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(f"{name}: {_diagnosis(head)}") from error
+    except MediaError as error:
+        raise AudioError(f"{name}: {error}; {_AGAIN}") from error
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name}: a rate of {file.samplerate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE}; "
+            f"its header is damaged, {_AGAIN}"
+        )
+    return file
+
+
+def _decoder(source: str | Path | bytes, head: bytes) -> "Sound":
+    container = container_of(head)
+    if container and installed():
+        return MediaFile(source, container)
+    return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
 
 
 def _stream(source: str | Path | bytes, name: str) -> BinaryIO:
@@ -340,12 +520,9 @@ def _diagnosis(head: bytes) -> str:
     if head[:4] in (b"RIFF", b"fLaC", b"OggS") or head.startswith(b"NIST_1A"):
         return f"damaged audio; {_AGAIN}"
     printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in head)
-    if head[4:8] == b"ftyp":
-        found = "an mp4 or m4a file"
-    elif head[:4] == b"\x1a\x45\xdf\xa3":
-        found = "a webm or mkv file"
-    elif printable > 0.95 * len(head):
+    if container := container_of(head):
+        kind = "mp4 or m4a" if container == "mp4" else "webm or mkv"
+        return f"a file of kind {kind}, for which PyAV is needed: {INSTALL}; or {CONVERT}"
+    if printable > 0.95 * len(head):
         return f"a text file, {READABLE}; check the path"
-    else:
-        found = "not an audio format known here"
-    return f"{found}, {READABLE}; {CONVERT}"
+    return f"not an audio format known here, {READABLE}; {CONVERT}"

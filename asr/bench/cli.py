@@ -11,11 +11,15 @@ import torch
 
 from asr.bench import measure, workloads
 from asr.bench.shape import Shape
+from asr.config import DecodeConfig, SegmentationConfig
 from asr.device import use_threads
 from asr.errors import InputError
 from asr.model.product import use_precision
 
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "straight": "straight torch"}
+
+
+_CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long recording
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,10 +28,11 @@ def make_parser() -> argparse.ArgumentParser:
         prog="asr bench",
         description="Measure speed and memory, with fixed seeds, warm-up and the median of runs.",
     )
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--threads", type=int, default=0, help="0 takes every core")
+    once = argparse.ArgumentParser(add_help=False)
+    once.add_argument("--threads", type=int, default=0, help="0 takes every core")
+    once.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    common = argparse.ArgumentParser(add_help=False, parents=[once])
     common.add_argument("--repeats", type=int, default=5, help="runs of which the median counts")
-    common.add_argument("--json", action="store_true", help="one JSON object, nothing else")
     shape = argparse.ArgumentParser(add_help=False)
     for name, text in (
         ("batch", "utterances"),
@@ -57,6 +62,17 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         kind = kinds.add_parser(name, parents=[common], help=text, description=text)
         kind.add_argument(f"--{option}", type=int, default=default, help=f"({default})")
+    text = "a long recording, joined from short ones with pauses and noise between them"
+    kind = kinds.add_parser("transcribe", parents=[once], help=text, description=text)
+    kind.add_argument("--model", help="as `asr transcribe` takes it")
+    kind.add_argument("--data", default="", help="data directory; by default data/mini's test set")
+    kind.add_argument("--minutes", type=float, default=60.0, help="of audio (60)")
+    text = "loudest noise in the pauses, in dB below full scale (-50)"
+    kind.add_argument("--noise_db", type=float, default=-50.0, help=text)
+    kind.add_argument("--beam", type=int, default=DecodeConfig().beam, help="hypotheses")
+    for name in _CUTTING:
+        default = getattr(SegmentationConfig(), name)
+        kind.add_argument(f"--{name}", type=type(default), default=default, help=f"({default})")
     return parser
 
 
@@ -80,6 +96,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if getattr(options, size) < 1:
             raise InputError(f"--{size} {getattr(options, size)}: expected 1 or more")
         return work(getattr(options, size), options.repeats)
+    if options.work == "transcribe":
+        return _transcribe(options)
     shape = _shape(options)
     use_precision(options.precision)
     if options.work == "train":
@@ -87,6 +105,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     else:
         numbers = workloads.decode(shape, options.repeats, options.who)
     return {"who": options.who, **asdict(shape), **numbers}
+
+
+def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
+    from asr.bench import long
+
+    if not 0 < options.minutes <= 600:
+        raise InputError(f"--minutes {options.minutes}: expected more than 0, at most 600")
+    if not long.LOWEST_DB <= options.noise_db <= 0:
+        raise InputError(f"--noise_db {options.noise_db}: expected {long.LOWEST_DB:g} to 0")
+    search = DecodeConfig(beam=options.beam)
+    segmentation = SegmentationConfig(**{name: getattr(options, name) for name in _CUTTING})
+    return long.transcribe(
+        options.model, options.data, options.minutes, options.noise_db, search, segmentation
+    )
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -151,10 +183,10 @@ def _table(found: dict[str, Any]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """``asr bench train|decode|peers|features|loader|score``; returns the exit code."""
+    """``asr bench WORK``; returns the exit code."""
     options = make_parser().parse_args(argv)
     use_threads(options.threads)
-    if options.repeats < 1:
+    if getattr(options, "repeats", 1) < 1:
         raise InputError(f"--repeats {options.repeats}: expected 1 or more")
     if options.work == "peers":
         found = compare(options)

@@ -12,6 +12,7 @@ from asr.config import DecodeConfig, add_settings, from_args, make_parser
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
+from asr.model.find import search_settings
 from asr.text.transcripts import read_lines
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
     add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv)
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
     from asr.device import pick_device, use_threads
     from asr.model.checkpoint import load_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import DecodeConfig, add_settings, from_args, make_parser
+from asr.config import DecodeConfig, SegmentationConfig, add_settings, from_args, make_parser
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
 from asr.model.find import search_settings
@@ -239,7 +239,8 @@ def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator
             waiting.append(u)
             yield waveform, recognizer.rate
 
-    for found in recognizer.transcribe_each(sources()):
+    whole = recognizer.with_config(SegmentationConfig(vad="fixed"))
+    for found in whole.transcribe_each(sources()):
         u = waiting.popleft()
         if isinstance(found, InputError):
             _leave_out(u, first_line(found))

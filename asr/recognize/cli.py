@@ -2,66 +2,124 @@
 
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from asr.config import DecodeConfig, add_settings, from_args, make_parser
+from asr.config import (
+    DecodeConfig,
+    SegmentationConfig,
+    add_settings,
+    from_args,
+    from_dict,
+    make_parser,
+)
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
 from asr.model.find import DEFAULT, default_model, search_settings
 from asr.recognize.confidence import LOW
+from asr.recognize.inputs import Input, collect
 from asr.recognize.writers import outputs, render
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from asr.recognize import Recognizer
     from asr.recognize.transcript import Transcript
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"}
-
-
-def collect(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
-    """Audio files of the inputs, folders opened.
-
-    Raises:
-        InputError: a folder holds no audio.
-    """
-    files: list[Path] = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            inside = path.rglob("*") if recursive else path.glob("*")
-            found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES)
-            if not found:
-                hint = "" if recursive else "; --recursive looks into folders below"
-                raise InputError(
-                    f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}"
-                )
-            files += found
-        else:
-            files.append(path)
-    return files
+FORMATS = ("txt", "json")
 
 
 def main(argv: list[str]) -> int:
     """Parse the command line and transcribe; 1 if some of the inputs failed."""
+    parser = _parser()
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    segmentation = segmentation_of(args)
+    formats = FORMATS if args.format == "all" else (args.format,)
+    if args.skip_existing and not args.output:
+        raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
+    with tempfile.TemporaryDirectory(prefix="asr-") as spool:
+        inputs = collect(
+            args.inputs,
+            Path(spool),
+            lists=args.list,
+            recursive=args.recursive,
+            channels=args.channels,
+        )
+        plan = (
+            outputs([item.file for item in inputs], Path(args.output), formats)
+            if args.output
+            else {}
+        )
+        if args.skip_existing:
+            inputs = _without_results(inputs, plan)
+            if not inputs:
+                return 0
+        recognizer = open_recognizer(args, config, segmentation)
+        run = _Run(recognizer, inputs, plan, formats)
+        code = run.run()
+        return code or (EXIT_SOME_FAILED if args.strict and run.marked else 0)
+
+
+def _parser() -> Any:
     parser = make_parser(
         "asr transcribe",
-        "Write down what is said in audio files (wav, flac, ogg, opus, mp3, NIST SPHERE; any rate, "
-        "any number of channels). Without -o the text goes to standard output. Audio longer than "
-        "30 s is cut at quiet places. Exit code 1: some files failed, the others were written.",
+        "Write down what is said in audio files (wav, flac, ogg, opus, mp3, NIST SPHERE, and with "
+        "the extra `media` m4a, mp4, webm; any rate, any number of channels, any length). Without "
+        "-o the text goes to standard output. Exit code 1: some files failed, the others were "
+        "written.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="FILE", help="audio files and folders")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="FILE",
+        help="audio files, folders, Kaldi data directories; - is standard input",
+    )
+    parser.add_argument(
+        "--list",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="text file with an input in each line; may be given more than once",
+    )
+    parser.add_argument("--recursive", action="store_true", help="look into folders below")
+    parser.add_argument(
+        "--channels",
+        choices=("mix", "each"),
+        default="mix",
+        help="mix: the mean of all channels; each: a transcript for every channel",
+    )
+    parser.add_argument(
+        "-f", "--format", choices=(*FORMATS, "all"), default="txt", help="of the results"
+    )
+    parser.add_argument("-o", "--output", help="folder for the results, a file for each input")
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out inputs whose results are there: goes on where a run was interrupted",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 1 where a text may be wrong (see --min-confidence and the warnings)",
+    )
+    add_model_options(parser)
+    add_settings(parser, DecodeConfig)
+    parser.add_class_arguments(SegmentationConfig, as_group=False)
+    return parser
+
+
+def add_model_options(parser: Any) -> None:
+    """The options of commands that recognise: which model, where, how sure."""
     parser.add_argument(
         "--model",
         help="folder of a training, a model file, or a name of `asr models`; by default the "
         "model that comes with the package",
     )
-    parser.add_argument(
-        "-f", "--format", choices=("txt", "json", "all"), default="txt", help="of the results"
-    )
-    parser.add_argument("-o", "--output", help="folder for the results, a file for each input")
-    parser.add_argument("--recursive", action="store_true", help="look into folders below")
     parser.add_argument(
         "--min-confidence",
         type=float,
@@ -70,20 +128,20 @@ def main(argv: list[str]) -> int:
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",
     )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="exit code 1 where a text may be wrong (see --min-confidence and the warnings)",
-    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
-    add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
-    formats = ("txt", "json") if args.format == "all" else (args.format,)
-    files = collect(args.inputs, recursive=args.recursive)
-    plan = outputs(files, Path(args.output), formats) if args.output else {}
 
+def segmentation_of(args: Any) -> SegmentationConfig:
+    """How the command line wants audio to be cut."""
+    values = {f.name: args[f.name] for f in fields(SegmentationConfig)}
+    return from_dict(SegmentationConfig, values, "asr transcribe")
+
+
+def open_recognizer(
+    args: Any, config: DecodeConfig, segmentation: SegmentationConfig
+) -> "Recognizer":
+    """The recogniser that the options of :func:`add_model_options` ask for."""
     from asr.device import use_threads
     from asr.recognize import load
 
@@ -91,54 +149,142 @@ def main(argv: list[str]) -> int:
     model = args.model or default_model()
     if not args.model:
         print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)
-    recognizer = load(model, args.device, config, args.min_confidence)
+    recognizer = load(model, args.device, config, args.min_confidence, segmentation)
     if config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
-    failed, marked, audio_s, started = 0, 0, 0.0, time.monotonic()
-    for file, result in zip(files, recognizer.transcribe_each(files), strict=True):
-        if isinstance(result, InputError):
-            failed += 1
-            print(f"asr transcribe: {_named(file, first_line(result))}", file=sys.stderr)
-            continue
-        audio_s += result.duration_s
-        marked += bool(result.flags)
-        _warn(file, result)
-        for target in plan.get(file, []):
-            write_text(target, render(result, target.suffix[1:]))
-        if not plan:
-            _print(file, result, formats, several=len(files) > 1)
-    seconds = time.monotonic() - started
-    if audio_s:
-        print(
-            f"{len(files) - failed} of {len(files)} files, {audio_s:.1f} s of audio in "
-            f"{seconds:.1f} s"
-            f" (real-time factor {seconds / audio_s:.3f})",
-            file=sys.stderr,
+    return recognizer
+
+
+def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> list[Input]:
+    left = [item for item in inputs if not all(target.exists() for target in plan[item.file])]
+    done = len(inputs) - len(left)
+    print(f"{done} of {len(inputs)} inputs have their results already", file=sys.stderr)
+    return left
+
+
+@dataclass
+class _Run:
+    """The inputs of a command on their way to results."""
+
+    recognizer: "Recognizer"
+    inputs: Sequence[Input]
+    plan: dict[Path, list[Path]]
+    """Files of the results by :attr:`Input.file`; empty: standard output."""
+    formats: Sequence[str]
+    done: int = 0
+    failed: int = 0
+    marked: int = 0
+    """Those of whose texts some may be wrong."""
+    audio_s: float = 0.0
+    kept_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> int:
+        """Transcribe and write each as it comes; returns the exit code."""
+        try:
+            with _progress(self.inputs) as (bar, task):
+                self._all(bar, task)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._what_is_done()) from None
+        print(self._summary(), file=sys.stderr)
+        return EXIT_SOME_FAILED if self.failed else 0
+
+    def _all(self, bar: "Progress", task: Any) -> None:
+        found = self.recognizer.transcribe_each(
+            (item.clip for item in self.inputs),
+            report=lambda seconds: bar.advance(task, seconds),
         )
-    return EXIT_SOME_FAILED if failed or (args.strict and marked) else 0
+        for item, result in zip(self.inputs, found, strict=True):
+            if isinstance(result, InputError):
+                self.failed += 1
+                print(f"asr transcribe: {_named(item.label, first_line(result))}", file=sys.stderr)
+            else:
+                self._write(item, result)
+            self.done += 1
+            bar.update(task, description=f"{self.done} of {len(self.inputs)} files")
+
+    def _write(self, item: Input, result: "Transcript") -> None:
+        self.audio_s += result.duration_s
+        self.kept_s += sum(segment.end_s - segment.start_s for segment in result.segments)
+        self.marked += bool(result.flags)
+        _warn(item.label, result)
+        for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
+            write_text(target, render(result, kind))
+        if not self.plan:
+            _print(item.label, result, self.formats, several=len(self.inputs) > 1)
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self.started
+        line = f"{self.done - self.failed} of {len(self.inputs)} files"
+        if self.audio_s == 0:
+            return line
+        return (
+            f"{line}, kept {self.kept_s:.1f} of {self.audio_s:.1f} s of audio, in {seconds:.1f} s"
+            f" (real-time factor {seconds / self.audio_s:.3f})"
+        )
+
+    def _what_is_done(self) -> str:
+        where = "written; --skip-existing goes on with the others" if self.plan else "printed"
+        good = self.done - self.failed
+        return f"{good} of {len(self.inputs)} files are {where}"
 
 
-def _named(file: Path, message: str) -> str:
-    return message if message.startswith(str(file)) else f"{file}: {message}"
+@contextmanager
+def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
+    """A bar with the time that is left, where standard error is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    shown = console.is_terminal
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not shown,
+        redirect_stdout=sys.stdout.isatty(),  # else it would move the results to standard error
+    ) as bar:
+        total = sum(map(_seconds, inputs)) if shown else None
+        yield bar, bar.add_task(f"0 of {len(inputs)} files", total=total)
 
 
-def _warn(file: Path, transcript: "Transcript") -> None:
-    """Say on standard error which segments are suspicious."""
+def _seconds(item: Input) -> float:
+    """Length of an input as far as its header tells; what fails will be said in its turn."""
+    from asr.audio.io import info
+
+    clip = item.clip
+    if clip.end_s is not None:
+        return clip.end_s - clip.start_s
+    try:
+        return 0.0 if clip.command else info(clip.source).duration_s
+    except InputError:
+        return 0.0
+
+
+def _named(label: str, message: str) -> str:
+    return message if message.startswith(label) else f"{label}: {message}"
+
+
+def _warn(label: str, transcript: "Transcript") -> None:
+    """Say on standard error that there is no speech, or which segments are suspicious."""
+    if not transcript.segments:
+        print(f"warning: {label}: no speech found", file=sys.stderr)
     for segment in transcript.segments:
         if segment.flags:
             sure = segment.confidence
             print(
-                f"warning: {file}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
+                f"warning: {label}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
                 f"{', '.join(segment.flags)}" + ("" if sure is None else f" ({sure:.2f})"),
                 file=sys.stderr,
             )
 
 
-def _print(file: Path, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
+def _print(label: str, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
     """To standard output: the text, with the file's name where there are several."""
     for kind in formats:
         if kind == "json":
-            value = {"file": str(file), **transcript.to_dict()}
+            value = {"file": label, **transcript.to_dict()}
             print(json.dumps(value, ensure_ascii=False), flush=True)
         else:
-            print(f"{file}\t{transcript.text}" if several else transcript.text, flush=True)
+            print(f"{label}\t{transcript.text}" if several else transcript.text, flush=True)

@@ -1,5 +1,6 @@
-"""The recogniser: a model, search settings, and long audio cut at quiet places."""
+"""The recogniser: a model, search settings, and audio of any length cut into segments."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,20 +13,21 @@ from torch import Tensor
 
 from asr.audio import io
 from asr.audio.cmvn import CmvnStats
-from asr.config import DecodeConfig, from_dict
+from asr.audio.io import Clip, Resampler
+from asr.config import DecodeConfig, SegmentationConfig, from_dict
 from asr.device import pick_device
 from asr.errors import InputError
-from asr.model.checkpoint import LoadedModel, load_model
+from asr.model.checkpoint import LoadedModel, load_model, normalize
 from asr.model.find import default_model
 from asr.recognize.confidence import LOW
 from asr.recognize.interpret import Interpreter
+from asr.recognize.segment import Piece, make_cutter
 from asr.recognize.transcript import Segment, Transcript
 
-LONGEST_S = 30.0  # attention models lose their way in audio longer than they were trained on
-EARLIEST_S = 20.0  # a long file is cut at its quietest place between these two
-QUIET_S = 0.2  # length of the stretch whose energy counts
+WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
+WINDOW_BATCHES = 4  # and the most pieces of it, in batches
 
-Source = str | Path | bytes | tuple[np.ndarray | Tensor, int]
+Source = str | Path | bytes | Clip | tuple[np.ndarray | Tensor, int]
 
 
 def load(
@@ -33,8 +35,18 @@ def load(
     device: str = "auto",
     config: DecodeConfig | None = None,
     min_confidence: float = LOW,
+    segmentation: SegmentationConfig | None = None,
 ) -> "Recognizer":
     """Load a recogniser.
+
+    Example:
+        >>> import asr
+        >>> recognizer = asr.load("exp/las")
+        >>> transcript = recognizer.transcribe("talk.wav")
+        >>> text = transcript.text
+        >>> for segment in transcript.segments:
+        ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
+        0.0 to 2.4 s
 
     Args:
         path: folder of a training, a model file, or the name of a model that ships; by default
@@ -43,6 +55,7 @@ def load(
         config: search settings; by default those that come with the model (``asr export
             --search``), or else a beam of 8 with CTC.
         min_confidence: segments below it get the flag ``low-confidence``.
+        segmentation: how audio is cut; by default at the pauses between speech.
 
     Raises:
         InputError: there is no usable model, or a setting is out of range.
@@ -50,77 +63,62 @@ def load(
     loaded = load_model(path or default_model(), pick_device(device))
     if config is None:
         config = from_dict(DecodeConfig, loaded.info.get("search", {}), str(loaded.path))
-    return Recognizer(loaded, config, min_confidence)
-
-
-def quietest(window: Tensor, rate: int) -> int:
-    """Where to cut a window (N,) of 30 s: its quietest sample after the first 20 s."""
-    first, size = round(EARLIEST_S * rate), round(QUIET_S * rate)
-    energy = window[first:].square().unfold(0, size, size // 4).mean(1)
-    return first + int(energy.argmin()) * (size // 4) + size // 2
-
-
-def pieces(
-    read: Callable[[float, float], Tensor], duration_s: float, rate: int
-) -> Iterator[tuple[int, Tensor]]:
-    """Cut audio longer than 30 s at quiet places, without ever holding more than a window.
-
-    Args:
-        read: gives the samples from one time to another, in seconds.
-        duration_s: length of the audio.
-        rate: samples per second.
-
-    Yields:
-        The first sample's number and the samples (N,) of each piece.
-    """
-    start = 0
-    while duration_s - start / rate > LONGEST_S:
-        window = read(start / rate, start / rate + LONGEST_S)
-        place = quietest(window, rate)
-        yield start, window[:place]
-        start += place
-    yield start, read(start / rate, duration_s)
+    return Recognizer(loaded, config, min_confidence, segmentation)
 
 
 @dataclass
 class _Job:
     """An input on its way to a transcript."""
 
+    samples: int = 0
+    """Read so far."""
     waiting: int = 0
     """Pieces that are not decoded yet."""
-    samples: int = 0
+    read: bool = False
+    """Whether nothing more comes."""
     segments: list[Segment] = field(default_factory=list)
     error: InputError | None = None
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _Task:
     """A piece of an input, ready for the model."""
 
     job: _Job
-    start: int
-    end: int
+    piece: Piece
     features: Tensor
 
 
 class Recognizer:
     """Turns audio into text.
 
+    One recogniser may be used by several threads at once: nothing in it changes after it was
+    made, every call has cutters and queues of its own, and the calls take turns at the network,
+    which uses all processors anyway. Only the generators that it returns belong to one thread.
+
     Args:
         loaded: the model.
         config: search settings.
         min_confidence: segments below it get the flag ``low-confidence``.
+        segmentation: how audio is cut; by default at the pauses between speech.
 
     Raises:
         InputError: a setting is out of range.
     """
 
     def __init__(
-        self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
+        self,
+        loaded: LoadedModel,
+        config: DecodeConfig,
+        min_confidence: float = LOW,
+        segmentation: SegmentationConfig | None = None,
     ) -> None:
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
         self.interpreter = Interpreter(loaded, config, min_confidence)
         self.rate = loaded.config.features.sample_rate
+        self.segmentation = segmentation or SegmentationConfig()
+        make_cutter(self.segmentation, self.rate)  # says now what is wrong with the settings
+        self._turn = threading.Lock()
 
     @overload
     def transcribe(self, source: Source, *, attention: bool = False) -> Transcript: ...
@@ -132,12 +130,23 @@ class Recognizer:
         """Recognise audio.
 
         Args:
-            source: a file, the bytes of one, or samples, (N,) or (N, channels), floats with
-                full scale 1 or signed integers, and their rate; or a list of these.
+            source: a file, the bytes of one, a :class:`~asr.audio.io.Clip` (a stretch or a
+                channel of a file), or samples, (N,) or (N, channels), floats with full scale 1
+                or signed integers, and their rate; or a list of these.
             attention: whether the segments carry their attention weights.
 
         Raises:
-            InputError: the audio cannot be read or is shorter than one analysis window.
+            InputError: the audio cannot be read; without a speech detector also: it is shorter
+                than one analysis window, or too long for one piece.
+
+        Example:
+            >>> import asr, numpy
+            >>> recognizer = asr.load("exp/las")
+            >>> whole = recognizer.transcribe("talk.wav")
+            >>> half = recognizer.transcribe(asr.Clip("talk.wav", 0.0, 1.2))
+            >>> silence = recognizer.transcribe((numpy.zeros(16000), 16000))
+            >>> whole.duration_s, half.duration_s, silence.text
+            (2.4, 1.2, '')
         """
         results = []
         sources = source if isinstance(source, list) else [source]
@@ -148,86 +157,176 @@ class Recognizer:
         return results if isinstance(source, list) else results[0]
 
     def transcribe_each(
-        self, sources: Iterable[Source], *, attention: bool = False
+        self,
+        sources: Iterable[Source],
+        *,
+        attention: bool = False,
+        report: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript | InputError]:
-        """Recognise many inputs, ``config.batch`` pieces of audio at a time.
+        """Recognise many inputs, ``config.batch`` pieces of similar length at a time.
 
         An input that cannot be read does not stop the others: its error comes in its place.
-        Results come in the order of the inputs. Memory holds one batch of pieces, however
+        Results come in the order of the inputs. Memory holds some minutes of audio, however
         long and however many the files are.
+
+        Args:
+            sources: see :meth:`transcribe`; may be a generator.
+            attention: whether the segments carry their attention weights.
+            report: told how many more seconds of audio were read.
+
+        Example:
+            >>> import asr
+            >>> recognizer = asr.load("exp/las")
+            >>> for found in recognizer.transcribe_each(["talk.wav", "missing.wav"]):
+            ...     print(type(found).__name__)
+            Transcript
+            AudioError
         """
         jobs: deque[_Job] = deque()
-        batch: list[_Piece] = []
+        window: list[_Task] = []
         for source in sources:
             job = _Job()
+            jobs.append(job)
             try:
-                for piece in self._pieces(source, job):
-                    batch.append(piece)
-                    if len(batch) == self.config.batch:
-                        self._decode(batch, attention)
-                        batch = []
+                for task in self._tasks(source, job, report):
+                    window.append(task)
+                    if self._is_full(window):
+                        self._decode_all(window, attention)
+                        window = []
+                        yield from self._finished(jobs)
             except InputError as error:
                 job.error = error
-            jobs.append(job)
-            while jobs and (jobs[0].error or not jobs[0].waiting):
-                yield self._result(jobs.popleft())
-        self._decode(batch, attention)
-        yield from map(self._result, jobs)
+            job.read = True
+            yield from self._finished(jobs)
+        self._decode_all(window, attention)
+        yield from self._finished(jobs)
 
-    def _pieces(self, source: Source, job: _Job) -> Iterator[_Piece]:
-        read, duration_s = self._reader(source)
+    def _tasks(
+        self, source: Source, job: _Job, report: Callable[[float], None] | None
+    ) -> Iterator[_Task]:
         speaker = None
         if self.loaded.config.features.cmvn == "speaker":  # an input is taken for one speaker
             speaker = CmvnStats.zero(self.loaded.extractor.dim)
-            for _, waveform in pieces(read, duration_s, self.rate):
-                speaker += CmvnStats.from_features(self.loaded.extractor(waveform))
-        for start, waveform in pieces(read, duration_s, self.rate):
-            features = self.loaded.features(waveform, speaker)
-            job.samples = start + len(waveform)
+            for piece in self._pieces(self._blocks(source)):
+                speaker += CmvnStats.from_features(self.loaded.extractor(piece.waveform))
+
+        def counted() -> Iterator[Tensor]:
+            for block in self._blocks(source):
+                job.samples += len(block)
+                if report:
+                    report(len(block) / self.rate)
+                yield block
+
+        for piece in self._pieces(counted()):
             job.waiting += 1
-            yield _Piece(job, start, job.samples, features)
+            yield _Task(job, piece, self.loaded.features(piece.waveform, speaker))
 
-    def _decode(self, batch: Sequence[_Piece], attention: bool) -> None:
-        """Hand the segments of a batch to the inputs that they belong to."""
-        if not batch:
-            return
-        features = [piece.features for piece in batch]
-        spans = [(piece.start / self.rate, piece.end / self.rate) for piece in batch]
-        segments = self.interpreter(features, spans, attention=attention)
-        for piece, segment in zip(batch, segments, strict=True):
-            piece.job.segments.append(segment)
-            piece.job.waiting -= 1
+    def _pieces(self, blocks: Iterable[Tensor]) -> Iterator[Piece]:
+        cutter = make_cutter(self.segmentation, self.rate)
+        for block in blocks:
+            yield from cutter.push(block)
+        yield from cutter.close()
 
-    def _result(self, job: _Job) -> Transcript | InputError:
-        return job.error or Transcript(job.samples / self.rate, tuple(job.segments))
+    def _is_full(self, window: Sequence[_Task]) -> bool:
+        samples = sum(len(task.piece.waveform) for task in window)
+        return samples >= WINDOW_S * self.rate or len(window) >= WINDOW_BATCHES * self.config.batch
+
+    def _decode_all(self, window: list[_Task], attention: bool) -> None:
+        """Hand the segments of a window to the inputs that they belong to."""
+        window = sorted(window, key=lambda task: len(task.features))
+        for first in range(0, len(window), self.config.batch):
+            batch = window[first : first + self.config.batch]
+            pieces, features = [t.piece for t in batch], [t.features for t in batch]
+            for task, segment in zip(batch, self._read(pieces, features, attention), strict=True):
+                task.job.segments.append(segment)
+                task.job.waiting -= 1
+
+    def _read(
+        self, pieces: Sequence[Piece], features: list[Tensor], attention: bool
+    ) -> list[Segment]:
+        """Recognise pieces side by side, given their features (T_i, F)."""
+        spans = [(piece.start / self.rate, piece.end / self.rate) for piece in pieces]
+        with self._turn:
+            return self.interpreter(features, spans, attention=attention)
+
+    def _finished(self, jobs: deque[_Job]) -> Iterator[Transcript | InputError]:
+        while jobs and jobs[0].read and (jobs[0].error or not jobs[0].waiting):
+            job = jobs.popleft()
+            segments = sorted(job.segments, key=lambda segment: segment.start_s)
+            yield job.error or Transcript(job.samples / self.rate, tuple(segments))
+
+    def stream(
+        self,
+        chunks: Iterable[np.ndarray | Tensor],
+        rate: int | None = None,
+        *,
+        attention: bool = False,
+    ) -> Iterator[Segment]:
+        """Recognise audio while it is recorded; a segment comes when a pause has ended it.
+
+        The encoder reads a segment in both directions, so that there is no text before its end:
+        at the latest ``segmentation.longest_s`` and a second after its first word. Memory holds
+        one segment.
+
+        Args:
+            chunks: samples as they come, each (N,) or (N, channels), of any length.
+            rate: samples per second; by default the model's rate.
+            attention: whether the segments carry their attention weights.
+
+        Yields:
+            Segments with times from the beginning of the stream.
+
+        Raises:
+            InputError: samples are not finite numbers or of a wrong shape.
+
+        Example:
+            >>> import asr, soundfile
+            >>> recognizer = asr.load("exp/las")
+            >>> blocks = soundfile.blocks("talk.wav", blocksize=1600)
+            >>> for segment in recognizer.stream(blocks, rate=16000):
+            ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
+            0.0 to 2.4 s
+        """
+        speaker = None
+        if self.loaded.config.features.cmvn == "speaker":  # of what was said so far
+            speaker = CmvnStats.zero(self.loaded.extractor.dim)
+        for piece in self._pieces(self._resampled(chunks, self.rate if rate is None else rate)):
+            features = self.loaded.extractor(piece.waveform)
+            if speaker is not None:
+                speaker += CmvnStats.from_features(features)
+            kind = self.loaded.config.features.cmvn
+            ready = normalize(features, kind, self.loaded.cmvn, speaker)
+            yield from self._read([piece], [ready], attention)
+
+    def _resampled(self, chunks: Iterable[np.ndarray | Tensor], rate: int) -> Iterator[Tensor]:
+        _check_rate(rate)
+        resampler = Resampler(rate, self.rate)
+        for chunk in chunks:
+            yield resampler.push(_mono(chunk, rate))
+        yield resampler.close()
 
     def transcribe_file(self, path: str | Path) -> str:
         """The text of an audio file."""
         return self.transcribe(path).text
 
-    def with_config(self, **changes: object) -> "Recognizer":
-        """The same model with other search settings."""
+    def with_config(
+        self, segmentation: SegmentationConfig | None = None, **changes: object
+    ) -> "Recognizer":
+        """The same model with other search settings, or with audio cut in another way."""
         config = replace(self.config, **changes)  # type: ignore[arg-type]
-        return Recognizer(self.loaded, config, self.min_confidence)
+        segmentation = segmentation or self.segmentation
+        return Recognizer(self.loaded, config, self.min_confidence, segmentation)
 
-    def _reader(self, source: Source) -> tuple[Callable[[float, float], Tensor], float]:
-        """A function that gives the samples between two times, and the length in seconds."""
-        if isinstance(source, (str, Path)):
-            path, length_s = source, io.info(source).duration_s
-
-            def read(start_s: float, end_s: float) -> Tensor:
-                return io.read(path, sample_rate=self.rate, start_s=start_s, end_s=end_s)
-
-            return read, length_s
-        if isinstance(source, bytes):
-            waveform = io.read(source, sample_rate=self.rate)
-        else:
-            waveform = io.resample(_mono(*source), source[1], self.rate)
-
-        def part(start_s: float, end_s: float) -> Tensor:
-            return waveform[round(start_s * self.rate) : round(end_s * self.rate)]
-
-        return part, len(waveform) / self.rate
+    def _blocks(self, source: Source) -> Iterator[Tensor]:
+        """The audio at the model's rate, a block at a time."""
+        if isinstance(source, (str, Path, bytes)):
+            source = Clip(source)
+        if isinstance(source, Clip):
+            yield from io.blocks(source, sample_rate=self.rate)
+            return
+        waveform = io.resample(_mono(*source), source[1], self.rate)
+        size = round(io.BLOCK_S * self.rate)
+        yield from (waveform[start : start + size] for start in range(0, len(waveform), size))
 
 
 def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:
@@ -238,11 +337,15 @@ def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:
         waveform = waveform / (torch.iinfo(values.dtype).max + 1)
     if waveform.ndim == 2:
         waveform = waveform.mean(1)
-    if waveform.ndim != 1 or not torch.isfinite(waveform).all():
+    if waveform.ndim != 1 or not io.is_sound(waveform):
         raise InputError(
             f"samples of shape {tuple(waveform.shape)}: expected finite numbers, "
             "(N,) or (N, channels)"
         )
+    _check_rate(rate)
+    return waveform
+
+
+def _check_rate(rate: int) -> None:
     if rate <= 0:
         raise InputError(f"a rate of {rate} samples per second, expected more than 0")
-    return waveform

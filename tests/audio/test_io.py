@@ -172,10 +172,13 @@ BAD = {
         "compressed SPHERE; unpack it: sph2pipe",
     ),
     "text": (b"two words and no audio\n", "a text file, expected wav, flac"),
-    "m4a": (b"\0\0\0\x20ftypM4A " + bytes(99), "an mp4 or m4a file.*ffmpeg -i IN -ar 16000 -ac 1"),
-    "webm": (b"\x1a\x45\xdf\xa3" + bytes(99), "a webm or mkv file.*ffmpeg -i IN -ar 16000 -ac 1"),
+    "rate": (WAV[:24] + struct.pack("<I", 7) + WAV[28:], "a rate of 7 Hz, expected 1000 to"),
     "unknown": (b"\x93\x07" * 999, "not an audio format known here.*ffmpeg"),
     "NaN": (encode(np.array([0.1, np.nan]), subtype="FLOAT"), "not finite numbers"),
+    "loud": (
+        encode(np.array([0.1, 1e30]), subtype="FLOAT"),
+        "beyond 1e[+]10 where full scale is 1",
+    ),
     "inf": (encode(np.array([0.1, np.inf]), subtype="FLOAT"), "not finite numbers"),
 }
 

@@ -11,11 +11,10 @@ import soundfile
 import torch
 
 import asr
-from asr.config import DecodeConfig
+from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
 from asr.model import find
 from asr.recognize.cli import main
-from asr.recognize.recognizer import pieces
 
 RATE = 16000
 
@@ -86,45 +85,19 @@ def test_a_folder_without_audio(model, tmp_path):
         main([str(tmp_path / "empty"), "--model", model])
 
 
-def cuts(waveform, rate):
-    """First and last sample of every piece, and the longest stretch that was read."""
-    lengths = []
-
-    def read(start_s, end_s):
-        lengths.append(end_s - start_s)
-        return waveform[round(start_s * rate) : round(end_s * rate)]
-
-    found = list(pieces(read, len(waveform) / rate, rate))
-    joined = torch.cat([part for _, part in found])
-    torch.testing.assert_close(joined, waveform)  # nothing is lost, nothing comes twice
-    return [(start, start + len(part)) for start, part in found], max(lengths)
-
-
-def test_short_audio_is_not_cut_and_long_audio_in_its_pauses():
-    rate = 100
-    assert cuts(torch.ones(30 * rate), rate) == ([(0, 3000)], 30.0)
-    long = torch.ones(70 * rate)
-    long[2490:2510] = 0.0  # pauses at 25 s and at 50 s
-    long[4990:5010] = 0.0
-    (first, second, third), longest = cuts(long, rate)
-    assert first == (0, pytest.approx(2500, abs=10))
-    assert second == (first[1], pytest.approx(5000, abs=10))
-    assert third == (second[1], 7000)
-    assert longest == pytest.approx(30.0)  # never the whole recording
-
-
 @pytest.mark.parametrize("cmvn", ["none", "speaker"])
 def test_a_long_file_has_segments_and_batches_change_nothing(save, audio, cmvn):
     long, rate = np.random.default_rng(1).normal(0, 0.1, 65 * RATE), RATE
     long[25 * rate : 26 * rate] = long[50 * rate : 51 * rate] = 0.0
+    cutting = SegmentationConfig(vad="fixed")
     soundfile.write(audio / "long.wav", long, rate)
     files = [audio / name for name in ("a.wav", "long.wav", "b.wav")]
     model = save(cmvn)
     config = DecodeConfig(beam=1, ctc_weight=0.0, max_ratio=0.05, batch=1)
-    alone = [asr.load(model, "cpu", config).transcribe(file) for file in files]
+    recognizer = asr.load(model, "cpu", config, segmentation=cutting)
+    alone = [recognizer.transcribe(file) for file in files]
     for batch in (2, 16):
-        recognizer = asr.load(model, "cpu", config).with_config(batch=batch)
-        together = recognizer.transcribe(files)
+        together = recognizer.with_config(batch=batch).transcribe(files)
         assert [t.text for t in together] == [t.text for t in alone]
     segments = together[1].segments
     assert len(segments) == 3 and segments[0].start_s == 0.0 and segments[-1].end_s == 65.0

@@ -1,0 +1,170 @@
+"""What a command line names as input: files, folders, lists, standard input, data directories."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.audio.io import Clip
+
+SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"),
+    *(".m4a", ".mp4", ".webm", ".mkv"),
+}
+STDIN = "-"
+Channels = Literal["mix", "each"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A piece of audio, how people call it, and how its results are called."""
+
+    clip: "Clip"
+    label: str
+    file: Path
+    """The results have its stem."""
+
+
+def collect(
+    names: Sequence[str],
+    spool: Path,
+    *,
+    lists: Sequence[str] = (),
+    recursive: bool = False,
+    channels: Channels = "mix",
+) -> list[Input]:
+    """All audio of the inputs; nothing is decoded yet.
+
+    Args:
+        names: files, folders, data directories, or ``-`` for standard input.
+        spool: folder for what standard input gives; the file has to outlive the inputs.
+        lists: text files with such a name in each line.
+        recursive: whether folders below a folder are looked into.
+        channels: mix: one input for all channels of a file; each: one for every channel.
+
+    Raises:
+        InputError: there is none, a folder holds no audio, a data directory or a list is
+            damaged, or standard input is named twice.
+    """
+    names = [*names, *(name for path in lists for name in _lines(path))]
+    if not names:
+        raise InputError("an input is required: audio files, folders, - or --list FILE")
+    if names.count(STDIN) > 1:
+        raise InputError("- (standard input) is named twice; it can be read once")
+    found = [item for name in names for item in _expand(name, spool, recursive)]
+    return found if channels == "mix" else [one for item in found for one in _each_channel(item)]
+
+
+def _lines(path: str) -> list[str]:
+    from asr.text.transcripts import read_lines
+
+    names = [line.strip() for line in read_lines(path) if line.strip()]
+    if not names:
+        raise InputError(f"{path}: no file is named in it, expected a path in each line")
+    if STDIN in names:
+        raise InputError(f"{path}: - stands in it, which the command line alone may name")
+    return names
+
+
+def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
+    path = Path(name)
+    if name == STDIN:
+        return [_standard_input(spool)]
+    if (path / "wav.scp").is_file():
+        return _data_directory(path)
+    if path.is_dir():
+        return map(_file, _folder(path, recursive))
+    return [_file(path)]
+
+
+def _file(path: Path) -> Input:
+    from asr.audio.io import Clip
+
+    return Input(Clip(path), str(path), path)
+
+
+def _folder(path: Path, recursive: bool) -> list[Path]:
+    inside = path.rglob("*") if recursive else path.glob("*")
+    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        hint = "" if recursive else "; --recursive looks into folders below"
+        raise InputError(f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}")
+    return found
+
+
+def _standard_input(spool: Path) -> Input:
+    """Standard input goes into a file: it may be long, and its header is looked at twice."""
+    from asr.audio.io import Clip
+
+    if sys.stdin.isatty():
+        raise InputError("- (standard input): nothing is piped in; name a file")
+    path = spool / "stdin"
+    with open(path, "wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return Input(Clip(path, name="standard input"), "standard input", path)
+
+
+def _data_directory(path: Path) -> Iterator[Input]:
+    """The utterances of a Kaldi data directory: of segments, or else the recordings."""
+    from asr.audio.io import Clip
+    from asr.corpus.datadir import read_table
+
+    recordings = read_table(path / "wav.scp")
+    if not recordings:
+        raise InputError(f"{path / 'wav.scp'}: empty, expected lines <id> <path>")
+    segments = path / "segments"
+    if not segments.is_file():
+        for name, entry in recordings.items():
+            yield Input(replace(Clip.of_entry(entry), name=name), name, _named(name))
+        return
+    for number, (name, value) in enumerate(read_table(segments).items(), 1):
+        recording, start_s, end_s = _segment(value, f"{segments}:{number}", recordings)
+        clip = Clip.of_entry(recordings[recording], start_s, end_s)
+        yield Input(replace(clip, name=name), name, _named(name))
+
+
+def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, float, float]:
+    """Recording, begin and end of a line of segments."""
+    try:
+        recording, start, end = value.split()[:3]
+        start_s, end_s = float(start), float(end)
+    except ValueError:
+        raise InputError(
+            f'{where}: "{value}", expected "<utt-id> <rec-id> <begin> <end>" in seconds; '
+            "`asr data validate` lists all such lines"
+        ) from None
+    if recording not in recordings:
+        raise InputError(f"{where}: {recording} is not in wav.scp; add it or remove the line")
+    return recording, start_s, max(end_s, 0.0)
+
+
+def _named(utterance: str) -> Path:
+    """A file whose stem is the id; ids may hold slashes and dots."""
+    return Path(utterance.replace("/", "_") + ".wav")
+
+
+def _each_channel(item: Input) -> Iterator[Input]:
+    from asr.audio.io import info
+
+    if item.clip.command:
+        raise InputError(
+            f"{item.label}: a command of wav.scp, whose channels are not known before it runs; "
+            "leave --channels each out, or write its output into a file"
+        )
+    try:
+        count = info(item.clip.source).channels
+    except InputError:  # said when its turn comes
+        yield item
+        return
+    for channel in range(1, count + 1):
+        label = f"{item.label} channel {channel}"
+        yield Input(
+            replace(item.clip, channel=channel, name=label),
+            label,
+            item.file.with_name(f"{item.file.stem}.ch{channel}{item.file.suffix or '.wav'}"),
+        )

@@ -1,0 +1,214 @@
+"""What may be named as input, what the results are called, and how a run goes on."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.errors import InputError
+from asr.recognize import cli
+from asr.recognize.cli import main
+from asr.recognize.inputs import collect
+
+RATE = 16000
+
+
+@pytest.fixture
+def transcribe(model, capsys):
+    """Run the command; returns exit code, lines of standard output, standard error."""
+
+    def run(*arguments):
+        code = main([*map(str, arguments), "--model", model, "--beam", "1", "--max_ratio", "0.1"])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def data_directory(folder, segments=None):
+    """Two recordings of one and two seconds."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, seconds in (("r1", 1), ("r2", 2)):
+        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, seconds * RATE), RATE)
+    (folder / "wav.scp").write_text(f"r1 {folder}/r1.wav\nr2 cat {folder}/r2.wav |\n")
+    if segments is not None:
+        (folder / "segments").write_text(segments)
+    return folder
+
+
+def test_a_list_names_files_and_folders(transcribe, audio, tmp_path):
+    (audio / "list").write_text(f"{audio}/b.wav\n\n{audio}/a.wav\n")
+    code, out, _ = transcribe("--list", audio / "list")
+    assert code == 0
+    assert [line.split("\t")[0] for line in out] == [f"{audio}/b.wav", f"{audio}/a.wav"]
+    (audio / "empty").write_text("\n")
+    with pytest.raises(InputError, match="no file is named in it"):
+        transcribe("--list", audio / "empty")
+    with pytest.raises(InputError, match="nowhere"):
+        transcribe("--list", audio / "nowhere")
+    (audio / "list").write_text("-\n")
+    with pytest.raises(InputError, match="the command line alone may name"):
+        transcribe("--list", audio / "list")
+
+
+def test_standard_input(transcribe, audio, monkeypatch):
+    data = (audio / "a.wav").read_bytes()
+
+    def pipe(data):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    _, expected, _ = transcribe(audio / "a.wav")
+    pipe(data)
+    assert transcribe("-")[:2] == (0, expected)
+    pipe(data)
+    assert transcribe("-", "-o", audio / "out")[0] == 0
+    assert names(audio / "out") == ["stdin.txt"]
+    pipe(b"")
+    code, _, err = transcribe("-", audio / "b.wav")
+    assert code == 1 and "transcribe: standard input: empty (0 bytes)" in err
+    with pytest.raises(InputError, match="named twice"):
+        transcribe("-", "-")
+
+
+def test_folders_below(transcribe, audio):
+    (audio / "bad.wav").unlink()
+    (audio / "deep").mkdir()
+    (audio / "a.wav").rename(audio / "deep" / "c.WAV")
+    assert len(transcribe(audio)[1]) == 1
+    assert len(transcribe(audio, "--recursive")[1]) == 2
+
+
+def test_a_data_directory_of_recordings(transcribe, tmp_path):
+    data = data_directory(tmp_path / "data")
+    code, out, _ = transcribe(data, "-o", tmp_path / "out", "-f", "json")
+    assert code == 0 and out == []
+    assert names(tmp_path / "out") == ["r1.json", "r2.json"]
+    assert json.loads((tmp_path / "out" / "r2.json").read_text())["duration"] == 2.0
+
+
+def test_a_data_directory_of_segments(transcribe, tmp_path):
+    segments = "s-1.0-a r2 0.5 1.5\ns-1.0-b r2 1.5 2.2\ns-2 r1 5 6\n"
+    data = data_directory(tmp_path / "data", segments)
+    code, _, err = transcribe(data, "-o", tmp_path / "out", "-f", "json")
+    assert code == 1 and "s-2: asked for 5 s to 6 s" in err  # the others are there
+    assert names(tmp_path / "out") == ["s-1.0-a.json", "s-1.0-b.json"]
+    assert json.loads((tmp_path / "out" / "s-1.0-b.json").read_text())["duration"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [("s r1 0\n", "segments:1: .*expected"), ("s r3 0 1\n", "segments:1: r3 is not in wav.scp")],
+)
+def test_damaged_segments(transcribe, tmp_path, segments, message):
+    with pytest.raises(InputError, match=message):
+        transcribe(data_directory(tmp_path / "data", segments))
+
+
+def test_an_empty_data_directory(transcribe, tmp_path):
+    (tmp_path / "wav.scp").touch()
+    with pytest.raises(InputError, match=r"wav\.scp: empty"):
+        transcribe(tmp_path)
+
+
+def test_each_channel_by_itself(transcribe, tmp_path):
+    generator = np.random.default_rng(0)
+    both = generator.normal(0, 0.1, (RATE, 2))
+    soundfile.write(tmp_path / "call.wav", both, RATE)
+    for channel in (0, 1):
+        soundfile.write(tmp_path / f"{channel}.wav", both[:, channel], RATE)
+    files = [tmp_path / "0.wav", tmp_path / "1.wav"]
+    alone = [line.split("\t")[1] for line in transcribe(*files)[1]]
+    code, out, _ = transcribe(tmp_path / "call.wav", "--channels", "each")
+    assert code == 0
+    assert out == [f"{tmp_path}/call.wav channel {i + 1}\t{alone[i]}" for i in (0, 1)]
+    transcribe(tmp_path / "call.wav", "--channels", "each", "-o", tmp_path / "out")
+    assert names(tmp_path / "out") == ["call.ch1.txt", "call.ch2.txt"]
+    (tmp_path / "bad.wav").write_text("no audio")
+    code, _, err = transcribe(tmp_path / "bad.wav", files[0], "--channels", "each")
+    assert code == 1 and "bad.wav: a text file" in err
+    with pytest.raises(InputError, match="whose channels are not known"):
+        transcribe(data_directory(tmp_path / "data"), "--channels", "each")
+
+
+def test_nothing_of_a_file_name_reaches_a_shell(transcribe, audio):
+    name = audio / f"touch {audio.name} |"
+    name.write_bytes((audio / "a.wav").read_bytes())
+    assert transcribe(name)[0] == 0
+    (item,) = collect([str(name)], audio)
+    assert not item.clip.command
+
+
+def test_what_is_there_is_not_done_again(transcribe, audio):
+    (audio / "bad.wav").unlink()
+    out = audio / "out"
+    out.mkdir()
+    (out / "a.txt").write_text("mine")
+    code, _, err = transcribe(audio, "-o", out, "--skip-existing")
+    assert code == 0 and "1 of 2 inputs have their results already" in err and "1 of 1 files" in err
+    assert (out / "a.txt").read_text() == "mine" and names(out) == ["a.txt", "b.txt"]
+    assert "2 of 2 inputs" in transcribe(audio, "-o", out, "--skip-existing")[2]
+    with pytest.raises(InputError, match="needs -o FOLDER"):
+        transcribe(audio, "--skip-existing")
+
+
+def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
+    true, files = cli.render, [audio / "a.wav", audio / "b.wav"]
+
+    def interrupted(transcript, kind):
+        if transcript.duration_s == 0.8:
+            raise KeyboardInterrupt
+        return true(transcript, kind)
+
+    monkeypatch.setattr(cli, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 files are written; --skip-existing goes"):
+        transcribe(*files, "-o", audio / "out")
+    assert names(audio / "out") == ["a.txt"]
+    monkeypatch.setattr(cli, "render", true)
+    assert transcribe(*files, "-o", audio / "out", "--skip-existing")[0] == 0
+    assert names(audio / "out") == ["a.txt", "b.txt"]
+
+
+def test_silence_is_said(transcribe, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(2 * RATE), RATE)
+    code, out, err = transcribe(tmp_path / "silence.wav")
+    assert code == 0 and out == [""]
+    assert "silence.wav: no speech found" in err and "kept 0.0 of 2.0 s" in err
+
+
+def test_the_ways_to_cut(transcribe, tmp_path):
+    generator = np.random.default_rng(0)
+    parts = [generator.normal(0, 0.1, 16 * RATE), np.zeros(2 * RATE)] * 4
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
+
+    def segments(*arguments):
+        code, out, err = transcribe(tmp_path / "long.wav", "-f", "json", *arguments)
+        found = json.loads(out[0])["segments"] if out else []
+        return code, [round(s["end"] - s["start"]) for s in found], err
+
+    code, lengths, err = segments()
+    assert code == 0 and len(lengths) == 8 and max(lengths) <= 15
+    assert "kept 66.2 of 72.0 s of audio" in err
+    assert segments("--longest_s", "20")[1] == [16, 17, 17, 17]
+    code, lengths, err = segments("--vad", "fixed")
+    assert sum(lengths) in range(70, 75) and "kept 72.0 of 72.0 s" in err
+    code, lengths, err = segments("--vad", "none")
+    assert code == 1 and "long.wav: longer than 60 s" in err
+    with pytest.raises(InputError, match=r"longest_s = 1\.0, expected 2 to 60"):
+        segments("--longest_s", "1")
+
+
+def test_the_bar_is_for_terminals(audio):
+    items = collect([str(audio / "a.wav"), str(audio / "bad.wav")], Path())
+    assert sum(map(cli._seconds, items)) == 0.5
+    with cli._progress(items) as (bar, task):
+        assert bar.disable
+        bar.advance(task, 0.5)
