@@ -23,7 +23,7 @@ from asr.files import write_text
 from asr.model.find import DEFAULT, default_model, search_settings
 from asr.recognize.confidence import LOW
 from asr.recognize.inputs import Input, collect
-from asr.recognize.writers import outputs, render
+from asr.recognize.writers import FORMATS, formats_from, outputs, render
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,15 +31,13 @@ if TYPE_CHECKING:
     from asr.recognize import Recognizer
     from asr.recognize.transcript import Transcript
 
-FORMATS = ("txt", "json")
-
 
 def main(argv: list[str]) -> int:
     """Parse the command line and transcribe; 1 if some of the inputs failed."""
     parser = _parser()
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     segmentation = segmentation_of(args)
-    formats = FORMATS if args.format == "all" else (args.format,)
+    formats = formats_from(args.format)
     if args.skip_existing and not args.output:
         raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
@@ -94,7 +92,10 @@ def _parser() -> Any:
         help="mix: the mean of all channels; each: a transcript for every channel",
     )
     parser.add_argument(
-        "-f", "--format", choices=(*FORMATS, "all"), default="txt", help="of the results"
+        "-f",
+        "--format",
+        default="txt",
+        help=f"of the results: all, or some of {', '.join(FORMATS)}, with commas between them",
     )
     parser.add_argument("-o", "--output", help="folder for the results, a file for each input")
     parser.add_argument(
@@ -209,9 +210,9 @@ class _Run:
         self.marked += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            write_text(target, render(result, kind))
+            write_text(target, render(result, kind, item.file.stem))
         if not self.plan:
-            _print(item.label, result, self.formats, several=len(self.inputs) > 1)
+            _print(item, result, self.formats, several=len(self.inputs) > 1)
 
     def _summary(self) -> str:
         seconds = time.monotonic() - self.started
@@ -280,11 +281,15 @@ def _warn(label: str, transcript: "Transcript") -> None:
             )
 
 
-def _print(label: str, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
+def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
     """To standard output: the text, with the file's name where there are several."""
     for kind in formats:
         if kind == "json":
-            value = {"file": label, **transcript.to_dict()}
+            value = {"file": item.label, **transcript.to_dict()}
             print(json.dumps(value, ensure_ascii=False), flush=True)
+        elif kind == "txt":
+            text = transcript.text
+            print(f"{item.label}\t{text}" if several else text, flush=True)
         else:
-            print(f"{label}\t{transcript.text}" if several else transcript.text, flush=True)
+            sys.stdout.write(render(transcript, kind, item.file.stem))
+            sys.stdout.flush()

@@ -1,5 +1,6 @@
 """What was said in a piece of audio."""
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,10 +81,13 @@ class Transcript:
         segments = [
             {
                 "id": number,
+                "seek": round(100 * s.start_s),
                 "start": round(s.start_s, 3),
                 "end": round(s.end_s, 3),
                 "text": s.text,
                 "tokens": list(s.tokens),
+                "temperature": 0.0,
+                "compression_ratio": _compression_ratio(s.text),
                 "avg_logprob": round(s.attention_score / (len(s.tokens) + 1), 4),
                 "score": round(s.score, 4),
                 "confidence": _rounded(s.confidence),
@@ -100,6 +104,12 @@ class Transcript:
             "flags": list(self.flags),
             "segments": segments,
         }
+
+
+def _compression_ratio(text: str) -> float:
+    """Bytes of the text over those of its compressed form: high where it repeats itself."""
+    data = text.encode()
+    return round(len(data) / len(zlib.compress(data)), 4)
 
 
 def _word(word: Word) -> dict[str, Any]:

@@ -163,10 +163,10 @@ def test_what_is_there_is_not_done_again(transcribe, audio):
 def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
     true, files = cli.render, [audio / "a.wav", audio / "b.wav"]
 
-    def interrupted(transcript, kind):
+    def interrupted(transcript, kind, name):
         if transcript.duration_s == 0.8:
             raise KeyboardInterrupt
-        return true(transcript, kind)
+        return true(transcript, kind, name)
 
     monkeypatch.setattr(cli, "render", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"1 of 2 files are written; --skip-existing goes"):
