@@ -4,9 +4,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr.errors import EXIT_OK
-from asr.text.normalize import NORMALIZERS
+from asr.text.normalize import NORMALIZERS, read_map
+
+if TYPE_CHECKING:
+    from asr.score.page import Clip
+    from asr.score.readers import Transcripts
+    from asr.score.wer import Score
 
 _DESCRIPTION = """\
 Compare hypotheses with references: word error rate with a 95 % bootstrap interval,
@@ -14,7 +20,8 @@ character error rates, sentence error rate, and the worst utterances side by sid
 
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one
-sentence a line, matched by order. All rates are sums over the corpus. Words are aligned by
+sentence a line, matched by order. HYP may be a .ctm, REF then also a .stm, whose segments get
+the words whose middles lie in them. All rates are sums over the corpus. Words are aligned by
 jiwer; where alignments tie, its choice decides the split into Sub, Del and Ins."""
 
 _MODE_HELP = """\
@@ -26,27 +33,63 @@ strict refuses"""
 def main(argv: list[str]) -> int:
     """Run ``asr score``; returns the exit code."""
     options = make_parser().parse_args(argv)
-    from asr.score import kaldi, readers, report
+    from asr.score import groups, kaldi, page, readers, report
+    from asr.score.compare import compare
     from asr.score.wer import score
 
     source = readers.open_source(options.ref)
     ref, hyp = readers.read_pair(source, readers.open_source(options.hyp), options.format)
-    result = score(ref.texts, hyp.texts, options.normalize, options.mode)
+    mapping = read_map(options.map) if options.map else {}
+
+    def scored(hypotheses: "Transcripts") -> "Score":
+        return score(
+            ref.texts,
+            hypotheses.texts,
+            options.normalize,
+            options.mode,
+            ignore_case=options.ignore_case,
+            mapping=mapping,
+        )
+
+    result = scored(hyp)
+    if hyp.outside:
+        _warn(f"{options.hyp}: {hyp.outside} words lie in no segment of {options.ref}, not scored")
     if result.missing:
         _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
     if result.unknown:
         _warn(f"{options.hyp}: not in {options.ref}, not scored: {_some(result.unknown)}")
+    utt2spk = options.utt2spk or _utt2spk_beside(source.path)
+    speakers = readers.read_utt2spk(utt2spk) if utt2spk else ref.speakers
+    comparison = None
+    if options.against:
+        other = readers.read_pair(source, readers.open_source(options.against), options.format)[1]
+        comparison = compare(result, scored(other))
+    tables = {"By length": groups.by_length(result)}
+    if speakers:
+        tables = {"By speaker": groups.by_speaker(result, speakers), **tables}
+    sureness = groups.by_confidence(result, hyp.words) if hyp.words else []
+    formats = f"{options.ref} ({ref.format}), {options.hyp} ({hyp.format})"
     if options.out:
-        utt2spk = options.utt2spk or _utt2spk_beside(source.path)
-        speakers = readers.read_utt2spk(utt2spk) if utt2spk else None
         kaldi.write_scores(result, options.out, options.tag, speakers)
     if options.json:
         summary = report.to_dict(result, source.set_name, options.worst)
+        summary |= report.parts_to_dict(tables, sureness, comparison)
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     else:
-        formats = f"{options.ref} ({ref.format}), {options.hyp} ({hyp.format})"
         report.print_report(
             result, source.set_name, formats, options.worst, color=not options.no_color
+        )
+        report.print_parts(tables if options.tables else {}, sureness, comparison)
+    if options.html:
+        page.write_page(
+            options.html,
+            result,
+            source.set_name,
+            report.conditions(result, formats),
+            tables,
+            sureness,
+            comparison,
+            _audio_beside(source.path),
         )
     return EXIT_OK
 
@@ -71,7 +114,29 @@ def make_parser() -> argparse.ArgumentParser:
         choices=list(NORMALIZERS),
         default="none",
         help="applied to both sides: none (default) leaves the words alone, librispeech gives "
-        "upper case, letters, digits and apostrophes",
+        "upper case, letters, digits and apostrophes, whisper rewrites numbers and spellings as "
+        "Whisper's authors do (needs the package whisper-normalizer)",
+    )
+    parser.add_argument("--ignore-case", action="store_true", help="upper case equals lower case")
+    parser.add_argument(
+        "--map",
+        metavar="FILE",
+        help='words that count as others, on both sides, after --normalize: "from => to" a line',
+    )
+    parser.add_argument(
+        "--against",
+        metavar="HYP_B",
+        help="another system's hypotheses: is the difference more than luck? A bootstrap interval "
+        "and NIST's matched-pairs test",
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="also print the rates by speaker and by length"
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all errors, to look at and to listen to (where REF is a data "
+        "directory)",
     )
     parser.add_argument(
         "--mode", choices=["all", "present", "strict"], default="all", help=_MODE_HELP
@@ -106,6 +171,16 @@ def make_parser() -> argparse.ArgumentParser:
 def _utt2spk_beside(path: Path) -> Path | None:
     beside = path.parent / "utt2spk"
     return beside if path.name == "text" and beside.is_file() else None
+
+
+def _audio_beside(path: Path) -> "dict[str, Clip] | None":
+    """The recordings of a data directory's utterances; a command in wav.scp is not run."""
+    if path.name != "text" or not (path.parent / "wav.scp").is_file():
+        return None
+    from asr.corpus.datadir import DataDir
+
+    utterances = DataDir.load(path.parent).utterances
+    return {u.id: (u.wav, u.start_s, u.end_s) for u in utterances if not u.wav.endswith("|")}
 
 
 def _warn(message: str) -> None:

@@ -4,6 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.score.timed import (
+    CtmWord,
+    parse_ctm,
+    parse_stm,
+    reference_texts,
+    words_by_file,
+    words_in_segments,
+)
 from asr.text.transcripts import (
     is_trn_comment,
     parse_text,
@@ -12,7 +20,7 @@ from asr.text.transcripts import (
     trn_id,
 )
 
-FORMATS = ("text", "trn", "plain")
+FORMATS = ("text", "trn", "plain", "stm", "ctm")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,12 @@ class Transcripts:
     """By utterance id; a list for plain files."""
     format: str
     """One of FORMATS."""
+    words: dict[str, list[CtmWord]] | None = None
+    """The same with times and confidence, where a CTM tells them."""
+    speakers: dict[str, str] | None = None
+    """Speaker of each segment of an STM."""
+    outside: int = 0
+    """Words of a CTM that lie in no segment of the references; they are not scored."""
 
 
 def open_source(name: str | Path) -> Source:
@@ -63,12 +77,16 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
     Args:
         ref: the references' file.
         hyp: the hypotheses' file.
-        file_format: of both, one of FORMATS; "auto" looks at the files.
+        file_format: of both, "text", "trn" or "plain"; "auto" looks at the files. Files with the
+            ends .stm and .ctm are what they say in any case.
 
     Raises:
         InputError: the format is not clear, a line does not have it, or plain files have
             different numbers of lines.
     """
+    timed = _by_suffix(ref), _by_suffix(hyp)
+    if any(timed):
+        return _read_timed(ref, hyp, timed, file_format)
     formats = detect(ref, hyp) if file_format == "auto" else (file_format, file_format)
     pair = tuple(_read(source, kind) for source, kind in zip((ref, hyp), formats, strict=True))
     if formats == ("plain", "plain") and len(ref.lines) != len(hyp.lines):
@@ -78,6 +96,37 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
             "what the files are if they are not plain)"
         )
     return pair
+
+
+def _by_suffix(source: Source) -> str | None:
+    suffix = source.path.suffix.lower().removeprefix(".")
+    return suffix if suffix in ("stm", "ctm") else None
+
+
+def _read_timed(
+    ref: Source, hyp: Source, timed: tuple[str | None, str | None], file_format: str
+) -> tuple[Transcripts, Transcripts]:
+    """References with or without times, and hypotheses in a CTM."""
+    if timed[1] != "ctm" or timed[0] == "ctm":
+        raise InputError(
+            f"{ref.path}, {hyp.path}: expected hypotheses in a .ctm, and references in a .stm, a "
+            "Kaldi text or a trn"
+        )
+    words = parse_ctm(hyp.lines, hyp.path)
+    if timed[0] == "stm":
+        segments = parse_stm(ref.lines, ref.path)
+        speakers = {segment.id: segment.speaker for segment in segments}
+        texts = reference_texts(segments, ref.path)
+        references = Transcripts(dict(texts), "stm", speakers=speakers)
+        found, outside = words_in_segments(segments, words)
+        return references, _from_words(found, outside)
+    kind = "text" if file_format == "auto" else file_format
+    return _read(ref, _certain_format(ref) or kind), _from_words(words_by_file(words), 0)
+
+
+def _from_words(words: dict[str, list[CtmWord]], outside: int) -> Transcripts:
+    texts = {name: " ".join(w.word for w in said) for name, said in words.items()}
+    return Transcripts(texts, "ctm", words, outside=outside)
 
 
 def _read(source: Source, kind: str) -> Transcripts:

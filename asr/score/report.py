@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.cells import cell_len
@@ -10,7 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr.score.compare import Comparison
+from asr.score.groups import Group, Sureness, calibration_error
 from asr.score.kaldi import GAP, operation
+from asr.score.page import describe_comparison
 from asr.score.wer import Counts, Pair, Score, errors, total
 
 _PLAIN_WIDTH = 100  # where the output is not a terminal
@@ -43,6 +47,68 @@ def print_report(score: Score, name: str, formats: str, worst: int, *, color: bo
         console.print(Text(f"\n{_printable(heading(score, index))}", style="bold"))
         for line in side_by_side(score.align(index), console.width - _INDENT):
             console.print(line, soft_wrap=True)
+
+
+def print_parts(
+    tables: Mapping[str, Sequence[Group]],
+    sureness: Sequence[Sureness],
+    comparison: Comparison | None,
+) -> None:
+    """Print rates of groups, words by confidence, and the comparison with another system."""
+    console = make_console(False)
+    for title, groups in tables.items():
+        table = Table(box=None, pad_edge=False)
+        table.add_column(f"\n{title}")
+        for column in ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for group in groups:
+            rate, _, *counts = _row(group.words)
+            table.add_row(_printable(group.name), rate, *counts)
+        console.print(table)
+    if sureness:
+        table = Table(box=None, pad_edge=False)
+        for column in ("\nBy confidence", "\nWords", "\nRight %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for s in sureness:
+            share = f"{100 * s.right / s.words:.1f}"
+            table.add_row(f"{s.low:.1f} to {s.high:.1f}", str(s.words), share)
+        console.print(table)
+        console.print(f"expected calibration error {100 * calibration_error(sureness):.1f} %")
+    if comparison:
+        console.print(f"\n{describe_comparison(comparison)}", soft_wrap=True)
+
+
+def parts_to_dict(
+    tables: Mapping[str, Sequence[Group]],
+    sureness: Sequence[Sureness],
+    comparison: Comparison | None,
+) -> dict[str, Any]:
+    """The same as JSON can hold it."""
+    return {
+        "groups": {
+            title: [
+                {
+                    "name": g.name,
+                    "sentences": g.sentences,
+                    "wer": _finite(g.words.rate),
+                    "words": _counts(g.words),
+                }
+                for g in groups
+            ]
+            for title, groups in tables.items()
+        },
+        "confidence": [asdict(s) for s in sureness],
+        "calibration_error": calibration_error(sureness) if sureness else None,
+        "against": _comparison(comparison) if comparison else None,
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    values = asdict(comparison) | {"difference": comparison.difference}
+    return {
+        name: _finite(value) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
 
 
 def make_console(color: bool) -> Console:

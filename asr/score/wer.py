@@ -20,7 +20,7 @@ from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
 from asr.score.bootstrap import wer_spread
-from asr.text.normalize import find_normalizer
+from asr.text.normalize import WordMap, apply_map, find_normalizer
 
 CountArray = npt.NDArray[np.int64]  # (N, 4): correct, substitutions, insertions, deletions
 Pair = tuple[str | None, str | None]  # reference and hypothesis; None is a gap
@@ -166,7 +166,13 @@ class Score:
 
 
 def score(
-    refs: Transcripts, hyps: Transcripts, normalizer: str = "none", mode: str = "all"
+    refs: Transcripts,
+    hyps: Transcripts,
+    normalizer: str = "none",
+    mode: str = "all",
+    *,
+    ignore_case: bool = False,
+    mapping: WordMap | None = None,
 ) -> Score:
     """Compare hypotheses with references.
 
@@ -176,6 +182,9 @@ def score(
         normalizer: applied to both, one of :data:`asr.text.normalize.NORMALIZERS`.
         mode: an utterance without a hypothesis is an error ("strict"), is left out
             ("present", as in Kaldi's recipes), or counts as recognised as nothing ("all").
+        ignore_case: whether upper and lower case are the same.
+        mapping: words that count as others, on both sides; see
+            :func:`asr.text.normalize.read_map`.
 
     Raises:
         InputError: the two do not belong together, or there is nothing to score.
@@ -188,16 +197,37 @@ def score(
     _check_ids(references, missing, unknown, mode)
     absent = frozenset(missing if mode == "present" else ())
     ids = tuple(name for name in references if name not in absent)
-    normalize = find_normalizer(normalizer)
+    normalize = _preparation(find_normalizer(normalizer), ignore_case, mapping or {})
+    conditions = [normalizer, *["case ignored"][: int(ignore_case)]]
+    conditions += [f"{len(mapping)} words mapped"] if mapping else []
     return Score(
         ids,
         tuple(_clean(references[name], normalize) for name in ids),
         tuple(_clean(hypotheses.get(name, ""), normalize) for name in ids),
-        normalizer,
+        ", ".join(conditions),
         mode,
         missing,
         unknown,
     )
+
+
+def _preparation(
+    normalize: Callable[[str], str], ignore_case: bool, mapping: WordMap
+) -> Callable[[str], str]:
+    """Normalizer, then case, then the map, which is written in the resulting form."""
+    if ignore_case:
+        mapping = {_upper(source): _upper(target) for source, target in mapping.items()}
+
+    def prepare(text: str) -> str:
+        text = normalize(text)
+        text = text.upper() if ignore_case else text
+        return apply_map(text, mapping) if mapping else text
+
+    return prepare
+
+
+def _upper(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.upper() for word in words)
 
 
 def _by_id(refs: Transcripts, hyps: Transcripts) -> tuple[Mapping[str, str], Mapping[str, str]]:

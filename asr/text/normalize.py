@@ -4,10 +4,14 @@ A word error rate means little without the name of its normalizer; every report 
 """
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
 
 from asr.errors import InputError
+from asr.text.transcripts import read_lines
 
+WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
 _APOSTROPHES = {0x2019: "'", 0x02BC: "'"}  # typographic, and the letter that looks like one
 
 
@@ -41,7 +45,37 @@ class _KeptCharacters(dict[int, str]):
 
 _KEPT = _KeptCharacters()
 
-NORMALIZERS: dict[str, Callable[[str], str]] = {"none": none, "librispeech": librispeech}
+
+def whisper(text: str) -> str:
+    """The English normalizer of Whisper's authors, by the package whisper-normalizer.
+
+    It rewrites numbers, spellings and abbreviations: for tables that others have made with it,
+    never for LibriSpeech's.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    return str(_whisper()(text))
+
+
+@lru_cache(maxsize=1)
+def _whisper() -> Callable[[str], str]:
+    try:
+        from whisper_normalizer.english import EnglishTextNormalizer
+    except ImportError as error:
+        raise InputError(
+            "normalizer whisper: needs a package that is not installed: "
+            "pip install 'whisper-normalizer>=0.1'"
+        ) from error
+    normalizer: Callable[[str], str] = EnglishTextNormalizer()
+    return normalizer
+
+
+NORMALIZERS: dict[str, Callable[[str], str]] = {
+    "none": none,
+    "librispeech": librispeech,
+    "whisper": whisper,
+}
 
 
 def find_normalizer(name: str) -> Callable[[str], str]:
@@ -53,3 +87,47 @@ def find_normalizer(name: str) -> Callable[[str], str]:
     if name not in NORMALIZERS:
         raise InputError(f"normalizer {name!r}: unknown, expected one of {', '.join(NORMALIZERS)}")
     return NORMALIZERS[name]
+
+
+def read_map(path: str | Path) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Words that count as others: ``from => to`` a line, a simple part of NIST's GLM files.
+
+    Either side may have several words, the right one none; ``;;`` starts a comment. There are no
+    contexts (``/ [ ] __ [ ]``) and no alternatives.
+
+    Raises:
+        InputError: a line has another form, or words are mapped twice.
+    """
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip() or line.lstrip().startswith((";;", "* ")):
+            continue
+        left, arrow, right = line.partition("=>")
+        source, target = tuple(left.split()), tuple(right.split())
+        if not (arrow and source) or any(set("[]{}/") & set(w) for w in (*source, *target)):
+            raise InputError(
+                f'{path}:{number}: "{line.strip()}", expected "<words> => <words>", without '
+                "contexts and alternatives"
+            )
+        if source in found:
+            raise InputError(f"{path}:{number}: {' '.join(source)} is mapped already; keep one")
+        found[source] = target
+    return found
+
+
+def apply_map(text: str, mapping: WordMap) -> str:
+    """Replace words from left to right, the longest that fit first; results stay as they are."""
+    words, result = text.split(), list[str]()
+    longest = max(map(len, mapping), default=0)
+    place = 0
+    while place < len(words):
+        for length in range(min(longest, len(words) - place), 0, -1):
+            source = tuple(words[place : place + length])
+            if source in mapping:
+                result += mapping[source]
+                break
+        else:
+            length = 1
+            result.append(words[place])
+        place += length
+    return " ".join(result)

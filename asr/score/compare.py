@@ -1,0 +1,138 @@
+"""Is one system better than another, or was it luck? Both on the same references."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.errors import InputError
+from asr.score.bootstrap import REPLICATES
+from asr.score.wer import Pair, Score, align, errors, totals
+
+_SEED = 0  # the same transcripts give the same interval
+_BLOCK = 500  # replicates drawn at once; bounds the memory
+GOOD_RUN = 2  # words that both systems have right and that separate two stretches with errors
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems, A and B, on the same references."""
+
+    wer_a: float
+    wer_b: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval of WER(A) - WER(B), resampling utterances (Bisani and Ney, 2004)."""
+    chance_b_better: float
+    """Share of the replicates in which B has fewer errors."""
+    segments: int
+    """Stretches of the matched-pairs test."""
+    z: float
+    """Its statistic: mean of the differences over its standard error."""
+    p: float
+    """Chance of a difference as large between systems that are equally good, two-sided."""
+
+    @property
+    def difference(self) -> float:
+        """WER(A) - WER(B)."""
+        return self.wer_a - self.wer_b
+
+
+def compare(a: Score, b: Score) -> Comparison:
+    """Compare two systems.
+
+    Raises:
+        InputError: they are not scored on the same references.
+    """
+    if (a.ids, a.refs) != (b.ids, b.refs):
+        raise InputError(
+            f"the two are scored on {len(a.ids)} and {len(b.ids)} utterances that are not the "
+            "same; decode the same set twice, and score both with mode all"
+        )
+    wrong = np.stack([errors(a.word_counts), errors(b.word_counts)], axis=1)
+    interval, chance = bootstrap_difference(wrong, totals(a.word_counts))
+    differences = [
+        x - y
+        for one, other in zip(align(a.refs, a.hyps), align(b.refs, b.hyps), strict=True)
+        for x, y in matched_segments(one, other)
+    ]
+    z, p = matched_pairs(differences)
+    return Comparison(a.wer, b.wer, interval, chance, len(differences), z, p)
+
+
+def bootstrap_difference(
+    wrong: npt.NDArray[np.int64], words: npt.NDArray[np.int64]
+) -> tuple[tuple[float, float], float]:
+    """Draw utterances again and again, the same ones for both systems.
+
+    Args:
+        wrong: errors of A and B in each utterance, (N, 2).
+        words: of each reference, (N,).
+
+    Returns:
+        the 2.5 % and 97.5 % points of WER(A) - WER(B), and how often B has fewer errors.
+    """
+    generator = np.random.default_rng(_SEED)
+    found = []
+    for _ in range(REPLICATES // _BLOCK):
+        drawn = generator.integers(len(words), size=(_BLOCK, len(words)))
+        sums = wrong[drawn].sum(1)  # (replicates, 2)
+        found.append((sums[:, 0] - sums[:, 1]) / np.maximum(words[drawn].sum(1), 1))
+    differences = np.concatenate(found)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return (float(low), float(high)), float((differences > 0).mean())
+
+
+def matched_segments(one: Sequence[Pair], other: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Errors of A and B in each stretch that holds any, within an utterance.
+
+    Stretches are separated by two or more words that both systems have right, so that errors
+    in one hardly depend on those in another (Gillick and Cox, ICASSP 1989; NIST's MAPSSWE).
+
+    Args:
+        one: the words of the reference beside A's.
+        other: the same with B's.
+    """
+    columns = list(zip(_by_word(one), _by_word(other), strict=True))
+    segments: list[tuple[int, int]] = []
+    run = GOOD_RUN
+    for x, y in columns:
+        if x == y == 0:
+            run += 1
+        elif run >= GOOD_RUN:
+            segments.append((x, y))
+            run = 0
+        else:
+            segments[-1] = (segments[-1][0] + x, segments[-1][1] + y)
+            run = 0
+    return segments
+
+
+def _by_word(pairs: Sequence[Pair]) -> list[int]:
+    """Errors at each word of the reference, with what was inserted before it, and at the end."""
+    counts = [0]
+    for ref, hyp in pairs:
+        if ref is None:
+            counts[-1] += 1
+        else:
+            counts[-1] += ref != hyp
+            counts.append(0)
+    return counts
+
+
+def matched_pairs(differences: Sequence[int]) -> tuple[float, float]:
+    """z and p of the mean difference being 0, by the normal approximation.
+
+    Args:
+        differences: errors of A less those of B, in each stretch.
+    """
+    count = len(differences)
+    values = np.array(differences, float)
+    if count < 2 or not values.any():
+        return 0.0, 1.0
+    spread = values.std(ddof=1)
+    if spread == 0:  # the same difference everywhere
+        return math.copysign(math.inf, values[0]), 0.0
+    z = float(values.mean() / (spread / math.sqrt(count)))
+    return z, math.erfc(abs(z) / math.sqrt(2))

@@ -1,0 +1,207 @@
+"""The report as a page: one HTML file that needs nothing else, to look at errors and hear them."""
+
+import html
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from asr.files import write_text
+from asr.score.compare import Comparison
+from asr.score.groups import Group, Sureness
+from asr.score.kaldi import operation
+from asr.score.wer import Counts, Pair, Score, errors
+
+PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # by a browser
+CONFUSIONS = 30  # rows of the table
+GAP = "\N{MIDDLE DOT}"
+Clip = tuple[str, float, float | None]  # file, start and end in seconds
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+.rate { font-size: 2.2rem; font-weight: 600; } .quiet { color: #777; }
+table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: right; }
+td:first-child, th:first-child { text-align: left; } th { font-weight: 600; color: #777; }
+.tables { display: flex; flex-wrap: wrap; gap: 0 4rem; align-items: flex-start; }
+.u { border-top: 1px solid #e4e4e4; padding: .6rem 0; }
+.u header { display: flex; gap: 1rem; align-items: center; flex-wrap: wrap; }
+.u code { font-weight: 600; } audio { height: 1.8rem; }
+.p { display: inline-block; text-align: center; margin: .2rem .35rem .2rem 0; vertical-align: top; }
+.p span { display: block; padding: 0 .25rem; border-radius: .2rem; }
+.S span { background: #fdf0c4; } .D span { background: #fbd9d5; } .I span { background: #d6efd8; }
+.bar { position: sticky; top: 0; background: #fff; padding: .6rem 0; }
+.bar input[type=search] { font: inherit; width: 20rem; padding: .1rem .4rem; }
+"""
+
+SCRIPT = """
+const wrong = document.getElementById("wrong"), search = document.getElementById("search");
+function filter() {
+  const wanted = search.value.toUpperCase();
+  for (const u of document.querySelectorAll(".u"))
+    u.hidden = (wrong.checked && u.dataset.errors === "0")
+      || !u.dataset.text.toUpperCase().includes(wanted);
+}
+wrong.onchange = search.oninput = filter; filter();
+"""
+
+
+def write_page(
+    path: str | Path,
+    score: Score,
+    title: str,
+    conditions: str,
+    groups: Mapping[str, Sequence[Group]],
+    sureness: Sequence[Sureness] = (),
+    comparison: Comparison | None = None,
+    audio: Mapping[str, Clip] | None = None,
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: the HTML file.
+        score: what it is about.
+        title: of the page.
+        conditions: under which the rates hold.
+        groups: tables of rates, such as by speaker, and their titles.
+        sureness: words by their confidence.
+        comparison: with another system.
+        audio: file, start and end in seconds of each utterance that can be played.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    folder = Path(path).resolve().parent
+    sounds = {
+        name: sound for name, clip in (audio or {}).items() if (sound := _sound(*clip, folder))
+    }
+    parts = [
+        *_head(title),
+        *_summary(score, title, conditions, comparison),
+        '<div class="tables">',
+        *(line for name, rows in groups.items() for line in _group_table(name, rows)),
+        *_sureness_table(sureness),
+        *_confusion_table(score),
+        "</div>",
+        '<h2>Utterances</h2><div class="bar"><label><input type="checkbox" id="wrong" checked> '
+        'only wrong ones</label> <input type="search" id="search" placeholder="id or words"></div>',
+        *_utterances(score, sounds),
+        f"<script>{SCRIPT}</script></body></html>",
+    ]
+    return write_text(path, "\n".join(parts) + "\n")
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _head(title: str) -> list[str]:
+    return [
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{_text(title)}: word errors</title><style>{STYLE}</style></head><body>",
+    ]
+
+
+def _summary(
+    score: Score, title: str, conditions: str, comparison: Comparison | None
+) -> Iterator[str]:
+    low, high = score.interval
+    yield f"<h1>{_text(title)}</h1>"
+    yield (
+        f'<div><span class="rate">{100 * score.wer:.2f} %</span> of {score.words.total} words are '
+        f"wrong (95 % interval {100 * low:.2f} to {100 * high:.2f})</div>"
+    )
+    yield (
+        f"<div>{score.words.substitutions} substituted, {score.words.deletions} deleted, "
+        f"{score.words.insertions} inserted; characters {100 * score.cer_no_space:.2f} % without "
+        f"spaces; {score.wrong_sentences} of {len(score.ids)} sentences wrong "
+        f"({100 * score.ser:.1f} %)</div>"
+    )
+    if comparison:
+        yield f"<div>{_text(describe_comparison(comparison))}</div>"
+    yield f'<div class="quiet">{_text(conditions)}</div>'
+
+
+def describe_comparison(c: Comparison) -> str:
+    """A comparison of this system (A) with another (B) in one sentence."""
+    low, high = c.interval
+    return (
+        f"the other system: WER {100 * c.wer_b:.2f} %; difference {100 * c.difference:+.2f} "
+        f"(95 % bootstrap interval {100 * low:+.2f} to {100 * high:+.2f}); matched pairs: "
+        f"{c.segments} segments, z = {c.z:.2f}, p = {c.p:.3f}"
+    )
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -> Iterator[str]:
+    yield f"<div><h2>{_text(title)}</h2><table><tr>"
+    yield "".join(f"<th>{_text(head)}</th>" for head in heads) + "</tr>"
+    for row in rows:
+        yield "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>"
+    yield "</table></div>"
+
+
+def _group_table(title: str, groups: Sequence[Group]) -> Iterator[str]:
+    rows = ((g.name, *_rates(g.words), g.sentences) for g in groups)
+    heads = ("", "WER %", "words", "sub", "del", "ins", "sentences")
+    return _table(title, heads, rows)
+
+
+def _rates(counts: Counts) -> tuple[object, ...]:
+    numbers = (counts.total, counts.substitutions, counts.deletions, counts.insertions)
+    return f"{100 * counts.rate:.1f}", *numbers
+
+
+def _sureness_table(sureness: Sequence[Sureness]) -> Iterator[str]:
+    if sureness:
+        rows = (
+            (f"{s.low:.1f} to {s.high:.1f}", s.words, f"{100 * s.right / s.words:.1f}")
+            for s in sureness
+        )
+        yield from _table("By confidence", ("", "words", "right %"), rows)
+
+
+def confusions(score: Score) -> list[tuple[Pair, int]]:
+    """Substituted, deleted and inserted words and how often, the most frequent first."""
+    counts = Counter(
+        pair
+        for row in map(int, errors(score.word_counts).nonzero()[0])
+        for pair in score.align(row)
+        if pair[0] != pair[1]
+    )
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+
+
+def _confusion_table(score: Score) -> Iterator[str]:
+    rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in confusions(score)[:CONFUSIONS])
+    return _table("Confusions", ("said", "heard", "times"), rows)
+
+
+def _utterances(score: Score, sounds: Mapping[str, str]) -> Iterator[str]:
+    wrong, ids = errors(score.word_counts), score.ids
+    for row in sorted(range(len(ids)), key=lambda row: (-wrong[row], ids[row])):
+        said = _text(f"{ids[row]} {score.refs[row]} {score.hyps[row]}")
+        sound = sounds.get(ids[row])
+        player = f'<audio controls preload="none" src="{_text(sound)}"></audio>' if sound else ""
+        count = int(wrong[row])
+        label = f"{count} error{'' if count == 1 else 's'}" if count else "right"
+        yield f'<div class="u" data-errors="{count}" data-text="{said}">'
+        yield f'<header><code>{_text(ids[row])}</code><span class="quiet">{label}</span>'
+        yield f"{player}</header>{''.join(map(_pair, score.align(row)))}</div>"
+
+
+def _pair(pair: Pair) -> str:
+    words = "".join(f"<span>{_text(GAP if word is None else word)}</span>" for word in pair)
+    return f'<span class="p {operation(pair)}">{words}</span> '
+
+
+def _sound(file: str, start_s: float, end_s: float | None, folder: Path) -> str | None:
+    """Where the page finds a recording: relative to it, with the part of the file to play."""
+    if Path(file).suffix.lower() not in PLAYABLE or not Path(file).is_file():
+        return None
+    place = quote(os.path.relpath(Path(file).resolve(), folder).replace(os.sep, "/"))
+    if start_s == 0 and end_s is None:
+        return place
+    return f"{place}#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")

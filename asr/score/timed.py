@@ -1,0 +1,182 @@
+"""Transcripts with times: NIST's STM for references and CTM for hypotheses (SCTK, infmts.htm).
+
+An STM line is ``<file> <channel> <speaker> <start> <end> [<label>] <words...>``, a CTM line
+``<file> <channel> <start> <duration> <word> [<confidence>]``; ``;;`` starts a comment. A word of
+the CTM belongs to the STM segment in which its middle lies. Segments to be ignored
+(``IGNORE_TIME_SEGMENT_IN_SCORING``) are left out together with the words in them.
+"""
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import InputError
+from asr.text.transcripts import is_trn_comment
+
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+
+
+@dataclass(frozen=True)
+class StmSegment:
+    """A stretch of speech and what is said in it."""
+
+    file: str
+    channel: str
+    speaker: str
+    start_s: float
+    end_s: float
+    text: str
+
+    @property
+    def id(self) -> str:
+        """A name for it: file, channel and start in hundredths of a second."""
+        return f"{self.file}-{self.channel}-{round(100 * self.start_s):07d}"
+
+    @property
+    def ignored(self) -> bool:
+        """Whether what is said here does not count."""
+        return self.text.upper() == IGNORED
+
+
+@dataclass(frozen=True)
+class CtmWord:
+    """A recognised word."""
+
+    file: str
+    channel: str
+    start_s: float
+    duration_s: float
+    word: str
+    confidence: float | None
+
+    @property
+    def middle_s(self) -> float:
+        """By which it belongs to a segment."""
+        return self.start_s + self.duration_s / 2
+
+
+def _lines(
+    lines: Sequence[str], path: Path, least: int, form: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Place and fields of every line that is no comment."""
+    for number, line in enumerate(lines, 1):
+        if is_trn_comment(line):
+            continue
+        fields = line.split()
+        if len(fields) < least:
+            raise InputError(
+                f'{path}:{number}: {len(fields)} fields, expected "{form}"; mend the line'
+            )
+        yield f"{path}:{number}", fields
+
+
+def _seconds(value: str, name: str, where: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f'{where}: {name} "{value}", expected seconds, 0 or more; mend the line')
+    return seconds
+
+
+def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
+    """The segments of an STM file.
+
+    Raises:
+        InputError: a line has another form, or a segment ends before it starts.
+    """
+    form = "<file> <channel> <speaker> <start> <end> [<label>] <words...>"
+    segments = []
+    for where, fields in _lines(lines, path, 5, form):
+        file, channel, speaker = fields[:3]
+        start_s, end_s = (_seconds(fields[i], n, where) for i, n in ((3, "start"), (4, "end")))
+        if end_s < start_s:
+            raise InputError(f"{where}: it ends at {end_s:g} s, before its start at {start_s:g} s")
+        words = fields[5:]
+        if words and words[0].startswith("<") and words[0].endswith(">") and "," in words[0]:
+            words = words[1:]  # the label, such as <o,f0,male>
+        segments.append(StmSegment(file, channel, speaker, start_s, end_s, " ".join(words)))
+    return segments
+
+
+def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
+    """The words of a CTM file.
+
+    Raises:
+        InputError: a line has another form, or a word has alternatives.
+    """
+    words = []
+    form = "<file> <channel> <start> <duration> <word> [<confidence>]"
+    for where, fields in _lines(lines, path, 5, form):
+        if fields[4] in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>") or fields[2] == "*":
+            raise InputError(f"{where}: alternatives are not scored; keep one of them")
+        times = (_seconds(fields[i], n, where) for i, n in ((2, "start"), (3, "duration")))
+        start_s, duration_s = times
+        sure = _confidence(fields[5:6], where)
+        words.append(CtmWord(fields[0], fields[1], start_s, duration_s, fields[4], sure))
+    return words
+
+
+def _confidence(field: list[str], where: str) -> float | None:
+    if not field or field[0] == "NA":
+        return None
+    try:
+        value = float(field[0])
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f'{where}: confidence "{field[0]}", expected a number from 0 to 1, or NA')
+    return value
+
+
+def words_by_file(words: Sequence[CtmWord]) -> dict[str, list[CtmWord]]:
+    """The words of each file in the order of time: for references without times."""
+    found: dict[str, list[CtmWord]] = defaultdict(list)
+    for word in sorted(words, key=lambda w: w.start_s):
+        found[word.file].append(word)
+    return dict(found)
+
+
+def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str]:
+    """The text of each segment that counts, by :attr:`StmSegment.id`.
+
+    Raises:
+        InputError: two segments begin at the same time.
+    """
+    texts: dict[str, str] = {}
+    for segment in segments:
+        if segment.ignored:
+            continue
+        if segment.id in texts:
+            raise InputError(
+                f"{path}: two segments of {segment.file}, channel {segment.channel}, begin at "
+                f"{segment.start_s:g} s; expected one, for words are assigned by their time"
+            )
+        texts[segment.id] = segment.text
+    return texts
+
+
+def words_in_segments(
+    segments: Sequence[StmSegment], words: Sequence[CtmWord]
+) -> tuple[dict[str, list[CtmWord]], int]:
+    """Assign words to the segments in which their middles lie.
+
+    Returns:
+        the words of each segment that counts, and how many words lie in none at all.
+    """
+    tracks: dict[tuple[str, str], list[StmSegment]] = defaultdict(list)
+    for segment in sorted(segments, key=lambda s: s.start_s):
+        tracks[segment.file, segment.channel.upper()].append(segment)
+    said: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
+    outside = 0
+    for word in sorted(words, key=lambda w: w.middle_s):
+        track = tracks.get((word.file, word.channel.upper()), [])
+        place = bisect.bisect_right([s.start_s for s in track], word.middle_s) - 1
+        if place < 0 or word.middle_s > track[place].end_s:
+            outside += 1
+        elif not track[place].ignored:
+            said[track[place].id].append(word)
+    return said, outside
