@@ -44,6 +44,9 @@ class FeatureConfig:
     """Upper edge of the last mel filter; 0 or less counts from half the sample rate."""
     dither: float = 0.0
     """Gaussian noise added to 16-bit samples; 0 keeps features reproducible."""
+    level: bool = False
+    """Bring every utterance to the same loudness, that of its loud frames: for recordings of
+    very different levels."""
     delta_order: int = 0
     """0: static features; 1: with deltas; 2: with deltas and accelerations."""
     cmvn: Literal["global", "speaker", "none"] = "global"

@@ -138,6 +138,14 @@ def add_deltas(features: Tensor, order: int, window: int = 2) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def loudness(log_mel: Tensor) -> Tensor:
+    """The mean log energy (T, F) of the loud frames, their 95th percentile; a scalar.
+
+    A gain adds the same number to all log energies, and so to this one.
+    """
+    return log_mel.mean(1).quantile(0.95)
+
+
 class FeatureExtractor:
     """Waveform to features.
 
@@ -204,6 +212,8 @@ class FeatureExtractor:
         filters = self.filters if warp == 1.0 else self._filters(warp)
         windows = signal.unfold(0, self.length, round(self.shift * tempo))  # (T, length), a view
         features = self._log_mel(windows, filters)
+        if self.config.level:
+            features -= loudness(features)
         if self.dct is not None:
             features = features @ self.dct
         if self.config.delta_order > 0:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchaudio.compliance.kaldi as kaldi
 
-from asr.audio.fbank import BLOCK, FeatureExtractor, add_deltas
+from asr.audio.fbank import BLOCK, FeatureExtractor, add_deltas, loudness
 from asr.audio.io import AudioError
 from asr.config import FeatureConfig
 from asr.errors import InputError
@@ -233,3 +233,13 @@ def test_audio_shorter_than_a_window(samples):
 def test_settings_that_contradict_each_other(changes, message):
     with pytest.raises(InputError, match=message):
         FeatureExtractor(replace(FBANK, **changes))
+
+
+def test_level_makes_loud_and_quiet_recordings_the_same():
+    """And brings the loud frames to 0; without it a gain of 2 adds 2 ln 2 everywhere."""
+    waveform = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(1))
+    plain, level = FeatureExtractor(FeatureConfig()), FeatureExtractor(FeatureConfig(level=True))
+    torch.testing.assert_close(plain(2 * waveform), plain(waveform) + 2 * math.log(2))
+    torch.testing.assert_close(level(2 * waveform), level(waveform), atol=1e-4, rtol=0)
+    assert float(loudness(level(waveform))) == pytest.approx(0, abs=1e-4)
+    torch.testing.assert_close(level(waveform), plain(waveform) - loudness(plain(waveform)))

@@ -27,5 +27,5 @@ def test_librispeech(text, expected):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match="none, librispeech"):
-        find_normalizer("whisper")
+    with pytest.raises(InputError, match="none, librispeech, whisper"):
+        find_normalizer("kaldi")
