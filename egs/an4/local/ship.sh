@@ -7,6 +7,7 @@
 # taught how sure it may be, and measured on train_dev as recorded and in worse copies.
 [ $# -eq 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# shellcheck source=../path.sh
 . ./path.sh
 set -euo pipefail
 
