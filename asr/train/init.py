@@ -111,7 +111,8 @@ def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
 
 def _with_meaning(config: TrainConfig) -> list[str]:
     """The settings that decide what weights mean, by their names on the command line."""
-    without = {"features.cmvn", "features.dither"}  # training adapts to scale and noise
+    # Training adapts to another scale or level, and to noise.
+    without = {"features.cmvn", "features.level", "features.dither"}
     if config.features.kind != "mfcc":
         without.add("features.ceps")
     if config.model.encoder.frontend == "none":
