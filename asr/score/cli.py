@@ -20,8 +20,8 @@ character error rates, sentence error rate, and the worst utterances side by sid
 
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one
-sentence a line, matched by order. HYP may be a .ctm, REF then also a .stm, whose segments get
-the words whose middles lie in them. All rates are sums over the corpus. Words are aligned by
+sentence a line, matched by order. HYP may be a .ctm, REF then also a .stm; words are
+assigned to its segments by their times, as sclite does it. All rates are sums over the corpus. Words are aligned by
 jiwer; where alignments tie, its choice decides the split into Sub, Del and Ins."""
 
 _MODE_HELP = """\
@@ -52,8 +52,9 @@ def main(argv: list[str]) -> int:
         )
 
     result = scored(hyp)
-    if hyp.outside:
-        _warn(f"{options.hyp}: {hyp.outside} words lie in no segment of {options.ref}, not scored")
+    if hyp.elsewhere:
+        files = f"files that are not in {options.ref}"
+        _warn(f"{options.hyp}: {hyp.elsewhere} words of {files}, not scored")
     if result.missing:
         _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
     if result.unknown:

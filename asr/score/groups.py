@@ -51,7 +51,9 @@ def _range(place: int) -> str:
     low, high = LENGTHS[place], (*LENGTHS, None)[place + 1]
     if high is None:
         return f"{low} words and more"
-    return f"{low} words" if high == low + 1 else f"{low} to {high - 1} words"
+    if high > low + 1:
+        return f"{low} to {high - 1} words"
+    return "1 word" if low == 1 else f"{low} words"
 
 
 def _grouped(score: Score, names: Sequence[str]) -> list[Group]:

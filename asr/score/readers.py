@@ -50,8 +50,8 @@ class Transcripts:
     """The same with times and confidence, where a CTM tells them."""
     speakers: dict[str, str] | None = None
     """Speaker of each segment of an STM."""
-    outside: int = 0
-    """Words of a CTM that lie in no segment of the references; they are not scored."""
+    elsewhere: int = 0
+    """Words of a CTM in files that the references do not have; they are not scored."""
 
 
 def open_source(name: str | Path) -> Source:
@@ -118,15 +118,15 @@ def _read_timed(
         speakers = {segment.id: segment.speaker for segment in segments}
         texts = reference_texts(segments, ref.path)
         references = Transcripts(dict(texts), "stm", speakers=speakers)
-        found, outside = words_in_segments(segments, words)
-        return references, _from_words(found, outside)
+        found, elsewhere = words_in_segments(segments, words)
+        return references, _from_words(found, elsewhere)
     kind = "text" if file_format == "auto" else file_format
     return _read(ref, _certain_format(ref) or kind), _from_words(words_by_file(words), 0)
 
 
-def _from_words(words: dict[str, list[CtmWord]], outside: int) -> Transcripts:
+def _from_words(words: dict[str, list[CtmWord]], elsewhere: int) -> Transcripts:
     texts = {name: " ".join(w.word for w in said) for name, said in words.items()}
-    return Transcripts(texts, "ctm", words, outside=outside)
+    return Transcripts(texts, "ctm", words, elsewhere=elsewhere)
 
 
 def _read(source: Source, kind: str) -> Transcripts:

@@ -1,9 +1,10 @@
 """Transcripts with times: NIST's STM for references and CTM for hypotheses (SCTK, infmts.htm).
 
 An STM line is ``<file> <channel> <speaker> <start> <end> [<label>] <words...>``, a CTM line
-``<file> <channel> <start> <duration> <word> [<confidence>]``; ``;;`` starts a comment. A word of
-the CTM belongs to the STM segment in which its middle lies. Segments to be ignored
-(``IGNORE_TIME_SEGMENT_IN_SCORING``) are left out together with the words in them.
+``<file> <channel> <start> <duration> <word> [<confidence>]``; ``;;`` starts a comment. As in
+sclite, a word of the CTM belongs to the first STM segment that has not ended when its middle
+comes, or to the last one: what was heard between segments counts as inserted. Segments to be
+ignored (``IGNORE_TIME_SEGMENT_IN_SCORING``) are left out together with the words in them.
 """
 
 import bisect
@@ -96,7 +97,7 @@ def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
         if end_s < start_s:
             raise InputError(f"{where}: it ends at {end_s:g} s, before its start at {start_s:g} s")
         words = fields[5:]
-        if words and words[0].startswith("<") and words[0].endswith(">") and "," in words[0]:
+        if words and words[0].startswith("<") and words[0].endswith(">"):
             words = words[1:]  # the label, such as <o,f0,male>
         segments.append(StmSegment(file, channel, speaker, start_s, end_s, " ".join(words)))
     return segments
@@ -162,21 +163,23 @@ def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str
 def words_in_segments(
     segments: Sequence[StmSegment], words: Sequence[CtmWord]
 ) -> tuple[dict[str, list[CtmWord]], int]:
-    """Assign words to the segments in which their middles lie.
+    """Assign words to the segments, by their middles.
 
     Returns:
-        the words of each segment that counts, and how many words lie in none at all.
+        the words of each segment that counts, and how many words are of other files.
     """
     tracks: dict[tuple[str, str], list[StmSegment]] = defaultdict(list)
-    for segment in sorted(segments, key=lambda s: s.start_s):
+    for segment in sorted(segments, key=lambda s: s.end_s):
         tracks[segment.file, segment.channel.upper()].append(segment)
     said: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
-    outside = 0
+    elsewhere = 0
     for word in sorted(words, key=lambda w: w.middle_s):
-        track = tracks.get((word.file, word.channel.upper()), [])
-        place = bisect.bisect_right([s.start_s for s in track], word.middle_s) - 1
-        if place < 0 or word.middle_s > track[place].end_s:
-            outside += 1
-        elif not track[place].ignored:
-            said[track[place].id].append(word)
-    return said, outside
+        track = tracks.get((word.file, word.channel.upper()))
+        if track is None:
+            elsewhere += 1
+            continue
+        place = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
+        segment = track[min(place, len(track) - 1)]
+        if not segment.ignored:
+            said[segment.id].append(word)
+    return said, elsewhere
