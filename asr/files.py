@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -42,7 +43,8 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
             "What was there before is unchanged"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone already, or its folder is none
+            temporary.unlink()
     return path
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.errors import EXIT_OK
+from asr.errors import EXIT_OK, InputError
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ character error rates, sentence error rate, and the worst utterances side by sid
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one
 sentence a line, matched by order. HYP may be a .ctm, REF then also a .stm; words are
-assigned to its segments by their times, as sclite does it. All rates are sums over the corpus. Words are aligned by
-jiwer; where alignments tie, its choice decides the split into Sub, Del and Ins."""
+assigned to its segments by their times, as sclite does it. All rates are sums over the
+corpus. Words are aligned by jiwer; where alignments tie, its choice decides the split into
+Sub, Del and Ins."""
 
 _MODE_HELP = """\
 utterances without a hypothesis: all (default) counts their words as deleted, so that a
@@ -174,14 +175,26 @@ def _utt2spk_beside(path: Path) -> Path | None:
     return beside if path.name == "text" and beside.is_file() else None
 
 
-def _audio_beside(path: Path) -> "dict[str, Clip] | None":
+def _audio_beside(path: Path) -> "dict[str, Clip]":
     """The recordings of a data directory's utterances; a command in wav.scp is not run."""
     if path.name != "text" or not (path.parent / "wav.scp").is_file():
-        return None
-    from asr.corpus.datadir import DataDir
+        return {}
+    from asr.corpus.datadir import read_table
 
-    utterances = DataDir.load(path.parent).utterances
-    return {u.id: (u.wav, u.start_s, u.end_s) for u in utterances if not u.wav.endswith("|")}
+    wavs = read_table(path.parent / "wav.scp")
+    clips: dict[str, Clip] = {name: (wav, 0.0, None) for name, wav in wavs.items()}
+    segments = path.parent / "segments"
+    if segments.is_file():
+        try:
+            for name, line in read_table(segments).items():
+                recording, start, end = line.split()
+                clips[name] = wavs[recording], float(start), float(end) if float(end) > 0 else None
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{segments}: {name}: {line!r}, expected <recording-id> <start> <end>, of a "
+                "recording in wav.scp; mend the line"
+            ) from error
+    return {name: clip for name, clip in clips.items() if not clip[0].endswith("|")}
 
 
 def _warn(message: str) -> None:

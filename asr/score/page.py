@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from asr.files import write_text
@@ -56,7 +57,7 @@ def write_page(
     groups: Mapping[str, Sequence[Group]],
     sureness: Sequence[Sureness] = (),
     comparison: Comparison | None = None,
-    audio: Mapping[str, Clip] | None = None,
+    audio: Mapping[str, Clip] = MappingProxyType({}),
 ) -> Path:
     """Write the page.
 
@@ -74,9 +75,7 @@ def write_page(
         InputError: the file cannot be written.
     """
     folder = Path(path).resolve().parent
-    sounds = {
-        name: sound for name, clip in (audio or {}).items() if (sound := _sound(*clip, folder))
-    }
+    sounds = {name: sound for name, clip in audio.items() if (sound := _sound(*clip, folder))}
     parts = [
         *_head(title),
         *_summary(score, title, conditions, comparison),

@@ -1,7 +1,7 @@
 import pytest
 
 from asr.errors import InputError
-from asr.text.normalize import NORMALIZERS, find_normalizer
+from asr.text.normalize import NORMALIZERS, apply_map, find_normalizer, read_map
 
 
 def test_none_changes_nothing():
@@ -29,3 +29,29 @@ def test_librispeech(text, expected):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="none, librispeech, whisper"):
         find_normalizer("kaldi")
+
+
+def test_a_map_replaces_the_longest_words_first(tmp_path):
+    path = tmp_path / "map"
+    path.write_text(";; spellings\nok => okay\nnew york => newyork\nnew york city => nyc\nuh =>\n")
+    mapping = read_map(path)
+    assert apply_map("uh ok new york city is not new york", mapping) == ("okay nyc is not newyork")
+    assert apply_map("new", mapping) == "new"
+    # What a rule wrote is not replaced again.
+    assert apply_map("a b", {("a",): ("b",), ("b",): ("a",)}) == "b a"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("colour color", r'map:2: "colour color", expected "<words> => <words>"'),
+        ("=> a", r"expected \"<words> => <words>\""),
+        ("[colour] => color / [the] __", "without contexts"),
+        ("ok => k", r"map:2: ok is mapped already"),
+    ],
+)
+def test_lines_that_are_no_rule(tmp_path, line, message):
+    path = tmp_path / "map"
+    path.write_text(f"ok => okay\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_map(path)
