@@ -15,7 +15,7 @@ from asr.score.kaldi import operation
 from asr.score.wer import Counts, Pair, Score, errors
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # by a browser
-CONFUSIONS = 30  # rows of the table
+CONFUSIONS = 20  # rows of the table
 GAP = "\N{MIDDLE DOT}"
 Clip = tuple[str, float, float | None]  # file, start and end in seconds
 
