@@ -23,6 +23,7 @@ step by step; the tests compare all of them with it.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from asr.model import native
-from asr.model.product import product
+from asr.model.product import part_product, product
 
 Reset = Literal["after", "before"]
 
@@ -78,9 +79,6 @@ def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Paramet
 def recurrent_gradients(before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset) -> Tensor:
     """Gradient of U, (N, 3N), by products over all R steps.
 
-    Both are taken of whole matrices, for a third of one that is thrown away costs less than a
-    copy of the other two thirds.
-
     Args:
         before: h of the step before, (R, N).
         d_gates: gradients of the gates' activations, (R, 3N).
@@ -88,19 +86,39 @@ def recurrent_gradients(before: Tensor, d_gates: Tensor, inner: Tensor, reset: R
         reset: where the reset gate stands.
     """
     N = before.shape[-1]
-    d_U = product(before.t(), d_gates)
+    d_U = before.new_empty(N, 3 * N)
+    d_U[:, : 2 * N] = part_product(before.t(), d_gates, 0, 2 * N)
     if reset == "after":
         d_U[:, 2 * N :] = product(before.t(), inner)
     else:
-        d_U[:, 2 * N :] = product(inner.t(), d_gates)[:, 2 * N :]
+        d_U[:, 2 * N :] = part_product(inner.t(), d_gates, 2 * N, 3 * N)
     return d_U
+
+
+def pack(x: Tensor, counts: Sequence[int]) -> Tensor:
+    """The real steps of all utterances one after the other: (B, S, I) to (R, I)."""
+    if min(counts) == x.shape[1]:
+        return x.flatten(0, 1)
+    return torch.cat([row[:count] for row, count in zip(x, counts, strict=True)])
+
+
+def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
+    """The other way round: (R, I) to (B, S, I), 0 on padding."""
+    if min(counts) == steps:
+        return rows.view(len(counts), steps, -1)
+    x = rows.new_empty(len(counts), steps, rows.shape[1])
+    for row, part, count in zip(x, rows.split(counts), counts, strict=True):  # type: ignore[no-untyped-call]
+        row[:count] = part
+        row[count:] = 0.0
+    return x
 
 
 class _Native(torch.autograd.Function):
     """Both directions of a layer by native.cpp, which walks through the steps.
 
     The input's part of all gates is one product before, and every weight's gradient one
-    product after. Buffers take over: the gates' activations become gates, then gradients.
+    product after, both of the real steps alone. Buffers take over: the gates' activations become
+    gates, then gradients.
     """
 
     @staticmethod
@@ -111,16 +129,16 @@ class _Native(torch.autograd.Function):
         """Input (B, S, I) to states (B, S, 2N)."""
         batch, steps, _ = x.shape
         N = U.shape[1]
-        rows = x.flatten(0, 1)
-        gates = [product(rows, W[d], b[d]) for d in range(2)]  # (B S, 3N)
+        rows = pack(x, counts.tolist())  # (R, I)
+        gates = [product(rows, W[d], b[d]) for d in range(2)]  # (R, 3N)
         keep = any(ctx.needs_input_grad)
-        inner = x.new_empty(2, batch * steps, N) if keep else None
+        inner = x.new_empty(2, len(rows), N) if keep else None
         out = x.new_empty(batch, steps, 2 * N)
         sizes = (batch, steps, N, reset == "before")
         native.call("bigru_forward", *gates, U, c, counts, inner, out, *sizes)
         if keep:
             ctx.reset, ctx.sizes, ctx.spent = reset, sizes, False
-            ctx.save_for_backward(x, counts, W, U, *gates, inner, out)
+            ctx.save_for_backward(rows, counts, W, U, *gates, inner, out)
         return out
 
     @staticmethod
@@ -130,19 +148,19 @@ class _Native(torch.autograd.Function):
         if ctx.spent:
             raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
         ctx.spent = True
-        x, counts, W, U, *gates, inner, out = ctx.saved_tensors
+        rows, counts, W, U, *gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
         olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(2, 3 * N), U.new_zeros(2, N)
         native.call(
             "bigru_backward", grad.contiguous(), out, *gates, inner, olds, U, counts, d_b, d_c,
             *ctx.sizes,
         )  # fmt: skip
-        rows = x.flatten(0, 1)
         d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(2)]
         d_W = [product(rows.t(), gates[d]) for d in range(2)]
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = product(gates[0], W[0].t()).add_(product(gates[1], W[1].t())).view(x.shape)
+            d_rows = product(gates[0], W[0].t()).add_(product(gates[1], W[1].t()))
+            d_x = unpack(d_rows, counts.tolist(), grad.shape[1])
         return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 
 

@@ -214,6 +214,13 @@ std::vector<int> rows_of(int group, int groups, const int32_t *counts, int batch
   return rows;
 }
 
+// Where the steps of each row begin when all rows lie one after the other; in the end their sum.
+std::vector<size_t> starts_of(const int32_t *counts, int batch) {
+  std::vector<size_t> starts(batch + 1);
+  for (int i = 0; i < batch; i++) starts[i + 1] = starts[i] + counts[i];
+  return starts;
+}
+
 // How many of the rows, longest first, have a step i.
 int active(const std::vector<int> &rows, const int32_t *counts, int i) {
   int m = 0;
@@ -358,26 +365,21 @@ void gru_step_back(int m, int N, const RecurrentTransposed &U, bool before, floa
   product(m, scratch.first, width, 1, U.first, d_h, true);
 }
 
-// Location-aware attention over one utterance; see LocationAttention.
+// Location-aware attention over one utterance; see LocationAttention. A convolution is a product
+// with a matrix whose rows are the same numbers, each row one further on.
 class Attention {
  public:
   Attention(const float *filters, const float *U, const float *w, int S, int A, int C, int K)
-      : filters_(filters), w_(w), A_(A), C_(C), K_(K),
-        stride_((S + LANES - 1) / LANES * LANES), U_(U, C, A, A, 1),
-        margin_(stride_ + K + LANES), location_(static_cast<size_t>(C) * stride_ + ROWS),
+      : filters_(filters), w_(w), A_(A), C_(C), K_(K), stride_(padded(S)), taps_(padded(K)),
+        U_(U, C, A, A, 1), margin_(stride_ + taps_), past_(margin_, K, stride_, 1, 1, true),
+        location_(static_cast<size_t>(C) * stride_ + ROWS),
         mix_(static_cast<size_t>(ROWS) * U_.n) {}
 
   // f = filters * previous, (C, S) in location_.
   void look(const float *previous, int steps) {
-    std::memset(margin_, 0, sizeof(float) * (stride_ + K_ + LANES));
+    std::memset(margin_, 0, sizeof(float) * (stride_ + taps_));
     std::memcpy(margin_ + K_ / 2, previous, sizeof(float) * steps);
-    for (int c = 0; c < C_; c++)
-      for (int t = 0; t < steps; t += LANES) {
-        vec total{};
-        for (int k = 0; k < K_; k++)
-          total += splat(filters_[c * K_ + k]) * load(margin_ + t + k);
-        store(location_ + c * stride_ + t, total);
-      }
+    product(C_, filters_, K_, 1, past_, location_);
   }
 
   // weights (steps): softmax of w . tanh(keys + query + U f).
@@ -409,95 +411,133 @@ class Attention {
     each(steps, [&](int t, int n) { store(weights + t, load(weights + t, n) * scale, n); });
   }
 
+ protected:
+  const float *filters_, *w_;
+  const int A_, C_, K_, stride_, taps_;
+  const Packed U_;
+  Buffer margin_;
+  const Packed past_;  // (K, S): past_[k][t] = margin_[t + k]
+  Buffer location_, mix_;
+};
+
+// The same with its backward, which sums the gradients of w, U and the filters over all calls.
+class AttentionBack : public Attention {
+ public:
+  AttentionBack(const float *filters, const float *U, const float *w, int S, int A, int C, int K)
+      : Attention(filters, U, w, S, A, C, K), back_U_(U, A, C, 1, A),
+        back_filters_(filters, C, K, K, 1), d_w_(U_.n), d_U_(C * U_.n), d_filters_(C * taps_),
+        energy_(stride_), d_mix_(static_cast<size_t>(S) * U_.n),
+        d_location_(static_cast<size_t>(S) * back_U_.n), d_taps_(static_cast<size_t>(S) * taps_),
+        d_margin_(stride_ + taps_) {}
+
   // Gradients of one row's step. In: weights and previous of the step, d_weights (steps).
-  // Added to: d_keys (steps, A), d_query (A), d_w, d_U, d_filters. Set: d_previous (steps).
+  // Added to: d_keys (steps, A), d_query (A), and the sums. Set: d_previous (steps).
   void back(const float *keys, const float *query, const float *previous, const float *weights,
-            const float *d_weights, int steps, float *d_keys, float *d_query, float *d_previous,
-            float *d_w, float *d_U, float *d_filters) {
+            const float *d_weights, int steps, float *d_keys, float *d_query,
+            float *d_previous) {
     look(previous, steps);
     float mean = 0;
     for (int t = 0; t < steps; t++)
       if (!(weights[t] < NEGLIGIBLE)) mean += weights[t] * d_weights[t];
-    std::vector<float> d_margin(stride_ + K_ + LANES);
-    std::vector<float> d_location(C_);
+    int first = steps, end = 0;  // all steps that count lie between
     for (int t = 0; t < steps; t++) {
-      if (weights[t] < NEGLIGIBLE) continue;
-      const float d_energy = weights[t] * (d_weights[t] - mean);
-      const float *key = keys + static_cast<size_t>(t) * A_;
-      float *d_key = d_keys + static_cast<size_t>(t) * A_;
-      product(1, location_ + t, 1, stride_, U_, mix_);
-      each(A_, [&](int a, int n) {
-        vec x = tanh(load(key + a, n) + load(query + a, n) + load(mix_ + a, n));
-        vec w = load(w_ + a, n);
-        vec d = d_energy * w * (1.0f - x * x);
-        store(d_w + a, load(d_w + a, n) + d_energy * x, n);
-        store(d_key + a, load(d_key + a, n) + d, n);
-        store(d_query + a, load(d_query + a, n) + d, n);
-        store(mix_ + a, d, n);
-      });
-      for (int c = 0; c < C_; c++) {
-        const float f = location_[c * stride_ + t];
-        float *d_Uc = d_U + c * A_;
-        vec total{};
-        for (int j = 0; j < A_; j += PANEL) {
-          const float *u = U_.panel(j) + c * PANEL;
-          each(std::min(PANEL, A_ - j), [&](int a, int n) {
-            vec d = load(mix_ + j + a, n);
-            total += d * load(u + a, n);
-            store(d_Uc + j + a, load(d_Uc + j + a, n) + f * d, n);
-          });
-        }
-        d_location[c] = sum(total);
-      }
-      for (int c = 0; c < C_; c++) {
-        const float d = d_location[c];
-        each(K_, [&](int k, int n) {
-          float *d_filter = d_filters + c * K_ + k, *d_past = d_margin.data() + t + k;
-          store(d_filter, load(d_filter, n) + d * load(margin_ + t + k, n), n);
-          store(d_past, load(d_past, n) + d * load(filters_ + c * K_ + k, n), n);
-        });
-      }
+      const bool counts = !(weights[t] < NEGLIGIBLE);
+      energy_[t] = counts ? weights[t] * (d_weights[t] - mean) : 0.0f;
+      if (counts) first = std::min(first, t), end = t + 1;
     }
-    std::memcpy(d_previous, d_margin.data() + K_ / 2, sizeof(float) * steps);
+    std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
+    for (int t = first; t < end; t += ROWS) {
+      const int rows = std::min(ROWS, end - t);
+      product(rows, location_ + t, 1, stride_, U_, mix_);
+      each(A_, [&](int a, int n) {
+        const vec asked = load(query + a, n), w = load(w_ + a, n);
+        vec d_w{}, d_asked{};
+        for (int i = 0; i < rows; i++) {
+          const size_t at = static_cast<size_t>(t + i) * A_ + a;
+          vec x = tanh(load(keys + at, n) + asked + load(mix_ + i * U_.n + a, n));
+          vec d = energy_[t + i] * w * (1.0f - x * x);
+          d_w += energy_[t + i] * x;
+          d_asked += d;
+          store(d_keys + at, load(d_keys + at, n) + d, n);
+          store(d_mix_ + static_cast<size_t>(t + i) * U_.n + a, d, n);
+        }
+        store(d_w_ + a, load(d_w_ + a, n) + d_w, n);
+        store(d_query + a, load(d_query + a, n) + d_asked, n);
+      });
+    }
+    if (const int n = end - first; n > 0) {
+      const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;
+      product(C_, location_ + first, stride_, 1, Packed(d_mix, n, U_.n, U_.n, 1, true), d_U_, true);
+      product(n, d_mix, U_.n, 1, back_U_, d_location_);  // (n, C)
+      product(C_, d_location_, 1, back_U_.n, Packed(margin_ + first, n, taps_, 1, 1, true),
+              d_filters_, true);
+      product(n, d_location_, back_U_.n, 1, back_filters_, d_taps_);  // (n, K)
+      for (int t = 0; t < n; t++) add(d_margin_ + first + t, d_taps_ + t * taps_, taps_);
+    }
+    std::memcpy(d_previous, d_margin_ + K_ / 2, sizeof(float) * steps);
+  }
+
+  // Adds the sums to d_w (A), d_U (C, A) and d_filters (C, K).
+  void collect(float *d_w, float *d_U, float *d_filters) const {
+    add(d_w, d_w_, A_);
+    for (int c = 0; c < C_; c++) {
+      add(d_U + c * A_, d_U_ + c * U_.n, A_);
+      add(d_filters + c * K_, d_filters_ + c * taps_, K_);
+    }
   }
 
  private:
-  const float *filters_, *w_;
-  const int A_, C_, K_, stride_;
-  const Packed U_;
-  Buffer margin_, location_, mix_;
+  const Packed back_U_, back_filters_;
+  Buffer d_w_, d_U_, d_filters_, energy_, d_mix_, d_location_, d_taps_, d_margin_;
 };
 
-// total (width) += sum over steps of weights * values (steps, width).
+// total (width) += sum over steps of weights * values (steps, width), four steps at a time.
 inline void weighted_sum(const float *weights, const float *values, int steps, int width,
                          float *total) {
+  int chosen[4], count = 0;
   for (int t = 0; t < steps; t++) {
-    if (weights[t] < NEGLIGIBLE) continue;
-    const vec weight = splat(weights[t]);
-    const float *value = values + static_cast<size_t>(t) * width;
-    each(width, [&](int j, int n) {
-      store(total + j, load(total + j, n) + weight * load(value + j, n), n);
-    });
+    if (!(weights[t] < NEGLIGIBLE)) chosen[count++] = t;
+    if (count < 4 && t + 1 < steps) continue;
+    vec weight[4];
+    const float *value[4];
+    for (int i = 0; i < 4; i++) {
+      weight[i] = splat(i < count ? weights[chosen[i]] : 0.0f);
+      value[i] = values + static_cast<size_t>(i < count ? chosen[i] : t) * width;
+    }
+    if (count)
+      each(width, [&](int j, int n) {
+        vec low = weight[0] * load(value[0] + j, n) + weight[1] * load(value[1] + j, n);
+        vec high = weight[2] * load(value[2] + j, n) + weight[3] * load(value[3] + j, n);
+        store(total + j, load(total + j, n) + (low + high), n);
+      });
+    count = 0;
   }
 }
 
+// Four sums side by side: one alone would wait for each addition.
 inline float dot(const float *a, const float *b, int width) {
-  vec total{};
-  each(width, [&](int j, int n) { total += load(a + j, n) * load(b + j, n); });
-  return sum(total);
+  vec total[4]{};
+  int j = 0;
+  for (; j + 4 * LANES <= width; j += 4 * LANES)
+    for (int i = 0; i < 4; i++)
+      total[i] += load(a + j + i * LANES) * load(b + j + i * LANES);
+  each(width - j, [&](int i, int n) { total[0] += load(a + j + i, n) * load(b + j + i, n); });
+  return sum((total[0] + total[1]) + (total[2] + total[3]));
 }
 
 }  // namespace
 
 extern "C" {
 
-// A bidirectional GRU layer. gates (B, S, 3N) of each direction: the input's part x W + b,
-// replaced by r, z and n; U (2, N, 3N); c (2, N), after only; counts (B); inner (2, B, S, N), for
-// backward, or null; out (B, S, 2N), 0 on padding. before: 1 for the reset before the product.
+// A bidirectional GRU layer. Its R real steps, those of all utterances one after the other, lie
+// packed: gates (R, 3N) of each direction: the input's part x W + b, replaced by r, z and n;
+// U (2, N, 3N); c (2, N), after only; counts (B); inner (2, R, N), for backward, or null; out
+// (B, S, 2N), 0 on padding. before: 1 for the reset before the product.
 void bigru_forward(float *gates_forward, float *gates_back, const float *U, const float *c,
                    const int32_t *counts, float *inner, float *out, int B, int S, int N,
                    int before, int threads) {
   const Recurrent weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
+  const std::vector<size_t> starts = starts_of(counts, B);
   const int groups = (threads + 1) / 2;
   run(2 * groups, threads, [&](int task) {
     const int d = task % 2;
@@ -505,22 +545,20 @@ void bigru_forward(float *gates_forward, float *gates_back, const float *U, cons
     const int most = static_cast<int>(rows.size());
     if (!most) return;
     float *gates = d ? gates_back : gates_forward;
-    float *own = inner ? inner + static_cast<size_t>(d) * B * S * N : nullptr;
+    float *own = inner ? inner + d * starts[B] * N : nullptr;
     Buffer state(most * N);
     Scratch scratch(most, N, weights[d]);
     for (int i = 0; i < counts[rows[0]]; i++) {
       const int m = active(rows, counts, i);
-      auto place = [&](int k) -> size_t {  // in (B, S), of direction d's i-th step
-        const int t = d ? counts[rows[k]] - 1 - i : i;
-        return static_cast<size_t>(rows[k]) * S + t;
-      };
+      auto time = [&](int k) { return d ? counts[rows[k]] - 1 - i : i; };  // of its i-th step
       gru_step(m, N, weights[d], c + d * N, before, state, scratch, [&](int k) {
-        const size_t p = place(k);
+        const size_t p = starts[rows[k]] + time(k);
         float *g = gates + p * 3 * N;
         return Cell{g, g + 2 * N, own ? own + p * N : nullptr};
       });
       for (int k = 0; k < m; k++)
-        std::memcpy(out + (place(k) * 2 + d) * N, state + k * N, sizeof(float) * N);
+        std::memcpy(out + ((static_cast<size_t>(rows[k]) * S + time(k)) * 2 + d) * N,
+                    state + k * N, sizeof(float) * N);
     }
     for (int row : rows)
       for (int t = counts[row]; t < S; t++)
@@ -530,13 +568,14 @@ void bigru_forward(float *gates_forward, float *gates_back, const float *U, cons
 
 // Its backward. grad (B, S, 2N) of out; gates and inner as forward left them become the
 // gradients of the gates' activations and, after, of the candidate's own part h U_n + c;
-// before leaves inner, r * h. olds (2, B, S, N) is set to the state before each step. All are 0
-// on padding. d_b (2, 3N) and d_c (2, N), 0 at first, get the sums of gates and inner.
+// before leaves inner, r * h. olds (2, R, N) is set to the state before each step. d_b (2, 3N) and
+// d_c (2, N), 0 at first, get the sums of gates and inner.
 void bigru_backward(const float *grad, const float *out, float *gates_forward,
                     float *gates_back, float *inner, float *olds, const float *U,
                     const int32_t *counts, float *d_b, float *d_c, int B, int S, int N,
                     int before, int threads) {
   const RecurrentTransposed weights[2] = {{U, N, bool(before)}, {U + 3 * N * N, N, bool(before)}};
+  const std::vector<size_t> starts = starts_of(counts, B);
   const int groups = (threads + 1) / 2;
   std::vector<std::vector<float>> sums(2 * groups, std::vector<float>(4 * N));
   run(2 * groups, threads, [&](int task) {
@@ -545,45 +584,35 @@ void bigru_backward(const float *grad, const float *out, float *gates_forward,
     const int most = static_cast<int>(rows.size());
     if (!most) return;
     float *gates = d ? gates_back : gates_forward, *sum = sums[task].data();
-    float *own = inner + static_cast<size_t>(d) * B * S * N;
-    float *old = olds + static_cast<size_t>(d) * B * S * N;
+    float *own = inner + d * starts[B] * N, *old = olds + d * starts[B] * N;
     const int stride = weights[d].first.n;
     Buffer d_h(most * stride);
     Scratch scratch(most, N, weights[d]);
     for (int i = counts[rows[0]] - 1; i >= 0; i--) {
       const int m = active(rows, counts, i);
-      auto place = [&](int k, int step) -> size_t {
-        const int t = d ? counts[rows[k]] - 1 - step : step;
-        return static_cast<size_t>(rows[k]) * S + t;
-      };
+      auto time = [&](int k, int step) { return d ? counts[rows[k]] - 1 - step : step; };
+      auto packed = [&](int k) { return starts[rows[k]] + time(k, i); };
       for (int k = 0; k < m; k++) {
-        const size_t p = place(k, i);
-        add(d_h + k * stride, grad + (p * 2 + d) * N, N);
+        const size_t row = static_cast<size_t>(rows[k]) * S;
+        float *before_it = old + packed(k) * N;
+        add(d_h + k * stride, grad + ((row + time(k, i)) * 2 + d) * N, N);
         if (i)
-          std::memcpy(old + p * N, out + (place(k, i - 1) * 2 + d) * N, sizeof(float) * N);
+          std::memcpy(before_it, out + ((row + time(k, i - 1)) * 2 + d) * N, sizeof(float) * N);
         else
-          std::memset(old + p * N, 0, sizeof(float) * N);
+          std::memset(before_it, 0, sizeof(float) * N);
       }
       gru_step_back(
           m, N, weights[d], before, d_h, scratch,
           [&](int k) {
-            const size_t p = place(k, i);
-            float *g = gates + p * 3 * N;
-            return Cell{g, g + 2 * N, own + p * N};
+            float *g = gates + packed(k) * 3 * N;
+            return Cell{g, g + 2 * N, own + packed(k) * N};
           },
-          [&](int k) { return old + place(k, i) * N; });
+          [&](int k) { return old + packed(k) * N; });
       for (int k = 0; k < m; k++) {
-        const size_t p = place(k, i);
-        add(sum, gates + p * 3 * N, 3 * N);
-        add(sum + 3 * N, own + p * N, N);
+        add(sum, gates + packed(k) * 3 * N, 3 * N);
+        add(sum + 3 * N, own + packed(k) * N, N);
       }
     }
-    for (int row : rows)
-      for (int t = counts[row]; t < S; t++) {
-        const size_t p = static_cast<size_t>(row) * S + t;
-        std::memset(gates + p * 3 * N, 0, sizeof(float) * 3 * N);
-        for (float *buffer : {own, old}) std::memset(buffer + p * N, 0, sizeof(float) * N);
-      }
   });
   for (int task = 0; task < 2 * groups; task++) {
     add(d_b + task % 2 * 3 * N, sums[task].data(), 3 * N);
@@ -658,9 +687,7 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
     const std::vector<int> rows = rows_of(group, threads, lengths, B);
     const int most = static_cast<int>(rows.size());
     if (!most) return;
-    float *sum_w = sums[group].data(), *sum_location = sum_w + A,
-          *sum_filters = sum_location + C * A;
-    Attention attention(filters, location, w, S, A, C, K);
+    AttentionBack attention(filters, location, w, S, A, C, K);
     const int stride = recurrent.first.n;
     Buffer d_h(most * stride), before_states(most * H), queries(most * query.n);
     Scratch scratch(most, H, recurrent);
@@ -695,8 +722,8 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
                        dot(gates + p * 3 * H, values + (row * S + t) * 3 * H, 3 * H);
         std::fill(uniform.begin(), uniform.end(), 1.0f / real);
         attention.back(keys + row * S * A, queries + k * query.n, i ? now - S : uniform.data(),
-                       now, d_now.data(), real, d_keys + row * S * A, d_queries + p * A, carried,
-                       sum_w, sum_location, sum_filters);
+                       now, d_now.data(), real, d_keys + row * S * A, d_queries + p * A,
+                       carried);
         std::memcpy(d_query_rows.data() + static_cast<size_t>(k) * A, d_queries + p * A,
                     sizeof(float) * A);
       }
@@ -708,6 +735,8 @@ void decoder_backward(const float *d_states, const float *d_weights, const float
         std::memset(gates + p * 3 * H, 0, sizeof(float) * 3 * H);
         std::memset(inner + p * H, 0, sizeof(float) * H);
       }
+    float *sum = sums[group].data();
+    attention.collect(sum, sum + A, sum + A + C * A);
   });
   for (const auto &part : sums)
     for (int j = 0; j < parameters; j++) {

@@ -27,7 +27,7 @@ from asr.config import TrainConfig, to_dict
 from asr.corpus.batches import Batch, UtteranceSet, load_batches, plan_batches, seed_of
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.features import read_speaker_stats
-from asr.device import pick_device, release_memory, use_threads
+from asr.device import keep_memory, pick_device, release_memory, use_threads
 from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
 from asr.model.checkpoint import save_model
@@ -102,6 +102,7 @@ class Training:
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
         use_threads(config.threads)
+        keep_memory()
         use_precision(config.precision)
         self.tokenizer = CharTokenizer.from_file(tokens)
         train_set, dev_set = self._load(train, dev)

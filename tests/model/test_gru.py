@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from asr.model import native
-from asr.model.gru import BiGRU, bigru_reference, gru_step
+from asr.model.gru import BiGRU, bigru_reference, gru_step, pack, unpack
 
 COUNTS = torch.tensor([7, 4, 1])
 FORMS = pytest.mark.parametrize("reset", ["after", "before"])
@@ -121,3 +121,12 @@ def test_without_gradients_nothing_changes(dtype):
     with torch.no_grad():
         quiet = layer(x, COUNTS)
     assert torch.equal(quiet, layer(x, COUNTS))
+
+
+@pytest.mark.parametrize("counts", [[3, 1, 2], [3, 3, 3]])
+def test_packing_keeps_real_steps_alone(counts):
+    x = torch.randn(3, 3, 2)
+    rows = pack(x, counts)
+    assert rows.tolist() == [x[b, t].tolist() for b in range(3) for t in range(counts[b])]
+    real = torch.arange(3) < torch.tensor(counts).unsqueeze(1)
+    assert torch.equal(unpack(rows, counts, 3), x * real.unsqueeze(-1))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from asr.model.product import affine, product, use_precision
+from asr.model import product as products
+from asr.model.product import affine, part_product, product, use_precision
 
 
 @pytest.fixture
@@ -11,6 +12,13 @@ def bfloat16():
     use_precision("bfloat16")
     yield
     use_precision("float32")
+
+
+@pytest.fixture(params=["oneDNN", "torch"])
+def kernel(request, monkeypatch):
+    """What multiplies: oneDNN where torch has it, or torch's default."""
+    there = torch.backends.mkldnn.is_available() and products.is_x86()
+    monkeypatch.setattr(products, "prefers_onednn", lambda: request.param == "oneDNN" and there)
 
 
 def matrices():
@@ -23,6 +31,7 @@ def matrices():
     ]
 
 
+@pytest.mark.usefixtures("kernel")
 def test_every_layout():
     for a, b in matrices():
         bias = torch.randn(14)
@@ -30,6 +39,12 @@ def test_every_layout():
         torch.testing.assert_close(product(a, b), exact.float(), atol=1e-5, rtol=1e-5)
         expected = (exact + bias).float()
         torch.testing.assert_close(product(a, b, bias), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_some_columns():
+    for a, b in matrices():
+        torch.testing.assert_close(part_product(a, b, 3, 9), a @ b[:, 3:9], atol=1e-5, rtol=1e-5)
 
 
 def test_gradients():
