@@ -379,6 +379,19 @@ def make_parser(prog: str, description: str) -> ArgumentParser:
     return ArgumentParser(prog=prog, description=description, exit_on_error=False)
 
 
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Where and how the network computes; :func:`asr.device.use_machine` carries it out."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="bfloat16: large matrix products round what they read and write, which takes less "
+        "time where the processor has instructions for it (`asr doctor`)",
+    )
+
+
 def from_dict(cls: type[Config], values: dict[str, Any], where: str = "config") -> Config:
     """Build a configuration from plain dictionaries; the inverse of :func:`to_dict`.
 

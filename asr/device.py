@@ -7,6 +7,7 @@ import os
 import torch
 
 from asr.errors import InputError, first_line
+from asr.model.product import use_precision
 
 
 def pick_device(name: str) -> torch.device:
@@ -29,6 +30,12 @@ def use_threads(threads: int) -> None:
     """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.set_flush_denormal(True)
+
+
+def use_machine(threads: int, precision: str) -> None:
+    """What :func:`asr.config.add_machine_options` asks for, but for the device."""
+    use_threads(threads)
+    use_precision(precision)
 
 
 # Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import DecodeConfig, add_settings, from_args, make_parser
+from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
@@ -70,16 +70,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--by", choices=("ctc", "attention"), default="ctc", help="where the times come from"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
-    from asr.device import pick_device, use_threads
+    from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model
     from asr.recognize.interpret import Interpreter
 
-    use_threads(args.threads)
+    use_machine(args.threads, args.precision)
     expected = read_ctm(args.ctm) if args.ctm else None
     interpreter = Interpreter(load_model(args.model, pick_device(args.device)), config)
     utterances = DataDir.load(args.data, text=not args.recognise).utterances

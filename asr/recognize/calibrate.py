@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import DecodeConfig, SegmentationConfig, add_settings, from_args, make_parser
+from asr.config import (
+    DecodeConfig,
+    SegmentationConfig,
+    add_machine_options,
+    add_settings,
+    from_args,
+    make_parser,
+)
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
 from asr.model.find import search_settings
@@ -85,15 +92,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
     parser.add_argument("data", help="Kaldi data directory with transcripts")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
-    from asr.device import use_threads
+    from asr.device import use_machine
     from asr.recognize.recognizer import load
 
-    use_threads(args.threads)
+    use_machine(args.threads, args.precision)
     picture = Path(args.output).with_suffix(".reliability.png")
     report = calibrate(load(args.model, args.device, config), args.data, args.output, picture)
     print(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asr.config import (
     DecodeConfig,
     SegmentationConfig,
+    add_machine_options,
     add_settings,
     from_args,
     from_dict,
@@ -129,8 +130,7 @@ def add_model_options(parser: Any) -> None:
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_machine_options(parser)
 
 
 def segmentation_of(args: Any) -> SegmentationConfig:
@@ -143,10 +143,10 @@ def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
 ) -> "Recognizer":
     """The recogniser that the options of :func:`add_model_options` ask for."""
-    from asr.device import use_threads
+    from asr.device import use_machine
     from asr.recognize import load
 
-    use_threads(args.threads)
+    use_machine(args.threads, args.precision)
     model = args.model or default_model()
     if not args.model:
         print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)

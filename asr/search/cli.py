@@ -2,7 +2,7 @@
 
 import sys
 
-from asr.config import DecodeConfig, add_settings, from_args, make_parser
+from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED
 
 
@@ -16,19 +16,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--model", required=True, help="folder of a training, or a model file")
     parser.add_argument("--data", required=True, help="Kaldi data directory")
     parser.add_argument("--out", required=True, help="folder for the results")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv)
 
     from rich.console import Console
     from rich.progress import Progress
 
-    from asr.device import pick_device, use_threads
+    from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model
     from asr.search.decode import Decoding
 
-    use_threads(args.threads)
+    use_machine(args.threads, args.precision)
     decoding = Decoding(
         load_model(args.model, pick_device(args.device)), args.data, config, args.out
     )

@@ -11,6 +11,7 @@ from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.features import CMVN_FILE, gather
 from asr.model.checkpoint import save_model
 from asr.model.las import LAS
+from asr.model.product import use_precision
 from asr.search import decode
 from asr.search.cli import main
 from asr.text.chars import CharTokenizer
@@ -75,6 +76,19 @@ def test_results(save, data, tmp_path):
     assert (summary["utterances"], summary["threads"], summary["errors"]) == (4, 1, {})
     assert summary["config"]["beam"] == 3
     assert not (out / decode.PARTIAL).exists()
+
+
+def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
+    model = save()
+    try:
+        for precision in ("float32", "bfloat16"):
+            assert run(model, data, tmp_path / precision, "--precision", precision) == 0
+    finally:
+        use_precision("float32")
+    exact, rounded = (nbest(tmp_path / precision) for precision in ("float32", "bfloat16"))
+    for name in NAMES:
+        scores = exact[name][0]["score"], rounded[name][0]["score"]
+        assert scores[0] != scores[1] and scores[1] == pytest.approx(scores[0], rel=0.02)
 
 
 def test_suspicious_utterances_are_listed(save, data, tmp_path):
