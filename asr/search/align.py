@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from asr.search.scorer import BLANK
 
@@ -33,8 +32,8 @@ class Alignment:
     """The middle of the steps that each character takes, (U,)."""
     log_probs: FloatArray
     """Each character's log-probability where it is most likely on its steps, (U,)."""
-    score: float
-    """Log-probability of the text, over all its paths."""
+    behind: float
+    """Log-probability of the path, less that of CTC's best path of any text; 0 at most."""
     heard: IntArray
     """The symbol of every step that CTC is sure of, (S,); <blank> where it is sure of none."""
 
@@ -65,19 +64,8 @@ def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> Ali
     np.maximum.at(best, number, chosen[spelling])
     places /= np.bincount(number, minlength=len(tokens)).clip(min=1)
     heard = np.where(log_probs.max(1) > np.log(SURE), log_probs.argmax(1), BLANK)
-    return Alignment(path, places, best, _score(log_probs, tokens), heard)
-
-
-def _score(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> float:
-    loss = torch.nn.functional.ctc_loss(
-        torch.from_numpy(log_probs).unsqueeze(1),
-        torch.tensor([tokens], dtype=torch.int64),
-        torch.tensor([len(log_probs)]),
-        torch.tensor([len(tokens)]),
-        blank=BLANK,
-        reduction="sum",
-    )
-    return -float(loss)
+    behind = float(chosen.sum() - log_probs.max(1).sum())
+    return Alignment(path, places, best, behind, heard)
 
 
 def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:

@@ -1,11 +1,22 @@
 """Alignments by hand, and what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from asr.search.align import Alignment, ctc_align
-from asr.search.diagnose import alignment_quality, cut_off, flags, loops, places, skips, stalls
+from asr.search.align import ctc_align
+from asr.search.diagnose import (
+    alignment_quality,
+    credit,
+    cut_off,
+    flags,
+    loops,
+    places,
+    skips,
+    stalls,
+)
 from asr.search.scorer import Hypothesis
 
 DIAGONAL = torch.eye(10)
@@ -86,23 +97,20 @@ def test_characters_that_ctc_is_sure_of_and_the_text_lacks():
     assert "skipped" in flags(hypothesis(DIAGONAL[:2], (2, 3)), ctc_align(spikes(heard), (2, 3)))
 
 
-def test_a_text_that_nothing_speaks_for_is_doubtful():
-    likely, unlikely = (
-        Alignment(np.zeros(10), np.arange(2.0), np.full(2, p), 10 * p, np.zeros(10, int))
-        for p in (-0.05, -5.0)
-    )
-    for said, alignment, doubtful in (
-        (-0.1, likely, False),
-        (-2.5, likely, True),
-        (-1.0, unlikely, True),
+def test_a_text_that_little_speaks_for_is_doubtful():
+    text, elsewhere = (2, 3), spikes([0, 4, 0, 5, 0])
+    for said, alignment, expected in (
+        ((-0.1, -0.1, -0.1), ctc_align(spikes([0, 2, 0, 3, 0]), text), -0.1),
+        ((-0.1, -1.6, -0.1), None, -0.6),  # one character in doubt: a matter for its word
+        ((-0.5, -2.0, -0.8), None, -1.1),
+        ((-0.1, -0.1, -0.1), ctc_align(elsewhere, text), -0.1 - 2 * np.log(0.9 * 80) / 3),
     ):
-        text = hypothesis(DIAGONAL, (2, 3))
-        text = type(text)(*[*vars(text).values()][:-1], (said,) * 3)
-        assert ("doubtful" in flags(text, alignment)) == doubtful
+        found = replace(hypothesis(DIAGONAL, text), log_probs=said)
+        assert credit(found, alignment) == pytest.approx(expected)
+        assert ("doubtful" in flags(found, alignment)) == (expected < -1)
 
 
 def test_no_text_is_doubtful_only_where_ctc_hears_something():
-    nothing = hypothesis(DIAGONAL[:0], ())
-    nothing = type(nothing)(*[*vars(nothing).values()][:-1], (-9.0,))
+    nothing = replace(hypothesis(DIAGONAL[:0], ()), log_probs=(-9.0,))
     assert flags(nothing, ctc_align(spikes([0] * 10), ())) == ()
     assert flags(nothing, ctc_align(spikes([0, 2] * 5), ())) == ("skipped", "doubtful")
