@@ -24,7 +24,7 @@ small() { # small FILE [--info wer=...]: the model as int8, with what there is t
 }
 
 measure() { # measure MODEL DATA OUT: %WER line
-  asr decode --config $search --model "$1" --data "$2" --out "$3" --threads 1
+  asr decode --config $search --model "$1" --data "$2" --out "$3" --threads 1 >&2
   asr score "$2" "$3" --out "$3" >"$3/score.txt"
   cat "$3/scoring_kaldi/best_wer"
 }
