@@ -49,8 +49,9 @@ def find_model(path: str | Path) -> Path:
     """The model file that is meant.
 
     Args:
-        path: a model file, the folder of a finished training, or the name of a model that
-            ships; what is there as a file or folder wins over a name.
+        path: a model file, the folder of a finished training, a recipe's ``exp`` folder with one
+            finished training in it, or the name of a model that ships; what is there as a file
+            or folder wins over a name.
 
     Raises:
         InputError: there is none.
@@ -59,19 +60,30 @@ def find_model(path: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        if not (path / MODEL_FILE).is_file():
-            twin = shipped_file(str(path))
-            hint = f"; the model that ships under this name is {twin}" if twin else ""
-            raise InputError(
-                f"{path}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
-                f"let the training finish, or name one of its checkpoints/*.safetensors{hint}"
-            )
-        return path / MODEL_FILE
+        return _model_in(path)
     if shipped := shipped_file(str(path)):
         return shipped
     known = f", a model file or one of the names {', '.join(names())}" if names() else ""
     raise InputError(
         f"{path}: no such model; expected a folder made by `asr train`{known or ' or a model file'}"
+    )
+
+
+def _model_in(folder: Path) -> Path:
+    """The model of a finished training, or of the only one in a recipe's ``exp`` folder."""
+    if (folder / MODEL_FILE).is_file():
+        return folder / MODEL_FILE
+    inside = sorted(folder.glob(f"*/{MODEL_FILE}"))
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        found = ", ".join(str(path.parent) for path in inside)
+        raise InputError(f"{folder}: {len(inside)} trainings, expected one; name one of {found}")
+    twin = shipped_file(str(folder))
+    hint = f"; the model that ships under this name is {twin}" if twin else ""
+    raise InputError(
+        f"{folder}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
+        f"let the training finish, or name one of its checkpoints/*.safetensors{hint}"
     )
 
 

@@ -119,8 +119,8 @@ def add_model_options(parser: Any) -> None:
     """The options of commands that recognise: which model, where, how sure."""
     parser.add_argument(
         "--model",
-        help="folder of a training, a model file, or a name of `asr models`; by default the "
-        "model that comes with the package",
+        help="folder of a training or of a recipe's only one (exp), a model file, or a name of "
+        "`asr models`; by default the model that comes with the package",
     )
     parser.add_argument(
         "--min-confidence",

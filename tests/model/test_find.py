@@ -65,6 +65,15 @@ def test_a_path_wins_over_a_name(shelf, tiny_config, tmp_path, monkeypatch):
     assert find.find_model(Path("abc/final.safetensors")).samefile(mine)
 
 
+def test_a_recipes_folder_stands_for_its_only_training(tiny_config, tmp_path):
+    first = write_model(tmp_path / "exp" / "las" / "final.safetensors", tiny_config)
+    (tmp_path / "exp" / "lm").mkdir()
+    assert find.find_model(tmp_path / "exp") == first
+    write_model(tmp_path / "exp" / "other" / "final.safetensors", tiny_config)
+    with pytest.raises(InputError, match=r"2 trainings, expected one; name one of .*las, .*other"):
+        find.find_model(tmp_path / "exp")
+
+
 def test_a_folder_of_that_name_without_a_model(shelf, tmp_path, monkeypatch):
     (tmp_path / "here" / "an4").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
