@@ -23,6 +23,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 #if defined(__AVX512F__)
@@ -33,6 +37,7 @@ constexpr int LANES = 8, ROWS = 6;  // 12 of 16
 constexpr int LANES = 4, ROWS = 6;
 #endif
 constexpr int PANEL = 2 * LANES;  // columns of a product that are computed together
+constexpr int BLOCK = 32;         // columns that lie together in a matrix laid out beforehand
 
 // Attention weights below this are left out of sums over encoder steps. The weights of a step
 // sum to one, so that S of them move a sum of values v by less than S * 1e-9 * max |v|: below
@@ -98,8 +103,18 @@ inline vec exp(vec x) {
   return p * scale;
 }
 
-inline vec sigmoid(vec x) { return 1.0f / (1.0f + exp(-x)); }
-inline vec tanh(vec x) { return 1.0f - 2.0f / (1.0f + exp(2.0f * x)); }
+// 1 / x to the last place but one: a division takes as long as all of exp.
+inline vec inverse(vec x) {
+#if defined(__AVX512F__)
+  vec guess = (vec)_mm512_rcp14_ps((__m512)x);  // 14 bits, which a step of Newton's doubles
+  return guess * (2.0f - x * guess);
+#else
+  return 1.0f / x;
+#endif
+}
+
+inline vec sigmoid(vec x) { return inverse(1.0f + exp(-x)); }
+inline vec tanh(vec x) { return 1.0f - 2.0f * inverse(1.0f + exp(2.0f * x)); }
 
 inline int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
@@ -118,7 +133,8 @@ class Buffer {
 };
 
 // A matrix (k, n) as the product reads it: panels of columns, row after row. It is copied into
-// that order, unless it is read only once and can be read where it lies.
+// that order, unless it is read only once and can be read where it lies, or the caller has laid
+// it out in blocks.
 class Packed {
  public:
   Packed(const float *matrix, int rows, int columns, int row_stride, int column_stride,
@@ -126,23 +142,27 @@ class Packed {
       : k(rows), n(padded(columns)),
         stride(once && column_stride == 1 && columns == n ? row_stride : PANEL),
         data_(stride == PANEL ? static_cast<size_t>(rows) * n : 0),
-        matrix_(stride == PANEL ? nullptr : matrix) {
-    if (matrix_) return;
+        first_(stride == PANEL ? static_cast<const float *>(data_) : matrix), block_(PANEL),
+        next_(stride == PANEL ? static_cast<size_t>(rows) * PANEL : PANEL) {
+    if (stride != PANEL) return;
     for (int j = 0; j < columns; j++)
       for (int i = 0; i < rows; i++)
-        data_[(static_cast<size_t>(j / PANEL) * k + i) * PANEL + j % PANEL] =
+        data_[j / PANEL * next_ + static_cast<size_t>(i) * PANEL + j % PANEL] =
             matrix[static_cast<size_t>(i) * row_stride + static_cast<size_t>(j) * column_stride];
   }
+  // Blocks of 32 columns, (n / 32, k, 32), as decoder.py lays them out.
+  Packed(const float *blocks, int rows, int columns)
+      : k(rows), n(padded(columns)), stride(BLOCK), data_(0), first_(blocks), block_(BLOCK),
+        next_(static_cast<size_t>(rows) * BLOCK) {}
   // The PANEL columns from j on; their rows lie stride apart.
-  const float *panel(int j) const {
-    if (matrix_) return matrix_ + j;
-    return static_cast<const float *>(data_) + static_cast<size_t>(j) * k;
-  }
+  const float *panel(int j) const { return first_ + j / block_ * next_ + j % block_; }
   const int k, n, stride;
 
  private:
   Buffer data_;
-  const float *matrix_;
+  const float *first_;
+  const int block_;
+  const size_t next_;  // from a block to the next one
 };
 
 template <int R>
@@ -231,9 +251,12 @@ int active(const std::vector<int> &rows, const int32_t *counts, int i) {
 // The recurrent weights (N, 3N) of a GRU, for both forms: reset AFTER the product has
 // h U_r, h U_z and h U_n in one product; reset BEFORE it needs (r * h) U_n for itself.
 struct Recurrent {
-  Recurrent(const float *U, int N, bool before, bool once = false)
-      : first(U, N, before ? 2 * N : 3 * N, 3 * N, 1, once),
-        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 3 * N, 1, once) {}
+  Recurrent(const float *U, int N, bool before)
+      : first(U, N, before ? 2 * N : 3 * N, 3 * N, 1),
+        candidate(U + 2 * N, before ? N : 0, before ? N : 0, 3 * N, 1) {}
+  Recurrent(const float *first_blocks, const float *candidate_blocks, int N, bool before)
+      : first(first_blocks, N, before ? 2 * N : 3 * N),
+        candidate(candidate_blocks, before ? N : 0, before ? N : 0) {}
   const Packed first, candidate;
 };
 
@@ -771,21 +794,22 @@ void dropout(const float *x, float *out, int n, int seed, int per_mille, int thr
 // One step of a search for R = B * beam rows, beam of them for each of B utterances. tokens (R):
 // the last characters; from (R): the row of the step before that each row goes on from; state
 // (, H) and previous (, S): decoder states and attention weights of that step. gates (V, 3H): the
-// characters' part; values (B, S, 3H + V): what encoder steps bring to gates and logits; readout
-// (H, V padded to a multiple of 32), bias (V); the rest as in decoder_forward. Set: states (R, H), weights (R, S), 0 on
-// padding, and log_probs (R, V).
+// characters' part; values (B, S, 3H + V): what encoder steps bring to gates and logits; U (H, 3H),
+// or reset before (H, 2H) and candidate (H, H); readout (H, V), bias (V); the rest as in
+// decoder_forward. values, W, U, candidate and readout lie in blocks of columns. Set: states
+// (R, H), weights (R, S), 0 on padding, and log_probs (R, V).
 void decoder_step(const int32_t *tokens, const int32_t *from, const float *state,
                   const float *previous, const float *gates, const float *keys,
                   const float *values, const int32_t *steps, const float *W,
                   const float *filters, const float *location, const float *w, const float *U,
-                  const float *c, const float *readout, const float *bias, float *states,
-                  float *weights, float *log_probs, int R, int beam, int S, int H, int A, int C,
-                  int K, int V, int before, int threads) {
+                  const float *candidate, const float *c, const float *readout,
+                  const float *bias, float *states, float *weights, float *log_probs, int R,
+                  int beam, int S, int H, int A, int C, int K, int V, int before, int threads) {
   // to wake a thread takes as long as the work of some ten rows
-  const int tasks = std::max(1, std::min(R / 16, threads)), width = 3 * H + V;
-  const int spelt = (V + 31) / 32 * 32;
-  const Recurrent recurrent(U, H, before, true);
-  const Packed query(W, H, A, A, 1, true), spell(readout, H, spelt, spelt, 1, true);
+  const int tasks = std::max(1, std::min(R / 16, threads));
+  const int width = padded(3 * H + V), blocks = (3 * H + V + BLOCK - 1) / BLOCK;
+  const Recurrent recurrent(U, candidate, H, before);
+  const Packed query(W, H, A), spell(readout, H, V);
   run(tasks, threads, [&](int task) {
     const int first = R * task / tasks, m = R * (task + 1) / tasks - first;
     Attention attention(filters, location, w, S, A, C, K);
@@ -798,13 +822,21 @@ void decoder_step(const int32_t *tokens, const int32_t *from, const float *state
     for (int k = 0; k < m; k++) {
       const int row = first + k;
       const size_t b = row / beam;
-      float *look = weights + static_cast<size_t>(row) * S, *sum = seen + k * width;
+      float *look = weights + static_cast<size_t>(row) * S;
       attention.weigh(keys + b * S * A, queries + k * query.n,
                       previous + static_cast<size_t>(from[row]) * S, steps[b], look);
       std::memset(look + steps[b], 0, sizeof(float) * (S - steps[b]));
-      std::memcpy(sum, gates + static_cast<size_t>(tokens[row]) * 3 * H, sizeof(float) * 3 * H);
-      std::memcpy(sum + 3 * H, bias, sizeof(float) * V);
-      weighted_sum(look, values + b * S * width, steps[b], width, sum);
+    }
+    for (int k = 0, count; k < m; k += count) {  // the rows of an utterance together
+      const int b = (first + k) / beam;
+      count = std::min(m - k, (b + 1) * beam - first - k);
+      const float *looks = weights + static_cast<size_t>(first + k) * S;
+      const Packed heard(values + static_cast<size_t>(b) * blocks * S * BLOCK, S, 3 * H + V);
+      product(count, looks, S, 1, heard, seen + k * width);
+    }
+    for (int k = 0; k < m; k++) {
+      add(seen + k * width, gates + static_cast<size_t>(tokens[first + k]) * 3 * H, 3 * H);
+      add(seen + k * width + 3 * H, bias, V);
     }
     gru_step(m, H, recurrent, c, before, now, scratch, [&](int k) {
       float *sum = seen + k * width;
@@ -819,8 +851,12 @@ void decoder_step(const int32_t *tokens, const int32_t *from, const float *state
         line[v] = logits[k * spell.n + v] + sum[v];
         highest = std::max(highest, line[v]);
       }
-      for (int v = 0; v < V; v++) total += std::exp(line[v] - highest);
-      for (int v = 0; v < V; v++) line[v] -= highest + std::log(total);
+      each(V, [&](int v, int n) {
+        const vec e = exp(load(line + v, n) - highest);
+        for (int i = 0; i < n; i++) total += e[i];
+      });
+      const float least = highest + std::log(total);
+      each(V, [&](int v, int n) { store(line + v, load(line + v, n) - least, n); });
       std::memcpy(states + static_cast<size_t>(row) * H, now + k * H, sizeof(float) * H);
     }
   });

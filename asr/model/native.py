@@ -28,7 +28,7 @@ ARGUMENTS = {
     "bigru_backward": (10, 5),
     "decoder_forward": (14, 9),
     "decoder_backward": (20, 9),
-    "decoder_step": (19, 10),
+    "decoder_step": (20, 10),
     "dropout": (2, 4),
 }
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
