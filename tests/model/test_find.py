@@ -81,7 +81,9 @@ def test_a_folder_of_that_name_without_a_model(shelf, tmp_path, monkeypatch):
         find.find_model("an4")
 
 
-def test_unknown_names(shelf):
+def test_unknown_names(shelf, tmp_path, monkeypatch):
+    (tmp_path / "empty" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "empty" / "here")
     for name in ("nobody", "not-a-model", "..", "an4/../abc"):
         with pytest.raises(InputError, match=r"no such model; .*names an4, abc|no final"):
             find.find_model(name)
