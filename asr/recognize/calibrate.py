@@ -27,9 +27,12 @@ from asr.recognize.confidence import (
     LOW_CONFIDENCE,
     bins,
     calibration_error,
+    credit,
     evidence,
     fit,
     held_out,
+    held_out_doubt,
+    least_credit,
 )
 
 if TYPE_CHECKING:
@@ -74,11 +77,11 @@ class Report:
     words_error: float
     """Expected calibration error of the words, likewise."""
     flagged_right: float
-    """Share of the right texts that carry a flag, whatever their confidence."""
+    """Share of the right texts that carry a flag, whatever their confidence, likewise."""
     useless: int
     """Texts of which more than half is wrong."""
     flagged_useless: float | None
-    """Share of them that carry a flag; None where there are none."""
+    """Share of them that carry a flag, likewise; None where there are none."""
 
 
 def main(argv: list[str]) -> int:
@@ -117,7 +120,7 @@ def main(argv: list[str]) -> int:
 
 
 def _flagged(report: Report) -> str:
-    """How well the flags do that need no calibration."""
+    """How well the flags do."""
     right = f"{100 * report.flagged_right:.0f} % of the right texts"
     if report.flagged_useless is None:
         return f"flags: {right}; no text is wrong in more than half of its words"
@@ -153,6 +156,7 @@ def calibrate(
     confidence = {
         **asdict(fit(texts.evidences, texts.right)),
         "words": asdict(fit(words.evidences, words.right)),
+        "least_credit": least_credit(_credits(judged)[texts.right == 1]),
         "fitted_on": asdict(report),
     }
     loaded = recognizer.loaded
@@ -204,9 +208,17 @@ def _words(judged: Sequence[Judged]) -> Evidence:
     return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
 
 
+def _credits(judged: Sequence[Judged]) -> np.ndarray:
+    return np.array([credit(j.segment) for j in judged])
+
+
 def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out: int) -> Report:
+    from asr.search.diagnose import DOUBTFUL
+
     low, right = texts.confidences < LOW, texts.right == 1
-    flagged = np.array([any(f != LOW_CONFIDENCE for f in j.segment.flags) for j in judged])
+    speakers = [j.utterance.speaker for j in judged]
+    flagged = held_out_doubt(_credits(judged), texts.right, speakers)
+    flagged |= [bool({*j.segment.flags} - {LOW_CONFIDENCE, DOUBTFUL}) for j in judged]
     useless = np.array([j.useless for j in judged])
     return Report(
         utterances=len(judged),

@@ -8,7 +8,15 @@ from torch import Tensor
 from asr.config import DecodeConfig
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel
-from asr.recognize.confidence import LOW, LOW_CONFIDENCE, Calibration, evidence, word_evidence
+from asr.recognize.confidence import (
+    LOW,
+    LOW_CONFIDENCE,
+    Calibration,
+    credit,
+    evidence,
+    least_credit_from,
+    word_evidence,
+)
 from asr.recognize.timing import (
     ATTENTION_DELAY,
     CTC_DELAY,
@@ -53,10 +61,11 @@ class Interpreter:
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
-        self.calibration = self.word_calibration = None
+        self.calibration = self.word_calibration = self.least_credit = None
         if config.ctc_weight > 0:  # needs CTC's score
             self.calibration = Calibration.from_info(loaded.info, loaded.path)
             self.word_calibration = Calibration.from_info(loaded.info, loaded.path, "words")
+            self.least_credit = least_credit_from(loaded.info, loaded.path)
         self.lm = language_model(loaded, config)
         self.hotwords = open_hotwords(loaded, config)
         self.shift_s = loaded.config.features.frame_shift_ms / 1000
@@ -146,11 +155,20 @@ class Interpreter:
             attention=best.weights if attention else None,
             words=self._words(reading, features, span[0]),
         )
+        segment = self._doubt(segment, reading)
         if self.calibration is None:
             return segment
         confidence = self.calibration(evidence(segment))
         low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         return replace(segment, confidence=confidence, flags=segment.flags + low)
+
+    def _doubt(self, segment: Segment, reading: Reading) -> Segment:
+        """The rule for all models gives way to what this model's calibration measured."""
+        if self.least_credit is None or not reading.says_something:
+            return segment
+        flags = tuple(flag for flag in segment.flags if flag != DOUBTFUL)
+        doubtful = (DOUBTFUL,) if credit(segment) < self.least_credit else ()
+        return replace(segment, flags=flags + doubtful)
 
     def _words(self, reading: Reading, features: Tensor, start_s: float) -> tuple[Word, ...]:
         best = reading.hypotheses[0]

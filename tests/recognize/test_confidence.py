@@ -18,12 +18,16 @@ from asr.recognize.confidence import (
     Calibration,
     bins,
     calibration_error,
+    credit,
     evidence,
     fit,
     held_out,
+    held_out_doubt,
+    least_credit,
     word_evidence,
 )
 from asr.recognize.transcript import Segment
+from asr.search import diagnose
 from asr.search.align import Alignment
 from asr.search.scorer import Hypothesis
 
@@ -85,6 +89,42 @@ def test_no_utterance_is_judged_by_its_own_speaker():
     after = held_out(evidences, np.where(mine, 1 - right, right), speakers)
     np.testing.assert_array_equal(after[mine], before[mine])
     assert (after[~mine] != before[~mine]).any()
+
+
+def test_little_credit_by_hand():
+    segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
+    assert credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
+    assert least_credit(np.array([-1.0, -2.0, -3.0])) == pytest.approx(-2 - 1.645)
+
+
+def test_doubt_is_measured_on_other_speakers():
+    """Right texts of a speaker who mumbles are doubted by what the others have, not by his own."""
+    credits = np.array([-0.4, -0.5, -0.6, -2.0, -2.1, -9.0])
+    right, speakers = np.array([1, 1, 1, 1, 1, 0]), ["s1", "s1", "s1", "s2", "s2", "s2"]
+    found = held_out_doubt(credits, right, speakers)
+    assert found.tolist() == [False, False, False, True, True, True]
+    alone = held_out_doubt(credits, right, ["s1"] * 6)  # nobody else: the mumbling counts
+    assert alone.tolist() == [False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_calibrated_model_has_its_own_rule_of_doubt(save, audio, monkeypatch, strict):
+    """Where the rule for all models doubts everything or nothing, the model's own does not."""
+    monkeypatch.setattr(diagnose, "LEAST_CREDIT", 0.0 if strict else -1e3)
+
+    def doubted(**info):
+        recognizer = asr.load(save(**info), "cpu", DecodeConfig(beam=2, length_bonus=5.0))
+        return "doubtful" in recognizer.transcribe(audio / "a.wav").flags
+
+    assert doubted() == doubted(confidence=SURE) == strict
+    assert doubted(confidence={**SURE, "least_credit": 0.0})
+    assert not doubted(confidence={**SURE, "least_credit": -1e3})
+
+
+@pytest.mark.parametrize("least", ["x", math.nan, True])
+def test_a_damaged_rule_of_doubt(save, least):
+    with pytest.raises(InputError, match="run `asr calibrate` again"):
+        asr.load(save(confidence={**SURE, "least_credit": least}), "cpu")
 
 
 def test_models_without_coefficients_have_no_confidence(model):
@@ -169,6 +209,7 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     for name, value in before.model.state_dict().items():
         assert value.equal(after.model.state_dict()[name])
     assert after.info["confidence"]["fitted_on"]["right"] == 12
+    assert after.info["confidence"]["least_credit"] < 0
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
     found = asr.load(target, "cpu", SHORT).transcribe(babble / "s1-0.wav").confidence
     assert found is not None and 0 < found < 1
