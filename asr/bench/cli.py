@@ -12,7 +12,7 @@ import torch
 from asr.bench import measure, workloads
 from asr.bench.shape import Shape
 from asr.config import DecodeConfig, SegmentationConfig
-from asr.device import use_threads
+from asr.device import pick_device, use_threads
 from asr.errors import InputError
 from asr.model.product import use_precision
 
@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         kind.add_argument(
             "--who", choices=["asr", *CONTESTANTS], default="asr", help="whose classes run it"
         )
+        kind.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (cpu)")
         kind.add_argument(
             "--precision", choices=["float32", "bfloat16"], default="float32", help="of products"
         )
@@ -100,11 +101,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return _transcribe(options)
     shape = _shape(options)
     use_precision(options.precision)
-    if options.work == "train":
-        numbers = workloads.train(shape, options.repeats, options.who)
-    else:
-        numbers = workloads.decode(shape, options.repeats, options.who)
-    return {"who": options.who, **asdict(shape), **numbers}
+    device = pick_device(options.device)
+    if device.type != "cpu" and options.who != "asr":
+        raise InputError(f"--who {options.who}: measured on the processor only, with --device cpu")
+    workload = workloads.train if options.work == "train" else workloads.decode
+    numbers = workload(shape, options.repeats, options.who, device)
+    return {"who": options.who, "device": str(device), **asdict(shape), **numbers}
 
 
 def _transcribe(options: argparse.Namespace) -> dict[str, Any]:

@@ -32,9 +32,10 @@ def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float
     return statistics.median(times)
 
 
-def product_speeds(size: int = 1536) -> dict[str, float]:
+def product_speeds(device: torch.device) -> dict[str, float]:
     """GFLOP/s of a large float32 matrix product, by torch's default and by this project's way."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    size = 1536
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     flops = 2 * size**3
     return {
         "torch_gflops": flops / seconds_of(lambda: a @ b, 5) / 1e9,
@@ -42,8 +43,10 @@ def product_speeds(size: int = 1536) -> dict[str, float]:
     }
 
 
-def memory_mb() -> float:
-    """The most memory that this process has held so far."""
+def memory_mb(device: torch.device | None = None) -> float:
+    """The most memory that this process has held so far, in main memory or on a GPU."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 if platform.system() == "Linux" else 1024 * 1024)
 

@@ -45,12 +45,13 @@ class Shape:
         )
         return LAS(config, MEL, VOCAB)
 
-    def data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def data(self, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features (B, T, 80), frames (B,), tokens (B, U), lengths (B,): noise, the same ever."""
         chance = torch.Generator().manual_seed(1)
         features = torch.randn(self.batch, self.frames, MEL, generator=chance)
         tokens = torch.randint(1, VOCAB - 1, (self.batch, self.chars), generator=chance)
-        return features, self.lengths(self.frames), tokens, self.lengths(self.chars)
+        frames, lengths = self.lengths(self.frames), self.lengths(self.chars)
+        return features.to(device), frames, tokens.to(device), lengths
 
     def audio_seconds(self) -> float:
         """Seconds of speech in a batch, without padding."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.model.encoder import padding_mask, stack_neighbours
-from asr.model.gru import BiGRU
+from asr.model.encoder import stack_neighbours
+from asr.model.gru import BiGRU, padding_mask
 from asr.model.las import IGNORE, LAS
 
 
@@ -67,7 +67,7 @@ class Straight(nn.Module):
     def loss(self, features: Tensor, frames: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Cross-entropy of the decoder, scalar."""
         states, steps = self.encoder(features, frames)
-        padding = padding_mask(steps, states.shape[1])
+        padding = padding_mask(steps, states.shape[1], states.device)
         weights = (~padding).float() / steps.unsqueeze(1)
         keys = self.V(states)
         hidden = states.new_zeros(len(states), self.cell.hidden_size)

@@ -19,6 +19,7 @@ from asr.model.las import LAS
 from asr.train.adamw import AdamW
 from asr.train.schedule import make_optimizer
 
+CPU = torch.device("cpu")
 SEARCH = DecodeConfig(ctc_weight=0.0)
 NEVER = -1e4  # bias of a character that no search may choose
 
@@ -43,68 +44,74 @@ def _training_step(
     return step
 
 
-def _contestant(who: str, shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
+def _contestant(
+    who: str, shape: Shape, device: torch.device = CPU
+) -> tuple[nn.Module, Callable[[], Tensor]]:
     if who == "espnet":
         return peers.espnet_step(shape)
     if who == "speechbrain":
         return peers.speechbrain_step(shape)
-    model, data = shape.model(), shape.data()
+    model, data = shape.model().to(device), shape.data(device)
     if who == "straight":
         straight = Straight(model)
         return straight, lambda: straight.loss(*data)
     return model, lambda: model.loss(*data, LOSS).total
 
 
-def train(shape: Shape, repeats: int, who: str = "asr") -> dict[str, Any]:
+def train(
+    shape: Shape, repeats: int, who: str = "asr", device: torch.device = CPU
+) -> dict[str, Any]:
     """A training step of one contestant: seconds, memory, share of the product speed."""
-    model, loss = _contestant(who, shape)
+    model, loss = _contestant(who, shape, device)
     step = _training_step(model, loss, who)
     if who == "asr":
         keep_memory()  # as asr train does
-    before = measure.memory_mb()
+    before = measure.memory_mb(device)
     first = step()
     seconds = measure.seconds_of(step, repeats)
     result = {
         "seconds": seconds,
         "times_real_time": shape.audio_seconds() / seconds,
-        "peak_memory_mb": measure.memory_mb(),
-        "step_memory_mb": measure.memory_mb() - before,
+        "peak_memory_mb": measure.memory_mb(device),
+        "step_memory_mb": measure.memory_mb(device) - before,
         "first_loss": first,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     if who == "asr":
         assert isinstance(model, LAS)
-        gflops, speeds = shape.step_gflops(model), measure.product_speeds()
+        gflops, speeds = shape.step_gflops(model), measure.product_speeds(device)
         result |= {"gflop": gflops, **speeds}
         result["share_of_torch_products"] = gflops / speeds["torch_gflops"] / seconds
         result["share_of_products"] = gflops / speeds["product_gflops"] / seconds
     return result
 
 
-def _search_setting(shape: Shape) -> tuple[LAS, Tensor, Tensor]:
+def _search_setting(shape: Shape, device: torch.device = CPU) -> tuple[LAS, Tensor, Tensor]:
     """A model that never ends a sentence, and encoder states, all of one length."""
-    model = shape.model().eval()
+    model = shape.model().to(device).eval()
     with torch.no_grad():
         model.decoder.readout.bias[0] = model.decoder.readout.bias[model.eos] = NEVER
         # random weights say nothing; larger ones prefer some characters, as trained ones do
         model.decoder.readout.weight *= 8
-        features, _, _, _ = shape.data()
+        features, _, _, _ = shape.data(device)
         frames = torch.full((shape.batch,), shape.frames)
         states, steps = model.encoder(features, frames)
     return model, states, steps
 
 
-def decode(shape: Shape, repeats: int, who: str = "asr") -> dict[str, Any]:
+def decode(
+    shape: Shape, repeats: int, who: str = "asr", device: torch.device = CPU
+) -> dict[str, Any]:
     """A beam search without CTC over a whole batch, from encoder states to hypotheses."""
-    from asr.model.encoder import padding_mask
+    from asr.model.gru import padding_mask
     from asr.search.beam import search
 
-    model, states, steps = _search_setting(shape)
+    model, states, steps = _search_setting(shape, device)
     config = replace(SEARCH, beam=shape.beam)
 
     def ours() -> list[list[int]]:
         with torch.no_grad():
-            padding = padding_mask(steps, states.shape[1])
+            padding = padding_mask(steps, states.shape[1], states.device)
             memory = model.decoder.remember(states, steps, padding)
             return [list(best[0].tokens) for best in search(model, memory, config)]
 
@@ -113,15 +120,15 @@ def decode(shape: Shape, repeats: int, who: str = "asr") -> dict[str, Any]:
         run = peers.espnet_search(shape, model, states, steps)
     elif who == "speechbrain":
         run = peers.speechbrain_search(shape, states, steps)
-    before = measure.memory_mb()
+    before = measure.memory_mb(device)
     found = run()
     seconds = measure.seconds_of(run, repeats, warm_up=1)
     result = {
         "seconds": seconds,
         "characters": int(steps.max()),
         "times_real_time": shape.batch * shape.frames / FRAMES_PER_SECOND / seconds,
-        "peak_memory_mb": measure.memory_mb(),
-        "step_memory_mb": measure.memory_mb() - before,
+        "peak_memory_mb": measure.memory_mb(device),
+        "step_memory_mb": measure.memory_mb(device) - before,
     }
     return result | ({} if who == "speechbrain" else {"hypotheses": found})
 

@@ -7,7 +7,7 @@ processes read the audio.
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,11 @@ from asr.text.chars import CharTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side, padded to the longest; of two copies, all first ones first."""
+    """Utterances side by side, padded to the longest; of two copies, all first ones first.
+
+    Counts stay in main memory, also when the rest is on a GPU: what has to be known of them is
+    known without waiting for it.
+    """
 
     ids: tuple[str, ...]
     features: Tensor
@@ -43,9 +47,8 @@ class Batch:
     """Why utterances that belong here are missing: audio that could not be read."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
-        move = {k: getattr(self, k).to(device) for k in ("features", "frames", "tokens", "lengths")}
-        return Batch(self.ids, **move, audio_s=self.audio_s, errors=self.errors)
+        """The same batch with features and tokens on a device."""
+        return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
 
 
 @dataclass(frozen=True)

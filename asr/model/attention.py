@@ -25,11 +25,11 @@ class Memory:
     values: Tensor
     """What each step brings to the decoder, (B, S, 3H) or (B, S, 3H + V): see ``remember``."""
     steps: Tensor
-    """Real encoder steps, (B,)."""
+    """Real encoder steps, (B,), in main memory: a GPU need not be waited for to know them."""
     padding: Tensor
     """True where there is no step, (B, S)."""
 
-    def select(self, rows: Tensor) -> "Memory":
+    def select(self, rows: list[int]) -> "Memory":
         """Some of the utterances, cut to the longest of them."""
         steps = self.steps[rows]
         longest = int(steps.max())
@@ -91,4 +91,4 @@ class LocationAttention(nn.Module):
 def uniform_weights(memory: Memory) -> Tensor:
     """Where attention starts: the same weight on every real step, (B, S)."""
     real = (~memory.padding).to(memory.states.dtype)
-    return real / memory.steps.unsqueeze(1)
+    return real / real.sum(1, keepdim=True)

@@ -23,7 +23,7 @@ from asr.config import AttentionConfig, DecoderConfig
 from asr.model import native
 from asr.model.attention import LocationAttention, Memory, uniform_weights
 from asr.model.dropout import Dropout
-from asr.model.gru import Reset, gru_step, gru_weights, recurrent_gradients
+from asr.model.gru import Reset, gru_step, gru_weights, padding_mask, recurrent_gradients
 from asr.model.product import affine, product
 
 
@@ -184,7 +184,7 @@ class AttentionDecoder(nn.Module):
 
         Args:
             tokens: input characters, <sos> first, (B, L).
-            lengths: how many of them are real, (B,).
+            lengths: how many of them are real, (B,), in main memory.
             memory: encoder output.
             sampling: chance to read the model's own guess instead of the true character. The
                 guesses are those after the true characters, so that two passes do for all of
@@ -228,9 +228,9 @@ class AttentionDecoder(nn.Module):
             state = DecoderState(hidden, weights.squeeze(1))
             hiddens.append(hidden)
             looks.append(state.weights)
-        real = torch.arange(len(hiddens), device=lengths.device) < lengths.unsqueeze(1)
+        padding = padding_mask(lengths, len(hiddens), characters.device).unsqueeze(-1)
         hidden, weights = torch.stack(hiddens, 1), torch.stack(looks, 1)
-        return hidden * real.unsqueeze(-1), weights * real.unsqueeze(-1)
+        return hidden.masked_fill(padding, 0.0), weights.masked_fill(padding, 0.0)
 
 
 class Speller:

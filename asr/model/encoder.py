@@ -1,16 +1,10 @@
 """Pyramidal bidirectional GRU: frames to fewer, wider steps (arXiv:1508.01211)."""
 
-import torch
 from torch import Tensor, nn
 
 from asr.config import EncoderConfig
 from asr.model.dropout import Dropout
-from asr.model.gru import BiGRU, Reset
-
-
-def padding_mask(counts: Tensor, longest: int) -> Tensor:
-    """True where a row has no step: counts (B,) to (B, longest)."""
-    return torch.arange(longest, device=counts.device) >= counts.unsqueeze(1)
+from asr.model.gru import BiGRU, Reset, padding_mask
 
 
 def reduce_steps(count: Tensor | int, config: EncoderConfig) -> Tensor | int:
@@ -36,7 +30,8 @@ class ConvFrontend(nn.Module):
         for conv in (self.first, self.second):
             x = conv(x).relu()  # (B, channels, T/2, F/2)
             counts = (counts + 1) // 2
-            x = x.masked_fill(padding_mask(counts, x.shape[2])[:, None, :, None], 0.0)
+            padding = padding_mask(counts, x.shape[2], x.device)
+            x = x.masked_fill(padding[:, None, :, None], 0.0)
         return x.transpose(1, 2).flatten(2), counts
 
 
@@ -78,13 +73,13 @@ class PyramidEncoder(nn.Module):
 
         Args:
             features: normalised frames, (B, T, F).
-            frames: real frames of each utterance, (B,); at least 1.
+            frames: real frames of each utterance, (B,), in main memory; at least 1.
 
         Returns:
-            encoder states (B, S, D), 0 on padding, and real steps (B,).
+            encoder states (B, S, D), 0 on padding, and real steps (B,), in main memory.
         """
         x, counts = features, frames
-        x = x.masked_fill(padding_mask(counts, x.shape[1]).unsqueeze(-1), 0.0)
+        x = x.masked_fill(padding_mask(counts, x.shape[1], x.device).unsqueeze(-1), 0.0)
         if self.frontend is not None:
             x, counts = self.frontend(x, counts)
         for index, (layer, factor) in enumerate(zip(self.layers, self.config.pyramid, strict=True)):

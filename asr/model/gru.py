@@ -267,6 +267,11 @@ class _Looped(torch.autograd.Function):
         return d_x, None, d_W, d_U, d_gates.sum(1), d_c, None
 
 
+def padding_mask(counts: Tensor, longest: int, device: torch.device) -> Tensor:
+    """True where a row has no step: counts (B,) in main memory to (B, longest) on a device."""
+    return torch.arange(longest, device=device) >= counts.to(device, non_blocking=True)[:, None]
+
+
 class BiGRU(nn.Module):
     """A bidirectional GRU layer over padded batches.
 
@@ -289,7 +294,7 @@ class BiGRU(nn.Module):
 
         Args:
             x: (B, S, inputs).
-            counts: real steps of each utterance, (B,).
+            counts: real steps of each utterance, (B,), in main memory.
 
         Returns:
             States of the forward, then of the backward direction, (B, S, 2N); 0 on padding.
@@ -303,7 +308,7 @@ class BiGRU(nn.Module):
             return states
         if x.device.type == "cuda" and self.reset == "after":
             return self.cudnn(x, counts)
-        padding = torch.arange(x.shape[1], device=x.device) >= counts.unsqueeze(1)  # (B, S)
+        padding = padding_mask(counts, x.shape[1], x.device)
         x = x.transpose(0, 1).contiguous()  # (S, B, inputs): steps first, as the loop reads them
         states = _Looped.apply(  # type: ignore[no-untyped-call]
             x, padding.t(), *weights, self.reset
@@ -314,7 +319,7 @@ class BiGRU(nn.Module):
     def cudnn(self, x: Tensor, counts: Tensor) -> Tensor:
         """The same by torch's own kernel, which is cuDNN's on a GPU."""
         packed = nn.utils.rnn.pack_padded_sequence(
-            x, counts.cpu(), batch_first=True, enforce_sorted=False
+            x, counts, batch_first=True, enforce_sorted=False
         )
         N = self.U.shape[1]
         parameters = []

@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy, ctc_loss
 from asr.config import LossConfig, ModelConfig
 from asr.model.attention import Memory
 from asr.model.decoder import AttentionDecoder
-from asr.model.encoder import PyramidEncoder, padding_mask
+from asr.model.encoder import PyramidEncoder
+from asr.model.gru import padding_mask
 from asr.model.product import affine
 
 IGNORE = -100  # a target that does not count: padding
@@ -71,7 +72,7 @@ def off_diagonal(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
         distance from the diagonal as a share of the utterance (arXiv:1710.08969, eq. 7); scalar.
     """
     written, heard = (
-        torch.arange(size, device=weights.device).add(0.5) / counts.unsqueeze(1)
+        torch.arange(size, device=weights.device).add(0.5) / counts.to(weights.device).unsqueeze(1)
         for size, counts in zip(weights.shape[1:], (lengths + 1, steps), strict=True)
     )
     distance = written.unsqueeze(2) - heard.unsqueeze(1)  # (B, U + 1, S)
@@ -103,7 +104,7 @@ class LAS(nn.Module):
 
         Args:
             features: normalised frames, (B, T, F).
-            frames: real frames of each utterance, (B,).
+            frames: real frames of each utterance, (B,), in main memory.
 
         Raises:
             ValueError: an utterance has no frame.
@@ -111,7 +112,9 @@ class LAS(nn.Module):
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
         states, steps = self.encoder(features, frames)
-        return self.decoder.remember(states, steps, padding_mask(steps, states.shape[1]))
+        return self.decoder.remember(
+            states, steps, padding_mask(steps, states.shape[1], states.device)
+        )
 
     def ctc_log_probs(self, memory: Memory) -> Tensor:
         """CTC log-probabilities of every step, (B, S, V)."""
@@ -131,10 +134,10 @@ class LAS(nn.Module):
 
         Args:
             features: (B, T, F).
-            frames: (B,).
+            frames: (B,), in main memory.
             tokens: transcripts without special characters, (B, U); padding is ignored. With
                 ``config.consistency``, in training, the second half repeats the first.
-            lengths: characters of each transcript, (B,).
+            lengths: characters of each transcript, (B,), in main memory.
             config: weights of the parts.
             sampling: chance of scheduled sampling at this point of training.
             guide: weight of :func:`off_diagonal` at this point of training.
@@ -167,8 +170,9 @@ class LAS(nn.Module):
 
     def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to write, both (B, U + 1)."""
-        padding = padding_mask(lengths, tokens.shape[1])
+        padding = padding_mask(lengths, tokens.shape[1], tokens.device)
         edge = tokens.new_full((len(tokens), 1), self.eos)
         inputs = torch.cat([edge, tokens.masked_fill(padding, self.eos)], dim=1)
         targets = torch.cat([tokens.masked_fill(padding, IGNORE), edge * 0 + IGNORE], dim=1)
-        return inputs, targets.scatter(1, lengths.unsqueeze(1), self.eos)
+        ends = lengths.to(tokens.device, non_blocking=True).unsqueeze(1)
+        return inputs, targets.scatter(1, ends, self.eos)

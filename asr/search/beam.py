@@ -326,7 +326,7 @@ class BeamSearch:
         bonus = max(0.0, config.length_bonus + (self.hotwords.most if self.hotwords else 0.0))
         unseen = [0.0] * (len(self.active) * config.beam)
         if config.coverage_weight > 0:
-            steps = self.speller.memory.steps.repeat_interleave(config.beam)
+            steps = self.speller.memory.steps.to(self.device).repeat_interleave(config.beam)
             unseen = (config.coverage_weight * (steps - self._seen())).tolist()
         going_on = []
         for place, u in enumerate(self.active):
@@ -350,8 +350,7 @@ class BeamSearch:
         K = self.config.beam
         rows = [place * K + i for place in left for i in range(K)]
         self.active = [self.active[place] for place in left]
-        places = self._tensor(left)
-        self.speller.enter(self.speller.memory.select(places))
+        self.speller.enter(self.speller.memory.select(left))
         longest = self.speller.memory.states.shape[1]
         kept = [parents[row] for row in rows]
         self.state = self.state.select(self._tensor(kept), longest)
@@ -362,7 +361,7 @@ class BeamSearch:
         if self.config.coverage_weight > 0:
             self.covered = self.covered[rows, :longest]
         if self.ctc is not None and self.prefix is not None:
-            self.ctc = self.ctc.select(places)
+            self.ctc = self.ctc.select(left)
             self.prefix = select_state(self.prefix, self._tensor(rows), longest)
         last = self.history[-1]
         self.history[-1] = _Step(

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr.model.gru import padding_mask
+
 NEVER = -1e10  # log 0 that survives subtraction
 
 
@@ -42,7 +44,7 @@ class CTCPrefixScorer:
 
     Args:
         log_probs: of every step and character, (B, S, V).
-        steps: real steps, (B,).
+        steps: real steps, (B,), in main memory.
         blank: id of <blank>.
         eos: id of <sos/eos>; its score is that of the whole transcript.
         width: hypotheses of each utterance (K).
@@ -51,12 +53,13 @@ class CTCPrefixScorer:
     def __init__(
         self, log_probs: Tensor, steps: Tensor, blank: int, eos: int, width: int = 1
     ) -> None:
-        longest = log_probs.shape[1]
-        beyond = torch.arange(longest, device=steps.device) >= steps.unsqueeze(1)  # (B, S)
+        device = log_probs.device
+        beyond = padding_mask(steps, log_probs.shape[1], device)  # (B, S)
         by_character = log_probs.double().transpose(1, 2).contiguous()  # (B, V, S)
         self.log_probs = by_character.masked_fill(beyond.unsqueeze(1), NEVER)
         self.probs = self.log_probs.exp()
-        self.utterance = torch.arange(len(steps), device=steps.device).repeat_interleave(width)
+        self.utterance = torch.arange(len(steps), device=device).repeat_interleave(width)
+        self.ends = steps.to(device).repeat_interleave(width).unsqueeze(1)  # (N, 1)
         self.steps, self.blank, self.eos, self.width = steps, blank, eos, width
 
     def start(self) -> PrefixState:
@@ -86,7 +89,7 @@ class CTCPrefixScorer:
     def end(self, state: PrefixState) -> Tensor:
         """Log-probability that the prefix is the whole transcript, (N,)."""
         both = torch.logaddexp(state.said, state.quiet)
-        return both.gather(1, self.steps[self.utterance].unsqueeze(1)).squeeze(1)
+        return both.gather(1, self.ends).squeeze(1)
 
     def advance(self, state: PrefixState, tokens: Tensor) -> PrefixState:
         """The prefixes followed by one character each, tokens (N,)."""
@@ -102,7 +105,7 @@ class CTCPrefixScorer:
         """Log-probabilities of one character a row over time, (N, S)."""
         return self.log_probs[self.utterance, tokens]
 
-    def select(self, utterances: Tensor) -> "CTCPrefixScorer":
+    def select(self, utterances: list[int]) -> "CTCPrefixScorer":
         """The scorer of some of the utterances, cut to the longest of them."""
         steps = self.steps[utterances]
         kept = self.log_probs[utterances, :, : int(steps.max())].transpose(1, 2)

@@ -90,7 +90,7 @@ def force_features(
     model, memory = loaded.model, encode(loaded, features)
     inputs, targets = sentence_batch([list(text) for text in texts], model.eos)
     device = memory.states.device
-    lengths = torch.tensor([len(text) + 1 for text in texts], device=device)
+    lengths = torch.tensor([len(text) + 1 for text in texts])
     logits, weights = model.decoder(inputs.to(device), lengths, memory)
     spoken = targets.clamp_min(0).unsqueeze(2).to(device)
     said = logits.log_softmax(-1).gather(2, spoken).squeeze(2)  # (B, U + 1)
@@ -119,7 +119,7 @@ def encode(loaded: LoadedModel, features: list[torch.Tensor]) -> Memory:
     """What the encoder makes of utterances (T_i, F)."""
     device = next(loaded.model.parameters()).device
     padded, frames = pad(features)
-    return loaded.model.encode(padded.to(device), frames.to(device))
+    return loaded.model.encode(padded.to(device), frames)
 
 
 def open_lm(

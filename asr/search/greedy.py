@@ -26,8 +26,9 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     said: list[list[float]] = [[] for _ in steps]
     ended = [False] * len(steps)
     rows = list(range(len(steps)))  # utterances that are still going on
-    tokens = torch.full_like(memory.steps, model.eos, dtype=torch.int32)
-    order = torch.arange(len(tokens), dtype=torch.int32, device=tokens.device)
+    device = memory.states.device
+    tokens = torch.full((len(steps),), model.eos, dtype=torch.int32, device=device)
+    order = torch.arange(len(steps), dtype=torch.int32, device=device)
     speller = Speller(model.decoder, memory)
     state = speller.start()
     for length in range(max(limits) + 1):
@@ -50,9 +51,9 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
         if not left:
             break
         if len(left) < len(rows):  # finished utterances leave the batch
-            places = torch.tensor(left, device=tokens.device)
-            rows, tokens = [rows[place] for place in left], tokens[places]
-            speller.enter(speller.memory.select(places))
+            rows, tokens = [rows[place] for place in left], tokens[left]
+            speller.enter(speller.memory.select(left))
+            places = torch.tensor(left, device=device)
             state = state.select(places, speller.memory.states.shape[1])
     return [
         Hypothesis(tuple(ids), sum(each), sum(each), 0.0, 0.0, torch.stack(look), end, tuple(each))

@@ -291,9 +291,8 @@ class Training:
         loss = self._loss(batch)
         loss.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        values = [
-            float(v.detach()) for v in (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
-        ]
+        parts = (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
+        values = torch.stack([v.detach() for v in parts]).tolist()  # a GPU is waited for once
         if all(map(math.isfinite, values)):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from asr.bench import peers
+from asr.bench import cli, peers
 from asr.bench.cli import main
 from asr.bench.shape import LOSS, Shape
 from asr.bench.straight import Straight
 from asr.bench.workloads import _search_setting
 from asr.errors import InputError
-from asr.model.encoder import padding_mask
+from asr.model.gru import padding_mask
 from asr.search.beam import search
 
 TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)
@@ -71,11 +71,18 @@ def test_a_size_that_is_none_is_refused():
         main(["train", "--frames=0", "--threads=1"])
 
 
+def test_others_are_measured_on_the_processor_only(monkeypatch):
+    monkeypatch.setattr(cli, "pick_device", torch.device)  # as if there were a GPU
+    with pytest.raises(InputError, match="--who straight: measured on the processor only"):
+        main(["train", *SIZES, "--who=straight", "--device=cuda"])
+
+
 def test_espnet_finds_the_same_hypotheses():
     pytest.importorskip("espnet")
     model, states, steps = _search_setting(TINY)
     with torch.no_grad():
-        memory = model.decoder.remember(states, steps, padding_mask(steps, states.shape[1]))
+        padding = padding_mask(steps, states.shape[1], states.device)
+        memory = model.decoder.remember(states, steps, padding)
         from asr.config import DecodeConfig
 
         found = search(model, memory, DecodeConfig(beam=3, ctc_weight=0.0))

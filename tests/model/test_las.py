@@ -185,7 +185,7 @@ def test_a_guide_moves_attention_to_the_diagonal(model):
 def test_memory_select_picks_repeats_and_cuts(model):
     features, frames, *_ = batch()
     memory = model.encode(features, frames)
-    picked = memory.select(torch.tensor([2, 1, 1]))
+    picked = memory.select([2, 1, 1])
     assert picked.states.shape[:2] == (3, int(memory.steps[1]))
     assert torch.equal(picked.states[0], memory.states[2, : picked.states.shape[1]])
 

@@ -52,7 +52,7 @@ def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
     m = memory(model)
     together = search(model, m, config)
     for row in range(3):
-        alone = search(model, m.select(torch.tensor([row])), config)[0]
+        alone = search(model, m.select([row]), config)[0]
         assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
         for a, b in zip(alone, together[row], strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-4)
@@ -119,7 +119,7 @@ def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
     m = memory(model)
     together = search(model, m, config, lm)
     for row in range(3):
-        alone = search(model, m.select(torch.tensor([row])), config, lm)[0]
+        alone = search(model, m.select([row]), config, lm)[0]
         for a, b in zip(alone, together[row], strict=True):
             assert a.tokens == b.tokens
             assert a.lm_score == pytest.approx(b.lm_score, abs=1e-4)
@@ -293,7 +293,7 @@ def test_hypotheses_of_an_utterance_share_its_probabilities():
     for row in tokens[:9].repeat_interleave(3, dim=1) % torch.arange(2, 8) + 1:
         state = wide.advance(state, row)
     rows = torch.tensor([3, 4, 5])
-    second = wide.select(torch.tensor([1]))
+    second = wide.select([1])
     left = second.score(select_state(state, rows, 190))
     torch.testing.assert_close(left, wide.score(state)[rows])
     for row in rows.tolist():
@@ -340,7 +340,7 @@ def test_characters_have_log_probabilities(model, beam, ctc_weight):
     m = memory(model, (40, 31, 25, 17, 9))
     found = search(model, m, DecodeConfig(beam=beam, nbest=beam, ctc_weight=ctc_weight))
     for row, hypotheses in enumerate(found):
-        one = m.select(torch.tensor([row]))
+        one = m.select([row])
         for h in hypotheses:
             characters = torch.tensor([*h.tokens, EOS])
             inputs = torch.tensor([[EOS, *h.tokens]])

@@ -1,0 +1,78 @@
+"""A GPU's path on pretended tensors: no tensor is on the wrong device, and none is waited for.
+
+torch's fake tensors have shapes and a device, but no numbers; to ask for a number of one, which
+would make the processor wait for the GPU, is an error. Counts are tensors in main memory, whose
+numbers are known. What a GPU would compute is for a machine that has one.
+"""
+
+import pytest
+import torch
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model.decoder import Speller
+from asr.model.las import LAS
+
+MEL, VOCAB = 6, 7
+NO_CTC = LossConfig(ctc_weight=0.0)  # torch's own CTC loss cannot be pretended
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is not there; the numbers of tensors in main memory are known up to 16."""
+    monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 16)
+    with FakeTensorMode():
+        yield torch.device("cuda")
+
+
+def make_model(device, frontend="none"):
+    config = ModelConfig(
+        encoder=EncoderConfig(frontend=frontend, frontend_channels=3, units=8, pyramid=(2, 2)),
+        attention=AttentionConfig(units=5, filters=2, filter_width=3),
+        decoder=DecoderConfig(units=8, embedding=4),
+        reset="before",  # the loops of this project; cuDNN's kernel has the other form
+    )
+    with device:
+        return LAS(config, MEL, VOCAB)
+
+
+def batch(device):
+    features = torch.randn(3, 41, MEL, device=device)
+    tokens = torch.randint(1, VOCAB - 1, (3, 5), device=device)
+    return features, torch.tensor([41, 26, 9]), tokens, torch.tensor([5, 3, 1])
+
+
+def test_to_ask_for_a_number_is_an_error(gpu):
+    with pytest.raises(DataDependentOutputException):
+        float(torch.ones(3, device=gpu).sum())
+
+
+@pytest.mark.parametrize("frontend", ["none", "conv"])
+@pytest.mark.parametrize("sampling", [0.0, 0.1])
+def test_a_training_step_waits_for_nothing(gpu, frontend, sampling):
+    model = make_model(gpu, frontend)
+    loss = model.loss(*batch(gpu), NO_CTC, sampling, guide=1.0)
+    assert loss.total.device.type == loss.weights.device.type == "cuda"
+
+
+def test_backward_waits_for_nothing():
+    """torch cannot pretend this on a GPU; meta tensors have no numbers to wait for either."""
+    model = make_model(torch.device("meta"))
+    model.loss(*batch("meta"), NO_CTC, guide=1.0).total.backward()
+    ends = (model.encoder.layers[0].W, model.decoder.embedding.weight, model.decoder.readout.bias)
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in ends)
+
+
+def test_a_step_of_a_search_waits_for_nothing(gpu):
+    model = make_model(gpu).eval()
+    features, frames, *_ = batch(gpu)
+    with torch.no_grad():
+        memory = model.encode(features, frames)
+        speller = Speller(model.decoder, memory, width=2)
+        state, last = speller.start(), torch.full((6,), model.eos, dtype=torch.int32, device=gpu)
+        rows = torch.arange(6, dtype=torch.int32, device=gpu)
+        log_probs, state = speller.step(last, state, rows)
+        speller.enter(memory.select([0, 2]))
+        assert speller.memory.steps.tolist() == [11, 3]
+    assert log_probs.device.type == state.weights.device.type == "cuda"
