@@ -19,7 +19,7 @@ A text may be no use at all. What tells that best is :func:`credit`, and what is
 depends on the model: CTC heads that were trained with other weights differ by more than right and
 useless texts do. So ``asr calibrate`` measures that, too (:func:`least_credit`); until then there
 is a rule for all models, :func:`asr.search.diagnose.credit`. Over three half-trained models of AN4
-and three of data/mini the area under the ROC curve of right texts and those with more than half
+and two of data/mini the area under the ROC curve of right texts and those with more than half
 of their words wrong is 0.93 and 0.98; by that rule it is 0.87 and 0.96. Agreement with decodings
 at other speeds and in other voices adds nothing to it.
 """
