@@ -3,7 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from asr.recognize.confidence import (
     BINS,
     FEWEST,
     LOW,
-    LOW_CONFIDENCE,
     bins,
     calibration_error,
     credit,
@@ -148,7 +147,7 @@ def calibrate(
     if recognizer.config.ctc_weight == 0:
         raise InputError("--ctc_weight 0: confidence needs CTC's score, expected more than 0")
     utterances = DataDir.load(data).utterances
-    judged = list(judge(recognizer, utterances))
+    judged = list(judge(_as_if_new(recognizer), utterances))
     texts = _texts(judged)
     _check_counts(texts.right, data)
     words = _words(judged)
@@ -218,7 +217,8 @@ def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out
     low, right = texts.confidences < LOW, texts.right == 1
     speakers = [j.utterance.speaker for j in judged]
     flagged = held_out_doubt(_credits(judged), texts.right, speakers)
-    flagged |= [bool({*j.segment.flags} - {LOW_CONFIDENCE, DOUBTFUL}) for j in judged]
+    flagged &= [DOUBTFUL in j.segment.flags for j in judged]
+    flagged |= [bool({*j.segment.flags} - {DOUBTFUL}) for j in judged]
     useless = np.array([j.useless for j in judged])
     return Report(
         utterances=len(judged),
@@ -234,6 +234,12 @@ def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out
         useless=int(useless.sum()),
         flagged_useless=float(flagged[useless].mean()) if useless.any() else None,
     )
+
+
+def _as_if_new(recognizer: "Recognizer") -> "Recognizer":
+    """The recogniser of a model that was never calibrated."""
+    info = {k: v for k, v in recognizer.loaded.info.items() if k != "confidence"}
+    return recognizer.with_model(replace(recognizer.loaded, info=info))
 
 
 def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator[Judged]:

@@ -15,13 +15,14 @@ and it lets more speech of other domains pass as right: 1 to 3 % instead of none
 Words have a confidence of their own, from the same kind of numbers: the decoder's log-probability
 of the word, and CTC's of its least probable character.
 
-A text may be no use at all. What tells that best is :func:`credit`, and what is little of it
-depends on the model: CTC heads that were trained with other weights differ by more than right and
-useless texts do. So ``asr calibrate`` measures that, too (:func:`least_credit`); until then there
-is a rule for all models, :func:`asr.search.diagnose.credit`. Over three half-trained models of AN4
-and two of data/mini the area under the ROC curve of right texts and those with more than half
-of their words wrong is 0.93 and 0.98; by that rule it is 0.87 and 0.96. Agreement with decodings
-at other speeds and in other voices adds nothing to it.
+A text may be no use at all. There is a rule for all models (:func:`asr.search.diagnose.credit`),
+which doubts a fifth of the right texts of half-trained ones. What tells better is :func:`credit`,
+but what is little of it depends on the model: CTC heads that were trained with other weights differ
+by more than right and useless texts do. So ``asr calibrate`` measures that, too
+(:func:`least_credit`), and what reaches it is not doubted. Over three half-trained models of AN4
+and two of data/mini the area under the ROC curve of right texts and those with more than half of
+their words wrong is 0.93 and 0.98; by the rule for all it is 0.87 and 0.96. Agreement with
+decodings at other speeds and in other voices adds nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -155,20 +155,13 @@ class Interpreter:
             attention=best.weights if attention else None,
             words=self._words(reading, features, span[0]),
         )
-        segment = self._doubt(segment, reading)
+        if self.least_credit is not None and credit(segment) >= self.least_credit:
+            segment = replace(segment, flags=tuple(f for f in segment.flags if f != DOUBTFUL))
         if self.calibration is None:
             return segment
         confidence = self.calibration(evidence(segment))
         low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         return replace(segment, confidence=confidence, flags=segment.flags + low)
-
-    def _doubt(self, segment: Segment, reading: Reading) -> Segment:
-        """The rule for all models gives way to what this model's calibration measured."""
-        if self.least_credit is None or not reading.says_something:
-            return segment
-        flags = tuple(flag for flag in segment.flags if flag != DOUBTFUL)
-        doubtful = (DOUBTFUL,) if credit(segment) < self.least_credit else ()
-        return replace(segment, flags=flags + doubtful)
 
     def _words(self, reading: Reading, features: Tensor, start_s: float) -> tuple[Word, ...]:
         best = reading.hypotheses[0]

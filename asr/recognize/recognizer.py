@@ -317,6 +317,10 @@ class Recognizer:
         segmentation = segmentation or self.segmentation
         return Recognizer(self.loaded, config, self.min_confidence, segmentation)
 
+    def with_model(self, loaded: LoadedModel) -> "Recognizer":
+        """Another model with the same settings."""
+        return Recognizer(loaded, self.config, self.min_confidence, self.segmentation)
+
     def _blocks(self, source: Source) -> Iterator[Tensor]:
         """The audio at the model's rate, a block at a time."""
         if isinstance(source, (str, Path, bytes)):

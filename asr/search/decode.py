@@ -24,7 +24,7 @@ from asr.model.lm import LanguageModel, load_lm, sentence_batch
 from asr.model.lookahead import load_word_lm
 from asr.search.align import Alignment, ctc_align
 from asr.search.beam import check_settings, search
-from asr.search.diagnose import flags, says_something
+from asr.search.diagnose import flags
 from asr.search.hotwords import HotWords, load_hotwords
 from asr.search.scorer import Hypothesis
 from asr.text.chars import CharTokenizer
@@ -59,11 +59,6 @@ class Reading:
     def flags(self) -> tuple[str, ...]:
         """What is suspicious about the best one."""
         return flags(self.hypotheses[0], self.alignment)
-
-    @property
-    def says_something(self) -> bool:
-        """Whether there is a text, or CTC hears one."""
-        return says_something(self.hypotheses[0], self.alignment)
 
 
 @torch.no_grad()

@@ -139,12 +139,12 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
         found.append("cut-off")
     if alignment is not None and skips(alignment):
         found.append("skipped")
-    if says_something(hypothesis, alignment) and credit(hypothesis, alignment) < LEAST_CREDIT:
+    if _says_something(hypothesis, alignment) and credit(hypothesis, alignment) < LEAST_CREDIT:
         found.append(DOUBTFUL)
     return tuple(found)
 
 
-def says_something(hypothesis: Hypothesis, alignment: Alignment | None) -> bool:
-    """No text is right where CTC hears nothing either: there is nothing to doubt."""
+def _says_something(hypothesis: Hypothesis, alignment: Alignment | None) -> bool:
+    """No text is right where CTC hears nothing either."""
     heard = alignment is None or alignment.heard.any()
     return bool(hypothesis.tokens or heard)

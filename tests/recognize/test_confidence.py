@@ -108,8 +108,8 @@ def test_doubt_is_measured_on_other_speakers():
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_calibrated_model_has_its_own_rule_of_doubt(save, audio, monkeypatch, strict):
-    """Where the rule for all models doubts everything or nothing, the model's own does not."""
+def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
+    """A text is doubtful where both rules say so, that for all models and the model's own."""
     monkeypatch.setattr(diagnose, "LEAST_CREDIT", 0.0 if strict else -1e3)
 
     def doubted(**info):
@@ -117,7 +117,7 @@ def test_a_calibrated_model_has_its_own_rule_of_doubt(save, audio, monkeypatch, 
         return "doubtful" in recognizer.transcribe(audio / "a.wav").flags
 
     assert doubted() == doubted(confidence=SURE) == strict
-    assert doubted(confidence={**SURE, "least_credit": 0.0})
+    assert doubted(confidence={**SURE, "least_credit": 0.0}) == strict
     assert not doubted(confidence={**SURE, "least_credit": -1e3})
 
 
@@ -213,6 +213,13 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
     found = asr.load(target, "cpu", SHORT).transcribe(babble / "s1-0.wav").confidence
     assert found is not None and 0 < found < 1
+
+
+def test_calibrated_again_a_model_is_as_calibrated_once(model, babble, tmp_path):
+    once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
+    run(model, babble, once)
+    run(str(once), babble, twice)
+    assert load_model(twice).info["confidence"] == load_model(once).info["confidence"]
 
 
 def test_words_have_their_own_confidence(model, babble, tmp_path):
