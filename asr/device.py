@@ -27,7 +27,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def use_threads(threads: int) -> None:
-    """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero."""
+    """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero.
+
+    Raises:
+        InputError: fewer than 0 are asked for.
+    """
+    if threads < 0:
+        raise InputError(f"threads = {threads}, expected 1 or more, or 0 for every core")
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.set_flush_denormal(True)
 

@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
@@ -41,6 +42,7 @@ CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
 LARGEST_RATIO = 2000  # of rates; beyond, the table of the sinc would grow without bound
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
 _UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
+_NO_LENGTH = 1 << 48  # samples, from which on it is libsndfile's word for "unknown": streamed flac
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _AGAIN = "copy or record it again"
 
@@ -277,6 +279,7 @@ def read_pipe(
         raise AudioError(f"{error}{said}") from error
 
 
+@lru_cache(maxsize=1)  # of the recording that several segments are in
 def _output(command: str) -> tuple[bytes, str]:
     """What a command of wav.scp writes, and what it said to standard error, for messages."""
     result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
@@ -397,7 +400,7 @@ def _warn_of_low_rate(rate: int, target: int, name: str) -> None:
 
 def _open(source: str | Path | bytes, name: str) -> "Sound":
     """Open audio for reading; every way in which this fails has its message."""
-    with _stream(source, name) as stream:
+    with _stream(source, name) as stream, _told_as_audio_error(name):
         head = stream.read(4096)
         if not head:
             raise AudioError(f"{name}: empty (0 bytes); {_AGAIN}")
@@ -408,14 +411,15 @@ def _open(source: str | Path | bytes, name: str) -> "Sound":
             raise AudioError(
                 f"{name}: cut short: {missing} bytes fewer than its header promises; {_AGAIN}"
             )
-        if _is_streamed_wav(stream, head):
-            source = _with_data_size(stream)
+        patched = _with_data_size(source, name) if _is_streamed_wav(stream, head) else None
     try:
-        file = _decoder(source, head)
+        file = _decoder(patched or source, head)
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(f"{name}: {_diagnosis(head)}") from error
     except MediaError as error:
         raise AudioError(f"{name}: {error}; {_AGAIN}") from error
+    if file.frames >= _NO_LENGTH:
+        raise AudioError(f"{name}: its header does not say how long it is; {CONVERT}")
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         raise AudioError(
             f"{name}: a rate of {file.samplerate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE}; "
@@ -424,23 +428,40 @@ def _open(source: str | Path | bytes, name: str) -> "Sound":
     return file
 
 
-def _decoder(source: str | Path | bytes, head: bytes) -> "Sound":
+def _decoder(source: "str | Path | bytes | _Patched", head: bytes) -> "Sound":
     container = container_of(head)
-    if container and installed():
+    if container and installed() and not isinstance(source, _Patched):
         return MediaFile(source, container)
-    return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+    if isinstance(source, bytes):
+        return soundfile.SoundFile(io.BytesIO(source))
+    if isinstance(source, _Patched):
+        return soundfile.SoundFile(source)
+    # bytes: names are any bytes on Unix, also such as are no text
+    return soundfile.SoundFile(str(source) if os.name == "nt" else os.fsencode(source))
+
+
+@contextmanager
+def _told_as_audio_error(name: str) -> Iterator[None]:
+    """What the system refuses, as the error of this source alone."""
+    try:
+        yield
+    except IsADirectoryError:
+        raise AudioError(f"{name}: a folder, expected an audio file") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no system call takes
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise AudioError(f"{name}: cannot read ({reason}); check the path") from error
 
 
 def _stream(source: str | Path | bytes, name: str) -> BinaryIO:
     """The bytes of a file, or those given."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    try:
-        return open(source, "rb")
-    except IsADirectoryError:
-        raise AudioError(f"{name}: a folder, expected an audio file") from None
-    except OSError as error:
-        raise AudioError(f"{name}: cannot read ({error.strerror}); check the path") from error
+    with _told_as_audio_error(name):
+        stream = open(source, "rb")  # noqa: SIM115 - the caller closes it
+    if not stream.seekable():
+        stream.close()
+        raise AudioError(f"{name}: a pipe, which cannot be read twice; write it into a file first")
+    return stream
 
 
 def _size(stream: BinaryIO) -> int:
@@ -488,12 +509,46 @@ def _is_streamed_wav(stream: BinaryIO, head: bytes) -> bool:
     return begin > 0 and length == 0 and not is_name
 
 
-def _with_data_size(stream: BinaryIO) -> bytes:
+def _with_data_size(source: str | Path | bytes, name: str) -> "_Patched":
     """A wav file whose header says how much there is, for libsndfile takes 0 at its word."""
+    stream = _stream(source, name)
     begin, _ = _wav_data(stream)
+    length = min(_size(stream) - begin, 0xFFFFFFFF)
     stream.seek(0)
-    data = stream.read()
-    return data[: begin - 4] + (len(data) - begin).to_bytes(4, "little") + data[begin:]
+    return _Patched(stream, begin - 4, length.to_bytes(4, "little"))
+
+
+class _Patched(io.RawIOBase):
+    """A file with some other bytes in it, which is read without being copied."""
+
+    def __init__(self, stream: BinaryIO, place: int, data: bytes) -> None:
+        self.stream, self.place, self.data = stream, place, data
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        start = self.stream.tell()
+        data = self.stream.read(len(buffer))
+        end = start + len(data)
+        buffer[: len(data)] = data
+        first, last = max(start, self.place), min(end, self.place + len(self.data))
+        if first < last:
+            buffer[first - start : last - start] = self.data[first - self.place :][: last - first]
+        return len(data)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 def _sphere_size(head: bytes) -> int:

@@ -101,6 +101,8 @@ def main(argv: list[str]) -> int:
     from asr.device import use_machine
     from asr.recognize.recognizer import load
 
+    if not Path(args.output).name:
+        raise InputError(f"-o {args.output!r}: no name of a file")
     use_machine(args.threads, args.precision)
     picture = Path(args.output).with_suffix(".reliability.png")
     report = calibrate(load(args.model, args.device, config), args.data, args.output, picture)
@@ -145,7 +147,10 @@ def calibrate(
     from asr.model.checkpoint import copy_with_info
 
     if recognizer.config.ctc_weight == 0:
-        raise InputError("--ctc_weight 0: confidence needs CTC's score, expected more than 0")
+        raise InputError(
+            "a search without CTC (--ctc_weight 0, or a model trained with loss.ctc_weight 0): "
+            "confidence needs its score, expected more than 0"
+        )
     utterances = DataDir.load(data).utterances
     judged = list(judge(_as_if_new(recognizer), utterances))
     texts = _texts(judged)

@@ -23,7 +23,7 @@ from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
 from asr.model.find import DEFAULT, default_model, search_settings
 from asr.recognize.confidence import LOW
-from asr.recognize.inputs import Input, collect
+from asr.recognize.inputs import Input, collect, printable
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ def main(argv: list[str]) -> int:
     formats = formats_from(args.format)
     if args.skip_existing and not args.output:
         raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
+    if args.skip_existing and args.strict and "json" not in formats:
+        raise InputError(
+            "--strict with --skip-existing: needs -f json, which tells of earlier marks"
+        )
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs = collect(
             args.inputs,
@@ -54,14 +58,17 @@ def main(argv: list[str]) -> int:
             if args.output
             else {}
         )
+        marked = 0
         if args.skip_existing:
-            inputs = _without_results(inputs, plan)
-            if not inputs:
-                return 0
-        recognizer = open_recognizer(args, config, segmentation)
-        run = _Run(recognizer, inputs, plan, formats)
-        code = run.run()
-        return code or (EXIT_SOME_FAILED if args.strict and run.marked else 0)
+            everything, inputs = inputs, _without_results(inputs, plan)
+            if args.strict:
+                marked = _marked_before(everything, inputs, plan)
+        code = 0
+        if inputs:
+            recognizer = open_recognizer(args, config, segmentation)
+            run = _Run(recognizer, inputs, plan, formats)
+            code, marked = run.run(), marked + run.marked
+        return code or (EXIT_SOME_FAILED if args.strict and marked else 0)
 
 
 def _parser() -> Any:
@@ -151,7 +158,9 @@ def open_recognizer(
     if not args.model:
         print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)
     recognizer = load(model, args.device, config, args.min_confidence, segmentation)
-    if config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
+    if recognizer.config.ctc_weight == 0 < config.ctc_weight:
+        print("this model was trained without CTC and is searched without it", file=sys.stderr)
+    elif config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
     return recognizer
 
@@ -161,6 +170,26 @@ def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> l
     done = len(inputs) - len(left)
     print(f"{done} of {len(inputs)} inputs have their results already", file=sys.stderr)
     return left
+
+
+def _marked_before(
+    inputs: Sequence[Input], left: Sequence[Input], plan: dict[Path, list[Path]]
+) -> int:
+    """How many of the inputs that are left out have a mark in their JSON."""
+    marked, todo = 0, {item.file for item in left}
+    for item in inputs:
+        if item.file in todo:
+            continue
+        (path,) = (target for target in plan[item.file] if target.suffix == ".json")
+        try:
+            flags = json.loads(path.read_text(encoding="utf-8"))["flags"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: no result of `asr transcribe` ({first_line(error)}); remove it, and its "
+                "input is transcribed again"
+            ) from error
+        marked += bool(flags)
+    return marked
 
 
 @dataclass
@@ -196,11 +225,13 @@ class _Run:
             report=lambda seconds: bar.advance(task, seconds),
         )
         for item, result in zip(self.inputs, found, strict=True):
-            if isinstance(result, InputError):
-                self.failed += 1
-                print(f"asr transcribe: {_named(item.label, first_line(result))}", file=sys.stderr)
-            else:
+            try:
+                if isinstance(result, InputError):
+                    raise result
                 self._write(item, result)
+            except InputError as error:
+                self.failed += 1
+                print(f"asr transcribe: {_named(item.label, first_line(error))}", file=sys.stderr)
             self.done += 1
             bar.update(task, description=f"{self.done} of {len(self.inputs)} files")
 
@@ -210,7 +241,7 @@ class _Run:
         self.marked += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            write_text(target, render(result, kind, item.file.stem))
+            write_text(target, render(result, kind, printable(item.file.stem)))
         if not self.plan:
             _print(item, result, self.formats, several=len(self.inputs) > 1)
 
@@ -291,5 +322,5 @@ def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, sev
             text = transcript.text
             print(f"{item.label}\t{text}" if several else text, flush=True)
         else:
-            sys.stdout.write(render(transcript, kind, item.file.stem))
+            sys.stdout.write(render(transcript, kind, printable(item.file.stem)))
             sys.stdout.flush()

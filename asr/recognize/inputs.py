@@ -2,10 +2,10 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from asr.errors import InputError
 
@@ -75,22 +75,38 @@ def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
     path = Path(name)
     if name == STDIN:
         return [_standard_input(spool)]
-    if (path / "wav.scp").is_file():
+    if _answers(path.is_fifo):  # such as <(command) of bash
+        with open(path, "rb") as pipe:
+            return [_spooled(pipe, spool, printable(name))]
+    if _answers((path / "wav.scp").is_file):
         return _data_directory(path)
-    if path.is_dir():
+    if _answers(path.is_dir):
         return map(_file, _folder(path, recursive))
     return [_file(path)]
+
+
+def _answers(ask: Callable[[], bool]) -> bool:
+    """Whether it is so; a path that cannot be looked at is said when its turn comes."""
+    try:
+        return ask()
+    except (OSError, ValueError):
+        return False
+
+
+def printable(name: str) -> str:
+    r"""A name as text: bytes that are none, in names of files, become ``\udcXX``."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _file(path: Path) -> Input:
     from asr.audio.io import Clip
 
-    return Input(Clip(path), str(path), path)
+    return Input(Clip(path), printable(str(path)), path)
 
 
 def _folder(path: Path, recursive: bool) -> list[Path]:
     inside = path.rglob("*") if recursive else path.glob("*")
-    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and _answers(p.is_file))
     if not found:
         hint = "" if recursive else "; --recursive looks into folders below"
         raise InputError(f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}")
@@ -98,15 +114,28 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
 
 
 def _standard_input(spool: Path) -> Input:
-    """Standard input goes into a file: it may be long, and its header is looked at twice."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("- (standard input): nothing is piped in; name a file")
+    return _spooled(sys.stdin.buffer, spool, "standard input", "stdin")
+
+
+def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
+    """What comes through a pipe goes into a file: it may be long, and is looked at twice.
+
+    Its results are called by ``stem``, or else by the pipe.
+    """
     from asr.audio.io import Clip
 
-    if sys.stdin.isatty():
-        raise InputError("- (standard input): nothing is piped in; name a file")
-    path = spool / "stdin"
-    with open(path, "wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    return Input(Clip(path, name="standard input"), "standard input", path)
+    path = spool / (stem or f"pipe{label.replace('/', '-')}")
+    try:
+        with open(path, "wb") as file:
+            shutil.copyfileobj(pipe, file)
+    except OSError as error:
+        raise InputError(
+            f"{label}: cannot be kept in {spool} ({error.strerror}); free some space there, or "
+            "set TMPDIR to another folder"
+        ) from error
+    return Input(Clip(path, name=label), label, path)
 
 
 def _data_directory(path: Path) -> Iterator[Input]:
@@ -128,8 +157,8 @@ def _data_directory(path: Path) -> Iterator[Input]:
         yield Input(replace(clip, name=name), name, _named(name))
 
 
-def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, float, float]:
-    """Recording, begin and end of a line of segments."""
+def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, float, float | None]:
+    """Recording, begin and end of a line of segments; an end of -1 is that of the recording."""
     try:
         recording, start, end = value.split()[:3]
         start_s, end_s = float(start), float(end)
@@ -140,7 +169,7 @@ def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, f
         ) from None
     if recording not in recordings:
         raise InputError(f"{where}: {recording} is not in wav.scp; add it or remove the line")
-    return recording, start_s, max(end_s, 0.0)
+    return recording, start_s, None if end_s == -1 else max(end_s, 0.0)
 
 
 def _named(utterance: str) -> Path:

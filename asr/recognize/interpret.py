@@ -29,6 +29,7 @@ from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
 from asr.search.decode import (
     Reading,
+    fitting,
     force_features,
     language_model,
     open_hotwords,
@@ -60,6 +61,7 @@ class Interpreter:
         check_settings(config)
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
+        config = fitting(config, loaded)
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
         self.calibration = self.word_calibration = self.least_credit = None
         if config.ctc_weight > 0:  # needs CTC's score

@@ -20,8 +20,9 @@ BLOCK_S = 0.1  # of audio that the microphone gives at a time
 WAITING_S = 60.0  # of audio that may wait while a segment is recognised
 POLL_S = 0.2  # between two looks at whether to stop
 
-Source = Callable[[int, threading.Event], Iterable[np.ndarray]]
-"""Takes a rate and an event that ends it, and gives blocks of samples (N,) or (N, channels)."""
+Source = Callable[[int, threading.Event], tuple[int, Iterable[np.ndarray]]]
+"""Takes the rate that would be best and an event that ends it; gives the rate that it has and
+blocks of samples, (N,) or (N, channels)."""
 
 
 def main(argv: list[str], source: Source | None = None) -> int:
@@ -50,7 +51,8 @@ def main(argv: list[str], source: Source | None = None) -> int:
     recognizer = open_recognizer(args, config, segmentation)
     with _ended_by_ctrl_c() as stop:
         print("listening; Ctrl-C ends", file=sys.stderr)
-        for segment in recognizer.stream(source(recognizer.rate, stop), recognizer.rate):
+        rate, blocks = source(recognizer.rate, stop)
+        for segment in recognizer.stream(blocks, rate):
             doubt = f"  [{', '.join(segment.flags)}]" if segment.flags else ""
             time = f"{segment.start_s:8.1f} - {segment.end_s:.1f}  " if args.times else ""
             if segment.text:
@@ -76,7 +78,21 @@ def microphone(device: str | None) -> Source:
             f"microphone {device or '(the default)'}: not usable ({first_line(error)}); "
             "`python -m sounddevice` lists what there is, --input chooses"
         ) from error
-    return lambda rate, stop: _recorded(sounddevice, chosen, rate, stop)
+
+    def source(rate: int, stop: threading.Event) -> tuple[int, Iterable[np.ndarray]]:
+        rate = _possible_rate(sounddevice, chosen, rate)
+        return rate, _recorded(sounddevice, chosen, rate, stop)
+
+    return source
+
+
+def _possible_rate(sounddevice: Any, device: int | str | None, rate: int) -> int:
+    """The rate, or the device's own where it has no other."""
+    try:
+        sounddevice.check_input_settings(device=device, channels=1, samplerate=rate)
+    except sounddevice.PortAudioError:
+        return round(sounddevice.query_devices(device, "input")["default_samplerate"])
+    return rate
 
 
 def _recorded(
@@ -86,6 +102,8 @@ def _recorded(
     blocks: queue.Queue[np.ndarray] = queue.Queue(round(WAITING_S / BLOCK_S))
 
     def keep(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
+        if status:  # overflow: the driver has thrown samples away
+            print(f"warning: the microphone says {status}, audio may be lost", file=sys.stderr)
         try:
             blocks.put_nowait(block[:, 0].copy())
         except queue.Full:

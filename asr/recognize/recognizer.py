@@ -113,8 +113,9 @@ class Recognizer:
         min_confidence: float = LOW,
         segmentation: SegmentationConfig | None = None,
     ) -> None:
-        self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
+        self.loaded, self.min_confidence = loaded, min_confidence
         self.interpreter = Interpreter(loaded, config, min_confidence)
+        self.config = self.interpreter.config  # without CTC, where the model has none
         self.rate = loaded.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
         make_cutter(self.segmentation, self.rate)  # says now what is wrong with the settings
@@ -328,6 +329,11 @@ class Recognizer:
         if isinstance(source, Clip):
             yield from io.blocks(source, sample_rate=self.rate)
             return
+        if not (isinstance(source, tuple) and len(source) == 2):
+            raise InputError(
+                f"{type(source).__name__}: expected a path, the bytes of a file, a Clip, or "
+                "samples with their rate, (samples, rate)"
+            )
         waveform = io.resample(_mono(*source), source[1], self.rate)
         size = round(io.BLOCK_S * self.rate)
         yield from (waveform[start : start + size] for start in range(0, len(waveform), size))
@@ -335,10 +341,17 @@ class Recognizer:
 
 def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:
     """Samples (N,) or (N, channels), signed integers or floats, as a waveform (N,)."""
+    if isinstance(samples, np.ndarray):  # torch takes neither steps backwards nor foreign bytes
+        samples = np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
     values = torch.as_tensor(samples)
     waveform = values.float()
     if not values.is_floating_point():  # 16-bit samples reach from -32768 to 32767
         waveform = waveform / (torch.iinfo(values.dtype).max + 1)
+    if waveform.ndim == 2 and 0 < len(waveform) < waveform.shape[1]:
+        raise InputError(
+            f"samples of shape {tuple(waveform.shape)}: more channels than samples, expected (N,) "
+            "or (N, channels); transpose what has the channels first, such as torchaudio.load's"
+        )
     if waveform.ndim == 2:
         waveform = waveform.mean(1)
     if waveform.ndim != 1 or not io.is_sound(waveform):

@@ -77,7 +77,7 @@ class Transcript:
         return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """With whisper's keys, as far as they mean something here, flags and confidence."""
+        """With whisper's keys, flags and confidence; None stands for what no model here tells."""
         segments = [
             {
                 "id": number,
@@ -88,6 +88,7 @@ class Transcript:
                 "tokens": list(s.tokens),
                 "temperature": 0.0,
                 "compression_ratio": _compression_ratio(s.text),
+                "no_speech_prob": None,
                 "avg_logprob": round(s.attention_score / (len(s.tokens) + 1), 4),
                 "score": round(s.score, 4),
                 "confidence": _rounded(s.confidence),
@@ -99,6 +100,7 @@ class Transcript:
         ]
         return {
             "text": self.text,
+            "language": None,
             "duration": round(self.duration_s, 3),
             "confidence": _rounded(self.confidence),
             "flags": list(self.flags),

@@ -20,8 +20,6 @@ from asr.text.transcripts import (
     trn_id,
 )
 
-FORMATS = ("text", "trn", "plain", "stm", "ctm")
-
 
 @dataclass(frozen=True)
 class Source:
@@ -45,7 +43,7 @@ class Transcripts:
     texts: dict[str, str] | list[str]
     """By utterance id; a list for plain files."""
     format: str
-    """One of FORMATS."""
+    """text, trn, plain, stm or ctm."""
     words: dict[str, list[CtmWord]] | None = None
     """The same with times and confidence, where a CTM tells them."""
     speakers: dict[str, str] | None = None

@@ -87,7 +87,8 @@ def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
     """The segments of an STM file.
 
     Raises:
-        InputError: a line has another form, or a segment ends before it starts.
+        InputError: a line has another form, a segment ends before it starts, or a word has
+            alternatives.
     """
     form = "<file> <channel> <speaker> <start> <end> [<label>] <words...>"
     segments = []
@@ -99,6 +100,8 @@ def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
         words = fields[5:]
         if words and words[0].startswith("<") and words[0].endswith(">"):
             words = words[1:]  # the label, such as <o,f0,male>
+        if "{" in words:
+            raise InputError(f"{where}: alternatives {{ a / b }} are not scored; keep one of them")
         segments.append(StmSegment(file, channel, speaker, start_s, end_s, " ".join(words)))
     return segments
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +31,11 @@ from asr.text.chars import CharTokenizer
 
 PARTIAL = "partial.jsonl"
 Result = dict[str, Any]
+
+
+def fitting(config: DecodeConfig, loaded: LoadedModel) -> DecodeConfig:
+    """Search settings for a model: without CTC where it was trained without."""
+    return config if loaded.config.loss.ctc_weight > 0 else replace(config, ctc_weight=0.0)
 
 
 @torch.no_grad()
@@ -195,6 +200,7 @@ class Decoding:
         self, loaded: LoadedModel, data: str | Path, config: DecodeConfig, out: str | Path
     ) -> None:
         check_settings(config)
+        config = fitting(config, loaded)
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)
         self.hotwords = open_hotwords(loaded, config)

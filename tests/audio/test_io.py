@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from asr.audio import io
 from asr.audio.io import AudioError, info, read, read_entry, read_pipe, write_wav
 
 FORMATS = [  # format, subtype, largest error of a 440 Hz tone of amplitude 0.5
@@ -211,6 +212,29 @@ def test_wav_of_unknown_length(size, tone):
     data = WAV[:40] + struct.pack("<I", size) + WAV[44:]
     assert read(data).equal(read(WAV))
     assert len(read(data, start_s=0.75)) == 4000
+
+
+def test_wav_of_unknown_length_is_not_copied(tmp_path, monkeypatch):
+    """Hours of it are read in bounded memory: never more than a block in one go."""
+    (tmp_path / "long.wav").write_bytes(WAV[:40] + bytes(4) + WAV[44:])
+    most, read_stream = 0, io._Patched.readinto
+
+    def watched(self, buffer):
+        nonlocal most
+        most = max(most, len(buffer))
+        return read_stream(self, buffer)
+
+    monkeypatch.setattr(io._Patched, "readinto", watched)
+    parts = list(io.blocks(io.Clip(tmp_path / "long.wav"), block_s=0.1))
+    assert torch.cat(parts).equal(read(WAV)) and 0 < most <= 65536
+
+
+def test_flac_of_unknown_length_is_explained(tone):
+    """As encoders write it into a pipe: 0 samples, in the last 36 bits of these 5 bytes."""
+    data = encode(tone, format="FLAC")
+    data = data[:21] + bytes([data[21] & 0xF0, 0, 0, 0, 0]) + data[26:]
+    with pytest.raises(AudioError, match=r"does not say how long it is; convert it"):
+        read(data)
 
 
 def test_an_empty_wav_with_a_comment_is_empty():

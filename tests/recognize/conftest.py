@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from asr.audio.vad import CHUNK
-from asr.config import FeatureConfig, TrainConfig
+from asr.config import FeatureConfig, LossConfig, TrainConfig
 from asr.model.checkpoint import save_model
 from asr.model.las import LAS
 from asr.recognize import segment
@@ -41,9 +41,10 @@ def noise_is_speech(monkeypatch):
 def save(tiny_config, tmp_path):
     """Write a model of random weights: it babbles, but always the same."""
 
-    def save(cmvn="none", **info):
+    def save(cmvn="none", ctc_weight=0.3, **info):
         torch.manual_seed(0)
-        config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn=cmvn), model=tiny_config)
+        features, loss = FeatureConfig(mel_bins=20, cmvn=cmvn), LossConfig(ctc_weight=ctc_weight)
+        config = TrainConfig(features=features, model=tiny_config, loss=loss)
         tokenizer = CharTokenizer.from_texts(["AB C"])
         weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
         path = tmp_path / "exp" / "final.safetensors"

@@ -270,7 +270,7 @@ def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, ca
 
 
 def test_what_cannot_be_calibrated(model, babble, tmp_path):
-    with pytest.raises(InputError, match="confidence needs CTC's score"):
+    with pytest.raises(InputError, match="confidence needs its score"):
         calibrate.main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
     text = (babble / "text").read_text().splitlines()
     (babble / "text").write_text("".join(f"{line.split()[0]} WRONG\n" for line in text))

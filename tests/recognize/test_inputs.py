@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,24 @@ def test_standard_input(transcribe, audio, monkeypatch):
         transcribe("-", "-")
 
 
+def test_no_standard_input(transcribe, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="nothing is piped in"):
+        transcribe("-")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe(transcribe, audio):
+    """What <(command) of bash gives."""
+    _, expected, _ = transcribe(audio / "a.wav")
+    os.mkfifo(audio / "pipe")
+    data = (audio / "a.wav").read_bytes()
+    writer = threading.Thread(target=(audio / "pipe").write_bytes, args=[data])
+    writer.start()
+    assert transcribe(audio / "pipe")[:2] == (0, expected)
+    writer.join()
+
+
 def test_folders_below(transcribe, audio):
     (audio / "bad.wav").unlink()
     (audio / "deep").mkdir()
@@ -96,12 +117,13 @@ def test_a_data_directory_of_recordings(transcribe, tmp_path):
 
 
 def test_a_data_directory_of_segments(transcribe, tmp_path):
-    segments = "s-1.0-a r2 0.5 1.5\ns-1.0-b r2 1.5 2.2\ns-2 r1 5 6\n"
+    segments = "s-1.0-a r2 0.5 1.5\ns-1.0-b r2 1.5 2.2\ns-2 r1 5 6\ns-3 r2 1.0 -1\n"
     data = data_directory(tmp_path / "data", segments)
     code, _, err = transcribe(data, "-o", tmp_path / "out", "-f", "json")
     assert code == 1 and "s-2: asked for 5 s to 6 s" in err  # the others are there
-    assert names(tmp_path / "out") == ["s-1.0-a.json", "s-1.0-b.json"]
+    assert names(tmp_path / "out") == ["s-1.0-a.json", "s-1.0-b.json", "s-3.json"]
     assert json.loads((tmp_path / "out" / "s-1.0-b.json").read_text())["duration"] == 0.5
+    assert json.loads((tmp_path / "out" / "s-3.json").read_text())["duration"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -158,6 +180,46 @@ def test_what_is_there_is_not_done_again(transcribe, audio):
     assert "2 of 2 inputs" in transcribe(audio, "-o", out, "--skip-existing")[2]
     with pytest.raises(InputError, match="needs -o FOLDER"):
         transcribe(audio, "--skip-existing")
+
+
+def test_strict_remembers_earlier_marks(transcribe, audio):
+    (audio / "bad.wav").unlink()
+    options = ["-o", audio / "out", "-f", "json", "--strict", "--skip-existing"]
+    flags = [bool(json.loads(transcribe(audio, "-f", "json")[1][i])["flags"]) for i in (0, 1)]
+    assert any(flags)  # a model that babbles
+    assert transcribe(audio, *options)[0] == 1
+    code, _, err = transcribe(audio, *options)
+    assert code == 1 and "2 of 2 inputs have their results already" in err
+    for file in (audio / "out").iterdir():
+        file.write_text(json.dumps({**json.loads(file.read_text()), "flags": []}))
+    assert transcribe(audio, *options)[0] == 0
+    with pytest.raises(InputError, match="--strict with --skip-existing: needs -f json"):
+        transcribe(audio, "-o", audio / "out", "--strict", "--skip-existing")
+    (audio / "out" / "a.json").write_text("[]")
+    with pytest.raises(InputError, match=r"a\.json: no result of `asr transcribe`"):
+        transcribe(audio, *options)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_full_disk_behind_standard_output(model, audio):
+    command = [
+        sys.executable,
+        "-m",
+        "asr.cli",
+        "transcribe",
+        str(audio / "a.wav"),
+        "--vad",
+        "fixed",
+    ]
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run([*command, "--model", model], stdout=full, stderr=subprocess.PIPE)
+    assert run.returncode == 2
+    assert b"No space left on device" in run.stderr and b"Traceback" not in run.stderr
+
+
+def test_less_than_no_thread(transcribe, audio):
+    with pytest.raises(InputError, match="threads = -1, expected 1 or more"):
+        transcribe(audio / "a.wav", "--threads", "-1")
 
 
 def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):

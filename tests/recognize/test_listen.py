@@ -91,13 +91,17 @@ def test_bad_chunks_are_refused(recognizer):
 
 def source(rate, stop):
     """What a microphone would give, which Ctrl-C ends in the middle of the second speech."""
-    samples = speech(1.0, 9.0)
-    for start in range(0, len(samples), 1600):
-        if start > 3 * rate:
-            signal.raise_signal(signal.SIGINT)
-        if stop.is_set():
-            return
-        yield samples[start : start + 1600]
+
+    def blocks():
+        samples = speech(1.0, 9.0)
+        for start in range(0, len(samples), 1600):
+            if start > 3 * rate:
+                signal.raise_signal(signal.SIGINT)
+            if stop.is_set():
+                return
+            yield samples[start : start + 1600]
+
+    return RATE, blocks()
 
 
 def test_listen_prints_segments_and_what_is_left_at_ctrl_c(model, capsys):
@@ -129,29 +133,43 @@ def test_without_the_extra_or_a_device_it_says_what_to_do(model, monkeypatch):
         listen.main(["--model", model, "--input", "desk"])
 
 
-def test_the_microphone_is_read_in_blocks(monkeypatch):
+@pytest.mark.parametrize("rates, expected", [({RATE, 48000}, RATE), ({48000}, 48000)])
+def test_the_microphone_is_read_in_blocks_at_a_rate_that_it_has(
+    monkeypatch, capsys, rates, expected
+):
     """With the package's interface played by a stand-in that records two blocks."""
 
     class InputStream:
         def __init__(self, rate, size, device, channels, dtype, callback):
-            assert (rate, size, device, channels, dtype) == (RATE, 1600, 3, 1, "float32")
+            assert (rate, size, device, channels, dtype) == (
+                (expected, expected // 10, 3, 1, "float32")
+            )
             self.callback = callback
 
         def __enter__(self):
-            for value in (1.0, 2.0):
-                self.callback(np.full((1600, 1), value, np.float32), 1600, None, None)
+            for value, status in ((1.0, None), (2.0, "input overflow")):
+                self.callback(np.full((1600, 1), value, np.float32), 1600, None, status)
 
         def __exit__(self, *error):
             return None
 
+    def check(device, channels, samplerate=48000):
+        if samplerate not in rates:
+            raise RuntimeError("Invalid sample rate")
+
     device = types.SimpleNamespace(
-        InputStream=InputStream, check_input_settings=lambda **_: None, PortAudioError=RuntimeError
+        InputStream=InputStream,
+        check_input_settings=check,
+        query_devices=lambda device, kind: {"default_samplerate": 48000.0},
+        PortAudioError=RuntimeError,
     )
     monkeypatch.setitem(sys.modules, "sounddevice", device)
     stop = listen.threading.Event()
-    blocks = listen.microphone("3")(RATE, stop)
+    rate, blocks = listen.microphone("3")(RATE, stop)
     first = next(iter(blocks))
     stop.set()
     rest = list(blocks)
+    assert rate == expected
     assert [block.shape for block in (first, *rest)] == [(1600,), (1600,)]
     assert first[0] == 1.0 and rest[0][0] == 2.0
+    assert "input overflow, audio may be lost" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Transcribing: many inputs, one bad file, results where they were asked for."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_python_takes_files_bytes_and_arrays(model, audio):
     assert segment.nbest[0].strip() == segment.text
     torch.testing.assert_close(segment.attention.sum(1), torch.ones(len(segment.attention)))
     value = several[0].to_dict()
-    assert set(value) == {"text", "duration", "confidence", "flags", "segments"}
+    assert set(value) == {"text", "language", "duration", "confidence", "flags", "segments"}
     assert value["confidence"] is None and value["segments"][0]["confidence"] is None
 
 
@@ -44,6 +45,32 @@ def test_bad_arrays_are_refused(model):
     for samples in (np.full(8000, np.nan), np.zeros((2, 3, 4))):
         with pytest.raises(InputError, match="expected finite numbers"):
             recognizer.transcribe((samples, RATE))
+    with pytest.raises(InputError, match="transpose what has the channels first"):
+        recognizer.transcribe((np.zeros((1, 8000)), RATE))
+    for source in (np.zeros(8000), bytearray(b"RIFF"), None):
+        with pytest.raises(InputError, match=r"samples with their rate, \(samples, rate\)"):
+            recognizer.transcribe(source)
+
+
+def test_arrays_that_lie_otherwise_in_memory(model, audio):
+    recognizer = asr.load(model, "cpu")
+    samples, rate = soundfile.read(audio / "a.wav", dtype="float32")
+    expected = recognizer.transcribe((samples, rate)).text
+    backwards = samples[::-1].copy()[::-1]
+    for same in (backwards, samples.astype(">f4")):
+        assert recognizer.transcribe((same, rate)).text == expected
+
+
+def test_a_model_without_ctc_is_searched_without_it(save, audio, capsys):
+    """Its CTC head has never learnt anything."""
+    command = [str(audio / "a.wav"), "--length_bonus", "5", "--model"]
+    assert main([*command, save(ctc_weight=0.0)]) == 0
+    out, err = capsys.readouterr()
+    assert "trained without CTC and is searched without it" in err
+    main([*command, save(), "--ctc_weight", "0"])
+    assert capsys.readouterr().out == out
+    main([*command, save()])
+    assert capsys.readouterr().out != out
 
 
 def test_one_bad_file_does_not_stop_the_others(model, audio, capsys):
@@ -53,6 +80,36 @@ def test_one_bad_file_does_not_stop_the_others(model, audio, capsys):
     assert [line.split("\t")[0] for line in out.splitlines()] == [files[0], files[3]]
     assert f"{files[1]}: a text file" in err
     assert files[2] in err
+
+
+def test_names_that_no_file_can_have(model, audio, capsys):
+    names = [str(audio / ("x" * 300)), str(audio / "a\0.wav"), str(audio / "a.wav")]
+    assert main([*names, "--model", model]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(names[2]) and "File name too long" in err and "null" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_names_that_are_no_text(model, audio, capsysbinary):
+    """A name in Latin-1: the file is read, and the name is written so that all can read it."""
+    other = os.fsencode(audio) + b"/caf\xe9.wav"
+    (audio / "b.wav").rename(os.fsdecode(other))
+    (audio / "bad.wav").unlink()
+    babble = ["--model", model, "--length_bonus", "5"]
+    assert main([str(audio), *babble, "-f", "ctm,txt"]) == 0
+    out = capsysbinary.readouterr().out.decode()
+    assert f"{audio}/caf\\udce9.wav\t" in out and "caf\\udce9 1 " in out
+    assert main([str(audio), *babble, "-f", "all", "-o", str(audio / "out")]) == 0
+    assert "caf\\udce9 1 " in (audio / "out" / "caf\udce9.ctm").read_text()
+
+
+def test_a_result_that_cannot_be_written_does_not_stop_the_others(model, audio, capsys):
+    (audio / "bad.wav").unlink()
+    (audio / "out" / "a.txt").mkdir(parents=True)
+    assert main([str(audio), "--model", model, "-o", str(audio / "out")]) == 1
+    err = capsys.readouterr().err
+    assert "a.txt: cannot write" in err and "1 of 2 files" in err
+    assert (audio / "out" / "b.txt").is_file()
 
 
 def test_results_go_into_a_folder(model, audio, capsys):

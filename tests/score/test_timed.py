@@ -82,6 +82,7 @@ def test_a_ctm_can_be_scored_against_texts(tmp_path):
     ("line", "message"),
     [
         ("a 1 s1 0.0", r"ref.stm:1: 4 fields, expected \"<file> <channel> <speaker>"),
+        ("a 1 s1 0.0 2.0 a { b / c }", r"ref.stm:1: alternatives { a / b } are not scored"),
         ("a 1 s1 zero 2.0 x", r'ref.stm:1: start "zero", expected seconds'),
         ("a 1 s1 nan 2.0 x", r'start "nan"'),
         ("a 1 s1 3.0 2.0 x", r"ends at 2 s, before its start at 3 s"),
