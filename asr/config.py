@@ -226,7 +226,7 @@ class TrainConfig:
     patience: int = 0
     """Stop after this many epochs without a better dev score; 0 never stops early."""
     average: int = 5
-    """final.pt is the mean of this many epochs with the best dev score."""
+    """final.safetensors is the mean of this many epochs with the best dev score."""
     checkpoint_minutes: float = 5.0
     """Longest time without a checkpoint, in minutes; each epoch ends with one anyway."""
     alignment_alarm_step: int = 3000

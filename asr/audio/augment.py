@@ -132,14 +132,8 @@ def augment_waveform(
     return volume(waveform, uniform(-config.volume_db, config.volume_db, generator))
 
 
-def draw_factor(name: str, reach: float, generator: torch.Generator) -> float:
-    """A factor from 1 - reach to 1 + reach, rounded to a hundredth; 1.0 where reach is 0.
-
-    Raises:
-        InputError: the range goes beyond what people do.
-    """
-    if not 0 <= reach <= 0.4:
-        raise InputError(f"augment.{name} = {reach:g}, expected a share from 0 to 0.4")
+def draw_factor(reach: float, generator: torch.Generator) -> float:
+    """A factor from 1 - reach to 1 + reach, rounded to a hundredth; 1.0 where reach is 0."""
     return 1.0 if reach == 0 else round(uniform(1 - reach, 1 + reach, generator), 2)
 
 

@@ -29,6 +29,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from asr.audio.entry import command_of, path_of
 from asr.audio.media import INSTALL, MediaError, MediaFile, container_of, installed
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
@@ -92,10 +93,10 @@ class Clip:
     @classmethod
     def of_entry(cls, entry: str, start_s: float = 0.0, end_s: float | None = None) -> "Clip":
         """That of the right-hand side of a wav.scp line: a path, or a command and ``|``."""
-        entry = entry.strip()
-        if entry.endswith("|"):
-            return cls(entry[:-1].strip(), start_s, end_s, command=True)
-        return cls(entry, start_s, end_s)
+        command = command_of(entry)
+        if command is not None:
+            return cls(command, start_s, end_s, command=True)
+        return cls(path_of(entry), start_s, end_s)
 
 
 def info(source: str | Path | bytes) -> AudioInfo:
@@ -298,11 +299,10 @@ def read_entry(
     end_s: float | None = None,
 ) -> Tensor:
     """Read the right-hand side of a wav.scp line: a path, or a command that ends in ``|``."""
-    entry = entry.strip()
-    if entry.endswith("|"):
-        command = entry[:-1].strip()
+    command = command_of(entry)
+    if command is not None:
         return read_pipe(command, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
-    return read(entry, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
+    return read(path_of(entry), sample_rate=sample_rate, start_s=start_s, end_s=end_s)
 
 
 def write_wav(path: str | Path, waveform: Tensor | np.ndarray, sample_rate: int) -> Path:

@@ -164,8 +164,8 @@ class UtteranceSet(Dataset):
         warp = tempo = 1.0
         if self.augment is not None:
             waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
-            warp = draw_factor("vtln", self.augment.vtln, generator)
-            tempo = draw_factor("tempo", self.augment.tempo, generator)
+            warp = draw_factor(self.augment.vtln, generator)
+            tempo = draw_factor(self.augment.tempo, generator)
         features = self.extractor(waveform, generator, warp, tempo)
         features = self._normalize(features, utterance.speaker)
         if self.augment is None:
@@ -178,12 +178,13 @@ class UtteranceSet(Dataset):
         stats = self.overall if self.kind == "global" else self.speakers.get(speaker)
         return (stats or CmvnStats.from_features(features)).normalize(features)
 
-    def collate(self, examples: list[Example]) -> Batch | None:
-        """Pad examples into a batch; None if no audio could be read."""
+    def collate(self, examples: list[Example]) -> Batch:
+        """Pad examples into a batch, which is empty if no audio could be read."""
         good = [e for e in examples if not e.error]
         errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
         if not good:
-            return None
+            nothing, none = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
+            return Batch((), nothing, none, nothing, none, 0.0, errors)
         copies = len(good[0].copies)
         features, frames = pad([e.copies[i] for i in range(copies) for e in good])
         tokens, lengths = pad([e.tokens for e in good] * copies)
@@ -192,13 +193,15 @@ class UtteranceSet(Dataset):
         return Batch(ids, features, frames, tokens, lengths, audio_s, errors)
 
 
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Who stops a job signals all its processes; these read on until the parent has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def load_batches(
     dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], *, workers: int = 0
-) -> Iterator[Batch | None]:
+) -> Iterator[Batch]:
     """Read the planned batches in order, ``workers`` processes ahead of the consumer."""
     return iter(
         DataLoader(
@@ -207,6 +210,6 @@ def load_batches(
             collate_fn=dataset.collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=_leave_signals_to_the_parent,
         )
     )

@@ -19,7 +19,8 @@ Tables = dict[str, dict[str, str]]
 
 Unit = Literal["utterance", "recording", "speaker"]
 
-STATISTICS = ("cmvn.ark",)  # computed from all utterances together, so never cut or joined
+# Computed from all utterances together, so never cut or joined; and how.
+STATISTICS = ("cmvn.ark", "features.json")
 
 _PREFIXES: dict[str, Unit] = {"utt2": "utterance", "reco2": "recording", "spk2": "speaker"}
 _OTHERS: dict[str, Unit] = {

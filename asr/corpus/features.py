@@ -2,8 +2,8 @@
 
 Features are computed from the audio whenever they are needed, at more than a thousand times
 real time, because every epoch changes the audio; nothing but these small files is stored:
-utt2dur, utt2num_frames, and cmvn.ark with the sums of every speaker (their total gives the
-global statistics).
+utt2dur, utt2num_frames, cmvn.ark with the sums of every speaker (their total gives the
+global statistics), and features.json, which says of what features.
 """
 
 import argparse
@@ -12,17 +12,19 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.fbank import FeatureExtractor
 from asr.audio.io import read_entry
-from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml
-from asr.corpus.datadir import DataDir, Utterance, write_table
+from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict
+from asr.corpus.datadir import STATISTICS, DataDir, Utterance, write_table
 from asr.errors import InputError, first_line
+from asr.files import write_json
 
-CMVN_FILE = "cmvn.ark"
+CMVN_FILE, SETTINGS_FILE = STATISTICS
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def speaker_totals(measured: Iterable[Measured]) -> dict[str, CmvnStats]:
 
 
 def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[Measured]:
-    """Measure a data directory and write utt2dur, utt2num_frames and cmvn.ark into it.
+    """Measure a data directory and write what is found into it.
+
+    utt2dur, utt2num_frames, cmvn.ark, and in features.json how the features were made.
 
     Args:
         directory: a valid Kaldi data directory; a transcript is not needed.
@@ -89,26 +93,39 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     write_table(path / "utt2dur", {m.id: f"{m.duration_s:.4f}" for m in measured})
     write_table(path / "utt2num_frames", {m.id: str(m.frames) for m in measured})
     write_stats(path / CMVN_FILE, speaker_totals(measured))
+    write_json(path / SETTINGS_FILE, _that_count(config))
     return measured
 
 
-def read_speaker_stats(directory: str | Path, dim: int) -> dict[str, CmvnStats]:
+def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str, CmvnStats]:
     """The statistics that ``asr features`` left in a data directory.
 
     Raises:
-        InputError: there are none, or they belong to features of another width.
+        InputError: there are none, or they belong to other features.
     """
     path = Path(directory) / CMVN_FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `asr features {directory}` first")
+    again = f"run `asr features {directory} --config FILE` with the configuration of the training"
     stats = read_stats(path)
     for speaker, value in stats.items():
-        if len(value.sum) != dim:
+        if len(value.sum) != config.dim:
             raise InputError(
                 f"{path}: {speaker} has {len(value.sum)} features a frame, the configuration "
-                f"{dim}; run `asr features {directory} --config ...` again"
+                f"{config.dim}; {again}"
             )
+    settings = Path(directory) / SETTINGS_FILE
+    if settings.is_file():  # statistics of other toolkits have none
+        theirs, ours = load_yaml(settings), _that_count(config)
+        differ = [f"{k} was {theirs.get(k)}, is {v}" for k, v in ours.items() if theirs.get(k) != v]
+        if differ:
+            raise InputError(f"{path}: of other features ({'; '.join(differ)}); {again}")
     return stats
+
+
+def _that_count(config: FeatureConfig) -> dict[str, Any]:
+    """The settings that statistics depend on."""
+    return {k: v for k, v in to_dict(config).items() if k not in ("cmvn", "dither")}
 
 
 def main(argv: list[str]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from asr.audio.entry import command_of
 from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import RULES, reserved_symbols
 from asr.errors import InputError
@@ -410,14 +411,14 @@ def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[s
     problems: list[str] = []
     for key, value in wavs.items():
         result[key] = value
-        if value.endswith("|"):
+        if command_of(value) is not None:
             continue
         path = absolute(root / value)
         if value and Path(path).is_file():
             result[key] = path
         else:
             problems.append(f"wav.scp: {key}: {path}: no such audio file; see --root")
-    return result, problems, sum(value.endswith("|") for value in wavs.values())
+    return result, problems, sum(command_of(value) is not None for value in wavs.values())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from asr.audio.entry import command_of
 from asr.corpus.datadir import keyed_by, speakers_of, split_line
 from asr.errors import InputError, first_line
 
@@ -139,7 +140,7 @@ def warnings(path: str | Path) -> list[str]:
             "not known, write the utterance as its own speaker"
         )
     if (path / "wav.scp").is_file():
-        pipes = sum(v.endswith("|") for v in read_table(path / "wav.scp").values())
+        pipes = sum(command_of(v) is not None for v in read_table(path / "wav.scp").values())
         if pipes:
             found.append(f"{path}/wav.scp: {pipes} entries are commands, which bash will run")
     return found
@@ -325,7 +326,7 @@ def _break_rules(tables: _Tables) -> Iterator[Problem]:
 def _audio_missing(tables: _Tables) -> Iterator[Problem]:
     table = tables.get("wav.scp", Table(""))
     for key, (_, value) in table.lines.items():
-        if not value or value.endswith("|"):
+        if not value or command_of(value) is not None:
             continue
         if value.startswith("~"):
             yield table.problem(key, f"{value}: ~ is not expanded; write the whole path")
@@ -471,7 +472,7 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
     wavs = tables.get("wav.scp", Table(""))
     lengths: dict[str, float] = {}
     for key, (_, value) in wavs.lines.items():
-        if value and not value.endswith("|") and _is_file(value):
+        if value and command_of(value) is None and _is_file(value):
             problem = _open(value, key, lengths)
             if problem:
                 yield wavs.problem(key, problem)

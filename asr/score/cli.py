@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.audio.entry import command_of
 from asr.errors import EXIT_OK, InputError
 from asr.text.normalize import NORMALIZERS, read_map
 
@@ -194,7 +195,7 @@ def _audio_beside(path: Path) -> "dict[str, Clip]":
                 f"{segments}: {name}: {line!r}, expected <recording-id> <start> <end>, of a "
                 "recording in wav.scp; mend the line"
             ) from error
-    return {name: clip for name, clip in clips.items() if not clip[0].endswith("|")}
+    return {name: clip for name, clip in clips.items() if command_of(clip[0]) is None}
 
 
 def _warn(message: str) -> None:

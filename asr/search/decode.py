@@ -181,7 +181,7 @@ def _speaker_stats(
 ) -> dict[str, CmvnStats]:
     """What ``asr features`` left in the directory, or the same computed now."""
     if (Path(data) / CMVN_FILE).is_file():
-        return read_speaker_stats(data, config.dim)
+        return read_speaker_stats(data, config)
     return speaker_totals(measure(u, config) for u in utterances)
 
 

@@ -35,12 +35,14 @@ class Evaluation:
     """Mean quality of the teacher-forced alignments, 0 to 1."""
     pictures: dict[str, Tensor] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
+    errors: tuple[str, ...] = ()
+    """Why utterances could not be read; nothing was heard in them, and all their words lack."""
 
 
 @torch.no_grad()
 def evaluate(
     model: LAS,
-    batches: Iterable[Batch | None],
+    batches: Iterable[Batch],
     references: Mapping[str, str],
     tokenizer: CharTokenizer,
     loss: LossConfig,
@@ -63,8 +65,10 @@ def evaluate(
     hypotheses: dict[str, str] = {}
     qualities: list[float] = []
     pictures: dict[str, Tensor] = {}
+    errors: list[str] = []
     for batch in batches:
-        if batch is None:
+        errors += batch.errors
+        if not batch.ids:
             continue
         batch = batch.to(device)
         part = model.loss(batch.features, batch.frames, batch.tokens, batch.lengths, loss)
@@ -81,8 +85,7 @@ def evaluate(
             qualities.append(alignment_quality(weights))
             if name in show:
                 pictures[name] = weights.cpu()
-    known = [name for name in references if name in hypotheses]
-    rates = score([references[name] for name in known], [hypotheses[name] for name in known])
+    rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
     n = max(1, characters)
     return Evaluation(
         attention / n,
@@ -92,4 +95,5 @@ def evaluate(
         rates.cer,
         sum(qualities) / max(1, len(qualities)),
         pictures,
+        tuple(errors),
     )

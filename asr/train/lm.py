@@ -1,6 +1,8 @@
 """Training of character language models: sentences in random order, the best epoch is kept."""
 
 import math
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from asr.text.transcripts import read_lines
 from asr.train.adamw import AdamW
 
 Sentences = list[list[int]]
+MOST_UNKNOWN = 0.2  # of the characters; a text with more is written in another way
 
 
 def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = False) -> Sentences:
@@ -29,14 +32,39 @@ def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = Fal
         plain: there are no ids; empty lines are left out.
 
     Raises:
-        InputError: the file is missing, malformed, or holds no sentence.
+        InputError: the file is missing, malformed, or holds no sentence, or more than a fifth of
+            its characters are unknown; fewer are told of on standard error.
     """
     path = Path(path) / "text" if Path(path).is_dir() else Path(path)
     lines = read_lines(path) if plain else list(read_table(path).values())
-    sentences = [tokenizer.encode(" ".join(line.split())) for line in lines if line.strip()]
-    if not sentences:
+    texts = [" ".join(line.split()) for line in lines if line.strip()]
+    if not texts:
         raise InputError(f"{path}: no sentence in it; check the data preparation")
+    sentences = [tokenizer.encode(text) for text in texts]
+    _check_known(texts, sentences, tokenizer, path)
     return sentences
+
+
+def _check_known(
+    texts: Sequence[str], sentences: Sentences, tokenizer: CharTokenizer, path: Path
+) -> None:
+    unknown = Counter(
+        character
+        for text, ids in zip(texts, sentences, strict=True)
+        for character, token in zip(text, ids, strict=True)
+        if token == tokenizer.unk_id
+    )
+    if not unknown:
+        return
+    share = unknown.total() / sum(map(len, sentences))
+    listed = " ".join(character for character, _ in unknown.most_common(10))
+    message = (
+        f"{path}: {100 * share:.2g} % of the characters are not among the tokens: {listed}"
+        f"{' ...' if len(unknown) > 10 else ''}"
+    )
+    if share > MOST_UNKNOWN:
+        raise InputError(f"{message}; write the text as the transcripts are, or take other tokens")
+    print(f"warning: {message}; they count as <unk>", file=sys.stderr)
 
 
 def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:

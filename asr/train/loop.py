@@ -51,10 +51,15 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal arrived and the state is saved."""
 
 
-def fingerprint(utterances: Sequence[Utterance]) -> str:
-    """A checksum of what training sees of its data: ids, transcripts and durations."""
+def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
+    """A checksum of what training sees of its data.
+
+    Ids, transcripts and durations, what the characters are, and what is taken from the features.
+    """
     lines = (f"{u.id} {u.duration_s} {u.text}\n" for u in utterances)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
+    seen = "".join(lines) + "\n".join(tokenizer.symbols) + repr(sums)
+    return hashlib.sha256(seen.encode()).hexdigest()
 
 
 @contextmanager
@@ -99,6 +104,7 @@ class Training:
         out: str | Path,
         init: str | None = None,
     ) -> None:
+        preflight.check_settings(config)
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
         use_threads(config.threads)
@@ -108,16 +114,16 @@ class Training:
         train_set, dev_set = self._load(train, dev)
         self.durations = [u.duration_s or 0.0 for u in train_set]
         self.dev_durations = [u.duration_s or 0.0 for u in dev_set]
-        self.fingerprint = fingerprint(train_set)
         self.references = {u.id: u.text or "" for u in dev_set}
-        speakers = read_speaker_stats(train, config.features.dim)
+        speakers = read_speaker_stats(train, config.features)
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
+        self.fingerprint = fingerprint(train_set, self.tokenizer, self.cmvn)
         common = (self.tokenizer, config.features, self.cmvn)
         copies = 2 if config.loss.consistency > 0 else 1
         self.train_set = UtteranceSet(
             train_set, *common, speakers, config.augment, config.seed, copies
         )
-        self.dev_set = UtteranceSet(dev_set, *common, read_speaker_stats(dev, config.features.dim))
+        self.dev_set = UtteranceSet(dev_set, *common, read_speaker_stats(dev, config.features))
         by_length = sorted(dev_set, key=lambda u: u.duration_s or 0.0)
         step = max(1, len(by_length) // (SHOWN + 1))
         self.shown = [u.id for u in by_length[step::step][:SHOWN]] or [by_length[0].id]
@@ -138,7 +144,6 @@ class Training:
             )
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
-        write_text(self.out / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         self._stop = False
 
     def _load(self, train: str, dev: str) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
@@ -168,6 +173,8 @@ class Training:
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
         with sole_user(self.out):
+            settings = yaml.safe_dump(to_dict(self.config), sort_keys=False)
+            write_text(self.out / "config.yaml", settings)
             self.journal = Journal(self.out, self.progress.step)
             try:
                 self._greet()
@@ -207,7 +214,7 @@ class Training:
         plan = plan_batches(self.durations, self.config.batch)
         longest = max(plan, key=lambda b: len(b) * max(self.durations[i] for _, i in b))
         batch = next(load_batches(self.train_set, [longest]))
-        if batch is None:
+        if not batch.ids:
             return
         try:
             self._loss(batch.to(self.device)).total.backward()
@@ -277,15 +284,15 @@ class Training:
             batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling, guide
         )
 
-    def _step(self, batch: Batch | None, share: float, wait_s: float) -> None:
+    def _step(self, batch: Batch, share: float, wait_s: float) -> None:
         """One update; a batch without a finite loss and gradient is saved and skipped."""
         started = time.monotonic()
         progress = self.progress
         rate = learning_rate(progress.step, share, self.config.optim)
         progress.step += 1
-        for message in batch.errors if batch else ("a whole batch could not be read",):
+        for message in batch.errors:
             self.journal.say(f"warning: left out: {message}")
-        if batch is None:
+        if not batch.ids:
             return
         batch = batch.to(self.device)
         loss = self._loss(batch)
@@ -358,6 +365,11 @@ class Training:
     def _end_epoch(self) -> None:
         """Score the dev set, keep the weights if they are among the best, draw pictures."""
         progress = self.progress
+        if not progress.sums.get("characters"):
+            raise InputError(
+                f"epoch {progress.epoch + 1}: not one batch of it could be used; the warnings "
+                "above say why. Mend that, and the same command goes on"
+            )
         plan = plan_batches(self.dev_durations, self.config.batch)
         batches = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
         scores = evaluate(
@@ -368,6 +380,8 @@ class Training:
             self.config.loss,
             frozenset(self.shown),
         )
+        for message in scores.errors:
+            self.journal.say(f"warning: counted as wrong: {message}")
         entry = self._describe(scores)
         progress.history.append(entry)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}

@@ -22,7 +22,7 @@ from asr.train.adamw import AdamW
 
 VERSION = 2
 # Settings that may change between two runs of one training without changing its numbers.
-_FREE = ("checkpoint_minutes", "threads", "device", "alignment_alarm_step", "skip_limit")
+_FREE = {"checkpoint_minutes", "threads", "device", "alignment_alarm_step", "skip_limit"}
 
 
 @dataclass
@@ -93,8 +93,8 @@ def load_state(
     state = _read(path)
     if state.get("version") != VERSION:
         raise InputError(f"{path}: version {state.get('version')}, expected {VERSION}; {remedy}")
-    theirs = json.loads(state["config"])
-    ours = to_dict(config)
+    theirs, ours = json.loads(state["config"]), to_dict(config)
+    theirs["batch"]["workers"] = ours["batch"]["workers"]
     changed = [
         f"{key} was {theirs.get(key)!r}, is {value!r}"
         for key, value in ours.items()
@@ -106,7 +106,8 @@ def load_state(
         )
     if state["data"] != data:
         raise InputError(
-            f"{path}: this training began with other training data; use another --out folder"
+            f"{path}: this training began with other training data, characters or feature "
+            "statistics; use another --out folder"
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.corpus.datadir import Tables, read_tables, write_tables
+from asr.corpus.datadir import STATISTICS, Tables, read_tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 
 SHOWN = 10
-DERIVED = ("utt2dur", "utt2num_frames", "cmvn.ark")
+DERIVED = ("utt2dur", "utt2num_frames", *STATISTICS)
 
 
 def run(main: Callable[[list[str]], int]) -> None:

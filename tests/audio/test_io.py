@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from asr.audio import io
+from asr.audio.entry import command_of
 from asr.audio.io import AudioError, info, read, read_entry, read_pipe, write_wav
 
 FORMATS = [  # format, subtype, largest error of a 440 Hz tone of amplitude 0.5
@@ -252,9 +253,12 @@ def test_pipe_and_entry(tmp_path):
 
 
 def test_an_entry_without_a_bar_is_not_run(tmp_path):
-    with pytest.raises(AudioError, match="cannot read"):
-        read_entry(f"touch {tmp_path}/made")
+    for entry in ("touch made", "touch made|\xa0"):  # the space without a break is of the name
+        assert command_of(entry) is None
+        with pytest.raises(AudioError, match="cannot read"):
+            read_entry(entry.replace("made", f"{tmp_path}/made"))
     assert not (tmp_path / "made").exists()
+    assert command_of(" cat it \t| ") == "cat it"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from asr.config import TrainConfig, add_settings, from_args, make_parser
+from asr.corpus.features import gather
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
 from asr.text.chars import CharTokenizer
@@ -19,6 +20,14 @@ def start(config, corpus, out, init=None, tokens="tokens.txt"):
     return Training(
         config, str(corpus / "train"), str(corpus / "dev"), str(corpus / tokens), out, init
     )
+
+
+def measured(corpus, features, folder):
+    """A copy of the corpus with the statistics of other features."""
+    shutil.copytree(corpus, folder)
+    for name in ("train", "dev"):
+        gather(folder / name, features)
+    return folder
 
 
 @pytest.fixture
@@ -75,8 +84,9 @@ def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone
         features=replace(short.features, sample_rate=8000, cmvn="speaker"),
         model=replace(short.model, encoder=replace(short.model.encoder, pyramid=(2,), dropout=0.4)),
     )
+    corpus = measured(tone_corpus, other.features, tmp_path / "corpus")
     with pytest.raises(InputError, match="do not fit this training") as error:
-        start(other, tone_corpus, tmp_path / "next", model)
+        start(other, corpus, tmp_path / "next", model)
     message = str(error.value)
     assert "features.sample_rate is 16000 there and 8000 here" in message
     assert "cmvn" not in message and "dropout" not in message
@@ -90,8 +100,9 @@ def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone
 
 def test_mfcc_do_not_begin_with_filterbanks(model, short, tone_corpus, tmp_path):
     other = replace(short, features=replace(short.features, kind="mfcc", ceps=20))
+    corpus = measured(tone_corpus, other.features, tmp_path / "corpus")
     with pytest.raises(InputError, match=r"features\.kind is fbank there and mfcc here"):
-        start(other, tone_corpus, tmp_path / "next", model)
+        start(other, corpus, tmp_path / "next", model)
 
 
 def test_a_resumed_training_does_not_need_the_model(model, short, tone_corpus, tmp_path):

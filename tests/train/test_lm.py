@@ -113,6 +113,15 @@ def test_a_text_without_sentences(files):
         training.read_sentences(files / "empty", TOKENS, plain=True)
 
 
+def test_characters_that_the_tokens_lack(tmp_path, capsys):
+    (tmp_path / "text").write_text("AB AB AB\nAXB BA CY\n")
+    assert len(training.read_sentences(tmp_path / "text", TOKENS, plain=True)) == 2
+    assert "12 % of the characters are not among the tokens: X Y;" in capsys.readouterr().err
+    (tmp_path / "text").write_text("ab ab\n")
+    with pytest.raises(InputError, match="80 % of the characters are not among the tokens: a b;"):
+        training.read_sentences(tmp_path / "text", TOKENS, plain=True)
+
+
 def test_held_out_sentences_are_not_trained_on():
     sentences = [[i] for i in range(20)]
     kept, apart = training.hold_out(sentences, 0.1, seed=1)

@@ -1,10 +1,11 @@
 """What would fail after hours is found before the first step."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from asr.config import TrainConfig
+from asr.config import AugmentConfig, TrainConfig, from_dict
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
@@ -33,6 +34,40 @@ def test_faster_speech_leaves_less_room(tone_corpus):
     preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
     with pytest.raises(InputError, match="12 characters, 38 frames give 10 encoder steps"):
         preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("average", 0, "1 or more"),
+        ("model.encoder.pyramid", [2, 0], "a number from 1 for each layer"),
+        ("augment.speeds", [], "factors such as 0.9"),
+        ("augment.vtln", 0.5, "a share from 0 to 0.4"),
+        ("augment.noise_snr_db", [20.0, 5.0], "the lower one first"),
+        ("loss.ctc_weight", 1.5, "a share from 0 to 1"),
+        ("loss.label_smoothing", 1.0, "a share from 0 to below 1"),
+        ("optim.clip_norm", 0.0, "more than 0"),
+        ("optim.learning_rate", math.nan, "more than 0"),
+        ("batch.workers", -1, "0 or more"),
+    ],
+)
+def test_settings_that_no_training_can_follow(name, value, expected):
+    *sections, key = name.split(".")
+    values = {key: value}
+    for section in reversed(sections):
+        values = {section: values}
+    with pytest.raises(InputError, match=f"{name} = .*, expected {expected}"):
+        preflight.check_settings(from_dict(TrainConfig, values))
+
+
+def test_all_settings_exist_that_are_checked():
+    preflight.check_settings(TrainConfig())
+
+
+def test_noise_of_a_folder_without_any(tmp_path):
+    augment = AugmentConfig(noise_prob=0.1, noise_dir=str(tmp_path))
+    with pytest.raises(InputError, match="no audio file there"):
+        preflight.check_settings(TrainConfig(augment=augment))
 
 
 def test_missing_durations(tone_corpus):

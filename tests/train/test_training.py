@@ -1,10 +1,12 @@
 """The training loop: repeatable, resumable to the bit, and loud about bad input."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,10 +139,32 @@ def test_other_data_in_the_same_folder_are_refused(finished, tone_corpus, tiny_t
         start(tiny_training, tmp_path / "corpus", finished)
 
 
+def test_other_characters_in_the_same_folder_are_refused(
+    finished, tone_corpus, tiny_training, tmp_path
+):
+    """Also where they are as many, in another order."""
+    shutil.copytree(tone_corpus, tmp_path / "corpus")
+    tokens = tmp_path / "corpus" / "tokens.txt"
+    tokens.write_text(
+        tokens.read_text().replace("A ", "? ").replace("B ", "A ").replace("? ", "B ")
+    )
+    with pytest.raises(InputError, match="other training data, characters"):
+        start(tiny_training, tmp_path / "corpus", finished)
+
+
+def test_statistics_of_other_features_are_refused(tone_corpus, tiny_training, tmp_path):
+    level = replace(tiny_training, features=replace(tiny_training.features, level=True))
+    with pytest.raises(
+        InputError, match=r"cmvn\.ark: of other features \(level was False, is True"
+    ):
+        start(level, tone_corpus, tmp_path / "las")
+
+
 def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
     with sole_user(tmp_path / "las"), pytest.raises(InputError, match="another training"):
         training.run()
+    assert not (tmp_path / "las" / "config.yaml").exists()  # that of the other one stays
 
 
 def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
@@ -208,3 +232,54 @@ def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_p
     (corpus / "tokens.txt").write_text((tone_corpus / "tokens.txt").read_text())
     start(replace(tiny_training, epochs=1), corpus, tmp_path / "out").run()
     assert "left out: s1-03" in capsys.readouterr().err
+
+
+def break_audio(corpus, name, ids):
+    """Let some entries of a set name a file that is no audio."""
+    (corpus / "broken.wav").write_text("this is not audio")
+    lines = (corpus / name / "wav.scp").read_text().splitlines()
+    ids = ids or [line.split()[0] for line in lines]
+    lines = [f"{i} {corpus}/broken.wav" if i in ids else r for r in lines for i in [r.split()[0]]]
+    (corpus / name / "wav.scp").write_text("\n".join(lines) + "\n")
+
+
+def test_without_any_audio_there_is_no_model(tone_corpus, tiny_training, tmp_path, capsys):
+    corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
+    break_audio(corpus, "train", [])
+    with pytest.raises(InputError, match="epoch 1: not one batch of it could be used"):
+        start(tiny_training, corpus, tmp_path / "out").run()
+    assert "left out: s1-00: " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "final.safetensors").exists()
+
+
+def test_dev_utterances_that_cannot_be_read_count_as_wrong(
+    tone_corpus, tiny_training, tmp_path, capsys
+):
+    corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
+    break_audio(corpus, "dev", [])
+    start(replace(tiny_training, epochs=1), corpus, tmp_path / "out").run()
+    assert "counted as wrong: s2-00: " in capsys.readouterr().err
+    lines = (tmp_path / "out" / "train.jsonl").read_text().splitlines()
+    (epoch,) = (e for e in map(json.loads, lines) if e["kind"] == "epoch")
+    assert epoch["dev_wer"] == epoch["dev_cer"] == 1.0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process groups there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_saves_and_stops(tone_corpus, tiny_training, tmp_path, number):
+    """What timeout, batch systems and a closed terminal do."""
+    batch = replace(tiny_training.batch, workers=1)
+    settings = replace(tiny_training, epochs=1000, batch=batch)
+    (tmp_path / "conf.yaml").write_text(yaml.safe_dump(to_dict(settings)))
+    command = [sys.executable, "-m", "asr.cli", "train", "--config", str(tmp_path / "conf.yaml")]
+    for name in ("train", "dev"):
+        command += [f"--{name}", str(tone_corpus / name)]
+    command += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(tmp_path / "las")]
+    log = tmp_path / "las" / "train.jsonl"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as training:
+        while training.poll() is None and not (log.exists() and log.stat().st_size > 5000):
+            time.sleep(0.05)
+        os.killpg(training.pid, number)
+        err = training.communicate()[1].decode()
+    assert training.returncode == 130 and "saved after step" in err and "Traceback" not in err
+    assert (tmp_path / "las" / "checkpoints" / "last.pt").is_file()

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import refuse, run
 
+from asr.audio.entry import command_of
 from asr.corpus.datadir import (
     Tables,
     keyed_by,
@@ -78,7 +79,7 @@ def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
         listed = read_table(folder / "spk2utt")
         yield from _differ("spk2utt", _pairs(listed), _pairs(speakers))
     for name, path in tables["wav.scp"].items():
-        if path.endswith("|"):
+        if command_of(path) is not None:
             yield f"wav.scp: {name}: a command, expected the path of a file"
     for speaker, age in tables.get("spk2age", {}).items():
         if not age.isdecimal():
