@@ -234,7 +234,8 @@ class Training:
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self._stop = True
-            signal.signal(number, before[signal.Signals(number)])
+            if number == signal.SIGINT:  # TERM may well come twice, to the group and passed on
+                signal.signal(number, before[signal.SIGINT])
 
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -25,9 +25,14 @@ for ((_parse_index = 1; _parse_index <= $#; _parse_index++)); do
     --config)
       _parse_index=$((_parse_index + 1))
       [ $_parse_index -le $# ] || _parse_options_fail "--config: the file is missing"
-      [ -r "${!_parse_index}" ] || _parse_options_fail "--config ${!_parse_index}: cannot read it"
+      _parse_file=${!_parse_index}
+      if [[ $_parse_file != /* && -r ${caller_dir:-.}/$_parse_file ]]; then
+        _parse_file=${caller_dir:-.}/$_parse_file # where the user stands, not the recipe
+      fi
+      [ -r "$_parse_file" ] || _parse_options_fail "--config $_parse_file: cannot read it"
       # shellcheck source=/dev/null
-      . "${!_parse_index}"
+      . "$_parse_file"
+      unset _parse_file
       ;;
     --help | -h) ;; # has no value; any other option has one, which is not looked at here
     --*) _parse_index=$((_parse_index + 1)) ;;

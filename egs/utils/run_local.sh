@@ -80,33 +80,58 @@ run_job() { # run_job JOB COMMAND...: exit code of the command
   return $code
 }
 
-# A single job runs in the foreground: Ctrl-C reaches it directly, and a training saves its
-# state. Jobs of an array run in the background, where bash makes them deaf to Ctrl-C: it is
-# passed on to them as TERM.
+# A single job is a group of its own, to which Ctrl-C is passed on as it is: a training saves its
+# state. Jobs of an array run where bash makes them deaf to Ctrl-C: they get it as TERM.
 execute() { # execute LOG COMMAND...
   local file=$1
   shift
   if [ "$first" -lt "$last" ]; then
     in_background "$@" >>"$file" 2>&1 </dev/null
   elif [ "$show" = true ]; then
-    "$@" 2>&1 </dev/null | tee -ia "$file"
-    return "${PIPESTATUS[0]}"
+    shown "$@"
   else
-    "$@" >>"$file" 2>&1 </dev/null
+    alone "$@" >>"$file" 2>&1 </dev/null
   fi
 }
 
-in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
-  local child code
-  trap '' INT # while it waits, bash would listen to Ctrl-C all the same
+shown() { # shown COMMAND...: its output goes to the screen as well as into the log
+  local folder code
+  folder=$(mktemp -d) && mkfifo "$folder/output" || return 1
+  tee -ia "$file" <"$folder/output" &
+  alone "$@" >"$folder/output" 2>&1 </dev/null
+  code=$?
+  wait $!
+  rm -r "$folder"
+  return $code
+}
+
+alone() { # alone COMMAND...: exit code of the command, also after a signal to it
+  local child
+  set -m
   "$@" &
   child=$!
+  set +m
+  # shellcheck disable=SC2064 # this child; TERM is for it alone, Ctrl-C for all of its group
+  trap "interrupted=true; kill -INT -- -$child" INT
+  # shellcheck disable=SC2064
+  trap "interrupted=true; kill -TERM $child" TERM HUP
+  outlive $child
+}
+
+in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
+  trap '' INT # while it waits, bash would listen to Ctrl-C all the same
+  "$@" &
   # shellcheck disable=SC2064 # this child
-  trap "kill -TERM $child" TERM
-  wait $child
+  trap "kill -TERM $!" TERM
+  outlive $!
+}
+
+outlive() { # outlive CHILD: wait for it to the end, signals or not; its exit code
+  local code
+  wait "$1"
   code=$?
-  while kill -0 $child 2>/dev/null; do
-    wait $child
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1"
     code=$?
   done
   return $code

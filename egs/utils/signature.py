@@ -3,8 +3,9 @@
 usage: signature.py [--inputs] ITEM...
 
 A line for each item. A file: the checksum of its content, or size and time where it is larger
-than 16 MiB or audio. A folder: one checksum over all files in it. ``name=value``: itself. With
-``--inputs``, a path that does not exist is an error.
+than 16 MiB or audio; of a wav.scp, size and time of the audio that it names, too. A folder: one
+checksum over all files in it. ``name=value``: itself. With ``--inputs``, a path that does not
+exist is an error.
 """
 
 import hashlib
@@ -22,7 +23,19 @@ def file_state(path: Path) -> str:
     info = path.stat()
     if info.st_size > LARGE or path.suffix.lower() in AUDIO:
         return f"{info.st_size} {info.st_mtime_ns}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    if path.name == "wav.scp":
+        content += b"".join(map(audio_state, content.splitlines()))
+    return hashlib.sha256(content).hexdigest()
+
+
+def audio_state(entry: bytes) -> bytes:
+    """Size and time of the audio that a line of wav.scp names; nothing for a command."""
+    try:
+        info = os.stat(entry.partition(b" ")[2])  # noqa: PTH116  # names are bytes
+    except (OSError, ValueError):
+        return b""
+    return b"%d %d\n" % (info.st_size, info.st_mtime_ns)
 
 
 def files(folder: Path) -> Iterator[Path]:

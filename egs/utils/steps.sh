@@ -30,6 +30,8 @@
 : "${seeds:=}" "${decode_model:=mean}"
 [[ $seeds =~ ^(\ *[0-9]+)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
 
+dir=${dir%/}
+
 # each_training COMMAND...: run it with dir, seed and stage_dir of one training after the other.
 each_training() {
   local base=$dir dir=$dir seed=$seed stage_dir of_seed='' one
@@ -38,7 +40,7 @@ each_training() {
       dir=${base}_seed$one seed=$one of_seed=" (seed $one)"
     fi
     # shellcheck disable=SC2034 # for stage_begin
-    stage_dir=exp/.stages/$(basename "$dir")
+    stage_dir=exp/.stages/${dir//\//%}
     "$@"
   done
 }
@@ -51,6 +53,9 @@ files_among() {
     [ ! -f "$word" ] || printf '%s\n' "$word"
   done
 }
+
+# language_models_in FILE: the language models that a file of search settings names
+language_models_in() { sed -nE "s/^(word_)?lm: *['\"]?([^'\"#]*[^'\"# ]).*/\2/p" "$1"; }
 
 # train_stage N [OPTION...]: train, with further options of asr train.
 train_stage() { each_training _train "$@"; }
@@ -81,7 +86,7 @@ decode_stage() { each_training _decode "$@"; }
 
 _decode() {
   local number=$1 set out files model
-  mapfile -t files < <(files_among $decode_options)
+  mapfile -t files < <(files_among $decode_options $(language_models_in "$decode_config"))
   model=$(model_to_decode)
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
@@ -91,7 +96,7 @@ _decode() {
       $decode_cmd "$out/log/decode.log" \
         asr decode --config "$decode_config" --model "$model" --data data/$set --out "$out" \
         --device $device --threads $threads $decode_options
-      stage_done "$out/text"
+      stage_done "$out/text" "$out/nbest.jsonl"
     fi
   done
 }

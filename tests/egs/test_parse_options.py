@@ -71,3 +71,12 @@ def test_config_as_the_value_of_an_option(bash):
 def test_help(bash):
     result = bash(SCRIPT, "--nj", "2", "--help")
     assert (result.returncode, result.stdout) == (0, "usage: run.sh [--nj N]\n")
+
+
+def test_a_file_of_options_is_looked_for_where_the_user_stands(bash, recipe):
+    (recipe.parent / "my.conf").write_text("nj=8\n")
+    script = 'caller_dir=$PWD\ncd "$(dirname "${BASH_SOURCE[0]}")"' + SCRIPT
+    result = bash(script, "--config", "my.conf", cwd=recipe.parent)
+    assert result.stdout.startswith("nj=8 "), result.stderr
+    (recipe / "other.conf").write_text("nj=9\n")  # or else in the recipe
+    assert bash(script, "--config", "other.conf", cwd=recipe.parent).stdout.startswith("nj=9 ")

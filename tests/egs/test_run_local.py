@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 RUN_LOCAL = Path(__file__).resolve().parents[2] / "egs" / "utils" / "run_local.sh"
 
 
@@ -93,8 +95,11 @@ def test_bad_calls(tmp_path):
     assert "comes after the last" in run(tmp_path, "JOB=3:2", "x.JOB", "true").stderr
 
 
-def start_and_interrupt(folder, *arguments, jobs):
-    """Start jobs that make a file ``ready.N`` each, then press Ctrl-C; the exit code."""
+def start_and_interrupt(folder, *arguments, jobs, number=signal.SIGINT):
+    """Start jobs that make a file ``ready.N`` each, then press Ctrl-C; the exit code.
+
+    Another signal than Ctrl-C's goes to the script alone, not to all processes of its group.
+    """
     process = subprocess.Popen(
         [RUN_LOCAL, *arguments],
         cwd=folder,
@@ -105,7 +110,7 @@ def start_and_interrupt(folder, *arguments, jobs):
     while len(list(folder.glob("ready.*"))) < jobs:
         assert process.poll() is None
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     return process.wait(timeout=30)
 
 
@@ -125,3 +130,13 @@ def test_ctrl_c_reaches_every_job_of_an_array(tmp_path):
     code = start_and_interrupt(tmp_path, "JOB=1:3", "x.JOB.log", *command, jobs=3)
     assert code == 130
     assert sorted(p.name for p in tmp_path.glob("state.*")) == ["state.1", "state.2", "state.3"]
+
+
+@pytest.mark.parametrize("show", ["true", "false"])
+def test_a_single_job_is_told_to_end_and_may_save(tmp_path, show):
+    command = ["bash", "-c", WAITS.format("TERM")]
+    options = ["--show", show, "JOB=1", "x.log"]
+    code = start_and_interrupt(tmp_path, *options, *command, jobs=1, number=signal.SIGTERM)
+    assert code == 130
+    assert (tmp_path / "state.1").read_text() == "saved\n"
+    assert "# Ended (code 0)" in (tmp_path / "x.log").read_text()

@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
 done
 case $verb in
   train) echo "weights of $seed" >"$out/final.safetensors" ;;
-  decode) [ ! -e broken ] && echo "a ONE" >"$out/text" ;;
+  decode) [ ! -e broken ] && echo "a ONE" >"$out/text" && touch "$out/nbest.jsonl" ;;
   score) mkdir -p "$out/scoring_kaldi" && echo "%WER 5.00 $out" >"$out/scoring_kaldi/best_wer" ;;
   transcribe) echo "ONE" ;;
 esac
@@ -188,3 +188,38 @@ def test_a_folder_with_a_space(run, recipe):
     result = run("--dir", "exp/my model")
     assert result.returncode == 0, result.stderr
     assert (recipe / "exp/my model/decode_dev_beam/scoring_kaldi/best_wer").exists()
+
+
+def test_folders_of_one_name_have_stages_of_their_own(run, recipe):
+    run()
+    calls(recipe)
+    result = run("--dir", "exp/second/las/")
+    assert result.returncode == 0, result.stderr
+    assert [c[1] for c in calls(recipe)][:2] == ["train", "decode"]
+    assert (recipe / "exp/second/las/final.safetensors").exists()
+
+
+def test_other_audio_under_the_old_name_is_noticed(run, recipe):
+    run("--stop-stage", "5")
+    calls(recipe)
+    (recipe / "a b.wav").write_text("another recording")
+    run("--stop-stage", "5")
+    assert [c[1] for c in calls(recipe)] == ["train", "decode", "decode"]
+
+
+def test_language_models_of_the_search_settings_are_inputs(run, recipe):
+    (recipe / "words.arpa").write_text("old")
+    (recipe / "decode.yaml").write_text("lm: ''\nword_lm: words.arpa  # look-ahead\n")
+    run("--stop-stage", "5")
+    calls(recipe)
+    (recipe / "words.arpa").write_text("new")
+    run("--stop-stage", "5")
+    assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
+
+
+def test_a_lost_list_of_hypotheses_is_made_again(run, recipe):
+    run("--stop-stage", "5")
+    calls(recipe)
+    (recipe / "exp/las/decode_dev_beam/nbest.jsonl").unlink()
+    run("--stop-stage", "5")
+    assert [c[1] for c in calls(recipe)] == ["decode"]

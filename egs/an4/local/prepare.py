@@ -9,6 +9,7 @@ others DATA/train_nodev, as in ESPnet's egs/an4. The test half becomes DATA/test
 Headerless samples are stored as DATA/wav/<speaker>/<id>.wav.
 """
 
+import io
 import re
 import sys
 import wave
@@ -24,6 +25,7 @@ from recipe import refuse, run, write_data_dir
 from asr.corpus.datadir import Tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.files import write_atomically
+from asr.text.transcripts import read_lines
 
 SAMPLE_RATE = 16000
 DEV_SIZE = 100
@@ -56,7 +58,7 @@ def speaker_first(name: str) -> tuple[str, str]:
 def read_transcripts(path: Path) -> dict[str, str]:
     """Id (as published) to words; a line is ``[<s>] WORDS [</s>] (id)``."""
     transcripts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         match = re.fullmatch(r"\s*(?:<s>)?(.*?)(?:</s>)?\s*\(([^()\s]+)\)\s*", line)
@@ -81,7 +83,9 @@ def read_half(root: Path, half: str) -> list[Recording]:
     listing = root / "etc" / f"an4_{half}.fileids"
     transcripts = read_transcripts(root / "etc" / f"an4_{half}.transcription")
     recordings, problems = [], []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").split(), 1):
+    for number, line in enumerate(map(str.strip, read_lines(listing)), 1):
+        if not line:
+            continue
         name = Path(line).name
         path = find_audio(root / "wav" / line)
         if name.count("-") != 2:
@@ -146,12 +150,13 @@ def convert(recording: Recording, order: str, folder: Path) -> Path:
     samples = np.frombuffer(content, f"{order}i2").astype("<i2")
     path = folder / recording.speaker / f"{recording.id}.wav"
 
-    def write(file: object) -> None:
-        with wave.open(file, "wb") as out:  # type: ignore[call-overload]
-            out.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
-            out.writeframes(samples.tobytes())
-
-    return write_atomically(path, write).resolve()
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
+        out.writeframes(samples.tobytes())
+    if not path.is_file() or path.read_bytes() != buffer.getvalue():  # its time tells of changes
+        write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    return path.resolve()
 
 
 def readable_audio(recordings: list[Recording], folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from recipe import refuse, run, write_data_dir
 
 from asr.corpus.datadir import Tables
 from asr.errors import EXIT_USAGE, InputError
+from asr.text.transcripts import read_lines
 
 SUFFIXES = (".flac", ".opus", ".wav")
 
@@ -23,7 +24,7 @@ SUFFIXES = (".flac", ".opus", ".wav")
 def read_genders(path: Path) -> dict[str, str]:
     """Reader to ``m`` or ``f``, from SPEAKERS.TXT: ``<reader> | <F or M> | <set> | ...``."""
     genders = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if line.startswith(";") or not line.strip():
             continue
         fields = [field.strip() for field in line.split("|")]
@@ -35,7 +36,7 @@ def read_genders(path: Path) -> dict[str, str]:
 
 def read_transcripts(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line number, utterance and words of a ``.trans.txt`` file."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         name, _, words = line.strip().partition(" ")
         yield number, name, " ".join(words.split())
 
