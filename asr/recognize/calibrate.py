@@ -26,13 +26,12 @@ from asr.recognize.confidence import (
     LOW,
     bins,
     calibration_error,
-    credit,
     evidence,
     fit,
     held_out,
     held_out_doubt,
-    least_credit,
 )
+from asr.search.credit import least_credit, own_credit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -213,7 +212,7 @@ def _words(judged: Sequence[Judged]) -> Evidence:
 
 
 def _credits(judged: Sequence[Judged]) -> np.ndarray:
-    return np.array([credit(j.segment) for j in judged])
+    return np.array([own_credit(j.segment) for j in judged])
 
 
 def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out: int) -> Report:
@@ -243,7 +242,8 @@ def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out
 
 def _as_if_new(recognizer: "Recognizer") -> "Recognizer":
     """The recogniser of a model that was never calibrated."""
-    info = {k: v for k, v in recognizer.loaded.info.items() if k != "confidence"}
+    known = ("confidence", "least_credit")
+    info = {k: v for k, v in recognizer.loaded.info.items() if k not in known}
     return recognizer.with_model(replace(recognizer.loaded, info=info))
 
 

@@ -14,15 +14,6 @@ and it lets more speech of other domains pass as right: 1 to 3 % instead of none
 
 Words have a confidence of their own, from the same kind of numbers: the decoder's log-probability
 of the word, and CTC's of its least probable character.
-
-A text may be no use at all. There is a rule for all models (:func:`asr.search.diagnose.credit`),
-which doubts a fifth of the right texts of half-trained ones. What tells better is :func:`credit`,
-but what is little of it depends on the model: CTC heads that were trained with other weights differ
-by more than right and useless texts do. So ``asr calibrate`` measures that, too
-(:func:`least_credit`), and what reaches it is not doubted. Over three half-trained models of AN4
-and two of data/mini the area under the ROC curve of right texts and those with more than half of
-their words wrong is 0.93 and 0.98; by the rule for all it is 0.87 and 0.96. Agreement with
-decodings at other speeds and in other voices adds nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.errors import InputError
+from asr.search.credit import least_credit
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Segment
@@ -45,8 +37,6 @@ FEWEST = 5  # right and wrong texts that a fit takes at the least
 PRIOR = 1.0  # strength of the pull towards 0, in utterances
 STEPS, RATE = 4000, 0.5  # of gradient descent
 BINS = 10  # of the calibration error
-HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
-RARE = 1.645  # standard deviations; 5 % of a normal distribution are lower
 
 
 @dataclass(frozen=True)
@@ -114,39 +104,6 @@ def word_evidence(
     ]
 
 
-def credit(segment: "Segment") -> float:
-    """What decoder and CTC say for a text, per character, the end and a head start counted."""
-    said = segment.attention_score + segment.ctc_score
-    return said / (len(segment.tokens) + 1 + HEAD_START)
-
-
-def least_credit(credits: np.ndarray) -> float:
-    """From the credits of right texts, (N,), N > 1, to what one in twenty of them falls below.
-
-    Were they normally distributed, that is: a quantile of few texts hangs on one of them.
-    """
-    return float(credits.mean() - RARE * credits.std(ddof=1))
-
-
-def least_credit_from(info: Mapping[str, Any], where: str | Path) -> float | None:
-    """What ``asr calibrate`` has left of it in a model's info; None if it was not run.
-
-    Args:
-        info: of the model.
-        where: its file, for messages.
-
-    Raises:
-        InputError: it is not a number.
-    """
-    values = info.get("confidence")
-    value = values.get("least_credit") if isinstance(values, dict) else None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise InputError(f"{where}: its least_credit is no number; run `asr calibrate` again")
-    return float(value)
-
-
 def fit(evidences: np.ndarray, right: np.ndarray) -> Calibration:
     """Logistic regression on standardised numbers, by gradient descent.
 
@@ -195,9 +152,9 @@ def held_out_doubt(credits: np.ndarray, right: np.ndarray, speakers: Sequence[st
     """Whether credits, (N,), are below what other speakers' right texts have, (N,)."""
     result = np.zeros(len(right), bool)
     for inside, rest in folds(speakers):
-        known = credits[rest & (right == 1)]
-        if len(known) > 1:  # else nothing is doubted
-            result[inside] = credits[inside] < least_credit(known)
+        least = least_credit(credits[rest & (right == 1)])
+        if least is not None:  # else nothing is doubted
+            result[inside] = credits[inside] < least
     return result
 
 

@@ -12,9 +12,7 @@ from asr.recognize.confidence import (
     LOW,
     LOW_CONFIDENCE,
     Calibration,
-    credit,
     evidence,
-    least_credit_from,
     word_evidence,
 )
 from asr.recognize.timing import (
@@ -27,6 +25,7 @@ from asr.recognize.timing import (
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
+from asr.search.credit import least_credit_from, own_credit
 from asr.search.decode import (
     Reading,
     fitting,
@@ -157,7 +156,7 @@ class Interpreter:
             attention=best.weights if attention else None,
             words=self._words(reading, features, span[0]),
         )
-        if self.least_credit is not None and credit(segment) >= self.least_credit:
+        if self.least_credit is not None and own_credit(segment) >= self.least_credit:
             segment = replace(segment, flags=tuple(f for f in segment.flags if f != DOUBTFUL))
         if self.calibration is None:
             return segment

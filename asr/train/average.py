@@ -2,21 +2,31 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from asr.errors import InputError
 from asr.model.checkpoint import load_model, save_model
 
 
-def average_models(sources: Sequence[str | Path], target: str | Path) -> Path:
+def average_models(
+    sources: Sequence[str | Path],
+    target: str | Path,
+    measure: Callable[[dict[str, Tensor]], Mapping[str, Any]] = lambda weights: {},
+) -> dict[str, Any]:
     """Write the mean of several models of one training.
 
     Args:
         sources: model files with the same configuration and characters.
         target: the model file to write.
+        measure: what there is to say of the mean's weights, for its ``info``.
+
+    Returns:
+        its ``info``.
 
     Raises:
         InputError: a file is damaged, or the models differ in more than their weights.
@@ -33,14 +43,11 @@ def average_models(sources: Sequence[str | Path], target: str | Path) -> Path:
         for key, value in other.model.state_dict().items():
             total[key] += value
     mean = {k: (v / len(sources)).to(torch.float32) for k, v in total.items()}
-    return save_model(
-        target,
-        mean,
-        config=first.config,
-        tokenizer=first.tokenizer,
-        cmvn=first.cmvn,
-        info={"average_of": [Path(s).name for s in sources]},
+    info = {"average_of": [Path(s).name for s in sources], **measure(mean)}
+    save_model(
+        target, mean, config=first.config, tokenizer=first.tokenizer, cmvn=first.cmvn, info=info
     )
+    return info
 
 
 def main(argv: list[str]) -> int:
@@ -49,5 +56,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model files of one training")
     parser.add_argument("-o", "--out", required=True, help="model file to write")
     args = parser.parse_args(argv)
-    print(json.dumps({"model": str(average_models(args.models, args.out)), "of": args.models}))
+    average_models(args.models, args.out)
+    print(json.dumps({"model": args.out, "of": args.models}))
     return 0

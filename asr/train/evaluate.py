@@ -11,6 +11,7 @@ from asr.corpus.batches import Batch
 from asr.model.las import LAS
 from asr.score import score
 from asr.search.beam import search
+from asr.search.credit import least_credit, own_credit
 from asr.search.diagnose import alignment_quality
 from asr.text.chars import CharTokenizer
 
@@ -35,6 +36,9 @@ class Evaluation:
     """Mean quality of the teacher-forced alignments, 0 to 1."""
     pictures: dict[str, Tensor] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
+    least_credit: float | None = None
+    """What right texts hardly ever have less of, see :mod:`asr.search.credit`; None: there are
+    too few, or no CTC."""
     errors: tuple[str, ...] = ()
     """Why utterances could not be read; nothing was heard in them, and all their words lack."""
 
@@ -63,6 +67,7 @@ def evaluate(
     device = next(model.parameters()).device
     characters, attention, ctc, accuracy = 0, 0.0, 0.0, 0.0
     hypotheses: dict[str, str] = {}
+    credits: dict[str, float] = {}
     qualities: list[float] = []
     pictures: dict[str, Tensor] = {}
     errors: list[str] = []
@@ -81,11 +86,13 @@ def evaluate(
         for row, found in enumerate(search(model, memory, config)):
             name = batch.ids[row]
             hypotheses[name] = tokenizer.decode(found[0].tokens)
+            credits[name] = own_credit(found[0])
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
             qualities.append(alignment_quality(weights))
             if name in show:
                 pictures[name] = weights.cpu()
     rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
+    right = [n for n, text in hypotheses.items() if text.split() == references[n].split()]
     n = max(1, characters)
     return Evaluation(
         attention / n,
@@ -95,5 +102,6 @@ def evaluate(
         rates.cer,
         sum(qualities) / max(1, len(qualities)),
         pictures,
+        least_credit([credits[name] for name in right]) if loss.ctc_weight > 0 else None,
         tuple(errors),
     )

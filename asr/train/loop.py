@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import TrainConfig, to_dict
@@ -371,16 +372,7 @@ class Training:
                 f"epoch {progress.epoch + 1}: not one batch of it could be used; the warnings "
                 "above say why. Mend that, and the same command goes on"
             )
-        plan = plan_batches(self.dev_durations, self.config.batch)
-        batches = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
-        scores = evaluate(
-            self.model,
-            batches,
-            self.references,
-            self.tokenizer,
-            self.config.loss,
-            frozenset(self.shown),
-        )
+        scores = self._evaluate()
         for message in scores.errors:
             self.journal.say(f"warning: counted as wrong: {message}")
         entry = self._describe(scores)
@@ -398,6 +390,18 @@ class Training:
         self._report(entry)
         self._draw(scores, entry["epoch"])
 
+    def _evaluate(self) -> Evaluation:
+        plan = plan_batches(self.dev_durations, self.config.batch)
+        batches = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
+        return evaluate(
+            self.model,
+            batches,
+            self.references,
+            self.tokenizer,
+            self.config.loss,
+            frozenset(self.shown),
+        )
+
     def _describe(self, scores: Evaluation) -> dict[str, Any]:
         progress = self.progress
         epoch = progress.epoch + 1
@@ -414,6 +418,7 @@ class Training:
             "dev_accuracy": scores.accuracy,
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
+            "least_credit": scores.least_credit,
             "alignment": scores.alignment,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "elapsed_s": round(progress.elapsed_s, 1),
@@ -477,9 +482,20 @@ class Training:
 
     def _average(self, final: Path) -> None:
         best = self._best_epochs(self.config.average)
-        average_models([self.out / "checkpoints" / e["checkpoint"] for e in best], final)
+        sources = [self.out / "checkpoints" / e["checkpoint"] for e in best]
+        found = average_models(sources, final, self._measure)
         epochs = ", ".join(str(e["epoch"]) for e in best)
         self.journal.say(
-            f"{final}: the mean of epochs {epochs}; "
-            f"best dev WER of one {100 * best[0]['dev_wer']:.1f} %"
+            f"{final}: the mean of epochs {epochs}; dev WER {100 * found['dev_wer']:.1f} %, "
+            f"of the best one {100 * best[0]['dev_wer']:.1f} %"
         )
+
+    def _measure(self, weights: dict[str, Tensor]) -> dict[str, Any]:
+        """Dev scores of other weights, in place of which the model has no further use."""
+        self.model.load_state_dict(weights)
+        scores = self._evaluate()
+        return {
+            "dev_wer": scores.wer,
+            "dev_cer": scores.cer,
+            "least_credit": scores.least_credit,
+        }

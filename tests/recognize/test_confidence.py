@@ -18,17 +18,16 @@ from asr.recognize.confidence import (
     Calibration,
     bins,
     calibration_error,
-    credit,
     evidence,
     fit,
     held_out,
     held_out_doubt,
-    least_credit,
     word_evidence,
 )
 from asr.recognize.transcript import Segment
 from asr.search import diagnose
 from asr.search.align import Alignment
+from asr.search.credit import least_credit, own_credit
 from asr.search.scorer import Hypothesis
 
 SHORT = DecodeConfig(beam=2, max_ratio=0.2)  # a model of random weights knows no end
@@ -93,18 +92,19 @@ def test_no_utterance_is_judged_by_its_own_speaker():
 
 def test_little_credit_by_hand():
     segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
-    assert credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
-    assert least_credit(np.array([-1.0, -2.0, -3.0])) == pytest.approx(-2 - 1.645)
+    assert own_credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
+    assert least_credit([-1.0, -2.0, -3.0, -2.0, -2.0]) == pytest.approx(-2 - 2 * 0.5**0.5)
+    assert least_credit([-1.0, -2.0, -3.0, -2.0]) is None  # too few
 
 
 def test_doubt_is_measured_on_other_speakers():
     """Right texts of a speaker who mumbles are doubted by what the others have, not by his own."""
-    credits = np.array([-0.4, -0.5, -0.6, -2.0, -2.1, -9.0])
-    right, speakers = np.array([1, 1, 1, 1, 1, 0]), ["s1", "s1", "s1", "s2", "s2", "s2"]
+    credits = np.array([-0.3, -0.4, -0.5, -0.6, -0.7, -2.0, -2.1, -2.0, -2.1, -2.0, -9.0])
+    right, speakers = np.array([1] * 10 + [0]), ["s1"] * 5 + ["s2"] * 6
     found = held_out_doubt(credits, right, speakers)
-    assert found.tolist() == [False, False, False, True, True, True]
-    alone = held_out_doubt(credits, right, ["s1"] * 6)  # nobody else: the mumbling counts
-    assert alone.tolist() == [False, False, False, False, False, True]
+    assert found.tolist() == [False] * 5 + [True] * 6
+    alone = held_out_doubt(credits, right, ["s1"] * 11)  # nobody else: the mumbling counts
+    assert alone.tolist() == [False] * 10 + [True]
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -119,6 +119,9 @@ def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
     assert doubted() == doubted(confidence=SURE) == strict
     assert doubted(confidence={**SURE, "least_credit": 0.0}) == strict
     assert not doubted(confidence={**SURE, "least_credit": -1e3})
+    assert not doubted(least_credit=-1e3)  # as a training leaves it
+    assert doubted(least_credit=0.0) == strict
+    assert doubted(least_credit=-1e3, confidence={**SURE, "least_credit": 0.0}) == strict
 
 
 @pytest.mark.parametrize("least", ["x", math.nan, True])

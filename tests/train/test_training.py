@@ -14,9 +14,14 @@ import pytest
 import torch
 import yaml
 
-from asr.config import to_dict
+from asr.config import DecodeConfig, to_dict
+from asr.corpus.batches import load_batches
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
+from asr.search import credit
+from asr.search.beam import search
+from asr.search.credit import least_credit, own_credit
+from asr.train.evaluate import BEAM, evaluate
 from asr.train.loop import Interrupted, Training, sole_user
 
 
@@ -56,6 +61,35 @@ def test_what_a_training_leaves_behind(finished, tiny_training):
     assert (finished / "pictures" / "attention_003.png").stat().st_size > 0
     assert len(list((finished / "tensorboard").iterdir())) == 1
     assert "epoch 3/3" in (finished / "log" / "train.txt").read_text()
+
+
+def test_the_mean_of_the_best_epochs_is_scored_itself(finished, tone_corpus, tiny_training):
+    training = start(tiny_training, tone_corpus, finished)
+    model = load_model(finished)
+    assert len(model.info["average_of"]) == 2
+    training.model.load_state_dict(model.model.state_dict())
+    assert training._evaluate().wer == model.info["dev_wer"]
+
+
+def test_dev_texts_that_are_right_tell_what_speaks_for_such(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    """Whatever the model writes is declared right; one is declared wrong, and does not count."""
+    training = start(tiny_training, tone_corpus, finished)
+    batches = list(load_batches(training.dev_set, [[(0, 0), (0, 1)]]))
+    training.model.eval()
+    config = DecodeConfig(beam=BEAM, ctc_weight=tiny_training.loss.ctc_weight)
+    memory = training.model.encode(batches[0].features, batches[0].frames)
+    first, second = (found[0] for found in search(training.model, memory, config))
+    decode = training.tokenizer.decode
+    said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
+    common = (training.tokenizer, tiny_training.loss)
+    monkeypatch.setattr(credit, "FEWEST", 2)
+    scores = evaluate(training.model, batches, said, *common)
+    assert scores.wer == 0
+    assert scores.least_credit == least_credit([own_credit(first), own_credit(second)])
+    said[batches[0].ids[1]] = "C" * 30
+    assert evaluate(training.model, batches, said, *common).least_credit is None
 
 
 def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_training, tmp_path):

@@ -4,9 +4,9 @@ usage: marks.py SEED...
 
 For each seed (1 to 9), every ninth voice of data/train_mini, three or four with 34 sentences each,
 is kept apart, and a model is trained on the others until, for the first time, it gets no more than
-half of their words wrong. What it may doubt is measured on data/dev_mini and data/test_mini (asr
-calibrate); then the sentences of the voices kept apart are recognised. A text is useless with
-more than half of its words wrong. Low confidence is not counted as a mark.
+half of the words of its dev set wrong: data/dev_mini and data/test_mini, where it also measures
+what it may doubt. Then the sentences of the voices kept apart are recognised. A text is useless
+with more than half of its words wrong. Low confidence is not counted as a mark.
 
 Run it in egs/librispeech, after run.sh. Models are kept in exp/marks.
 """
@@ -26,7 +26,7 @@ from asr.config import DecodeConfig
 from asr.corpus import edit
 from asr.corpus.datadir import DataDir
 from asr.errors import EXIT_USAGE, InputError
-from asr.recognize.calibrate import calibrate, judge
+from asr.recognize.calibrate import judge
 from asr.recognize.confidence import LOW_CONFIDENCE
 from asr.recognize.recognizer import load
 
@@ -49,7 +49,7 @@ def half_trained(seed: int, folder: Path) -> Path:
     """Train until half of the words are right; returns the model of that epoch."""
     out = folder / "las"
     command = ["asr", "train", "--config", CONFIG, "--seed", str(seed), "--average", "99"]
-    command += ["--train", str(folder / "train"), "--dev", str(folder / "held")]
+    command += ["--train", str(folder / "train"), "--dev", str(folder / "others")]
     command += ["--tokens", "data/lang_char/tokens.txt", "--out", str(out)]
     found = first_half_right(out)
     if found is None:
@@ -72,11 +72,11 @@ def measure(seed: int) -> list[int]:
     for name, held in (("train", False), ("held", True)):
         chosen = [u.id for u in utterances if (u.speaker in apart) == held]
         edit.subset("data/train_mini", folder / name, chosen)
-        subprocess.run(["asr", "features", folder / name, "--config", CONFIG], check=True)
     edit.combine(folder / "others", ["data/dev_mini", "data/test_mini"])
-    model, sure = half_trained(seed, folder), folder / "sure.safetensors"
-    calibrate(load(model, config=SEARCH), folder / "others", sure, folder / "reliability.png")
-    judged = list(judge(load(sure, config=SEARCH), DataDir.load(folder / "held").utterances))
+    sets = [folder / "train", folder / "others"]
+    subprocess.run(["asr", "features", *sets, "--config", CONFIG], check=True)
+    model = load(half_trained(seed, folder), config=SEARCH)
+    judged = list(judge(model, DataDir.load(folder / "held").utterances))
     marked = [bool({*j.segment.flags} - {LOW_CONFIDENCE}) for j in judged]
     useless, right = [j.useless for j in judged], [j.right for j in judged]
     return [
