@@ -25,7 +25,7 @@ from asr.recognize.timing import (
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
-from asr.search.credit import least_credit_from, own_credit
+from asr.search.credit import in_its_own_light, least_credit_from
 from asr.search.decode import (
     Reading,
     fitting,
@@ -156,8 +156,9 @@ class Interpreter:
             attention=best.weights if attention else None,
             words=self._words(reading, features, span[0]),
         )
-        if self.least_credit is not None and own_credit(segment) >= self.least_credit:
-            segment = replace(segment, flags=tuple(f for f in segment.flags if f != DOUBTFUL))
+        segment = replace(
+            segment, flags=in_its_own_light(segment.flags, segment, self.least_credit)
+        )
         if self.calibration is None:
             return segment
         confidence = self.calibration(evidence(segment))

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asr.errors import InputError
+from asr.search.diagnose import DOUBTFUL
 
 HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
 RARE = 2.0  # standard deviations; 5 % of the texts of another speaker than eight are lower (t)
@@ -44,6 +45,19 @@ class Scored(Protocol):
 def own_credit(text: Scored) -> float:
     """What decoder and CTC say for a text, per character, the end and a head start counted."""
     return (text.attention_score + text.ctc_score) / (len(text.tokens) + 1 + HEAD_START)
+
+
+def in_its_own_light(flags: tuple[str, ...], text: Scored, least: float | None) -> tuple[str, ...]:
+    """The flags of a text without ``doubtful``, where its model says as much for right ones.
+
+    Args:
+        flags: by the rules for all models.
+        text: the same with its scores.
+        least: of :func:`least_credit`; None where the model does not tell.
+    """
+    if least is None or own_credit(text) < least:
+        return flags
+    return tuple(flag for flag in flags if flag != DOUBTFUL)
 
 
 def least_credit(credits: Sequence[float] | np.ndarray) -> float | None:

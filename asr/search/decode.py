@@ -24,6 +24,7 @@ from asr.model.lm import LanguageModel, load_lm, sentence_batch
 from asr.model.lookahead import load_word_lm
 from asr.search.align import Alignment, ctc_align
 from asr.search.beam import check_settings, search
+from asr.search.credit import in_its_own_light, least_credit_from
 from asr.search.diagnose import flags
 from asr.search.hotwords import HotWords, load_hotwords
 from asr.search.scorer import Hypothesis
@@ -161,8 +162,10 @@ def open_hotwords(loaded: LoadedModel, config: DecodeConfig) -> HotWords | None:
     return load_hotwords(config.hotwords, config.hotword_weight, loaded.tokenizer, device)
 
 
-def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
-    """An n-best list as JSON can hold it."""
+def describe(
+    loaded: LoadedModel, found: list[Hypothesis], least: float | None = None
+) -> list[Result]:
+    """An n-best list as JSON can hold it; ``least``: see :mod:`asr.search.credit`."""
     return [
         {
             "text": loaded.tokenizer.decode(h.tokens),
@@ -170,7 +173,7 @@ def describe(loaded: LoadedModel, found: list[Hypothesis]) -> list[Result]:
             "attention_score": round(h.attention_score, 4),
             "ctc_score": round(h.ctc_score, 4),
             "lm_score": round(h.lm_score, 4),
-            "flags": flags(h),
+            "flags": in_its_own_light(flags(h), h, least),
         }
         for h in found
     ]
@@ -204,6 +207,9 @@ class Decoding:
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)
         self.hotwords = open_hotwords(loaded, config)
+        self.least_credit = None
+        if config.ctc_weight > 0:  # needs CTC's score
+            self.least_credit = least_credit_from(loaded.info, loaded.path)
         text = (Path(data) / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
         self.speakers: dict[str, CmvnStats] = {}
@@ -246,7 +252,8 @@ class Decoding:
             self.audio_s += len(waveform) / rate
         if features:
             found = decode_features(self.loaded, features, self.config, self.lm, self.hotwords)
-            yield from zip(names, (describe(self.loaded, f) for f in found), strict=True)
+            lists = [describe(self.loaded, each, self.least_credit) for each in found]
+            yield from zip(names, lists, strict=True)
 
     def _resumed(self) -> TextIO:
         """The file of partial results, open for more; earlier ones are read if they fit."""

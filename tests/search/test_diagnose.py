@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from asr.search.align import ctc_align
+from asr.search.credit import in_its_own_light, own_credit
 from asr.search.diagnose import (
     alignment_quality,
     credit,
@@ -108,6 +109,15 @@ def test_a_text_that_little_speaks_for_is_doubtful():
         found = replace(hypothesis(DIAGONAL, text), log_probs=said)
         assert credit(found, alignment) == pytest.approx(expected)
         assert ("doubtful" in flags(found, alignment)) == (expected < -1)
+
+
+def test_a_model_may_say_that_right_texts_have_no_more():
+    """Four characters, the end and a head start of four: -18 / 9."""
+    text = Hypothesis((3, 4, 3, 4), 0.0, -10.0, -8.0, 0.0, torch.zeros(5, 9), True)
+    assert own_credit(text) == -2.0
+    for least, expected in ((None, True), (-1.9, True), (-2.0, False)):
+        assert ("doubtful" in in_its_own_light(("loop", "doubtful"), text, least)) == expected
+    assert in_its_own_light(("loop", "doubtful"), text, -2.0) == ("loop",)
 
 
 def test_no_text_is_doubtful_only_where_ctc_hears_something():

@@ -30,6 +30,7 @@ from asr.recognize.calibrate import judge
 from asr.recognize.confidence import LOW_CONFIDENCE
 from asr.recognize.recognizer import load
 
+ASR = (sys.executable, "-m", "asr.cli")
 EVERY = 9  # of so many voices one is kept apart
 CONFIG = "conf/train_mini.yaml"
 SEARCH = DecodeConfig(length_bonus=0.6)
@@ -48,7 +49,7 @@ def first_half_right(out: Path) -> Path | None:
 def half_trained(seed: int, folder: Path) -> Path:
     """Train until half of the words are right; returns the model of that epoch."""
     out = folder / "las"
-    command = ["asr", "train", "--config", CONFIG, "--seed", str(seed), "--average", "99"]
+    command = [*ASR, "train", "--config", CONFIG, "--seed", str(seed), "--average", "99"]
     command += ["--train", str(folder / "train"), "--dev", str(folder / "others")]
     command += ["--tokens", "data/lang_char/tokens.txt", "--out", str(out)]
     found = first_half_right(out)
@@ -74,7 +75,7 @@ def measure(seed: int) -> list[int]:
         edit.subset("data/train_mini", folder / name, chosen)
     edit.combine(folder / "others", ["data/dev_mini", "data/test_mini"])
     sets = [folder / "train", folder / "others"]
-    subprocess.run(["asr", "features", *sets, "--config", CONFIG], check=True)
+    subprocess.run([*ASR, "features", *sets, "--config", CONFIG], check=True)
     model = load(half_trained(seed, folder), config=SEARCH)
     judged = list(judge(model, DataDir.load(folder / "held").utterances))
     marked = [bool({*j.segment.flags} - {LOW_CONFIDENCE}) for j in judged]
