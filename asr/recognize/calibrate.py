@@ -216,7 +216,7 @@ def _credits(judged: Sequence[Judged]) -> np.ndarray:
 
 
 def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out: int) -> Report:
-    from asr.search.diagnose import DOUBTFUL
+    from asr.search.credit import DOUBTFUL
 
     low, right = texts.confidences < LOW, texts.right == 1
     speakers = [j.utterance.speaker for j in judged]

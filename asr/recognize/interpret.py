@@ -25,7 +25,7 @@ from asr.recognize.timing import (
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
-from asr.search.credit import in_its_own_light, least_credit_from
+from asr.search.credit import DOUBTFUL, in_its_own_light, least_credit_from
 from asr.search.decode import (
     Reading,
     fitting,
@@ -34,7 +34,6 @@ from asr.search.decode import (
     open_hotwords,
     read_features,
 )
-from asr.search.diagnose import DOUBTFUL
 
 # A second search is twice as wide and rewards every step that gets attention. Texts of half-trained
 # models on AN4 that failed (75 of 500) had 459 wrong words after the first search and 433 after

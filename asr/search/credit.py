@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from asr.errors import InputError
-from asr.search.diagnose import DOUBTFUL
 
+DOUBTFUL = "doubtful"  # the flag of a text that little speaks for
 HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
 RARE = 2.0  # standard deviations; 5 % of the texts of another speaker than eight are lower (t)
 FEWEST = 5  # right texts of which a standard deviation means something

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from asr.search.align import Alignment
+from asr.search.credit import DOUBTFUL
 from asr.search.scorer import BLANK, Hypothesis
 
 LOOP_REPEATS = 3  # the same stretch of characters so many times in a row
@@ -14,7 +15,6 @@ STALL_STEPS = 4.0
 UNSEEN_SHARE = 0.3  # of the audio, at its end, that was never looked at
 SHORTEST_STEPS = 10  # audio of fewer encoder steps has no end worth the name
 SKIPPED_LENGTH = 3  # characters in a row that CTC is sure of and the text has not
-DOUBTFUL = "doubtful"
 LEAST_CREDIT = -1.0  # a character, below which a text is doubtful
 
 
