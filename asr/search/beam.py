@@ -289,17 +289,16 @@ class BeamSearch:
         count = len(self.active)
         # one end a row: so many hold the K best others
         scores, places = total.view(count, K * V).topk(min(2 * K, K * V), dim=1)
-        kept = [
-            torch.zeros_like(scores) if p is None else p.view(count, -1).gather(1, places)
-            for p in parts
-        ]
-        # one hand-over, for a GPU to be waited for once; as float64 places are exact
-        together = torch.stack([each.double() for each in (*kept, scores, places)])
-        said_of, heard_of, read_of, hot_of, scores_of, places_of = together.tolist()
-        for place, (u, chosen) in enumerate(zip(self.active, places_of, strict=True)):
+        nothing = [[0.0] * places.shape[1]] * count
+        said_of, heard_of, read_of, hot_of = (
+            nothing if part is None else part.view(count, -1).gather(1, places).tolist()
+            for part in parts
+        )
+        scores_of = scores.tolist()
+        for place, (u, chosen) in enumerate(zip(self.active, places.tolist(), strict=True)):
             before, u.rows, cut = u.rows, [], length >= u.limit
             for rank, where in enumerate(chosen):
-                row, token = divmod(int(where), V)
+                row, token = divmod(where, V)
                 score = scores_of[place][rank]
                 if score == -math.inf or len(u.rows) == K:
                     break

@@ -36,9 +36,8 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
         log_probs[:, BLANK] = -torch.inf
         best, choice = log_probs.max(-1)
         tokens = choice.int()
-        scores, spoken = torch.stack([best.double(), choice.double()]).tolist()  # one hand-over
         left = []
-        for place, (token, score) in enumerate(zip(map(int, spoken), scores, strict=True)):
+        for place, (token, score) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
             row = rows[place]
             if token != model.eos and length >= limits[row]:
                 continue
