@@ -7,7 +7,7 @@ A hypothesis y of U characters for an utterance scores::
 
 An extension by the end of the sentence has to be among the K best extensions of its utterance
 to count as finished; the K best others go on. Scores of all extensions are tensors; the few
-that are kept become plain numbers, so that a step takes few operations and one hand-over. An
+that are kept become plain numbers, so that a step takes few operations and small hand-overs. An
 utterance is done when no hypothesis that goes on can come before the ``nbest`` finished ones:
 probabilities only fall, also CTC's from that of a prefix to that of a transcript, so a
 hypothesis can gain no more than the bonuses of the characters and encoder steps that are left.
