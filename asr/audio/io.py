@@ -429,13 +429,13 @@ def _open(source: str | Path | bytes, name: str) -> "Sound":
 
 
 def _decoder(source: "str | Path | bytes | _Patched", head: bytes) -> "Sound":
+    if isinstance(source, _Patched):  # a wav file
+        return soundfile.SoundFile(source)
     container = container_of(head)
-    if container and installed() and not isinstance(source, _Patched):
+    if container and installed():
         return MediaFile(source, container)
     if isinstance(source, bytes):
         return soundfile.SoundFile(io.BytesIO(source))
-    if isinstance(source, _Patched):
-        return soundfile.SoundFile(source)
     # bytes: names are any bytes on Unix, also such as are no text
     return soundfile.SoundFile(str(source) if os.name == "nt" else os.fsencode(source))
 
