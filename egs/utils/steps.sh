@@ -86,6 +86,7 @@ decode_stage() { each_training _decode "$@"; }
 
 _decode() {
   local number=$1 set out files model
+  in_range $number || return 0
   mapfile -t files < <(files_among $decode_options $(language_models_in "$decode_config"))
   model=$(model_to_decode)
   for set in "${@:2}"; do

@@ -223,3 +223,11 @@ def test_a_lost_list_of_hypotheses_is_made_again(run, recipe):
     (recipe / "exp/las/decode_dev_beam/nbest.jsonl").unlink()
     run("--stop-stage", "5")
     assert [c[1] for c in calls(recipe)] == ["decode"]
+
+
+def test_settings_of_stages_that_are_not_asked_for_are_not_read(run, recipe):
+    """Such as the weights of the search, which a later stage chooses."""
+    (recipe / "decode.yaml").unlink()
+    result = run("--stop-stage", "4")
+    assert result.returncode == 0
+    assert result.stderr == ""
