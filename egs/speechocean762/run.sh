@@ -66,7 +66,7 @@ eval_sets=("$dev")
 tokens=data/lang_char/tokens.txt
 if [ -n "$init" ]; then
   init=$(of_caller "$init")
-  [ -e "$init" ] || asr models | grep -q "^$init\( \|$\)" ||
+  [ -e "$init" ] || asr models | cut -d ' ' -f 1 | grep -Fqx "$init" ||
     bad_usage "--init $init: not there; expected the folder of a training, a model, or a name of asr models"
 fi
 dir=${dir:-exp/las${init:+_init}}

@@ -279,6 +279,8 @@ def test_recipe_refuses(recipes, corpus):
     no_model = run_recipe(recipes, "--corpus", str(corpus), "--init", "exp/none")
     assert no_model.returncode == 2
     assert "--init exp/none: not there" in no_model.stderr
+    named = run_recipe(recipes, "--corpus", str(corpus), "--init", "an4", "--stop-stage", "-1")
+    assert named.returncode == 0
 
 
 def test_recipe_checks_audio(recipes, corpus):

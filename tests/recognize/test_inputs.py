@@ -88,6 +88,16 @@ def test_no_standard_input(transcribe, monkeypatch):
         transcribe("-")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full here")
+def test_no_space_for_standard_input(audio, monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO((audio / "a.wav").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    (audio / "spool").mkdir()
+    (audio / "spool" / "stdin").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"standard input: cannot be kept in .*\(No space left"):
+        collect(["-"], audio / "spool")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_named_pipe(transcribe, audio):
     """What <(command) of bash gives."""
