@@ -12,6 +12,7 @@ in other voices or under dropout, words' minima and medians, the entropy of CTC,
 CTC's own text and from what the decoder says to other audio add nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from asr.errors import InputError
 
 DOUBTFUL = "doubtful"  # the flag of a text that little speaks for
 HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
-RARE = 2.0  # standard deviations; 5 % of the texts of another speaker than eight are lower (t)
+RARE = 0.05  # the share of right texts that may be doubted
 FEWEST = 5  # right texts of which a standard deviation means something
 
 
@@ -61,13 +62,18 @@ def in_its_own_light(flags: tuple[str, ...], text: Scored, least: float | None) 
 
 
 def least_credit(credits: Sequence[float] | np.ndarray) -> float | None:
-    """From the credits of right texts, (N,), to what hardly any other falls below.
+    """From the credits of right texts, (N,), to what 5 % of others fall below.
 
-    None where there are fewer than five.
+    Student's bound for one more of a normal distribution of which N are known: few texts leave
+    mean and deviation in doubt, and put it lower. None where there are fewer than five.
     """
-    if len(credits) < FEWEST:
+    count = len(credits)
+    if count < FEWEST:
         return None
-    return float(np.mean(credits) - RARE * np.std(credits, ddof=1))
+    from scipy import stats
+
+    reach = stats.t.ppf(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
+    return float(np.mean(credits) - reach * np.std(credits, ddof=1))
 
 
 def least_credit_from(info: Mapping[str, Any], where: str | Path) -> float | None:

@@ -93,7 +93,9 @@ def test_no_utterance_is_judged_by_its_own_speaker():
 def test_little_credit_by_hand():
     segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
     assert own_credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
-    assert least_credit([-1.0, -2.0, -3.0, -2.0, -2.0]) == pytest.approx(-2 - 2 * 0.5**0.5)
+    t = 2.131847  # of Student's table for 5 % and four degrees of freedom
+    bound = -2 - t * (1 + 1 / 5) ** 0.5 * 0.5**0.5
+    assert least_credit([-1.0, -2.0, -3.0, -2.0, -2.0]) == pytest.approx(bound)
     assert least_credit([-1.0, -2.0, -3.0, -2.0]) is None  # too few
 
 

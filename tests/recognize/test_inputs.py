@@ -88,7 +88,7 @@ def test_no_standard_input(transcribe, monkeypatch):
         transcribe("-")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full here")
 def test_no_space_for_standard_input(audio, monkeypatch):
     stdin = io.TextIOWrapper(io.BytesIO((audio / "a.wav").read_bytes()))
     monkeypatch.setattr(sys, "stdin", stdin)

@@ -14,14 +14,14 @@ import pytest
 import torch
 import yaml
 
-from asr.config import DecodeConfig, to_dict
+from asr.config import to_dict
 from asr.corpus.batches import load_batches
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
 from asr.search import credit
 from asr.search.beam import search
 from asr.search.credit import least_credit, own_credit
-from asr.train.evaluate import BEAM, evaluate
+from asr.train.evaluate import SEARCH, evaluate
 from asr.train.loop import Interrupted, Training, sole_user
 
 
@@ -78,9 +78,8 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     training = start(tiny_training, tone_corpus, finished)
     batches = list(load_batches(training.dev_set, [[(0, 0), (0, 1)]]))
     training.model.eval()
-    config = DecodeConfig(beam=BEAM, ctc_weight=tiny_training.loss.ctc_weight)
     memory = training.model.encode(batches[0].features, batches[0].frames)
-    first, second = (found[0] for found in search(training.model, memory, config))
+    first, second = (found[0] for found in search(training.model, memory, SEARCH))
     decode = training.tokenizer.decode
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     common = (training.tokenizer, tiny_training.loss)
