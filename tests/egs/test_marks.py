@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from asr.corpus.datadir import read_table
 from asr.errors import EXIT_USAGE, InputError
 
 
 @pytest.fixture
 def marks(load_script):
-    return load_script("librispeech/local/marks.py")
+    return load_script("utils/marks.py")
 
 
 def test_half_trained_is_the_first_epoch_with_half_of_the_words(marks, tmp_path):
@@ -25,13 +26,47 @@ def test_half_trained_is_the_first_epoch_with_half_of_the_words(marks, tmp_path)
     assert marks.first_half_right(tmp_path) == tmp_path / "checkpoints" / "epoch_2.safetensors"
 
 
-@pytest.mark.parametrize("arguments", [[], ["0"], ["10"], ["x"], ["1", "-2"]])
-def test_what_is_no_seed(marks, arguments, capsys):
-    assert marks.main(arguments) == EXIT_USAGE
-    assert "usage: marks.py SEED..." in capsys.readouterr().err
+SETS = ["--train", "data/train", "--dev", "data/dev", "--"]
 
 
-def test_the_bundled_corpus_has_to_be_prepared(marks, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seeds", [[], ["0"], ["10"], ["x"], ["1", "-2"]])
+def test_what_is_no_seed(marks, seeds, capsys):
+    with pytest.raises(SystemExit) as end:
+        marks.main([*SETS, *seeds])
+    assert end.value.code == EXIT_USAGE
+    assert "SEED" in capsys.readouterr().err
+
+
+def test_it_runs_in_a_recipe_that_is_prepared(marks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="data/train_mini: no such folder"):
-        marks.main(["4"])
+    with pytest.raises(InputError, match=r"conf/decode\.yaml"):
+        marks.main([*SETS, "4"])
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "decode.yaml").touch()
+    with pytest.raises(InputError, match="data/train: no such folder"):
+        marks.main([*SETS, "4"])
+
+
+def write_set(folder, speakers):
+    folder.mkdir()
+    (folder / "a.wav").touch()
+    names = [f"s{number:02d}" for number in range(1, speakers + 1)]
+    tables = {"text": "ONE", "wav.scp": f"{folder}/a.wav", "utt2spk": "", "spk2utt": ""}
+    for table, value in tables.items():
+        lines = (f"{name} {value or name}\n" for name in names)
+        (folder / table).write_text("".join(lines))
+
+
+def test_every_ninth_speaker_is_kept_apart(marks, tmp_path, monkeypatch):
+    write_set(tmp_path / "all", 11)
+    write_set(tmp_path / "others", 1)
+    calls = []
+    monkeypatch.setattr(marks.subprocess, "run", lambda command, check: calls.append(command))
+    folder = tmp_path / "seed1"
+    marks.part(str(tmp_path / "all"), [str(tmp_path / "others")], folder, 1, "conf/train.yaml")
+    apart, train = (read_table(folder / name / "utt2spk").values() for name in ("apart", "train"))
+    assert sorted(apart) == ["s01", "s10"]
+    assert sorted(train) == [f"s{number:02d}" for number in (*range(2, 10), 11)]
+    assert list(read_table(folder / "dev" / "text")) == ["s01"]
+    (command,) = calls
+    assert command[3:6] == ["features", folder / "train", folder / "dev"]

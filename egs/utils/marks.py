@@ -1,0 +1,118 @@
+"""How many useless texts of half-trained models get a mark, and how many right ones.
+
+For each seed, 1 to 9, every ninth speaker of the training set is kept apart, and a model is trained
+on the others until, for the first time, it gets no more than half of the words of the dev sets
+wrong, where it also measures what it may doubt. Then the sentences of the speakers kept apart are
+recognised. A text is useless with more than half of its words wrong. Low confidence is not counted
+as a mark.
+
+Run it in the folder of a recipe whose features and characters are made. Models are kept in
+exp/marks, so that a run that was interrupted goes on.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipe import run
+
+from asr.config import DecodeConfig, from_dict, load_yaml
+from asr.corpus import edit
+from asr.corpus.datadir import DataDir
+from asr.errors import InputError
+from asr.recognize.calibrate import judge
+from asr.recognize.confidence import LOW_CONFIDENCE
+from asr.recognize.recognizer import load
+
+ASR = (sys.executable, "-m", "asr.cli")
+EVERY = 9  # of so many speakers one is kept apart
+HALF = 0.5  # of the words wrong
+
+
+def main(argv: list[str]) -> int:
+    """Measure for each seed; print a line for each and for all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--train", required=True, metavar="DIR", help="training set")
+    parser.add_argument(
+        "--dev", required=True, action="append", metavar="DIR", help="dev set; may come again"
+    )
+    parser.add_argument("--config", default="conf/train.yaml", metavar="FILE", help="of training")
+    parser.add_argument("--search", default="conf/decode.yaml", metavar="FILE", help="of decoding")
+    parser.add_argument("--tokens", default="data/lang_char/tokens.txt", metavar="FILE")
+    parser.add_argument("seeds", nargs="+", type=int, choices=range(1, EVERY + 1), metavar="SEED")
+    args = parser.parse_args(argv)
+    search = from_dict(DecodeConfig, load_yaml(args.search))
+    found: dict[str, list[int]] = {}
+    for seed in args.seeds:
+        folder = Path(f"exp/marks/seed{seed}")
+        part(args.train, args.dev, folder, seed, args.config)
+        model = half_trained(folder, seed, args.config, args.tokens)
+        found[f"seed {seed}"] = measure(model, folder / "apart", search)
+    found["all"] = [sum(numbers) for numbers in zip(*found.values(), strict=True)]
+    for name, (a, b, c, d) in found.items():
+        print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones")
+    return 0
+
+
+def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -> None:
+    """Make ``train``, ``apart`` (every ninth speaker) and ``dev`` in a folder."""
+    utterances = DataDir.load(train).utterances
+    speakers = sorted({u.speaker for u in utterances})
+    apart = {s for number, s in enumerate(speakers, 1) if number % EVERY == seed % EVERY}
+    for name, held in (("train", False), ("apart", True)):
+        chosen = [u.id for u in utterances if (u.speaker in apart) == held]
+        edit.subset(train, folder / name, chosen)
+    edit.combine(folder / "dev", dev)
+    sets = [folder / "train", folder / "dev"]
+    subprocess.run([*ASR, "features", *sets, "--config", config], check=True)
+
+
+def half_trained(folder: Path, seed: int, config: str, tokens: str) -> Path:
+    """Train until half of the words are right; returns the model of that epoch."""
+    out = folder / "las"
+    command = [*ASR, "train", "--config", config, "--seed", str(seed), "--average", "99"]
+    command += ["--train", str(folder / "train"), "--dev", str(folder / "dev")]
+    command += ["--tokens", tokens, "--out", str(out)]
+    found = first_half_right(out)
+    if found is None:
+        training = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while (found := first_half_right(out)) is None and training.poll() is None:
+            time.sleep(1)
+        training.send_signal(signal.SIGINT)
+        training.wait()
+    if found is None:
+        raise InputError(f"{out}: the training ended with more than half of the words wrong")
+    return found
+
+
+def first_half_right(out: Path) -> Path | None:
+    """The model of the first epoch with half of the words right, if the training is so far."""
+    log = out / "train.jsonl"
+    for entry in map(json.loads, log.read_text().splitlines() if log.exists() else ()):
+        if entry["kind"] == "epoch" and entry["dev_wer"] <= HALF:
+            return out / "checkpoints" / entry["checkpoint"]
+    return None
+
+
+def measure(model: Path, apart: Path, search: DecodeConfig) -> list[int]:
+    """Marked useless texts, useless texts, marked right texts, right texts."""
+    judged = list(judge(load(model, config=search), DataDir.load(apart).utterances))
+    marked = [bool({*j.segment.flags} - {LOW_CONFIDENCE}) for j in judged]
+    useless, right = [j.useless for j in judged], [j.right for j in judged]
+    return [
+        sum(a and b for a, b in zip(marked, useless, strict=True)),
+        sum(useless),
+        sum(a and b for a, b in zip(marked, right, strict=True)),
+        sum(right),
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
