@@ -49,16 +49,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("seeds", nargs="+", type=int, choices=range(1, EVERY + 1), metavar="SEED")
     args = parser.parse_args(argv)
     search = from_dict(DecodeConfig, load_yaml(args.search))
-    found: dict[str, list[int]] = {}
+    found: list[list[int]] = []
     for seed in args.seeds:
         folder = Path(f"exp/marks/seed{seed}")
         part(args.train, args.dev, folder, seed, args.config)
         model = half_trained(folder, seed, args.config, args.tokens)
-        found[f"seed {seed}"] = measure(model, folder / "apart", search)
-    found["all"] = [sum(numbers) for numbers in zip(*found.values(), strict=True)]
-    for name, (a, b, c, d) in found.items():
-        print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones")
+        found.append(measure(model, folder / "apart", search))
+        say(f"seed {seed}", found[-1])
+    say("all", [sum(numbers) for numbers in zip(*found, strict=True)])
     return 0
+
+
+def say(name: str, counts: Sequence[int]) -> None:
+    """Print what :func:`measure` gives."""
+    a, b, c, d = counts
+    print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
 
 
 def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -> None:
@@ -71,7 +76,8 @@ def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -
         edit.subset(train, folder / name, chosen)
     edit.combine(folder / "dev", dev)
     sets = [folder / "train", folder / "dev"]
-    subprocess.run([*ASR, "features", *sets, "--config", config], check=True)
+    if subprocess.run([*ASR, "features", *sets, "--config", config]).returncode:
+        raise InputError(f"{folder}: its features cannot be computed; what is said above tells why")
 
 
 def half_trained(folder: Path, seed: int, config: str, tokens: str) -> Path:

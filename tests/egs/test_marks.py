@@ -1,6 +1,7 @@
 """The measurement of marks: which model is half-trained, and what is no seed."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,7 +62,12 @@ def test_every_ninth_speaker_is_kept_apart(marks, tmp_path, monkeypatch):
     write_set(tmp_path / "all", 11)
     write_set(tmp_path / "others", 1)
     calls = []
-    monkeypatch.setattr(marks.subprocess, "run", lambda command, check: calls.append(command))
+
+    def run(command):
+        calls.append(command)
+        return SimpleNamespace(returncode=len(calls) - 1)
+
+    monkeypatch.setattr(marks.subprocess, "run", run)
     folder = tmp_path / "seed1"
     marks.part(str(tmp_path / "all"), [str(tmp_path / "others")], folder, 1, "conf/train.yaml")
     apart, train = (read_table(folder / name / "utt2spk").values() for name in ("apart", "train"))
@@ -70,3 +76,5 @@ def test_every_ninth_speaker_is_kept_apart(marks, tmp_path, monkeypatch):
     assert list(read_table(folder / "dev" / "text")) == ["s01"]
     (command,) = calls
     assert command[3:6] == ["features", folder / "train", folder / "dev"]
+    with pytest.raises(InputError, match="features cannot be computed"):  # the second call fails
+        marks.part(str(tmp_path / "all"), [str(tmp_path / "others")], folder, 1, "conf/train.yaml")
