@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asr.model.storage import Storage
 
 # What is worth knowing about a model that travels; the rest is about the machine it comes from.
-KEPT = ("card", "confidence", "dev_wer", "dev_cer", "least_credit", "search")
+KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "vocabulary")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,18 +28,16 @@ from asr.recognize.confidence import (
     calibration_error,
     evidence,
     fit,
+    folds,
     held_out,
-    held_out_doubt,
 )
-from asr.search.credit import least_credit, own_credit
+from asr.search.credit import USELESS, Standard, Vocabulary, learnt_words, own_credit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asr.recognize.recognizer import Recognizer, Source
     from asr.recognize.transcript import Segment
-
-USELESS = 0.5  # share of wrong words above which a text is of no use
 
 
 @dataclass(frozen=True)
@@ -155,11 +153,15 @@ def calibrate(
     texts = _texts(judged)
     _check_counts(texts.right, data)
     words = _words(judged)
-    report = _report(judged, texts, words, left_out=len(utterances) - len(judged))
+    known = known_words(recognizer)
+    standard = standard_for(judged, known)
+    assert standard is not None  # enough are right
+    flagged = flagged_held_out(judged, known)
+    report = _report(judged, texts, words, flagged, left_out=len(utterances) - len(judged))
     confidence = {
         **asdict(fit(texts.evidences, texts.right)),
         "words": asdict(fit(words.evidences, words.right)),
-        "least_credit": least_credit(_credits(judged)[texts.right == 1]),
+        "credit": standard.to_info(),
         "fitted_on": asdict(report),
     }
     loaded = recognizer.loaded
@@ -211,18 +213,57 @@ def _words(judged: Sequence[Judged]) -> Evidence:
     return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
 
 
-def _credits(judged: Sequence[Judged]) -> np.ndarray:
-    return np.array([own_credit(j.segment) for j in judged])
+def known_words(recognizer: "Recognizer") -> frozenset[str] | None:
+    """Words of the training and of the search's lists; None where the model does not tell."""
+    from asr.search.decode import listed_words
+
+    loaded, interpreter = recognizer.loaded, recognizer.interpreter
+    learnt = learnt_words(loaded.info, loaded.path)
+    listed = listed_words(loaded, interpreter.lm, interpreter.hotwords)
+    return None if learnt is None else learnt | listed
 
 
-def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out: int) -> Report:
-    from asr.search.credit import DOUBTFUL
+def standard_for(judged: Sequence[Judged], known: frozenset[str] | None) -> Standard | None:
+    """By what texts are to be judged; None where too few of these are right.
 
+    Args:
+        judged: utterances, recognised without a standard.
+        known: of :func:`known_words`.
+    """
+    vocabulary = Vocabulary.measured(known, (j.utterance.text or "" for j in judged))
+
+    def credits(segments: Iterable["Segment"]) -> list[float]:
+        return [own_credit(each, vocabulary.log_prob(each.text)) for each in segments]
+
+    return Standard.measured(
+        credits(j.segment for j in judged if j.right),
+        credits(j.segment for j in judged if j.useless),
+        vocabulary,
+    )
+
+
+def flagged_held_out(judged: Sequence[Judged], known: frozenset[str] | None) -> np.ndarray:
+    """Whether texts carry a flag, judged by what other speakers' are like, (N,); see above."""
+    result = np.zeros(len(judged), bool)
+    for inside, rest in folds([j.utterance.speaker for j in judged]):
+        standard = standard_for([j for j, other in zip(judged, rest, strict=True) if other], known)
+        for i in map(int, np.flatnonzero(inside)):
+            found = judged[i].segment
+            flags = found.flags
+            if standard is not None:
+                flags = standard.judge(flags, found, found.text)
+            result[i] = bool(flags)
+    return result
+
+
+def _report(
+    judged: Sequence[Judged],
+    texts: Evidence,
+    words: Evidence,
+    flagged: np.ndarray,
+    left_out: int,
+) -> Report:
     low, right = texts.confidences < LOW, texts.right == 1
-    speakers = [j.utterance.speaker for j in judged]
-    flagged = held_out_doubt(_credits(judged), texts.right, speakers)
-    flagged &= [DOUBTFUL in j.segment.flags for j in judged]
-    flagged |= [bool({*j.segment.flags} - {DOUBTFUL}) for j in judged]
     useless = np.array([j.useless for j in judged])
     return Report(
         utterances=len(judged),
@@ -242,7 +283,7 @@ def _report(judged: Sequence[Judged], texts: Evidence, words: Evidence, left_out
 
 def _as_if_new(recognizer: "Recognizer") -> "Recognizer":
     """The recogniser of a model that was never calibrated."""
-    known = ("confidence", "least_credit")
+    known = ("confidence", "credit")
     info = {k: v for k, v in recognizer.loaded.info.items() if k not in known}
     return recognizer.with_model(replace(recognizer.loaded, info=info))
 

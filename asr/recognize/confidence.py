@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.errors import InputError
-from asr.search.credit import least_credit
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Segment
@@ -145,16 +144,6 @@ def held_out(evidences: np.ndarray, right: np.ndarray, speakers: Sequence[str]) 
     for inside, rest in folds(speakers):
         calibration = fit(evidences[rest], right[rest])
         result[inside] = [calibration(e) for e in evidences[inside]]
-    return result
-
-
-def held_out_doubt(credits: np.ndarray, right: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
-    """Whether credits, (N,), are below what other speakers' right texts have, (N,)."""
-    result = np.zeros(len(right), bool)
-    for inside, rest in folds(speakers):
-        least = least_credit(credits[rest & (right == 1)])
-        if least is not None:  # else nothing is doubted
-            result[inside] = credits[inside] < least
     return result
 
 

@@ -25,13 +25,14 @@ from asr.recognize.timing import (
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
 from asr.search.beam import check_settings
-from asr.search.credit import DOUBTFUL, in_its_own_light, least_credit_from
+from asr.search.credit import DOUBTFUL
 from asr.search.decode import (
     Reading,
     fitting,
     force_features,
     language_model,
     open_hotwords,
+    open_standard,
     read_features,
 )
 
@@ -61,13 +62,13 @@ class Interpreter:
             raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
         config = fitting(config, loaded)
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
-        self.calibration = self.word_calibration = self.least_credit = None
+        self.calibration = self.word_calibration = None
         if config.ctc_weight > 0:  # needs CTC's score
             self.calibration = Calibration.from_info(loaded.info, loaded.path)
             self.word_calibration = Calibration.from_info(loaded.info, loaded.path, "words")
-            self.least_credit = least_credit_from(loaded.info, loaded.path)
         self.lm = language_model(loaded, config)
         self.hotwords = open_hotwords(loaded, config)
+        self.standard = open_standard(loaded, config, self.lm, self.hotwords)
         self.shift_s = loaded.config.features.frame_shift_ms / 1000
         self.step_s = self.shift_s * loaded.config.model.encoder.frames_per_step
 
@@ -155,9 +156,9 @@ class Interpreter:
             attention=best.weights if attention else None,
             words=self._words(reading, features, span[0]),
         )
-        segment = replace(
-            segment, flags=in_its_own_light(segment.flags, segment, self.least_credit)
-        )
+        if self.standard is not None:
+            judged = self.standard.judge(segment.flags, segment, segment.text)
+            segment = replace(segment, flags=judged)
         if self.calibration is None:
             return segment
         confidence = self.calibration(evidence(segment))

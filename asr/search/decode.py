@@ -21,10 +21,10 @@ from asr.files import write_json, write_text
 from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm, sentence_batch
-from asr.model.lookahead import load_word_lm
+from asr.model.lookahead import WordLM, load_word_lm
 from asr.search.align import Alignment, ctc_align
 from asr.search.beam import check_settings, search
-from asr.search.credit import in_its_own_light, least_credit_from
+from asr.search.credit import Standard, standard_from
 from asr.search.diagnose import flags
 from asr.search.hotwords import HotWords, load_hotwords
 from asr.search.scorer import Hypothesis
@@ -162,21 +162,47 @@ def open_hotwords(loaded: LoadedModel, config: DecodeConfig) -> HotWords | None:
     return load_hotwords(config.hotwords, config.hotword_weight, loaded.tokenizer, device)
 
 
+def open_standard(
+    loaded: LoadedModel,
+    config: DecodeConfig,
+    lm: LanguageModel | None,
+    hotwords: HotWords | None,
+) -> Standard | None:
+    """By what a model judges its texts; None where it does not tell, or without CTC's score.
+
+    The words that a word n-gram and the hot words list count as known.
+    """
+    found = standard_from(loaded.info, loaded.path) if config.ctc_weight > 0 else None
+    return found and found.knowing(listed_words(loaded, lm, hotwords))
+
+
+def listed_words(
+    loaded: LoadedModel, lm: LanguageModel | None, hotwords: HotWords | None
+) -> frozenset[str]:
+    """The words of a word n-gram and of the hot words."""
+    words = set(lm.ngram.words) if isinstance(lm, WordLM) else set()
+    for spelling in () if hotwords is None else hotwords.values:
+        words.update(loaded.tokenizer.decode(spelling).split())
+    return frozenset(words)
+
+
 def describe(
-    loaded: LoadedModel, found: list[Hypothesis], least: float | None = None
+    loaded: LoadedModel, found: list[Hypothesis], standard: Standard | None = None
 ) -> list[Result]:
-    """An n-best list as JSON can hold it; ``least``: see :mod:`asr.search.credit`."""
-    return [
-        {
-            "text": loaded.tokenizer.decode(h.tokens),
-            "score": round(h.score, 4),
-            "attention_score": round(h.attention_score, 4),
-            "ctc_score": round(h.ctc_score, 4),
-            "lm_score": round(h.lm_score, 4),
-            "flags": in_its_own_light(flags(h), h, least),
-        }
-        for h in found
-    ]
+    """An n-best list as JSON can hold it; ``standard``: see :mod:`asr.search.credit`."""
+    return [_describe(h, loaded.tokenizer.decode(h.tokens), standard) for h in found]
+
+
+def _describe(h: Hypothesis, text: str, standard: Standard | None) -> Result:
+    found = flags(h)
+    return {
+        "text": text,
+        "score": round(h.score, 4),
+        "attention_score": round(h.attention_score, 4),
+        "ctc_score": round(h.ctc_score, 4),
+        "lm_score": round(h.lm_score, 4),
+        "flags": found if standard is None else standard.judge(found, h, text),
+    }
 
 
 def _speaker_stats(
@@ -207,9 +233,7 @@ class Decoding:
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)
         self.hotwords = open_hotwords(loaded, config)
-        self.least_credit = None
-        if config.ctc_weight > 0:  # needs CTC's score
-            self.least_credit = least_credit_from(loaded.info, loaded.path)
+        self.standard = open_standard(loaded, config, self.lm, self.hotwords)
         text = (Path(data) / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
         self.speakers: dict[str, CmvnStats] = {}
@@ -252,7 +276,7 @@ class Decoding:
             self.audio_s += len(waveform) / rate
         if features:
             found = decode_features(self.loaded, features, self.config, self.lm, self.hotwords)
-            lists = [describe(self.loaded, each, self.least_credit) for each in found]
+            lists = [describe(self.loaded, each, self.standard) for each in found]
             yield from zip(names, lists, strict=True)
 
     def _resumed(self) -> TextIO:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from asr.search.align import Alignment
-from asr.search.credit import DOUBTFUL
+from asr.search.credit import DOUBTFUL, STALL
 from asr.search.scorer import BLANK, Hypothesis
 
 LOOP_REPEATS = 3  # the same stretch of characters so many times in a row
@@ -134,7 +134,7 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
     if loops(tokens, weights):
         found.append("loop")
     if stalls(weights[: len(tokens)]):
-        found.append("stall")
+        found.append(STALL)
     if tokens and cut_off(weights, alignment):
         found.append("cut-off")
     if alignment is not None and skips(alignment):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +11,10 @@ from asr.config import DecodeConfig, LossConfig
 from asr.corpus.batches import Batch
 from asr.model.las import LAS
 from asr.score import score
+from asr.score.wer import errors as wrong_words
+from asr.score.wer import totals
 from asr.search.beam import search
-from asr.search.credit import least_credit, own_credit
+from asr.search.credit import USELESS, Standard, Vocabulary, own_credit
 from asr.search.diagnose import alignment_quality
 from asr.text.chars import CharTokenizer
 
@@ -39,9 +42,9 @@ class Evaluation:
     """Mean quality of the teacher-forced alignments, 0 to 1."""
     pictures: dict[str, Tensor] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
-    least_credit: float | None = None
-    """What right texts hardly ever have less of, see :mod:`asr.search.credit`; None: there are
-    too few, or no CTC."""
+    standard: Standard | None = None
+    """By what texts are to be judged, see :mod:`asr.search.credit`; None: too few are right, or
+    there is no CTC."""
     errors: tuple[str, ...] = ()
     """Why utterances could not be read; nothing was heard in them, and all their words lack."""
 
@@ -53,6 +56,7 @@ def evaluate(
     references: Mapping[str, str],
     tokenizer: CharTokenizer,
     loss: LossConfig,
+    vocabulary: Vocabulary,
     show: frozenset[str] = frozenset(),
 ) -> Evaluation:
     """Score a dev set.
@@ -63,6 +67,7 @@ def evaluate(
         references: transcript of each utterance.
         tokenizer: characters.
         loss: weights of the losses.
+        vocabulary: the training's words, and the dev set's rate of others.
         show: utterances whose attention is wanted.
     """
     model.eval()
@@ -89,13 +94,17 @@ def evaluate(
         for row, found in enumerate(search(model, memory, config)):
             name = batch.ids[row]
             hypotheses[name] = tokenizer.decode(found[0].tokens)
-            credits[name] = own_credit(found[0])
+            credits[name] = own_credit(found[0], vocabulary.log_prob(hypotheses[name]))
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
             qualities.append(alignment_quality(weights))
             if name in show:
                 pictures[name] = weights.cpu()
     rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
-    right = [n for n, text in hypotheses.items() if text.split() == references[n].split()]
+    heard = np.array([name in credits for name in references])
+    credit = np.array([credits.get(name, 0.0) for name in references])
+    wrong, words = wrong_words(rates.word_counts), totals(rates.word_counts)
+    right, useless = wrong == 0, wrong > USELESS * words
+    standard = Standard.measured(credit[heard & right], credit[heard & useless], vocabulary)
     n = max(1, characters)
     return Evaluation(
         attention / n,
@@ -105,6 +114,6 @@ def evaluate(
         rates.cer,
         sum(qualities) / max(1, len(qualities)),
         pictures,
-        least_credit([credits[name] for name in right]) if loss.ctc_weight > 0 else None,
+        standard if loss.ctc_weight > 0 else None,
         tuple(errors),
     )

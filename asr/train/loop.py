@@ -35,6 +35,7 @@ from asr.model.checkpoint import save_model
 from asr.model.find import MODEL_FILE
 from asr.model.las import LAS
 from asr.model.product import use_precision
+from asr.search.credit import Vocabulary
 from asr.text.chars import CharTokenizer
 from asr.train import pictures, preflight
 from asr.train.average import average_models
@@ -116,6 +117,8 @@ class Training:
         self.durations = [u.duration_s or 0.0 for u in train_set]
         self.dev_durations = [u.duration_s or 0.0 for u in dev_set]
         self.references = {u.id: u.text or "" for u in dev_set}
+        self.learnt = sorted({word for u in train_set for word in (u.text or "").split()})
+        self.vocabulary = Vocabulary.measured(frozenset(self.learnt), self.references.values())
         speakers = read_speaker_stats(train, config.features)
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
         self.fingerprint = fingerprint(train_set, self.tokenizer, self.cmvn)
@@ -384,7 +387,7 @@ class Training:
             config=self.config,
             tokenizer=self.tokenizer,
             cmvn=self.cmvn,
-            info=entry,
+            info={**entry, "vocabulary": self.learnt},
         )
         self.journal.record(entry, "epoch")
         self._report(entry)
@@ -399,6 +402,7 @@ class Training:
             self.references,
             self.tokenizer,
             self.config.loss,
+            self.vocabulary,
             frozenset(self.shown),
         )
 
@@ -418,7 +422,7 @@ class Training:
             "dev_accuracy": scores.accuracy,
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
-            "least_credit": scores.least_credit,
+            "credit": scores.standard and scores.standard.to_info(),
             "alignment": scores.alignment,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "elapsed_s": round(progress.elapsed_s, 1),
@@ -497,5 +501,6 @@ class Training:
         return {
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
-            "least_credit": scores.least_credit,
+            "credit": scores.standard and scores.standard.to_info(),
+            "vocabulary": self.learnt,
         }

@@ -1,13 +1,13 @@
 """How many useless texts of half-trained models get a mark, and how many right ones.
 
-For each seed, 1 to 9, every ninth speaker of the training set is kept apart, and a model is trained
-on the others until, for the first time, it gets no more than half of the words of the dev sets
-wrong, where it also measures what it may doubt. Then the sentences of the speakers kept apart are
-recognised. A text is useless with more than half of its words wrong. Low confidence is not counted
-as a mark.
+For each seed, every ninth speaker of the training set is kept apart, others for seeds 1 to 9 and
+the same again from 10 on, and a model is trained on the rest until, for the first time, it gets no
+more than half of the words of the dev sets wrong, where it also measures what it may doubt. Then
+the sentences of the speakers kept apart are recognised. A text is useless with more than half of
+its words wrong. Low confidence is not counted as a mark.
 
 Run it in the folder of a recipe whose features and characters are made. Models are kept in
-exp/marks, so that a run that was interrupted goes on.
+exp/marks, so that a run that was interrupted goes on; it has to be of the same data and settings.
 """
 
 import argparse
@@ -18,13 +18,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recipe import run
 
-from asr.config import DecodeConfig, from_dict, load_yaml
+from asr.config import DecodeConfig, TrainConfig, from_dict, load_yaml, to_dict
 from asr.corpus import edit
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
+from asr.files import write_json
 from asr.recognize.calibrate import judge
 from asr.recognize.confidence import LOW_CONFIDENCE
 from asr.recognize.recognizer import load
@@ -46,12 +48,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", default="conf/train.yaml", metavar="FILE", help="of training")
     parser.add_argument("--search", default="conf/decode.yaml", metavar="FILE", help="of decoding")
     parser.add_argument("--tokens", default="data/lang_char/tokens.txt", metavar="FILE")
-    parser.add_argument("seeds", nargs="+", type=int, choices=range(1, EVERY + 1), metavar="SEED")
+    parser.add_argument("seeds", nargs="+", type=int, metavar="SEED")
     args = parser.parse_args(argv)
     search = from_dict(DecodeConfig, load_yaml(args.search))
+    made_of = {
+        "train": args.train,
+        "dev": args.dev,
+        "tokens": args.tokens,
+        "config": to_dict(from_dict(TrainConfig, load_yaml(args.config), args.config)),
+    }
     found: list[list[int]] = []
     for seed in args.seeds:
         folder = Path(f"exp/marks/seed{seed}")
+        claim(folder, made_of)
         part(args.train, args.dev, folder, seed, args.config)
         model = half_trained(folder, seed, args.config, args.tokens)
         found.append(measure(model, folder / "apart", search))
@@ -64,6 +73,21 @@ def say(name: str, counts: Sequence[int]) -> None:
     """Print what :func:`measure` gives."""
     a, b, c, d = counts
     print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
+
+
+def claim(folder: Path, made_of: dict[str, Any]) -> None:
+    """Note what the model in a folder is made of.
+
+    Raises:
+        InputError: what is there is made of something else.
+    """
+    path = folder / "made_of.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else made_of
+    if changed := [key for key, value in made_of.items() if before.get(key) != value]:
+        raise InputError(
+            f"{folder}: its model was made with another {', '.join(changed)}; remove the folder"
+        )
+    write_json(path, made_of)
 
 
 def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -> None:

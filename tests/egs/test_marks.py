@@ -30,7 +30,7 @@ def test_half_trained_is_the_first_epoch_with_half_of_the_words(marks, tmp_path)
 SETS = ["--train", "data/train", "--dev", "data/dev", "--"]
 
 
-@pytest.mark.parametrize("seeds", [[], ["0"], ["10"], ["x"], ["1", "-2"]])
+@pytest.mark.parametrize("seeds", [[], ["x"], ["1", "2.5"]])
 def test_what_is_no_seed(marks, seeds, capsys):
     with pytest.raises(SystemExit) as end:
         marks.main([*SETS, *seeds])
@@ -44,8 +44,17 @@ def test_it_runs_in_a_recipe_that_is_prepared(marks, tmp_path, monkeypatch):
         marks.main([*SETS, "4"])
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "decode.yaml").touch()
+    (tmp_path / "conf" / "train.yaml").touch()
     with pytest.raises(InputError, match="data/train: no such folder"):
         marks.main([*SETS, "4"])
+
+
+def test_a_model_of_something_else_is_not_taken_up(marks, tmp_path):
+    made_of = {"train": "data/train", "dev": ["data/dev"]}
+    marks.claim(tmp_path, made_of)
+    marks.claim(tmp_path, made_of)
+    with pytest.raises(InputError, match="made with another dev; remove the folder"):
+        marks.claim(tmp_path, {**made_of, "dev": ["data/test"]})
 
 
 def write_set(folder, speakers):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from asr.recognize.confidence import (
     evidence,
     fit,
     held_out,
-    held_out_doubt,
     word_evidence,
 )
 from asr.recognize.transcript import Segment
@@ -99,14 +99,45 @@ def test_little_credit_by_hand():
     assert least_credit([-1.0, -2.0, -3.0, -2.0]) is None  # too few
 
 
+def test_useless_texts_move_what_a_text_must_have():
+    right, useless = [-1.0, -2.0, -3.0, -2.0, -2.0], np.array([-8.0, -7.0, -6.0, -5.0, -4.0])
+    bound = least_credit(right)
+    below = 0.2 * useless[3] + 0.8 * useless[4] - 1  # a fifth of the way from the best to the next
+    assert bound > below
+    assert least_credit(right, useless - 1) == pytest.approx((bound + below) / 2)
+    assert least_credit(right, useless + 2) == bound  # overlap: the bound of the right ones
+    assert least_credit(right, useless[:4] - 9) == bound  # too few to tell
+
+
+def judged(speaker, credit, right, text="A"):
+    """An utterance with a text that all models would doubt, or none would."""
+    flags = () if text != "A" else ("doubtful",)
+    segment = Segment(0, 1, text, 0.0, 5 * credit, 0.0, flags, ())
+    utterance = Utterance("u", speaker, "u", "u.wav", 0.0, None, "A", 1.0)
+    return calibrate.Judged(utterance, segment, right, not right, (right,))
+
+
 def test_doubt_is_measured_on_other_speakers():
     """Right texts of a speaker who mumbles are doubted by what the others have, not by his own."""
-    credits = np.array([-0.3, -0.4, -0.5, -0.6, -0.7, -2.0, -2.1, -2.0, -2.1, -2.0, -9.0])
-    right, speakers = np.array([1] * 10 + [0]), ["s1"] * 5 + ["s2"] * 6
-    found = held_out_doubt(credits, right, speakers)
+    clear = [judged("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    mumbled = [judged("s2", credit, True) for credit in (-2.0, -2.1, -2.0, -2.1, -2.0)]
+    wrong = [judged("s2", -9.0, False)]
+    everything = clear + mumbled + wrong
+    found = calibrate.flagged_held_out(everything, None)
     assert found.tolist() == [False] * 5 + [True] * 6
-    alone = held_out_doubt(credits, right, ["s1"] * 11)  # nobody else: the mumbling counts
-    assert alone.tolist() == [False] * 10 + [True]
+    alone = [replace(j, utterance=clear[0].utterance) for j in everything]
+    found = calibrate.flagged_held_out(alone, None)  # nobody else: the mumbling counts
+    assert found.tolist() == [False] * 10 + [True]
+
+
+def test_words_that_the_model_has_not_learnt_are_held_against_a_text():
+    """All say A; of the last speaker, whose other text is as sure, the model writes B."""
+    right = [judged(f"s{i % 3}", -0.5 - 0.1 * (i % 5), True) for i in range(9)]
+    both = [*right, judged("s3", -0.7, True), judged("s3", -0.7, False, text="B")]
+    assert calibrate.flagged_held_out(both, frozenset("A")).tolist() == [False] * 10 + [True]
+    assert not calibrate.flagged_held_out(both, frozenset("AB")).any()
+    standard = calibrate.standard_for(both, frozenset("A"))
+    assert standard.vocabulary.oov_rate == 1 / 13
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -119,17 +150,46 @@ def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
         return "doubtful" in recognizer.transcribe(audio / "a.wav").flags
 
     assert doubted() == doubted(confidence=SURE) == strict
-    assert doubted(confidence={**SURE, "least_credit": 0.0}) == strict
-    assert not doubted(confidence={**SURE, "least_credit": -1e3})
-    assert not doubted(least_credit=-1e3)  # as a training leaves it
-    assert doubted(least_credit=0.0) == strict
-    assert doubted(least_credit=-1e3, confidence={**SURE, "least_credit": 0.0}) == strict
+    much, little = {"least": 0.0, "oov_rate": 0.5}, {"least": -1e3, "oov_rate": 0.5}
+    assert doubted(confidence={**SURE, "credit": much}) == strict
+    assert not doubted(confidence={**SURE, "credit": little})
+    assert not doubted(credit=little)  # as a training leaves it
+    assert doubted(credit=much) == strict
+    assert doubted(credit=little, confidence={**SURE, "credit": much}) == strict
+    assert doubted(credit=much, vocabulary=[])  # all of its words are unknown
 
 
-@pytest.mark.parametrize("least", ["x", math.nan, True])
-def test_a_damaged_rule_of_doubt(save, least):
-    with pytest.raises(InputError, match="run `asr calibrate` again"):
-        asr.load(save(confidence={**SURE, "least_credit": least}), "cpu")
+@pytest.mark.parametrize(
+    "credit",
+    ["x", {}, {"least": -1.0}]
+    + [{"least": least, "oov_rate": 0.1} for least in ("x", None, math.nan)]
+    + [{"least": -1.0, "oov_rate": rate} for rate in ("x", None, 0.0, 1.0, math.nan)],
+)
+def test_a_damaged_rule_of_doubt(save, credit):
+    for info in ({"credit": credit}, {"confidence": {**SURE, "credit": credit}}):
+        with pytest.raises(InputError, match="run `asr calibrate` again"):
+            asr.load(save(**info), "cpu")
+
+
+@pytest.mark.parametrize("words", ["ONE TWO", [1], {"ONE": 1}])
+def test_a_damaged_vocabulary(save, words):
+    with pytest.raises(InputError, match="its vocabulary is no list of words"):
+        asr.load(save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=words), "cpu")
+
+
+def test_words_of_the_lists_count_as_learnt(save, audio, tmp_path):
+    hot, arpa = tmp_path / "hot.txt", tmp_path / "words.arpa"
+    hot.write_text("BAC AB\n")
+    arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n-1\tCAB\n\n\\end\\\n")
+    model = save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=["A"])
+
+    def known(**lists):
+        standard = asr.load(model, "cpu", DecodeConfig(**lists)).interpreter.standard
+        return standard.vocabulary.words
+
+    assert known() == {"A"}
+    assert known(hotwords=str(hot)) == {"A", "BAC", "AB"}
+    assert known(word_lm=str(arpa)) >= {"A", "CAB"}
 
 
 def test_models_without_coefficients_have_no_confidence(model):
@@ -214,7 +274,7 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     for name, value in before.model.state_dict().items():
         assert value.equal(after.model.state_dict()[name])
     assert after.info["confidence"]["fitted_on"]["right"] == 12
-    assert after.info["confidence"]["least_credit"] < 0
+    assert after.info["confidence"]["credit"]["least"] < 0
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
     found = asr.load(target, "cpu", SHORT).transcribe(babble / "s1-0.wav").confidence
     assert found is not None and 0 < found < 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from asr.search.align import ctc_align
-from asr.search.credit import in_its_own_light, own_credit
+from asr.search.credit import Standard, Vocabulary, own_credit
 from asr.search.diagnose import (
     alignment_quality,
     credit,
@@ -115,9 +115,27 @@ def test_a_model_may_say_that_right_texts_have_no_more():
     """Four characters, the end and a head start of four: -18 / 9."""
     text = Hypothesis((3, 4, 3, 4), 0.0, -10.0, -8.0, 0.0, torch.zeros(5, 9), True)
     assert own_credit(text) == -2.0
-    for least, expected in ((None, True), (-1.9, True), (-2.0, False)):
-        assert ("doubtful" in in_its_own_light(("loop", "doubtful"), text, least)) == expected
-    assert in_its_own_light(("loop", "doubtful"), text, -2.0) == ("loop",)
+    vocabulary = Vocabulary(frozenset({"A", "B"}), oov_rate=np.exp(-9))
+    for words, least, before, expected in (
+        ("A B", -2.0, ("loop", "stall", "doubtful"), ("loop",)),
+        ("A B", -1.9, ("loop", "stall", "doubtful"), ("loop", "stall", "doubtful")),
+        ("A B", -1.9, ("loop",), ("loop",)),  # doubted by its own model alone
+        ("A C", -3.0, ("doubtful",), ()),  # (-18 - 9) / 9
+        ("A C", -2.9, ("stall", "doubtful"), ("stall", "doubtful")),
+        ("A C", -2.9, ("stall",), ("stall", "doubtful")),  # and by an unknown word
+    ):
+        assert Standard(least, vocabulary).judge(before, text, words) == expected
+    more = Standard(-2.0, vocabulary).knowing(frozenset({"C"}))
+    assert more.judge(("doubtful",), text, "A C") == ()
+
+
+def test_unknown_words_are_as_probable_as_dev_has_them():
+    words = frozenset({"A", "B"})
+    found = Vocabulary.measured(words, ["A B A", "B C"])
+    assert found.oov_rate == pytest.approx((1 + 1) / (5 + 2))
+    assert found.log_prob("A  C D") == pytest.approx(2 * np.log(2 / 7))
+    assert found.log_prob("B A") == found.log_prob("") == 0
+    assert Vocabulary.measured(None, ["A"]).log_prob("X Y") == 0  # an old model: all are known
 
 
 def test_no_text_is_doubtful_only_where_ctc_hears_something():

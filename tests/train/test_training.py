@@ -1,6 +1,7 @@
 """The training loop: repeatable, resumable to the bit, and loud about bad input."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,11 +17,12 @@ import yaml
 
 from asr.config import to_dict
 from asr.corpus.batches import load_batches
+from asr.corpus.datadir import read_table
 from asr.errors import InputError
 from asr.model.checkpoint import load_model
 from asr.search import credit
 from asr.search.beam import search
-from asr.search.credit import least_credit, own_credit
+from asr.search.credit import Vocabulary, least_credit, own_credit
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.loop import Interrupted, Training, sole_user
 
@@ -82,13 +84,25 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     first, second = (found[0] for found in search(training.model, memory, SEARCH))
     decode = training.tokenizer.decode
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
-    common = (training.tokenizer, tiny_training.loss)
+    vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
+    common = (training.tokenizer, tiny_training.loss, vocabulary)
     monkeypatch.setattr(credit, "FEWEST", 2)
     scores = evaluate(training.model, batches, said, *common)
     assert scores.wer == 0
-    assert scores.least_credit == least_credit([own_credit(first), own_credit(second)])
+    credits = [
+        own_credit(h, len(decode(h.tokens).split()) * math.log(0.5)) for h in (first, second)
+    ]
+    assert scores.standard.least == pytest.approx(least_credit(credits))
+    assert scores.standard.vocabulary is vocabulary
     said[batches[0].ids[1]] = "C" * 30
-    assert evaluate(training.model, batches, said, *common).least_credit is None
+    assert evaluate(training.model, batches, said, *common).standard is None
+
+
+def test_a_model_knows_the_words_of_its_training(finished, tone_corpus):
+    texts = read_table(tone_corpus / "train" / "text").values()
+    expected = sorted({word for text in texts for word in text.split()})
+    for path in (finished, *(finished / "checkpoints").glob("epoch_*")):
+        assert load_model(path).info["vocabulary"] == expected
 
 
 def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_training, tmp_path):
