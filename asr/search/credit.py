@@ -17,6 +17,10 @@ speech: such a word is as probable as the dev set's transcripts have words like 
 log-probability counts with that of decoder and CTC. Over fifteen models of data/mini this raises
 the area from 0.990 to 0.997; AN4's models, which know some hundred short words and write little
 else, gain nothing.
+
+Where right and useless dev texts do not overlap, what a text must have lies between them. Over 33
+models of data/mini and voices that they never met, that marks 93 % of the useless texts and 1.5 %
+of the right ones; the bound of the right ones alone 97 and 5.
 """
 
 import math

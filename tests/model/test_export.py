@@ -28,6 +28,9 @@ from asr.recognize import load
 from asr.text.chars import CharTokenizer
 
 
+DOUBT = {"credit": {"least": -1.0, "oov_rate": 0.1}, "vocabulary": ["AB", "C"]}
+
+
 @pytest.fixture
 def config(tiny_config):
     """Encoder matrices of 2 x 40 x 96, 2 x 128 x 96 and 2 x 32 x 96 are large enough for int8."""
@@ -42,7 +45,12 @@ def model(config, tmp_path):
     tokenizer = CharTokenizer.from_texts(["AB C"])
     las = LAS(config.model, 20, len(tokenizer))
     cmvn = CmvnStats.from_features(torch.randn(50, 20))
-    info = {"dev_wer": 0.25, "average_of": ["epoch_001.safetensors"], "card": {"wer": "25 %"}}
+    info = {
+        "dev_wer": 0.25,
+        "average_of": ["epoch_001.safetensors"],
+        "card": {"wer": "25 %"},
+        **DOUBT,
+    }
     path = tmp_path / "final.safetensors"
     weights = las.state_dict()
     return save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=cmvn, info=info)
@@ -151,7 +159,8 @@ def test_small_again_is_the_same(model, tmp_path):
 def test_facts_are_added_and_what_is_about_the_training_is_dropped(model, tmp_path):
     done = export_model(model, tmp_path / "small.safetensors", "int8", {"licence": "MIT"})
     loaded = load_model(done.path)
-    assert loaded.info == {"dev_wer": 0.25, "card": {"wer": "25 %", "licence": "MIT"}}
+    card = {"wer": "25 %", "licence": "MIT"}
+    assert loaded.info == {"dev_wer": 0.25, "card": card, **DOUBT}
     assert loaded.config.augment.noise_dir == ""
     assert b"noises/of" not in done.path.read_bytes()
 
