@@ -43,7 +43,8 @@ def average_models(
         for key, value in other.model.state_dict().items():
             total[key] += value
     mean = {k: (v / len(sources)).to(torch.float32) for k, v in total.items()}
-    info = {"average_of": [Path(s).name for s in sources], **measure(mean)}
+    learnt = {k: v for k, v in first.info.items() if k == "vocabulary"}
+    info = {"average_of": [Path(s).name for s in sources], **learnt, **measure(mean)}
     save_model(
         target, mean, config=first.config, tokenizer=first.tokenizer, cmvn=first.cmvn, info=info
     )

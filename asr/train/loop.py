@@ -502,5 +502,4 @@ class Training:
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
             "credit": scores.standard and scores.standard.to_info(),
-            "vocabulary": self.learnt,
         }

@@ -27,7 +27,6 @@ from asr.model.storage import SCALE, pack, unpack
 from asr.recognize import load
 from asr.text.chars import CharTokenizer
 
-
 DOUBT = {"credit": {"least": -1.0, "oov_rate": 0.1}, "vocabulary": ["AB", "C"]}
 
 
