@@ -208,12 +208,19 @@ def graphics() -> Iterator[Finding]:
     """CUDA devices, and a driver that torch cannot use."""
     import torch
 
+    from asr.model import native
+
     topic = "graphics"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             memory = f"{device.total_memory / 2**30:.0f} GB"
             yield Finding(topic, f"cuda:{index}", f"{device.name}, {memory}")
+        built = native.kernels() is not None
+        remedy = "" if built else "install triton and a C compiler; without, it is slower"
+        if os.environ.get("ASR_NATIVE") == "0":
+            remedy = "take ASR_NATIVE=0 out of the environment"
+        yield Finding(topic, "kernels", "compiled by Triton" if built else "plain torch", remedy)
     elif Path("/dev/nvidia0").exists():
         yield Finding(
             topic,

@@ -1,7 +1,12 @@
 """Fixtures that several rooms share."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # GPU programs run in Triton's interpreter, which is slow
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, ModelConfig
 

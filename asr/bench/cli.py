@@ -11,7 +11,7 @@ import torch
 
 from asr.bench import measure, workloads
 from asr.bench.shape import Shape
-from asr.config import DecodeConfig, SegmentationConfig
+from asr.config import DecodeConfig, SegmentationConfig, TrainConfig, from_dict, load_yaml
 from asr.device import pick_device, use_threads
 from asr.errors import InputError
 from asr.model.product import use_precision
@@ -51,6 +51,9 @@ def make_parser() -> argparse.ArgumentParser:
             "--who", choices=["asr", *CONTESTANTS], default="asr", help="whose classes run it"
         )
         kind.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (cpu)")
+        if name == "train":
+            text = "settings of a training, whose model and loss are measured instead"
+            kind.add_argument("--config", metavar="FILE", help=text)
         kind.add_argument(
             "--precision", choices=["float32", "bfloat16"], default="float32", help="of products"
         )
@@ -102,10 +105,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     shape = _shape(options)
     use_precision(options.precision)
     device = pick_device(options.device)
-    if device.type != "cpu" and options.who != "asr":
+    if device.type != "cpu" and options.who not in ("asr", "straight"):
         raise InputError(f"--who {options.who}: measured on the processor only, with --device cpu")
-    workload = workloads.train if options.work == "train" else workloads.decode
-    numbers = workload(shape, options.repeats, options.who, device)
+    if options.work == "decode":
+        numbers = workloads.decode(shape, options.repeats, options.who, device)
+    else:
+        config = None
+        if options.config:
+            if options.who != "asr":
+                raise InputError(f"--who {options.who}: does not know the model of --config")
+            config = from_dict(TrainConfig, load_yaml(options.config), options.config)
+        numbers = workloads.train(shape, options.repeats, options.who, device, config)
     return {"who": options.who, "device": str(device), **asdict(shape), **numbers}
 
 

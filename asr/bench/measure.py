@@ -32,6 +32,19 @@ def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float
     return statistics.median(times)
 
 
+def busy_share(work: Callable[[], Any]) -> float:
+    """Share of a call's time in which the GPU computes, after :func:`seconds_of` has warmed up."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6 / seconds
+
+
 def product_speeds(device: torch.device) -> dict[str, float]:
     """GFLOP/s of a large float32 matrix product, by torch's default and by this project's way."""
     size = 1536

@@ -35,10 +35,11 @@ class Shape:
         """Lengths spread evenly from 100 % down to 70 %, (B,)."""
         return torch.linspace(longest, 0.7 * longest, self.batch).round().long()
 
-    def model(self) -> LAS:
-        """Attention 128 with 10 filters of width 31, one decoder layer; the same weights ever."""
+    def model(self, config: ModelConfig | None = None) -> LAS:
+        """Attention 128 with 10 filters of width 31, one decoder layer; or a model of other
+        settings. The same weights ever."""
         torch.manual_seed(1)
-        config = ModelConfig(
+        config = config or ModelConfig(
             encoder=EncoderConfig(units=self.units, pyramid=(2,) * self.layers, dropout=0.0),
             attention=AttentionConfig(units=128, filters=10, filter_width=31),
             decoder=DecoderConfig(units=self.units, embedding=self.units, dropout=0.0),

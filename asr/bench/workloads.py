@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from asr.bench import measure, peers
 from asr.bench.shape import FRAMES_PER_SECOND, LOSS, Shape
 from asr.bench.straight import Straight
-from asr.config import AugmentConfig, BatchConfig, DecodeConfig, FeatureConfig, OptimConfig
+from asr.config import (
+    AugmentConfig,
+    BatchConfig,
+    DecodeConfig,
+    FeatureConfig,
+    OptimConfig,
+    TrainConfig,
+)
 from asr.device import keep_memory
 from asr.model.las import LAS
 from asr.train.adamw import AdamW
@@ -45,24 +52,38 @@ def _training_step(
 
 
 def _contestant(
-    who: str, shape: Shape, device: torch.device = CPU
+    who: str, shape: Shape, device: torch.device = CPU, config: TrainConfig | None = None
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     if who == "espnet":
         return peers.espnet_step(shape)
     if who == "speechbrain":
         return peers.speechbrain_step(shape)
-    model, data = shape.model().to(device), shape.data(device)
+    model = shape.model(config.model if config else None).to(device)
+    data = shape.data(device)
     if who == "straight":
-        straight = Straight(model)
+        straight = Straight(model).to(device)
         return straight, lambda: straight.loss(*data)
-    return model, lambda: model.loss(*data, LOSS).total
+    weights = config.loss if config else LOSS
+    return model, lambda: model.loss(*data, weights).total
 
 
 def train(
-    shape: Shape, repeats: int, who: str = "asr", device: torch.device = CPU
+    shape: Shape,
+    repeats: int,
+    who: str = "asr",
+    device: torch.device = CPU,
+    config: TrainConfig | None = None,
 ) -> dict[str, Any]:
-    """A training step of one contestant: seconds, memory, share of the product speed."""
-    model, loss = _contestant(who, shape, device)
+    """A training step of one contestant: seconds, memory, share of the product speed.
+
+    Args:
+        shape: sizes.
+        repeats: runs of which the median counts.
+        who: asr, straight, espnet or speechbrain.
+        device: where; the last two know the processor only.
+        config: of a training, whose model and loss take the place of the shape's.
+    """
+    model, loss = _contestant(who, shape, device, config)
     step = _training_step(model, loss, who)
     if who == "asr":
         keep_memory()  # as asr train does
@@ -77,7 +98,9 @@ def train(
         "first_loss": first,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    if who == "asr":
+    if device.type == "cuda":
+        result["busy_share"] = measure.busy_share(step)
+    if who == "asr" and config is None:
         assert isinstance(model, LAS)
         gflops, speeds = shape.step_gflops(model), measure.product_speeds(device)
         result |= {"gflop": gflops, **speeds}

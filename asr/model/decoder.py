@@ -24,7 +24,7 @@ from asr.model import native
 from asr.model.attention import LocationAttention, Memory, uniform_weights
 from asr.model.dropout import Dropout
 from asr.model.gru import Reset, gru_step, gru_weights, padding_mask, recurrent_gradients
-from asr.model.product import affine, product
+from asr.model.product import affine, as_read, product
 
 
 def blocks(matrix: Tensor) -> Tensor:
@@ -103,15 +103,73 @@ class _NativeLoop(torch.autograd.Function):
         )  # fmt: skip
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
-        olds, d_gates = before.flatten(0, 1), gates.flatten(0, 1)
-        rows = inner.flatten(0, 1)
-        d_U = recurrent_gradients(olds, d_gates, rows, ctx.reset)
-        d_c = rows.sum(0) if ctx.reset == "after" else torch.zeros_like(rows[0])
-        d_W = product(olds.t(), d_queries.flatten(0, 1))
+        d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, inner, ctx.reset)
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (
             gates, d_keys, d_values, None, None, d_W, d_filters, d_location, d_w, d_U, d_c, None
         )  # fmt: skip
+
+
+class _KernelLoop(torch.autograd.Function):
+    """The same on a GPU, by kernels.py."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
+        first: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor, reset: Reset,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Gates of the characters (B, L, 3H) and weights before (B, S) to states and weights."""
+        batch, length, _ = gates.shape
+        gates = gates.clone()
+        states = gates.new_zeros(batch, length + 1, U.shape[0])
+        weights = gates.new_zeros(batch, length + 1, keys.shape[1])
+        weights[:, 0] = first
+        before = reset == "before"
+        inner, queries = native.kernels().forward(
+            gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, before
+        )
+        if any(ctx.needs_input_grad):
+            ctx.reset, ctx.spent = reset, False
+            ctx.save_for_backward(
+                gates, inner, queries, states, weights, keys, values, steps, lengths, W, F, w, U
+            )
+        return states[:, 1:], weights[:, 1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
+        """Gradients of all inputs from those of states and weights."""
+        if ctx.spent:
+            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
+        ctx.spent = True
+        gates, inner, queries, states, weights, keys, values, steps, lengths, *attention, U = (
+            ctx.saved_tensors
+        )
+        d_queries, d_keys, d_F, d_w = native.kernels().backward(
+            d_states.contiguous(), d_weights.contiguous(), keys, values, states, weights, queries,
+            steps, lengths, *attention, U, gates, inner, ctx.reset == "before",
+        )  # fmt: skip
+        d_W, d_U, d_c = _weight_gradients(states[:, :-1], d_queries, gates, inner, ctx.reset)
+        d_values = torch.bmm(weights[:, 1:].transpose(1, 2), gates)
+        return gates, d_keys, d_values, None, None, None, d_W, d_F, d_w, d_U, d_c, None
+
+
+def _weight_gradients(
+    before: Tensor, d_queries: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of W, U and c, each a product over all characters.
+
+    Args:
+        before: states before each character, (B, L, H).
+        d_queries: gradients of queries, (B, L, A).
+        d_gates: of the gates' activations, (B, L, 3H).
+        inner: see :func:`recurrent_gradients`; (B, L, H).
+        reset: where the reset gate stands.
+    """
+    olds, rows = before.flatten(0, 1), inner.flatten(0, 1)
+    d_U = recurrent_gradients(olds, d_gates.flatten(0, 1), rows, reset)
+    d_c = rows.sum(0) if reset == "after" else torch.zeros_like(rows[0])
+    return product(olds.t(), d_queries.flatten(0, 1)), d_U, d_c
 
 
 class AttentionDecoder(nn.Module):
@@ -177,6 +235,11 @@ class AttentionDecoder(nn.Module):
             attention.w.weight.view(-1),
         )
 
+    def _looking_at_once(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same as kernels.py takes them: W (H, A), F = filters^T location (K, A), w (A,)."""
+        W, filters, location, w = self._looking()
+        return W, filters.t() @ location, w
+
     def forward(
         self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
     ) -> tuple[Tensor, Tensor]:
@@ -207,10 +270,26 @@ class AttentionDecoder(nn.Module):
                 native.int32(memory.steps), native.int32(lengths), *self._looking(), self.U,
                 self.c, self.reset,
             )  # fmt: skip
+        elif native.on_gpu(characters, memory.keys, values):
+            hidden, weights = self._kernel_loop(characters, values, lengths, memory)
         else:
             hidden, weights = self._loop(characters, lengths, memory)
         context = torch.bmm(weights, memory.states)  # (B, L, D)
         return self.readout(self.dropout(torch.cat([hidden, context], dim=-1))), weights
+
+    def _kernel_loop(
+        self, characters: Tensor, values: Tensor, lengths: Tensor, memory: Memory
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`_loop` on a GPU."""
+        steps, lengths = (
+            counts.to(characters.device, torch.int32, non_blocking=True)
+            for counts in (memory.steps, lengths)
+        )
+        states, weights = _KernelLoop.apply(  # type: ignore[no-untyped-call]
+            characters, memory.keys.contiguous(), values.contiguous(), steps, lengths,
+            uniform_weights(memory), *self._looking_at_once(), self.U, self.c, self.reset,
+        )  # fmt: skip
+        return states, weights
 
     def _loop(
         self, characters: Tensor, lengths: Tensor, memory: Memory
@@ -260,6 +339,10 @@ class Speller:
                 blocks(decoder.U[:, first:]),
             )
             self.laid_out_readout = blocks(self.readout)
+        self._kernels = native.on_gpu(self.gates, memory.keys)
+        if self._kernels:
+            W, *self.looking = decoder._looking_at_once()
+            self.read = [as_read(matrix) for matrix in (W, decoder.U, self.readout)]
         self.enter(memory)
 
     def enter(self, memory: Memory) -> None:
@@ -270,6 +353,9 @@ class Speller:
         if self._native:
             self.keys, self.values = memory.keys.contiguous(), blocks(memory.values)
             self.steps = native.int32(memory.steps)
+        if self._kernels:
+            self.keys, self.values = (as_read(m.contiguous()) for m in (memory.keys, memory.values))
+            self.steps = memory.steps.to(memory.keys.device, torch.int32, non_blocking=True)
 
     def start(self) -> DecoderState:
         """The state before the first character, (B K) rows."""
@@ -300,6 +386,14 @@ class Speller:
                 "decoder_step", tokens, rows, state.hidden, state.weights, self.gates, self.keys,
                 self.values, self.steps, *self.laid_out, decoder.c, self.laid_out_readout,
                 decoder.readout.bias, hidden, weights, log_probs, N, self.width, S, H, A, C, K, V,
+                decoder.reset == "before",
+            )  # fmt: skip
+            return log_probs, DecoderState(hidden, weights)
+        if self._kernels:
+            W, U, readout = self.read
+            log_probs, hidden, weights = native.kernels().step(
+                tokens, rows, state.hidden, state.weights, self.gates, self.keys, self.values,
+                self.steps, W, *self.looking, U, decoder.c, readout, decoder.readout.bias,
                 decoder.reset == "before",
             )  # fmt: skip
             return log_probs, DecoderState(hidden, weights)

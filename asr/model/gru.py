@@ -164,6 +164,55 @@ class _Native(torch.autograd.Function):
         return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 
 
+class _Kernel(torch.autograd.Function):
+    """The same on a GPU, by kernels.py; on padding too, where gates have no gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, counts: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor
+    ) -> Tensor:
+        """Input (B, S, I) to states (B, S, 2N)."""
+        both = W.transpose(0, 1).flatten(1)  # (I, 6N)
+        gates = product(x.flatten(0, 1), both, b.flatten()).view(*x.shape[:2], -1)
+        on_device = counts.to(x.device, torch.int32, non_blocking=True)
+        out, inner = native.kernels().bigru_forward(gates, U, c, on_device)
+        if any(ctx.needs_input_grad):
+            ctx.spent = False
+            ctx.save_for_backward(x, on_device, both, U, gates, inner, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Gradients of x, W, U, b and c from that of the states."""
+        if ctx.spent:
+            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
+        ctx.spent = True
+        x, counts, both, U, gates, inner, out = ctx.saved_tensors
+        N = U.shape[1]
+        native.kernels().bigru_backward(grad.contiguous(), out, gates, inner, U, counts)
+        padding = torch.arange(x.shape[1], device=x.device) >= counts.unsqueeze(1)
+        gates.masked_fill_(padding.unsqueeze(-1), 0.0)
+        olds = (
+            nn.functional.pad(out[:, :-1, :N], (0, 0, 1, 0)),  # (B, S, N)
+            nn.functional.pad(out[:, 1:, N:], (0, 0, 0, 1)),  # padding is 0, as a first state is
+        )
+        rows, d_gates = inner.flatten(0, 1), gates.flatten(0, 1)
+        d_U = [
+            recurrent_gradients(
+                olds[d].flatten(0, 1), d_gates[:, 3 * N * d : 3 * N * (d + 1)],
+                rows[:, N * d : N * (d + 1)], "after",
+            )
+            for d in range(2)
+        ]  # fmt: skip
+        d_W = product(x.flatten(0, 1).t(), d_gates).view(-1, 2, 3 * N).transpose(0, 1)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = product(d_gates, both.t()).view(x.shape)
+        d_b, d_c = d_gates.sum(0).view(2, 3 * N), rows.sum(0).view(2, N)
+        return d_x, None, d_W, torch.stack(d_U), d_b, d_c
+
+
 class _Looped(torch.autograd.Function):
     """Both directions of a layer in plain torch, with its own backward pass.
 
@@ -306,6 +355,8 @@ class BiGRU(nn.Module):
                 x.contiguous(), counts, *weights, self.reset
             )
             return states
+        if native.on_gpu(x, self.W) and self.reset == "after":
+            return _Kernel.apply(x.contiguous(), counts, *weights)  # type: ignore[no-untyped-call]
         if x.device.type == "cuda" and self.reset == "after":
             return self.cudnn(x, counts)
         padding = padding_mask(counts, x.shape[1], x.device)
@@ -322,11 +373,15 @@ class BiGRU(nn.Module):
             x, counts, batch_first=True, enforce_sorted=False
         )
         N = self.U.shape[1]
-        parameters = []
-        for d in range(2):
-            second = torch.cat([self.c.new_zeros(2 * N), self.c[d]])
-            W, U = self.W[d].t().contiguous(), self.U[d].t().contiguous()
-            parameters += [W, U, self.b[d], second]
+        # cuDNN wants all weights in one piece of memory, matrices first; else it copies them
+        second = nn.functional.pad(self.c, (2 * N, 0))
+        matrices = [m[d].t() for d in range(2) for m in (self.W, self.U)]
+        biases = [b[d] for d in range(2) for b in (self.b, second)]
+        parts = [*matrices, *biases]
+        flat = torch.cat([part.flatten() for part in parts])
+        pieces = torch.split(flat, [part.numel() for part in parts])
+        views = [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+        parameters = [views[i] for i in (0, 1, 4, 5, 2, 3, 6, 7)]
         start = x.new_zeros(2, len(x), N)
         data, _ = torch._VF.gru(
             packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, self.training, True

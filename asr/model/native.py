@@ -17,9 +17,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from asr.errors import first_line
 
 SOURCE = Path(__file__).with_name("native.cpp")
 # Arguments of each function: pointers, then integers, of which the last is the thread count.
@@ -107,6 +110,34 @@ def usable(*tensors: Tensor) -> bool:
     """Whether native functions can compute with these: float32 on the processor."""
     fits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     return fits and library() is not None
+
+
+@functools.cache
+def kernels() -> Any:
+    """The module asr.model.kernels, or None where Triton is not there or cannot compile."""
+    if os.environ.get("ASR_NATIVE") == "0":
+        return None
+    try:
+        from asr.model import kernels
+
+        kernels.try_out()
+    except ImportError:
+        return None
+    except Exception as error:  # whatever Triton or the C compiler that it needs stumbles over
+        print(
+            f"warning: Triton cannot compile ({type(error).__name__}: {first_line(error)}); going "
+            "on with plain torch, which is slower; install a C compiler, or set ASR_NATIVE=0 to "
+            "do without",
+            file=sys.stderr,
+        )
+        return None
+    return kernels
+
+
+def on_gpu(*tensors: Tensor) -> bool:
+    """Whether kernels.py can compute with these: float32 on a GPU."""
+    fits = all(t.dtype == torch.float32 and t.device.type == "cuda" for t in tensors)
+    return fits and torch.cuda.is_available() and kernels() is not None
 
 
 def call(name: str, *arguments: Tensor | int | None) -> None:

@@ -34,6 +34,11 @@ def use_precision(precision: str) -> None:
     _precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
+def as_read(matrix: Tensor) -> Tensor:
+    """A float32 matrix with its numbers as products read them."""
+    return matrix.to(_precision)
+
+
 def _made_by_intel() -> bool:
     try:
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text()

@@ -221,8 +221,8 @@ class BeamSearch:
             for u in self.utterances
         ]
 
-    def _tensor(self, numbers: list[int], dtype: torch.dtype = torch.int64) -> Tensor:
-        return torch.tensor(numbers, dtype=dtype, device=self.device)
+    def _tensor(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.device)
 
     def _extend(
         self, tokens: list[int], parents: list[int], length: int
@@ -235,9 +235,8 @@ class BeamSearch:
             search compares, each (N, V).
         """
         config, share = self.config, 1 - self.config.ctc_weight
-        attention, self.state = self.speller.step(
-            self._tensor(tokens, torch.int32), self.state, self._tensor(parents, torch.int32)
-        )
+        last, origins = torch.tensor([tokens, parents], dtype=torch.int32, device=self.device)
+        attention, self.state = self.speller.step(last, self.state, origins)
         # what every extension of a row has, and what follows from its character
         base = [
             share * row.attention
@@ -289,16 +288,17 @@ class BeamSearch:
         count = len(self.active)
         # one end a row: so many hold the K best others
         scores, places = total.view(count, K * V).topk(min(2 * K, K * V), dim=1)
-        nothing = [[0.0] * places.shape[1]] * count
-        said_of, heard_of, read_of, hot_of = (
-            nothing if part is None else part.view(count, -1).gather(1, places).tolist()
-            for part in parts
+        nothing = torch.zeros_like(scores)
+        picked = (
+            nothing if part is None else part.view(count, -1).gather(1, places) for part in parts
         )
-        scores_of = scores.tolist()
-        for place, (u, chosen) in enumerate(zip(self.active, places.tolist(), strict=True)):
+        # handed over at once, for a GPU has to be waited for
+        numbers = torch.stack([scores, places.to(scores.dtype), *picked]).tolist()
+        scores_of, places_of, said_of, heard_of, read_of, hot_of = numbers
+        for place, (u, chosen) in enumerate(zip(self.active, places_of, strict=True)):
             before, u.rows, cut = u.rows, [], length >= u.limit
             for rank, where in enumerate(chosen):
-                row, token = divmod(where, V)
+                row, token = divmod(int(where), V)
                 score = scores_of[place][rank]
                 if score == -math.inf or len(u.rows) == K:
                     break

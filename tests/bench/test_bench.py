@@ -57,6 +57,18 @@ def test_numbers_of_a_step_and_a_search(work, capsys):
     assert numbers["seconds"] > 0 and numbers["peak_memory_mb"] > 0
 
 
+def test_a_training_of_other_settings_is_measured(tmp_path, capsys):
+    config = tmp_path / "train.yaml"
+    config.write_text("model: {encoder: {units: 8, pyramid: [2]}, decoder: {units: 4}}")
+    assert (
+        main(["train", *SIZES, f"--config={config}", "--repeats=1", "--threads=1", "--json"]) == 0
+    )
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["parameters"] < sum(p.numel() for p in TINY.model().parameters())
+    with pytest.raises(InputError, match="--who straight: does not know the model of --config"):
+        main(["train", *SIZES, f"--config={config}", "--who=straight", "--threads=1"])
+
+
 @pytest.mark.parametrize(
     ("work", "size"), [("features", "--seconds=2"), ("score", "--pairs=20")]
 )  # fmt: skip
@@ -73,8 +85,8 @@ def test_a_size_that_is_none_is_refused():
 
 def test_others_are_measured_on_the_processor_only(monkeypatch):
     monkeypatch.setattr(cli, "pick_device", torch.device)  # as if there were a GPU
-    with pytest.raises(InputError, match="--who straight: measured on the processor only"):
-        main(["train", *SIZES, "--who=straight", "--device=cuda"])
+    with pytest.raises(InputError, match="--who espnet: measured on the processor only"):
+        main(["train", *SIZES, "--who=espnet", "--device=cuda"])
 
 
 def test_espnet_finds_the_same_hypotheses():

@@ -1,8 +1,8 @@
-"""A GPU's path on pretended tensors: no tensor is on the wrong device, and none is waited for.
+"""The plain forms on pretended tensors of a GPU: none is on the wrong device or waited for.
 
 torch's fake tensors have shapes and a device, but no numbers; to ask for a number of one, which
 would make the processor wait for the GPU, is an error. Counts are tensors in main memory, whose
-numbers are known. What a GPU would compute is for a machine that has one.
+numbers are known. What a GPU computes, and faster by kernels.py, is in test_kernels.py.
 """
 
 import pytest
@@ -11,6 +11,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model import native
 from asr.model.decoder import Speller
 from asr.model.las import LAS
 
@@ -22,6 +23,7 @@ NO_CTC = LossConfig(ctc_weight=0.0)  # torch's own CTC loss cannot be pretended
 def gpu(monkeypatch):
     """A GPU that is not there; the numbers of tensors in main memory are known up to 16."""
     monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 16)
+    monkeypatch.setattr(native, "on_gpu", lambda *_: False)
     with FakeTensorMode():
         yield torch.device("cuda")
 
@@ -31,7 +33,7 @@ def make_model(device, frontend="none"):
         encoder=EncoderConfig(frontend=frontend, frontend_channels=3, units=8, pyramid=(2, 2)),
         attention=AttentionConfig(units=5, filters=2, filter_width=3),
         decoder=DecoderConfig(units=8, embedding=4),
-        reset="before",  # the loops of this project; cuDNN's kernel has the other form
+        reset="before",  # the loop of this project; cuDNN's kernel has the other form
     )
     with device:
         return LAS(config, MEL, VOCAB)
