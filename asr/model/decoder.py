@@ -235,6 +235,13 @@ class AttentionDecoder(nn.Module):
             attention.w.weight.view(-1),
         )
 
+    def _on_gpu(self, *tensors: Tensor) -> bool:
+        """Whether kernels.py can compute with these."""
+        if not native.on_gpu(*tensors):
+            return False
+        A, K = self.attention.V.out_features, self.attention.filters.kernel_size[0]
+        return bool(native.kernels().fits(A, K, tensors[0].device))
+
     def _looking_at_once(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same as kernels.py takes them: W (H, A), F = filters^T location (K, A), w (A,)."""
         W, filters, location, w = self._looking()
@@ -270,7 +277,7 @@ class AttentionDecoder(nn.Module):
                 native.int32(memory.steps), native.int32(lengths), *self._looking(), self.U,
                 self.c, self.reset,
             )  # fmt: skip
-        elif native.on_gpu(characters, memory.keys, values):
+        elif self._on_gpu(characters, memory.keys, values):
             hidden, weights = self._kernel_loop(characters, values, lengths, memory)
         else:
             hidden, weights = self._loop(characters, lengths, memory)
@@ -339,7 +346,7 @@ class Speller:
                 blocks(decoder.U[:, first:]),
             )
             self.laid_out_readout = blocks(self.readout)
-        self._kernels = native.on_gpu(self.gates, memory.keys)
+        self._kernels = decoder._on_gpu(self.gates, memory.keys)
         if self._kernels:
             W, *self.looking = decoder._looking_at_once()
             self.read = [as_read(matrix) for matrix in (W, decoder.U, self.readout)]

@@ -24,6 +24,8 @@ TILE = 8192
 """Numbers of a matrix that a program holds at a time."""
 STEPS = 16
 """Encoder steps whose energies it computes at a time."""
+MOST = 8
+"""Programs that share an utterance."""
 ROWS = 16
 """Utterances that a program of the encoder takes: a product has no fewer rows."""
 BLOCK = 32
@@ -36,6 +38,19 @@ RECURRENT_WARPS, STAGES = 4, 4
 @triton.jit
 def _tanh(x):
     return 2 * tl.sigmoid(2 * x) - 1
+
+
+@triton.jit
+def _wait(counter, PARTS: tl.constexpr):
+    """Go on when all programs of a group have come here, and see what they wrote before."""
+    tl.debug_barrier()
+    if PARTS > 1:
+        seen = tl.atomic_add(counter, 1, sem="release")
+        everybody = (seen // PARTS + 1) * PARTS
+        seen = tl.atomic_add(counter, 0, sem="acquire")
+        while seen < everybody:
+            seen = tl.atomic_add(counter, 0, sem="acquire")
+        tl.debug_barrier()
 
 
 @triton.jit
@@ -86,59 +101,67 @@ def _matrix(pointer, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def _character(
-    state, look, gate, keys, values, stride, real, W, F, w, U, c, query, activations, own,
-    new_state, new_look, S, H, A, K,
-    BEFORE: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr, S_: tl.constexpr,
-    TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, PRECISION: tl.constexpr,
+    state, look, gate, keys, values, stride, real, W, F, w, U, c, query, energies, activations,
+    own, new_state, new_look, part, counter, S, H, A, K,
+    BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
+    S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One step of one row: from state and look (weights) of the character before to new ones."""
     a, s = tl.arange(0, A_), tl.arange(0, S_)
     asked = _times(state, W, H, A, A, A_, TILE)
     _put(query, asked, A, A_)
-    for first in range(0, real, STEPS):
+    for first in range(part * STEPS, real, PARTS * STEPS):
         t = first + tl.arange(0, STEPS)
         there = (t < real)[:, None] & (a < A)[None, :]
         key = tl.load(keys + t[:, None] * A + a[None, :], mask=there, other=0.0)
         window, filters = _window(look, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
         location = tl.dot(window, filters, input_precision=PRECISION)
         energy = tl.sum(_tanh(key + asked[None, :] + location) * _row(w, A, A_)[None, :], 1)
-        tl.store(new_look + t, energy, mask=t < real)
-    tl.debug_barrier()
-    energy = tl.load(new_look + s, mask=s < real, other=float("-inf"))
+        tl.store(energies + t, energy, mask=t < real)
+    _wait(counter, PARTS)
+    energy = tl.load(energies + s, mask=s < real, other=float("-inf"))
     share = tl.exp(energy - tl.max(energy, 0))
-    tl.debug_barrier()
-    tl.store(new_look + s, share / tl.sum(share, 0), mask=s < S)
+    tl.store(new_look + s, share / tl.sum(share, 0), mask=s < S)  # the same by every part
     tl.debug_barrier()
 
-    h = _row(state, H, H_)
-    r = _row(gate, H, H_) + _times(new_look, values, real, H, stride, H_, TILE)
-    r = tl.sigmoid(r + _times(state, U, H, H, 3 * H, H_, TILE))
-    z = _row(gate + H, H, H_) + _times(new_look, values + H, real, H, stride, H_, TILE)
-    z = tl.sigmoid(z + _times(state, U + H, H, H, 3 * H, H_, TILE))
-    n = _row(gate + 2 * H, H, H_) + _times(new_look, values + 2 * H, real, H, stride, H_, TILE)
+    PART: tl.constexpr = H_ // PARTS
+    first, left = part * PART, H - part * PART  # this program's units
+    U += first
+    values += first
+    h = _row(state + first, left, PART)
+    r = _row(gate + first, left, PART)
+    r += _times(new_look, values, real, left, stride, PART, TILE)
+    r = tl.sigmoid(r + _times(state, U, H, left, 3 * H, PART, TILE))
+    z = _row(gate + H + first, left, PART)
+    z += _times(new_look, values + H, real, left, stride, PART, TILE)
+    z = tl.sigmoid(z + _times(state, U + H, H, left, 3 * H, PART, TILE))
+    n = _row(gate + 2 * H + first, left, PART)
+    n += _times(new_look, values + 2 * H, real, left, stride, PART, TILE)
     if BEFORE:
-        _put(own, r * h, H, H_)
-        tl.debug_barrier()
-        n = _tanh(n + _times(own, U + 2 * H, H, H, 3 * H, H_, TILE))
+        _put(own + first, r * h, left, PART)
+        _wait(counter, PARTS)
+        n = _tanh(n + _times(own, U + 2 * H, H, left, 3 * H, PART, TILE))
     else:
-        inner = _times(state, U + 2 * H, H, H, 3 * H, H_, TILE) + _row(c, H, H_)
-        _put(own, inner, H, H_)
+        inner = _times(state, U + 2 * H, H, left, 3 * H, PART, TILE) + _row(c + first, left, PART)
+        _put(own + first, inner, left, PART)
         n = _tanh(n + r * inner)
-    _put(activations, r, H, H_)
-    _put(activations + H, z, H, H_)
-    _put(activations + 2 * H, n, H, H_)
-    _put(new_state, n + z * (h - n), H, H_)
-    tl.debug_barrier()
+    _put(activations + first, r, left, PART)
+    _put(activations + H + first, z, left, PART)
+    _put(activations + 2 * H + first, n, left, PART)
+    _put(new_state + first, n + z * (h - n), left, PART)
+    _wait(counter, PARTS)
 
 
 @triton.jit(do_not_specialize=["L", "S"])
 def _forward(
-    gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, inner, queries,
-    L, S, H, A, K,
-    BEFORE: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr, S_: tl.constexpr,
-    TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, PRECISION: tl.constexpr,
+    gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, inner, queries, energies,
+    counters, L, S, H, A, K,
+    BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
+    S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
     keys += row * S * A
     values += row * S * 3 * H
@@ -149,9 +172,9 @@ def _forward(
     weights += row * (L + 1) * S
     for _ in range(length):
         _character(
-            states, weights, gates, keys, values, 3 * H, real, W, F, w, U, c, queries, gates,
-            inner, states + H, weights + S, S, H, A, K,
-            BEFORE, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
+            states, weights, gates, keys, values, 3 * H, real, W, F, w, U, c, queries,
+            energies + row * S, gates, inner, states + H, weights + S, part, counters + row,
+            S, H, A, K, BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
         )  # fmt: skip
         states += H
         weights += S
@@ -164,22 +187,22 @@ def _forward(
 def _step(
     tokens, origins, state, weights, gates, keys, values, steps, W, F, w, U, c, readout, bias,
     scratch, new_state, new_weights, log_probs, S, H, A, K, V, width,
-    BEFORE: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr, S_: tl.constexpr,
-    TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, PRECISION: tl.constexpr,
-    V_: tl.constexpr,
+    BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
+    S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    PRECISION: tl.constexpr, V_: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     utterance, origin, token = row // width, tl.load(origins + row), tl.load(tokens + row)
     real, stride = tl.load(steps + utterance), 3 * H + V
     values += utterance * S * stride
-    scratch += row * (4 * H + A)
+    scratch += row * (4 * H + A + S)
     new_state += row * H
     new_weights += row * S
     _character(
         state + origin * H, weights + origin * S, gates + token * 3 * H, keys + utterance * S * A,
-        values, stride, real, W, F, w, U, c, scratch, scratch + A, scratch + A + 3 * H,
-        new_state, new_weights, S, H, A, K,
-        BEFORE, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
+        values, stride, real, W, F, w, U, c, scratch, scratch + A + 4 * H, scratch + A,
+        scratch + A + 3 * H, new_state, new_weights, 0, scratch, S, H, A, K,
+        BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
     )  # fmt: skip
     v = tl.arange(0, V_)
     logits = _row(bias, V, V_) + _times(new_state, readout, H, V, V, V_, TILE)
@@ -192,75 +215,84 @@ def _step(
 @triton.jit(do_not_specialize=["L", "S"])
 def _backward(
     d_states, d_weights, keys, values, states, weights, queries, steps, lengths, W_back, F, w,
-    U_back, gates, inner, d_queries, d_keys, d_F, d_w, carried, energies, taps,
-    L, S, H, A, K,
-    BEFORE: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr, S_: tl.constexpr,
-    TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, PRECISION: tl.constexpr,
+    U_back, gates, inner, d_queries, d_keys, d_F, d_w, carried, d_looks, energies, taps, askers,
+    counters, L, S, H, A, K,
+    BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
+    S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
     keys += row * S * A
     d_keys += row * S * A
     values += row * S * 3 * H
     carried += row * S
+    d_looks += row * S
     energies += row * S
     taps += row * S * TAPS
+    askers += row * PARTS * A
+    counters += row
     a, s, k, n_ = tl.arange(0, A_), tl.arange(0, S_), tl.arange(0, TAPS), tl.arange(0, H_)
+    p = tl.arange(0, PARTS)
     d_filters, d_w_row = tl.zeros((TAPS, A_), tl.float32), tl.zeros((A_,), tl.float32)
-    d_h = tl.zeros((H_,), tl.float32)
+    PART: tl.constexpr = H_ // PARTS
+    mine, left = part * PART, H - part * PART  # this program's units
+    U_back += mine
+    d_h = tl.zeros((PART,), tl.float32)
     for back in range(length):
         i = row * L + length - 1 - back
         gate, own_row, query_row = gates + i * 3 * H, inner + i * H, d_queries + i * A
         previous = weights + (i + row) * S  # buffers of states and weights have L + 1 rows
-        h = _row(states + (i + row) * H, H, H_)
+        h = _row(states + (i + row) * H + mine, left, PART)
 
         # the GRU: gradients of its activations, and of the state before
-        d_h += _row(d_states + i * H, H, H_)
-        r, z, n = _row(gate, H, H_), _row(gate + H, H, H_), _row(gate + 2 * H, H, H_)
+        d_h += _row(d_states + i * H + mine, left, PART)
+        r, z = _row(gate + mine, left, PART), _row(gate + H + mine, left, PART)
+        n = _row(gate + 2 * H + mine, left, PART)
         d_n = d_h * (1 - z) * (1 - n * n)
         d_z = d_h * (h - n) * z * (1 - z)
         tl.debug_barrier()
-        _put(gate + H, d_z, H, H_)
-        _put(gate + 2 * H, d_n, H, H_)
+        _put(gate + H + mine, d_z, left, PART)
+        _put(gate + 2 * H + mine, d_n, left, PART)
         if BEFORE:
-            tl.debug_barrier()
-            d_own = _times(gate + 2 * H, U_back + 2 * H * H, H, H, H, H_, TILE)
+            _wait(counters, PARTS)
+            d_own = _times(gate + 2 * H, U_back + 2 * H * H, H, left, H, PART, TILE)
             d_r = d_own * h * r * (1 - r)
             d_h = d_h * z + d_own * r
         else:
-            own = _row(own_row, H, H_)
+            own = _row(own_row + mine, left, PART)
             d_r = d_n * own * r * (1 - r)
             d_h *= z
-            _put(own_row, d_n * r, H, H_)
-        _put(gate, d_r, H, H_)
-        tl.debug_barrier()
-        d_h += _times(gate, U_back, 2 * H, H, H, H_, TILE)
+            _put(own_row + mine, d_n * r, left, PART)
+        _put(gate + mine, d_r, left, PART)
+        _wait(counters, PARTS)
+        d_h += _times(gate, U_back, 2 * H, left, H, PART, TILE)
         if not BEFORE:
-            d_h += _times(own_row, U_back + 2 * H * H, H, H, H, H_, TILE)
+            d_h += _times(own_row, U_back + 2 * H * H, H, left, H, PART, TILE)
 
         # the softmax
-        ROWS: tl.constexpr = TILE // H_
-        for first in range(0, real, ROWS):
-            t = first + tl.arange(0, ROWS)
+        d_r_row, d_z_row = _row(gate, H, H_)[None, :], _row(gate + H, H, H_)[None, :]
+        d_n_row = _row(gate + 2 * H, H, H_)[None, :]
+        for first in range(part * STEPS, real, PARTS * STEPS):
+            t = first + tl.arange(0, STEPS)
             there = (t < real)[:, None] & (n_ < H)[None, :]
             at = values + t[:, None] * 3 * H + n_[None, :]
-            seen = d_r[None, :] * tl.load(at, mask=there, other=0.0)
-            seen += d_z[None, :] * tl.load(at + H, mask=there, other=0.0)
-            seen += d_n[None, :] * tl.load(at + 2 * H, mask=there, other=0.0)
+            seen = d_r_row * tl.load(at, mask=there, other=0.0)
+            seen += d_z_row * tl.load(at + H, mask=there, other=0.0)
+            seen += d_n_row * tl.load(at + 2 * H, mask=there, other=0.0)
             d_look = tl.sum(seen, 1) + tl.load(d_weights + i * S + t, mask=t < real, other=0.0)
             d_look += tl.load(carried + t, mask=t < real, other=0.0)
-            tl.store(energies + t, d_look, mask=t < real)
-        tl.debug_barrier()
+            tl.store(d_looks + t, d_look, mask=t < real)
+        _wait(counters, PARTS)
         look = tl.load(previous + S + s, mask=s < real, other=0.0)
-        d_look = tl.load(energies + s, mask=s < real, other=0.0)
+        d_look = tl.load(d_looks + s, mask=s < real, other=0.0)
         energy = look * (d_look - tl.sum(look * d_look, 0))
-        tl.debug_barrier()
-        tl.store(energies + s, energy, mask=s < real)
+        tl.store(energies + s, energy, mask=s < real)  # the same by every part
         tl.debug_barrier()
 
         # the energies
         query, d_query = _row(queries + i * A, A, A_), tl.zeros((A_,), tl.float32)
-        for first in range(0, real, STEPS):
+        for first in range(part * STEPS, real, PARTS * STEPS):
             t = first + tl.arange(0, STEPS)
             there = (t < real)[:, None] & (a < A)[None, :]
             at = t[:, None] * A + a[None, :]
@@ -277,35 +309,25 @@ def _backward(
             d_filters += tl.dot(tl.trans(window), d_mix, input_precision=PRECISION)
             d_window = tl.dot(d_mix, tl.trans(filters), input_precision=PRECISION)
             tl.store(taps + t[:, None] * TAPS + k[None, :], d_window, mask=(t < real)[:, None])
-        _put(query_row, d_query, A, A_)
-        tl.debug_barrier()
-        for first in range(0, real, STEPS):
+        _put(askers + part * A, d_query, A, A_)
+        _wait(counters, PARTS)
+        for first in range(part * STEPS, real, PARTS * STEPS):
             t = first + tl.arange(0, STEPS)
             at = t[:, None] - k[None, :] + K // 2  # the step whose window saw t at place k
             seen = (at >= 0) & (at < real) & (k < K)[None, :]
             d_window = tl.load(taps + at * TAPS + k[None, :], mask=seen, other=0.0)
             tl.store(carried + t, tl.sum(d_window, 1), mask=t < real)
-        d_h += _times(query_row, W_back, A, H, H, H_, TILE)
+        asked = tl.load(askers + p[:, None] * A + a[None, :], mask=(a < A)[None, :], other=0.0)
+        _put(query_row, tl.sum(asked, 0), A, A_)  # the same by every part
         tl.debug_barrier()
+        d_h += _times(query_row, W_back + mine, A, left, H, PART, TILE)
     for i in range(length, L):
         for gate in range(3):
-            tl.store(gates + ((row * L + i) * 3 + gate) * H + n_, 0.0 * d_h, mask=n_ < H)
+            _put(gates + ((row * L + i) * 3 + gate) * H + mine, 0.0 * d_h, left, PART)
     i = tl.arange(0, TAPS)
-    there = (i < K)[:, None] & (a < A)[None, :]
-    tl.store(d_F + row * K * A + i[:, None] * A + a[None, :], d_filters, mask=there)
-    _put(d_w + row * A, d_w_row, A, A_)
-
-
-@triton.jit
-def _wait(counter, visits, PARTS: tl.constexpr):
-    """Go on when all programs of a group have come here, and see what they wrote before."""
-    tl.debug_barrier()
-    if PARTS > 1:
-        tl.atomic_add(counter, 1, sem="release")
-        seen = tl.atomic_add(counter, 0, sem="acquire")
-        while seen < visits * PARTS:
-            seen = tl.atomic_add(counter, 0, sem="acquire")
-        tl.debug_barrier()
+    there, place = (i < K)[:, None] & (a < A)[None, :], row * PARTS + part
+    tl.store(d_F + place * K * A + i[:, None] * A + a[None, :], d_filters, mask=there)
+    _put(d_w + place * A, d_w_row, A, A_)
 
 
 @triton.jit
@@ -366,7 +388,7 @@ def _bigru_forward(
             _put_tile(gates + N, here, on, 6 * N, n, N, z)
             _put_tile(gates + 2 * N, here, on, 6 * N, n, N, new)
             _put_tile(inner, here, on, 2 * N, n, N, own)
-        _wait(counters, i + 1, PARTS)
+        _wait(counters, PARTS)
 
 
 @triton.jit(do_not_specialize=["B", "S"])
@@ -406,7 +428,7 @@ def _bigru_backward(
             _put_tile(gates + 2 * N, here, on, 6 * N, n, N, d_new)
             _put_tile(inner, here, on, 2 * N, n, N, d_new * r)
             _put_tile(carried, line, on, 2 * N, n, N, d_h * z)
-        _wait(counters, back + 1, PARTS)
+        _wait(counters, PARTS)
         for first in range(part * BLOCK, N, PARTS * BLOCK):
             n = first + tl.arange(0, BLOCK)
             d_h = _tile(carried, line, on, 2 * N, n, N)
@@ -435,12 +457,33 @@ def try_out() -> None:
     _double[(1,)](torch.ones(1, device="cuda"))
 
 
-def _blocks(S: int, H: int, A: int, K: int, before: bool) -> dict[str, Any]:
+def room(device: torch.device) -> int:
+    """Programs that run at a time, and so may wait for each other."""
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def fits(A: int, K: int, device: torch.device) -> bool:
+    """Whether the decoder's programs find room for what the attention multiplies: F, split in two,
+    and its gradient, in a multiprocessor's shared memory."""
+    taps, columns = (max(16, triton.next_power_of_2(n)) for n in (K, A))
+    properties: Any = torch.cuda.get_device_properties(device)
+    return bool(13 * taps * columns <= properties.shared_memory_per_block_optin)
+
+
+def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
+    """How many programs take one utterance, a power of two, and a counter for each utterance."""
+    parts = 1
+    while 2 * parts <= min(MOST, room(device) // B):
+        parts *= 2
+    return parts, torch.zeros(B, dtype=torch.int32, device=device)
+
+
+def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dict[str, Any]:
     """Sizes that a compiled program depends on: powers of two, of at least 16 in a product."""
     H_, A_, S_, TAPS = (max(16, triton.next_power_of_2(n)) for n in (H, A, S, K))
     rounds = as_read(torch.empty(0)).dtype != torch.float32
     return {
-        "BEFORE": before, "H_": H_, "A_": A_, "S_": S_, "TAPS": TAPS,
+        "BEFORE": before, "PARTS": parts, "H_": H_, "A_": A_, "S_": S_, "TAPS": TAPS,
         "TILE": max(TILE, H_, A_), "STEPS": STEPS, "PRECISION": "tf32" if rounds else "tf32x3",
         "num_warps": WARPS,
     }  # fmt: skip
@@ -473,9 +516,11 @@ def forward(
     B, L, _ = gates.shape
     (S, A), H, K = keys.shape[1:], U.shape[0], F.shape[0]
     inner, queries = gates.new_zeros(B, L, H), gates.new_zeros(B, L, A)
-    _forward[(B,)](
+    parts, counters = _share(B, gates.device)
+    _forward[(parts, B)](
         gates, as_read(keys), as_read(values), steps, lengths, as_read(W), F, w, as_read(U), c,
-        states, weights, inner, queries, L, S, H, A, K, **_blocks(S, H, A, K, before),
+        states, weights, inner, queries, gates.new_empty(B, S), counters, L, S, H, A, K,
+        **_blocks(S, H, A, K, before, parts),
     )  # fmt: skip
     return inner, queries
 
@@ -502,7 +547,7 @@ def step(
         log-probabilities (N, V), states (N, H) and weights (N, S), 0 on padding.
     """
     N, (B, S, A), (H, V), K = len(tokens), keys.shape, readout.shape, F.shape[0]
-    scratch, log_probs = state.new_empty(N, 4 * H + A), state.new_empty(N, V)
+    scratch, log_probs = state.new_empty(N, 4 * H + A + S), state.new_empty(N, V)
     new_state, new_weights = state.new_empty(N, H), state.new_empty(N, S)
     _step[(N,)](
         tokens, origins, state, weights, gates, keys, values, steps, W, F, w, U, c, readout, bias,
@@ -530,14 +575,16 @@ def backward(
     """
     B, L, H = d_states.shape
     S, A, K = keys.shape[1], keys.shape[2], F.shape[0]
-    blocks = _blocks(S, H, A, K, before)
+    parts, counters = _share(B, keys.device)
+    blocks = _blocks(S, H, A, K, before, parts)
     d_queries, d_keys = torch.zeros_like(queries), torch.zeros_like(keys)
-    d_F, d_w = keys.new_empty(B, K, A), keys.new_empty(B, A)
-    carried, energies = keys.new_zeros(B, S), keys.new_empty(B, S)
-    _backward[(B,)](
+    d_F, d_w = keys.new_empty(B * parts, K, A), keys.new_empty(B * parts, A)
+    d_looks, energies = keys.new_empty(B, S), keys.new_empty(B, S)
+    _backward[(parts, B)](
         d_states, d_weights, as_read(keys), as_read(values), states, weights, queries, steps,
         lengths, as_read(W.t().contiguous()), F, w, as_read(U.t().contiguous()), gates, inner,
-        d_queries, d_keys, d_F, d_w, carried, energies, keys.new_empty(B, S, blocks["TAPS"]),
+        d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_looks, energies,
+        keys.new_empty(B, S, blocks["TAPS"]), keys.new_empty(B, parts, A), counters,
         L, S, H, A, K, **blocks,
     )  # fmt: skip
     return d_queries, d_keys, d_F.sum(0), d_w.sum(0)
@@ -548,20 +595,12 @@ def _recurrent(
 ) -> tuple[tuple[int, int], Tensor, dict[str, Any]]:
     """Grid, counters and compiled sizes of a layer: parts of the units, for each group of
     utterances and each direction."""
-    groups = 2 * triton.cdiv(B, ROWS)
-    together = parts(N, device)
+    groups, parts = 2 * triton.cdiv(B, ROWS), min(triton.cdiv(N, BLOCK), room(device))
     sizes = {
-        "PARTS": together, "ROWS": ROWS, "BLOCK": BLOCK, "DEPTH": DEPTH,
-        "PRECISION": "tf32x3", "num_warps": RECURRENT_WARPS, "num_stages": STAGES,
+        "PARTS": parts, "ROWS": ROWS, "BLOCK": BLOCK, "DEPTH": DEPTH, "PRECISION": "tf32x3",
+        "num_warps": RECURRENT_WARPS, "num_stages": STAGES,
     }  # fmt: skip
-    return (together, groups), torch.zeros(groups, dtype=torch.int32, device=device), sizes
-
-
-def parts(N: int, device: torch.device) -> int:
-    """How many programs share the units of a layer. They wait for each other, so that all of them
-    have to find room on the device at a time."""
-    room = torch.cuda.get_device_properties(device).multi_processor_count
-    return min(triton.cdiv(N, BLOCK), room)
+    return (parts, groups), torch.zeros(groups, dtype=torch.int32, device=device), sizes
 
 
 def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ ARGUMENTS = {
     "decoder_step": (20, 10),
     "dropout": (2, 4),
 }
+OLDEST = (8, 0)  # compute capability that kernels.py needs: Ampere
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 
 
@@ -114,8 +115,9 @@ def usable(*tensors: Tensor) -> bool:
 
 @functools.cache
 def kernels() -> Any:
-    """The module asr.model.kernels, or None where Triton is not there or cannot compile."""
-    if os.environ.get("ASR_NATIVE") == "0":
+    """The module asr.model.kernels, or None where Triton is not there or cannot compile, or the
+    GPU is too old for its products."""
+    if os.environ.get("ASR_NATIVE") == "0" or torch.cuda.get_device_capability() < OLDEST:
         return None
     try:
         from asr.model import kernels
