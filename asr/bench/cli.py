@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     shape = _shape(options)
     use_precision(options.precision)
     device = pick_device(options.device)
-    if device.type != "cpu" and options.who not in ("asr", "straight"):
+    if device.type != "cpu" and options.who != "asr":
         raise InputError(f"--who {options.who}: measured on the processor only, with --device cpu")
     if options.work == "decode":
         numbers = workloads.decode(shape, options.repeats, options.who, device)

@@ -61,7 +61,7 @@ def _contestant(
     model = shape.model(config.model if config else None).to(device)
     data = shape.data(device)
     if who == "straight":
-        straight = Straight(model).to(device)
+        straight = Straight(model)
         return straight, lambda: straight.loss(*data)
     weights = config.loss if config else LOSS
     return model, lambda: model.loss(*data, weights).total
@@ -80,7 +80,7 @@ def train(
         shape: sizes.
         repeats: runs of which the median counts.
         who: asr, straight, espnet or speechbrain.
-        device: where; the last two know the processor only.
+        device: where; the others know the processor only.
         config: of a training, whose model and loss take the place of the shape's.
     """
     model, loss = _contestant(who, shape, device, config)

@@ -17,9 +17,9 @@ bias to r and z, which is the same as a larger ``b``, so that only the candidate
 own (``c``, without effect in the paper's form). ``z`` is the share of the OLD state, as in
 torch; the paper writes it for the share of the new one in some versions.
 
-:class:`BiGRU` has three ways to compute the same: native.cpp for float32 on processors, cuDNN
-on GPUs, and :class:`_Looped` in plain torch. :func:`bigru_reference` follows the equations
-step by step; the tests compare all of them with it.
+:class:`BiGRU` has four ways to compute the same: native.cpp for float32 on processors, kernels.py
+on GPUs, cuDNN on GPUs that have no Triton, and :class:`_Looped` in plain torch.
+:func:`bigru_reference` follows the equations step by step; the tests compare all of them with it.
 """
 
 import math

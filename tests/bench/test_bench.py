@@ -85,8 +85,8 @@ def test_a_size_that_is_none_is_refused():
 
 def test_others_are_measured_on_the_processor_only(monkeypatch):
     monkeypatch.setattr(cli, "pick_device", torch.device)  # as if there were a GPU
-    with pytest.raises(InputError, match="--who espnet: measured on the processor only"):
-        main(["train", *SIZES, "--who=espnet", "--device=cuda"])
+    with pytest.raises(InputError, match="--who straight: measured on the processor only"):
+        main(["train", *SIZES, "--who=straight", "--device=cuda"])
 
 
 def test_espnet_finds_the_same_hypotheses():
