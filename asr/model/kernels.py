@@ -1,20 +1,22 @@
-"""The recurrences on a GPU, in Triton: a layer, the decoder's loop, a step of a search in one launch.
+"""The recurrences on a GPU, in Triton: one launch for a layer, a loop or a step of a search.
 
-Launched operation by operation, a character of the decoder's loop takes some forty small operations,
-a step of a layer a handful, and the GPU waits for the processor that launches them. Here a program
-goes through all steps itself. What a step hands to the next one is written to memory and read back
-behind a barrier, for a program may only index memory.
+Launched operation by operation, a character of the decoder's loop takes some forty small
+operations, a step of a layer a handful, and the GPU waits for the processor that launches them.
+Here a program goes through all steps itself. What a step hands to the next one is written to
+memory and read back behind a barrier, for a program may only index memory.
 
-Several programs share the units of a layer for a group of utterances, or the units and encoder steps
-of one utterance in the decoder: each then reads a part of the weights, and all of them wait for each
-other once or more a step (:func:`_wait`). The parts of a group are neighbours in the grid, which a
-GPU fills in order, and no more than run at a time, so that none waits for one that cannot start.
+Several programs share the units of a layer for a group of utterances, or the units and encoder
+steps of one utterance in the decoder: each then reads a part of the weights, and all of them wait
+for each other once or more a step (:func:`_wait`). The parts of a group are neighbours in the
+grid, which a GPU fills in order, and no more than run at a time, so that none waits for one that
+cannot start.
 
-Buffers of the decoder's states and weights have one row more than there are characters: row 0 is what
-stands before the first one, and row i + 1 is what character i leaves. F (K, A), the filters times what
-they bring to the energies, makes one product of the two: sum_k alpha_{t + k - K/2} F_k. Names in
-capitals with an underscore are sizes filled up to a power of two. Products of float32 matrices split
-each number in two of TF32 (``tf32x3``), which leaves them float32's precision.
+Buffers of the decoder's states and weights have one row more than there are characters: row 0 is
+what stands before the first one, and row i + 1 is what character i leaves. F (K, A), the filters
+times what they bring to the energies, makes one product of the two: sum_k alpha_{t + k - K/2}
+F_k. Names in capitals with an underscore are sizes filled up to a power of two. Products of
+float32 matrices split each number in two of TF32 (``tf32x3``), which leaves them float32's
+precision.
 """
 
 from typing import Any
