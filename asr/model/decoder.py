@@ -23,7 +23,14 @@ from asr.config import AttentionConfig, DecoderConfig
 from asr.model import native
 from asr.model.attention import LocationAttention, Memory, uniform_weights
 from asr.model.dropout import Dropout
-from asr.model.gru import Reset, gru_step, gru_weights, padding_mask, recurrent_gradients
+from asr.model.gru import (
+    Reset,
+    gru_step,
+    gru_weights,
+    padding_mask,
+    recurrent_gradients,
+    spend,
+)
 from asr.model.product import affine, as_read, product
 
 
@@ -87,9 +94,7 @@ class _NativeLoop(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
-        if ctx.spent:
-            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
-        ctx.spent = True
+        spend(ctx)
         gates, inner, states, weights, keys, values, steps, lengths, *attention, U = (
             ctx.saved_tensors
         )
@@ -139,9 +144,7 @@ class _KernelLoop(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
-        if ctx.spent:
-            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
-        ctx.spent = True
+        spend(ctx)
         gates, inner, queries, states, weights, keys, values, steps, lengths, *attention, U = (
             ctx.saved_tensors
         )

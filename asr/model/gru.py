@@ -113,6 +113,17 @@ def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
     return x
 
 
+def spend(ctx: Any) -> None:
+    """Note that a backward pass has begun that overwrites what it needs.
+
+    Raises:
+        RuntimeError: it is not the first one.
+    """
+    if ctx.spent:
+        raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
+    ctx.spent = True
+
+
 class _Native(torch.autograd.Function):
     """Both directions of a layer by native.cpp, which walks through the steps.
 
@@ -145,9 +156,7 @@ class _Native(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, W, U, b and c from that of the states."""
-        if ctx.spent:
-            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
-        ctx.spent = True
+        spend(ctx)
         rows, counts, W, U, *gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
         olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(2, 3 * N), U.new_zeros(2, N)
@@ -185,9 +194,7 @@ class _Kernel(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, W, U, b and c from that of the states."""
-        if ctx.spent:
-            raise RuntimeError("this backward pass overwrites what it needs: it runs once only")
-        ctx.spent = True
+        spend(ctx)
         x, counts, both, U, gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
         native.kernels().bigru_backward(grad.contiguous(), out, gates, inner, U, counts)
