@@ -149,11 +149,11 @@ def calibrate(
             "confidence needs its score, expected more than 0"
         )
     utterances = DataDir.load(data).utterances
+    known = known_words(recognizer)
     judged = list(judge(_as_if_new(recognizer), utterances))
     texts = _texts(judged)
     _check_counts(texts.right, data)
     words = _words(judged)
-    known = known_words(recognizer)
     standard = standard_for(judged, known)
     assert standard is not None  # enough are right
     flagged = flagged_held_out(judged, known)
@@ -243,7 +243,8 @@ def standard_for(judged: Sequence[Judged], known: frozenset[str] | None) -> Stan
 
 
 def flagged_held_out(judged: Sequence[Judged], known: frozenset[str] | None) -> np.ndarray:
-    """Whether texts carry a flag, judged by what other speakers' are like, (N,); see above."""
+    """Whether texts carry a flag, judged by what other speakers' are like, (N,); where too few of
+    those are right, by the rules for all models."""
     result = np.zeros(len(judged), bool)
     for inside, rest in folds([j.utterance.speaker for j in judged]):
         standard = standard_for([j for j, other in zip(judged, rest, strict=True) if other], known)

@@ -69,7 +69,7 @@ class Calibration:
             return None
         try:
             found = cls(*(float(values[key]) for key in ("bias", "attention", "ctc")))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{where}: its confidence has no usable bias, attention and ctc; "
                 "run `asr calibrate` again"

@@ -101,7 +101,8 @@ class Vocabulary:
     words: frozenset[str] | None
     """None where the model's file does not tell: no word counts as unknown."""
     oov_rate: float
-    """The chance that a word is none of them."""
+    """The chance that a word is none of them. Above one half such a word proves nothing, as in
+    text without spaces, whose words are sentences."""
 
     @classmethod
     def measured(cls, words: frozenset[str] | None, texts: Iterable[str]) -> "Vocabulary":
@@ -109,9 +110,14 @@ class Vocabulary:
         known = [words is None or word in words for text in texts for word in text.split()]
         return cls(words, (known.count(False) + 1) / (len(known) + 2))
 
+    def to_info(self) -> list[str] | None:
+        """As JSON holds the words in a model's info; None where they prove nothing."""
+        return None if self.words is None or self.oov_rate > 0.5 else sorted(self.words)
+
     def log_prob(self, text: str) -> float:
-        """Log-probability of the words of a text that are none of these; 0 where all are."""
-        if self.words is None:
+        """Log-probability of the words of a text that are none of these; 0 where all are, or
+        where that proves nothing."""
+        if self.words is None or self.oov_rate > 0.5:
             return 0.0
         unknown = sum(word not in self.words for word in text.split())
         return unknown * math.log(self.oov_rate)
@@ -180,7 +186,7 @@ def standard_from(info: Mapping[str, Any], where: str | Path) -> Standard | None
         return None
     try:
         least, rate = float(values["least"]), float(values["oov_rate"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         least = rate = math.nan
     if not (math.isfinite(least) and 0 < rate < 1):
         raise InputError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asr.errors import InputError
 from asr.model.checkpoint import load_model, save_model
+from asr.search.credit import learnt_words
 
 
 def average_models(
@@ -33,6 +34,7 @@ def average_models(
     """
     first = load_model(sources[0])
     total = {k: v.double() for k, v in first.model.state_dict().items()}
+    words = [learnt_words(first.info, first.path)]
     for source in sources[1:]:
         other = load_model(source)
         if other.config != first.config or other.tokenizer.symbols != first.tokenizer.symbols:
@@ -42,9 +44,12 @@ def average_models(
             )
         for key, value in other.model.state_dict().items():
             total[key] += value
+        words.append(learnt_words(other.info, other.path))
     mean = {k: (v / len(sources)).to(torch.float32) for k, v in total.items()}
-    learnt = {k: v for k, v in first.info.items() if k == "vocabulary"}
-    info = {"average_of": [Path(s).name for s in sources], **learnt, **measure(mean)}
+    known = [each for each in words if each is not None]
+    learnt = sorted(frozenset[str]().union(*known)) if len(known) == len(words) else None
+    names = [Path(s).name for s in sources]
+    info = {"average_of": names, "vocabulary": learnt, **measure(mean)}
     save_model(
         target, mean, config=first.config, tokenizer=first.tokenizer, cmvn=first.cmvn, info=info
     )

@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model
 from asr.model.find import find_model
 from asr.model.las import LAS
+from asr.search.credit import learnt_words
 from asr.text.chars import CharTokenizer
 
 # Weights with a row for each character: what it is read as, and how decoder and CTC write it.
@@ -28,7 +29,7 @@ BY_CHARACTER = (
 
 def begin_with(
     init: str, model: LAS, tokenizer: CharTokenizer, config: TrainConfig
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[str] | None, list[str]]:
     """Copy the weights of another model into a fresh one.
 
     Characters that both know keep their rows. New ones keep what the fresh model drew for
@@ -43,7 +44,8 @@ def begin_with(
         config: of the new training.
 
     Returns:
-        what the training has to remember (``model`` and ``sha256`` of its file), and a report.
+        what the training has to remember (``model`` and ``sha256`` of its file), the words of that
+        model's training if it tells, and a report.
 
     Raises:
         InputError: there is no such model, or its sizes or features are others.
@@ -52,7 +54,9 @@ def begin_with(
     _check_settings(init, loaded.config, config)
     _copy(loaded, model, tokenizer)
     origin = {"model": init, "sha256": checksum(loaded.path)}
-    return origin, _report(origin, loaded.tokenizer.symbols, tokenizer.symbols)
+    words = learnt_words(loaded.info, loaded.path)
+    report = _report(origin, loaded.tokenizer.symbols, tokenizer.symbols)
+    return origin, None if words is None else sorted(words), report
 
 
 def go_on_from(origin: dict[str, str], init: str | None, state: Path) -> list[str]:

@@ -117,8 +117,7 @@ class Training:
         self.durations = [u.duration_s or 0.0 for u in train_set]
         self.dev_durations = [u.duration_s or 0.0 for u in dev_set]
         self.references = {u.id: u.text or "" for u in dev_set}
-        self.learnt = sorted({word for u in train_set for word in (u.text or "").split()})
-        self.vocabulary = Vocabulary.measured(frozenset(self.learnt), self.references.values())
+        texts = [u.text or "" for u in train_set]
         speakers = read_speaker_stats(train, config.features)
         self.cmvn = sum(speakers.values(), CmvnStats.zero(config.features.dim))
         self.fingerprint = fingerprint(train_set, self.tokenizer, self.cmvn)
@@ -143,9 +142,14 @@ class Training:
             )
             self.beginning = go_on_from(self.progress.init, init, self.state_file)
         elif init:
-            self.progress.init, self.beginning = begin_with(
+            self.progress.init, self.progress.known, self.beginning = begin_with(
                 init, self.model, self.tokenizer, config
             )
+        known = self.progress.known
+        learnt = {word for text in texts for word in text.split()}
+        self.vocabulary = Vocabulary.measured(
+            None if known is None else frozenset(learnt.union(known)), self.references.values()
+        )
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
         self._stop = False
@@ -387,7 +391,7 @@ class Training:
             config=self.config,
             tokenizer=self.tokenizer,
             cmvn=self.cmvn,
-            info={**entry, "vocabulary": self.learnt},
+            info={**entry, "vocabulary": self.vocabulary.to_info()},
         )
         self.journal.record(entry, "epoch")
         self._report(entry)
@@ -502,4 +506,5 @@ class Training:
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
             "credit": scores.standard and scores.standard.to_info(),
+            "vocabulary": self.vocabulary.to_info(),
         }

@@ -47,6 +47,8 @@ class Progress:
     """One entry for each finished epoch: losses, dev scores, checkpoint."""
     init: dict[str, str] = field(default_factory=dict)
     """The model whose weights it began with: ``model`` and ``sha256``; empty: from scratch."""
+    known: list[str] | None = field(default_factory=list)
+    """Words of that model's training; None where its file does not tell."""
 
 
 def save_state(

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", default="conf/train.yaml", metavar="FILE", help="of training")
     parser.add_argument("--search", default="conf/decode.yaml", metavar="FILE", help="of decoding")
     parser.add_argument("--tokens", default="data/lang_char/tokens.txt", metavar="FILE")
-    parser.add_argument("seeds", nargs="+", type=int, metavar="SEED")
+    parser.add_argument("seeds", nargs="+", type=seed_number, metavar="SEED")
     args = parser.parse_args(argv)
     search = from_dict(DecodeConfig, load_yaml(args.search))
     made_of = {
@@ -60,13 +60,21 @@ def main(argv: list[str]) -> int:
     found: list[list[int]] = []
     for seed in args.seeds:
         folder = Path(f"exp/marks/seed{seed}")
-        claim(folder, made_of)
+        check(folder, made_of)
         part(args.train, args.dev, folder, seed, args.config)
+        write_json(folder / "made_of.json", made_of)
         model = half_trained(folder, seed, args.config, args.tokens)
         found.append(measure(model, folder / "apart", search))
         say(f"seed {seed}", found[-1])
     say("all", [sum(numbers) for numbers in zip(*found, strict=True)])
     return 0
+
+
+def seed_number(text: str) -> int:
+    """A seed of the command line."""
+    if (number := int(text)) < 0:
+        raise ValueError("expected 0 or more")
+    return number
 
 
 def say(name: str, counts: Sequence[int]) -> None:
@@ -75,19 +83,20 @@ def say(name: str, counts: Sequence[int]) -> None:
     print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
 
 
-def claim(folder: Path, made_of: dict[str, Any]) -> None:
-    """Note what the model in a folder is made of.
+def check(folder: Path, made_of: dict[str, Any]) -> None:
+    """Refuse a folder whose model is made of something else, or does not tell of what.
 
     Raises:
-        InputError: what is there is made of something else.
+        InputError: that is so.
     """
     path = folder / "made_of.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else made_of
+    before = {} if (folder / "las").exists() else made_of
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
     if changed := [key for key, value in made_of.items() if before.get(key) != value]:
         raise InputError(
             f"{folder}: its model was made with another {', '.join(changed)}; remove the folder"
         )
-    write_json(path, made_of)
 
 
 def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -> None:

@@ -30,7 +30,7 @@ def test_half_trained_is_the_first_epoch_with_half_of_the_words(marks, tmp_path)
 SETS = ["--train", "data/train", "--dev", "data/dev", "--"]
 
 
-@pytest.mark.parametrize("seeds", [[], ["x"], ["1", "2.5"]])
+@pytest.mark.parametrize("seeds", [[], ["x"], ["1", "2.5"], ["-1"]])
 def test_what_is_no_seed(marks, seeds, capsys):
     with pytest.raises(SystemExit) as end:
         marks.main([*SETS, *seeds])
@@ -47,14 +47,19 @@ def test_it_runs_in_a_recipe_that_is_prepared(marks, tmp_path, monkeypatch):
     (tmp_path / "conf" / "train.yaml").touch()
     with pytest.raises(InputError, match="data/train: no such folder"):
         marks.main([*SETS, "4"])
+    assert not (tmp_path / "exp" / "marks" / "seed4" / "made_of.json").exists()
 
 
 def test_a_model_of_something_else_is_not_taken_up(marks, tmp_path):
     made_of = {"train": "data/train", "dev": ["data/dev"]}
-    marks.claim(tmp_path, made_of)
-    marks.claim(tmp_path, made_of)
+    marks.check(tmp_path, made_of)  # nothing is there
+    (tmp_path / "las").mkdir()
+    with pytest.raises(InputError, match="made with another train, dev; remove the folder"):
+        marks.check(tmp_path, made_of)  # it does not tell
+    (tmp_path / "made_of.json").write_text(json.dumps(made_of))
+    marks.check(tmp_path, made_of)
     with pytest.raises(InputError, match="made with another dev; remove the folder"):
-        marks.claim(tmp_path, {**made_of, "dev": ["data/test"]})
+        marks.check(tmp_path, {**made_of, "dev": ["data/test"]})
 
 
 def write_set(folder, speakers):

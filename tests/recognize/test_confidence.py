@@ -140,6 +140,16 @@ def test_words_that_the_model_has_not_learnt_are_held_against_a_text():
     assert standard.vocabulary.oov_rate == 1 / 13
 
 
+def test_useless_texts_count_in_a_calibration():
+    right = [judged("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    useless = [judged("s2", credit, False) for credit in (-3.0, -3.5, -4.0, -4.5, -5.0)]
+    found = calibrate.standard_for([*right, *useless], None)
+    assert found.least == pytest.approx(
+        least_credit(*([own_credit(j.segment) for j in each] for each in (right, useless)))
+    )
+    assert found.least < calibrate.standard_for(right, None).least
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
     """A text is doubtful where both rules say so, that for all models and the model's own."""

@@ -24,13 +24,13 @@ NAMES = ["ann-1", "ann-2", "bob-1", "bob-2"]
 def save(tiny_config, tmp_path):
     """Write a model of random weights: it babbles, but always the same."""
 
-    def save(cmvn="none"):
+    def save(cmvn="none", **info):
         torch.manual_seed(0)
         config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn=cmvn), model=tiny_config)
         tokenizer = CharTokenizer.from_texts(["AB C"])
         weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
         path = tmp_path / "exp" / "final.safetensors"
-        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info={})
+        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info=info)
         return str(path.parent)
 
     return save
@@ -89,6 +89,16 @@ def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
     for name in NAMES:
         scores = exact[name][0]["score"], rounded[name][0]["score"]
         assert scores[0] != scores[1] and scores[1] == pytest.approx(scores[0], rel=0.02)
+
+
+@pytest.mark.parametrize(("least", "doubted"), [(0.0, True), (-1e3, False)])
+def test_texts_are_judged_by_what_their_model_has_learnt(save, data, tmp_path, least, doubted):
+    """It babbles words that it has not learnt: too little, or enough, speaks for them."""
+    model = save(credit={"least": least, "oov_rate": 0.1}, vocabulary=[])
+    assert run(model, data, tmp_path / "out", "--length_bonus", "9") == 0
+    found = [each[0] for each in nbest(tmp_path / "out").values()]
+    assert all(h["text"] for h in found)
+    assert all(("doubtful" in h["flags"]) == doubted for h in found)
 
 
 def test_suspicious_utterances_are_listed(save, data, tmp_path):

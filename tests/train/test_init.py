@@ -9,7 +9,7 @@ import torch
 from asr.config import TrainConfig, add_settings, from_args, make_parser
 from asr.corpus.features import gather
 from asr.errors import InputError
-from asr.model.checkpoint import load_model
+from asr.model.checkpoint import copy_with_info, load_model
 from asr.text.chars import CharTokenizer
 from asr.train import cli
 from asr.train.init import BY_CHARACTER
@@ -112,6 +112,8 @@ def test_a_resumed_training_does_not_need_the_model(model, short, tone_corpus, t
         with pytest.raises(Interrupted):
             training.run()
 
+    first = load_model(model)
+    copy_with_info(first.path, first.path, {**first.info, "vocabulary": ["OLDWORD"]})
     start(short, tone_corpus, tmp_path / "whole", model).run()
     interrupt(tmp_path / "one")
     interrupt(tmp_path / "two")
@@ -122,6 +124,8 @@ def test_a_resumed_training_does_not_need_the_model(model, short, tone_corpus, t
     for out in ("one", "two"):
         for name, value in load_model(tmp_path / out).model.state_dict().items():
             assert torch.equal(value, expected[name]), name
+        words = load_model(tmp_path / out).info["vocabulary"]
+        assert "OLDWORD" in words and len(words) > 1  # those of the other model's training, too
     start(short, tone_corpus, tmp_path / "two")  # nor its name
     with pytest.raises(InputError, match="no such model"):
         start(short, tone_corpus, tmp_path / "two", "elsewhere")

@@ -19,10 +19,11 @@ from asr.config import to_dict
 from asr.corpus.batches import load_batches
 from asr.corpus.datadir import read_table
 from asr.errors import InputError
-from asr.model.checkpoint import load_model
+from asr.model.checkpoint import copy_with_info, load_model
 from asr.search import credit
 from asr.search.beam import search
 from asr.search.credit import Vocabulary, least_credit, own_credit
+from asr.train.average import average_models
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.loop import Interrupted, Training, sole_user
 
@@ -96,6 +97,46 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     assert scores.standard.vocabulary is vocabulary
     said[batches[0].ids[1]] = "C" * 30
     assert evaluate(training.model, batches, said, *common).standard is None
+
+
+def test_right_and_useless_dev_texts_are_told_apart(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    """One is right, one useless, and one could not be read, which says nothing."""
+    training = start(tiny_training, tone_corpus, finished)
+    batch = next(iter(load_batches(training.dev_set, [[(0, 0), (0, 1)]])))
+    training.model.eval()
+    memory = training.model.encode(batch.features, batch.frames)
+    first, second = (found[0] for found in search(training.model, memory, SEARCH))
+    said = {batch.ids[0]: training.tokenizer.decode(first.tokens), batch.ids[1]: "C" * 30, "x": ""}
+    measured = []
+    monkeypatch.setattr(credit.Standard, "measured", lambda *credits: measured.append(credits))
+    vocabulary = Vocabulary(None, 0.5)
+    evaluate(training.model, [batch], said, training.tokenizer, tiny_training.loss, vocabulary)
+    [(right, useless, _)] = measured
+    assert right.tolist() == [own_credit(first)] and useless.tolist() == [own_credit(second)]
+
+
+def test_a_word_proves_nothing_where_most_are_new():
+    """As in text without spaces, whose words are sentences: they are not kept, either."""
+    sentences = frozenset(["ONETWO", "TWOONE"])
+    often = Vocabulary.measured(sentences, ["ONETWO", "TWOTWO", "ONEONE"])
+    assert often.oov_rate == 3 / 5
+    assert often.log_prob("TWOTWO") == 0 and often.to_info() is None
+    seldom = Vocabulary.measured(sentences, ["ONETWO", "TWOTWO", "TWOONE"])
+    assert seldom.log_prob("TWOTWO ONEONE") == pytest.approx(2 * math.log(2 / 5))
+    assert seldom.to_info() == ["ONETWO", "TWOONE"]
+
+
+def test_a_mean_knows_the_words_of_all(finished, tmp_path):
+    loaded = load_model(finished)
+    paths = []
+    for name, words in (("a", ["ONE"]), ("b", ["TWO", "ONE"]), ("c", None)):
+        paths.append(tmp_path / f"{name}.safetensors")
+        copy_with_info(loaded.path, paths[-1], {"vocabulary": words})
+    target = tmp_path / "mean.safetensors"
+    assert average_models(paths[:2], target)["vocabulary"] == ["ONE", "TWO"]
+    assert average_models(paths, target)["vocabulary"] is None  # one does not tell
 
 
 def test_a_model_knows_the_words_of_its_training(finished, tone_corpus):
