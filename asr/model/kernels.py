@@ -558,10 +558,12 @@ def step(
     N, (B, S, A), (H, V), K = len(tokens), keys.shape, readout.shape, F.shape[0]
     scratch, log_probs = state.new_empty(N, 4 * H + A + S), state.new_empty(N, V)
     new_state, new_weights = state.new_empty(N, H), state.new_empty(N, S)
+    blocks, V_ = _blocks(S, H, A, K, before), triton.next_power_of_2(V)
+    blocks["TILE"] = max(blocks["TILE"], V_)
     _step[(N,)](
         tokens, origins, state, weights, gates, keys, values, steps, W, F, w, U, c, readout, bias,
         scratch, new_state, new_weights, log_probs, S, H, A, K, V, N // B,
-        **_blocks(S, H, A, K, before), V_=triton.next_power_of_2(V),
+        **blocks, V_=V_,
     )  # fmt: skip
     return log_probs, new_state, new_weights
 
