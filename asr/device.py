@@ -21,8 +21,6 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-        if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(device)  # where kernels.py launches its programs
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
     return device

@@ -217,7 +217,11 @@ def graphics() -> Iterator[Finding]:
             memory = f"{device.total_memory / 2**30:.0f} GB"
             yield Finding(topic, f"cuda:{index}", f"{device.name}, {memory}")
         built = native.kernels() is not None
-        remedy = "" if built else "install triton and a C compiler; without, it is slower"
+        remedy = (
+            ""
+            if built
+            else "needs a GPU from Ampere on, triton and a C compiler; without, it is slower"
+        )
         if os.environ.get("ASR_NATIVE") == "0":
             remedy = "take ASR_NATIVE=0 out of the environment"
         yield Finding(topic, "kernels", "compiled by Triton" if built else "plain torch", remedy)

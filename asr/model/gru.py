@@ -18,7 +18,7 @@ own (``c``, without effect in the paper's form). ``z`` is the share of the OLD s
 torch; the paper writes it for the share of the new one in some versions.
 
 :class:`BiGRU` has four ways to compute the same: native.cpp for float32 on processors, kernels.py
-on GPUs, cuDNN on GPUs that have no Triton, and :class:`_Looped` in plain torch.
+on GPUs (reset after), cuDNN on GPUs where that cannot be had, and :class:`_Looped` in plain torch.
 :func:`bigru_reference` follows the equations step by step; the tests compare all of them with it.
 """
 

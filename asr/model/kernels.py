@@ -19,7 +19,10 @@ float32 matrices split each number in two of TF32 (``tf32x3``), which leaves the
 precision.
 """
 
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 import triton
@@ -28,11 +31,15 @@ from torch import Tensor
 
 from asr.model.product import as_read
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 WARPS = 8
 TILE = 8192
 """Numbers of a matrix that a program holds at a time."""
 STEPS = 16
 """Encoder steps whose energies it computes at a time."""
+WIDEST = 512
+"""Taps or attention units that they compile for in seconds."""
 MOST = 8
 """Programs that share an utterance."""
 ROWS = 16
@@ -272,6 +279,7 @@ def _backward(
             own = _row(own_row + mine, left, PART)
             d_r = d_n * own * r * (1 - r)
             d_h *= z
+            tl.debug_barrier()
             _put(own_row + mine, d_n * r, left, PART)
         _put(gate + mine, d_r, left, PART)
         _wait(counters, PARTS)
@@ -476,7 +484,8 @@ def fits(A: int, K: int, device: torch.device) -> bool:
     and its gradient, in a multiprocessor's shared memory."""
     taps, columns = (max(16, triton.next_power_of_2(n)) for n in (K, A))
     properties: Any = torch.cuda.get_device_properties(device)
-    return bool(13 * taps * columns <= properties.shared_memory_per_block_optin)
+    enough = 13 * taps * columns <= properties.shared_memory_per_block_optin
+    return bool(enough and max(taps, columns) <= WIDEST)
 
 
 def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
@@ -498,6 +507,18 @@ def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dic
     }  # fmt: skip
 
 
+def _launch(function: Function) -> Function:
+    """Launch programs where the first tensor lies: Triton's own choice is the current device."""
+
+    @functools.wraps(function)
+    def launch(first: Tensor, *others: Any) -> Any:
+        with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
+            return function(first, *others)
+
+    return cast(Function, launch)
+
+
+@_launch
 def forward(
     gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor, W: Tensor,
     F: Tensor, w: Tensor, U: Tensor, c: Tensor, states: Tensor, weights: Tensor, before: bool,
@@ -534,6 +555,7 @@ def forward(
     return inner, queries
 
 
+@_launch
 def step(
     tokens: Tensor, origins: Tensor, state: Tensor, weights: Tensor, gates: Tensor, keys: Tensor,
     values: Tensor, steps: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor,
@@ -568,6 +590,7 @@ def step(
     return log_probs, new_state, new_weights
 
 
+@_launch
 def backward(
     d_states: Tensor, d_weights: Tensor, keys: Tensor, values: Tensor, states: Tensor,
     weights: Tensor, queries: Tensor, steps: Tensor, lengths: Tensor, W: Tensor, F: Tensor,
@@ -614,6 +637,7 @@ def _recurrent(
     return (parts, groups), torch.zeros(groups, dtype=torch.int32, device=device), sizes
 
 
+@_launch
 def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Both directions of a GRU layer whose reset gate stands after the product.
 
@@ -635,6 +659,7 @@ def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[
     return out, inner
 
 
+@_launch
 def bigru_backward(
     grad: Tensor, out: Tensor, gates: Tensor, inner: Tensor, U: Tensor, counts: Tensor
 ) -> None:

@@ -116,15 +116,15 @@ def usable(*tensors: Tensor) -> bool:
 @functools.cache
 def kernels() -> Any:
     """The module asr.model.kernels, or None where Triton is not there or cannot compile, or the
-    GPU is too old for its products."""
-    if os.environ.get("ASR_NATIVE") == "0" or torch.cuda.get_device_capability() < OLDEST:
+    GPU is not NVIDIA's or too old for its products."""
+    if os.environ.get("ASR_NATIVE") == "0" or torch.version.hip:
+        return None
+    if torch.cuda.get_device_capability() < OLDEST or not importlib.util.find_spec("triton"):
         return None
     try:
         from asr.model import kernels
 
         kernels.try_out()
-    except ImportError:
-        return None
     except Exception as error:  # whatever Triton or the C compiler that it needs stumbles over
         print(
             f"warning: Triton cannot compile ({type(error).__name__}: {first_line(error)}); going "
