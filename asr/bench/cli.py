@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from asr.bench import measure, workloads
+from asr.bench.fingerprint import fingerprint
 from asr.bench.shape import Shape
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig, from_dict, load_yaml
 from asr.device import pick_device, use_threads
@@ -54,6 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         if name == "train":
             text = "settings of a training, whose model and loss are measured instead"
             kind.add_argument("--config", metavar="FILE", help=text)
+            text = "losses of 20 small steps and hypotheses of a search, hashed, instead of times"
+            kind.add_argument("--fingerprint", action="store_true", help=text)
         kind.add_argument(
             "--precision", choices=["float32", "bfloat16"], default="float32", help="of products"
         )
@@ -102,6 +105,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return work(getattr(options, size), options.repeats)
     if options.work == "transcribe":
         return _transcribe(options)
+    if getattr(options, "fingerprint", False):
+        return fingerprint()
     shape = _shape(options)
     use_precision(options.precision)
     device = pick_device(options.device)

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from asr.bench import cli, peers
+from asr.bench import fingerprint as bench_fingerprint
 from asr.bench.cli import main
+from asr.bench.fingerprint import fingerprint
 from asr.bench.shape import LOSS, Shape
 from asr.bench.straight import Straight
 from asr.bench.workloads import _search_setting
+from asr.config import LossConfig
 from asr.errors import InputError
 from asr.model.gru import padding_mask
 from asr.search.beam import search
@@ -100,3 +103,11 @@ def test_espnet_finds_the_same_hypotheses():
         found = search(model, memory, DecodeConfig(beam=3, ctc_weight=0.0))
     theirs = peers.espnet_search(TINY, model, states, steps)()
     assert [list(best[0].tokens) for best in found] == theirs
+
+
+def test_the_fingerprint_is_the_same_twice_and_changes_with_a_weight(monkeypatch):
+    first, second = fingerprint(), fingerprint()
+    assert first == second
+    assert all(len(losses) == 20 and losses[-1] < losses[0] for losses in first["losses"].values())
+    monkeypatch.setattr(bench_fingerprint, "LOSS", LossConfig(ctc_weight=0.3, consistency=0.2001))
+    assert fingerprint()["losses_sha"] != first["losses_sha"]
