@@ -22,7 +22,8 @@ character error rates, sentence error rate, and the worst utterances side by sid
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one
 sentence a line, matched by order. HYP may be a .ctm, REF then also a .stm; words are
-assigned to its segments by their times, as sclite does it. All rates are sums over the
+assigned to its segments by their times, as sclite does it. Subtitles (srt, vtt, tsv, json,
+TextGrid, labels) are one text each, without numbers and times. All rates are sums over the
 corpus. Words are aligned by jiwer; where alignments tie, its choice decides the split into
 Sub, Del and Ins."""
 
@@ -54,9 +55,8 @@ def main(argv: list[str]) -> int:
         )
 
     result = scored(hyp)
-    if hyp.elsewhere:
-        files = f"files that are not in {options.ref}"
-        _warn(f"{options.hyp}: {hyp.elsewhere} words of {files}, not scored")
+    for note in hyp.notes:
+        _warn(f"{options.hyp}: {note}")
     if result.missing:
         _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
     if result.unknown:
@@ -76,6 +76,7 @@ def main(argv: list[str]) -> int:
         kaldi.write_scores(result, options.out, options.tag, speakers)
     if options.json:
         summary = report.to_dict(result, source.set_name, options.worst)
+        summary |= {"formats": [ref.format, hyp.format], "notes": list(hyp.notes)}
         summary |= report.parts_to_dict(tables, sureness, comparison)
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     else:

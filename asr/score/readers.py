@@ -1,11 +1,15 @@
 """Find out what kind of files the references and hypotheses are, and read them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.score.names import Track, different, match_names, match_tracks
+from asr.score.subtitles import subtitle_format, subtitle_text
 from asr.score.timed import (
     CtmWord,
+    StmSegment,
     parse_ctm,
     parse_stm,
     reference_texts,
@@ -19,6 +23,8 @@ from asr.text.transcripts import (
     read_lines,
     trn_id,
 )
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,13 @@ class Transcripts:
     texts: dict[str, str] | list[str]
     """By utterance id; a list for plain files."""
     format: str
-    """text, trn, plain, stm or ctm."""
+    """text, trn, plain, stm, ctm, or one of :mod:`asr.score.subtitles`."""
     words: dict[str, list[CtmWord]] | None = None
     """The same with times and confidence, where a CTM tells them."""
     speakers: dict[str, str] | None = None
     """Speaker of each segment of an STM."""
-    elsewhere: int = 0
-    """Words of a CTM in files that the references do not have; they are not scored."""
+    notes: tuple[str, ...] = ()
+    """What did not match the references to the letter, or not at all; a sentence each."""
 
 
 def open_source(name: str | Path) -> Source:
@@ -76,7 +82,7 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
         ref: the references' file.
         hyp: the hypotheses' file.
         file_format: of both, "text", "trn" or "plain"; "auto" looks at the files. Files with the
-            ends .stm and .ctm are what they say in any case.
+            ends .stm and .ctm are what they say in any case, and subtitles what is in them.
 
     Raises:
         InputError: the format is not clear, a line does not have it, or plain files have
@@ -85,15 +91,19 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
     timed = _by_suffix(ref), _by_suffix(hyp)
     if any(timed):
         return _read_timed(ref, hyp, timed, file_format)
+    subtitles = [_subtitle_format(source) for source in (ref, hyp)]
+    if any(subtitles):
+        sides = zip((ref, hyp), subtitles, (hyp, ref), strict=True)
+        return tuple(_read_whole(source, kind, other) for source, kind, other in sides)
     formats = detect(ref, hyp) if file_format == "auto" else (file_format, file_format)
-    pair = tuple(_read(source, kind) for source, kind in zip((ref, hyp), formats, strict=True))
+    references, hypotheses = map(_read, (ref, hyp), formats)
     if formats == ("plain", "plain") and len(ref.lines) != len(hyp.lines):
         raise InputError(
             f"{ref.path} has {len(ref.lines)} lines, {hyp.path} has {len(hyp.lines)}; plain files "
             "are matched line by line and need as many of one as of the other (--format says "
             "what the files are if they are not plain)"
         )
-    return pair
+    return references, _renamed(references, hypotheses)
 
 
 def _by_suffix(source: Source) -> str | None:
@@ -101,30 +111,131 @@ def _by_suffix(source: Source) -> str | None:
     return suffix if suffix in ("stm", "ctm") else None
 
 
+def _subtitle_format(source: Source) -> str | None:
+    return None if source.path.name == "text" else subtitle_format(source.lines, source.path)
+
+
+def _read_whole(source: Source, kind: str | None, other: Source) -> Transcripts:
+    """A file as one text, to be compared with the subtitles in another one."""
+    if kind is not None:
+        return Transcripts([subtitle_text(source.lines, kind, source.path)], kind)
+    with_ids = _certain_format(source)
+    if with_ids is None:
+        return Transcripts([" ".join(source.lines)], "plain, one text")
+    texts = list(_read(source, with_ids).texts.values())  # type: ignore[union-attr]
+    if len(texts) != 1:
+        raise InputError(
+            f"{source.path} has {len(texts)} utterances, {other.path} the subtitles of one "
+            "recording; compare them with the utterance of that recording alone, or with subtitles"
+        )
+    return Transcripts(texts, with_ids)
+
+
+def _renamed(references: Transcripts, hypotheses: Transcripts) -> Transcripts:
+    """Hypotheses by the ids of the references, also where these differ in case or ending."""
+    if isinstance(references.texts, list) or isinstance(hypotheses.texts, list):
+        return hypotheses
+    ids = match_names(references.texts, hypotheses.texts)
+    changed = different(ids)
+    if not changed:
+        return hypotheses
+    texts = {ids.get(name, name): text for name, text in hypotheses.texts.items()}
+    words = hypotheses.words and {ids.get(n, n): said for n, said in hypotheses.words.items()}
+    note = f"{len(changed)} ids are spelled otherwise than the references' and taken for the same"
+    shown = f"{note}, for example {changed[0][0]} for {changed[0][1]}"
+    return replace(hypotheses, texts=texts, words=words, notes=(*hypotheses.notes, shown))
+
+
 def _read_timed(
     ref: Source, hyp: Source, timed: tuple[str | None, str | None], file_format: str
 ) -> tuple[Transcripts, Transcripts]:
     """References with or without times, and hypotheses in a CTM."""
-    if timed[1] != "ctm" or timed[0] == "ctm":
+    if timed[1] != "ctm" or timed[0] == "ctm" or _is_subtitle(ref, timed[0]):
         raise InputError(
             f"{ref.path}, {hyp.path}: expected hypotheses in a .ctm, and references in a .stm, a "
             "Kaldi text or a trn"
         )
     words = parse_ctm(hyp.lines, hyp.path)
     if timed[0] == "stm":
-        segments = parse_stm(ref.lines, ref.path)
-        speakers = {segment.id: segment.speaker for segment in segments}
-        texts = reference_texts(segments, ref.path)
-        references = Transcripts(dict(texts), "stm", speakers=speakers)
-        found, elsewhere = words_in_segments(segments, words)
-        return references, _from_words(found, elsewhere)
+        return _read_stm(ref, hyp, words)
     kind = "text" if file_format == "auto" else file_format
-    return _read(ref, _certain_format(ref) or kind), _from_words(words_by_file(words), 0)
+    references = _read(ref, _certain_format(ref) or kind)
+    found = _from_words(words_by_file(words), _mixed_channels(words, hyp))
+    return references, _renamed(references, found)
 
 
-def _from_words(words: dict[str, list[CtmWord]], elsewhere: int) -> Transcripts:
+def _is_subtitle(source: Source, timed: str | None) -> bool:
+    return timed is None and _subtitle_format(source) is not None
+
+
+def _read_stm(ref: Source, hyp: Source, words: list[CtmWord]) -> tuple[Transcripts, Transcripts]:
+    """The segments of an STM, and the words of a CTM in each of them."""
+    segments = parse_stm(ref.lines, ref.path)
+    speakers = {segment.id: segment.speaker for segment in segments}
+    references = Transcripts(reference_texts(segments, ref.path), "stm", speakers=speakers)
+    tracks = match_tracks((s.track for s in segments), (w.track for w in words))
+    notes = tuple(_track_notes(ref, hyp, segments, words, tracks))
+    return references, _from_words(words_in_segments(segments, words, tracks), notes)
+
+
+def _track_notes(
+    ref: Source,
+    hyp: Source,
+    segments: list[StmSegment],
+    words: list[CtmWord],
+    tracks: dict[Track, Track],
+) -> Iterator[str]:
+    """What of the two files does not belong together.
+
+    Raises:
+        InputError: none of the words belongs to a segment.
+    """
+    lost = [word.track for word in words if word.track not in tracks]
+    empty = [s.track for s in segments if not s.ignored and s.track not in tracks.values()]
+    if lost and not tracks:
+        raise InputError(
+            f"{hyp.path}: no word is of a file and channel in {ref.path}: {_listed(lost)}, "
+            f"expected {_listed(empty)}; rename them in one of the two"
+        )
+    if different(tracks):
+        ours, theirs = different(tracks)[0]
+        yield f"{' '.join(ours)} is taken for {' '.join(theirs)} of {ref.path}" + _others(tracks)
+    if lost:
+        yield (
+            f"{len(lost)} words of files that are not in {ref.path} with this channel, not "
+            f"scored: {_listed(lost)}"
+        )
+    if empty:
+        yield f"no words for {len(empty)} segments, counted as deleted: {_listed(empty)}"
+
+
+def _others(tracks: dict[Track, Track]) -> str:
+    more = len(different(tracks)) - 1
+    return f", and {more} more alike" if more else ""
+
+
+def _listed(tracks: Iterable[Track]) -> str:
+    """The first few files and channels."""
+    names = [f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks)]
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)})" if len(names) > _SHOWN else "")
+
+
+def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
+    channels: dict[str, set[str]] = {}
+    for word in words:
+        channels.setdefault(word.file, set()).add(word.channel)
+    mixed = sorted(file for file, names in channels.items() if len(names) > 1)
+    if not mixed:
+        return ()
+    return (
+        f"{len(mixed)} files have several channels, for example {mixed[0]}; their words are put "
+        "in one row by their times, for the references have no channels (a .stm has)",
+    )
+
+
+def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...]) -> Transcripts:
     texts = {name: " ".join(w.word for w in said) for name, said in words.items()}
-    return Transcripts(texts, "ctm", words, elsewhere=elsewhere)
+    return Transcripts(texts, "ctm", words, notes=notes)
 
 
 def _read(source: Source, kind: str) -> Transcripts:
@@ -162,8 +273,10 @@ def _certain_format(source: Source) -> str | None:
 def _text_or_plain(ref: Source, hyp: Source) -> str:
     ref_firsts, hyp_firsts = _first_fields(ref), _first_fields(hyp)
     refs, hyps = set(ref_firsts), set(hyp_firsts)
-    if refs & hyps and all(map(_looks_like_id, refs | hyps)):
-        return "text"
+    if all(map(_looks_like_id, refs | hyps)):
+        if match_names(refs, hyps):
+            return "text"
+        _refuse_other_ids(ref_firsts, hyp_firsts, ref, hyp)
     if refs == hyps and refs and len(ref_firsts) == len(refs) and len(hyp_firsts) == len(hyps):
         raise InputError(
             f"{ref.path}, {hyp.path}: each line starts with a word that starts one line of the "
@@ -171,6 +284,16 @@ def _text_or_plain(ref: Source, hyp: Source) -> str:
             "sentence? Say --format text or --format plain"
         )
     return "plain"
+
+
+def _refuse_other_ids(refs: list[str], hyps: list[str], ref: Source, hyp: Source) -> None:
+    """Lines that all start with an id of their own, but with no common one, are hardly plain."""
+    if min(len(refs), len(hyps)) > 1 and len({*refs, *hyps}) == len(refs) + len(hyps):
+        raise InputError(
+            f"{ref.path}, {hyp.path}: all {len(refs)} and {len(hyps)} lines start as with "
+            f'utterance ids ("{refs[0]}", "{hyps[0]}"), but with no common one; make them '
+            "the same, or say --format plain if these are words"
+        )
 
 
 def _first_fields(source: Source) -> list[str]:

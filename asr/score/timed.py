@@ -9,7 +9,7 @@ ignored (``IGNORE_TIME_SEGMENT_IN_SCORING``) are left out together with the word
 
 import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,11 @@ class StmSegment:
         return f"{self.file}-{self.channel}-{round(100 * self.start_s):07d}"
 
     @property
+    def track(self) -> tuple[str, str]:
+        """File and channel."""
+        return self.file, self.channel
+
+    @property
     def ignored(self) -> bool:
         """Whether what is said here does not count."""
         return self.text.upper() == IGNORED
@@ -51,6 +56,11 @@ class CtmWord:
     duration_s: float
     word: str
     confidence: float | None
+
+    @property
+    def track(self) -> tuple[str, str]:
+        """File and channel."""
+        return self.file, self.channel
 
     @property
     def middle_s(self) -> float:
@@ -164,25 +174,26 @@ def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str
 
 
 def words_in_segments(
-    segments: Sequence[StmSegment], words: Sequence[CtmWord]
-) -> tuple[dict[str, list[CtmWord]], int]:
-    """Assign words to the segments, by their middles.
+    segments: Sequence[StmSegment],
+    words: Sequence[CtmWord],
+    same: Mapping[tuple[str, str], tuple[str, str]],
+) -> dict[str, list[CtmWord]]:
+    """The words of each segment that counts, assigned by their middles.
 
-    Returns:
-        the words of each segment that counts, and how many words are of other files.
+    Args:
+        segments: of the references.
+        words: of the hypotheses.
+        same: file and channel in the references by those of the words; other words are left out.
     """
     tracks: dict[tuple[str, str], list[StmSegment]] = defaultdict(list)
     for segment in sorted(segments, key=lambda s: s.end_s):
-        tracks[segment.file, segment.channel.upper()].append(segment)
+        tracks[segment.track].append(segment)
     said: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
-    elsewhere = 0
     for word in sorted(words, key=lambda w: w.middle_s):
-        track = tracks.get((word.file, word.channel.upper()))
-        if track is None:
-            elsewhere += 1
-            continue
-        place = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
-        segment = track[min(place, len(track) - 1)]
-        if not segment.ignored:
-            said[segment.id].append(word)
-    return said, elsewhere
+        if word.track in same:
+            track = tracks[same[word.track]]
+            place = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
+            segment = track[min(place, len(track) - 1)]
+            if not segment.ignored:
+                said[segment.id].append(word)
+    return said

@@ -254,8 +254,9 @@ def _check_ids(
         raise InputError("no references; there is nothing to score")
     if unknown and len(missing) == len(references):
         raise InputError(
-            f"no utterance of the hypotheses ({unknown[0]}, ...) is in the references "
-            f"({missing[0]}, ...); do the two belong together?"
+            f"none of the {len(unknown)} utterances of the hypotheses ({unknown[0]}, ...) is among "
+            f"the {len(references)} of the references ({missing[0]}, ...); do the two belong "
+            "together?"
         )
     if missing and (mode == "strict" or (mode == "present" and len(missing) == len(references))):
         raise InputError(

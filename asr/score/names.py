@@ -1,0 +1,73 @@
+"""Which file of the hypotheses is which one of the references: as named, or nearly so.
+
+sclite takes names that differ in case alone for the same, and channel 1 for A. Here too, and
+folders and the endings of audio files do not count; but only where one name on each side remains.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+Track = tuple[str, str]  # file and channel
+
+_ENDING = re.compile(
+    r"\.(wav|wave|flac|mp3|ogg|oga|opus|sph|aiff?|au|m4a|mp4|mkv|webm|aac|w64|caf|wma|amr)$"
+)
+_CHANNELS = {"A": "1", "B": "2"}
+
+
+def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
+    """The name in the references of each name in the hypotheses that has one."""
+    return _match(refs, hyps, (str, str.casefold, _bare))
+
+
+def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
+    """The same for channels of files."""
+    return _match(
+        refs,
+        hyps,
+        (
+            lambda t: t,
+            lambda t: (t[0], _channel(t[1])),
+            lambda t: (t[0].casefold(), _channel(t[1])),
+            lambda t: (_bare(t[0]), _channel(t[1])),
+        ),
+    )
+
+
+def different(matched: dict[Name, Name]) -> list[tuple[Name, Name]]:
+    """The pairs that are not the same to the letter, sorted."""
+    return sorted((hyp, ref) for hyp, ref in matched.items() if hyp != ref)
+
+
+def _match(
+    refs: Iterable[Name], hyps: Iterable[Name], forms: Sequence[Callable[[Name], Hashable]]
+) -> dict[Name, Name]:
+    """Pairs whose names have the same form and no others have it; the first form goes first."""
+    left, right = dict.fromkeys(refs), dict.fromkeys(hyps)
+    matched: dict[Name, Name] = {}
+    for form in forms:
+        theirs, ours = _by_form(left, form), _by_form(right, form)
+        for key in ours.keys() & theirs.keys():
+            if len(ours[key]) == len(theirs[key]) == 1:
+                matched[ours[key][0]] = theirs[key][0]
+                del right[ours[key][0]], left[theirs[key][0]]
+    return matched
+
+
+def _by_form(names: Iterable[Name], form: Callable[[Name], Hashable]) -> dict[Hashable, list[Name]]:
+    found: dict[Hashable, list[Name]] = defaultdict(list)
+    for name in names:
+        found[form(name)].append(name)
+    return found
+
+
+def _bare(name: str) -> str:
+    """Without folders and the ending of an audio file."""
+    return _ENDING.sub("", re.split(r"[/\\]", name.casefold())[-1])
+
+
+def _channel(name: str) -> str:
+    return _CHANNELS.get(name.upper(), name.upper())

@@ -1,0 +1,186 @@
+"""Files that hold the text of one recording with times: what is said in them, without the times.
+
+Subtitles (srt, vtt), Whisper's tsv and json, Audacity's labels and Praat's TextGrid. They are
+recognised by what is in them, so that their numbers and times are never scored as words.
+"""
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from asr.errors import InputError
+
+_CUE = re.compile(r"\s*(\d+:)?\d+:\d\d([.,]\d+)?\s*-->\s*(\d+:)?\d+:\d\d([.,]\d+)?")
+_TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}", re.I)
+_SPEAKER = re.compile(r"^\s*([-\u2013]\s+|\[SPEAKER_\d+\]:?)")
+_LABEL = re.compile(r"\s*\d+([.,]\d+)?\t\s*\d+([.,]\d+)?(\t|$)")
+_TEXT_COLUMNS = {"text", "sentence", "transcript", "transcription"}
+_FILE_COLUMNS = {"path", "audio", "audio_filepath", "file_name", "filename", "wav", "start"}
+_OTHERS = {  # what the first line of other formats looks like
+    "SubStation Alpha (ass, ssa)": re.compile(r"\[Script Info\]", re.I),
+    "TTML or another XML": re.compile(r"<\?xml|<tt\b", re.I),
+    "SubViewer (sbv)": re.compile(r"\d+:\d\d:\d\d\.\d+,\d+:\d\d:\d\d\.\d+$"),
+    "LRC": re.compile(r"\[\d+:\d\d([.:]\d+)?\]"),
+}
+
+
+def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
+    """srt, vtt, tsv, json, labels or textgrid; None where it is none of them.
+
+    Raises:
+        InputError: it is another format with times, or a table, which cannot be scored.
+    """
+    suffix = path.suffix.lower()
+    filled = [line for line in lines if line.strip()]
+    first = filled[0].strip() if filled else ""
+    if suffix == ".vtt" or first.split()[:1] == ["WEBVTT"]:
+        return "vtt"
+    if suffix == ".srt" or any(map(_CUE.match, filled)):
+        return "srt"
+    if suffix in (".json", ".jsonl") or re.match(r'\{\s*("|$)', first):
+        return "json"
+    if suffix == ".textgrid" or "ooTextFile" in first:
+        return "textgrid"
+    labels = [line for line in filled if not line.startswith("\\")]  # frequencies of a label
+    if labels and all(map(_LABEL.match, labels)):
+        return "labels"
+    return _table_format(first, path)
+
+
+def _table_format(first: str, path: Path) -> str | None:
+    """tsv where a header has start, end and text."""
+    for name, pattern in _OTHERS.items():
+        if pattern.match(first):
+            raise InputError(
+                f"{path}: looks like {name}, which is not scored; convert it to srt, for example "
+                f"with `ffmpeg -i {path.name} {path.stem}.srt`"
+            )
+    if {"start", "end", "text"} <= set(_columns(first, "\t")):
+        return "tsv"
+    columns = set(_columns(first, "[\t;,]"))
+    if _TEXT_COLUMNS & columns and _FILE_COLUMNS & columns:
+        raise InputError(
+            f'{path}:1: "{first[:60]}" is the header of a table; make a data directory of it with '
+            f"`asr data import DIR --table {path}` and score that"
+        )
+    return None
+
+
+def _columns(line: str, separator: str) -> list[str]:
+    return [field.strip().strip('"').lower() for field in re.split(separator, line)]
+
+
+def subtitle_text(lines: Sequence[str], kind: str, path: Path) -> str:
+    """What is said in a file of one of the formats, the words of all its segments.
+
+    Raises:
+        InputError: it has lines, but not of that format.
+    """
+    return " ".join(" ".join(_READERS[kind](lines, path)).split())
+
+
+def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
+    """A cue goes on to the number of the next one: empty lines within it lose nothing."""
+    places = _cue_places(lines, path)
+    numbered = bool(places) and places[0] > 0 and lines[places[0] - 1].strip().isdigit()
+    for place, after in zip(places, [*places[1:], len(lines)], strict=True):
+        cue = [line for line in lines[place + 1 : after] if line.strip()]
+        if numbered and after < len(lines) and cue and cue[-1].strip().isdigit():
+            cue.pop()
+        yield from map(_said, cue)
+
+
+def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
+    """A cue ends with an empty line: names of cues, notes and styles come after it."""
+    for place in _cue_places(lines, path):
+        yield from map(_said, takewhile(str.strip, lines[place + 1 :]))
+
+
+def _cue_places(lines: Sequence[str], path: Path) -> list[int]:
+    """The lines with times."""
+    places = [i for i, line in enumerate(lines) if _CUE.match(line)]
+    if not places and any(line.strip() and not line.startswith("WEBVTT") for line in lines):
+        raise InputError(
+            f"{path}: no line with times as 00:00:01,000 --> 00:00:02,000, expected subtitles; "
+            "rename the file if it has another format"
+        )
+    return places
+
+
+def _said(line: str) -> str:
+    """A line of a cue without tags, entities and marks of speakers."""
+    return _SPEAKER.sub("", html.unescape(_TAG.sub("", line)))
+
+
+def _tsv(lines: Sequence[str], path: Path) -> Iterator[str]:
+    columns = _columns(lines[0], "\t")
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split("\t")
+        if line.strip() and len(fields) != len(columns):
+            raise InputError(
+                f"{path}:{number}: {len(fields)} fields, expected {len(columns)} as in the "
+                "header; mend the line"
+            )
+        yield from fields[columns.index("text") :][:1]
+
+
+def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:
+    for line in lines:
+        yield from line.split("\t", 2)[2:] if not line.startswith("\\") else ()
+
+
+def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
+    """The key ``text``, or those of the segments."""
+    try:
+        value = json.loads("\n".join(lines))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: {str(error) or 'nested too deep'}, expected one JSON object with "
+            '"text", as of a transcription; score a text file'
+        ) from error
+    segments = value.get("segments") if isinstance(value, dict) else value
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        yield value["text"]
+    elif isinstance(segments, list) and all(map(_has_text, segments)):
+        yield from (segment["text"] for segment in segments)
+    else:
+        raise InputError(
+            f'{path}: expected a JSON object with "text" or with "segments" that have "text", as '
+            "of a transcription; score a text file"
+        )
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text"), str)
+
+
+def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
+    """The texts of the tier ``words``, or of the only tier."""
+    tiers: dict[str, list[str]] = {}
+    for line in lines:
+        found = re.match(r'\s*(name|text|mark) = "(.*)"\s*$', line)
+        if found and found[1] == "name":
+            tiers[found[2].casefold()] = []
+        elif found and tiers:
+            tiers[list(tiers)[-1]].append(found[2].replace('""', '"'))
+    name = "words" if "words" in tiers else next(iter(tiers), "")
+    if not tiers or (name != "words" and len(tiers) > 1):
+        raise InputError(
+            f"{path}: tiers {', '.join(tiers) or '(none)'}, expected one, or one named words, in "
+            "Praat's long text format; save it so"
+        )
+    yield from tiers[name]
+
+
+_READERS: dict[str, Callable[[Sequence[str], Path], Iterator[str]]] = {
+    "srt": _srt,
+    "vtt": _vtt,
+    "tsv": _tsv,
+    "labels": _labels,
+    "json": _json,
+    "textgrid": _textgrid,
+}
