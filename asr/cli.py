@@ -3,10 +3,16 @@
 import contextlib
 import faulthandler
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 
 from asr.errors import EXIT_USAGE, InputError
+from asr.terminal import guarded
+
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 VERBS = {
     # verb: (module with main(argv) -> exit code, what it does)
@@ -48,7 +54,11 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    with guarded():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else EXIT_USAGE
@@ -64,23 +74,53 @@ def main(argv: list[str] | None = None) -> int:
     # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
     # keep the native loops and the data loader off their processors. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    if sys.stderr is not None and hasattr(sys.stderr, "fileno"):
-        with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
-            faulthandler.enable()  # should native code crash, say where
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+        faulthandler.enable()  # should native code crash, say where
+    return _run_verb(verb, args)
+
+
+def _run_verb(verb: str, args: list[str]) -> int:
+    with _interrupted_by_signals() as signals:
+        try:
+            code = int(import_module(VERBS[verb][0]).main(args) or 0)
+            sys.stdout.flush()  # a full disk is to be noticed here
+            return code
+        except InputError as error:
+            print(f"asr {verb}: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except KeyboardInterrupt as interrupt:
+            print(f"\nasr {verb}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
+            return 128 + (signals or [signal.SIGINT])[0]
+        except OSError as error:  # a full disk behind standard output, a name too long, ...
+            print(f"asr {verb}: {error}", file=sys.stderr)
+            return EXIT_USAGE
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals() -> Iterator[list[int]]:
+    """TERM, and HUP of a terminal that is closed, end a verb as Ctrl-C does: it tidies up.
+
+    Gives the list of the signals that came. One that is ignored already (nohup) stays ignored.
+    """
+    came: list[int] = []
+    owner = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a process that was forked has nothing to tidy up
+            os._exit(128 + number)
+        came.append(number)
+        raise KeyboardInterrupt
+
+    numbers: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [n for n in ENDING if signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
     try:
-        return int(import_module(VERBS[verb][0]).main(args) or 0)
-    except InputError as error:
-        print(f"asr {verb}: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt as interrupt:
-        print(f"\nasr {verb}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        sys.stderr.close()
-        return 0
-    except OSError as error:  # a full disk behind standard output, a name too long, ...
-        print(f"asr {verb}: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        yield came
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

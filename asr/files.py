@@ -1,8 +1,15 @@
-"""Atomic writes: a file is either the old one or the new one, never half of either."""
+"""Writing files: never half of one, never into what is read, never through a planted name."""
 
+import errno
+import hashlib
+import io
 import json
 import os
-from collections.abc import Callable
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,13 +19,28 @@ from asr.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
+_MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
+_REMEDIES = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "name a file",
+    errno.EPIPE: "its reader has gone away",
+}
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd")
+_LONGEST = 255  # bytes of a name, where the file system does not tell
+
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place.
+    """Let ``write`` fill a temporary file in the folder of ``path``, then rename it into place.
+
+    Links are followed, so that they stay links. Devices, named pipes and open descriptors
+    (``/dev/stdout``) cannot be replaced and are written to directly.
 
     Args:
         path: the file to make or to replace; its folder is made if need be.
-        write: receives the temporary file, opened for binary writing.
+        write: receives a file, opened for binary writing.
 
     Returns:
         ``path``.
@@ -28,24 +50,186 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
             at ``path`` before is untouched and the temporary file is gone.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if "\0" in str(path):
+        raise InputError(f"{path}: a zero byte in the name, which no file has; choose another name")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        if _is_stream(path):
+            _write_stream(path, write)
+        else:
+            _replace(Path(os.path.realpath(path)), write)
+    except (OSError, UnicodeError) as error:  # UnicodeError: half a surrogate
+        raise InputError(_refusal(path, error)) from error
+    return path
+
+
+def _refusal(path: Path, error: OSError | ValueError) -> str:
+    code = getattr(error, "errno", None) or 0
+    reason = getattr(error, "strerror", None) or str(error)
+    remedy = _REMEDIES.get(code, "choose another folder")
+    return f"{path}: cannot write ({reason}); {remedy}. What was there before is unchanged"
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a new file under a name that nobody can guess, and give it that of ``path``."""
+    before = _status(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with open(number, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            _keep_owner_and_mode(temporary, before)
         temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"{path}: cannot write ({reason}); free some space or choose another folder. "
-            "What was there before is unchanged"
-        ) from error
     finally:
-        with suppress(OSError):  # it is gone already, or its folder is none
+        with suppress(OSError):  # it has its final name already
             temporary.unlink()
-    return path
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _keep_owner_and_mode(temporary: Path, before: os.stat_result) -> None:
+    with suppress(OSError):  # of another user's file in a folder that both may write
+        os.chown(temporary, before.st_uid, before.st_gid)
+    with suppress(OSError):
+        temporary.chmod(stat.S_IMODE(before.st_mode) & 0o777)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether something stands at a path that is neither a file nor a folder."""
+    if _descriptor(path) is not None:
+        return True
+    found = _status(path)
+    return found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+
+
+def _descriptor(path: Path) -> int | None:
+    """The open descriptor that a path such as /dev/stdout or /dev/fd/3 stands for."""
+    for _ in range(40):  # links to links, as many as the system follows
+        if str(path.parent) in _DESCRIPTORS and path.name.isdigit():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(os.path.normpath(path.parent / path.readlink()))
+    return None
+
+
+def _write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write all at once, so that whatever fails before leaves the stream as it is."""
+    buffer = io.BytesIO()
+    write(buffer)
+    number = _descriptor(path)
+    for stream in (sys.stdout, sys.stderr):
+        if number is not None and stream is not None:
+            stream.flush()  # what was printed before comes first
+    with open(path if number is None else os.dup(number), "wb") as file:
+        file.write(buffer.getbuffer())
+
+
+def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
+    """Refuse, before the work, files that cannot be written or that must not be replaced.
+
+    Args:
+        targets: files that are going to be written.
+        inputs: files that are read; empty names and None are passed over.
+
+    Raises:
+        InputError: a target cannot be written, is also read, or is a table of a data directory.
+    """
+    read = {key for name in inputs if name for key in _identity(Path(name))}
+    for target in map(Path, targets):
+        try:
+            _check_output(target, read)
+        except (OSError, ValueError) as error:
+            raise InputError(_refusal(target, error)) from error
+
+
+def _check_output(path: Path, read: set[tuple[int, int]]) -> None:
+    if not path.name or path.is_dir():
+        raise InputError(f"{path}: a folder, expected the name of a file to write")
+    if read.intersection(_identity(path)):
+        raise InputError(f"{path}: is also read; name another file to write")
+    if _TABLE.fullmatch(path.name) and path.exists() and is_data_directory(path.parent):
+        raise InputError(
+            f"{path}: a table of a data directory, which stays as it is; name another file to write"
+        )
+    if _descriptor(path) is not None:
+        return
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    if _is_stream(path):
+        return
+    folder = _existing(Path(os.path.realpath(path)).parent)
+    if len(os.fsencode(path.name)) > longest_name(folder):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    _check_folder(folder)
+
+
+def check_folder(path: str | Path) -> None:
+    """Refuse, before the work, a folder in which no file can be made.
+
+    Raises:
+        InputError: it, or the next one above that exists, is no folder or cannot be written.
+    """
+    try:
+        _check_folder(_existing(Path(os.path.realpath(path))))
+    except (OSError, ValueError) as error:
+        raise InputError(_refusal(Path(path), error)) from error
+
+
+def _check_folder(folder: Path) -> None:
+    code = 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
+    code = code if folder.is_dir() else errno.ENOTDIR
+    if code:
+        raise OSError(code, f"{folder}: {os.strerror(code)}")
+
+
+def _identity(path: Path) -> list[tuple[int, int]]:
+    """What tells files apart, whatever they are called; nothing where there is no file."""
+    with suppress(OSError, ValueError):
+        found = path.stat()
+        return [(found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else []
+    return []
+
+
+def is_data_directory(folder: Path) -> bool:
+    """Whether a folder holds a table that makes it a Kaldi data directory."""
+    return any((folder / name).is_file() for name in _MARKS)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the next one above it that is there."""
+    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+
+
+def longest_name(folder: Path) -> int:
+    """The most bytes that a name of a file may have in a folder, which may yet be made."""
+    try:
+        return os.pathconf(_existing(Path(os.path.realpath(folder))), "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # a system that cannot tell
+        return _LONGEST
+
+
+def fitting_name(stem: str, end: str, longest: int) -> str:
+    """``stem + end``, the stem cut where it is too long; what it was goes in as a hash.
+
+    Args:
+        stem: of any length.
+        end: is kept, such as ``.txt``.
+        longest: bytes of the name, see :func:`longest_name`.
+    """
+    raw = os.fsencode(stem)
+    if len(raw) + len(os.fsencode(end)) <= longest:
+        return stem + end
+    mark = f"-{hashlib.sha256(raw).hexdigest()[:12]}{end}"
+    return raw[: longest - len(os.fsencode(mark))].decode("utf-8", "ignore") + mark
 
 
 def write_text(path: str | Path, text: str) -> Path:

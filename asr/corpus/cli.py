@@ -198,7 +198,7 @@ def run_stats(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(stats, ensure_ascii=False))
     else:
-        from rich.console import Console
+        from asr.console import Console
 
         show(stats, Console())
     return EXIT_OK

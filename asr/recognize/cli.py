@@ -264,8 +264,9 @@ class _Run:
 @contextmanager
 def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
     """A bar with the time that is left, where standard error is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    from asr.console import Console, Progress
 
     console = Console(stderr=True)
     shown = console.is_terminal

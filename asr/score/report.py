@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr.console import Console
 from asr.score.compare import Comparison
 from asr.score.groups import Group, Sureness, calibration_error
 from asr.score.kaldi import GAP, operation

@@ -20,9 +20,9 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv)
 
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.markup import escape
 
+    from asr.console import Console, Progress
     from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model
     from asr.search.decode import Decoding
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         load_model(args.model, pick_device(args.device)), args.data, config, args.out
     )
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"decoding {args.data}", total=len(decoding.utterances))
+        task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
         decoding.run(lambda done, total: bar.update(task, completed=done, total=total))
     for name, error in decoding.errors.items():
         print(f"asr decode: {name}: {error}", file=sys.stderr)

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from asr.console import Console, Progress
 from asr.files import write_text
 
 PLAIN_EVERY_S = 60.0  # without a terminal: one progress line a minute

@@ -1,0 +1,40 @@
+"""rich's console and progress bar, with text from outside kept from commanding the terminal."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+import rich.progress
+from rich.segment import Segment
+
+from asr.terminal import Output, escaped
+
+
+class Console(rich.console.Console):
+    """A console that escapes the control characters of all text, but not its own."""
+
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        options.setdefault("file", Output(stream, controls=True))
+        super().__init__(**options)
+
+    def render(
+        self,
+        renderable: rich.console.RenderableType,
+        options: rich.console.ConsoleOptions | None = None,
+    ) -> Iterable[Segment]:
+        """The segments of something to print."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else escaped(segment.text)
+            yield segment._replace(text=text)
+
+
+class Progress(rich.progress.Progress):
+    """A progress bar on standard error; what is printed meanwhile comes above it, escaped."""
+
+    def start(self) -> None:
+        """Show the bar."""
+        super().start()
+        if not self.disable:  # rich has put streams of its own there, which obey escapes
+            sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)

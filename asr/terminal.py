@@ -1,0 +1,121 @@
+"""All output: it cannot command a terminal, say what its encoding lacks, or end the work.
+
+:func:`guarded` stands around a whole command. Whatever is printed in it passes through
+:class:`Output`. Control characters, which names, transcripts and model cards may hold, come out
+escaped. So does what the encoding cannot say. A reader that has gone away is noticed
+(:func:`reader_gone`), and the work goes on: its results may be in files.
+"""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+# Control characters but tab and newline; in a terminal also marks that change the order of text.
+# \uXXXX keeps JSON valid, where they stand between quotes alone.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_GONE = {errno.EPIPE, errno.EIO, errno.EBADF}  # a closed pipe, a closed terminal, no stream
+
+
+def escaped(text: str, *, terminal: bool = True) -> str:
+    r"""Text without control characters: they become ``\u001b`` and the like.
+
+    Args:
+        text: anything.
+        terminal: whether a terminal shows it, where marks of writing direction count as well.
+    """
+    controls = _COMMANDS if terminal else _CONTROLS
+    return controls.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Output:
+    """A text stream around another one, for standard output and standard error.
+
+    Args:
+        stream: where the text goes; None where the process was started without it.
+        controls: whether control characters pass, for what rich draws.
+    """
+
+    def __init__(self, stream: TextIO | None, *, controls: bool = False) -> None:
+        self.gone = stream is None
+        self._stream: TextIO = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self._controls = controls
+        self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write what the stream can say; returns the number of characters, as files do."""
+        clean = text if self._controls else escaped(text, terminal=self._stream.isatty())
+        clean = clean.encode(self._encoding, "backslashreplace").decode(self._encoding)
+        with self._reader_may_go():
+            self._stream.write(clean)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of them."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        with self._reader_may_go():
+            self._stream.flush()
+
+    @property
+    def rich_proxied_file(self) -> "Output":
+        """What rich writes to: the same, open for the control characters of its drawing."""
+        return Output(self._stream, controls=True)
+
+    @contextmanager
+    def _reader_may_go(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            self._forget()
+        except ValueError:  # the stream is closed
+            self.gone = True
+
+    def _forget(self) -> None:
+        """What is still in the buffer, and all that follows, goes nowhere."""
+        self.gone = True
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def reader_gone() -> bool:
+    """Whether standard output has no reader any more, so that printing more is of no use."""
+    return sys.stdout is None or getattr(sys.stdout, "gone", False)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let all output pass through :class:`Output`."""
+    _open_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _open_closed_descriptors() -> None:
+    """A file opened later must not get the number of a standard stream: libraries write there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free

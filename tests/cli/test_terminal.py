@@ -1,0 +1,148 @@
+"""Output: control characters, encodings, and readers that go away."""
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from asr import cli
+from asr.console import Console
+from asr.terminal import Output, escaped, guarded, reader_gone
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_control_characters_come_out_escaped():
+    assert escaped("a\x1b]0;t\x07b\x9b31m\r\x7f\u202e") == (
+        r"a\u001b]0;t\u0007b\u009b31m\u000d\u007f\u202e"
+    )
+    others = "\ttab, 語, e\u0301, \u200d, \U0001f600\n"
+    assert escaped(others) == others
+
+
+def test_escaped_json_says_the_same():
+    text = json.dumps({"a": "\x9b\u2028\u202e"}, ensure_ascii=False)
+    assert json.loads(escaped(text)) == json.loads(text)
+
+
+def test_only_terminals_lose_the_direction_of_writing():
+    for stream, shown in ((Terminal(), r"\u2067a"), (io.StringIO(), "\u2067a")):
+        Output(stream).write("\u2067a")
+        assert stream.getvalue() == shown
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_what_an_encoding_lacks_is_replaced(encoding):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    with_half = "é 語 \ud800"
+    Output(stream).write(with_half)
+    stream.flush()
+    assert raw.getvalue() == with_half.encode(encoding, "backslashreplace")
+
+
+def test_a_console_draws_and_what_it_draws_cannot():
+    stream = Terminal()
+    console = Console(file=stream, color_system="standard", force_terminal=True)
+    console.print("[red]a\x1b]0;title[/red]\x9b31m", highlight=False)
+    assert stream.getvalue() == "\x1b[31ma\\u001b]0;title\x1b[0m\\u009b31m\n"
+
+
+ASR = [sys.executable, "-m", "asr.cli"]
+
+
+def closed_pipe():
+    """The writing end of a pipe whose reader has gone away."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("verb", [[], ["chars"], ["data"], ["train"]])
+def test_help_without_a_reader(verb, unbuffered):
+    done = subprocess.run(
+        [*ASR, *verb, "--help"],
+        stdout=closed_pipe(),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_files_are_written_without_standard_streams(tmp_path, closed):
+    (tmp_path / "text").write_text("u1 AB\n")
+    command = f'"$0" -m asr.cli chars "$1/text" -o "$1/tokens.txt" {closed}'
+    done = subprocess.run(["bash", "-c", command, sys.executable, tmp_path], check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "tokens.txt").read_text().startswith("<blank> 0\n")
+
+
+def test_a_full_disk_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*ASR, "models"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_went_away_is_noticed_and_nothing_ends(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", os.fdopen(closed_pipe(), "w"))
+    with guarded():
+        assert not reader_gone()
+        print("lost", flush=True)
+        assert reader_gone()
+        print("lost, too", flush=True)
+
+
+def test_no_control_character_of_a_name_reaches_a_terminal():
+    main, other = pty.openpty()
+    subprocess.run([*ASR, "models", "no\x1b]0;title\x07"], stderr=other, check=False)
+    shown = os.read(main, 10_000)
+    assert rb"no\u001b]0;title\u0007" in shown
+    assert b"\x1b" not in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_let_a_verb_tidy_up(monkeypatch, capsys, number):
+    tidied = []
+
+    class Verb:
+        @staticmethod
+        def main(argv):
+            try:
+                os.kill(os.getpid(), number)
+                signal.pause()
+            finally:
+                tidied.append(number)
+
+    monkeypatch.setattr(cli, "import_module", lambda name: Verb)
+    assert cli.main(["chars"]) == 128 + number
+    assert tidied == [number]
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+    class Verb:
+        @staticmethod
+        def main(argv):
+            os.kill(os.getpid(), signal.SIGHUP)  # as under nohup
+            return 0
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(cli, "import_module", lambda name: Verb)
+        assert cli.main(["chars"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
