@@ -8,6 +8,8 @@
 # The versions are those of constraints.txt. A stamp in .venv remembers what it was made of;
 # when constraints.txt, pyproject.toml, the interpreter or the repository's place changes, the
 # next run brings it up to date. What an interrupted run left behind is made again.
+# Where .venv is a link, the environment behind it is used if it was made for this repository,
+# and is never changed: others may use it.
 set -euo pipefail
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -96,6 +98,14 @@ is_usable() { # the environment can be brought up to date where it is
     grep -qF "VIRTUAL_ENV=\"$venv\"" "$venv/bin/activate" 2>/dev/null
 }
 
+# Others may use what a link points to: clones that share an environment, or a file system.
+check_no_link() {
+  [ ! -L "$venv" ] ||
+    fail "$venv is a link to $(readlink "$venv"), which was not made for this repository or is" \
+      "not up to date; what is behind a link is never changed, for others may use it:" \
+      "remove the link (rm $venv) and run this again"
+}
+
 check_space() { # check_space PYTHON
   local free
   free=$(ask "$1" "import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free >> 30)" "$root")
@@ -163,6 +173,7 @@ take_lock() { # take_lock PYTHON
 }
 
 is_fresh && exit 0
+check_no_link
 python=$(find_python) || exit 1
 take_lock "$python"
 is_fresh && exit 0 # the other one did it

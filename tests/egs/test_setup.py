@@ -163,6 +163,40 @@ def test_environment_without_a_stamp_is_kept(project):
     assert project.calls() == UPDATE
 
 
+def files(folder):
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("content", ["environment", "other files", "nothing", "no folder"])
+def test_what_a_link_points_to_is_left_alone(project, tmp_path, content):
+    shared = tmp_path / "shared"
+    if content == "environment":
+        project.run()
+        (project.root / ".venv").rename(shared)
+        with open(project.root / "constraints.txt", "a") as file:
+            file.write("# changed\n")
+    elif content != "no folder":
+        shared.mkdir()
+        if content == "other files":
+            (shared / "thesis.txt").write_text("keep")
+    project.calls()
+    (project.root / ".venv").symlink_to(shared)
+    before = files(tmp_path)
+    code, said = project.run()
+    assert code == 1
+    assert f"is a link to {shared}" in said and "rm " in said
+    assert project.calls() == [] and files(tmp_path) == before
+
+
+def test_a_link_to_an_environment_of_this_repository_will_do(project, tmp_path):
+    project.run()
+    (project.root / ".venv").rename(tmp_path / "elsewhere")
+    (project.root / ".venv").symlink_to(tmp_path / "elsewhere")
+    project.calls()
+    assert project.run() == (0, "")
+    assert project.calls() == []
+
+
 def test_failed_pip_is_told_and_repaired(project):
     code, said = project.run(FAKE_PIP_ERROR="no route to host")
     assert code == 1
