@@ -95,52 +95,69 @@ execute() { # execute LOG COMMAND...
 }
 
 shown() { # shown COMMAND...: its output goes to the screen as well as into the log
-  local folder code
+  local folder code reader
   folder=$(mktemp -d) && mkfifo "$folder/output" || return 1
-  tee -ia "$file" <"$folder/output" &
+  # the log is written to its end, also when the screen is gone
+  (trap '' INT TERM HUP PIPE && exec tee -a "$file" 2>/dev/null) <"$folder/output" &
+  reader=$!
   alone "$@" >"$folder/output" 2>&1 </dev/null
   code=$?
-  wait $!
+  outlive $reader
   rm -r "$folder"
   return $code
 }
 
+# Signals may come at any moment: before the child is there, and after it has ended. Those that
+# came before are passed on once it is there, each once: a second Ctrl-C would be one too many.
+child=
+pending=()
+signalled=false
+
+pass_on() { # pass_on SIGNAL...: to the child, by kill's arguments before its process id
+  interrupted=true
+  signalled=true
+  pending=("$@")
+  [ -z "$child" ] || deliver
+}
+
+deliver() {
+  [ ${#pending[@]} -eq 0 ] || kill "${pending[@]}$child" 2>/dev/null
+  pending=()
+}
+
 alone() { # alone COMMAND...: exit code of the command, also after a signal to it
-  local child
+  trap 'pass_on -INT -- -' INT # Ctrl-C is for all of its group, TERM for it alone
+  trap 'pass_on -TERM ""' TERM HUP
   set -m
   "$@" &
   child=$!
   set +m
-  # shellcheck disable=SC2064 # this child; TERM is for it alone, Ctrl-C for all of its group
-  trap "interrupted=true; kill -INT -- -$child" INT
-  # shellcheck disable=SC2064
-  trap "interrupted=true; kill -TERM $child" TERM HUP
-  outlive $child
+  deliver
+  outlive "$child"
 }
 
 in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
+  trap 'pass_on -TERM ""' TERM
   trap '' INT # while it waits, bash would listen to Ctrl-C all the same
   "$@" &
-  # shellcheck disable=SC2064 # this child
-  trap "kill -TERM $!" TERM
-  outlive $!
+  child=$!
+  deliver
+  outlive "$child"
 }
 
 outlive() { # outlive CHILD: wait for it to the end, signals or not; its exit code
   local code
-  wait "$1"
-  code=$?
-  while kill -0 "$1" 2>/dev/null; do
+  while true; do
+    signalled=false
     wait "$1"
     code=$?
+    $signalled || return $code # otherwise it was the signal that ended the waiting
   done
-  return $code
 }
 
 pids=()
 failed=()
 interrupted=false
-signalled=false
 # shellcheck disable=SC2317,SC2329 # called by the traps
 stop() {
   interrupted=true

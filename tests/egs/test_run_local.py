@@ -95,6 +95,21 @@ def test_bad_calls(tmp_path):
     assert "comes after the last" in run(tmp_path, "JOB=3:2", "x.JOB", "true").stderr
 
 
+def test_a_screen_that_is_gone_costs_no_output(tmp_path):
+    """What `| head -n 1` does: the job runs on and its log is whole."""
+    reading, writing = os.pipe()
+    script = "echo first; while ! [ -e closed ]; do sleep 0.02; done; seq 20000"
+    command = [RUN_LOCAL, "--show", "true", "x.log", "bash", "-c", script]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=writing) as process:
+        os.close(writing)
+        assert os.read(reading, 6) == b"first\n"
+        os.close(reading)
+        (tmp_path / "closed").touch()
+    assert process.returncode == 0
+    lines = (tmp_path / "x.log").read_text().splitlines()
+    assert lines[-3] == "20000" and "# Ended (code 0)" in lines[-1]
+
+
 def start_and_interrupt(folder, *arguments, jobs, number=signal.SIGINT):
     """Start jobs that make a file ``ready.N`` each, then press Ctrl-C; the exit code.
 
@@ -123,6 +138,15 @@ def test_ctrl_c_lets_a_job_save_its_state(tmp_path):
     assert code == 130
     assert (tmp_path / "state.1").read_text() == "saved\n"
     assert "# Ended (code 0)" in (tmp_path / "x.log").read_text()
+
+
+@pytest.mark.parametrize("show", ["true", "false"])
+def test_a_job_that_ends_at_once_keeps_its_exit_code(tmp_path, show):
+    """It ends while its end is waited for and the signal is dealt with."""
+    command = ["bash", "-c", "trap 'exit 7' INT; touch ready.JOB; while true; do :; done"]
+    arguments = ["--show", show, "JOB=1", "x.log", *command]
+    assert start_and_interrupt(tmp_path, *arguments, jobs=1) == 130
+    assert "# Ended (code 7)" in (tmp_path / "x.log").read_text()
 
 
 def test_ctrl_c_reaches_every_job_of_an_array(tmp_path):
