@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="asr data VERB --help explains a verb and gives an example.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for add in (_validate, _fix, _stats, _subset, _combine, _split, _import):
+    for add in (_validate, _fix, _stats, _subset, _hold_out, _combine, _split, _import):
         add(verbs)
     return parser
 
@@ -264,6 +264,46 @@ def _listed(path: str) -> list[str]:
     from asr.text.transcripts import read_lines
 
     return [line.split()[0] for line in read_lines(path) if line.strip()]
+
+
+def _hold_out(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "hold-out",
+        run_hold_out,
+        "a set to test on that has no speaker and no sentence of the rest",
+        "Cut a directory in two: DEV has about the share of the utterances, TRAIN the rest, and\n"
+        "no speaker and no sentence is in both; all tables follow. Sentences are compared\n"
+        "without case and marks. Exit code 2: there is no such cut; the nearest one is told,\n"
+        "and nothing is written.",
+        "asr data hold-out data/all data/train data/dev --share 0.1 --disjoint speaker,text",
+    )
+    verb.add_argument("dir", metavar="DIR", help="the directory to cut")
+    verb.add_argument("train", metavar="TRAIN", help="the directory to write for training")
+    verb.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
+    verb.add_argument(
+        "--share", type=float, default=0.1, help="of the utterances (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--disjoint",
+        type=lambda names: names.split(","),
+        default=["speaker", "text"],
+        metavar="KEYS",
+        help="what the two have nothing in common of: speaker, text, recording, joined by commas "
+        "(default: speaker,text)",
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+
+
+def run_hold_out(args: argparse.Namespace) -> int:
+    """``asr data hold-out``."""
+    from asr.corpus.holdout import hold_out
+
+    cut = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
+    print(f"{args.train}: {_count(cut.train, 'utterance')}")
+    share = f"{100 * cut.share:.1f} %, {100 * args.share:g} % were asked for"
+    print(f"{args.dev}: {_count(cut.dev, 'utterance')} ({share})")
+    return EXIT_OK
 
 
 def _combine(verbs: Verbs) -> None:

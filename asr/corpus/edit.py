@@ -163,7 +163,7 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     Raises:
         InputError: an id is unknown, none is left, or target is the source.
     """
-    _refuse_same(source, target)
+    refuse_same(source, target)
     tables, keep = _read(source), set(keep)
     unknown = keep - tables["utt2spk"].keys()
     if unknown:
@@ -174,7 +174,8 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     return len(keep)
 
 
-def _refuse_same(source: str | Path, target: str | Path) -> None:
+def refuse_same(source: str | Path, target: str | Path) -> None:
+    """Raise InputError where a directory would be both read and written."""
     if Path(source).resolve() == Path(target).resolve():
         raise InputError(f"{target}: is also read from; name another directory to write")
 
@@ -250,7 +251,7 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
         InputError: two directories have the same key with different values.
     """
     for source in sources:
-        _refuse_same(source, target)
+        refuse_same(source, target)
     every = [(source, _read(source)) for source in sources]
     if any("segments" in tables for _, tables in every):
         every = [(source, _with_segments(source, tables)) for source, tables in every]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asr.score.page import Clip
     from asr.score.readers import Transcripts
     from asr.score.wer import Score
+    from asr.text.normalize import WordMap
 
 _DESCRIPTION = """\
 Compare hypotheses with references: word error rate with a 95 % bootstrap interval,
@@ -26,6 +27,8 @@ assigned to its segments by their times, as sclite does it. Subtitles (srt, vtt,
 TextGrid, labels) are one text each, without numbers and times. All rates are sums over the
 corpus. Words are aligned by jiwer; where alignments tie, its choice decides the split into
 Sub, Del and Ins."""
+
+_SEEN = "By training"
 
 _MODE_HELP = """\
 utterances without a hypothesis: all (default) counts their words as deleted, so that a
@@ -70,6 +73,8 @@ def main(argv: list[str]) -> int:
     tables = {"By length": groups.by_length(result)}
     if speakers:
         tables = {"By speaker": groups.by_speaker(result, speakers), **tables}
+    if options.seen:
+        tables = {**tables, _SEEN: groups.by_seen(result, _seen_sentences(options, mapping))}
     sureness = groups.by_confidence(result, hyp.words) if hyp.words else []
     formats = f"{options.ref} ({ref.format}), {options.hyp} ({hyp.format})"
     if options.out:
@@ -83,7 +88,8 @@ def main(argv: list[str]) -> int:
         report.print_report(
             result, source.set_name, formats, options.worst, color=not options.no_color
         )
-        report.print_parts(tables if options.tables else {}, sureness, comparison)
+        shown = {name: tables[name] for name in tables if options.tables or name == _SEEN}
+        report.print_parts(shown, sureness, comparison)
     if options.html:
         page.write_page(
             options.html,
@@ -137,6 +143,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--tables", action="store_true", help="also print the rates by speaker and by length"
     )
     parser.add_argument(
+        "--seen",
+        metavar="TRAIN",
+        action="append",
+        help="a training's data directory or transcripts: also tell the rates of the sentences "
+        "that it has, and of those that it has not, compared without case and marks; may be "
+        "repeated",
+    )
+    parser.add_argument(
         "--html",
         metavar="FILE",
         help="also write a page with all errors, to look at and to listen to (where REF is a data "
@@ -170,6 +184,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
     parser.add_argument("--no-color", action="store_true", help="no colours in a terminal")
     return parser
+
+
+def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]:
+    """Sentences of the training, prepared as the references are."""
+    from asr.score.readers import read_sentences
+    from asr.score.wer import preparation
+    from asr.text.sentences import sentence_key
+
+    prepare = preparation(options.normalize, options.ignore_case, mapping)
+    seen = set()
+    for name in options.seen:
+        sentences, kind = read_sentences(name)
+        print(f"{name} ({kind}): {len(sentences)} sentences seen in training", file=sys.stderr)
+        seen |= {sentence_key(prepare(text)) for text in sentences}
+    return seen
 
 
 def _utt2spk_beside(path: Path) -> Path | None:

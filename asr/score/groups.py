@@ -1,13 +1,14 @@
 """Where the errors are: by speaker, by length of the sentence, by confidence of the word."""
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr.score.timed import CtmWord
 from asr.score.wer import Counts, Score, total
+from asr.text.sentences import sentence_key
 
 LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # fewest words of each group
 CONFIDENCES = 10  # bins
@@ -38,6 +39,18 @@ def by_speaker(score: Score, utt2spk: Mapping[str, str]) -> list[Group]:
     """A group for each speaker, the most errors in percent first; those unknown go together."""
     groups = _grouped(score, [utt2spk.get(name, "(unknown)") for name in score.ids])
     return sorted(groups, key=lambda group: (-group.words.rate, group.name))
+
+
+def by_seen(score: Score, seen: Collection[str]) -> list[Group]:
+    """The sentences that a training has seen, and those that it has not.
+
+    Args:
+        score: of all.
+        seen: the sentences of the training, each by its :func:`sentence_key` after the same
+            preparation as the references.
+    """
+    names = ["seen" if sentence_key(ref) in seen else "unseen" for ref in score.refs]
+    return sorted(_grouped(score, names), key=lambda group: group.name)
 
 
 def by_length(score: Score) -> list[Group]:

@@ -246,6 +246,22 @@ def _read(source: Source, kind: str) -> Transcripts:
     return Transcripts(source.lines, kind)
 
 
+def read_sentences(name: str | Path) -> tuple[list[str], str]:
+    """The sentences of a file or data directory by itself, and the format it was taken for.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    source = open_source(name)
+    if _by_suffix(source) == "stm":
+        return [segment.text for segment in parse_stm(source.lines, source.path)], "stm"
+    firsts = _first_fields(source)
+    ids = len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
+    kind = _certain_format(source) or ("text" if ids else "plain")
+    texts = _read(source, kind).texts
+    return list(texts.values() if isinstance(texts, dict) else texts), kind
+
+
 def detect(ref: Source, hyp: Source) -> tuple[str, str]:
     """The formats of two files that belong together.
 

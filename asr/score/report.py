@@ -59,11 +59,11 @@ def print_parts(
     for title, groups in tables.items():
         table = Table(box=None, pad_edge=False)
         table.add_column(f"\n{title}")
-        for column in ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns"):
+        for column in ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns", "\nSentences"):
             table.add_column(column, justify="right", no_wrap=True)
         for group in groups:
             rate, _, *counts = _row(group.words)
-            table.add_row(_printable(group.name), rate, *counts)
+            table.add_row(_printable(group.name), rate, *counts, str(group.sentences))
         console.print(table)
     if sureness:
         table = Table(box=None, pad_edge=False)

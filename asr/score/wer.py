@@ -197,7 +197,7 @@ def score(
     _check_ids(references, missing, unknown, mode)
     absent = frozenset(missing if mode == "present" else ())
     ids = tuple(name for name in references if name not in absent)
-    normalize = _preparation(find_normalizer(normalizer), ignore_case, mapping or {})
+    normalize = preparation(normalizer, ignore_case, mapping or {})
     conditions = [normalizer, *["case ignored"][: int(ignore_case)]]
     conditions += [f"{len(mapping)} words mapped"] if mapping else []
     return Score(
@@ -211,10 +211,9 @@ def score(
     )
 
 
-def _preparation(
-    normalize: Callable[[str], str], ignore_case: bool, mapping: WordMap
-) -> Callable[[str], str]:
+def preparation(normalizer: str, ignore_case: bool, mapping: WordMap) -> Callable[[str], str]:
     """Normalizer, then case, then the map, which is written in the resulting form."""
+    normalize = find_normalizer(normalizer)
     if ignore_case:
         mapping = {_upper(source): _upper(target) for source, target in mapping.items()}
 

@@ -164,3 +164,27 @@ def test_control_characters_do_not_reach_the_terminal(write, capsys):
     ref, hyp = write("ref", "s-1 a", "s-2 b"), write("hyp", "s-1 \x1b[2J", "s-2 b")
     assert main(["score", ref, hyp]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_seen_sentences_are_told_from_unseen_ones(write, capsys):
+    ref = write("ref/text", "u-1 one two", "u-2 three four", "u-3 five six")
+    hyp = write("hyp/text", "u-1 one two", "u-2 three for", "u-3 five too")
+    train = write("train/text", "t-1 Three, FOUR!", "t-2 one two", "t-3 seven")
+    summary = run_json(capsys, ref, hyp, "--seen", train)
+    groups = {g["name"]: g for g in summary["groups"]["By training"]}
+    assert (groups["seen"]["sentences"], groups["seen"]["wer"]) == (2, 0.25)
+    assert (groups["unseen"]["sentences"], groups["unseen"]["wer"]) == (1, 0.5)
+    assert main(["score", ref, hyp, "--seen", train, "--no-color"]) == 0
+    out = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["seen", "25.00", "4", "3", "1", "0", "0", "2"] in out
+    assert ["unseen", "50.00", "2", "1", "1", "0", "0", "1"] in out
+
+
+def test_several_trainings_in_other_formats(write, capsys):
+    ref, hyp = write("ref", "one", "two", "three"), write("hyp", "one", "two", "four")
+    plain, trn = write("train.txt", "one"), write("train.trn", "TWO (t-1)")
+    summary = run_json(capsys, ref, hyp, "--seen", plain, "--seen", trn, "--format", "plain")
+    assert [(g["name"], g["sentences"]) for g in summary["groups"]["By training"]] == [
+        ("seen", 2),
+        ("unseen", 1),
+    ]
