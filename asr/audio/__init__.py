@@ -1,6 +1,7 @@
 """File to waveform to features.
 
 - io.py: audio files, bytes and pipes to 16 kHz mono waveforms, and back to wav
+- formats.py: the list of endings that count as audio
 - entry.py: which entries of wav.scp are commands
 - media.py: sound of m4a, mp4 and webm files, where PyAV is installed
 - vad.py: where somebody speaks

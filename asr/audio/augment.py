@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.audio.io import READABLE, info, read, resample
+from asr.audio.formats import AUDIO_SUFFIXES, READABLE
+from asr.audio.io import info, read, resample
 from asr.config import AugmentConfig
 from asr.errors import InputError
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"}
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
 NARROW_HZ = 8000  # sample rate of telephones
 LOWEST = 20 / 16000  # cycles per sample; brown noise has nearly all its power below, unheard

@@ -30,12 +30,12 @@ import torchaudio
 from torch import Tensor
 
 from asr.audio.entry import command_of, path_of
+from asr.audio.formats import READABLE
 from asr.audio.media import INSTALL, MediaError, MediaFile, container_of, installed
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 
 SAMPLE_RATE = 16000
-READABLE = "expected wav, flac, ogg, opus, mp3 or NIST SPHERE"
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; other rates are those of damaged headers
 LOUDEST = 1e10  # files of floats may hold 32-bit integers; what is beyond is damage
 BLOCK_S = 10.0  # of audio that is read at a time

@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from asr.audio.entry import command_of
+from asr.audio.formats import AUDIO_SUFFIXES, READABLE
 from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import RULES, reserved_symbols
 from asr.errors import InputError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
 COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "gender")
 NEEDED = ("wav.scp", "text", "utt2spk")
 
@@ -227,7 +227,7 @@ def pair_rows(folder: str | Path, *, speaker_from_folder: bool) -> Iterator[Row]
     files = sorted(p for p in folder.rglob("*") if not p.name.startswith("."))
     found = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
-        raise InputError(f"{folder}: no audio in it, expected {', '.join(AUDIO_SUFFIXES)} files")
+        raise InputError(f"{folder}: no audio in it, {READABLE}")
     for audio in found:
         transcript = audio.with_suffix(".txt")
         name = "-".join(audio.relative_to(folder).with_suffix("").parts)

@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from asr.audio.formats import AUDIO_SUFFIXES, READABLE
 from asr.errors import InputError
 
 if TYPE_CHECKING:
     from asr.audio.io import Clip
 
-SUFFIXES = {
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"),
-    *(".m4a", ".mp4", ".webm", ".mkv"),
-}
 STDIN = "-"
 Channels = Literal["mix", "each"]
 
@@ -106,10 +103,10 @@ def _file(path: Path) -> Input:
 
 def _folder(path: Path, recursive: bool) -> list[Path]:
     inside = path.rglob("*") if recursive else path.glob("*")
-    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and _answers(p.is_file))
+    found = sorted(p for p in inside if p.suffix.lower() in AUDIO_SUFFIXES and _answers(p.is_file))
     if not found:
         hint = "" if recursive else "; --recursive looks into folders below"
-        raise InputError(f"{path}: no audio file ({', '.join(sorted(SUFFIXES))}) in it{hint}")
+        raise InputError(f"{path}: no audio file in it, {READABLE}{hint}")
     return found
 
 
