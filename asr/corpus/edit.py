@@ -20,9 +20,10 @@ from asr.corpus.datadir import (
     table_names,
     write_tables,
 )
-from asr.corpus.validate import RULES, validate
+from asr.corpus.validate import RULES, other_forms, validate
 from asr.errors import InputError
 from asr.files import write_atomically
+from asr.text.characters import clean, mended
 from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
@@ -31,7 +32,6 @@ BACKUP = ".backup"
 # some is set aside: speech is worth more than a duration that can be measured again.
 ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 
-_ZERO_WIDTH = re.compile("[\u200b\ufeff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -52,7 +52,8 @@ def fix(path: str | Path) -> list[str]:
             is changed.
     """
     path = Path(path)
-    if not validate(path, text=(path / "text").is_file()):
+    valid = not validate(path, text=(path / "text").is_file())
+    if valid and not list(other_forms(path)):
         return []
     for name in ("utt2spk", "wav.scp"):
         if not (path / name).is_file():
@@ -79,7 +80,8 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
     """The usable lines of a table; what was dropped is added to ``done``."""
     table: dict[str, str] = {}
     first: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    lines = read_lines(path)
+    for number, line in enumerate(lines, 1):
         key, value = _mend_characters(path.name, line)
         if not key:
             continue
@@ -91,13 +93,17 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
             done.append(f"{path}:{number}: {key}: line removed: {wrong.partition(';')[0]}")
         else:
             table[key], first[key] = value, number
+    paths = path.name.endswith(".scp")
+    note = mended(split_line(line)[0] if paths else line for line in lines)
+    done += [f"{path}: {note}"] if note else []
     return table
 
 
 def _mend_characters(name: str, line: str) -> tuple[str, str]:
-    """Key and value without control characters; odd white space stays in paths alone."""
-    key, value = split_line(_CONTROL.sub(" ", _ZERO_WIDTH.sub("", line)))
-    return key, " ".join(value.split()) if name == "text" else value
+    """Key and value of clean characters; paths keep theirs, but for control characters."""
+    key, value = split_line(_CONTROL.sub(" ", line.lstrip("\ufeff")))
+    value = value if name.endswith(".scp") else clean(value)
+    return "_".join(clean(key).split()), " ".join(value.split()) if name == "text" else value
 
 
 def _common(tables: Tables) -> set[str]:

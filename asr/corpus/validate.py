@@ -7,7 +7,6 @@ accepts empty transcripts.
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import NamedTuple
 from asr.audio.entry import command_of
 from asr.corpus.datadir import keyed_by, speakers_of, split_line
 from asr.errors import InputError, first_line
+from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
+from asr.text.transcripts import read_lines
 
 # Order in which files are read and reported.
 FILES = (
@@ -28,10 +29,10 @@ RESERVED = {"<s>", "</s>", "#0"}
 OVERSHOOT_S = 0.5  # a segment may end this much after its recording (Kaldi's extract-segments)
 ROUNDING_S = 0.1  # a stated duration may differ this much from the audio's
 
-_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\ufeff"  # and two characters nobody can see
+_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
 _SPACES = "\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # all but space and tab
 _STRAY = "\udc80-\udcff"  # what surrogateescape makes of bytes that are not UTF-8
-_INVISIBLE = re.compile(f"[{_CONTROL}]")
+_UNSEEN = re.compile(f"[{_CONTROL}\u200b\ufeff]")
 _STRANGE = re.compile(f"[{_CONTROL}{_SPACES}]")
 _STRAY_BYTE = re.compile(f"[{_STRAY}]")
 _SUSPECT = re.compile(f"[{_CONTROL}{_SPACES}{_STRAY}]")
@@ -117,6 +118,7 @@ def validate(
             problems.append(Problem(str(path / name), 0, _absent(name)))
     problems += _break_rules(tables)
     problems += _audio_missing(tables)
+    problems += _look_alike(tables)
     problems += _lists_differ(tables)
     problems += _speakers_unsorted(tables)
     problems += _spk2utt_differs(tables)
@@ -143,7 +145,33 @@ def warnings(path: str | Path) -> list[str]:
         pipes = sum(command_of(v) is not None for v in read_table(path / "wav.scp").values())
         if pipes:
             found.append(f"{path}/wav.scp: {pipes} entries are commands, which bash will run")
-    return found
+    return [*found, *other_forms(path), *_apostrophes_differ(path)]
+
+
+def other_forms(path: str | Path) -> Iterator[str]:
+    """Files with letters in decomposed or other old forms; they count as the composed ones."""
+    for name in FILES:
+        file = Path(path) / name
+        lines = read_lines(file) if file.is_file() else []
+        lines = [split_line(line)[0] for line in lines] if _is_script(name) else lines
+        found = [(number, c) for number, line in enumerate(lines, 1) if (c := decomposed(line))]
+        if found:
+            number, character = found[0]
+            yield (
+                f"{file}:{number}: {name_of(character)}, a letter that is not composed (Unicode "
+                f"NFC), as in {len(found)} lines in all; `asr data fix {path}` composes them"
+            )
+
+
+def _apostrophes_differ(path: Path) -> Iterator[str]:
+    file = path / "text"
+    found = apostrophes(file.read_text("utf-8")) if file.is_file() else {}
+    if len(found) > 1:
+        kinds = ", ".join(f"{name_of(c)} {count} times" for c, count in found.most_common())
+        yield (
+            f"{file}: {kinds}: apostrophes of several kinds are different characters; choose one, "
+            "or normalise the transcripts with `asr data import --normalize librispeech`"
+        )
 
 
 def _absent(name: str) -> str:
@@ -179,7 +207,7 @@ def _read(file: Path, problems: list[Problem]) -> Table:
         add(len(lines), "the last line does not end in a line feed; add one")
     else:
         lines.pop()
-    suspect = bool(_SUSPECT.search(source.replace("\n", "")))
+    suspect = bool(_SUSPECT.search(source.replace("\n", ""))) or visible(source) != source
     last = ""
     for number, line in enumerate(lines, 1):
         if suspect:
@@ -208,16 +236,21 @@ def _strange(name: str, number: int, line: str) -> Iterator[str]:
     if stray:
         byte = ord(stray[0]) - 0xDC00
         yield f"byte 0x{byte:02x} is not UTF-8; convert the file: iconv -f latin1 -t utf-8"
-    found = _STRANGE.search(line)
-    if found and name not in ("text", "spk2utt"):  # paths may have spaces of any kind
-        key, value = split_line(line)
-        found = _STRANGE.search(key) or _INVISIBLE.search(value)
-    if found:
-        title = unicodedata.name(found[0], "a control character")
+    key, value = split_line(line)
+    odd = _STRANGE.findall(key) if _is_script(name) else _STRANGE.findall(line)
+    odd += invisible(key if _is_script(name) else line)
+    odd += _UNSEEN.findall(value) if _is_script(name) else []
+    for character in sorted(set(odd), key=line.index):
+        remedy = "replace it by a space" if character.isspace() else "remove it"
         yield (
-            f"U+{ord(found[0]):04X} ({title}) in column {line.index(found[0]) + 1}, expected only "
-            "visible characters, space and tab; replace it by a space"
+            f"{name_of(character)} in column {line.index(character) + 1}, expected only visible "
+            f"characters, space and tab; {remedy}, or `asr data fix`"
         )
+
+
+def _is_script(name: str) -> bool:
+    """Whether a file lists paths, which may have any spaces and letters in any form."""
+    return name.endswith(".scp")
 
 
 def _misplaced(line: str, key: str, last: str, seen: Mapping[str, Line]) -> Iterator[str]:
@@ -373,6 +406,17 @@ def _same_keys(table: Table, other: Table, keys: Mapping[str, Line]) -> Iterator
             keys[key].number,
             f"{key}: no line in {name}; add it there, or `asr data fix`",
         )
+
+
+def _look_alike(tables: _Tables) -> Iterator[Problem]:
+    """Keys that differ in invisible characters or in the form of a letter are told apart by none."""
+    for table in tables.values():
+        first: dict[str, str] = {}
+        for key in table.lines:
+            other = first.setdefault(clean(key), key)
+            if other != key:
+                where = table.lines[other].number
+                yield table.problem(key, f"looks like the id in line {where}; rename one of them")
 
 
 def _lists_differ(tables: _Tables) -> Iterator[Problem]:

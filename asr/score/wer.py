@@ -20,7 +20,8 @@ from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
 from asr.score.bootstrap import wer_spread
-from asr.text.normalize import WordMap, apply_map, find_normalizer
+from asr.text.characters import clean
+from asr.text.normalize import WordMap, apply_map, find_normalizer, fold_case
 
 CountArray = npt.NDArray[np.int64]  # (N, 4): correct, substitutions, insertions, deletions
 Pair = tuple[str | None, str | None]  # reference and hypothesis; None is a gap
@@ -215,18 +216,18 @@ def preparation(normalizer: str, ignore_case: bool, mapping: WordMap) -> Callabl
     """Normalizer, then case, then the map, which is written in the resulting form."""
     normalize = find_normalizer(normalizer)
     if ignore_case:
-        mapping = {_upper(source): _upper(target) for source, target in mapping.items()}
+        mapping = {_folded(source): _folded(target) for source, target in mapping.items()}
 
     def prepare(text: str) -> str:
         text = normalize(text)
-        text = text.upper() if ignore_case else text
+        text = fold_case(text) if ignore_case else text
         return apply_map(text, mapping) if mapping else text
 
     return prepare
 
 
-def _upper(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word.upper() for word in words)
+def _folded(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(fold_case, words))
 
 
 def _by_id(refs: Transcripts, hyps: Transcripts) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -270,7 +271,7 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def _clean(text: str, normalize: Callable[[str], str]) -> str:
-    return " ".join(normalize(text).split())
+    return " ".join(normalize(clean(text)).split())
 
 
 def align(refs: Sequence[str], hyps: Sequence[str]) -> Iterator[tuple[Pair, ...]]:

@@ -1,16 +1,19 @@
 """Characters to ids and back; the table is ``tokens.txt``, one ``<symbol> <id>`` a line."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import write_text
+from asr.text.characters import APOSTROPHES, clean
 from asr.text.transcripts import read_lines
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
 SPACE = "<space>"
 END = "<sos/eos>"
+_WHITE_SPACE = frozenset(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class CharTokenizer:
@@ -36,11 +39,12 @@ class CharTokenizer:
         self.sos_id = self.eos_id = len(symbols) - 1
         self._characters = [_character(symbol) for symbol in symbols]
         self._ids = {char: i for i, char in enumerate(self._characters) if len(char) == 1}
+        self._known = _WHITE_SPACE.union(self._ids)
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> "CharTokenizer":
         """The characters that occur in some texts, in the order of their code points."""
-        characters = {" " if c.isspace() else c for c in set().union(*texts)}
+        characters = {" " if c.isspace() else c for text in texts for c in clean(text)}
         symbols = [SPACE if c == " " else c for c in sorted(characters)]
         return cls([BLANK, UNKNOWN, *symbols, END])
 
@@ -74,9 +78,33 @@ class CharTokenizer:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    def form(self, text: str) -> str:
+        """A text in the characters of the table, as far as they go.
+
+        They are clean and composed (:mod:`asr.text.characters`). Those that the table lacks
+        become a letter and its marks, or another apostrophe, where it has these: tables that
+        were made of decomposed transcripts go on as before.
+        """
+        for same in (clean(text), text):
+            if self._known.issuperset(same):
+                return same
+        return "".join(map(self._spelled, clean(text)))
+
+    def _spelled(self, character: str) -> str:
+        """A character as the table has it, or as it is."""
+        if character in self._known:
+            return character
+        if character in APOSTROPHES:
+            return next(filter(self._known.__contains__, APOSTROPHES), character)
+        parts = unicodedata.decomposition(character)
+        if not parts or parts.startswith("<"):
+            return character
+        spelled = "".join(self._spelled(chr(int(code, 16))) for code in parts.split())
+        return spelled if self._known.issuperset(spelled) else character
+
     def encode(self, text: str) -> list[int]:
-        """One id per character of ``text``, ``unk_id`` for those without one; no start or end."""
-        return [self._ids.get(" " if c.isspace() else c, self.unk_id) for c in text]
+        """One id per character of :meth:`form`, ``unk_id`` for unknown ones; no start or end."""
+        return [self._ids.get(" " if c.isspace() else c, self.unk_id) for c in self.form(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; blank, start and end vanish, unknown shows as U+FFFD."""

@@ -3,10 +3,11 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from asr.errors import EXIT_OK, InputError
+from asr.text.characters import clean, mended
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
 from asr.text.transcripts import parse_text, read_lines
@@ -18,7 +19,10 @@ RARE_SHOWN = 20
 def main(argv: list[str]) -> int:
     """Run ``asr chars``; returns the exit code."""
     options = make_parser().parse_args(argv)
-    texts = gather(options.inputs, options.format, NORMALIZERS[options.normalize])
+    texts = gather(options.inputs, options.format)
+    note = mended(texts.values())
+    normalize = NORMALIZERS[options.normalize]
+    texts = {place: clean(normalize(clean(text))) for place, text in texts.items()}
     if not any(texts.values()):
         raise InputError(f"{' '.join(options.inputs)}: no characters; check the transcripts")
     tokenizer = CharTokenizer.from_texts(texts.values())
@@ -27,6 +31,8 @@ def main(argv: list[str]) -> int:
         print(f"{options.output}: {len(tokenizer)} symbols from {len(texts)} transcripts")
     else:
         print(tokenizer.table(), end="")
+    if note:
+        print(f"asr chars: note: {note}", file=sys.stderr)
     warn_rare(texts)
     return EXIT_OK
 
@@ -64,10 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def gather(
-    inputs: Iterable[str], file_format: str, normalize: Callable[[str], str]
-) -> dict[str, str]:
-    """Place (``file:line``) and normalised transcript of everything in the inputs."""
+def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
+    """Place (``file:line``) and transcript of everything in the inputs."""
     texts: dict[str, str] = {}
     for name in inputs:
         path = Path(name)
@@ -76,7 +80,7 @@ def gather(
         lines = read_lines(path)
         if has_ids:
             lines = list(parse_text(lines, path).values())
-        texts |= {f"{path}:{number}": normalize(line) for number, line in enumerate(lines, 1)}
+        texts |= {f"{path}:{number}": line for number, line in enumerate(lines, 1)}
     return texts
 
 

@@ -3,16 +3,17 @@
 A word error rate means little without the name of its normalizer; every report names it.
 """
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.text.characters import clean, compose, is_letter, straight
 from asr.text.transcripts import read_lines
 
 WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
-_APOSTROPHES = {0x2019: "'", 0x02BC: "'"}  # typographic, and the letter that looks like one
+# One small letter, one capital: I is also the capital of i, and SS that of ss.
+_CAPITALS = {"\u0131": "\u0131", "\u00df": "\u1e9e"}
 
 
 def none(text: str) -> str:
@@ -23,13 +24,29 @@ def none(text: str) -> str:
 def librispeech(text: str) -> str:
     """The form of LibriSpeech's transcripts: upper case, letters, digits, apostrophes.
 
-    Every other character separates words, so ``well-known`` gives two. Letters of any
-    script stay, with their accents and vowel signs, in composed form (NFC). An apostrophe
-    stays where it touches a letter, because ``'TIS`` and ``BOYS'`` cannot be told from quotes.
+    Every other visible character separates words, so ``well-known`` gives two. Letters of any
+    script stay, with their accents and vowel signs, in composed form (NFC). Different words stay
+    different: the dotless i of Turkish has no capital of its own and stays, the capital of the
+    German sharp s is U+1E9E. An apostrophe stays where it touches a letter, because ``'TIS`` and
+    ``BOYS'`` cannot be told from quotes.
     """
-    composed = unicodedata.normalize("NFC", text.translate(_APOSTROPHES).upper())
-    words = composed.translate(_KEPT).split()
+    words = compose(straight(capitals(clean(text)))).translate(_KEPT).split()
     return " ".join(word for word in words if word.strip("'"))
+
+
+def capitals(text: str) -> str:
+    """A text in upper case, in which no two letters become one."""
+    if text.isascii():
+        return text.upper()
+    return "".join(_CAPITALS.get(c) or c.upper() for c in text)
+
+
+def fold_case(text: str) -> str:
+    """A text in lower case, for comparison: what differs in lower case alone is equal.
+
+    Upper case would make the dotless i of Turkish an i, and the German sharp s a double one.
+    """
+    return compose(text.lower().replace("\u03c2", "\u03c3"))  # a sigma at the end of a word
 
 
 class _KeptCharacters(dict[int, str]):
@@ -37,9 +54,7 @@ class _KeptCharacters(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        mark = unicodedata.category(character).startswith("M")  # vowel signs of Devanagari, say
-        kept = character.isalnum() or character == "'" or mark
-        self[code] = character if kept else " "
+        self[code] = character if is_letter(character) or character == "'" else " "
         return self[code]
 
 
@@ -102,7 +117,7 @@ def read_map(path: str | Path) -> dict[tuple[str, ...], tuple[str, ...]]:
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip() or line.lstrip().startswith((";;", "* ")):
             continue
-        left, arrow, right = line.partition("=>")
+        left, arrow, right = clean(line).partition("=>")
         source, target = tuple(left.split()), tuple(right.split())
         if not (arrow and source) or any(set("[]{}/") & set(w) for w in (*source, *target)):
             raise InputError(

@@ -1,9 +1,11 @@
 """Files of transcripts: Kaldi's ``text``, sclite's ``trn``, and plain sentences."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.text.characters import compose
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -18,16 +20,29 @@ def read_lines(path: str | Path) -> list[str]:
         blob = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    lines = decode(blob, path).replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def decode(blob: bytes, path: str | Path) -> str:
+    """The text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        InputError: it is not UTF-8; with the line, and how to convert it.
+    """
+    if blob.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in blob[:2]:
+        raise InputError(
+            f"{path}:1: UTF-16, as Windows writes it, expected UTF-8; convert the file with "
+            "`iconv -f utf-16 -t utf-8`"
+        )
     try:
-        text = blob.decode("utf-8-sig")
+        return blob.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = blob.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}:{line}: byte 0x{blob[error.start]:02x} is not UTF-8; convert the file, for "
             "example with `iconv -f latin1 -t utf-8`"
         ) from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def parse_text(lines: Sequence[str], path: str | Path) -> dict[str, str]:
@@ -90,7 +105,9 @@ def trn_id(line: str) -> str | None:
 def _unique(
     records: Sequence[tuple[str, str]], path: str | Path, numbers: Sequence[int] | None = None
 ) -> dict[str, str]:
+    """Records by their ids, in composed form."""
     first: dict[str, int] = {}
+    records = [(compose(name), words) for name, words in records]
     for number, (name, _) in zip(numbers or range(1, len(records) + 1), records, strict=True):
         if name in first:
             raise InputError(

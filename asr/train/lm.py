@@ -37,7 +37,7 @@ def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = Fal
     """
     path = Path(path) / "text" if Path(path).is_dir() else Path(path)
     lines = read_lines(path) if plain else list(read_table(path).values())
-    texts = [" ".join(line.split()) for line in lines if line.strip()]
+    texts = [tokenizer.form(" ".join(line.split())) for line in lines if line.strip()]
     if not texts:
         raise InputError(f"{path}: no sentence in it; check the data preparation")
     sentences = [tokenizer.encode(text) for text in texts]

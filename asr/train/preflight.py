@@ -146,9 +146,8 @@ def check_characters(
     """
     unknown: dict[str, str] = {}
     for utterance in utterances:
-        for character, token in zip(
-            utterance.text or "", tokenizer.encode(utterance.text or ""), strict=True
-        ):
+        text = tokenizer.form(utterance.text or "")
+        for character, token in zip(text, tokenizer.encode(text), strict=True):
             if token == tokenizer.unk_id:
                 unknown.setdefault(character, utterance.id)
     if not unknown:

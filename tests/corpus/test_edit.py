@@ -64,6 +64,16 @@ def test_fix_mends_characters(make):
     assert validate(path) == []
 
 
+def test_format_characters_and_decomposed_letters_are_mended(make):
+    path = make(text="s1-a co\u00adop\ns1-b CAFE\u0301\ns2-a SIX\n")
+    done = fix(path)
+    assert done[0] == (
+        f"{path}/text: 1 U+00AD (SOFT HYPHEN) removed, letters of 1 texts composed (Unicode NFC)"
+    )
+    assert read_table(path / "text") == {"s1-a": "coop", "s1-b": "CAF\u00c9", "s2-a": "SIX"}
+    assert fix(path) == []
+
+
 def test_fix_keeps_odd_spaces_in_paths(make, wav):
     odd = wav.with_name("a\u00a0b.wav")
     wav.rename(odd)

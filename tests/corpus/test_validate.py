@@ -59,6 +59,14 @@ CASES = {
         {"text": "s1-a ONE\ns1-b T\u200bWO\ns2-a SIX\n"},
         ["text:2: U+200B (ZERO WIDTH SPACE) in column 7"],
     ),
+    "format characters": (
+        {"text": "s1-a O\u00adNE\u200e\ns1-b T\u2060WO\ns2-a SIX\n"},
+        [
+            "text:1: U+00AD (SOFT HYPHEN) in column 7",
+            "text:1: U+200E (LEFT-TO-RIGHT MARK) in column 10",
+            "text:2: U+2060 (WORD JOINER) in column 7",
+        ],
+    ),
     "empty lines": (
         {"text": "s1-a ONE\n\ns1-b TWO\ns2-a SIX\n \n"},
         ["text:2: an empty line", "text:5: an empty line"],
@@ -306,3 +314,27 @@ def test_warnings(make):
     speaker, pipes = warnings(one)
     assert "one speaker for all 2 utterances" in speaker
     assert "wav.scp: 2 entries are commands" in pipes
+
+
+def test_ids_that_look_alike(make):
+    ids = ["s-e\u0301", "s-\u00e9"]
+    tables = {
+        name: "".join(f"{i} {value}\n" for i in ids)
+        for name, value in (("utt2spk", "s"), ("text", "ONE"), ("wav_scp", "x |"))
+    }
+    path = make(**tables, spk2utt=f"s {' '.join(ids)}\n")
+    assert [line.partition(";")[0] for line in told(path)] == [
+        f"{name}:2: s-\u00e9: looks like the id in line 1"
+        for name in ("utt2spk", "text", "wav.scp")
+    ]
+
+
+def test_other_forms_of_letters_and_apostrophes_are_warned_of(make):
+    path = make(text="s1-a CAFE\u0301\ns1-b DON'T\ns2-a DON\u2019T E\u0301\n")
+    assert told(path) == []
+    forms, apostrophes = warnings(path)
+    assert forms.startswith(f"{path}/text:1: U+0301 (COMBINING ACUTE ACCENT), a letter that is not")
+    assert "in 2 lines in all" in forms
+    assert (
+        "U+0027 (APOSTROPHE) 1 times, U+2019 (RIGHT SINGLE QUOTATION MARK) 1 times" in apostrophes
+    )

@@ -83,3 +83,36 @@ def test_chars_of_nothing_readable_is_bad_input(tmp_path, capsys, content):
         path.write_bytes(content)
     assert main(["chars", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+def test_a_letter_and_its_mark_are_the_composed_letter():
+    tokenizer = CharTokenizer.from_texts(["CAF\u00c9", "CAFE\u0301 x\u00ad"])
+    assert tokenizer.symbols[2:-1] == ["<space>", "A", "C", "F", "x", "\u00c9"]
+    assert tokenizer.encode("CAFE\u0301") == tokenizer.encode("CAF\u00c9")
+
+
+def test_a_table_of_decomposed_letters_reads_both_forms():
+    tokenizer = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "E", "\u0301", "<sos/eos>"])
+    assert tokenizer.encode("E\u0301 A") == tokenizer.encode("\u00c9 A") == [4, 5, 2, 3]
+    assert tokenizer.form("\u00c9") == "E\u0301"
+    assert tokenizer.encode("\u00cb") == [1]  # it lacks the dots
+
+
+def test_a_letter_with_two_marks_is_taken_apart_as_far_as_need_be():
+    tokenizer = CharTokenizer(["<blank>", "<unk>", "a", "\u00e2", "\u0323", "<sos/eos>"])
+    assert tokenizer.encode("\u00e2\u0323") == [3, 4]
+
+
+@pytest.mark.parametrize("known", ["'", "\u2019"])
+def test_an_apostrophe_is_the_one_of_the_table(known):
+    tokenizer = CharTokenizer.from_texts([f"DON{known}T"])
+    assert tokenizer.form("DON'T DON\u2019T") == f"DON{known}T DON{known}T"
+    assert tokenizer.unk_id not in tokenizer.encode("DON\uff07T")
+
+
+def test_chars_tells_what_it_left_out(tmp_path, capsys):
+    (tmp_path / "sentences.txt").write_text("co\u00adop\n", encoding="utf-8")
+    assert main(["chars", str(tmp_path / "sentences.txt")]) == 0
+    captured = capsys.readouterr()
+    assert "\u00ad" not in captured.out
+    assert "1 U+00AD (SOFT HYPHEN) removed" in captured.err

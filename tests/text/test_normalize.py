@@ -1,7 +1,8 @@
 import pytest
 
 from asr.errors import InputError
-from asr.text.normalize import NORMALIZERS, apply_map, find_normalizer, read_map
+from asr.text.characters import clean
+from asr.text.normalize import NORMALIZERS, apply_map, find_normalizer, fold_case, read_map
 
 
 def test_none_changes_nothing():
@@ -17,6 +18,11 @@ def test_none_changes_nothing():
         ("room 101", "ROOM 101"),
         ("' \u2014 '' !", ""),
         ("e\u0301te\u0301 \u00fcber", "\u00c9T\u00c9 \u00dcBER"),
+        ("co\u00adoperate never\u2060more \u200ehello\u200f", "COOPERATE NEVERMORE HELLO"),
+        ("don\uff07t don\u2018t don`t \u2018so\u2019", "DON'T DON'T DON'T SO'"),
+        ("k\u0131z kiz \u0130zmir", "K\u0131Z KIZ \u0130ZMIR"),
+        ("Ma\u00dfe Masse", "MA\u1e9eE MASSE"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
         ("\u0928\u092e\u0938\u094d\u0924\u0947", "\u0928\u092e\u0938\u094d\u0924\u0947"),
     ],
 )
@@ -55,3 +61,17 @@ def test_lines_that_are_no_rule(tmp_path, line, message):
     path.write_text(f"ok => okay\n{line}\n")
     with pytest.raises(InputError, match=message):
         read_map(path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Turn ON", "turn on", True),
+        ("k\u0131z", "kiz", False),
+        ("Ma\u00dfe", "Masse", False),
+        ("\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2", True),
+        ("\u00c9TE\u0301", "e\u0301t\u00e9", True),
+    ],
+)
+def test_folding_case_makes_no_two_small_letters_one(one, other, same):
+    assert (fold_case(clean(one)) == fold_case(clean(other))) is same

@@ -17,6 +17,20 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path):
         read_lines(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_named(tmp_path, encoding):
+    path = tmp_path / "text"
+    path.write_bytes("a one\n".encode(encoding))
+    with pytest.raises(InputError, match=r"text:1: UTF-16, .*iconv -f utf-16"):
+        read_lines(path)
+
+
+def test_ids_are_composed():
+    assert parse_text(["e\u0301 ONE"], "text") == {"\u00e9": "ONE"}
+    with pytest.raises(InputError, match=r"text:2: utterance \u00e9 is already on line 1"):
+        parse_text(["e\u0301 ONE", "\u00e9 TWO"], "text")
+
+
 def test_text_may_have_no_words():
     assert parse_text(["a ONE  TWO ", "b", "c\tTHREE"], "text") == {
         "a": "ONE  TWO",

@@ -1,0 +1,126 @@
+"""What a character is: one form for transcripts, ids, file names, hot words, tokens and scores.
+
+Letters are composed (Unicode NFC). Invisible characters go: format characters such as soft
+hyphens, marks of direction and joiners, variation selectors, fillers, control characters. A joiner
+stays where a script needs it, as in Persian, Hindi or Sinhala. Letters in one of their Arabic
+shapes and Latin ligatures, as PDF files have them, become the letters.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+APOSTROPHES = (
+    "'\u2019\u02bc\uff07\u02bb\u02bd\u02b9\ua78b\ua78c\u055a\u05f3\u2018\u201b`\u00b4\u2032"
+)
+"""Characters that are typed for an apostrophe; the last five also quote and measure."""
+
+_ZWJ = "\u200d"
+_JOINERS = re.compile(f"[\u200c{_ZWJ}\u180e]+")
+# Scripts whose letters join, or whose consonants form clusters: Arabic to Tibetan and Burmese,
+# Khmer and Mongolian, those of Indonesia, and the rarer ones of the supplementary plane.
+_JOINING = re.compile(
+    "[\u0600-\u08ff\u0900-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc"
+    "\U00010a00-\U00010eff\U00011000-\U00011fff\U0001e900-\U0001e95f]"
+)
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # control characters but white space
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_SHAPES = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdff\ufe70-\ufefc]")
+_SHAPED = ("<compat>", "<initial>", "<medial>", "<final>", "<isolated>")
+_LONGEST_SHAPE = 3  # letters; longer ones are phrases
+_APOSTROPHE = re.compile(rf"[{APOSTROPHES[:-5]}]|(?<=\w)[{APOSTROPHES[-5:]}](?=\w)")
+_IN_WORDS = re.compile(rf"(?<=\w)[{APOSTROPHES}](?=\w)")
+
+
+def compose(text: str) -> str:
+    """The same text with composed letters (NFC): what looks alike is equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def visible(text: str) -> str:
+    """A text without invisible characters; white space and needed joiners stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _JOINERS.sub(_needed, _INVISIBLE.sub("", text))
+
+
+def clean(text: str) -> str:
+    """A text in the one form of its characters: visible, composed; white space is left alone."""
+    return text if text.isascii() and text.isprintable() else _letters(visible(text))
+
+
+def _letters(text: str) -> str:
+    return compose(_SHAPES.sub(_unshaped, text))
+
+
+def _unshaped(match: re.Match[str]) -> str:
+    """The letters of a shape; those that stand for whole phrases stay."""
+    shape = match[0]
+    if not unicodedata.decomposition(shape).startswith(_SHAPED):
+        return shape
+    letters = unicodedata.normalize("NFKC", shape)
+    return shape if " " in letters or len(letters) > _LONGEST_SHAPE else letters
+
+
+def _needed(match: re.Match[str]) -> str:
+    """The first of some joiners where a script needs it: beside its letters, between letters."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    if not (_JOINING.match(before) or _JOINING.match(after)):
+        return ""
+    joiner = match[0][0]
+    return joiner if joiner == _ZWJ or (is_letter(before) and is_letter(after)) else ""
+
+
+def is_letter(character: str) -> bool:
+    """Whether a character is part of words: a letter, digit, mark or joiner; "" is not."""
+    if not character:
+        return False
+    mark = unicodedata.category(character).startswith("M")
+    return mark or character.isalnum() or bool(_JOINERS.match(character))
+
+
+def straight(text: str) -> str:
+    """A text whose apostrophes are all U+0027; accents and quotes count between letters alone."""
+    return _APOSTROPHE.sub("'", text)
+
+
+def apostrophes(text: str) -> Counter[str]:
+    """The characters between the letters of a text that are typed for an apostrophe."""
+    return Counter(_IN_WORDS.findall(text))
+
+
+def name_of(character: str) -> str:
+    """A character for a message: ``U+00AD (SOFT HYPHEN)``."""
+    return f"U+{ord(character):04X} ({unicodedata.name(character, 'a control character')})"
+
+
+def invisible(text: str) -> Counter[str]:
+    """The invisible characters of a text, which :func:`visible` takes out."""
+    shown = visible(text)
+    return Counter() if shown == text else Counter(text) - Counter(shown)
+
+
+def decomposed(text: str) -> str:
+    """The first character that is not in its composed form, or the mark of one; "": none."""
+    shown = visible(text)
+    gone = Counter(shown) - Counter(_letters(shown))
+    marks = [c for c in shown if c in gone and (unicodedata.combining(c) or _letters(c) != c)]
+    return (marks or list(gone) or [""])[0]
+
+
+def mended(texts: Iterable[str]) -> str:
+    """What :func:`clean` does to some texts, for a message; empty: nothing."""
+    gone, composed = Counter[str](), 0
+    for text in texts:
+        if not text.isascii() or not text.isprintable():
+            gone += invisible(text)
+            composed += bool(decomposed(text))
+    parts = [f"{count} {name_of(character)} removed" for character, count in gone.most_common()]
+    if composed:
+        parts.append(f"letters of {composed} texts composed (Unicode NFC)")
+    return ", ".join(parts)
