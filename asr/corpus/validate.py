@@ -165,7 +165,7 @@ def other_forms(path: str | Path) -> Iterator[str]:
 
 def _apostrophes_differ(path: Path) -> Iterator[str]:
     file = path / "text"
-    found = apostrophes(file.read_text("utf-8")) if file.is_file() else {}
+    found = apostrophes("\n".join(read_lines(file)) if file.is_file() else "")
     if len(found) > 1:
         kinds = ", ".join(f"{name_of(c)} {count} times" for c, count in found.most_common())
         yield (
@@ -409,7 +409,7 @@ def _same_keys(table: Table, other: Table, keys: Mapping[str, Line]) -> Iterator
 
 
 def _look_alike(tables: _Tables) -> Iterator[Problem]:
-    """Keys that differ in invisible characters or in the form of a letter are told apart by none."""
+    """No two keys differ only in invisible characters or in the form of a letter."""
     for table in tables.values():
         first: dict[str, str] = {}
         for key in table.lines:
