@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from asr.config import whole
+from asr.config.field import SEED, at_least
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -229,15 +231,10 @@ def _subset(verbs: Verbs) -> None:
         ("shortest", "the N shortest (needs utt2dur or segments)"),
         ("per-speaker", "the first N of every speaker, or all if there are fewer"),
     ):
-        ways.add_argument(f"--{way}", type=_positive, metavar="N", help=text)
-    verb.add_argument("--seed", type=int, default=0, help="of --random (default: %(default)s)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}, expected 1 or more")
-    return number
+        ways.add_argument(f"--{way}", type=whole(at_least(1)), metavar="N", help=text)
+    verb.add_argument(
+        "--seed", type=whole(SEED), default=0, help="of --random (default: %(default)s)"
+    )
 
 
 def run_subset(args: argparse.Namespace) -> int:
@@ -342,7 +339,7 @@ def _split(verbs: Verbs) -> None:
         "asr data split data/train 4",
     )
     verb.add_argument("dir", metavar="DIR", help="the data directory")
-    verb.add_argument("parts", type=_positive, metavar="N", help="number of parts")
+    verb.add_argument("parts", type=whole(at_least(1)), metavar="N", help="number of parts")
     verb.add_argument("--per-utt", action="store_true", help="speakers may be cut too")
 
 

@@ -19,7 +19,8 @@ import torch
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.fbank import FeatureExtractor
 from asr.audio.io import read_entry
-from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict
+from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict, whole
+from asr.config.field import between
 from asr.corpus.datadir import STATISTICS, DataDir, Utterance, write_table
 from asr.errors import InputError, first_line
 from asr.files import write_json
@@ -133,13 +134,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="asr features", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DATA_DIR")
     parser.add_argument("--config", help="training configuration; its features section counts")
-    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--nj", type=whole(between(1, 4096)), default=1, help="processes (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     config = FeatureConfig()
     if args.config:
         config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
+    FeatureExtractor(config)  # refuses filters that are empty before data are read
     for directory in args.data:
-        measured = gather(directory, config, max(1, args.nj))
+        measured = gather(directory, config, args.nj)
         hours = sum(m.duration_s for m in measured) / 3600
         frames = sum(m.frames for m in measured)
         print(f"{directory}: {len(measured)} utterances, {hours:.2f} h, {frames} frames")

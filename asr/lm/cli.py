@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config import LMConfig, add_settings, from_args, make_parser
+from asr.config import (
+    LMConfig,
+    add_machine_options,
+    add_settings,
+    from_args,
+    make_parser,
+    real,
+)
+from asr.config.field import between, require, share_below
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import write_text
 
@@ -31,16 +39,14 @@ def train(argv: list[str]) -> int:
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
     parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
+    add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
     config, args = from_args(LMConfig, parser, argv)
 
     from asr.device import pick_device, use_threads
     from asr.text.chars import CharTokenizer
-    from asr.train.lm import check_lm_settings, describe, hold_out, read_sentences, train_lm
+    from asr.train.lm import describe, hold_out, read_sentences, train_lm
 
-    check_lm_settings(config)
     use_threads(args.threads)
     tokenizer = CharTokenizer.from_file(args.tokens)
     sentences = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
@@ -101,8 +107,7 @@ def ngram(argv: list[str]) -> int:
     parser.add_argument("--order", type=int, default=3, help="longest n-grams, words (default: 3)")
     parser.add_argument("--out", required=True, help="ARPA file to write (.arpa or .arpa.gz)")
     args = parser.parse_args(argv)
-    if not 1 <= args.order <= 9:
-        raise InputError(f"order = {args.order}, expected a number from 1 to 9")
+    require("order", args.order, between(1, 9))
 
     from asr.lm.kneser_ney import estimate
     from asr.model.ngram import write_arpa
@@ -144,7 +149,9 @@ def score(argv: list[str]) -> int:
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
     parser.add_argument("--lm", default="", help="character language model of asr lm train")
     parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
-    parser.add_argument("--lm_share", type=float, default=0.5, help="see asr decode --help")
+    parser.add_argument(
+        "--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help"
+    )
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
     parser.add_argument(
         "--each", action="store_true", help="print the log-probability of every sentence"
@@ -157,13 +164,11 @@ def score(argv: list[str]) -> int:
 
     from asr.config import DecodeConfig
     from asr.lm.perplexity import perplexity
-    from asr.search.beam import check_settings
     from asr.search.decode import open_lm
     from asr.text.chars import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(args.tokens)
     config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_share=args.lm_share)
-    check_settings(config)
     lm = open_lm(config, tokenizer, torch.device("cpu"))
     assert lm is not None
     for path in args.texts:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
-from asr.errors import InputError
 from asr.model.product import affine
 
 
@@ -53,10 +52,6 @@ class LocationAttention(nn.Module):
 
     def __init__(self, query: int, states: int, config: AttentionConfig) -> None:
         super().__init__()
-        if config.filter_width % 2 == 0:
-            raise InputError(
-                f"attention.filter_width = {config.filter_width}, expected an odd number"
-            )
         self.V = nn.Linear(states, config.units)
         self.W = nn.Linear(query, config.units, bias=False)
         self.filters = nn.Conv1d(

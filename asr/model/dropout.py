@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from asr.errors import InputError
+from asr.config.field import require
+from asr.config.settings import DROPOUT
 from asr.model import native
 
 
@@ -45,8 +46,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        if not 0 <= share < 0.9995:
-            raise InputError(f"dropout = {share}, expected a share from 0 to below 1")
+        require("dropout", share, DROPOUT)
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ from asr.config import (
     add_machine_options,
     add_settings,
     from_args,
-    from_dict,
     make_parser,
+    real,
+    settings_of,
 )
+from asr.config.field import share
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import write_text
 from asr.model.find import DEFAULT, default_model, search_settings
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> int:
     """Parse the command line and transcribe; 1 if some of the inputs failed."""
     parser = _parser()
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    segmentation = segmentation_of(args)
+    segmentation = settings_of(SegmentationConfig, args, parser.prog)
     formats = formats_from(args.format)
     if args.skip_existing and not args.output:
         raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
@@ -117,8 +119,7 @@ def _parser() -> Any:
         help="exit code 1 where a text may be wrong (see --min-confidence and the warnings)",
     )
     add_model_options(parser)
-    add_settings(parser, DecodeConfig)
-    parser.add_class_arguments(SegmentationConfig, as_group=False)
+    add_settings(parser, DecodeConfig, SegmentationConfig)
     return parser
 
 
@@ -131,19 +132,13 @@ def add_model_options(parser: Any) -> None:
     )
     parser.add_argument(
         "--min-confidence",
-        type=float,
+        type=real(share()),
         default=LOW,
         help="text that the model is less sure of is marked: on standard error, and by the flag "
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",
     )
     add_machine_options(parser)
-
-
-def segmentation_of(args: Any) -> SegmentationConfig:
-    """How the command line wants audio to be cut."""
-    values = {f.name: args[f.name] for f in fields(SegmentationConfig)}
-    return from_dict(SegmentationConfig, values, "asr transcribe")
 
 
 def open_recognizer(

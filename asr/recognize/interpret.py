@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from asr.config import DecodeConfig
-from asr.errors import InputError
+from asr.config.field import require, share
 from asr.model.checkpoint import LoadedModel
 from asr.recognize.confidence import (
     LOW,
@@ -24,7 +24,6 @@ from asr.recognize.timing import (
 )
 from asr.recognize.transcript import Segment, Word
 from asr.search.align import FloatArray, attention_places
-from asr.search.beam import check_settings
 from asr.search.credit import DOUBTFUL
 from asr.search.decode import (
     Reading,
@@ -51,15 +50,13 @@ class Interpreter:
         min_confidence: segments below it get the flag ``low-confidence``.
 
     Raises:
-        InputError: a setting is out of range, or a file that it names cannot be used.
+        InputError: min_confidence is no share, or a file that a setting names cannot be used.
     """
 
     def __init__(
         self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
     ) -> None:
-        check_settings(config)
-        if not 0 <= min_confidence <= 1:
-            raise InputError(f"min_confidence = {min_confidence}, expected a chance from 0 to 1")
+        require("min_confidence", min_confidence, share())
         config = fitting(config, loaded)
         self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
         self.calibration = self.word_calibration = None

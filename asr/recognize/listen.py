@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from asr.config import DecodeConfig, SegmentationConfig, add_settings, from_args, make_parser
+from asr.config import (
+    DecodeConfig,
+    SegmentationConfig,
+    add_settings,
+    from_args,
+    make_parser,
+    settings_of,
+)
 from asr.errors import EXIT_OK, InputError, first_line
 from asr.model.find import search_settings
-from asr.recognize.cli import add_model_options, open_recognizer, segmentation_of
+from asr.recognize.cli import add_model_options, open_recognizer
 
 INSTALL = "pip install 'asr-las[mic]'; on Linux also the system's PortAudio (libportaudio2)"
 BLOCK_S = 0.1  # of audio that the microphone gives at a time
@@ -41,10 +48,9 @@ def main(argv: list[str], source: Source | None = None) -> int:
     parser.add_argument("--input", help="number or name of the microphone; by default the system's")
     parser.add_argument("--times", action="store_true", help="begin each line with its time")
     add_model_options(parser)
-    add_settings(parser, DecodeConfig)
-    parser.add_class_arguments(SegmentationConfig, as_group=False)
+    add_settings(parser, DecodeConfig, SegmentationConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    segmentation = segmentation_of(args)
+    segmentation = settings_of(SegmentationConfig, args, parser.prog)
     if segmentation.vad == "none":
         raise InputError("--vad none: has no pauses to write at, expected silero or fixed")
     source = source or microphone(args.input)

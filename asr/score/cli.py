@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.audio.entry import command_of
+from asr.config import whole
+from asr.config.field import at_least
 from asr.errors import EXIT_OK, InputError
 from asr.text.normalize import NORMALIZERS, read_map
 
@@ -176,7 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--worst",
-        type=int,
+        type=whole(at_least(0)),
         default=5,
         metavar="N",
         help="show the N utterances with most errors (default: 5)",

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from asr.config import DecodeConfig, from_dict, load_yaml
+from asr.config import DecodeConfig, from_dict, load_yaml, real
+from asr.config.field import at_least, share_below
 from asr.errors import InputError
 from asr.files import write_json, write_png, write_text
 from asr.score.readers import open_source, read_pair
@@ -234,11 +235,9 @@ def rescore(lists: Lists, config: DecodeConfig, tokens: str) -> Lists:
     import torch
 
     from asr.model.lm import sentence_log_probs
-    from asr.search.beam import check_settings
     from asr.search.decode import open_lm
     from asr.text.chars import CharTokenizer
 
-    check_settings(config)
     tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
     model = open_lm(replace(config, lm_weight=1.0), tokenizer, device)
     assert model is not None
@@ -339,8 +338,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--lm", default="", help="score the lists with this character language model; without "
         "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
     add("--word_lm", default="", help="the same with an ARPA file, or with both together")
-    add("--lm_share", type=float, default=0.5, help="see asr decode --help")
-    add("--oov_penalty", type=float, default=0.0, help="the same")
+    add("--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help")
+    add("--oov_penalty", type=real(at_least(0)), default=0.0, help="the same")
     add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
     add("--config", help="search settings; those that are not tuned are kept")
     add("--out", required=True, help="YAML file to write; .json and .png beside it")

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
-from asr.errors import InputError
 from asr.model.attention import Memory
 from asr.model.decoder import Speller
 from asr.model.las import LAS
@@ -94,24 +93,6 @@ class _Step:
     """Character that was added."""
     said: list[float]
     """The decoder's log-probability of each row of the next step so far."""
-
-
-def check_settings(config: DecodeConfig) -> None:
-    """Refuse settings that no search can follow.
-
-    Raises:
-        InputError: the first of them.
-    """
-    for name in ("beam", "nbest", "batch"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
-    if not 0 <= config.ctc_weight <= 1:
-        raise InputError(f"ctc_weight = {config.ctc_weight}, expected a share from 0 to 1")
-    if not 0 <= config.lm_share < 1:
-        raise InputError(f"lm_share = {config.lm_share}, expected a share from 0 to below 1")
-    for name in ("lm_weight", "oov_penalty", "end_margin", "hotword_weight"):
-        if not getattr(config, name) >= 0:
-            raise InputError(f"{name} = {getattr(config, name)}, expected 0 or more")
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm, sentence_batch
 from asr.model.lookahead import WordLM, load_word_lm
 from asr.search.align import Alignment, ctc_align
-from asr.search.beam import check_settings, search
+from asr.search.beam import search
 from asr.search.credit import Standard, standard_from
 from asr.search.diagnose import flags
 from asr.search.hotwords import HotWords, load_hotwords
@@ -228,7 +228,6 @@ class Decoding:
     def __init__(
         self, loaded: LoadedModel, data: str | Path, config: DecodeConfig, out: str | Path
     ) -> None:
-        check_settings(config)
         config = fitting(config, loaded)
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)

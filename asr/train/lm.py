@@ -82,20 +82,6 @@ def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, 
     return kept, [sentences[i] for i in sorted(apart)]
 
 
-def check_lm_settings(config: LMConfig) -> None:
-    """Refuse settings that no training can follow.
-
-    Raises:
-        InputError: the first of them.
-    """
-    for name in ("epochs", "units", "layers", "embedding", "batch"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} = {getattr(config, name)}, expected 1 or more")
-    for name in ("dropout", "held_out"):
-        if not 0 <= getattr(config, name) < 1:
-            raise InputError(f"{name} = {getattr(config, name)}, expected a share below 1")
-
-
 def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
     """Mean of -log p over characters and sentence ends, in nats; sets evaluation mode."""
     lm.eval()

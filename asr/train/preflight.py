@@ -2,9 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any
+from collections.abc import Sequence
 
 from asr.audio.augment import noise_files
 from asr.audio.fbank import FeatureExtractor
@@ -16,70 +14,14 @@ from asr.text.chars import CharTokenizer
 
 SHOWN = 20
 
-# What is expected, whether it is so, and of which settings.
-CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    (
-        "1 or more",
-        lambda value: value >= 1,
-        "epochs passes average skip_limit features.sample_rate features.mel_bins features.ceps "
-        "model.encoder.units model.encoder.frontend_channels model.attention.units "
-        "model.attention.filters model.decoder.units model.decoder.embedding batch.max_utterances",
-    ),
-    (
-        "0 or more",
-        lambda value: value >= 0,
-        "patience checkpoint_minutes alignment_alarm_step features.delta_order features.dither "
-        "augment.volume_db augment.freq_masks augment.freq_width augment.time_masks "
-        "augment.time_width loss.consistency loss.guide loss.guide_epochs "
-        "loss.sampling_start_epoch optim.weight_decay optim.warmup_steps batch.workers",
-    ),
-    (
-        "more than 0",
-        lambda value: value > 0,
-        "features.frame_length_ms features.frame_shift_ms optim.learning_rate optim.clip_norm "
-        "batch.seconds",
-    ),
-    (
-        "a share from 0 to 1",
-        lambda value: 0 <= value <= 1,
-        "augment.narrowband_prob augment.noise_prob augment.time_ratio loss.ctc_weight "
-        "loss.scheduled_sampling optim.decay_start optim.final_ratio",
-    ),
-    (
-        "a share from 0 to below 1",
-        lambda value: 0 <= value < 1,
-        "loss.label_smoothing model.encoder.dropout model.decoder.dropout",
-    ),
-    (
-        "a share from 0 to 0.4",  # neither vocal tracts nor tempo differ by more
-        lambda value: 0 <= value <= 0.4,
-        "augment.vtln augment.tempo",
-    ),
-    (
-        "factors such as 0.9",
-        lambda value: bool(value) and all(0.1 <= factor <= 10 for factor in value),
-        "augment.speeds",
-    ),
-    (
-        "a number from 1 for each layer",
-        lambda value: bool(value) and all(count >= 1 for count in value),
-        "model.encoder.pyramid",
-    ),
-    ("the lower one first", lambda value: value[0] <= value[1], "augment.noise_snr_db"),
-)
-
 
 def check_settings(config: TrainConfig) -> None:
-    """Refuse settings that no training can follow.
+    """Refuse settings that do not suit the data of this machine.
 
     Raises:
-        InputError: the first of them, or noise is wanted of a folder that has none.
+        InputError: noise is wanted of a folder that has none, or filters of features are empty.
     """
-    for expected, good, names in CHECKS:
-        for name in names.split():
-            value = attrgetter(name)(config)
-            if not good(value):  # also a number that is none: every comparison with it fails
-                raise InputError(f"{name} = {value}, expected {expected}")
+    FeatureExtractor(config.features)
     if config.augment.noise_prob > 0 and config.augment.noise_dir:
         noise_files(config.augment.noise_dir)
 

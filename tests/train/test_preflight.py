@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from asr.config import AugmentConfig, TrainConfig, from_dict
+from asr.config import AugmentConfig, FeatureConfig, TrainConfig, from_dict
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
@@ -57,11 +57,13 @@ def test_settings_that_no_training_can_follow(name, value, expected):
     for section in reversed(sections):
         values = {section: values}
     with pytest.raises(InputError, match=f"{name} = .*, expected {expected}"):
-        preflight.check_settings(from_dict(TrainConfig, values))
+        from_dict(TrainConfig, values)
 
 
-def test_all_settings_exist_that_are_checked():
-    preflight.check_settings(TrainConfig())
+def test_filters_that_are_empty():
+    features = FeatureConfig(mel_bins=500)
+    with pytest.raises(InputError, match=r"features\.mel_bins = 500: some filters are narrower"):
+        preflight.check_settings(TrainConfig(features=features))
 
 
 def test_noise_of_a_folder_without_any(tmp_path):

@@ -1,53 +1,65 @@
-"""Every setting, declared once: type check, YAML key and ``--help`` come from here.
+"""Every setting, declared once: its type, its range, its YAML key and its ``--help``.
 
 A configuration is a tree of frozen dataclasses. ``asr train --config conf/train.yaml
 --optim.learning_rate 0.002`` reads the file, refuses keys that are not declared here,
 and the command line wins. The resolved tree is stored beside the model as config.yaml.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
 
-from asr.errors import InputError
+from asr.config.field import (
+    SEED,
+    THREADS,
+    Check,
+    ConflictError,
+    Settings,
+    at_least,
+    between,
+    each,
+    finite,
+    more_than,
+    odd,
+    setting,
+    share,
+    share_below,
+)
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
-Config = TypeVar("Config")
+DROPOUT = share_below(0.9995)  # the network drops in thousandths
+SIZE = between(1, 65536)  # of a layer
+CHANGE = Check("a share from 0 to 0.4", lambda value: 0 <= value <= 0.4)  # people differ by less
+RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
+HYSTERESIS = 0.15  # speech ends where its probability falls so far below the threshold
+SHORTEST_PAUSE_S = 0.2  # that ends even the longest segment
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(Settings):
     """Waveform to features; the defaults give Kaldi's 80-bin log-mel filterbanks."""
 
     kind: Literal["fbank", "mfcc"] = "fbank"
     """fbank: log-mel energies; mfcc: their cosine transform."""
-    sample_rate: int = 16000
+    sample_rate: int = setting(16000, between(1000, 768000))
     """Rate in Hz that every input is resampled to."""
-    mel_bins: int = 80
+    mel_bins: int = setting(80, between(1, 1024))
     """Triangular mel filters (F)."""
-    ceps: int = 13
+    ceps: int = setting(13, between(1, 1024))
     """Cepstral coefficients kept, for mfcc only."""
-    frame_length_ms: float = 25.0
+    frame_length_ms: float = setting(25.0, between(1, 1000))
     """Length of the analysis window."""
-    frame_shift_ms: float = 10.0
+    frame_shift_ms: float = setting(10.0, between(0.1, 1000))
     """Distance between two frames."""
-    low_freq_hz: float = 20.0
+    low_freq_hz: float = setting(20.0, at_least(0))
     """Lower edge of the first mel filter."""
-    high_freq_hz: float = 0.0
+    high_freq_hz: float = setting(0.0, finite())
     """Upper edge of the last mel filter; 0 or less counts from half the sample rate."""
-    dither: float = 0.0
+    dither: float = setting(0.0, at_least(0))
     """Gaussian noise added to 16-bit samples; 0 keeps features reproducible."""
     level: bool = False
     """Bring every utterance to the same loudness, that of its loud frames: for recordings of
     very different levels."""
-    delta_order: int = 0
+    delta_order: int = setting(0, between(0, 8))
     """0: static features; 1: with deltas; 2: with deltas and accelerations."""
     cmvn: Literal["global", "speaker", "none"] = "global"
     """Mean and variance normalisation: over the training set, per speaker, or none."""
@@ -58,54 +70,68 @@ class FeatureConfig:
         static = self.mel_bins if self.kind == "fbank" else self.ceps
         return static * (1 + self.delta_order)
 
+    def check(self) -> None:
+        """Windows hold samples, and filters lie below half the sample rate."""
+        if self.frame_length_ms * self.sample_rate < 2 * 1000:
+            raise ConflictError("frame_length_ms", self.frame_length_ms, "2 samples or more")
+        if self.frame_shift_ms * self.sample_rate < 1000:
+            raise ConflictError("frame_shift_ms", self.frame_shift_ms, "1 sample or more")
+        if self.kind == "mfcc" and self.ceps > self.mel_bins:
+            raise ConflictError("ceps", self.ceps, f"at most mel_bins = {self.mel_bins}")
+        nyquist = self.sample_rate / 2
+        high_hz = self.high_freq_hz if self.high_freq_hz > 0 else nyquist + self.high_freq_hz
+        if not 0 <= self.low_freq_hz < high_hz <= nyquist:
+            expected = f"0 <= low < high <= {nyquist:g} (half the sample rate); high is {high_hz:g}"
+            raise ConflictError("low_freq_hz", self.low_freq_hz, expected)
+
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Settings):
     """Random changes of the training audio; never applied to dev or test."""
 
-    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    speeds: tuple[float, ...] = setting((0.9, 1.0, 1.1), each("factors such as 0.9", 0.1, 10))
     """Speed factors, one drawn per utterance and epoch; (1.0,) turns it off."""
-    vtln: float = 0.0
+    vtln: float = setting(0.0, CHANGE)
     """Warp the frequency axis by factors drawn from 1 - vtln to 1 + vtln, as if other people
     spoke (vocal tract length perturbation); 0 turns it off, 0.1 is usual."""
-    tempo: float = 0.0
+    tempo: float = setting(0.0, CHANGE)
     """Stretch the frame shift by factors drawn from 1 - tempo to 1 + tempo: faster and slower
     speech of the same pitch."""
-    volume_db: float = 6.0
+    volume_db: float = setting(6.0, between(0, 200))
     """Gain drawn evenly from -volume_db to +volume_db."""
-    narrowband_prob: float = 0.0
+    narrowband_prob: float = setting(0.0, share())
     """Chance that an utterance loses what is above 4 kHz, as on the telephone."""
-    noise_prob: float = 0.0
+    noise_prob: float = setting(0.0, share())
     """Chance that noise is added to an utterance."""
-    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    noise_snr_db: tuple[float, float] = setting((5.0, 25.0), RATIOS)
     """Range of the signal-to-noise ratio."""
     noise_dir: str = ""
     """Folder of noise recordings; empty: white, pink and brown noise are made."""
-    freq_masks: int = 2
+    freq_masks: int = setting(2, between(0, 1000))
     """SpecAugment: bands of mel bins set to the mean (arXiv:1904.08779)."""
-    freq_width: int = 20
+    freq_width: int = setting(20, at_least(0))
     """Largest width of a band in bins."""
-    time_masks: int = 2
+    time_masks: int = setting(2, between(0, 1000))
     """SpecAugment: stretches of frames set to the mean."""
-    time_width: int = 40
+    time_width: int = setting(40, at_least(0))
     """Largest length of a stretch in frames."""
-    time_ratio: float = 0.2
+    time_ratio: float = setting(0.2, share())
     """No stretch is longer than this share of the utterance."""
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Settings):
     """Pyramidal bidirectional GRU (arXiv:1508.01211)."""
 
     frontend: Literal["none", "conv"] = "none"
     """conv: two 3x3 convolutions, each with stride 2 in time and frequency, come first."""
-    frontend_channels: int = 32
+    frontend_channels: int = setting(32, SIZE)
     """Channels of the convolutional front-end."""
-    units: int = 256
+    units: int = setting(256, SIZE)
     """GRU units per direction; the encoder width is D = 2 * units."""
-    pyramid: tuple[int, ...] = (2, 2, 1)
+    pyramid: tuple[int, ...] = setting((2, 2, 1), each("a number from 1 for each layer", 1, 1000))
     """A layer for each entry; the layer sees this many neighbouring steps side by side."""
-    dropout: float = 0.3
+    dropout: float = setting(0.3, DROPOUT)
     """Dropout on the input of every layer but the first, and on the encoder's output."""
 
     @property
@@ -115,33 +141,33 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class AttentionConfig:
+class AttentionConfig(Settings):
     """How the decoder looks at the encoder."""
 
     kind: Literal["location"] = "location"
     """location: content and the weights of the last character (arXiv:1506.07503)."""
-    units: int = 128
+    units: int = setting(128, SIZE)
     """Width of the energy layer (A)."""
-    filters: int = 10
+    filters: int = setting(10, SIZE)
     """Location filters (C)."""
-    filter_width: int = 31
+    filter_width: int = setting(31, odd(1))
     """Width of a location filter in encoder steps; odd."""
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class DecoderConfig(Settings):
     """GRU decoder that emits characters."""
 
-    units: int = 256
+    units: int = setting(256, SIZE)
     """Decoder state width (H)."""
-    embedding: int = 128
+    embedding: int = setting(128, SIZE)
     """Character embedding width."""
-    dropout: float = 0.3
+    dropout: float = setting(0.3, DROPOUT)
     """Dropout on the embedding and in the readout."""
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """Filterbanks in, characters out."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -155,88 +181,88 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Settings):
     """What training minimises: (1 - ctc_weight) * attention + ctc_weight * CTC."""
 
-    ctc_weight: float = 0.3
+    ctc_weight: float = setting(0.3, share())
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
-    label_smoothing: float = 0.1
+    label_smoothing: float = setting(0.1, share_below())
     """Share of the target spread over all characters (attention loss only)."""
-    consistency: float = 0.0
+    consistency: float = setting(0.0, at_least(0))
     """Weight of what two differently masked copies of each utterance, side by side in the
     batch, disagree about in CTC (CR-CTC, arXiv:2410.05101); 0 makes one copy, 0.2 is usual."""
-    guide: float = 0.0
+    guide: float = setting(0.0, at_least(0))
     """Weight of a penalty on attention that is far from the diagonal (arXiv:1710.08969), which
     falls to nothing over the first guide_epochs: speech is read from left to right."""
-    guide_epochs: int = 6
+    guide_epochs: int = setting(6, at_least(0))
     """Epochs after which attention has no guide any more."""
-    scheduled_sampling: float = 0.0
+    scheduled_sampling: float = setting(0.0, share())
     """Chance that the decoder reads its own guess instead of the true character."""
-    sampling_start_epoch: int = 0
+    sampling_start_epoch: int = setting(0, at_least(0))
     """Epoch from which scheduled sampling is on."""
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Settings):
     """Optimiser and learning-rate schedule."""
 
     kind: Literal["adamw", "adam", "adadelta"] = "adamw"
     """Update rule."""
-    learning_rate: float = 1e-3
+    learning_rate: float = setting(1e-3, more_than(0))
     """Peak learning rate (1.0 suits adadelta)."""
-    weight_decay: float = 1e-2
+    weight_decay: float = setting(1e-2, at_least(0))
     """Decoupled for adamw, added to the gradient otherwise."""
-    warmup_steps: int = 200
+    warmup_steps: int = setting(200, at_least(0))
     """Steps of linear rise from 0 to the peak."""
     decay: Literal["cosine", "none"] = "cosine"
     """Shape of the fall after decay_start."""
-    decay_start: float = 0.3
+    decay_start: float = setting(0.3, share())
     """Share of all steps after which the rate falls."""
-    final_ratio: float = 0.01
+    final_ratio: float = setting(0.01, share())
     """Last learning rate as a share of the peak."""
-    clip_norm: float = 5.0
+    clip_norm: float = setting(5.0, more_than(0))
     """Largest norm of the gradient."""
 
 
 @dataclass(frozen=True)
-class BatchConfig:
+class BatchConfig(Settings):
     """Utterances of similar length go together, as many as fit the audio budget."""
 
-    seconds: float = 100.0
+    seconds: float = setting(100.0, more_than(0))
     """Largest sum of padded audio in a batch."""
-    max_utterances: int = 48
+    max_utterances: int = setting(48, at_least(1))
     """Most utterances in a batch."""
     shortest_first: bool = True
     """First epoch in order of length (SortaGrad, arXiv:1512.02595); random batches after."""
-    workers: int = 1
+    workers: int = setting(1, at_least(0))
     """Processes that read audio and compute features ahead of the training step."""
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Everything ``asr train`` reads from its configuration file."""
 
-    seed: int = 1
+    seed: int = setting(1, SEED)
     """Initial weights, batches, dropout and augmentation all follow from it."""
-    epochs: int = 40
+    epochs: int = setting(40, at_least(1))
     """Epochs; each ends with a look at the dev set and a checkpoint."""
-    passes: int = 1
+    passes: int = setting(1, at_least(1))
     """Passes over the training set in an epoch, each with random changes of its own: small
     corpora need not be evaluated after each."""
-    patience: int = 0
+    patience: int = setting(0, at_least(0))
     """Stop after this many epochs without a better dev score; 0 never stops early."""
-    average: int = 5
+    average: int = setting(5, at_least(1))
     """final.safetensors is the mean of this many epochs with the best dev score."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: float = setting(5.0, at_least(0))
     """Longest time without a checkpoint, in minutes; each epoch ends with one anyway."""
-    alignment_alarm_step: int = 3000
+    alignment_alarm_step: int = setting(3000, at_least(0))
     """Warn when the attention does not run along the audio by this step; 0 never warns."""
-    skip_limit: int = 20
+    skip_limit: int = setting(20, at_least(1))
     """Stop after this many batches with a loss or gradient that is not finite."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the large matrix products round what they read and write to bfloat16, which pays
     where the processor has instructions for it (``asr doctor``); all else stays float32."""
-    threads: int = 0
+    threads: int = setting(0, THREADS)
     """CPU threads for the matrix products; 0 takes every core."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -255,215 +281,92 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class LMConfig:
+class LMConfig(Settings):
     """A character language model and its training; ``asr lm train`` reads it."""
 
-    seed: int = 1
+    seed: int = setting(1, SEED)
     """Initial weights, batches and dropout all follow from it."""
-    epochs: int = 40
+    epochs: int = setting(40, at_least(1))
     """Passes over the text; the one with the lowest dev perplexity is kept."""
-    patience: int = 8
+    patience: int = setting(8, at_least(0))
     """Stop after this many epochs without a lower dev perplexity; 0 never stops early."""
-    held_out: float = 0.05
+    held_out: float = setting(0.05, share_below())
     """Share of the sentences that is kept apart to choose the epoch where there is no dev text."""
-    units: int = 256
+    units: int = setting(256, SIZE)
     """GRU units."""
-    layers: int = 1
+    layers: int = setting(1, between(1, 64))
     """GRU layers."""
-    embedding: int = 64
+    embedding: int = setting(64, SIZE)
     """Character embedding width."""
-    dropout: float = 0.4
+    dropout: float = setting(0.4, DROPOUT)
     """Dropout on the embedding, between layers and before the output."""
-    batch: int = 32
+    batch: int = setting(32, at_least(1))
     """Sentences in a batch."""
-    learning_rate: float = 2e-3
+    learning_rate: float = setting(2e-3, more_than(0))
     """Peak learning rate of AdamW; it falls to 0 along a cosine."""
-    weight_decay: float = 1e-2
+    weight_decay: float = setting(1e-2, at_least(0))
     """Decoupled weight decay."""
 
 
 @dataclass(frozen=True)
-class DecodeConfig:
+class DecodeConfig(Settings):
     """Search settings of ``asr decode`` and ``asr transcribe``."""
 
-    beam: int = 8
+    beam: int = setting(8, between(1, 100000))
     """Hypotheses kept per utterance (K); 1 is greedy search."""
-    nbest: int = 1
+    nbest: int = setting(1, between(1, 100000))
     """Hypotheses returned per utterance."""
-    ctc_weight: float = 0.3
+    ctc_weight: float = setting(0.3, share())
     """Share of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
     lm: str = ""
     """Language model file of `asr lm train`; empty: none."""
-    lm_weight: float = 0.3
+    lm_weight: float = setting(0.3, at_least(0))
     """Weight of the language model's log-probability (shallow fusion), where there is one."""
     word_lm: str = ""
     """Word n-gram: an ARPA file, as `asr lm ngram` and others write it, plain or .gz; empty: none.
     It guesses characters by looking ahead to the words that may follow."""
-    lm_share: float = 0.5
+    lm_share: float = setting(0.5, share_below())
     """With lm and word_lm: share of lm in the probability of words that word_lm knows; it spells
     all others in any case."""
-    oov_penalty: float = 0.0
+    oov_penalty: float = setting(0.0, at_least(0))
     """Taken from word_lm's log-probability of every word that it does not know."""
     hotwords: str = ""
     """File of words and phrases to favour, one a line, each with a tab and a weight or without;
     empty: none."""
-    hotword_weight: float = 1.0
+    hotword_weight: float = setting(1.0, at_least(0))
     """What each character of a hot word without a weight of its own adds to the score; above 1.5
     hot words are also found where nobody says them."""
-    length_bonus: float = 0.0
+    length_bonus: float = setting(0.0, finite())
     """Added per character; makes up for the search's liking for short output."""
-    coverage_weight: float = 0.0
+    coverage_weight: float = setting(0.0, at_least(0))
     """Reward per encoder step that received attention above coverage_threshold."""
-    coverage_threshold: float = 0.5
+    coverage_threshold: float = setting(0.5, at_least(0))
     """Attention that an encoder step must gather to count as covered."""
-    eos_threshold: float = 0.0
+    eos_threshold: float = setting(0.0, at_least(0))
     """End a sentence only when its log-probability is at least this factor times the best
     other character's (1.5 in arXiv:1904.02619); 0 turns the check off."""
-    end_margin: float = 10.0
+    end_margin: float = setting(10.0, at_least(0))
     """Give up what goes on when it is so much worse than the finished hypotheses; 0 goes on as
     long as bonuses could make up for it."""
-    max_ratio: float = 1.0
+    max_ratio: float = setting(1.0, more_than(0, 100))
     """Most characters per encoder step."""
-    batch: int = 16
+    batch: int = setting(16, at_least(1))
     """Utterances decoded side by side."""
 
 
 @dataclass(frozen=True)
-class SegmentationConfig:
+class SegmentationConfig(Settings):
     """How ``asr transcribe`` cuts audio into pieces that a model can follow."""
 
     vad: Literal["silero", "fixed", "none"] = "silero"
     """silero: what a speech detector hears as speech, cut at pauses; fixed: everything, cut at a
     quiet place after 20 to 30 s; none: everything in one piece, up to 60 s."""
-    threshold: float = 0.5
+    threshold: float = setting(0.5, between(HYSTERESIS, 1))
     """Speech begins where its probability reaches this; it ends 0.15 below."""
-    pause_s: float = 0.5
+    pause_s: float = setting(0.5, between(SHORTEST_PAUSE_S, 60))
     """A pause of this length ends a segment at once; the longer a segment gets, the shorter a
     pause will do."""
-    padding_s: float = 0.3
+    padding_s: float = setting(0.3, between(0, 5))
     """Audio kept before and after speech, as far as its neighbours leave some."""
-    longest_s: float = 15.0
+    longest_s: float = setting(15.0, between(2, 60))
     """Speech that goes on for so long is cut at its quietest place."""
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain dictionaries and lists, ready for YAML or JSON."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    result: dict[str, Any] = plain(asdict(config))
-    return result
-
-
-def add_settings(parser: ArgumentParser, cls: type) -> None:
-    """Add ``--config FILE`` and an option for every setting of a dataclass to a parser."""
-    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
-
-    parser.add_argument(
-        "--config",
-        action=ActionConfigFile,
-        metavar="FILE",
-        help="YAML file with settings; options given after it win.",
-    )
-    parser.add_class_arguments(cls, as_group=False)
-
-
-def make_parser(prog: str, description: str) -> ArgumentParser:
-    """An argument parser that reads the text beside a field as its help."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    return ArgumentParser(prog=prog, description=description, exit_on_error=False)
-
-
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """Where and how the network computes; :func:`asr.device.use_machine` carries it out."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes every core")
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        default="float32",
-        help="bfloat16: large matrix products round what they read and write, which takes less "
-        "time where the processor has instructions for it (`asr doctor`)",
-    )
-
-
-def from_dict(cls: type[Config], values: dict[str, Any], where: str = "config") -> Config:
-    """Build a configuration from plain dictionaries; the inverse of :func:`to_dict`.
-
-    Args:
-        cls: one of the dataclasses of this module.
-        values: settings; those left out keep their defaults.
-        where: named in the error message, for example a file's path.
-
-    Raises:
-        InputError: a key is unknown or a value has the wrong type.
-    """
-    parser = make_parser(where, "")
-    parser.add_class_arguments(cls, as_group=False)
-    try:
-        settings = parser.instantiate(parser.parse_object(values))
-    except argparse.ArgumentError as error:
-        raise InputError(f"{where}: {error}; `asr train --help` lists the settings") from error
-    return cls(**{f.name: settings[f.name] for f in fields(cls)})  # type: ignore[arg-type]
-
-
-def from_args(
-    cls: type[Config],
-    parser: ArgumentParser,
-    args: Sequence[str],
-    defaults: Callable[[Any], dict[str, Any]] = lambda options: {},
-) -> tuple[Config, Any]:
-    """Parse a command line that mixes the settings of ``cls`` with other options.
-
-    Args:
-        cls: the dataclass whose settings were added with :func:`add_settings`.
-        parser: from :func:`make_parser`.
-        args: the command line without the program's name.
-        defaults: told what the command line says, gives settings that hold where neither it nor
-            a file names others.
-
-    Returns:
-        the configuration, and the namespace with every parsed value.
-
-    Raises:
-        InputError: an option is unknown or a value has the wrong type.
-    """
-    where = parser.prog
-    try:
-        namespace = parser.parse_args(list(args))
-        if settings := defaults(namespace):
-            parser.set_defaults(settings)
-            namespace = parser.parse_args(list(args))
-    except argparse.ArgumentError as error:
-        raise InputError(f"{error}; see {where} --help") from error
-    values = {f.name: namespace[f.name] for f in fields(cls)}  # type: ignore[arg-type]
-    return from_dict(cls, {k: _as_dict(v) for k, v in values.items()}, where), namespace
-
-
-def _as_dict(value: Any) -> Any:
-    return value.as_dict() if hasattr(value, "as_dict") else value
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds a table of settings.
-
-    Raises:
-        InputError: the file is missing, is not YAML, or does not hold a table.
-    """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {error}") from error
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
-    return values

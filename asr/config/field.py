@@ -1,0 +1,188 @@
+"""A setting is a field of a frozen dataclass with the values that it may have beside it.
+
+The checks run whenever a configuration is made, from a file, a command line, a model's header
+or Python::
+
+    @dataclass(frozen=True)
+    class EncoderConfig(Settings):
+        units: int = setting(256, at_least(1))
+        \"\"\"GRU units per direction.\"\"\"
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from asr.errors import InputError
+
+T = TypeVar("T")
+SHOWN = 60  # characters of a value in a message
+LARGEST = 2**63 - 1  # what torch and numpy take for a whole number
+
+
+class SettingError(InputError):
+    """A setting has a value that it cannot have.
+
+    Args:
+        name: of the setting, with the names of its sections once they are known.
+        found: its value.
+        expected: what it may be.
+    """
+
+    form = "{name} = {found}, expected {expected}"
+
+    def __init__(self, name: str, found: object, expected: str) -> None:
+        shown = found if isinstance(found, str) else repr(found)
+        shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+        super().__init__(self.form.format(name=name, found=shown, expected=expected))
+        self.name, self.found, self.expected = name, found, expected
+
+    def within(self, section: str) -> "SettingError":
+        """The same error of a setting in a section."""
+        return type(self)(f"{section}.{self.name}", self.found, self.expected)
+
+
+class UnknownSettingError(SettingError):
+    """A name that no setting has."""
+
+    form = "{name}: no such setting, expected one of {expected}"
+
+
+class ConflictError(SettingError):
+    """Settings contradict each other; each of them alone is possible."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The values that a setting may have."""
+
+    expected: str
+    """In words, after "expected"."""
+    holds: Callable[[Any], bool]
+    """Whether a value of the right type is one of them."""
+
+
+def _number(expected: str, holds: Callable[[Any], bool]) -> Check:
+    # NaN is in no range
+    return Check(expected, lambda value: -LARGEST <= value <= LARGEST and holds(value))
+
+
+def finite() -> Check:
+    """Any number but NaN and infinity."""
+    return _number("a finite number", lambda value: True)
+
+
+def at_least(low: float) -> Check:
+    """Numbers from ``low``."""
+    return _number(f"{low:g} or more", lambda value: value >= low)
+
+
+def more_than(low: float, high: float = LARGEST) -> Check:
+    """Numbers above ``low``, up to ``high``."""
+    most = "" if high == LARGEST else f", at most {high:g}"
+    return _number(f"more than {low:g}{most}", lambda value: low < value <= high)
+
+
+def between(low: float, high: float) -> Check:
+    """Numbers from ``low`` to ``high``, both included."""
+    return _number(f"{_plain(low)} to {_plain(high)}", lambda value: low <= value <= high)
+
+
+def share() -> Check:
+    """Shares and probabilities."""
+    return _number("a share from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def share_below(limit: float = 1.0) -> Check:
+    """Shares of which something has to be left: below ``limit``."""
+    return _number("a share from 0 to below 1", lambda value: 0 <= value < limit)
+
+
+def odd(low: int) -> Check:
+    """Odd numbers from ``low``."""
+    return _number(f"an odd number, {low} or more", lambda value: value >= low and value % 2 == 1)
+
+
+def each(expected: str, low: float, high: float) -> Check:
+    """Lists of one number or more, each from ``low`` to ``high``."""
+    return Check(expected, lambda v: len(v) > 0 and all(low <= number <= high for number in v))
+
+
+def _plain(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def setting(default: T, check: Check) -> T:
+    """A field of a configuration that may have the values of a check."""
+    field: T = dataclasses.field(default=default, metadata={"check": check})
+    return field
+
+
+THREADS = between(0, 4096)
+SEED = between(0, LARGEST)
+
+
+def require(name: str, value: Any, check: Check) -> None:
+    """Refuse a number that is no field of a configuration.
+
+    Raises:
+        SettingError: the check does not hold.
+    """
+    if not isinstance(value, Real) or not check.holds(value):
+        raise SettingError(name, value, check.expected)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base class of the configurations: all their fields are checked once they are set."""
+
+    def __post_init__(self) -> None:
+        hints = type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if wanted := wrong_type(value, hints[field.name]):
+                raise SettingError(field.name, value, wanted)
+            check: Check | None = field.metadata.get("check")
+            if check is not None and not check.holds(value):
+                raise SettingError(field.name, value, check.expected)
+        self.check()
+
+    def check(self) -> None:
+        """Compare fields with each other.
+
+        Raises:
+            ConflictError: two of them do not go together.
+        """
+
+
+def type_hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields of a dataclass, by name."""
+    return get_type_hints(cls)
+
+
+def wrong_type(value: Any, hint: Any) -> str:
+    """What a value is expected to be; empty where it is of this type."""
+    if get_origin(hint) is Literal:
+        values = get_args(hint)
+        return "" if value in values else f"one of {', '.join(map(str, values))}"
+    if get_origin(hint) is tuple:
+        return _wrong_items(value, get_args(hint))
+    if hint is bool or hint is str:
+        named = "true or false" if hint is bool else "text"
+        return "" if isinstance(value, hint) else named
+    if hint is int or hint is float:
+        kind, named = (Integral, "a whole number") if hint is int else (Real, "a number")
+        return named if isinstance(value, bool) or not isinstance(value, kind) else ""
+    return "" if isinstance(value, hint) else "a table of settings"
+
+
+def _wrong_items(values: Any, hints: Sequence[Any]) -> str:
+    """The same for a tuple."""
+    fixed = hints[-1] is not Ellipsis
+    each = "whole numbers" if hints[0] is int else "numbers"
+    named = f"a list of {len(hints)} {each}" if fixed else f"a list of {each}"
+    if not isinstance(values, tuple | list) or (fixed and len(values) != len(hints)):
+        return named
+    return named if any(wrong_type(value, hints[0]) for value in values) else ""

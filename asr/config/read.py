@@ -1,0 +1,114 @@
+"""Configurations from plain dictionaries, as YAML files and model headers hold them, and back."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from asr.config.field import SettingError, UnknownSettingError, type_hints
+from asr.errors import InputError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain dictionaries and lists, ready for YAML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    result: dict[str, Any] = plain(asdict(config))
+    return result
+
+
+def from_dict(cls: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
+    """Build a configuration from plain dictionaries; the inverse of :func:`to_dict`.
+
+    Args:
+        cls: a dataclass of settings.
+        values: settings; those left out keep their defaults.
+        where: named in the error message, for example a file's path.
+
+    Raises:
+        InputError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    try:
+        return build(cls, values)
+    except SettingError as error:
+        raise InputError(f"{where}: {error}" if where else str(error)) from error
+
+
+def build(cls: type[Config], values: Any) -> Config:
+    """The same as :func:`from_dict`, with errors that name the setting alone.
+
+    Raises:
+        SettingError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise SettingError(cls.__name__, values, "a table of settings")
+    hints = type_hints(cls)
+    found = {}
+    for name, value in unfold(values).items():
+        if name not in hints:
+            raise UnknownSettingError(name, value, ", ".join(hints))
+        found[name] = convert(value, hints[name], name)
+    return cls(**found)
+
+
+def convert(value: Any, hint: Any, name: str) -> Any:
+    """A value as YAML or JSON has it, as the type of its setting has it.
+
+    Values that cannot be converted stay as they are; the dataclass refuses them.
+    """
+    if dataclasses.is_dataclass(hint):
+        if value is None:  # a section in YAML without a line below it
+            value = {}
+        if not isinstance(value, Mapping):
+            raise SettingError(name, value, "a table of settings")
+        try:
+            return build(hint, value)  # type: ignore[arg-type]
+        except SettingError as error:
+            raise error.within(name) from None
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(convert(item, get_args(hint)[0], name) for item in value)
+    if hint in (int, float) and not isinstance(value, bool) and isinstance(value, str | int):
+        with contextlib.suppress(ValueError, OverflowError):
+            return hint(value)  # YAML takes 1e-3 for text
+    return value
+
+
+def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with sections as dictionaries, also where keys are written ``section.name``."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        section, dot, rest = str(key).partition(".")
+        value = {rest: value} if dot else value
+        old = found.get(section)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = {**old, **value}
+        found[section] = value
+    return found
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a table of settings.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or does not hold a table.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: not a YAML file: {error}") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
+    return values
