@@ -4,12 +4,12 @@ Nothing here clips: waveforms are floats, and a loud one may go beyond full scal
 """
 
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from asr.audio.formats import AUDIO_SUFFIXES, READABLE
+from asr.audio.folders import search
+from asr.audio.formats import READABLE
 from asr.audio.io import info, read, resample
 from asr.config import AugmentConfig
 from asr.errors import InputError
@@ -90,7 +90,7 @@ def noise_files(folder: str) -> tuple[str, ...]:
     Raises:
         InputError: there are none.
     """
-    files = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = [str(path) for path in search(folder).audio]
     if not files:
         raise InputError(f"augment.noise_dir = {folder}: no audio file there, {READABLE}")
     return tuple(files)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from asr.audio.formats import AUDIO_SUFFIXES, READABLE
+from asr.audio.folders import search
+from asr.audio.formats import READABLE
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,8 +103,10 @@ def _file(path: Path) -> Input:
 
 
 def _folder(path: Path, recursive: bool) -> list[Path]:
-    inside = path.rglob("*") if recursive else path.glob("*")
-    found = sorted(p for p in inside if p.suffix.lower() in AUDIO_SUFFIXES and _answers(p.is_file))
+    folder = search(path, recursive=recursive)
+    found, left_out = folder.audio, folder.left_out(len(folder.files) - len(folder.audio))
+    if left_out:
+        print(printable(f"note: {path}: left out: {left_out}"), file=sys.stderr)
     if not found:
         hint = "" if recursive else "; --recursive looks into folders below"
         raise InputError(f"{path}: no audio file in it, {READABLE}{hint}")

@@ -1,0 +1,104 @@
+"""The audio files of a folder: one search for whatever reads folders."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.audio.formats import AUDIO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a search of a folder found, and what it left out."""
+
+    files: tuple[Path, ...]
+    """Every visible file, sorted."""
+    hidden: int = 0
+    """Files that are hidden or lie in a hidden folder: a Mac leaves ``._a.wav`` and ``__MACOSX``."""
+    broken: tuple[str, ...] = ()
+    """Links without a file, and folders that cannot be read."""
+    below: int = 0
+    """Folders that were not looked into."""
+
+    @property
+    def audio(self) -> list[Path]:
+        """The files whose names end as audio files do."""
+        return [path for path in self.files if is_audio(path)]
+
+    def left_out(self, others: int = 0) -> str:
+        """What was left out, for a message; empty: nothing.
+
+        Args:
+            others: number of visible files that the caller has no use for.
+        """
+        parts = [
+            _count(others, "file of another kind", "files of other kinds"),
+            _count(self.hidden, "hidden file"),
+            _count(self.below, "folder below", "folders below"),
+        ]
+        parts += [f"{path} (cannot be read)" for path in self.broken[:3]]
+        parts.append(_count(len(self.broken) - 3, "more", "more"))
+        return ", ".join(part for part in parts if part)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}" if number > 0 else ""
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a name ends as an audio file's does."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is meant to be left alone."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def search(folder: str | Path, *, recursive: bool = True) -> Folder:
+    """Look for files in a folder; links are followed, and no folder is read twice.
+
+    Args:
+        folder: where to look; may be hidden itself.
+        recursive: whether folders below are looked into.
+    """
+    found: list[Path] = []
+    broken: list[str] = []
+    hidden = below = 0
+    for place, folders, names in _walk(Path(folder), broken):
+        shown = [name for name in names if not is_hidden(name)]
+        hidden += len(names) - len(shown)
+        for name in folders:
+            if is_hidden(name):
+                hidden += sum(len(inside) for _, _, inside in os.walk(place / name))
+        if not recursive:
+            below = sum(not is_hidden(name) for name in folders)
+            folders.clear()
+        for path in (place / name for name in shown):
+            if os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any name
+                found.append(path)
+            else:
+                broken.append(str(path))
+    return Folder(tuple(sorted(found)), hidden, tuple(broken), below)
+
+
+def _walk(top: Path, broken: list[str]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Folders, with the names of the folders and files in them; linked folders come last.
+
+    A folder that is there and linked too keeps its own name. The caller may take folders out.
+    """
+    waiting, seen = [top], set[str]()
+    while waiting:
+        start = waiting.pop(0)
+        for name, folders, files in os.walk(
+            start, onerror=lambda e: broken.append(str(e.filename))
+        ):
+            place, real = Path(name), os.path.realpath(name)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            yield place, folders, files
+            folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
+            waiting += [place / folder for folder in folders if (place / folder).is_symlink()]
