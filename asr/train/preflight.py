@@ -8,11 +8,13 @@ from asr.audio.augment import noise_files
 from asr.audio.fbank import FeatureExtractor
 from asr.config import TrainConfig
 from asr.corpus.datadir import Utterance
+from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
 from asr.model.encoder import reduce_steps
 from asr.text.chars import CharTokenizer
 
 SHOWN = 20
+MOST = 0.5  # of the dev set's sentences: from here on it is said that the training has them
 
 
 def check_settings(config: TrainConfig) -> None:
@@ -102,7 +104,9 @@ def check_characters(
 
 
 def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
-    """Training and dev data do not mix: no common utterance; a common speaker is a warning.
+    """Training and dev data do not mix: no common utterance.
+
+    A common speaker, the same audio under other ids, and mostly the same sentences are warnings.
 
     Raises:
         InputError: an utterance is in both.
@@ -118,5 +122,36 @@ def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> No
         print(
             f"warning: {len(speakers)} speakers are in the training and in the dev set, for "
             f"example {min(speakers)}; dev scores will be better than those of new speakers",
+            file=sys.stderr,
+        )
+    _tell_same_audio(train, dev)
+    _tell_same_sentences(train, dev)
+
+
+def _tell_same_audio(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
+    same, left_out = same_audio(train, dev)
+    if same:
+        print(
+            f"warning: {len(same)} of {len(dev)} utterances of the dev set have the same recording "
+            f"as an utterance of the training set, for example {' and '.join(same[0])}; a score on "
+            "them says nothing, take them out of one",
+            file=sys.stderr,
+        )
+    if left_out:
+        print(
+            f"note: {left_out} recordings of the dev set were not compared with the training "
+            "set's: too many have the same size",
+            file=sys.stderr,
+        )
+
+
+def _tell_same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
+    same = same_sentences(train, dev)
+    if same >= MOST * len(dev):
+        print(
+            f"warning: {same} of {len(dev)} utterances of the dev set ({same / len(dev):.0%}) say "
+            "sentences of the training set; dev scores will be better than those of new sentences "
+            "(`asr score --seen` tells them apart, `asr data hold-out` makes sets without common "
+            "ones)",
             file=sys.stderr,
         )

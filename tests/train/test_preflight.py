@@ -94,3 +94,18 @@ def test_training_and_dev_data_must_not_mix(tone_corpus, capsys):
         preflight.check_separation(train, train)
     preflight.check_separation(train, [replace(dev[0], speaker="s1")])
     assert "1 speakers" in capsys.readouterr().err
+
+
+def test_recordings_and_sentences_under_other_ids_are_reported(tone_corpus, capsys):
+    train = DataDir.load(tone_corpus / "train").utterances
+    renamed = [replace(u, id=f"d-{u.id}", speaker="d") for u in train]
+    apart = [replace(u, wav=f"{u.wav}.none", text=f"NEW {u.id}") for u in renamed]
+    preflight.check_separation(train, apart)
+    assert capsys.readouterr().err == ""
+    preflight.check_separation(train, [*renamed[:1], *apart[1:]])
+    err = capsys.readouterr().err
+    assert f"1 of {len(train)} utterances of the dev set have the same recording" in err
+    assert f"for example d-{train[0].id} and {train[0].id}" in err
+    assert "sentences" not in err
+    preflight.check_separation(train, [replace(u, wav=f"{u.wav}.none") for u in renamed])
+    assert "(100%) say sentences of the training set" in capsys.readouterr().err
