@@ -143,19 +143,30 @@ def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | N
     Raises:
         InputError: a target cannot be written, is also read, or is a table of a data directory.
     """
-    read = {key for name in inputs if name for key in _identity(Path(name))}
-    for target in map(Path, targets):
+    paths = [Path(target) for target in targets]
+    check_not_read(paths, inputs)
+    for target in paths:
         try:
-            _check_output(target, read)
+            _check_output(target)
         except (OSError, ValueError) as error:
             raise InputError(_refusal(target, error)) from error
 
 
-def _check_output(path: Path, read: set[tuple[int, int]]) -> None:
+def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
+    """Refuse, before the work, to write what is also read, under whatever name.
+
+    Raises:
+        InputError: a target is one of the inputs.
+    """
+    read = {key for name in inputs if name for key in _identity(Path(name))}
+    for target in targets:
+        if read.intersection(_identity(Path(target))):
+            raise InputError(f"{target}: is also read; write somewhere else")
+
+
+def _check_output(path: Path) -> None:
     if not path.name or path.is_dir():
         raise InputError(f"{path}: a folder, expected the name of a file to write")
-    if read.intersection(_identity(path)):
-        raise InputError(f"{path}: is also read; name another file to write")
     if _TABLE.fullmatch(path.name) and path.exists() and is_data_directory(path.parent):
         raise InputError(
             f"{path}: a table of a data directory, which stays as it is; name another file to write"

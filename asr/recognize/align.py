@@ -11,8 +11,8 @@ import numpy as np
 from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
-from asr.files import write_text
-from asr.model.find import search_settings
+from asr.files import check_not_read, check_outputs, write_text
+from asr.model.find import find_model, search_settings
 from asr.text.transcripts import read_lines
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def main(argv: list[str]) -> int:
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
+    check_outputs([args.output], read)
 
     from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model
@@ -82,6 +84,7 @@ def main(argv: list[str]) -> int:
     expected = read_ctm(args.ctm) if args.ctm else None
     interpreter = Interpreter(load_model(args.model, pick_device(args.device)), config)
     utterances = DataDir.load(args.data, text=not args.recognise).utterances
+    check_not_read([args.output], (u.wav for u in utterances))
     found = dict(align(interpreter, utterances, recognise=args.recognise, by=args.by))
     write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
     print(f"{args.output}: {len(found)} of {len(utterances)} utterances")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,15 @@ from asr.config import (
 )
 from asr.config.field import share
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
-from asr.files import write_text
+from asr.files import check_folder, check_not_read, write_text
 from asr.model.find import DEFAULT, default_model, search_settings
 from asr.recognize.confidence import LOW
-from asr.recognize.inputs import Input, collect, printable
+from asr.recognize.inputs import Input, answers, collect, printable
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
+from asr.terminal import reader_gone
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from asr.console import Progress
     from asr.recognize import Recognizer
     from asr.recognize.transcript import Transcript
 
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
         inputs = collect(
             args.inputs,
             Path(spool),
+            data=args.data,
             lists=args.list,
             recursive=args.recursive,
             channels=args.channels,
@@ -66,6 +68,13 @@ def main(argv: list[str]) -> int:
             if args.strict:
                 marked = _marked_before(everything, inputs, plan)
         code = 0
+        if plan:
+            _tell_cut_names(plan)
+            read = (config.lm, config.word_lm, config.hotwords)
+            named = [*args.inputs, *args.list, *args.data, *read]
+            check_results(plan, inputs, Path(args.output), named)
+        elif reader_gone():
+            raise InputError("nothing reads standard output; -o FOLDER writes files")
         if inputs:
             recognizer = open_recognizer(args, config, segmentation)
             run = _Run(recognizer, inputs, plan, formats)
@@ -85,7 +94,15 @@ def _parser() -> Any:
         "inputs",
         nargs="*",
         metavar="FILE",
-        help="audio files, folders, Kaldi data directories; - is standard input",
+        help="audio files, folders; - is standard input",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Kaldi data directory, whose utterances are transcribed; runs the commands in its "
+        "wav.scp; may be given more than once",
     )
     parser.add_argument(
         "--list",
@@ -160,6 +177,45 @@ def open_recognizer(
     return recognizer
 
 
+def _tell_cut_names(plan: dict[Path, list[Path]]) -> None:
+    for file, targets in plan.items():
+        if not targets[0].name.startswith(file.stem):
+            print(
+                f"note: {printable(file.name)}: with so long a name there can be no "
+                f"{targets[0].suffix} beside it; the result is {targets[0].name}",
+                file=sys.stderr,
+            )
+
+
+def check_results(
+    plan: dict[Path, list[Path]], inputs: Sequence[Input], folder: Path, others: Sequence[str]
+) -> None:
+    """Refuse, before the work, results that would replace what is not of this command.
+
+    Args:
+        plan: of :func:`asr.recognize.writers.outputs`.
+        inputs: those that are going to be transcribed.
+        folder: that of the results.
+        others: what else the command line names to be read: folders, lists, hot words.
+
+    Raises:
+        InputError: the folder cannot be written, a result has the name of a file that is read, or
+            there is such a file beside the audio, where transcripts are that people made.
+    """
+    check_folder(folder)
+    targets = [target for item in inputs for target in plan[item.file]]
+    sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
+    check_not_read(targets, [*sources, *others])
+    places = {path.parent for path in sources} | set(map(Path, others))
+    if not any(answers(partial(place.samefile, folder)) for place in places):
+        return
+    if found := next((target for target in targets if target.exists()), None):
+        raise InputError(
+            f"{found}: stands beside the audio and may be made by hand, so it is not replaced; "
+            "name another folder with -o, remove it, or keep it with --skip-existing"
+        )
+
+
 def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> list[Input]:
     left = [item for item in inputs if not all(target.exists() for target in plan[item.file])]
     done = len(inputs) - len(left)
@@ -224,11 +280,23 @@ class _Run:
                 if isinstance(result, InputError):
                     raise result
                 self._write(item, result)
+                if not self.plan and reader_gone():
+                    self._leave_out_the_rest()
+                    break
             except InputError as error:
                 self.failed += 1
                 print(f"asr transcribe: {_named(item.label, first_line(error))}", file=sys.stderr)
             self.done += 1
             bar.update(task, description=f"{self.done} of {len(self.inputs)} files")
+
+    def _leave_out_the_rest(self) -> None:
+        """Whatever is printed now is lost."""
+        left = len(self.inputs) - self.done
+        self.failed, self.done = self.failed + left, len(self.inputs)
+        print(
+            f"asr transcribe: nothing reads standard output any more; {left} texts are left out",
+            file=sys.stderr,
+        )
 
     def _write(self, item: Input, result: "Transcript") -> None:
         self.audio_s += result.duration_s

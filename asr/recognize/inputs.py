@@ -1,4 +1,8 @@
-"""What a command line names as input: files, folders, lists, standard input, data directories."""
+"""What a command line names as input: files, folders, lists, standard input, data directories.
+
+Only a data directory that is named as such is read as one: its wav.scp may hold commands, which
+a folder that came from elsewhere must not run.
+"""
 
 import shutil
 import sys
@@ -32,6 +36,7 @@ def collect(
     names: Sequence[str],
     spool: Path,
     *,
+    data: Sequence[str] = (),
     lists: Sequence[str] = (),
     recursive: bool = False,
     channels: Channels = "mix",
@@ -39,8 +44,9 @@ def collect(
     """All audio of the inputs; nothing is decoded yet.
 
     Args:
-        names: files, folders, data directories, or ``-`` for standard input.
+        names: files, folders, or ``-`` for standard input.
         spool: folder for what standard input gives; the file has to outlive the inputs.
+        data: Kaldi data directories, whose utterances come last; commands in wav.scp will be run.
         lists: text files with such a name in each line.
         recursive: whether folders below a folder are looked into.
         channels: mix: one input for all channels of a file; each: one for every channel.
@@ -50,11 +56,12 @@ def collect(
             damaged, or standard input is named twice.
     """
     names = [*names, *(name for path in lists for name in _lines(path))]
-    if not names:
-        raise InputError("an input is required: audio files, folders, - or --list FILE")
+    if not (names or data):
+        raise InputError("an input is required: audio files, folders, -, --list FILE or --data DIR")
     if names.count(STDIN) > 1:
         raise InputError("- (standard input) is named twice; it can be read once")
     found = [item for name in names for item in _expand(name, spool, recursive)]
+    found += [item for name in data for item in _data_directory(Path(name))]
     return found if channels == "mix" else [one for item in found for one in _each_channel(item)]
 
 
@@ -73,17 +80,15 @@ def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
     path = Path(name)
     if name == STDIN:
         return [_standard_input(spool)]
-    if _answers(path.is_fifo):  # such as <(command) of bash
+    if answers(path.is_fifo):  # such as <(command) of bash
         with open(path, "rb") as pipe:
             return [_spooled(pipe, spool, printable(name))]
-    if _answers((path / "wav.scp").is_file):
-        return _data_directory(path)
-    if _answers(path.is_dir):
+    if answers(path.is_dir):
         return map(_file, _folder(path, recursive))
     return [_file(path)]
 
 
-def _answers(ask: Callable[[], bool]) -> bool:
+def answers(ask: Callable[[], bool]) -> bool:
     """Whether it is so; a path that cannot be looked at is said when its turn comes."""
     try:
         return ask()
@@ -107,9 +112,17 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
     found, left_out = folder.audio, folder.left_out(len(folder.files) - len(folder.audio))
     if left_out:
         print(printable(f"note: {path}: left out: {left_out}"), file=sys.stderr)
+    table = answers((path / "wav.scp").is_file)
     if not found:
         hint = "" if recursive else "; --recursive looks into folders below"
+        hint += f"; --data {path} reads its wav.scp, and runs the commands in it" if table else ""
         raise InputError(f"{path}: no audio file in it, {READABLE}{hint}")
+    if table:
+        print(
+            f"note: {path}: its audio files are transcribed and its wav.scp is not read; --data "
+            f"{path} reads it, and runs the commands in it",
+            file=sys.stderr,
+        )
     return found
 
 
@@ -126,7 +139,7 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
     """
     from asr.audio.io import Clip
 
-    path = spool / (stem or f"pipe{label.replace('/', '-')}")
+    path = spool / (stem or f"pipe{len(list(spool.iterdir()))}")  # the pipe's may be too long
     try:
         with open(path, "wb") as file:
             shutil.copyfileobj(pipe, file)
@@ -135,7 +148,8 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
             f"{label}: cannot be kept in {spool} ({error.strerror}); free some space there, or "
             "set TMPDIR to another folder"
         ) from error
-    return Input(Clip(path, name=label), label, path)
+    called = Path(stem or f"pipe{label.replace('/', '-')}")
+    return Input(Clip(path, name=label), label, called)
 
 
 def _data_directory(path: Path) -> Iterator[Input]:
@@ -173,7 +187,7 @@ def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, f
 
 
 def _named(utterance: str) -> Path:
-    """A file whose stem is the id; ids may hold slashes and dots."""
+    """A file whose stem is the id; ids may hold slashes and dots, and never become folders."""
     return Path(utterance.replace("/", "_") + ".wav")
 
 

@@ -21,6 +21,7 @@ from asr.config import (
 from asr.errors import EXIT_OK, InputError, first_line
 from asr.model.find import search_settings
 from asr.recognize.cli import add_model_options, open_recognizer
+from asr.terminal import reader_gone
 
 INSTALL = "pip install 'asr-las[mic]'; on Linux also the system's PortAudio (libportaudio2)"
 BLOCK_S = 0.1  # of audio that the microphone gives at a time
@@ -63,6 +64,8 @@ def main(argv: list[str], source: Source | None = None) -> int:
             time = f"{segment.start_s:8.1f} - {segment.end_s:.1f}  " if args.times else ""
             if segment.text:
                 print(f"{time}{segment.text}{doubt}", flush=True)
+            if reader_gone():
+                break
     return EXIT_OK
 
 

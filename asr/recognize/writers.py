@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from asr.errors import InputError
+from asr.files import fitting_name, longest_name
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Segment, Transcript
@@ -253,15 +254,17 @@ def formats_from(names: str) -> tuple[str, ...]:
 
 
 def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict[Path, list[Path]]:
-    """Where the results of each file go.
+    """Where the results of each file go; names that are too long for the folder are cut.
 
     Raises:
         InputError: two inputs would write the same file.
     """
     taken: dict[Path, Path] = {}
     plan: dict[Path, list[Path]] = {}
+    longest = longest_name(folder)
     for file in files:
-        plan[file] = [folder / (file.stem + FORMATS[kind][0]) for kind in formats]
+        ends = (FORMATS[kind][0] for kind in formats)
+        plan[file] = [folder / fitting_name(file.stem, end, longest) for end in ends]
         for target in plan[file]:
             if target in taken:
                 raise InputError(

@@ -25,8 +25,9 @@ def main(argv: list[str]) -> int:
     from asr.console import Console, Progress
     from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model
-    from asr.search.decode import Decoding
+    from asr.search.decode import Decoding, check_out
 
+    check_out(args.out)
     use_machine(args.threads, args.precision)
     decoding = Decoding(
         load_model(args.model, pick_device(args.device)), args.data, config, args.out

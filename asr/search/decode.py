@@ -17,7 +17,7 @@ from asr.corpus.batches import pad
 from asr.corpus.datadir import DataDir, Utterance, write_table
 from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_totals
 from asr.errors import InputError, first_line
-from asr.files import write_json, write_text
+from asr.files import check_folder, is_data_directory, write_json, write_text
 from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm, sentence_batch
@@ -31,6 +31,7 @@ from asr.search.scorer import Hypothesis
 from asr.text.chars import CharTokenizer
 
 PARTIAL = "partial.jsonl"
+SUMMARY = "decode.json"
 Result = dict[str, Any]
 
 
@@ -214,6 +215,22 @@ def _speaker_stats(
     return speaker_totals(measure(u, config) for u in utterances)
 
 
+def check_out(folder: str | Path) -> None:
+    """Refuse a folder whose ``text`` no decoding wrote: hypotheses would replace it.
+
+    Raises:
+        InputError: it is a data directory, has such a text, or cannot be written.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    decoded = any((folder / name).is_file() for name in (SUMMARY, PARTIAL))
+    if is_data_directory(folder) or ((folder / "text").exists() and not decoded):
+        raise InputError(
+            f"{folder}: its transcripts would be replaced by hypotheses, for `asr decode` writes "
+            "a file text; name a folder for the results alone"
+        )
+
+
 class Decoding:
     """The decoding of one data directory.
 
@@ -223,11 +240,16 @@ class Decoding:
         config: search settings.
         out: folder for the results; what an interrupted decoding with the same settings
             left there is kept.
+
+    Raises:
+        InputError: a setting is out of range, the directory is not valid, or ``out`` holds other
+            transcripts.
     """
 
     def __init__(
         self, loaded: LoadedModel, data: str | Path, config: DecodeConfig, out: str | Path
     ) -> None:
+        check_out(out)
         config = fitting(config, loaded)
         self.loaded, self.config, self.out = loaded, config, Path(out)
         self.lm = language_model(loaded, config)
@@ -321,7 +343,7 @@ class Decoding:
         flagged = {name: " ".join(b["flags"]) for name, b in best.items() if b["flags"]}
         write_table(self.out / "flags", flagged)
         write_json(
-            self.out / "decode.json",
+            self.out / SUMMARY,
             {
                 "model": str(self.loaded.path),
                 "config": asdict(self.config),

@@ -54,9 +54,20 @@ def test_what_is_recognised_needs_no_transcripts(data, model):
 
 def test_a_comparison_with_itself_has_no_errors(data, model, capsys):
     _, output = run(data, model)
-    run(data, model, "--ctm", str(output))
+    truth = output.rename(data.parent / "truth.ctm")
+    run(data, model, "--ctm", str(truth))
     out = capsys.readouterr().out
     assert "3 words compared, 0 not found" in out and "starts: median error 0 ms" in out
+
+
+def test_what_is_read_is_never_the_output(data, model):
+    truth = data.parent / "truth.ctm"
+    truth.write_text("s1-1 1 0 1 AB\n")
+    kept = {path: path.read_bytes() for path in (truth, *data.iterdir())}
+    for target in (truth, data / "text", data / "wav.scp", data / "s1-1.wav", model):
+        with pytest.raises(InputError):
+            run(data, model, "--ctm", str(truth), "-o", str(target))
+    assert {path: path.read_bytes() for path in (truth, *data.iterdir())} == kept
 
 
 def test_unreadable_audio_is_left_out(data, model, capsys):

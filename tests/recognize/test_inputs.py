@@ -120,7 +120,7 @@ def test_folders_below(transcribe, audio):
 
 def test_a_data_directory_of_recordings(transcribe, tmp_path):
     data = data_directory(tmp_path / "data")
-    code, out, _ = transcribe(data, "-o", tmp_path / "out", "-f", "json")
+    code, out, _ = transcribe("--data", data, "-o", tmp_path / "out", "-f", "json")
     assert code == 0 and out == []
     assert names(tmp_path / "out") == ["r1.json", "r2.json"]
     assert json.loads((tmp_path / "out" / "r2.json").read_text())["duration"] == 2.0
@@ -129,7 +129,7 @@ def test_a_data_directory_of_recordings(transcribe, tmp_path):
 def test_a_data_directory_of_segments(transcribe, tmp_path):
     segments = "s-1.0-a r2 0.5 1.5\ns-1.0-b r2 1.5 2.2\ns-2 r1 5 6\ns-3 r2 1.0 -1\n"
     data = data_directory(tmp_path / "data", segments)
-    code, _, err = transcribe(data, "-o", tmp_path / "out", "-f", "json")
+    code, _, err = transcribe("--data", data, "-o", tmp_path / "out", "-f", "json")
     assert code == 1 and "s-2: asked for 5 s to 6 s" in err  # the others are there
     assert names(tmp_path / "out") == ["s-1.0-a.json", "s-1.0-b.json", "s-3.json"]
     assert json.loads((tmp_path / "out" / "s-1.0-b.json").read_text())["duration"] == 0.5
@@ -142,13 +142,102 @@ def test_a_data_directory_of_segments(transcribe, tmp_path):
 )
 def test_damaged_segments(transcribe, tmp_path, segments, message):
     with pytest.raises(InputError, match=message):
-        transcribe(data_directory(tmp_path / "data", segments))
+        transcribe("--data", data_directory(tmp_path / "data", segments))
 
 
 def test_an_empty_data_directory(transcribe, tmp_path):
     (tmp_path / "wav.scp").touch()
     with pytest.raises(InputError, match=r"wav\.scp: empty"):
-        transcribe(tmp_path)
+        transcribe("--data", tmp_path)
+
+
+def test_a_folder_is_no_data_directory_unless_it_is_named_as_one(transcribe, tmp_path):
+    data = data_directory(tmp_path / "data")
+    (data / "wav.scp").write_text(f"r3 touch {tmp_path}/ran; cat {data}/r1.wav |\n")
+    code, out, err = transcribe(data)
+    assert code == 0
+    assert [Path(line.split("\t")[0]).name for line in out] == ["r1.wav", "r2.wav"]
+    assert f"--data {data}" in err
+    assert not (tmp_path / "ran").exists()
+    (data / "r2.wav").unlink()
+    code, out, _ = transcribe(data / "r1.wav", "--data", data)
+    assert [Path(line.split("\t")[0]).name for line in out] == ["r1.wav", "r3"]
+    assert (tmp_path / "ran").exists()
+    (data / "r1.wav").unlink()
+    with pytest.raises(InputError, match=f"no audio file.*--data {data}"):
+        transcribe(data)
+
+
+def test_ids_never_become_folders(transcribe, tmp_path):
+    data = data_directory(tmp_path / "data")
+    ids = ("../../up", "..", "/root")
+    (data / "wav.scp").write_text("".join(f"{name} {data}/r1.wav\n" for name in ids))
+    assert transcribe("--data", data, "-o", tmp_path / "out" / "deep")[0] == 0
+    assert names(tmp_path / "out" / "deep") == ["...txt", ".._.._up.txt", "_root.txt"]
+    assert names(tmp_path) == ["data", "exp", "out"]
+
+
+def test_transcripts_beside_the_audio_are_not_replaced(transcribe, audio):
+    (audio / "bad.wav").unlink()
+    (audio / "a.txt").write_text("by hand")
+    (audio / "exp" / "link").symlink_to(audio)
+    for arguments in (
+        [audio, "-o", audio],
+        [audio, "-o", audio / "exp" / "link"],
+        [audio / "a.wav", "-o", audio / ".." / audio.name],
+    ):
+        with pytest.raises(InputError, match=r"a\.txt: stands beside the audio"):
+            transcribe(*arguments)
+    assert transcribe(audio, "-o", audio, "--skip-existing")[0] == 0
+    assert (audio / "a.txt").read_text() == "by hand"
+    assert names(audio) == ["a.txt", "a.wav", "b.txt", "b.wav", "exp"]
+    assert transcribe(audio, "-o", audio, "-f", "srt")[0] == 0  # new names replace nothing
+    for _ in range(2):
+        assert transcribe(audio, "-o", audio / "out")[0] == 0  # its own results may be replaced
+
+
+def test_results_never_replace_what_is_read(transcribe, audio):
+    (audio / "a.wav").rename(audio / "a.txt")  # audio whatever it is called
+    with pytest.raises(InputError, match="is also read"):
+        transcribe(audio / "a.txt", "-o", audio)
+    (audio / "b.txt").write_text(f"{audio}/b.wav\n")
+    (audio / "out").mkdir()
+    (audio / "out" / "b.txt").hardlink_to(audio / "b.txt")
+    with pytest.raises(InputError, match="is also read"):
+        transcribe("--list", audio / "b.txt", "-o", audio / "out")
+
+
+def test_a_folder_for_results_that_cannot_be(transcribe, audio):
+    with pytest.raises(InputError, match="cannot write"):
+        transcribe(audio / "a.wav", "-o", audio / "b.wav")
+
+
+def test_a_long_name_is_cut_and_that_is_said(transcribe, audio):
+    name = "語" * 83
+    (audio / "a.wav").rename(audio / f"{name}.wav")
+    call = (audio / f"{name}.wav", "-f", "textgrid", "-o", audio / "out")
+    code, _, err = transcribe(*call)
+    (result,) = names(audio / "out")
+    assert code == 0 and result in err and result.startswith("語" * 75)
+    assert transcribe(*call, "--skip-existing")[0] == 0
+    assert names(audio / "out") == [result]
+
+
+def test_without_a_reader_of_the_texts_the_work_ends_and_has_failed(transcribe, audio, monkeypatch):
+    class Unread(io.StringIO):
+        gone = False
+
+        def flush(self):
+            self.gone = True
+
+    (audio / "bad.wav").unlink()
+    monkeypatch.setattr(sys, "stdout", Unread())
+    code, _, err = transcribe(audio)
+    assert code == 1
+    assert "2 texts are left out" in err
+    with pytest.raises(InputError, match="-o FOLDER writes files"):
+        transcribe(audio)
+    assert transcribe(audio, "-o", audio / "out")[0] == 0
 
 
 def test_each_channel_by_itself(transcribe, tmp_path):
@@ -168,7 +257,7 @@ def test_each_channel_by_itself(transcribe, tmp_path):
     code, _, err = transcribe(tmp_path / "bad.wav", files[0], "--channels", "each")
     assert code == 1 and "bad.wav: a text file" in err
     with pytest.raises(InputError, match="whose channels are not known"):
-        transcribe(data_directory(tmp_path / "data"), "--channels", "each")
+        transcribe("--data", data_directory(tmp_path / "data"), "--channels", "each")
 
 
 def test_nothing_of_a_file_name_reaches_a_shell(transcribe, audio):

@@ -9,6 +9,7 @@ import torch
 
 from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.features import CMVN_FILE, gather
+from asr.errors import InputError
 from asr.model.checkpoint import save_model
 from asr.model.las import LAS
 from asr.model.product import use_precision
@@ -76,6 +77,31 @@ def test_results(save, data, tmp_path):
     assert (summary["utterances"], summary["threads"], summary["errors"]) == (4, 1, {})
     assert summary["config"]["beam"] == 3
     assert not (out / decode.PARTIAL).exists()
+
+
+def test_transcripts_are_never_replaced_by_hypotheses(save, data, tmp_path):
+    """Those of the data directory, of another one, and any text that no decoding wrote."""
+    model, before = save(), "".join(f"{name} AB\n" for name in NAMES)
+    (data / "text").write_text(before)
+    for name in ("other", "hand"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text("u1 BY HAND\n")
+    (tmp_path / "other" / "utt2spk").write_text("u1 u1\n")
+    (tmp_path / "link").symlink_to(data)
+    for out in (data, tmp_path / "link", tmp_path / "other", tmp_path / "hand"):
+        with pytest.raises(InputError, match="name a folder for the results alone"):
+            run(model, data, out)
+    assert (data / "text").read_text() == before
+    assert (tmp_path / "hand" / "text").read_text() == "u1 BY HAND\n"
+    for _ in range(2):  # its own results may be replaced
+        assert run(model, data, tmp_path / "out") == 0
+
+
+def test_brackets_in_names_are_no_markup(save, data, tmp_path):
+    (tmp_path / "x[").mkdir()
+    odd = data.rename(tmp_path / "x[" / "y]")
+    assert run(save(), odd, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "text").is_file()
 
 
 def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
