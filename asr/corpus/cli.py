@@ -289,7 +289,9 @@ def _hold_out(verbs: Verbs) -> None:
         help="what the two have nothing in common of: speaker, text, recording, joined by commas "
         "(default: speaker,text)",
     )
-    verb.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    verb.add_argument(
+        "--seed", type=whole(SEED), default=0, help="of the draw (default: %(default)s)"
+    )
 
 
 def run_hold_out(args: argparse.Namespace) -> int:

@@ -111,19 +111,27 @@ def test_files_that_are_none(tmp_path, text, message):
         load_hotwords(tmp_path / "missing.txt", 1.0, TOKENS)
 
 
+NOISE_FRAMES = (40, 25, 9)
+
+
 @pytest.fixture
 def heard(tiny_config):
-    """A function that searches noise with a random model."""
+    """A function that searches noise with a random model: all of it, or one utterance alone."""
     torch.manual_seed(2)
     model = LAS(tiny_config, 6, len(TOKENS)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)
-    memory = model.encode(torch.randn(3, 40, 6), torch.tensor([40, 25, 9]))
-    config = DecodeConfig(beam=4, max_ratio=0.6)
-    return lambda words, **changes: search(
-        model, memory, DecodeConfig(**{**vars(config), **changes}), hotwords=words
-    )
+    noise = torch.randn(3, max(NOISE_FRAMES), 6)
+
+    def heard(words, only=None, nbest=1):
+        rows = range(len(noise)) if only is None else [only]
+        frames = [NOISE_FRAMES[row] for row in rows]
+        memory = model.encode(noise[rows, : max(frames)], torch.tensor(frames))
+        config = DecodeConfig(beam=4, nbest=nbest, max_ratio=0.6)
+        return search(model, memory, config, hotwords=words)
+
+    return heard
 
 
 def texts(found):
@@ -152,6 +160,11 @@ def test_words_that_nobody_says_change_nothing(heard):
 
 
 def test_an_utterance_alone_and_in_a_batch(heard):
-    wide = heard(hot(CAB=2.0, A_B=3.0), nbest=3)
-    narrow = heard(hot(CAB=2.0, A_B=3.0), nbest=3)
-    assert texts(wide) == texts(narrow)
+    words = hot(CAB=2.0, A_B=3.0)
+    together = heard(words, nbest=3)
+    assert texts(together) != texts(heard(None))  # the words matter here
+    for row, found in enumerate(together):
+        (alone,) = heard(words, only=row, nbest=3)
+        assert [each.tokens for each in alone] == [each.tokens for each in found]
+        scores = [each.score for each in found]
+        assert [each.score for each in alone] == pytest.approx(scores, abs=1e-4)

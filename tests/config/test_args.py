@@ -1,0 +1,96 @@
+"""Command lines: settings come from files and options, and errors name where they came from."""
+
+import argparse
+
+import pytest
+
+from asr.config import TrainConfig, add_settings, from_args, make_parser, real, whole
+from asr.config.field import at_least, share
+from asr.errors import InputError
+
+
+def parse(*args: str) -> TrainConfig:
+    parser = make_parser("asr example", "An example.")
+    parser.add_argument("--out")
+    add_settings(parser, TrainConfig)
+    return from_args(TrainConfig, parser, args)[0]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes a file of settings."""
+
+    def write(text: str) -> str:
+        (tmp_path / "c.yaml").write_text(text)
+        return str(tmp_path / "c.yaml")
+
+    return write
+
+
+def test_the_command_line_wins_over_the_file(file):
+    path = file("epochs: 3\npatience: 2\nout: exp\nmodel:\n  encoder:\n    units: 8\n")
+    config = parse("--config", path, "--epochs", "5", "--model.decoder.units", "9")
+    assert (config.epochs, config.patience) == (5, 2)
+    assert (config.model.encoder.units, config.model.decoder.units) == (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: many", "c.yaml: epochs = many, expected a whole number; see asr example --help"),
+        ("epochs: 0", "c.yaml: epochs = 0, expected 1 or more"),
+        ("epoch: 5", "c.yaml: epoch: no such setting"),
+        (
+            "model:\n  encoder:\n    units: .nan",
+            "c.yaml: model.encoder.units = nan, expected a",
+        ),
+        ("loss.ctc_weight: 2", "c.yaml: loss.ctc_weight = 2.0, expected a share from 0 to 1"),
+    ],
+)
+def test_a_wrong_file_is_named(file, text, message):
+    with pytest.raises(InputError, match=message):
+        parse("--config", file(text))
+
+
+def test_an_option_settles_what_a_file_alone_contradicts(file):
+    path = file("features:\n  high_freq_hz: 9000\n")
+    assert parse("--config", path, "--features.sample_rate", "22050").features.high_freq_hz == 9000
+    with pytest.raises(InputError, match=r"^features\.low_freq_hz = 20\.0, expected 0 <= low"):
+        parse("--config", path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", "0", "^epochs = 0, expected 1 or more; see asr example --help"),
+        ("--seed", "-1", "^seed = -1, expected 0 to"),
+        (
+            "--model.attention.filter_width",
+            "4",
+            r"^model\.attention\.filter_width = 4, expected",
+        ),
+        ("--augment.speeds", "[0.0]", r"^augment\.speeds = .*, expected factors"),
+        ("--optim.learning_rate", "nan", "optim.learning_rate"),
+        ("--no_such", "1", "no_such"),
+    ],
+)
+def test_a_wrong_option_is_named(option, value, message):
+    with pytest.raises(InputError, match=message):
+        parse(option, value)
+
+
+def test_numbers_that_are_no_settings_are_checked_too(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=whole(at_least(1)))
+    parser.add_argument("--share", type=real(share()))
+    found = parser.parse_args(["--count", "2", "--share", "1"])
+    assert (found.count, found.share) == (2, 1.0)
+    for option, value, expected in (
+        ("--count", "0", "argument --count: 0, expected 1 or more"),
+        ("--count", "1.5", "argument --count: 1.5, expected a whole number"),
+        ("--share", "nan", "argument --share: nan, expected a share from 0 to 1"),
+        ("--share", "half", "argument --share: half, expected a number"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([option, value])
+        assert expected in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""Every setting refuses what it cannot be, from Python as from files."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, replace
+from typing import get_args, get_origin
+
+import numpy as np
+import pytest
+
+from asr.config import (
+    DecodeConfig,
+    EncoderConfig,
+    FeatureConfig,
+    LMConfig,
+    LossConfig,
+    SegmentationConfig,
+    TrainConfig,
+    settings,
+)
+from asr.config.field import Settings, at_least, between, more_than, odd, setting, type_hints
+from asr.errors import InputError
+
+WHOLE = [TrainConfig(), LMConfig(), DecodeConfig(), SegmentationConfig()]
+
+
+@dataclass(frozen=True)
+class Example(Settings):
+    count: int = setting(3, at_least(1))
+    share: float = setting(0.5, between(0, 1))
+    rate: float = setting(1.0, more_than(0))
+    width: int = setting(5, odd(1))
+
+
+def parts(config):
+    """A configuration and those in it."""
+    yield config
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(value := getattr(config, field.name)):
+            yield from parts(value)
+
+
+def numbers() -> list:
+    """Every setting that is a number or a list of numbers."""
+    return [
+        pytest.param(config, name, id=f"{type(config).__name__}.{name}")
+        for whole in WHOLE
+        for config in parts(whole)
+        for name, hint in type_hints(type(config)).items()
+        if hint in (int, float) or get_origin(hint) is tuple
+    ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "many", None, True, 10**400])
+@pytest.mark.parametrize(("config", "name"), numbers())
+def test_what_is_no_number_is_refused_everywhere(config, name, value):
+    default = getattr(config, name)
+    if isinstance(default, tuple):
+        value = (value,) * len(default)
+    with pytest.raises(InputError, match=rf"^{name} = .*, expected "):
+        replace(config, **{name: value})
+
+
+@pytest.mark.parametrize(("config", "name"), numbers())
+def test_negative_numbers_are_refused_but_where_they_mean_something(config, name):
+    default = getattr(config, name)
+    value = tuple(-1000 for _ in default) if isinstance(default, tuple) else -1000
+    if name in ("high_freq_hz", "length_bonus"):  # counted from the end; a penalty
+        replace(config, **{name: -0.5})
+    else:
+        with pytest.raises(InputError, match=rf"^{name} = .*, expected "):
+            replace(config, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("count", 0, "count = 0, expected 1 or more"),
+        ("count", 1.5, "count = 1.5, expected a whole number"),
+        ("share", 1.01, "share = 1.01, expected 0 to 1"),
+        ("rate", 0, "rate = 0, expected more than 0"),
+        ("width", 4, "width = 4, expected an odd number, 1 or more"),
+        ("width", -3, "width = -3, expected an odd number, 1 or more"),
+    ],
+)
+def test_messages(name, value, message):
+    with pytest.raises(InputError) as error:
+        Example(**{name: value})
+    assert str(error.value) == message
+
+
+def test_ends_of_ranges_and_numbers_of_other_kinds_are_taken():
+    Example(count=1, share=0, rate=1, width=1)
+    Example(share=1.0, count=np.int64(2), rate=np.float32(0.5))
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (type(part), name)
+        for whole in WHOLE
+        for part in parts(whole)
+        for name, hint in type_hints(type(part)).items()
+        if get_args(hint) and get_origin(hint) is not tuple
+    ],
+)
+def test_words_are_among_the_choices(cls, name):
+    with pytest.raises(InputError, match=f"^{name} = other, expected one of "):
+        cls(**{name: "other"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"low_freq_hz": 5000.0, "sample_rate": 8000}, "low_freq_hz = 5000.0, expected 0 <= low"),
+        ({"high_freq_hz": -8000.0}, "low_freq_hz = 20.0, expected 0 <= low < high <= 8000"),
+        ({"frame_length_ms": 1.0, "sample_rate": 1000}, "frame_length_ms = 1.0, expected 2 samp"),
+        ({"frame_shift_ms": 0.5, "sample_rate": 1000}, "frame_shift_ms = 0.5, expected 1 sample"),
+        ({"kind": "mfcc", "ceps": 90}, "ceps = 90, expected at most mel_bins = 80"),
+    ],
+)
+def test_settings_that_contradict_each_other(changes, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        FeatureConfig(**changes)
+
+
+def test_a_section_is_a_configuration():
+    with pytest.raises(InputError, match=r"loss = 0\.3, expected a table of settings"):
+        TrainConfig(loss=0.3)
+    assert TrainConfig(loss=LossConfig(ctc_weight=0.0)).loss.ctc_weight == 0
+
+
+def test_no_two_settings_of_one_command_line_have_the_same_name():
+    """``asr transcribe`` has the options of both."""
+    assert not type_hints(DecodeConfig).keys() & type_hints(SegmentationConfig).keys()
+
+
+def test_dropout_leaves_something():
+    with pytest.raises(InputError, match=r"dropout = 0\.9996"):  # all of a thousandth
+        EncoderConfig(dropout=0.9996)
+    assert settings.DROPOUT.holds(0.999)
