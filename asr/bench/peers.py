@@ -16,6 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from asr.bench.shape import MEL, VOCAB, Shape
 from asr.bench.straight import Pyramid, copy_gru
+from asr.model.attention.location import Location
+from asr.model.cells.gru import GRU
 from asr.model.decoder import AttentionDecoder
 from asr.model.las import LAS
 
@@ -27,26 +29,28 @@ def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
     from espnet.nets.pytorch_backend.rnn.attentions import AttLoc
     from espnet.nets.pytorch_backend.rnn.decoders import Decoder
 
-    H, D = ours.U.shape[0], ours.W_c.shape[0]
-    A, C = ours.attention.U.weight.shape
-    K = ours.attention.filters.weight.shape[2]
+    cell, location = ours.cell, ours.attention
+    assert isinstance(cell, GRU) and isinstance(location, Location)
+    W = torch.cat([cell.input_weights(0), cell.input_weights(1)])
+    H, D = len(cell.U), len(cell.input_weights(1))
+    A, C = location.U.weight.shape
+    K = location.filters.weight.shape[2]
     attention = AttLoc(D, H, A, C, K // 2)
     theirs = Decoder(
         D, VOCAB, "gru", 1, H, SOS, SOS, nn.ModuleList([attention]), context_residual=True,
         char_list=[str(i) for i in range(VOCAB)],
     )  # fmt: skip
     with torch.no_grad():
-        attention.mlp_enc.weight.copy_(ours.attention.V.weight)
-        attention.mlp_enc.bias.copy_(ours.attention.V.bias)
-        attention.mlp_dec.weight.copy_(ours.attention.W.weight)
-        attention.mlp_att.weight.copy_(ours.attention.U.weight)
-        attention.loc_conv.weight.copy_(ours.attention.filters.weight.unsqueeze(2))
-        attention.gvec.weight.copy_(ours.attention.w.weight / 2)
+        attention.mlp_enc.weight.copy_(location.V.weight)
+        attention.mlp_enc.bias.copy_(location.V.bias)
+        attention.mlp_dec.weight.copy_(location.W.weight)
+        attention.mlp_att.weight.copy_(location.U.weight)
+        attention.loc_conv.weight.copy_(location.filters.weight.unsqueeze(2))
+        attention.gvec.weight.copy_(location.w.weight / 2)
         theirs.embed.weight.copy_(ours.embedding.weight)
         theirs.output.weight.copy_(ours.readout.weight)
         theirs.output.bias.copy_(ours.readout.bias)
-    W = torch.cat([ours.W_y, ours.W_c])
-    copy_gru(theirs.decoder[0], W, ours.U, ours.b, ours.c, "")
+    copy_gru(theirs.decoder[0], W, cell.U, cell.b, cell.c, "")
     return theirs
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model.attention.location import Location
 from asr.model.gru import BiGRU
 from asr.model.las import LAS
 
@@ -71,8 +72,10 @@ class Shape:
             steps = (steps / model.encoder.config.pyramid[index]).ceil()
             width = layer.W.shape[1]
             total += float(steps.sum()) * 6 * N * ((3 if index else 2) * width + 3 * N)
-        H, D, (A, C) = N, model.encoder.width, model.decoder.attention.U.weight.shape
-        K = model.decoder.attention.filters.weight.shape[2]
+        attention = model.decoder.attention
+        assert isinstance(attention, Location)
+        H, D, (A, C) = N, model.encoder.width, attention.U.weight.shape
+        K = attention.filters.weight.shape[2]
         E = model.decoder.embedding.weight.shape[1]
         each_step = D * A + D * 3 * H  # keys and values
         each_character = E * 3 * H + H * 3 * H + H * A + (H + D) * VOCAB

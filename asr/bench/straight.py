@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.model.attention.location import Location
+from asr.model.cells.gru import GRU
 from asr.model.encoder import stack_neighbours
 from asr.model.gru import BiGRU, padding_mask
 from asr.model.las import IGNORE, LAS
@@ -53,16 +55,15 @@ class Straight(nn.Module):
         super().__init__()
         self.encoder, self.model = Pyramid(model), model
         decoder = model.decoder
-        H = decoder.U.shape[0]
-        W = torch.cat([decoder.W_y, decoder.W_c])
-        self.cell = nn.GRUCell(len(W), H)
-        copy_gru(self.cell, W, decoder.U, decoder.b, decoder.c, "")
+        cell, attention = decoder.cell, decoder.attention
+        assert isinstance(cell, GRU) and isinstance(attention, Location)
+        W = torch.cat([cell.input_weights(0), cell.input_weights(1)])
+        self.cell = nn.GRUCell(len(W), len(cell.U))
+        copy_gru(self.cell, W, cell.U, cell.b, cell.c, "")
         self.embedding, self.readout = decoder.embedding, decoder.readout
-        self.V, self.W, self.U, self.w = (
-            getattr(decoder.attention, name) for name in ("V", "W", "U", "w")
-        )
-        self.filters = decoder.attention.filters
-        del self.model.encoder, decoder.W_y, decoder.W_c, decoder.U, decoder.b, decoder.c
+        self.V, self.W, self.U, self.w = (getattr(attention, name) for name in ("V", "W", "U", "w"))
+        self.filters = attention.filters
+        del self.model.encoder, decoder.cell
 
     def loss(self, features: Tensor, frames: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Cross-entropy of the decoder, scalar."""

@@ -135,7 +135,7 @@ def decode(
     def ours() -> list[list[int]]:
         with torch.no_grad():
             padding = padding_mask(steps, states.shape[1], states.device)
-            memory = model.decoder.remember(states, steps, padding)
+            memory = model.decoder.precompute(states, steps, padding)
             return [list(best[0].tokens) for best in search(model, memory, config)]
 
     run: Callable[[], Any] = ours

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, ctc_loss
 
 from asr.config import LossConfig, ModelConfig
-from asr.model.attention import Memory
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import PyramidEncoder
 from asr.model.gru import padding_mask
+from asr.model.memory import Memory
 from asr.model.product import affine
 
 IGNORE = -100  # a target that does not count: padding
@@ -112,7 +112,7 @@ class LAS(nn.Module):
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
         states, steps = self.encoder(features, frames)
-        return self.decoder.remember(
+        return self.decoder.precompute(
             states, steps, padding_mask(steps, states.shape[1], states.device)
         )
 

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
-from asr.model.attention import Memory
-from asr.model.decoder import Speller
 from asr.model.las import LAS
 from asr.model.lm import LanguageModel
+from asr.model.memory import Memory
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState, select_state
 from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
@@ -157,8 +156,10 @@ class BeamSearch:
             for b, limit in enumerate(limits)
         ]
         self.active = self.utterances
-        self.speller = Speller(model.decoder, memory, config.beam)
-        self.state = self.speller.start()
+        self.session = model.decoder.session(memory, config.beam)
+        self.state = self.session.start()
+        N = len(limits) * config.beam
+        self.weights = memory.states.new_zeros(N, memory.states.shape[1])  # attention, (N, S)
         self.ctc: CTCPrefixScorer | None = None
         self.prefix: PrefixState | None = None
         if config.ctc_weight > 0:
@@ -166,10 +167,10 @@ class BeamSearch:
             self.ctc = CTCPrefixScorer(log_probs, memory.steps, BLANK, model.eos, config.beam)
             self.prefix = self.ctc.start()
         self.lm = lm
-        self.lm_state = None if lm is None else lm.start(len(self.state.hidden))
+        self.lm_state = None if lm is None else lm.start(N)
         self.hotwords = hotwords
-        self.hot_state = None if hotwords is None else hotwords.start(len(self.state.hidden))
-        self.covered = torch.zeros_like(self.state.weights)  # attention gathered, (N, S)
+        self.hot_state = None if hotwords is None else hotwords.start(N)
+        self.covered = torch.zeros_like(self.weights)  # attention gathered, (N, S)
         self.history: list[_Step] = []
 
     def run(self) -> list[list[Hypothesis]]:
@@ -182,14 +183,14 @@ class BeamSearch:
             tokens = [row.token for u in self.active for row in u.rows]
             parents = [row.parent for u in self.active for row in u.rows]
             said = [row.attention for u in self.active for row in u.rows]
-            self.history.append(_Step(self.state.weights, parents, tokens, said))
+            self.history.append(_Step(self.weights, parents, tokens, said))
             if self.config.coverage_weight > 0:
                 self.covered = self.covered[parents]
             left = [p for p, reach in enumerate(self._reach(length)) if reach]
             if not left:
                 break
             if self.ctc is not None and self.prefix is not None:
-                longest = self.speller.memory.states.shape[1]
+                longest = self.session.memory.states.shape[1]
                 moved = select_state(self.prefix, self._tensor(parents), longest)
                 self.prefix = self.ctc.advance(moved, self._tensor(tokens))
             if len(left) < len(self.active):
@@ -217,7 +218,8 @@ class BeamSearch:
         """
         config, share = self.config, 1 - self.config.ctc_weight
         last, origins = torch.tensor([tokens, parents], dtype=torch.int32, device=self.device)
-        attention, self.state = self.speller.step(last, self.state, origins)
+        attention, alignment, self.state = self.session.step(last, self.state, origins)
+        self.weights = alignment.over(self.session.memory.states.shape[1])
         # what every extension of a row has, and what follows from its character
         base = [
             share * row.attention
@@ -251,7 +253,7 @@ class BeamSearch:
         if config.length_bonus:
             total[:, self.eos] -= config.length_bonus  # the end is no character
         if config.coverage_weight > 0:
-            self.covered = self.covered + self.state.weights
+            self.covered = self.covered + self.weights
             total += config.coverage_weight * self._seen().unsqueeze(1)
         total[:, BLANK] = -math.inf
         if config.eos_threshold > 0:
@@ -307,7 +309,7 @@ class BeamSearch:
         bonus = max(0.0, config.length_bonus + (self.hotwords.most if self.hotwords else 0.0))
         unseen = [0.0] * (len(self.active) * config.beam)
         if config.coverage_weight > 0:
-            steps = self.speller.memory.steps.to(self.device).repeat_interleave(config.beam)
+            steps = self.session.memory.steps.to(self.device).repeat_interleave(config.beam)
             unseen = (config.coverage_weight * (steps - self._seen())).tolist()
         going_on = []
         for place, u in enumerate(self.active):
@@ -331,8 +333,8 @@ class BeamSearch:
         K = self.config.beam
         rows = [place * K + i for place in left for i in range(K)]
         self.active = [self.active[place] for place in left]
-        self.speller.enter(self.speller.memory.select(left))
-        longest = self.speller.memory.states.shape[1]
+        self.session.bind(self.session.memory.select(left))
+        longest = self.session.memory.states.shape[1]
         kept = [parents[row] for row in rows]
         self.state = self.state.select(self._tensor(kept), longest)
         if self.lm is not None:

@@ -18,10 +18,10 @@ from asr.corpus.datadir import DataDir, Utterance, write_table
 from asr.corpus.features import CMVN_FILE, measure, read_speaker_stats, speaker_totals
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
-from asr.model.attention import Memory
 from asr.model.checkpoint import LoadedModel
 from asr.model.lm import LanguageModel, load_lm, sentence_batch
 from asr.model.lookahead import WordLM, load_word_lm
+from asr.model.memory import Memory
 from asr.search.align import Alignment, ctc_align
 from asr.search.beam import search
 from asr.search.credit import Standard, standard_from

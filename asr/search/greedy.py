@@ -2,9 +2,8 @@
 
 import torch
 
-from asr.model.attention import Memory
-from asr.model.decoder import Speller
 from asr.model.las import LAS
+from asr.model.memory import Memory
 from asr.search.scorer import BLANK, Hypothesis, length_limit
 
 
@@ -29,10 +28,11 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     device = memory.states.device
     tokens = torch.full((len(steps),), model.eos, dtype=torch.int32, device=device)
     order = torch.arange(len(steps), dtype=torch.int32, device=device)
-    speller = Speller(model.decoder, memory)
-    state = speller.start()
+    session = model.decoder.session(memory)
+    state = session.start()
     for length in range(max(limits) + 1):
-        log_probs, state = speller.step(tokens, state, order[: len(rows)])
+        log_probs, alignment, state = session.step(tokens, state, order[: len(rows)])
+        weights = alignment.over(session.memory.states.shape[1])
         log_probs[:, BLANK] = -torch.inf
         best, choice = log_probs.max(-1)
         tokens = choice.int()
@@ -42,7 +42,7 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             if token != model.eos and length >= limits[row]:
                 continue
             said[row].append(score)
-            looks[row].append(state.weights[place, : steps[row]])
+            looks[row].append(weights[place, : steps[row]])
             if token == model.eos:
                 ended[row] = True
             else:
@@ -52,9 +52,9 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             break
         if len(left) < len(rows):  # finished utterances leave the batch
             rows, tokens = [rows[place] for place in left], tokens[left]
-            speller.enter(speller.memory.select(left))
+            session.bind(session.memory.select(left))
             places = torch.tensor(left, device=device)
-            state = state.select(places, speller.memory.states.shape[1])
+            state = state.select(places, session.memory.states.shape[1])
     return [
         Hypothesis(tuple(ids), sum(each), sum(each), 0.0, 0.0, torch.stack(look), end, tuple(each))
         for ids, each, look, end in zip(spelt, said, looks, ended, strict=True)

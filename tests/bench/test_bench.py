@@ -32,7 +32,8 @@ def test_straight_torch_computes_the_same_loss_and_gradients():
         ours.encoder.layers[0].U.grad[1].t(), straight.encoder.layers[0].weight_hh_l0_reverse.grad
     )
     torch.testing.assert_close(
-        torch.cat([ours.decoder.W_y.grad, ours.decoder.W_c.grad]).t(), straight.cell.weight_ih.grad
+        torch.cat([ours.decoder.cell.W_0.grad, ours.decoder.cell.W_1.grad]).t(),
+        straight.cell.weight_ih.grad,
     )
 
 
@@ -97,7 +98,7 @@ def test_espnet_finds_the_same_hypotheses():
     model, states, steps = _search_setting(TINY)
     with torch.no_grad():
         padding = padding_mask(steps, states.shape[1], states.device)
-        memory = model.decoder.remember(states, steps, padding)
+        memory = model.decoder.precompute(states, steps, padding)
         from asr.config import DecodeConfig
 
         found = search(model, memory, DecodeConfig(beam=3, ctc_weight=0.0))

@@ -5,7 +5,7 @@ import torch
 
 from asr.config import AttentionConfig, DecoderConfig
 from asr.model import native
-from asr.model.decoder import AttentionDecoder, Speller
+from asr.model.decoder import AttentionDecoder
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
@@ -33,14 +33,14 @@ def outputs_and_gradients(decoder, states, padding, tokens, threads=1):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        memory = decoder.remember(states, STEPS, padding)
+        memory = decoder.precompute(states, STEPS, padding)
         logits, weights = decoder(tokens, LENGTHS, memory)
         chance = torch.Generator().manual_seed(1)
         real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
         loss = (logits * real * torch.randn(logits.shape, generator=chance)).sum()
         loss = loss + (weights * real * torch.randn(weights.shape, generator=chance)).sum()
         # the paper's form has no c
-        loss = loss + 0.0 * decoder.c.sum()
+        loss = loss + 0.0 * decoder.cell.c.sum()
         gradients = torch.autograd.grad(loss, [states, *decoder.parameters()])
     finally:
         torch.set_num_threads(before)
@@ -69,20 +69,20 @@ def test_a_step_for_many_rows_equals_plain_torch(reset, units, monkeypatch):
     """Two rows look at each utterance, and go on from any row of the step before."""
     decoder, states, padding, _ = make(reset, units)
     decoder.eval()
-    memory = decoder.remember(states.detach(), STEPS, padding)
-    speller = Speller(decoder, memory, width=2)
+    memory = decoder.precompute(states.detach(), STEPS, padding)
+    session = decoder.session(memory, width=2)
     with monkeypatch.context() as patch:
         patch.setattr(native, "usable", lambda *_: False)
-        plain_speller = Speller(decoder, memory, width=2)
-    state = speller.start()
+        plain_session = decoder.session(memory, width=2)
+    state = session.start()
     for _ in range(3):
         tokens = torch.randint(1, VOCAB, (6,), dtype=torch.int32)
         rows = torch.tensor([1, 0, 2, 2, 4, 5], dtype=torch.int32)
-        log_probs, new = speller.step(tokens, state, rows)
-        plain, plain_new = plain_speller.step(tokens, state, rows)
+        log_probs, alignment, new = session.step(tokens, state, rows)
+        plain, plain_alignment, plain_new = plain_session.step(tokens, state, rows)
         torch.testing.assert_close(log_probs, plain, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(new.hidden, plain_new.hidden, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(new.weights, plain_new.weights, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(new.cell[0], plain_new.cell[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alignment.weights, plain_alignment.weights, atol=1e-6, rtol=1e-4)
         state = new
 
 
@@ -90,6 +90,6 @@ def test_a_number_that_is_none_is_not_hidden():
     decoder, states, padding, tokens = make("after", 8)
     with torch.no_grad():
         states[1, 2, 3] = torch.nan
-        memory = decoder.remember(states, STEPS, padding)
+        memory = decoder.precompute(states, STEPS, padding)
         logits, _ = decoder(tokens, LENGTHS, memory)
     assert logits[1].isnan().any() and not logits[0].isnan().any()

@@ -12,7 +12,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
 from asr.model import native
-from asr.model.decoder import Speller
 from asr.model.las import LAS
 
 MEL, VOCAB = 6, 7
@@ -71,10 +70,10 @@ def test_a_step_of_a_search_waits_for_nothing(gpu):
     features, frames, *_ = batch(gpu)
     with torch.no_grad():
         memory = model.encode(features, frames)
-        speller = Speller(model.decoder, memory, width=2)
-        state, last = speller.start(), torch.full((6,), model.eos, dtype=torch.int32, device=gpu)
+        session = model.decoder.session(memory, width=2)
+        state, last = session.start(), torch.full((6,), model.eos, dtype=torch.int32, device=gpu)
         rows = torch.arange(6, dtype=torch.int32, device=gpu)
-        log_probs, state = speller.step(last, state, rows)
-        speller.enter(memory.select([0, 2]))
-        assert speller.memory.steps.tolist() == [11, 3]
-    assert log_probs.device.type == state.weights.device.type == "cuda"
+        log_probs, alignment, _ = session.step(last, state, rows)
+        session.bind(memory.select([0, 2]))
+        assert session.memory.steps.tolist() == [11, 3]
+    assert log_probs.device.type == alignment.weights.device.type == "cuda"

@@ -8,7 +8,7 @@ import torch
 from asr.bench.shape import Shape
 from asr.config import AttentionConfig, DecoderConfig, LossConfig
 from asr.model import native
-from asr.model.decoder import AttentionDecoder, Speller
+from asr.model.decoder import AttentionDecoder
 from asr.model.gru import BiGRU
 from asr.model.product import use_precision
 
@@ -96,11 +96,11 @@ def test_decoder_loop_and_its_gradients(reset, units):
 
     def run(decoder, device, dtype):
         inputs = states.to(device, dtype).requires_grad_()
-        memory = decoder.remember(inputs, STEPS, padding.to(device))
+        memory = decoder.precompute(inputs, STEPS, padding.to(device))
         logits, weights = decoder(tokens.to(device), LENGTHS, memory)
         by_logits, by_weights = (d.to(device, dtype) for d in directions)
         loss = (logits * by_logits).sum() + (weights * by_weights).sum()
-        loss = loss + 0.0 * decoder.c.sum()  # the paper's form has no c
+        loss = loss + 0.0 * decoder.cell.c.sum()  # the paper's form has no c
         gradients = torch.autograd.grad(loss, [inputs, *decoder.parameters()])
         return logits * real.to(device), weights, gradients
 
@@ -129,18 +129,18 @@ def test_a_training_step_waits_for_nothing():
 
 def search_three(decoder, states, padding, device, dtype):
     """Three steps of a search of two rows for each utterance, which change places."""
-    memory = decoder.remember(states.to(device, dtype), STEPS, padding.to(device))
-    speller = Speller(decoder, memory, width=2)
-    state, found = speller.start(), []
+    memory = decoder.precompute(states.to(device, dtype), STEPS, padding.to(device))
+    session = decoder.session(memory, width=2)
+    state, found = session.start(), []
     for tokens, origins in (
         ([6, 6, 6, 6, 6, 6], [0, 1, 2, 3, 4, 5]),
         ([1, 2, 3, 4, 5, 1], [1, 0, 2, 2, 5, 4]),
         ([2, 2, 1, 3, 4, 6], [0, 0, 3, 2, 4, 4]),
     ):
         last, rows = torch.tensor([tokens, origins], dtype=torch.int32, device=device)
-        log_probs, state = speller.step(last, state, rows)
+        log_probs, alignment, state = session.step(last, state, rows)
         found.append(log_probs)
-    return torch.stack(found), state.hidden, state.weights
+    return torch.stack(found), state.cell[0], alignment.weights[:, 0]
 
 
 @pytest.mark.parametrize("reset", ["after", "before"])

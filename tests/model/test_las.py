@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from asr.config import EncoderConfig, LossConfig
-from asr.model.attention import uniform_weights
-from asr.model.decoder import Speller
+from asr.model.attention.energy import uniform
 from asr.model.encoder import reduce_steps, stack_neighbours
 from asr.model.las import LAS, divergence, off_diagonal
 
@@ -118,12 +117,12 @@ def test_stepping_equals_teacher_forcing(model):
     memory = model.encode(features, frames)
     inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
     logits, weights = model.decoder(inputs, whole(inputs), memory)
-    speller = Speller(model.decoder, memory)
-    state, rows = speller.start(), torch.arange(3, dtype=torch.int32)
+    session = model.decoder.session(memory)
+    state, rows = session.start(), torch.arange(3, dtype=torch.int32)
     for u in range(inputs.shape[1]):
-        log_probs, state = speller.step(inputs[:, u].int(), state, rows)
+        log_probs, alignment, state = session.step(inputs[:, u].int(), state, rows)
         torch.testing.assert_close(log_probs, logits[:, u].log_softmax(-1))
-        torch.testing.assert_close(state.weights, weights[:, u])
+        torch.testing.assert_close(alignment.weights[:, 0], weights[:, u])
 
 
 def test_weights_sum_to_one_and_spare_the_padding(model):
@@ -132,7 +131,7 @@ def test_weights_sum_to_one_and_spare_the_padding(model):
     _, weights = model.decoder(tokens, whole(tokens), memory)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 5))
     assert weights.masked_select(memory.padding.unsqueeze(1)).eq(0).all()
-    torch.testing.assert_close(uniform_weights(memory).sum(-1), torch.ones(3))
+    torch.testing.assert_close(uniform(memory.keys).sum(-1), torch.ones(3))
 
 
 def test_scheduled_sampling_at_its_ends(model):

@@ -10,10 +10,11 @@ import torch
 from asr.config import DecodeConfig, LMConfig
 from asr.errors import InputError
 from asr.lm.kneser_ney import estimate
-from asr.model.decoder import Speller
+from asr.model import native
 from asr.model.las import LAS
 from asr.model.lm import CharLM, sentence_log_probs
 from asr.model.lookahead import WordLM
+from asr.model.session import DecoderSession
 from asr.search.beam import BeamSearch, search
 from asr.search.ctc_prefix import CTCPrefixScorer, select_state
 from asr.search.greedy import greedy
@@ -236,13 +237,14 @@ def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
     """Saying anything costs 30, each character brings 16: only long transcripts pay."""
     first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is all but certain
     after = torch.tensor([-30.0, -30.0, -0.1, -3.0, -3.0])
-    original = Speller.step
+    original = DecoderSession.step
+    monkeypatch.setattr(native, "usable", lambda *_: False)
 
     def step(self, tokens, state, rows):
-        _, state = original(self, tokens, state, rows)
-        return torch.where((tokens == EOS).unsqueeze(1), first, after), state
+        _, *others = original(self, tokens, state, rows)
+        return torch.where((tokens == EOS).unsqueeze(1), first, after), *others
 
-    monkeypatch.setattr(Speller, "step", step)
+    monkeypatch.setattr(DecoderSession, "step", step)
     config = replace(PLAIN, beam=400, length_bonus=16.0, end_margin=0.0)
     best = search(model, memory(model, (9,)), config)[0][0]
     assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters

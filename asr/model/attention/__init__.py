@@ -1,0 +1,141 @@
+"""Attention: which encoder steps the decoder looks at for the next character.
+
+Each kind is one file of this folder and one line of :data:`KINDS`. Everybody else sees the
+interface alone: :class:`Attention` makes opaque keys from the encoder's output and goes from state
+to state, and each step gives an :class:`Alignment`. The decoder sums its values by these weights,
+so that no kind computes a context. A kind for which :mod:`asr.model.fast` has no loop of its own
+runs in plain torch.
+
+Letters: B utterances, K rows that look at each of them side by side, N = B K rows, M heads,
+S encoder steps, W columns of a window, D encoder width, H decoder width, A width of the energies.
+"""
+
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import AttentionConfig
+
+KINDS = {
+    "location": "location.Location",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Tensors of one first axis: what keys (by utterances) and states (by rows) are made of."""
+
+    over_steps: ClassVar[tuple[str, ...]] = ()
+    """Those whose second axis is the encoder's steps."""
+
+    def select(self, rows: Any, steps: int | None = None) -> Self:
+        """Rows picked or repeated.
+
+        Args:
+            rows: indices of the first axis.
+            steps: length to which :attr:`over_steps` are cut; None: they keep theirs.
+        """
+        tensors = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return type(self)(
+            *(t[rows, :steps].contiguous() if n in self.over_steps else t[rows] for n, t in tensors)
+        )
+
+
+Keys: TypeAlias = Any
+"""What a kind precomputes of the encoder's output: a Table of utterances."""
+State: TypeAlias = Any
+"""What a kind hands from one character to the next: a Table of rows."""
+
+
+class Alignment(NamedTuple):
+    """Where one step of the decoder looks."""
+
+    weights: Tensor
+    """(N, M, W); each head sums to 1, or obeys the law of its kind; 0 on padding."""
+    first: Tensor | None = None
+    """Encoder step of column 0, (N,); None: W = S, the weights cover all steps."""
+
+    def heads_over(self, steps: int) -> Tensor:
+        """The weights over all encoder steps, (N, M, steps)."""
+        if self.first is None:
+            return self.weights
+        N, M, W = self.weights.shape
+        columns = self._columns().unsqueeze(1).expand(N, M, W)
+        return self.weights.new_zeros(N, M, steps).scatter(2, columns, self.weights)
+
+    def over(self, steps: int) -> Tensor:
+        """The mean of the heads over all encoder steps, (N, steps)."""
+        heads = self.heads_over(steps)
+        return heads.mean(1) if heads.shape[1] > 1 else heads[:, 0]
+
+    def mix(self, values: Tensor) -> Tensor:
+        """The sum of the values by their weights.
+
+        Args:
+            values: what each head reads from each encoder step, (B, M, S, G).
+
+        Returns:
+            (N, G), the sum over heads and steps.
+        """
+        if self.first is None:
+            weights = self.weights.reshape(len(values), -1, values.shape[1] * values.shape[2])
+            return torch.bmm(weights, values.flatten(1, 2)).flatten(0, 1)
+        utterance = torch.arange(len(values), device=values.device)
+        utterance = utterance.repeat_interleave(len(self.weights) // len(values)).unsqueeze(1)
+        window = values.transpose(1, 2)[utterance, self._columns()]  # (N, W, M, G)
+        return torch.einsum("nmw,nwmg->ng", self.weights, window)
+
+    def _columns(self) -> Tensor:
+        assert self.first is not None
+        steps = torch.arange(self.weights.shape[2], device=self.weights.device)
+        return self.first.unsqueeze(1) + steps  # (N, W)
+
+
+class Attention(nn.Module):
+    """What a kind of attention is to the decoder. It has parameters; keys and states are values."""
+
+    heads: ClassVar[int] = 1
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        """Make the parameters.
+
+        Args:
+            query: width of the decoder's state (H).
+            memory: width of the encoder's output (D).
+            config: sizes.
+        """
+        super().__init__()
+
+    def precompute(self, memory: Tensor, steps: Tensor) -> Keys:
+        """What the energies need of the encoder's output, once per batch.
+
+        Args:
+            memory: encoder output, (B, S, D).
+            steps: real steps of each utterance, (B,), in main memory.
+        """
+        raise NotImplementedError
+
+    def start(self, keys: Keys, rows: int) -> State:
+        """The state before the first character, with so many rows (N)."""
+        raise NotImplementedError
+
+    def step(self, query: Tensor, keys: Keys, state: State) -> tuple[Alignment, State]:
+        """Look for the next character.
+
+        Args:
+            query: decoder states BEFORE this step, (N, H).
+            keys: from :meth:`precompute`.
+            state: from :meth:`start` or the step before, N rows.
+        """
+        raise NotImplementedError
+
+
+def make_attention(query: int, memory: int, config: AttentionConfig) -> Attention:
+    """An attention of the kind that the settings name; see :class:`Attention`."""
+    file, name = KINDS[config.kind].split(".")
+    kind = getattr(import_module(f"{__name__}.{file}"), name)
+    made: Attention = kind(query, memory, config)
+    return made

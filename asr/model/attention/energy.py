@@ -1,0 +1,70 @@
+"""Attention whose weights are the softmax of an energy for each encoder step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.model.attention import Alignment, Attention, State, Table
+from asr.model.gru import padding_mask
+
+
+@dataclass(frozen=True)
+class EnergyKeys(Table):
+    """The encoder's part of the energies."""
+
+    keys: Tensor
+    """(B, S, A)."""
+    padding: Tensor
+    """True where there is no step, (B, S)."""
+    over_steps = ("keys", "padding")
+
+
+@dataclass(frozen=True)
+class NoState(Table):
+    """The state of a kind that remembers nothing."""
+
+
+class Energy(Attention):
+    """A kind is its projection of the encoder's output and its energy; see :mod:`.location`."""
+
+    def project(self, memory: Tensor) -> Tensor:
+        """Keys of the encoder's output: (B, S, D) to (B, S, A)."""
+        raise NotImplementedError
+
+    def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
+        """Energies of all encoder steps, (B, K, S).
+
+        Args:
+            query: decoder states, (B, K, H).
+            keys: (B, S, A).
+            state: of N = B K rows.
+        """
+        raise NotImplementedError
+
+    def after(self, weights: Tensor, state: State) -> State:
+        """The state after a step that gave these weights, (N, S)."""
+        return state
+
+    def precompute(self, memory: Tensor, steps: Tensor) -> EnergyKeys:
+        """See :meth:`Attention.precompute`."""
+        padding = padding_mask(steps, memory.shape[1], memory.device)
+        return EnergyKeys(self.project(memory), padding)
+
+    def start(self, keys: EnergyKeys, rows: int) -> State:
+        """See :meth:`Attention.start`."""
+        return NoState()
+
+    def step(self, query: Tensor, keys: EnergyKeys, state: State) -> tuple[Alignment, State]:
+        """See :meth:`Attention.step`; weights are a softmax over the real steps."""
+        queries = query.view(len(keys.padding), -1, query.shape[-1])  # (B, K, H)
+        energies = self.energies(queries, keys.keys, state)  # (B, K, S)
+        energies = energies.masked_fill(keys.padding.unsqueeze(1), -torch.inf)
+        weights = energies.softmax(-1).flatten(0, 1)  # (N, S)
+        return Alignment(weights.unsqueeze(1)), self.after(weights, state)
+
+
+def uniform(keys: EnergyKeys) -> Tensor:
+    """The same weight on every real step, (B, S)."""
+    real = (~keys.padding).to(keys.keys.dtype)
+    return real / real.sum(1, keepdim=True)

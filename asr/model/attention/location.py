@@ -1,0 +1,56 @@
+"""Location-aware attention: additive, and it sees where it looked last (arXiv:1506.07503, eq. 9).
+
+f   = filters * alpha_{i-1}                                     convolution over the steps
+e_t = w . tanh(V h_t + b + W s_{i-1} + U f_t)
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from asr.config import AttentionConfig
+from asr.model.attention import Table
+from asr.model.attention.energy import Energy, EnergyKeys, uniform
+from asr.model.product import affine
+
+
+@dataclass(frozen=True)
+class LastWeights(Table):
+    """Where the last character looked."""
+
+    weights: Tensor
+    """alpha, (N, S); uniform before the first character."""
+    over_steps = ("weights",)
+
+
+class Location(Energy):
+    """See the head of this file."""
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        A, C, width = config.units, config.filters, config.filter_width
+        self.V = nn.Linear(memory, A)
+        self.W = nn.Linear(query, A, bias=False)
+        self.filters = nn.Conv1d(1, C, width, padding=width // 2, bias=False)
+        self.U = nn.Linear(C, A, bias=False)
+        self.w = nn.Linear(A, 1, bias=False)
+
+    def project(self, memory: Tensor) -> Tensor:
+        """V h + b: (B, S, D) to (B, S, A)."""
+        return affine(memory, self.V.weight.t(), self.V.bias)
+
+    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
+        """Uniform weights over the real steps."""
+        weights = uniform(keys)
+        return LastWeights(weights.repeat_interleave(rows // len(weights), dim=0))
+
+    def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
+        """See :meth:`Energy.energies`."""
+        location = self.filters(state.weights.unsqueeze(1)).transpose(1, 2)  # (N, S, C)
+        location = location.view(*query.shape[:2], *location.shape[1:])  # (B, K, S, C)
+        mix = keys.unsqueeze(1) + self.W(query).unsqueeze(2) + self.U(location)  # (B, K, S, A)
+        return self.w(mix.tanh()).squeeze(-1)
+
+    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
+        """The weights themselves."""
+        return LastWeights(weights)
