@@ -13,6 +13,7 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_not_read, check_outputs, write_text
 from asr.model.find import find_model, search_settings
+from asr.recognize.spelling import tell_lacking
 from asr.text.transcripts import read_lines
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def align(
 ) -> Iterator[tuple[str, tuple["Word", ...]]]:
     """Words with their times, in seconds from the beginning of the utterance.
 
-    Utterances that cannot be read are left out, and it is said.
+    Utterances that cannot be read are left out, and it is said. Words stay as the transcripts have
+    them; it is said which characters the model lacks.
 
     Args:
         interpreter: the model, with search settings.
@@ -118,14 +120,18 @@ def align(
             f"{interpreter.loaded.path}: trained without CTC, so it cannot align by it; "
             "take --by attention"
         )
+    if not recognise:
+        texts = {u.id: u.text or "" for u in utterances}
+        if lacking := tell_lacking(texts, interpreter.loaded.tokenizer):
+            print(f"asr align: warning: the model lacks {lacking}", file=sys.stderr)
     size = interpreter.config.batch
     ordered = sorted(utterances, key=lambda u: u.duration_s or 0.0)
     for start in range(0, len(ordered), size):
         batch = list(_readable(interpreter, ordered[start : start + size]))
         features = [each for _, each in batch]
-        texts = [None if recognise else " ".join((u.text or "").split()) for u, _ in batch]
+        said = [None if recognise else u.text or "" for u, _ in batch]
         if batch:
-            words = interpreter.words(features, texts, by_attention=by == "attention")
+            words = interpreter.words(features, said, by_attention=by == "attention")
             yield from zip((u.id for u, _ in batch), words, strict=True)
 
 

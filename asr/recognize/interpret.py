@@ -1,6 +1,6 @@
 """From what a model hears to segments: text, times, confidence, and marks where it failed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from asr.recognize.confidence import (
     evidence,
     word_evidence,
 )
+from asr.recognize.spelling import spell
 from asr.recognize.timing import (
     ATTENTION_DELAY,
     CTC_DELAY,
@@ -112,24 +113,27 @@ class Interpreter:
 
         Args:
             features: of the utterances, (T_i, F).
-            texts: what was said in them; None where it is to be recognised.
+            texts: what was said in them; None where it is to be recognised. Their words are kept,
+                also where the model lacks some of the characters (:mod:`asr.recognize.spelling`).
             by_attention: whether attention tells the times, and not CTC.
         """
-        known = [i for i, text in enumerate(texts) if text is not None]
-        readings = dict(zip(known, self._force(features, texts, known), strict=True))
+        tokenizer = self.loaded.tokenizer
+        given = {i: text for i, text in enumerate(texts) if text is not None}
+        forms = {i: tokenizer.form(spell(text, tokenizer)) for i, text in given.items()}
+        readings = dict(zip(given, self._force(features, forms), strict=True))
         others = [i for i in range(len(texts)) if i not in readings]
         if others:
             readings.update(zip(others, self.read([features[i] for i in others]), strict=True))
         if by_attention:
             readings = {i: replace(each, alignment=None) for i, each in readings.items()}
-        return [self._words(readings[i], each, 0.0) for i, each in enumerate(features)]
+        found = [
+            self._words(readings[i], each, 0.0, forms.get(i)) for i, each in enumerate(features)
+        ]
+        return [_named(words, given.get(i)) for i, words in enumerate(found)]
 
-    def _force(
-        self, features: Sequence[Tensor], texts: Sequence[str | None], rows: Sequence[int]
-    ) -> list[Reading]:
-        encode = self.loaded.tokenizer.encode
-        given = [(features[i], tuple(encode(texts[i] or ""))) for i in rows]
-        return force_features(self.loaded, [f for f, _ in given], [t for _, t in given])
+    def _force(self, features: Sequence[Tensor], texts: Mapping[int, str]) -> list[Reading]:
+        tokens = [tuple(self.loaded.tokenizer.encode(text)) for text in texts.values()]
+        return force_features(self.loaded, [features[i] for i in texts], tokens)
 
     def _stronger(self) -> DecodeConfig:
         """Settings that leave a search less room for loops and holes."""
@@ -162,9 +166,12 @@ class Interpreter:
         low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         return replace(segment, confidence=confidence, flags=segment.flags + low)
 
-    def _words(self, reading: Reading, features: Tensor, start_s: float) -> tuple[Word, ...]:
+    def _words(
+        self, reading: Reading, features: Tensor, start_s: float, text: str | None = None
+    ) -> tuple[Word, ...]:
+        """Words of a reading; ``text``, where it is given, has a character for each token."""
         best = reading.hypotheses[0]
-        text = self.loaded.tokenizer.decode(best.tokens)
+        text = self.loaded.tokenizer.decode(best.tokens) if text is None else text
         sound = sounding(features.cpu().numpy(), self.loaded.config.features)
         words = time_words(text, _places(reading), self.step_s, sound, self.shift_s)
         moved = [_moved(word, start_s) for word in words]
@@ -190,6 +197,13 @@ def _places(reading: Reading) -> FloatArray:
     best = reading.hypotheses[0]
     weights = best.weights[: len(best.tokens)].cpu().numpy()
     return attention_places(weights) - ATTENTION_DELAY
+
+
+def _named(words: tuple[Word, ...], text: str | None) -> tuple[Word, ...]:
+    """The same words as a text writes them."""
+    if text is None:
+        return words
+    return tuple(replace(w, text=name) for w, name in zip(words, text.split(), strict=True))
 
 
 def _moved(word: Word, by_s: float) -> Word:

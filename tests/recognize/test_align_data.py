@@ -6,7 +6,9 @@ import soundfile
 
 from asr.errors import InputError
 from asr.recognize.align import compare, ctm_lines, main, read_ctm
+from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
+from asr.text.chars import CharTokenizer
 
 
 @pytest.fixture
@@ -95,3 +97,40 @@ def test_lines_that_are_no_ctm(tmp_path, line):
     path.write_text(f";; comment\nu 1 0.0 0.1 A\n{line}\n")
     with pytest.raises(InputError, match=r"x\.ctm:3: found"):
         read_ctm(path)
+
+
+@pytest.mark.parametrize("by", ["ctc", "attention"])
+def test_words_with_characters_that_the_model_lacks_are_kept(data, model, by, capsys):
+    (data / "text").write_text("s1-1 b\u00c1\u00c7a 42 C \u2013\ns1-2 A\n")  # the model: A B C
+    code, output = run(data, model, "--by", by)
+    found = read_ctm(output)
+    assert code == 0
+    assert [word for word, _, _ in found["s1-1"]] == ["b\u00c1\u00c7a", "42", "C", "\u2013"]
+    assert all(end > start for _, start, end in found["s1-1"])
+    err = capsys.readouterr().err
+    assert "'\u00c7' aligned as 'C' (first in s1-1)" in err and "'4' left out" in err
+    assert "words of such characters alone lie between their neighbours: 42 (s1-1)" in err
+
+
+def test_nothing_is_said_where_the_model_has_all_characters(data, model, capsys):
+    run(data, model)
+    assert "lacks" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("AB C", "AB C"),
+        ("ab \u00c1", "AB A"),
+        ("A-B\u00ad \u200b c", "AB \ufffd C"),  # a soft hyphen, and a word that nobody sees
+        ("\ufffd <unk>", "\ufffd \ufffd"),
+        ("", ""),
+    ],
+)
+def test_spelling_by_hand(text, spelled):
+    assert spell(text, CharTokenizer.from_texts(["AB C"])) == spelled
+
+
+def test_a_table_of_decomposed_letters_spells_them_so():
+    tokenizer = CharTokenizer(["<blank>", "<unk>", "e", "\u0301", "<sos/eos>"])
+    assert tokenizer.form(spell("\u00e9\u00c9x", tokenizer)) == "e\u0301e\u0301"
