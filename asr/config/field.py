@@ -10,7 +10,7 @@ or Python::
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -103,6 +103,11 @@ def share_below(limit: float = 1.0) -> Check:
 def odd(low: int) -> Check:
     """Odd numbers from ``low``."""
     return _number(f"an odd number, {low} or more", lambda value: value >= low and value % 2 == 1)
+
+
+def one_of(names: Collection[str]) -> Check:
+    """One of some names."""
+    return Check(f"one of {', '.join(names)}", lambda value: value in names)
 
 
 def each(expected: str, low: float, high: float) -> Check:

@@ -21,10 +21,12 @@ from asr.config.field import (
     finite,
     more_than,
     odd,
+    one_of,
     setting,
     share,
     share_below,
 )
+from asr.config.kinds import ATTENTIONS
 
 DROPOUT = share_below(0.9995)  # the network drops in thousandths
 SIZE = between(1, 65536)  # of a layer
@@ -144,14 +146,15 @@ class EncoderConfig(Settings):
 class AttentionConfig(Settings):
     """How the decoder looks at the encoder."""
 
-    kind: Literal["location"] = "location"
-    """location: content and the weights of the last character (arXiv:1506.07503)."""
+    kind: str = setting("location", one_of(ATTENTIONS))
+    """location: content and the weights of the last character; additive:
+    content alone. The files of asr/model/attention have the equations."""
     units: int = setting(128, SIZE)
     """Width of the energy layer (A)."""
     filters: int = setting(10, SIZE)
-    """Location filters (C)."""
+    """Filters over the last weights (C), for location only."""
     filter_width: int = setting(31, odd(1))
-    """Width of a location filter in encoder steps; odd."""
+    """Width of such a filter in encoder steps; odd."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Attention: which encoder steps the decoder looks at for the next character.
 
-Each kind is one file of this folder and one line of :data:`KINDS`. Everybody else sees the
+Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. Everybody else sees the
 interface alone: :class:`Attention` makes opaque keys from the encoder's output and goes from state
 to state, and each step gives an :class:`Alignment`. The decoder sums its values by these weights,
 so that no kind computes a context. A kind for which :mod:`asr.model.fast` has no loop of its own
@@ -11,17 +11,13 @@ S encoder steps, W columns of a window, D encoder width, H decoder width, A widt
 """
 
 from dataclasses import dataclass, fields
-from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
-
-KINDS = {
-    "location": "location.Location",
-}
+from asr.config.kinds import ATTENTIONS, find_class
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,5 @@ class Attention(nn.Module):
 
 def make_attention(query: int, memory: int, config: AttentionConfig) -> Attention:
     """An attention of the kind that the settings name; see :class:`Attention`."""
-    file, name = KINDS[config.kind].split(".")
-    kind = getattr(import_module(f"{__name__}.{file}"), name)
-    made: Attention = kind(query, memory, config)
+    made: Attention = find_class(ATTENTIONS[config.kind])(query, memory, config)
     return made

@@ -1,0 +1,17 @@
+"""The kinds that a model is put together of: a name for the settings, and the class that it means.
+
+Names alone are needed here, so that nothing of a network is imported to read a configuration.
+"""
+
+from importlib import import_module
+from typing import Any
+
+ATTENTIONS = {
+    "location": "asr.model.attention.location.Location",
+}
+
+
+def find_class(path: str) -> Any:
+    """The class that a value of a registry names."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

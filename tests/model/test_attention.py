@@ -1,0 +1,151 @@
+"""What holds for every kind of attention, and for the interface that all of them keep."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.config import AttentionConfig, DecodeConfig, DecoderConfig, EncoderConfig, ModelConfig
+from asr.config.kinds import ATTENTIONS
+from asr.model import native
+from asr.model.attention import Alignment, make_attention
+from asr.model.las import LAS
+from asr.search.beam import search
+from asr.search.greedy import greedy
+
+MEL, VOCAB, STEPS = 6, 7, torch.tensor([9, 5, 2])
+EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
+
+
+def make_model(kind):
+    """A model without dropout, whose weights are large enough to prefer some characters."""
+    config = ModelConfig(
+        encoder=EncoderConfig(units=4, pyramid=(2,), dropout=0.0),
+        attention=AttentionConfig(kind=kind, units=5, filters=2, filter_width=3),
+        decoder=DecoderConfig(units=6, embedding=3, dropout=0.0),
+    )
+    model = LAS(config, MEL, VOCAB).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def encoded(model, rows=slice(None)):
+    frames = 2 * STEPS[rows]
+    features = torch.randn(3, 18, MEL, generator=torch.Generator().manual_seed(1))[rows]
+    return model.encode(features[:, : int(frames.max())], frames)
+
+
+def three_steps(attention, memory, queries):
+    """Weights (3, N, S) of three characters; queries (3, N, H)."""
+    keys = attention.precompute(memory, STEPS[: len(memory)])
+    state, found = attention.start(keys, queries.shape[1]), []
+    for query in queries:
+        alignment, state = attention.step(query, keys, state)
+        found.append(alignment.over(memory.shape[1]))
+    return torch.stack(found)
+
+
+@EVERY_KIND
+def test_weights_sum_to_one_and_are_zero_on_padding(kind):
+    attention = make_attention(6, 8, AttentionConfig(kind=kind, units=5, filter_width=3))
+    weights = three_steps(attention, torch.randn(3, 9, 8), torch.randn(3, 6, 6))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 6))
+    assert (weights[:, 2:4, 5:] == 0).all() and (weights[:, 4:, 2:] == 0).all()
+
+
+@EVERY_KIND
+def test_rows_of_an_utterance_do_not_see_each_other(kind):
+    attention = make_attention(6, 8, AttentionConfig(kind=kind, units=5, filter_width=3))
+    memory, queries = torch.randn(1, 9, 8), torch.randn(3, 2, 6)
+    together = three_steps(attention, memory, queries)
+    for row in range(2):
+        alone = three_steps(attention, memory, queries[:, row : row + 1])
+        torch.testing.assert_close(together[:, row : row + 1], alone)
+
+
+@EVERY_KIND
+def test_an_utterance_is_the_same_alone_and_in_a_batch(kind):
+    model = make_model(kind)
+    tokens, lengths = torch.randint(1, VOCAB - 1, (3, 4)), torch.tensor([4, 4, 4])
+    logits, weights = model.decoder(tokens, lengths, encoded(model))
+    for row, steps in enumerate(STEPS.tolist()):
+        one = slice(row, row + 1)
+        alone, alone_weights = model.decoder(tokens[one], lengths[one], encoded(model, one))
+        torch.testing.assert_close(alone[0], logits[row])
+        torch.testing.assert_close(alone_weights[0], weights[row, :, :steps])
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("fast", [True, False])
+def test_steps_of_a_search_equal_the_loop(kind, fast, monkeypatch):
+    if not fast:
+        monkeypatch.setattr(native, "usable", lambda *_: False)
+    model = make_model(kind)
+    memory, tokens = encoded(model), torch.randint(1, VOCAB - 1, (3, 4))
+    logits, weights = model.decoder(tokens, torch.tensor([4, 4, 4]), memory)
+    session, rows = model.decoder.session(memory), torch.arange(3, dtype=torch.int32)
+    state = session.start()
+    for u in range(4):
+        log_probs, alignment, state = session.step(tokens[:, u].int(), state, rows)
+        torch.testing.assert_close(log_probs, logits[:, u].log_softmax(-1))
+        torch.testing.assert_close(alignment.over(9), weights[:, u])
+
+
+@EVERY_KIND
+def test_gradients_are_those_of_small_differences(kind):
+    model = make_model(kind).double().train()
+    states = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    steps, tokens = torch.tensor([5, 3]), torch.tensor([[6, 1, 2], [6, 3, 3]])
+    padding = torch.arange(5) >= steps.unsqueeze(1)
+    names, parameters = zip(*model.decoder.named_parameters(), strict=True)
+
+    def loss(states, *parameters):
+        def run():
+            memory = model.decoder.precompute(states, steps, padding)
+            logits, weights = model.decoder(tokens, torch.tensor([3, 2]), memory)
+            return logits[0], logits[1, :2], weights
+
+        with torch.nn.utils.stateless._reparametrize_module(
+            model.decoder, dict(zip(names, parameters, strict=True))
+        ):
+            return run()
+
+    assert torch.autograd.gradcheck(loss, (states, *parameters), fast_mode=True)
+
+
+@EVERY_KIND
+def test_a_beam_of_one_is_greedy(kind):
+    model = make_model(kind)
+    memory, config = encoded(model), DecodeConfig(beam=1, ctc_weight=0.0, length_bonus=1e-9)
+    for beams, one in zip(search(model, memory, config), greedy(model, memory), strict=True):
+        assert beams[0].tokens == one.tokens
+        torch.testing.assert_close(beams[0].weights, one.weights)
+
+
+@EVERY_KIND
+def test_a_hypothesis_scores_what_it_scores_alone(kind):
+    """The beams of other utterances, and other hypotheses, leave it alone."""
+    model, config = make_model(kind), DecodeConfig(beam=3, nbest=3, ctc_weight=0.0)
+    together = search(model, encoded(model), replace(config, coverage_weight=0.1))
+    for row in range(3):
+        one = slice(row, row + 1)
+        (alone,) = search(model, encoded(model, one), replace(config, coverage_weight=0.1))
+        assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
+        for a, b in zip(alone, together[row], strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+def test_heads_are_summed_over_their_own_values_and_shown_as_their_mean():
+    values = torch.tensor([[[[1.0], [10.0]], [[100.0], [1000.0]]]])  # (1, M = 2, S = 2, 1)
+    alignment = Alignment(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+    assert alignment.mix(values).tolist() == [[5.5 + 100.0]]
+    assert alignment.over(2).tolist() == [[0.75, 0.25]]
+
+
+def test_a_window_equals_the_whole_with_zeros_around_it():
+    values = torch.randn(2, 3, 7, 4)
+    window = Alignment(torch.rand(4, 3, 2), first=torch.tensor([0, 5, 3, 1]))
+    whole = Alignment(window.heads_over(7))
+    torch.testing.assert_close(window.mix(values), whole.mix(values))
+    assert window.over(7)[1].nonzero().flatten().tolist() == [5, 6]
