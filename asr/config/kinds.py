@@ -8,6 +8,7 @@ from typing import Any
 
 ATTENTIONS = {
     "location": "asr.model.attention.location.Location",
+    "additive": "asr.model.attention.additive.Additive",
 }
 
 
