@@ -9,6 +9,7 @@ from typing import Any
 ATTENTIONS = {
     "location": "asr.model.attention.location.Location",
     "additive": "asr.model.attention.additive.Additive",
+    "dot": "asr.model.attention.dot.Dot",
 }
 
 
