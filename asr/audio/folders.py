@@ -15,7 +15,7 @@ class Folder:
     files: tuple[Path, ...]
     """Every visible file, sorted."""
     hidden: int = 0
-    """Files that are hidden or lie in a hidden folder: a Mac leaves ``._a.wav`` and ``__MACOSX``."""
+    """Files that are hidden or lie in a hidden folder, as a Mac leaves ``._a.wav``."""
     broken: tuple[str, ...] = ()
     """Links without a file, and folders that cannot be read."""
     below: int = 0

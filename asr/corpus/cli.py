@@ -358,7 +358,7 @@ def run_split(args: argparse.Namespace) -> int:
 
 
 def _import(verbs: Verbs) -> None:
-    from asr.corpus.importing import COLUMNS
+    from asr.corpus.table_formats import ALIASES, COLUMNS
 
     verb = _verb(
         verbs,
@@ -377,8 +377,8 @@ def _import(verbs: Verbs) -> None:
     ways.add_argument(
         "--table",
         metavar="FILE",
-        help="CSV (commas or semicolons), TSV (no quoting) or JSON lines (.jsonl); paths are "
-        "relative to its folder",
+        help="CSV (any usual separator), TSV (no quoting), JSON lines (.jsonl) or a manifest "
+        "(.json); paths are relative to its folder, or to clips or wavs in it",
     )
     ways.add_argument("--folder", metavar="DIR", help="pairs a.wav + a.txt, also in folders below")
     ways.add_argument("--kaldi", metavar="DIR", help="wav.scp, text, utt2spk, in any order")
@@ -402,11 +402,12 @@ def _import(verbs: Verbs) -> None:
         help="what is done to transcripts: none (default), or librispeech (capitals, no marks)",
     )
     for column in COLUMNS:
+        others = ", ".join((column, *ALIASES.get(column, ())))
         verb.add_argument(
             f"--{column}-column",
             default=column,
             metavar="NAME",
-            help=f"for --table: the column of the {column} (default: %(default)s)",
+            help=f"for --table: the column of the {column} (default: {others})",
         )
 
 
@@ -429,15 +430,19 @@ def run_import(args: argparse.Namespace) -> int:
 
 
 def _imported(args: argparse.Namespace) -> "Imported":
-    from asr.corpus import importing
+    from asr.corpus import importing, table_formats
     from asr.text.normalize import find_normalizer
 
     normalize = find_normalizer(args.normalize)
     if args.kaldi:
         return importing.import_kaldi(args.kaldi, args.out, args.root, normalize)
     if args.table:
-        columns = {name: getattr(args, f"{name}_column") for name in importing.COLUMNS}
-        rows = importing.read_rows(args.table, columns)
+        columns = {name: getattr(args, f"{name}_column") for name in table_formats.COLUMNS}
+        rows = table_formats.read_rows(args.table, columns)
     else:
-        rows = importing.pair_rows(args.folder, speaker_from_folder=args.speaker_from == "folder")
+        rows = importing.pair_rows(
+            args.folder,
+            speaker_from_folder=args.speaker_from == "folder",
+            tell=lambda note: _say(f"note: {note}"),
+        )
     return importing.import_rows(rows, args.out, normalize)

@@ -6,50 +6,31 @@ ones: what cannot stand in an id becomes ``_``, and the speaker is put in front,
 refused. Nothing that is imported becomes a command; those in another directory's wav.scp stay.
 """
 
-import csv
-import io
-import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from asr.audio.entry import command_of
-from asr.audio.formats import AUDIO_SUFFIXES, READABLE
+from asr.audio.folders import search
+from asr.audio.formats import READABLE
 from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
-from asr.corpus.validate import RULES, reserved_symbols
+from asr.corpus.table_formats import Row
+from asr.corpus.validate import ROUNDING_S, RULES, reserved_symbols
 from asr.errors import InputError
+from asr.text.characters import clean, compose, mended
+from asr.text.transcripts import decode
 
-COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "gender")
 NEEDED = ("wav.scp", "text", "utt2spk")
 
-_UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
-_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\ufeff]")
-_UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff]|[|\s]$")
+_UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f]+")
+_UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\ud800-\udfff]|[|\s]$")
 _SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
 
 Normalize = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One utterance to import."""
-
-    where: str
-    """File and line, for messages."""
-    audio: str = ""
-    text: str = ""
-    id: str = ""
-    speaker: str = ""
-    """Empty: the utterance is its own speaker."""
-    start: str = ""
-    end: str = ""
-    """Both or neither: seconds in the recording."""
-    gender: str = ""
-    error: str = ""
-    """Why the row cannot be read at all."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +47,8 @@ class Imported:
 
 
 def safe(name: str) -> str:
-    """A name fit for an id: white space, slashes and control characters become ``_``."""
-    return _UNSAFE.sub("_", name.strip())
+    """A name fit for an id: clean characters; white space and slashes become ``_``."""
+    return _UNSAFE.sub("_", clean(name).strip())
 
 
 def plain(name: str) -> str:
@@ -121,115 +102,47 @@ def absolute(path: str | Path) -> str:
 
 def _clean(text: str, normalize: Normalize) -> str:
     """A transcript without what cannot stand in a line of ``text``."""
-    return " ".join(normalize(_INVISIBLE.sub("", text)).split())
+    return " ".join(clean(normalize(clean(text))).split())
 
 
-# -- Rows from tables and folders ------------------------------------------------------------
+def _mended(texts: Mapping[str, str]) -> list[str]:
+    """A note on the characters that were mended in transcripts by their places."""
+    changed = [place for place, text in texts.items() if clean(text) != text]
+    note = mended(map(texts.__getitem__, changed))
+    return [f"transcripts: {note}; the first in {changed[0]}"] if note else []
 
 
-def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
-    """Rows of a CSV, TSV or JSON-lines table; a row that cannot be read has its ``error``.
-
-    Args:
-        path: ends in .csv (separated by commas or semicolons, quotes allowed), .tsv (tabs, no
-            quoting) or .jsonl; paths in it are relative to its folder.
-        columns: names of the columns; see COLUMNS.
-
-    Raises:
-        InputError: the file is missing, of another kind, or lacks the columns audio and text.
-    """
-    path = Path(path)
-    try:
-        source = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: not UTF-8; convert the file: iconv -f latin1 -t utf-8"
-        ) from error
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: expected a table that ends in .csv, .tsv or .jsonl; rename it")
-    for line, record in readers[path.suffix.lower()](path, source, columns):
-        where = f"{path}:{line}"
-        yield Row(where, error=record) if isinstance(record, str) else _row(where, path, record)
+# -- Rows from folders -----------------------------------------------------------------------
 
 
-def _row(where: str, path: Path, values: dict[str, str]) -> Row:
-    audio = values.pop("audio")
-    part = f"-{values['start']}" if values["start"] else ""
-    name = values.pop("id") or Path(audio).stem + part
-    return Row(where, str(path.parent / audio) if audio else "", id=name, **values)
-
-
-_Records = Iterator[tuple[int, dict[str, str] | str]]
-
-
-def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> _Records:
-    """Line number, and the values of a row by our names for the columns or what is wrong."""
-    header = source.partition("\n")[0]
-    comma = ";" if header.count(";") > header.count(",") else ","
-    lines = io.StringIO(source, newline="")
-    if path.suffix.lower() == ".tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, delimiter=comma)
-    names = [name.strip() for name in next(reader, [])]
-    for need in ("audio", "text"):
-        if names.count(columns[need]) != 1:
-            raise InputError(
-                f"{path}:1: found the columns {', '.join(names)}, expected one called "
-                f'"{columns[need]}"; name it with --{need}-column'
-            )
-    line = reader.line_num + 1
-    for fields in reader:
-        if len(fields) > len(names):
-            yield line, f"{len(fields)} fields, expected {len(names)}; put quotes around the text"
-        elif any(fields):
-            record = dict(zip(names, fields, strict=False))
-            yield line, {ours: record.get(name, "").strip() for ours, name in columns.items()}
-        line = reader.line_num + 1
-
-
-def _read_jsonl(path: Path, source: str, columns: Mapping[str, str]) -> _Records:
-    for line, text in enumerate(source.split("\n"), 1):
-        if text.strip():
-            yield line, _parse_json(text, columns)
-
-
-def _parse_json(text: str, columns: Mapping[str, str]) -> dict[str, str] | str:
-    try:
-        record = json.loads(text)
-    except ValueError as error:
-        return f"not JSON ({error}); mend the line"
-    if not isinstance(record, dict):
-        return f"found {text[:40]}, expected an object in braces; mend the line"
-    missing = [columns[need] for need in ("audio", "text") if columns[need] not in record]
-    if missing:
-        return f"no {' and no '.join(missing)}; add it, or name the key with --audio-column"
-    found = {ours: record.get(name) for ours, name in columns.items()}
-    return {ours: "" if value is None else str(value).strip() for ours, value in found.items()}
-
-
-def pair_rows(folder: str | Path, *, speaker_from_folder: bool) -> Iterator[Row]:
+def pair_rows(
+    folder: str | Path,
+    *,
+    speaker_from_folder: bool,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Iterator[Row]:
     """Audio files with a text file of the same name beside them, in a folder and below.
 
     Args:
-        folder: where to look; hidden files are passed over.
+        folder: where to look; links are followed, hidden files are left out.
         speaker_from_folder: the folder that an audio file lies in is its speaker. Otherwise
             every utterance is its own speaker, and its id names the folders too.
+        tell: receives a sentence about the files that are left out, if there are any.
 
     Raises:
         InputError: there is no audio.
     """
     folder = Path(folder)
-    files = sorted(p for p in folder.rglob("*") if not p.name.startswith("."))
-    found = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
-    if not found:
+    found = search(folder)
+    texts = {_pair(path): path for path in found.files if path.suffix.lower() == ".txt"}
+    others = {*found.files} - {*found.audio} - {texts.get(_pair(path)) for path in found.audio}
+    left_out = found.left_out(len(others))
+    if left_out:
+        tell(f"{folder}: left out: {left_out}")
+    if not found.audio:
         raise InputError(f"{folder}: no audio in it, {READABLE}")
-    for audio in found:
-        transcript = audio.with_suffix(".txt")
+    for audio in found.audio:
+        transcript = texts.get(_pair(audio), audio.with_suffix(".txt"))
         name = "-".join(audio.relative_to(folder).with_suffix("").parts)
         speaker = _folder(audio.parent).name if speaker_from_folder else ""
         text, error = _read_transcript(transcript)
@@ -237,14 +150,19 @@ def pair_rows(folder: str | Path, *, speaker_from_folder: bool) -> Iterator[Row]
         yield Row(str(transcript), str(audio), text, name, speaker, error=error)
 
 
+def _pair(path: Path) -> str:
+    """What a recording and its transcript have in common, however the system spells it."""
+    return compose(str(path.with_suffix("")))
+
+
 def _read_transcript(path: Path) -> tuple[str, str]:
     """The words in a file, and what is wrong with it."""
     try:
-        return path.read_bytes().decode("utf-8-sig"), ""
+        return decode(path.read_bytes(), path), ""
     except OSError as error:
         return "", f"cannot read ({error.strerror}); write the words of the audio into it"
-    except UnicodeDecodeError:
-        return "", "not UTF-8; convert the file: iconv -f latin1 -t utf-8"
+    except InputError as error:
+        return "", str(error).removeprefix(f"{path}:").partition(": ")[2]
 
 
 # -- Rows to a directory ---------------------------------------------------------------------
@@ -256,7 +174,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     Raises:
         InputError: rows are bad; the message lists them all, and nothing is written.
     """
-    rows = list(rows)
+    rows = _stretches(list(rows))
     texts = [_clean(row.text, normalize) for row in rows]
     wrong = [_wrong(row, text) for row, text in zip(rows, texts, strict=True)]
     problems = [f"{row.where}: {what}" for row, what in zip(rows, wrong, strict=True) if what]
@@ -274,7 +192,30 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     tables |= _recordings([name for name, _ in ids], rows)
     genders, notes = _genders([speaker for _, speaker in ids], rows)
     write_tables(target, tables | genders)
+    notes = (*_mended({row.where: row.text for row in rows}), *notes)
     return Imported(len(ids), len(set(tables["utt2spk"].values())), notes)
+
+
+def _stretches(rows: list[Row]) -> list[Row]:
+    """Rows that tell durations alone begin with their recordings, where others are stretches.
+
+    They are also stretches where a recording is longer than its duration says.
+    """
+    known = [row for row in rows if row.duration and not (row.start or row.end or row.error)]
+    if not known or not (any(row.start for row in rows) or any(map(_is_longer, known))):
+        return rows
+    lone = set(map(id, known))
+    return [replace(r, start="0", end=r.duration) if id(r) in lone else r for r in rows]
+
+
+def _is_longer(row: Row) -> bool:
+    """Whether a recording is longer than the duration of its row."""
+    from asr.audio.io import info
+
+    try:
+        return info(row.audio).duration_s > float(row.duration) + ROUNDING_S
+    except (InputError, ValueError):  # said elsewhere
+        return False
 
 
 def _wrong(row: Row, text: str) -> str:
@@ -289,7 +230,7 @@ def _wrong(row: Row, text: str) -> str:
 def _wrong_audio(audio: str) -> str:
     if not audio:
         return "no audio file is named; add it"
-    if not Path(audio).is_file():
+    if not os.path.isfile(audio):  # noqa: PTH113  # false, not an error, for any path
         return f"{audio}: no such audio file; mend the path"
     if _UNFIT_PATH.search(absolute(audio)):
         return f"{audio!r}: in wav.scp this would be a command or another path; rename the file"
@@ -394,15 +335,18 @@ def import_kaldi(
         found = ((key, rule(value)) for key, value in tables[name].items())
         problems += [f"{name}: {key}: {wrong}" for key, wrong in found if wrong]
     tables["wav.scp"] = wavs
-    tables["text"] = {key: _clean(value, normalize) for key, value in tables["text"].items()}
+    texts = tables["text"]
+    tables["text"] = {key: _clean(value, normalize) for key, value in texts.items()}
     names = _Names.of(tables)
     problems += names.collisions()
+    notes = _mended({f"{source}/text: {key}": value for key, value in texts.items()})
     _refuse([f"{source}/{problem}" for problem in problems])
     renamed = {name: names.rename(name, table) for name, table in tables.items()}
     write_tables(target, renamed)
-    note = f"{source}/wav.scp: {pipes} commands are copied as they stand; look at them"
+    if pipes:
+        notes.append(f"{source}/wav.scp: {pipes} commands are copied as they stand; look at them")
     speakers = len(set(renamed["utt2spk"].values()))
-    return Imported(len(renamed["utt2spk"]), speakers, (note,) if pipes else ())
+    return Imported(len(renamed["utt2spk"]), speakers, tuple(notes))
 
 
 def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str], int]:

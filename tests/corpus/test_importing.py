@@ -4,16 +4,8 @@ from pathlib import Path
 import pytest
 
 from asr.corpus.datadir import DataDir, read_table
-from asr.corpus.importing import (
-    COLUMNS,
-    Imported,
-    import_kaldi,
-    import_rows,
-    make_ids,
-    pair_rows,
-    read_rows,
-    safe,
-)
+from asr.corpus.importing import Imported, import_kaldi, import_rows, make_ids, pair_rows, safe
+from asr.corpus.table_formats import COLUMNS, read_rows
 from asr.corpus.validate import validate
 from asr.errors import InputError
 
@@ -121,9 +113,9 @@ def test_columns_can_have_other_names(audio):
 
 def test_a_missing_column_names_those_that_are_there(audio):
     with pytest.raises(
-        InputError, match=r"t.csv:1: found the columns path, text, expected .*audio"
+        InputError, match=r"t.csv:1: found the columns voice, text, expected .*audio"
     ):
-        import_table(audio, "t.csv", "path,text\na.wav,one\n")
+        import_table(audio, "t.csv", "voice,text\na.wav,one\n")
 
 
 def test_start_and_end_become_segments(audio):
@@ -217,10 +209,29 @@ def test_tables_that_cannot_be_read(audio):
         with pytest.raises(InputError, match=message):
             list(read_rows(audio / name, SAME_NAMES))
     (audio / "latin.csv").write_bytes("audio,text\na.wav,café\n".encode("latin1"))
-    with pytest.raises(InputError, match=r"latin.csv:2: not UTF-8"):
+    with pytest.raises(InputError, match=r"latin.csv:2: byte 0xe9 is not UTF-8"):
         list(read_rows(audio / "latin.csv", SAME_NAMES))
     with pytest.raises(InputError, match="nothing to import"):
         import_table(audio, "t.csv", "audio,text\n")
+
+
+def test_characters_are_mended_and_named(audio):
+    table = "audio,text,speaker\na.wav,co\u00adop,Rene\u0301\nb.wav,cafe\u0301,Ren\u00e9\n"
+    result = import_table(audio, "t.csv", table)
+    assert (result.utterances, result.speakers) == (2, 1)
+    assert result.notes == (
+        "transcripts: 1 U+00AD (SOFT HYPHEN) removed, letters of 1 texts composed (Unicode NFC); "
+        f"the first in {audio}/t.csv:2",
+    )
+    assert read_table(audio / "out" / "text") == {
+        **{"Ren\u00e9-a": "COOP", "Ren\u00e9-b": "CAF\u00c9"},
+    }
+
+
+def test_ids_that_look_alike_are_refused(audio):
+    table = "audio,text,id\na.wav,one,n\u00e9\nb.wav,two,ne\u0301\n"
+    (problem,) = refusal(audio, "t.csv", table)
+    assert problem.startswith("3: gets the id n\u00e9")
 
 
 # -- Folders ---------------------------------------------------------------------------------
@@ -261,7 +272,7 @@ def test_audio_without_transcript(folder, tmp_path):
     with pytest.raises(InputError) as told:
         import_rows(pair_rows(folder, speaker_from_folder=True), tmp_path / "out", same)
     assert f"{folder}/ann/2.txt: cannot read (No such file or directory)" in str(told.value)
-    assert f"{folder}/bob/1.txt: not UTF-8" in str(told.value)
+    assert f"{folder}/bob/1.txt: byte 0xe9 is not UTF-8" in str(told.value)
     assert "2 problems; nothing was written" in str(told.value)
 
 
@@ -276,6 +287,20 @@ def test_two_formats_of_one_recording(folder, tmp_path):
     (folder / "ann" / "1.flac").write_bytes(b"")
     with pytest.raises(InputError, match="gets the id ann-1, as"):
         import_rows(pair_rows(folder, speaker_from_folder=True), tmp_path / "out", same)
+
+
+def test_links_are_followed_and_what_is_left_out_is_told(folder, tmp_path, wav):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "e\u0301.WAV").write_bytes(wav.read_bytes())
+    (tmp_path / "more" / "\u00e9.TXT").write_text("three")
+    (folder / "linked").symlink_to(tmp_path / "more")
+    (folder / "notes.pdf").touch()
+    (folder / "alone.txt").touch()
+    notes: list[str] = []
+    rows = pair_rows(folder, speaker_from_folder=False, tell=notes.append)
+    assert import_rows(rows, tmp_path / "out", same).utterances == 4
+    assert read_table(tmp_path / "out" / "text")["linked-\u00e9"] == "three"
+    assert notes == [f"{folder}: left out: 2 files of other kinds, 1 hidden file"]
 
 
 def test_a_folder_without_audio(tmp_path):
