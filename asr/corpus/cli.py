@@ -124,7 +124,7 @@ def _tell_problems(path: str, problems: Sequence[object]) -> int:
     for problem in problems:
         _say(str(problem))
     count = _count(len(problems), "problem")
-    _say(f"{count} in {path}; `asr data fix {path}` mends sorting and list mismatches")
+    _say(f"{count} in {path}; `asr data fix {path}` mends sorting, list mismatches and characters")
     return EXIT_USAGE
 
 
