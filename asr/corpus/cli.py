@@ -283,7 +283,7 @@ def _hold_out(verbs: Verbs) -> None:
     )
     verb.add_argument(
         "--disjoint",
-        type=lambda names: names.split(","),
+        type=lambda names: [name.strip() for name in names.split(",")],
         default=["speaker", "text"],
         metavar="KEYS",
         help="what the two have nothing in common of: speaker, text, recording, joined by commas "

@@ -71,6 +71,8 @@ def main(argv: list[str]) -> int:
     comparison = None
     if options.against:
         other = readers.read_pair(source, readers.open_source(options.against), options.format)[1]
+        for note in other.notes:
+            _warn(f"{options.against}: {note}")
         comparison = compare(result, scored(other))
     tables = {"By length": groups.by_length(result)}
     if speakers:

@@ -4,17 +4,16 @@ sclite takes names that differ in case alone for the same, and channel 1 for A. 
 folders and the endings of audio files do not count; but only where one name on each side remains.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import TypeVar
+
+from asr.audio.formats import AUDIO_SUFFIXES
 
 Name = TypeVar("Name", bound=Hashable)
 Track = tuple[str, str]  # file and channel
 
-_ENDING = re.compile(
-    r"\.(wav|wave|flac|mp3|ogg|oga|opus|sph|aiff?|au|m4a|mp4|mkv|webm|aac|w64|caf|wma|amr)$"
-)
 _CHANNELS = {"A": "1", "B": "2"}
 
 
@@ -66,7 +65,8 @@ def _by_form(names: Iterable[Name], form: Callable[[Name], Hashable]) -> dict[Ha
 
 def _bare(name: str) -> str:
     """Without folders and the ending of an audio file."""
-    return _ENDING.sub("", re.split(r"[/\\]", name.casefold())[-1])
+    file = PurePosixPath(name.casefold().replace("\\", "/"))
+    return file.stem if file.suffix in AUDIO_SUFFIXES else file.name
 
 
 def _channel(name: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.score.names import Track, different, match_names, match_tracks
-from asr.score.subtitles import subtitle_format, subtitle_text
 from asr.score.timed import (
     CtmWord,
     StmSegment,
@@ -16,6 +15,7 @@ from asr.score.timed import (
     words_by_file,
     words_in_segments,
 )
+from asr.text.subtitles import subtitle_format, subtitle_lines
 from asr.text.transcripts import (
     is_trn_comment,
     parse_text,
@@ -93,8 +93,8 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
         return _read_timed(ref, hyp, timed, file_format)
     subtitles = [_subtitle_format(source) for source in (ref, hyp)]
     if any(subtitles):
-        sides = zip((ref, hyp), subtitles, (hyp, ref), strict=True)
-        return tuple(_read_whole(source, kind, other) for source, kind, other in sides)
+        known = [kind or _certain_format(s) for s, kind in zip((ref, hyp), subtitles, strict=True)]
+        return tuple(map(_read_whole, (ref, hyp), [kind or file_format for kind in known]))
     formats = detect(ref, hyp) if file_format == "auto" else (file_format, file_format)
     references, hypotheses = map(_read, (ref, hyp), formats)
     if formats == ("plain", "plain") and len(ref.lines) != len(hyp.lines):
@@ -115,20 +115,33 @@ def _subtitle_format(source: Source) -> str | None:
     return None if source.path.name == "text" else subtitle_format(source.lines, source.path)
 
 
-def _read_whole(source: Source, kind: str | None, other: Source) -> Transcripts:
-    """A file as one text, to be compared with the subtitles in another one."""
-    if kind is not None:
-        return Transcripts([subtitle_text(source.lines, kind, source.path)], kind)
-    with_ids = _certain_format(source)
-    if with_ids is None:
+def _read_whole(source: Source, kind: str) -> Transcripts:
+    """A file as one text: subtitles, or what is compared with them."""
+    if kind not in ("auto", "plain", "text", "trn"):
+        return Transcripts([" ".join(subtitle_lines(source.lines, kind, source.path))], kind)
+    if kind == "auto" and len(source.lines) > 1 and _has_ids(source):
+        kind = "text"
+    if kind in ("auto", "plain"):
         return Transcripts([" ".join(source.lines)], "plain, one text")
-    texts = list(_read(source, with_ids).texts.values())  # type: ignore[union-attr]
+    texts = _by_id(_read(source, kind))
     if len(texts) != 1:
         raise InputError(
-            f"{source.path} has {len(texts)} utterances, {other.path} the subtitles of one "
-            "recording; compare them with the utterance of that recording alone, or with subtitles"
+            f"{source.path} has {len(texts)} utterances with ids, the other file has the subtitles "
+            "of one recording; compare these with the utterance of that recording alone, or with "
+            "subtitles (--format plain: the ids are words)"
         )
-    return Transcripts(texts, with_ids)
+    return Transcripts(list(texts.values()), kind)
+
+
+def _by_id(transcripts: Transcripts) -> dict[str, str]:
+    assert isinstance(transcripts.texts, dict)
+    return transcripts.texts
+
+
+def _has_ids(source: Source) -> bool:
+    """Whether each line starts with an id of its own, by its look."""
+    firsts = _first_fields(source)
+    return len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
 
 
 def _renamed(references: Transcripts, hypotheses: Transcripts) -> Transcripts:
@@ -255,9 +268,10 @@ def read_sentences(name: str | Path) -> tuple[list[str], str]:
     source = open_source(name)
     if _by_suffix(source) == "stm":
         return [segment.text for segment in parse_stm(source.lines, source.path)], "stm"
-    firsts = _first_fields(source)
-    ids = len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
-    kind = _certain_format(source) or ("text" if ids else "plain")
+    timed = _subtitle_format(source)
+    if timed is not None:
+        return subtitle_lines(source.lines, timed, source.path), timed
+    kind = _certain_format(source) or ("text" if _has_ids(source) else "plain")
     texts = _read(source, kind).texts
     return list(texts.values() if isinstance(texts, dict) else texts), kind
 
@@ -289,10 +303,15 @@ def _certain_format(source: Source) -> str | None:
 def _text_or_plain(ref: Source, hyp: Source) -> str:
     ref_firsts, hyp_firsts = _first_fields(ref), _first_fields(hyp)
     refs, hyps = set(ref_firsts), set(hyp_firsts)
-    if all(map(_looks_like_id, refs | hyps)):
-        if match_names(refs, hyps):
-            return "text"
-        _refuse_other_ids(ref_firsts, hyp_firsts, ref, hyp)
+    if all(map(_looks_like_id, refs | hyps)) and match_names(refs, hyps):
+        return "text"
+    for one, other in ((ref, hyp), (hyp, ref)):
+        if len(one.lines) > 1 and not refs & hyps and _has_ids(one):
+            raise InputError(
+                f"{one.path}: all {len(one.lines)} lines start as with utterance ids, for example "
+                f'"{_first_fields(one)[0]}", but none of these is in {other.path}; give both the '
+                "same ids, or say --format plain if they are words"
+            )
     if refs == hyps and refs and len(ref_firsts) == len(refs) and len(hyp_firsts) == len(hyps):
         raise InputError(
             f"{ref.path}, {hyp.path}: each line starts with a word that starts one line of the "
@@ -300,16 +319,6 @@ def _text_or_plain(ref: Source, hyp: Source) -> str:
             "sentence? Say --format text or --format plain"
         )
     return "plain"
-
-
-def _refuse_other_ids(refs: list[str], hyps: list[str], ref: Source, hyp: Source) -> None:
-    """Lines that all start with an id of their own, but with no common one, are hardly plain."""
-    if min(len(refs), len(hyps)) > 1 and len({*refs, *hyps}) == len(refs) + len(hyps):
-        raise InputError(
-            f"{ref.path}, {hyp.path}: all {len(refs)} and {len(hyps)} lines start as with "
-            f'utterance ids ("{refs[0]}", "{hyps[0]}"), but with no common one; make them '
-            "the same, or say --format plain if these are words"
-        )
 
 
 def _first_fields(source: Source) -> list[str]:

@@ -124,7 +124,8 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> Lists
     """
     source = open_source(references)
     texts = read_pair(source, source, "auto")[0].texts
-    assert isinstance(texts, dict)
+    if not isinstance(texts, dict):
+        raise InputError(f"{references}: no utterance ids, expected a data directory or its text")
     nothing = {"text": "", "attention_score": 0.0, "ctc_score": 0.0, "lm_score": 0.0}
     lists = []
     for decoding in decodings:

@@ -10,6 +10,7 @@ from asr.errors import EXIT_OK, InputError
 from asr.text.characters import clean, mended
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
+from asr.text.subtitles import plain_lines
 from asr.text.transcripts import parse_text, read_lines
 
 RARE = 5  # a character seen less often than this is hardly learnt, and often a slip
@@ -77,9 +78,10 @@ def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
         path = Path(name)
         path = path / "text" if path.is_dir() else path
         has_ids = file_format == "text" or (file_format == "auto" and path.name == "text")
-        lines = read_lines(path)
         if has_ids:
-            lines = list(parse_text(lines, path).values())
+            lines = list(parse_text(read_lines(path), path).values())
+        else:
+            lines = plain_lines(path)
         texts |= {f"{path}:{number}": line for number, line in enumerate(lines, 1)}
     return texts
 

@@ -16,7 +16,7 @@ from asr.corpus.datadir import read_table
 from asr.errors import InputError
 from asr.model.lm import CharLM, sentence_batch
 from asr.text.chars import CharTokenizer
-from asr.text.transcripts import read_lines
+from asr.text.subtitles import plain_lines
 from asr.train.adamw import AdamW
 
 Sentences = list[list[int]]
@@ -36,7 +36,7 @@ def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = Fal
             its characters are unknown; fewer are told of on standard error.
     """
     path = Path(path) / "text" if Path(path).is_dir() else Path(path)
-    lines = read_lines(path) if plain else list(read_table(path).values())
+    lines = plain_lines(path) if plain else list(read_table(path).values())
     texts = [tokenizer.form(" ".join(line.split())) for line in lines if line.strip()]
     if not texts:
         raise InputError(f"{path}: no sentence in it; check the data preparation")

@@ -80,6 +80,14 @@ def test_other_ids_are_not_scored_as_words(tmp_path):
     ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
     ref.write_text("utt-1 one\nutt-2 two\n")
     hyp.write_text("rec-1 one\nrec-2 two\n")
-    with pytest.raises(InputError, match="all 2 and 2 lines start as with utterance ids"):
+    with pytest.raises(InputError, match="all 2 lines start as with utterance ids"):
         read_pair(open_source(ref), open_source(hyp))
     assert read_pair(open_source(ref), open_source(hyp), "plain")[0].format == "plain"
+
+
+def test_ids_on_one_side_alone_are_not_scored_as_words(tmp_path):
+    ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
+    ref.write_text("utt-1 one\nutt-2 two\n")
+    hyp.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match='for example "utt-1", but none of these is in'):
+        read_pair(open_source(ref), open_source(hyp))

@@ -6,9 +6,12 @@ import pytest
 
 from asr.cli import main
 from asr.errors import InputError
+from asr.lm.cli import read_texts
 from asr.recognize.transcript import Segment, Transcript, Word
 from asr.recognize.writers import FORMATS, render
-from asr.score.readers import open_source, read_pair
+from asr.score.readers import open_source, read_pair, read_sentences
+from asr.text.cli import gather
+from asr.text.subtitles import plain_lines
 
 SRT = """\
 1
@@ -97,6 +100,12 @@ def test_what_is_written_here_is_read_as_it_was_meant(tmp_path, kind):
     assert text_of(path).replace("&amp;", "&") == "7 x &"
 
 
+def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"text": "one \\ud83d two \\ud83d\\ude00"}')
+    assert text_of(path) == "one \ufffd two \U0001f600"
+
+
 def test_insertions_are_counted_and_the_format_is_said(tmp_path, capsys):
     (tmp_path / "ref.srt").write_text(SRT)
     (tmp_path / "hyp.vtt").write_text(VTT.replace("call", "call the"))
@@ -115,8 +124,10 @@ def test_one_utterance_with_an_id_can_be_compared(tmp_path):
     ref, hyp = read_pair(open_source(tmp_path / "text"), open_source(tmp_path / "hyp.srt"))
     assert ref.texts == hyp.texts == ["one two"]
     (tmp_path / "text").write_text("talk one two\nmore words\n")
-    with pytest.raises(InputError, match="has 2 utterances"):
-        read_pair(open_source(tmp_path / "text"), open_source(tmp_path / "hyp.srt"))
+    (tmp_path / "ref.txt").write_text("talk-1 one two\ntalk-2 words\n")
+    for name in ("text", "ref.txt"):
+        with pytest.raises(InputError, match="has 2 utterances"):
+            read_pair(open_source(tmp_path / name), open_source(tmp_path / "hyp.srt"))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +144,7 @@ def test_one_utterance_with_an_id_can_be_compared(tmp_path):
         ("a.jsonl", '{"text": "a"}\n{"text": "b"}\n', "expected one JSON object"),
         ("a.json", "true", "expected a JSON object"),
         ("a.tsv", "start\tend\ttext\n1\t2\n", "a.tsv:2: 2 fields, expected 3"),
+        ("a.tsv", "id\ttext\n1\tone\n", "is the header of a table"),
         ("a.csv", "audio,text\na.wav,one\n", "asr data import"),
         ("a.TextGrid", 'name = "phones"\nname = "tones"\n', "tiers phones, tones"),
     ],
@@ -148,3 +160,13 @@ def test_a_ctm_needs_references_with_names(tmp_path):
     (tmp_path / "hyp.ctm").write_text("talk 1 0 1 one\n")
     with pytest.raises(InputError, match=r"references in a \.stm"):
         read_pair(open_source(tmp_path / "ref.txt"), open_source(tmp_path / "hyp.ctm"))
+
+
+def test_other_readers_of_plain_text_leave_times_out_too(tmp_path):
+    path = tmp_path / "a.srt"
+    path.write_text(SRT)
+    lines = ["turn on the light", "call 42", "people & david", "7"]
+    assert plain_lines(path) == lines
+    assert list(gather([str(path)], "auto").values()) == lines
+    assert read_texts(str(path), plain=True) == lines
+    assert read_sentences(path) == (lines, "srt")

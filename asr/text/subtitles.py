@@ -1,25 +1,40 @@
 """Files that hold the text of one recording with times: what is said in them, without the times.
 
 Subtitles (srt, vtt), Whisper's tsv and json, Audacity's labels and Praat's TextGrid. They are
-recognised by what is in them, so that their numbers and times are never scored as words.
+recognised by what is in them, so that their numbers and times never count as words.
 """
 
 import html
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.text.transcripts import read_lines
 
 _CUE = re.compile(r"\s*(\d+:)?\d+:\d\d([.,]\d+)?\s*-->\s*(\d+:)?\d+:\d\d([.,]\d+)?")
 _TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}", re.I)
 _SPEAKER = re.compile(r"^\s*([-\u2013]\s+|\[SPEAKER_\d+\]:?)")
 _LABEL = re.compile(r"\s*\d+([.,]\d+)?\t\s*\d+([.,]\d+)?(\t|$)")
 _TEXT_COLUMNS = {"text", "sentence", "transcript", "transcription"}
-_FILE_COLUMNS = {"path", "audio", "audio_filepath", "file_name", "filename", "wav", "start"}
+_OTHER_COLUMNS = {
+    *(
+        "path",
+        "audio",
+        "audio_filepath",
+        "file_name",
+        "filename",
+        "wav",
+        "start",
+        "begin",
+        "offset",
+    ),
+    *("id", "utt_id", "utt-id", "utterance_id", "sentence_id", "client_id", "duration", "speaker"),
+}
+_LOOKED_AT = 50  # lines at the beginning, by which a format is recognised
 _OTHERS = {  # what the first line of other formats looks like
     "SubStation Alpha (ass, ssa)": re.compile(r"\[Script Info\]", re.I),
     "TTML or another XML": re.compile(r"<\?xml|<tt\b", re.I),
@@ -32,10 +47,10 @@ def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
     """srt, vtt, tsv, json, labels or textgrid; None where it is none of them.
 
     Raises:
-        InputError: it is another format with times, or a table, which cannot be scored.
+        InputError: it is another format with times, or a table.
     """
     suffix = path.suffix.lower()
-    filled = [line for line in lines if line.strip()]
+    filled = list(islice(filter(str.strip, lines), _LOOKED_AT))
     first = filled[0].strip() if filled else ""
     if suffix == ".vtt" or first.split()[:1] == ["WEBVTT"]:
         return "vtt"
@@ -56,16 +71,17 @@ def _table_format(first: str, path: Path) -> str | None:
     for name, pattern in _OTHERS.items():
         if pattern.match(first):
             raise InputError(
-                f"{path}: looks like {name}, which is not scored; convert it to srt, for example "
+                f"{path}: looks like {name}, which is not read; convert it to srt, for example "
                 f"with `ffmpeg -i {path.name} {path.stem}.srt`"
             )
     if {"start", "end", "text"} <= set(_columns(first, "\t")):
         return "tsv"
     columns = set(_columns(first, "[\t;,]"))
-    if _TEXT_COLUMNS & columns and _FILE_COLUMNS & columns:
+    if _TEXT_COLUMNS & columns and _OTHER_COLUMNS & columns:
         raise InputError(
-            f'{path}:1: "{first[:60]}" is the header of a table; make a data directory of it with '
-            f"`asr data import DIR --table {path}` and score that"
+            f'{path}:1: "{first[:60]}" is the header of a table, expected transcripts; remove it '
+            "and the columns beside id and text, or make a data directory of the table with "
+            f"`asr data import DIR --table {path}`"
         )
     return None
 
@@ -74,13 +90,25 @@ def _columns(line: str, separator: str) -> list[str]:
     return [field.strip().strip('"').lower() for field in re.split(separator, line)]
 
 
-def subtitle_text(lines: Sequence[str], kind: str, path: Path) -> str:
-    """What is said in a file of one of the formats, the words of all its segments.
+def plain_lines(path: str | Path) -> list[str]:
+    """The lines of a plain text; those of subtitles without numbers and times.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+    """
+    lines = read_lines(path)
+    kind = subtitle_format(lines, Path(path))
+    return lines if kind is None else subtitle_lines(lines, kind, Path(path))
+
+
+def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
+    """What is said in a file of one of the formats, in its lines; those without words left out.
 
     Raises:
         InputError: it has lines, but not of that format.
     """
-    return " ".join(" ".join(_READERS[kind](lines, path)).split())
+    said = (" ".join(line.split()) for line in _READERS[kind](lines, path))
+    return [line for line in said if line]
 
 
 def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
@@ -134,24 +162,29 @@ def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """The key ``text``, or those of the segments."""
+    """The texts of the segments, or where there are none the key ``text``."""
     try:
         value = json.loads("\n".join(lines))
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: {str(error) or 'nested too deep'}, expected one JSON object with "
-            '"text", as of a transcription; score a text file'
+            '"text", as of a transcription; take a text file'
         ) from error
     segments = value.get("segments") if isinstance(value, dict) else value
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        yield value["text"]
-    elif isinstance(segments, list) and all(map(_has_text, segments)):
-        yield from (segment["text"] for segment in segments)
+    if segments and isinstance(segments, list) and all(map(_has_text, segments)):
+        yield from (_whole(segment["text"]) for segment in segments)
+    elif _has_text(value):
+        yield _whole(value["text"])
     else:
         raise InputError(
             f'{path}: expected a JSON object with "text" or with "segments" that have "text", as '
-            "of a transcription; score a text file"
+            "of a transcription; take a text file"
         )
+
+
+def _whole(text: str) -> str:
+    """A text without halves of surrogates, which JSON can hold and no file can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _has_text(value: Any) -> bool:
