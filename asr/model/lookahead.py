@@ -24,6 +24,7 @@ sum over the words below a node is one over a range of word numbers, see
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,9 +38,11 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.model.lm import LanguageModel
 from asr.model.ngram import BEGIN, END, UNKNOWN, Arpa, NGram, read_arpa
-from asr.text.chars import CharTokenizer
+from asr.text.chars import SPACE, CharTokenizer
 
 ROOT = 0
+MOST_UNSPELLED = 0.5  # of what is said, by the n-gram's unigrams; with more it cannot help
+WARN_UNSPELLED = 0.1
 _FLOOR = -50.0  # log-probability of what cannot be, as a space after a space
 _ALMOST = -1e-9  # largest log-probability of an end; a text may still go on
 
@@ -329,13 +332,57 @@ def load_word_lm(
     """Load an ARPA file for a search over characters; see :class:`WordLM`.
 
     Raises:
-        InputError: the file is missing or damaged, or its words have other characters.
+        InputError: the file is missing or damaged, or most of its words, as they are spoken, have
+            other characters. Where a part has, or where all are in one case and the characters
+            are in both, a warning says so.
     """
     arpa = read_arpa(path)
+    _check_words(arpa, tokenizer, path)
     try:
         return WordLM(arpa, tokenizer, speller, oov_penalty, share, device)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None:
+    """The words are written as the recogniser writes; otherwise they spoil its texts."""
+    chances = dict(zip(arpa.words, (10.0 ** arpa.orders[0].log_probs).tolist(), strict=True))
+    for name in (BEGIN, END, UNKNOWN):
+        chances.pop(name, None)
+    missing = sorted(
+        (w for w in chances if not _can_spell(w, tokenizer)), key=lambda w: -chances[w]
+    )
+    share = sum(chances[word] for word in missing) / (sum(chances.values()) or 1.0)
+    if share > WARN_UNSPELLED:
+        message = (
+            f"{path}: {len(missing)} of {len(chances)} words, {100 * share:.0f} % of what is said, "
+            f'have characters that this model does not write, "{missing[0]}" for one'
+            f"{_other_case(missing, tokenizer)}"
+        )
+        if share > MOST_UNSPELLED:
+            raise InputError(f"{message}; make the n-gram of texts written as the model writes")
+        print(f"warning: {message}", file=sys.stderr)
+    for case, other in ((str.islower, str.isupper), (str.isupper, str.islower)):
+        letters = "".join(tokenizer.symbols[tokenizer.unk_id + 1 : tokenizer.eos_id])
+        if all(map(case, chances)) and any(map(other, letters.replace(SPACE, ""))):
+            which = "small" if case is str.islower else "capital"
+            print(
+                f"warning: {path}: all words are in {which} letters, but this model writes both; "
+                "make the n-gram of texts written as the model writes",
+                file=sys.stderr,
+            )
+
+
+def _can_spell(word: str, tokenizer: CharTokenizer) -> bool:
+    return tokenizer.unk_id not in tokenizer.encode(word)
+
+
+def _other_case(words: Sequence[str], tokenizer: CharTokenizer) -> str:
+    """A remark where most of these words could be written in the other case."""
+    for case, name in ((str.upper, "capitals"), (str.lower, "small letters")):
+        if sum(_can_spell(case(word), tokenizer) for word in words) > len(words) / 2:
+            return f" (it writes {name})"
+    return ""
 
 
 def _spellings(words: Sequence[str], tokenizer: CharTokenizer) -> dict[tuple[int, ...], str]:

@@ -186,5 +186,28 @@ def test_words_that_the_characters_cannot_spell(tmp_path):
     arpa = estimate(["AÉ B", "AÉ"], 2)
     assert math.isfinite(float(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)))
     write_arpa(estimate(["É"], 2), tmp_path / "w.arpa")
-    with pytest.raises(InputError, match=r"w.arpa: no word of the n-grams has only characters"):
+    with pytest.raises(InputError, match=r"w.arpa: 1 of 1 words, 100 % of what is said, .*É"):
         load_word_lm(tmp_path / "w.arpa", TOKENS)
+
+
+def test_words_in_another_case_are_refused(tmp_path):
+    write_arpa(estimate(["a ab BA", "ab abc"], 2), tmp_path / "w.arpa")
+    with pytest.raises(
+        InputError, match=r"3 of 4 words, .* \(it writes capitals\); make the n-gram"
+    ):
+        load_word_lm(tmp_path / "w.arpa", TOKENS)
+
+
+def test_some_words_that_cannot_be_written_are_told(tmp_path, capsys):
+    write_arpa(estimate(["A AB BA AB", "AB 1"], 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", TOKENS)
+    assert "w.arpa: 1 of 4 words" in capsys.readouterr().err
+    write_arpa(estimate(SENTENCES, 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", TOKENS)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_case_for_a_model_that_writes_both_is_told(tmp_path, capsys):
+    write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
+    assert "all words are in small letters, but this model writes both" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Scaled dot-product attention (arXiv:1706.03762, section 3.2.1).
 
-    e_t = (W s_{i-1}) . (V h_t) / sqrt(A)
+e_t = (W s_{i-1}) . (V h_t) / sqrt(A)
 """
 
 import math
