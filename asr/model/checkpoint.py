@@ -18,10 +18,10 @@ from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
 from asr.audio.fbank import FeatureExtractor
-from asr.config import TrainConfig, from_dict, to_dict
+from asr.config import ModelConfig, TrainConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.model.find import FORMAT, find_model
+from asr.model.find import DAMAGED, FORMAT, find_model
 from asr.model.las import LAS
 from asr.model.storage import Storage, pack, unpack
 from asr.text.chars import CharTokenizer
@@ -174,13 +174,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     path = find_model(path)
     header, tensors = read_model_file(path)
     config, tokenizer, info = _parse(header, path)
-    cmvn = None
-    if _STATISTICS[0] in tensors:
-        count, total, squares = (tensors.pop(name) for name in _STATISTICS)
-        cmvn = CmvnStats(float(count), total, squares)
+    cmvn = _statistics(tensors, config.features.dim, path)
+    weights = unpack(tensors, header.get("storage", "float32"), path)
+    check_weights(weights, _least(config.model, len(tokenizer)), path)
     model = LAS(config.model, config.features.dim, len(tokenizer))
     try:
-        model.load_state_dict(unpack(tensors, header.get("storage", "float32"), path))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
     extractor = FeatureExtractor(config.features)
@@ -195,13 +194,66 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     )
 
 
+def check_weights(weights: Mapping[str, Tensor], least: int, path: Path) -> None:
+    """Refuse weights that a network cannot compute with, before memory is taken for it.
+
+    Args:
+        weights: of a file.
+        least: numbers that a network of the configuration has in any case.
+        path: of the file.
+
+    Raises:
+        InputError: there are too few for the sizes that the header claims, or some are not finite.
+    """
+    found = sum(value.numel() for value in weights.values())
+    if found < least:
+        raise InputError(
+            f"{path}: {found} weights, and its configuration has {least} or more; the file is "
+            "damaged; copy or train the model again"
+        )
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{path}: {name} has weights that are not finite, so that no text would come of "
+                "it; its training failed or the file is damaged; copy or train the model again"
+            )
+
+
+def _least(config: ModelConfig, characters: int) -> int:
+    """Weights of the largest parts of a network, without all that they are multiplied by."""
+    encoder, attention, decoder = config.encoder, config.attention, config.decoder
+    convolutions = encoder.frontend_channels**2 if encoder.frontend == "conv" else 0
+    return (
+        convolutions
+        + sum(encoder.pyramid) * encoder.units**2
+        + decoder.units * (decoder.units + attention.units)
+        + attention.filters * attention.filter_width
+        + characters * decoder.embedding
+    )
+
+
+def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:
+    """Take the statistics of the training set out of the tensors of a file; None: it has none."""
+    found = [tensors.pop(name).double() for name in _STATISTICS if name in tensors]
+    if not found:
+        return None
+    shapes = [list(value.shape) for value in found]
+    finite = all(bool(value.isfinite().all()) for value in found)
+    if shapes != [[1], [dim], [dim]] or not finite or found[0].item() <= 0:
+        raise InputError(
+            f"{path}: its feature statistics are not those of {dim} features; the file is damaged; "
+            "copy or train the model again"
+        )
+    return CmvnStats(found[0].item(), found[1], found[2])
+
+
 def _parse(header: dict[str, str], path: Path) -> tuple[TrainConfig, CharTokenizer, dict[str, Any]]:
     """Configuration, characters and info of a header."""
     try:
         config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
         info = dict(json.loads(header["info"]))
         return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
-    except (KeyError, ValueError, TypeError) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
         ) from error

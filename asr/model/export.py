@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config import DecodeConfig, from_dict, load_yaml
 from asr.errors import InputError
+from asr.files import check_outputs
+from asr.model.find import find_model, own_settings
 
 if TYPE_CHECKING:
     from asr.model.storage import Storage
@@ -58,14 +60,15 @@ def export_model(
     """
     from asr.model.checkpoint import load_model, save_model
 
+    check_outputs([target], [find_model(model)])
     loaded = load_model(model)
-    if Path(target).exists() and loaded.path.samefile(target):
-        raise InputError(f"{target}: is the model itself, expected another file to write")
     info = {key: loaded.info[key] for key in KEPT if key in loaded.info}
     if card := {**info.get("card", {}), **facts}:
         info["card"] = card
     if search is not None:
         info["search"] = dict(search)
+    if "search" in info:
+        info["search"] = own_settings(info["search"], loaded.path)
     config = loaded.config
     config = replace(config, device="auto", augment=replace(config.augment, noise_dir=""))
     weights = loaded.model.state_dict()
@@ -104,16 +107,23 @@ def search_from(path: str | Path) -> dict[str, Any]:
     """Search settings from a file such as `asr tune` writes, to go into a model file.
 
     Raises:
-        InputError: it is not such a file, or names a language model, which would stay behind.
+        InputError: it is not such a file, or names a language model or hot words, which would
+            stay behind.
     """
     values = load_yaml(path)
     settings = asdict(from_dict(DecodeConfig, values, str(path)))
+    if settings["hotwords"]:
+        raise InputError(
+            f"{path}: with hotwords, a file that stays on this machine; remove that line, and name "
+            "hot words when the model is used"
+        )
     if settings["lm_weight"] != 0 and (settings["lm"] or settings["word_lm"]):
         raise InputError(
             f"{path}: with a language model, which a model file cannot hold; expected settings "
             "without one (`asr tune --no-lm`)"
         )
-    return {name: settings[name] for name in values if name not in ("lm", "word_lm", "lm_weight")}
+    left_out = ("lm", "word_lm", "lm_weight", "hotwords")
+    return {name: settings[name] for name in values if name not in left_out}
 
 
 def main(argv: list[str]) -> int:

@@ -11,12 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.config import DecodeConfig, from_dict
 from asr.errors import InputError, first_line
 
 FORMAT = "asr-las"  # in the header of every model file
 MODEL_FILE = "final.safetensors"  # of a training
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 DEFAULT = "an4"  # what `asr transcribe` takes where no model is named
+# What reading a file raises whose header says something else than it should.
+DAMAGED = (
+    *(OSError, KeyError, ValueError, AttributeError, TypeError),
+    *(RecursionError, ArithmeticError),
+)
 SHIPPED_FILE, CARD = "model.safetensors", "MODEL_CARD.md"
 
 
@@ -118,15 +124,35 @@ def search_settings(model: str | Path | None) -> dict[str, Any]:
     """The search settings that come with a model, or with the default one.
 
     Raises:
-        InputError: there is no such model, or it is damaged.
+        InputError: there is no such model, it is damaged, or has what is no search setting.
     """
-    return describe(find_model(model) if model else default_model()).search
+    path = find_model(model) if model else default_model()
+    return own_settings(describe(path).search, path)
+
+
+def own_settings(search: Any, path: Path) -> dict[str, Any]:
+    """Search settings out of a model file, each checked.
+
+    A model may come from anybody. It chooses neither what is read nor what is written.
+
+    Raises:
+        InputError: a name is none of a search setting, or of one that names a file; or a value
+            is out of range.
+    """
+    where = f"{path}: search settings of the model"
+    settings = asdict(from_dict(DecodeConfig, search, where))
+    for name in (n for n in search if isinstance(settings[n], str) and settings[n]):
+        raise InputError(
+            f"{where}: {name} = {settings[name]}: names a file, which a model must not bring; "
+            "take the model from somebody you trust, or `asr export --search` it without"
+        )
+    return {name: settings[name] for name in search if not isinstance(settings[name], str)}
 
 
 def read_card(model: Path) -> str | None:
     """The card that lies beside a model file, if there is one."""
     card = model.with_name(CARD)
-    return card.read_text(encoding="utf-8") if card.is_file() else None
+    return card.read_text(encoding="utf-8", errors="backslashreplace") if card.is_file() else None
 
 
 def describe(path: Path) -> Description:
@@ -152,10 +178,10 @@ def describe(path: Path) -> Description:
             size=path.stat().st_size,
             storage=header.get("storage", "float32"),
             confidence="confidence" in info,
-            search=dict(info.get("search", {})),
+            search=info.get("search", {}),
             card=_facts(info),
         )
-    except (SafetensorError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise InputError(
             f"{path}: not a model file, or damaged ({first_line(error)}); copy or train it again"
         ) from error

@@ -14,9 +14,10 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from asr.config import LMConfig, from_dict, to_dict
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.model.checkpoint import LM_FORMAT, read_model_file
+from asr.model.checkpoint import LM_FORMAT, check_weights, read_model_file
+from asr.model.find import DAMAGED
 from asr.text.chars import CharTokenizer
 
 VERSION = "1"
@@ -198,14 +199,21 @@ def load_lm(
     if not path.is_file():
         raise InputError(f"{path}: no such language model; expected a file made by `asr lm train`")
     header, tensors = read_model_file(path, LM_FORMAT, VERSION)
-    symbols = json.loads(header["symbols"])
+    try:
+        config = from_dict(LMConfig, json.loads(header["config"]), f"{path}: config")
+        symbols = CharTokenizer(json.loads(header["symbols"]), str(path)).symbols
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
+        ) from error
     if symbols != tokenizer.symbols:
         differing = sorted(set(symbols) ^ set(tokenizer.symbols))
         raise InputError(
             f"{path}: its characters are not the recogniser's (they differ in: "
             f"{' '.join(differing) or 'their order'}); train it with the recogniser's tokens.txt"
         )
-    config = from_dict(LMConfig, json.loads(header["config"]), f"{path}: config")
+    least = config.layers * config.units**2 + len(symbols) * config.embedding
+    check_weights(tensors, least, path)
     lm = CharLM(config, len(tokenizer))
     try:
         lm.load_state_dict(tensors)

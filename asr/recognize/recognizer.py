@@ -14,11 +14,11 @@ from torch import Tensor
 from asr.audio import io
 from asr.audio.cmvn import CmvnStats
 from asr.audio.io import Clip, Resampler
-from asr.config import DecodeConfig, SegmentationConfig, from_dict
+from asr.config import DecodeConfig, SegmentationConfig
 from asr.device import pick_device
 from asr.errors import InputError
 from asr.model.checkpoint import LoadedModel, load_model, normalize
-from asr.model.find import default_model
+from asr.model.find import default_model, own_settings
 from asr.recognize.confidence import LOW
 from asr.recognize.interpret import Interpreter
 from asr.recognize.segment import Piece, make_cutter
@@ -62,7 +62,7 @@ def load(
     """
     loaded = load_model(path or default_model(), pick_device(device))
     if config is None:
-        config = from_dict(DecodeConfig, loaded.info.get("search", {}), str(loaded.path))
+        config = DecodeConfig(**own_settings(loaded.info.get("search", {}), loaded.path))
     return Recognizer(loaded, config, min_confidence, segmentation)
 
 

@@ -170,7 +170,7 @@ def test_the_command(model, tmp_path, capsys):
     assert main(args) == 0
     assert "int8, 0.0" in capsys.readouterr().out
     assert load_model(target).info["card"]["wer"] == "9 % (dev)"
-    with pytest.raises(InputError, match="is the model itself"):
+    with pytest.raises(InputError, match="is also read"):
         main([str(model), "-o", str(model)])
     with pytest.raises(InputError, match="expected key=value"):
         facts_from(["licence"])
