@@ -223,13 +223,9 @@ def _least(config: ModelConfig, characters: int) -> int:
     """Weights of the largest parts of a network, without all that they are multiplied by."""
     encoder, attention, decoder = config.encoder, config.attention, config.decoder
     convolutions = encoder.frontend_channels**2 if encoder.frontend == "conv" else 0
-    return (
-        convolutions
-        + sum(encoder.pyramid) * encoder.units**2
-        + decoder.units * (decoder.units + attention.units)
-        + attention.filters * attention.filter_width
-        + characters * decoder.embedding
-    )
+    filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
+    recurrent = sum(encoder.pyramid) * encoder.units**2 + decoder.units**2
+    return convolutions + filters + recurrent + characters * decoder.embedding
 
 
 def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:
