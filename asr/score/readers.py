@@ -118,7 +118,8 @@ def _subtitle_format(source: Source) -> str | None:
 def _read_whole(source: Source, kind: str) -> Transcripts:
     """A file as one text: subtitles, or what is compared with them."""
     if kind not in ("auto", "plain", "text", "trn"):
-        return Transcripts([" ".join(subtitle_lines(source.lines, kind, source.path))], kind)
+        text = " ".join(subtitle_lines(source.lines, kind, source.path))
+        return Transcripts([text], kind, notes=() if text else ("no words in it",))
     if kind == "auto" and len(source.lines) > 1 and _has_ids(source):
         kind = "text"
     if kind in ("auto", "plain"):
@@ -139,9 +140,9 @@ def _by_id(transcripts: Transcripts) -> dict[str, str]:
 
 
 def _has_ids(source: Source) -> bool:
-    """Whether each line starts with an id of its own, by its look."""
+    """Whether lines start with an id of their own each, by its look."""
     firsts = _first_fields(source)
-    return len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
+    return 0 < len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
 
 
 def _renamed(references: Transcripts, hypotheses: Transcripts) -> Transcripts:

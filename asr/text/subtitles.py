@@ -8,7 +8,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
     """A cue goes on to the number of the next one: empty lines within it lose nothing."""
     places = _cue_places(lines, path)
     numbered = bool(places) and places[0] > 0 and lines[places[0] - 1].strip().isdigit()
-    for place, after in zip(places, [*places[1:], len(lines)], strict=True):
+    for place, after in pairwise([*places, len(lines)]):
         cue = [line for line in lines[place + 1 : after] if line.strip()]
         if numbered and after < len(lines) and cue and cue[-1].strip().isdigit():
             cue.pop()
@@ -145,15 +145,16 @@ def _said(line: str) -> str:
 
 
 def _tsv(lines: Sequence[str], path: Path) -> Iterator[str]:
-    columns = _columns(lines[0], "\t")
-    for number, line in enumerate(lines[1:], 2):
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    columns = _columns(rows[0][1], "\t")
+    for number, line in rows[1:]:
         fields = line.split("\t")
-        if line.strip() and len(fields) != len(columns):
+        if len(fields) != len(columns):
             raise InputError(
                 f"{path}:{number}: {len(fields)} fields, expected {len(columns)} as in the "
                 "header; mend the line"
             )
-        yield from fields[columns.index("text") :][:1]
+        yield fields[columns.index("text")]
 
 
 def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:

@@ -100,6 +100,14 @@ def test_what_is_written_here_is_read_as_it_was_meant(tmp_path, kind):
     assert text_of(path).replace("&amp;", "&") == "7 x &"
 
 
+@pytest.mark.parametrize("name", ["a.srt", "a.vtt"])
+def test_subtitles_without_words_are_reported(tmp_path, name, capsys):
+    (tmp_path / "ref.txt").write_text("one two\n")
+    (tmp_path / name).write_text("")
+    assert main(["score", str(tmp_path / "ref.txt"), str(tmp_path / name)]) == 0
+    assert f"{name}: no words in it" in capsys.readouterr().err
+
+
 def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"text": "one \\ud83d two \\ud83d\\ude00"}')
