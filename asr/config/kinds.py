@@ -12,6 +12,10 @@ ATTENTIONS = {
     "dot": "asr.model.attention.dot.Dot",
 }
 
+CELLS = {
+    "gru": "asr.model.cells.gru.GRU",
+}
+
 
 def find_class(path: str) -> Any:
     """The class that a value of a registry names."""

@@ -26,7 +26,7 @@ from asr.config.field import (
     share,
     share_below,
 )
-from asr.config.kinds import ATTENTIONS
+from asr.config.kinds import ATTENTIONS, CELLS
 
 DROPOUT = share_below(0.9995)  # the network drops in thousandths
 SIZE = between(1, 65536)  # of a layer
@@ -147,8 +147,8 @@ class AttentionConfig(Settings):
     """How the decoder looks at the encoder."""
 
     kind: str = setting("location", one_of(ATTENTIONS))
-    """location: content and the weights of the last character; additive:
-    content alone. The files of asr/model/attention have the equations."""
+    """location: content and the weights of the last character (arXiv:1506.07503). Each file of
+    asr/model/attention is a kind, with its equations."""
     units: int = setting(128, SIZE)
     """Width of the energy layer (A)."""
     filters: int = setting(10, SIZE)
@@ -159,8 +159,10 @@ class AttentionConfig(Settings):
 
 @dataclass(frozen=True)
 class DecoderConfig(Settings):
-    """GRU decoder that emits characters."""
+    """Recurrent decoder that emits characters."""
 
+    cell: str = setting("gru", one_of(CELLS))
+    """Recurrent cell. Each file of asr/model/cells is one."""
     units: int = setting(256, SIZE)
     """Decoder state width (H)."""
     embedding: int = setting(128, SIZE)

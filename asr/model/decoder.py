@@ -57,7 +57,7 @@ class AttentionDecoder(nn.Module):
         embedding = nn.Embedding(vocab, config.embedding)
         made = make_attention(config.units, states, attention)
         context = made.heads * states
-        self.cell = make_cell("gru", (config.embedding, context), config.units, reset)
+        self.cell = make_cell(config.cell, (config.embedding, context), config.units, reset)
         self.embedding, self.attention = embedding, made
         self.readout = nn.Linear(config.units + context, vocab)
         self.dropout = Dropout(config.dropout)

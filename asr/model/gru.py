@@ -62,18 +62,18 @@ def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = 
     return n + z * (state - n)
 
 
-def gru_weights(inputs: int, units: int, directions: int = 1) -> list[nn.Parameter]:
-    """Fresh parameters W (directions, inputs, 3N), U, b, c: Glorot, orthogonal, zero, zero."""
-    W = torch.empty(directions, inputs, 3, units)
-    U = torch.empty(directions, units, 3, units)
+def fresh_weights(
+    inputs: int, units: int, gates: int, directions: int = 1
+) -> tuple[Tensor, Tensor]:
+    """W (directions, inputs, gates N), Glorot, and U (directions, N, gates N), orthogonal."""
+    W = torch.empty(directions, inputs, gates, units)
+    U = torch.empty(directions, units, gates, units)
     bound = math.sqrt(6.0 / (inputs + units))
     nn.init.uniform_(W, -bound, bound)
     for direction in U:
-        for gate in range(3):
+        for gate in range(gates):
             direction[:, gate] = nn.init.orthogonal_(torch.empty(units, units))
-    b = torch.zeros(directions, 3 * units)
-    c = torch.zeros(directions, units)
-    return [nn.Parameter(p) for p in (W.flatten(2), U.flatten(2), b, c)]
+    return W.flatten(2), U.flatten(2)
 
 
 def recurrent_gradients(before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset) -> Tensor:
@@ -343,7 +343,9 @@ class BiGRU(nn.Module):
     def __init__(self, inputs: int, units: int, reset: Reset = "after") -> None:
         super().__init__()
         self.reset = reset
-        self.W, self.U, self.b, self.c = gru_weights(inputs, units, directions=2)
+        W, U = fresh_weights(inputs, units, gates=3, directions=2)
+        self.W, self.U = nn.Parameter(W), nn.Parameter(U)
+        self.b, self.c = (nn.Parameter(torch.zeros(2, n * units)) for n in (3, 1))
 
     def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """Run both directions.

@@ -1,10 +1,10 @@
 """Attention: which encoder steps the decoder looks at for the next character.
 
-Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. Everybody else sees the
-interface alone: :class:`Attention` makes opaque keys from the encoder's output and goes from state
-to state, and each step gives an :class:`Alignment`. The decoder sums its values by these weights,
-so that no kind computes a context. A kind for which :mod:`asr.model.fast` has no loop of its own
-runs in plain torch.
+Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. Everybody
+else sees the interface alone: :class:`Attention` makes opaque keys from the encoder's output and
+goes from state to state, and each step gives an :class:`Alignment`. The decoder sums its values by
+these weights, so that no kind computes a context. A kind for which :mod:`asr.model.fast` has no
+loop of its own runs in plain torch.
 
 Letters: B utterances, K rows that look at each of them side by side, N = B K rows, M heads,
 S encoder steps, W columns of a window, D encoder width, H decoder width, A width of the energies.

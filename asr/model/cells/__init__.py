@@ -1,35 +1,46 @@
-"""Recurrent cells: each kind is one file of this folder and one line of :data:`KINDS`.
+"""Recurrent cells: each kind is a file of this folder and a line of :data:`asr.config.kinds.CELLS`.
 
 A cell reads several inputs side by side, such as a character and a context. What an input brings
 to the gates is one product, which may be taken for all steps at once, before the recurrence.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
 
+import torch
 from torch import Tensor, nn
 
-KINDS = {
-    "gru": "gru.GRU",
-}
+from asr.config.kinds import CELLS, find_class
+from asr.model.gru import fresh_weights
+from asr.model.product import affine
 
 
 class Cell(nn.Module):
-    """What a cell is to the decoder; its state is a tuple of tensors, whose first is its output."""
+    """What a cell is to the decoder; its state is a tuple of tensors, whose first is its output.
 
-    gate_width: int
-    """G: columns of the gates."""
+    Args:
+        parts: widths of the inputs.
+        units: width of the state (N).
+        gates: how many there are; each is N wide.
+    """
+
+    def __init__(self, parts: Sequence[int], units: int, gates: int) -> None:
+        super().__init__()
+        self.gate_width = gates * units  # G
+        W, U = (weights[0] for weights in fresh_weights(sum(parts), units, gates))
+        for part, weights in enumerate(W.split(list(parts))):  # type: ignore[no-untyped-call]
+            self.register_parameter(f"W_{part}", nn.Parameter(weights.clone()))
+        self.U, self.b = nn.Parameter(U), nn.Parameter(torch.zeros(self.gate_width))
+
+    def input_weights(self, part: int) -> Tensor:
+        """The matrix of an input, (width of the part, G)."""
+        return self.get_parameter(f"W_{part}")
 
     def gates(self, x: Tensor, part: int = 0) -> Tensor:
         """What an input brings to the gates: (..., width of the part) to (..., G).
 
         The bias comes with part 0.
         """
-        raise NotImplementedError
-
-    def input_weights(self, part: int) -> Tensor:
-        """The matrix of an input, (width of the part, G)."""
-        raise NotImplementedError
+        return affine(x, self.input_weights(part), self.b if part == 0 else None)
 
     def start(self, rows: int) -> tuple[Tensor, ...]:
         """The state before the first step; each tensor is (rows, units)."""
@@ -44,11 +55,10 @@ def make_cell(kind: str, parts: Sequence[int], units: int, reset: str) -> Cell:
     """A cell of a kind.
 
     Args:
-        kind: one of :data:`KINDS`.
+        kind: one of :data:`asr.config.kinds.CELLS`.
         parts: widths of its inputs.
         units: width of its state.
         reset: where the reset gate of a GRU stands: after or before the product.
     """
-    file, name = KINDS[kind].split(".")
-    made: Cell = getattr(import_module(f"{__name__}.{file}"), name)(parts, units, reset)
+    made: Cell = find_class(CELLS[kind])(parts, units, reset)
     return made
