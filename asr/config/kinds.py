@@ -14,6 +14,7 @@ ATTENTIONS = {
 
 CELLS = {
     "gru": "asr.model.cells.gru.GRU",
+    "lstm": "asr.model.cells.lstm.LSTM",
 }
 
 

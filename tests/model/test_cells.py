@@ -91,3 +91,33 @@ def test_gru_equals_torchs_cell():
     torch.testing.assert_close(found, wanted)
     for ours_, theirs_ in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours_.t() if ours_.ndim > 1 else ours_, theirs_)
+
+
+def test_lstm_equals_torchs_cell():
+    ours, theirs = make_cell("lstm", (3,), 5, "after").double(), torch.nn.LSTMCell(3, 5).double()
+    with torch.no_grad():
+        theirs.weight_ih.copy_(ours.W_0.t())
+        theirs.weight_hh.copy_(ours.U.t())
+        theirs.bias_ih.copy_(ours.b)
+        theirs.bias_hh.zero_()
+    x = torch.randn(2, 4, 3, dtype=torch.float64)
+
+    def by_ours(x):
+        state = ours.start(4)
+        for each in x:
+            state = ours.step(ours.gates(each), state)
+        return torch.cat(state)
+
+    def by_theirs(x):
+        state = x.new_zeros(4, 5), x.new_zeros(4, 5)
+        for each in x:
+            state = theirs(each, state)
+        return torch.cat(state)
+
+    found, gradients = values_and_gradients(by_ours, x, [ours.W_0, ours.U, ours.b])
+    wanted, expected = values_and_gradients(
+        by_theirs, x, [theirs.weight_ih, theirs.weight_hh, theirs.bias_ih]
+    )
+    torch.testing.assert_close(found, wanted)
+    for ours_, theirs_ in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours_.t() if ours_.ndim > 1 else ours_, theirs_)

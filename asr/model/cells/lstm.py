@@ -1,0 +1,36 @@
+"""The long short-term memory with a forget gate (Gers et al. 2000).
+
+    i, f, o = sigmoid(x W + b + h U)        g = tanh(x W_g + b_g + h U_g)
+    c' = f * c + i * g                      h' = o * tanh(c')
+
+The gates lie side by side in torch's order i, f, g, o. The forget gate's bias begins at 1, so that
+a new cell remembers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from asr.model.cells import Cell
+
+
+class LSTM(Cell):
+    """An LSTM whose state is (h, c); the form of a GRU's reset gate means nothing to it."""
+
+    def __init__(self, parts: Sequence[int], units: int, reset: str) -> None:
+        super().__init__(parts, units, gates=4)
+        with torch.no_grad():
+            self.b[units : 2 * units] = 1.0
+
+    def start(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Zeros."""
+        h = self.U.new_zeros(rows, len(self.U))
+        return h, h
+
+    def step(self, gates: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """See the head of this file."""
+        h, c = state
+        i, f, g, o = (gates + h @ self.U).chunk(4, dim=-1)  # (N, units) each
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
