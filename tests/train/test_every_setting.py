@@ -1,0 +1,96 @@
+"""A few steps of training with each choice of every setting, and with others of its range.
+
+The cases follow from the dataclasses: a new setting, or a new choice, is tried by itself.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+
+from asr.config import FeatureConfig, TrainConfig, from_dict, to_dict
+from asr.config.field import type_hints
+from asr.corpus.datadir import DataDir
+from asr.corpus.edit import subset
+from asr.corpus.features import gather
+from asr.model.checkpoint import load_model
+from asr.model.product import use_precision
+from asr.train import pictures
+from asr.train.loop import Training
+
+OF_USE = {  # where neither 0 nor 1 makes sense
+    "features.sample_rate": [8000],
+    "features.mel_bins": [23],
+    "features.frame_length_ms": [20.0],
+    "features.frame_shift_ms": [12.5],
+    "features.high_freq_hz": [-400.0, 7000.0],
+    "augment.speeds": [(1.0,), (0.9, 1.1)],
+    "augment.noise_snr_db": [(0.0, 0.0)],
+    "model.encoder.pyramid": [(1,), (3, 2)],
+}
+
+
+def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
+    """Values of a setting that a training is tried with."""
+    if get_origin(hint) is Literal or hint is bool:
+        return [value for value in get_args(hint) or (False, True) if value != field.default]
+    if name in OF_USE or hint is str:
+        return OF_USE.get(name, [])
+    possible = [hint(value) for value in (0, 1, 0.1)]
+    holds = field.metadata["check"].holds
+    return list(dict.fromkeys(value for value in possible if holds(value)))[:2]
+
+
+def cases(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with each of these values."""
+    for field in dataclasses.fields(cls):
+        name, hint = prefix + field.name, type_hints(cls)[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from cases(hint, f"{name}.")
+        else:
+            yield from ((name, v) for v in others(name, hint, field))
+
+
+@pytest.fixture(scope="module")
+def few(tone_corpus, tmp_path_factory):
+    """Five utterances to train on and one to evaluate."""
+    root = tmp_path_factory.mktemp("few")
+    for part, count in (("train", 5), ("dev", 1)):
+        keep = [u.id for u in DataDir.load(tone_corpus / part).utterances[:count]]
+        subset(tone_corpus / part, root / part, keep)
+        gather(root / part, FeatureConfig(mel_bins=20))
+    shutil.copy(tone_corpus / "tokens.txt", root)
+    return root
+
+
+@pytest.fixture
+def train(few, tiny_training, tmp_path, monkeypatch):
+    """A function that trains for an epoch with some settings changed; gives the losses."""
+    monkeypatch.setattr(pictures, "write_png", lambda figure, path: None)  # takes most of the time
+
+    def train(**changes: Any) -> list[float]:
+        values = {**to_dict(tiny_training), "epochs": 1, **changes}
+        config, data = from_dict(TrainConfig, values), few
+        if config.features != tiny_training.features:
+            data = tmp_path / "data"
+            shutil.copytree(few, data)
+            for part in ("train", "dev"):
+                gather(data / part, config.features)
+        folders = (str(data / part) for part in ("train", "dev", "tokens.txt"))
+        Training(config, *folders, tmp_path / "exp").run()
+        assert load_model(tmp_path / "exp").config == config
+        lines = map(json.loads, (tmp_path / "exp" / "train.jsonl").read_text().splitlines())
+        return [line["loss"] for line in lines if line["kind"] == "step"]
+
+    yield train
+    use_precision("float32")
+
+
+@pytest.mark.parametrize(("name", "value"), list(cases(TrainConfig)), ids=str)
+def test_a_training_with(name, value, train):
+    losses = train(**{name: value})
+    assert len(losses) > 1 and all(map(math.isfinite, losses))
