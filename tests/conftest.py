@@ -13,8 +13,12 @@ from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, ModelConfi
 
 @pytest.fixture(autouse=True)
 def one_thread_and_seed():
-    """Small products are faster on one thread; every test starts with the same numbers."""
+    """Small products are faster on one thread; every test starts with the same numbers.
+
+    A training sets tiny numbers to zero, with which Hypothesis refuses to draw any.
+    """
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
     torch.manual_seed(0)
 
 

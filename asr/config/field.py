@@ -62,6 +62,8 @@ class Check:
     """In words, after "expected"."""
     holds: Callable[[Any], bool]
     """Whether a value of the right type is one of them."""
+    choices: tuple[str, ...] = ()
+    """All of them, where they are names."""
 
 
 def _number(expected: str, holds: Callable[[Any], bool]) -> Check:
@@ -107,7 +109,7 @@ def odd(low: int) -> Check:
 
 def one_of(names: Collection[str]) -> Check:
     """One of some names."""
-    return Check(f"one of {', '.join(names)}", lambda value: value in names)
+    return Check(f"one of {', '.join(names)}", lambda value: value in names, tuple(names))
 
 
 def each(expected: str, low: float, high: float) -> Check:

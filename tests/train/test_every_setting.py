@@ -36,13 +36,15 @@ OF_USE = {  # where neither 0 nor 1 makes sense
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
     """Values of a setting that a training is tried with."""
-    if get_origin(hint) is Literal or hint is bool:
-        return [value for value in get_args(hint) or (False, True) if value != field.default]
-    if name in OF_USE or hint is str:
-        return OF_USE.get(name, [])
-    possible = [hint(value) for value in (0, 1, 0.1)]
-    holds = field.metadata["check"].holds
-    return list(dict.fromkeys(value for value in possible if holds(value)))[:2]
+    check = field.metadata.get("check")
+    if get_origin(hint) is Literal:
+        return [value for value in get_args(hint) if value != field.default]
+    if hint is bool:
+        return [not field.default]
+    if hint is str:
+        return [value for value in check.choices if value != field.default] if check else []
+    possible = OF_USE.get(name) or [hint(value) for value in (0, 1, 0.1)]
+    return list(dict.fromkeys(value for value in possible if check.holds(value)))[:2]
 
 
 def cases(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
