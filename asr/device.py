@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from asr.config.field import THREADS, require
 from asr.errors import InputError, first_line
 from asr.model.product import use_precision
 
@@ -30,10 +31,9 @@ def use_threads(threads: int) -> None:
     """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero.
 
     Raises:
-        InputError: fewer than 0 are asked for.
+        InputError: fewer than 0 are asked for, or more than any machine has.
     """
-    if threads < 0:
-        raise InputError(f"threads = {threads}, expected 1 or more, or 0 for every core")
+    require("threads", threads, THREADS)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.set_flush_denormal(True)
 

@@ -18,7 +18,7 @@ from asr.errors import InputError
 from asr.model.product import use_precision
 
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "straight": "straight torch"}
-
+MOST = 1_000_000  # of anything that is counted
 
 _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long recording
 
@@ -86,9 +86,13 @@ def make_parser() -> argparse.ArgumentParser:
 def _shape(options: argparse.Namespace) -> Shape:
     shape = Shape(**{name: getattr(options, name) for name in asdict(Shape())})
     for name, value in asdict(shape).items():
-        if value < 1:
-            raise InputError(f"--{name} {value}: expected 1 or more")
+        _check_count(name, value)
     return shape
+
+
+def _check_count(name: str, value: int) -> None:
+    if not 1 <= value <= MOST:
+        raise InputError(f"--{name} {value}: expected 1 or more, at most {MOST}")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -100,8 +104,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.work in simple:
         work, size = simple[options.work]
-        if getattr(options, size) < 1:
-            raise InputError(f"--{size} {getattr(options, size)}: expected 1 or more")
+        _check_count(size, getattr(options, size))
         return work(getattr(options, size), options.repeats)
     if options.work == "transcribe":
         return _transcribe(options)
@@ -203,8 +206,7 @@ def main(argv: list[str]) -> int:
     """``asr bench WORK``; returns the exit code."""
     options = make_parser().parse_args(argv)
     use_threads(options.threads)
-    if getattr(options, "repeats", 1) < 1:
-        raise InputError(f"--repeats {options.repeats}: expected 1 or more")
+    _check_count("repeats", getattr(options, "repeats", 1))
     if options.work == "peers":
         found = compare(options)
         print(json.dumps({**measure.machine(), **found}) if options.json else _table(found))
