@@ -30,6 +30,7 @@ from asr.files import write_atomically
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 ZERO = -99.0  # how ARPA files write log 0
+MOST_DIGITS = 12  # of a number of n-grams
 NO_UNKNOWN = -7.0  # log10 of an unknown word's probability where a file has no <unk>
 _GZIP = b"\x1f\x8b"
 _LN10 = math.log(10.0)
@@ -129,7 +130,9 @@ class _Reader:
         counts: list[int] = []
         while not self._next().startswith("\\"):
             name, _, count = self.line.partition("=")
-            if name.split() != ["ngram", str(len(counts) + 1)] or not count.strip().isdigit():
+            count = count.strip()
+            good = count.isascii() and count.isdecimal() and len(count) <= MOST_DIGITS
+            if name.split() != ["ngram", str(len(counts) + 1)] or not good:
                 self._fail(f'expected "ngram {len(counts) + 1}=<count>"')
             counts.append(int(count))
         if not counts:

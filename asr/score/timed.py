@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.text.characters import compose
 from asr.text.transcripts import is_trn_comment
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
@@ -75,7 +76,7 @@ def _lines(
     for number, line in enumerate(lines, 1):
         if is_trn_comment(line):
             continue
-        fields = line.split()
+        fields = compose(line).split()
         if len(fields) < least:
             raise InputError(
                 f'{path}:{number}: {len(fields)} fields, expected "{form}"; mend the line'

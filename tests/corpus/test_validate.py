@@ -154,6 +154,14 @@ CASES = {
         {"utt2dur": "s1-a 0\ns1-b -1\ns2-a nan\n"},
         [f"utt2dur:{n}: {u}: found" for n, u in ((1, "s1-a"), (2, "s1-b"), (3, "s2-a"))],
     ),
+    "frames": (
+        {"utt2num_frames": f"s1-a {'9' * 5000}\ns1-b 0\ns2-a \u00b2\n"},
+        [f"utt2num_frames:{n}: {u}: found" for n, u in ((2, "s1-b"), (3, "s2-a"))],
+    ),
+    "a path that is too long": (
+        {"wav_scp": f"s1-a {'9' * 5000}\ns1-b x |\ns2-a x |\n"},
+        [f"wav.scp:1: s1-a: {'9' * 5000}: no such file in /"],
+    ),
     "durations of other utterances": (
         {"utt2dur": "s1-a 2\ns1-b 2\ns2-z 2\n"},
         ["utt2spk:3: s2-a: no line in utt2dur", "utt2dur:3: s2-z: not in utt2spk"],

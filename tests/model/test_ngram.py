@@ -113,6 +113,7 @@ def test_the_large_letters_of_other_toolkits(tmp_path):
         (TEXT, "", r":1: found \"the end of the file\""),
         (TEXT, "A B\nC\n", r":3: found \"the end of the file\""),
         ("ngram 1=5", "ngram 1=many", r':4: found "ngram 1=many", expected "ngram 1=<count>"'),
+        ("ngram 1=5", "ngram 1=\u00b2", r':4: found "ngram 1=\u00b2"'),
         ("ngram 2=3", "ngram 3=3", r':5: .* expected "ngram 2=<count>"'),
         ("ngram 1=5", "ngram 1=6", r":15: 5 1-grams since line 8, expected 6"),
         ("-1.0\t</s>", "-1.0\t</s>\t0\t0", r":10: .*4 fields, expected <log10> and 1 words"),
