@@ -133,6 +133,8 @@ def pair_rows(
         InputError: there is no audio.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; check the path")
     found = search(folder)
     texts = {_pair(path): path for path in found.files if path.suffix.lower() == ".txt"}
     others = {*found.files} - {*found.audio} - {texts.get(_pair(path)) for path in found.audio}

@@ -16,7 +16,7 @@ from asr.audio.entry import command_of
 from asr.corpus.datadir import keyed_by, speakers_of, split_line
 from asr.errors import InputError, first_line
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
-from asr.text.transcripts import read_lines
+from asr.text.transcripts import UTF16, is_utf16, read_lines
 
 # Order in which files are read and reported.
 FILES = (
@@ -195,10 +195,14 @@ def _read(file: Path, problems: list[Problem]) -> Table:
         problems.append(Problem(table.file, number, message))
 
     try:
-        source = file.read_bytes().decode("utf-8", "surrogateescape")
+        blob = file.read_bytes()
     except OSError as error:
         add(0, f"cannot read ({error.strerror}); expected a file of lines")
         return table
+    if is_utf16(blob):
+        add(0, UTF16)
+        return table
+    source = blob.decode("utf-8", "surrogateescape")
     if not source:
         add(0, "the file is empty; expected a line for each id")
         return table

@@ -127,11 +127,12 @@ def read_texts(path: str, plain: bool) -> list[str]:
         InputError: the file is missing or malformed, or has no sentence.
     """
     from asr.corpus.datadir import read_table
+    from asr.text.characters import clean
     from asr.text.subtitles import plain_lines
 
     file = Path(path) / "text" if Path(path).is_dir() else Path(path)
     lines = plain_lines(file) if plain else list(read_table(file).values())
-    found = [" ".join(line.split()) for line in lines if line.strip()]
+    found = [words for line in lines if (words := " ".join(clean(line).split()))]
     if not found:
         raise InputError(f"{file}: no sentence in it; check the data preparation")
     return found

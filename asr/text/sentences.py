@@ -2,10 +2,12 @@
 
 import unicodedata
 
+from asr.text.characters import APOSTROPHES, clean
+
 
 def sentence_key(text: str) -> str:
     """A text without case, marks and the ways of writing a letter: equal for equal sentences."""
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold())
     letters = "".join(_letter(c) for c in text)
     return " ".join(letters.split()) or " ".join(text.split())
 
@@ -15,4 +17,4 @@ def _letter(character: str) -> str:
     kind = unicodedata.category(character)
     if kind[0] in "LMN":
         return character
-    return "" if kind == "Cf" or character in "'\u2018\u2019\u02bc" else " "
+    return "" if kind == "Cf" or character in APOSTROPHES else " "

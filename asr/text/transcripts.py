@@ -7,6 +7,8 @@ from pathlib import Path
 from asr.errors import InputError
 from asr.text.characters import compose
 
+UTF16 = "UTF-16, as Windows writes it, expected UTF-8; convert the file: iconv -f utf-16 -t utf-8"
+
 
 def read_lines(path: str | Path) -> list[str]:
     """The lines of a UTF-8 text file without their line ends.
@@ -24,17 +26,19 @@ def read_lines(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def is_utf16(blob: bytes) -> bool:
+    """Whether a file is in UTF-16, with a byte order mark or without, as ASCII would be."""
+    return blob.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in blob[:2]
+
+
 def decode(blob: bytes, path: str | Path) -> str:
     """The text of a UTF-8 file, without a byte order mark.
 
     Raises:
         InputError: it is not UTF-8; with the line, and how to convert it.
     """
-    if blob.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in blob[:2]:
-        raise InputError(
-            f"{path}:1: UTF-16, as Windows writes it, expected UTF-8; convert the file with "
-            "`iconv -f utf-16 -t utf-8`"
-        )
+    if is_utf16(blob):
+        raise InputError(f"{path}:1: {UTF16}")
     try:
         return blob.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -306,6 +306,8 @@ def test_links_are_followed_and_what_is_left_out_is_told(folder, tmp_path, wav):
 def test_a_folder_without_audio(tmp_path):
     with pytest.raises(InputError, match="no audio in it, expected"):
         list(pair_rows(tmp_path, speaker_from_folder=False))
+    with pytest.raises(InputError, match="no such folder"):
+        list(pair_rows(tmp_path / "nowhere", speaker_from_folder=False))
 
 
 # -- Kaldi directories -----------------------------------------------------------------------

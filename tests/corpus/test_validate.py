@@ -47,6 +47,10 @@ CASES = {
         {"text": b"s1-a ONE\ns1-b CAF\xe9\ns2-a SIX\n"},
         ["text:2: byte 0xe9 is not UTF-8"],
     ),
+    "UTF-16": (
+        {"text": "s1-a ONE\ns1-b TWO\ns2-a SIX\n".encode("utf-16")},
+        ["text: UTF-16, as Windows writes it, expected UTF-8"],
+    ),
     "control character": (
         {"text": "s1-a ONE\ns1-b TWO\x07\ns2-a SIX\n"},
         ["text:2: U+0007 (a control character) in column 9"],
@@ -154,7 +158,7 @@ CASES = {
         {"utt2dur": "s1-a 0\ns1-b -1\ns2-a nan\n"},
         [f"utt2dur:{n}: {u}: found" for n, u in ((1, "s1-a"), (2, "s1-b"), (3, "s2-a"))],
     ),
-    "frames": (
+    "frames in many digits": (
         {"utt2num_frames": f"s1-a {'9' * 5000}\ns1-b 0\ns2-a \u00b2\n"},
         [f"utt2num_frames:{n}: {u}: found" for n, u in ((2, "s1-b"), (3, "s2-a"))],
     ),
