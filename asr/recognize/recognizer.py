@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from asr.audio import io
+from asr.audio.arrays import ArrayReader
 from asr.audio.cmvn import CmvnStats
 from asr.audio.io import Clip, Resampler
 from asr.config import DecodeConfig, SegmentationConfig
@@ -133,7 +133,7 @@ class Recognizer:
         Args:
             source: a file, the bytes of one, a :class:`~asr.audio.io.Clip` (a stretch or a
                 channel of a file), or samples, (N,) or (N, channels), floats with full scale 1
-                or signed integers, and their rate; or a list of these.
+                or integers, and their rate; or a list of these.
             attention: whether the segments carry their attention weights.
 
         Raises:
@@ -300,10 +300,10 @@ class Recognizer:
             yield from self._read([piece], [ready], attention)
 
     def _resampled(self, chunks: Iterable[np.ndarray | Tensor], rate: int) -> Iterator[Tensor]:
-        _check_rate(rate)
-        resampler = Resampler(rate, self.rate)
+        reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
         for chunk in chunks:
-            yield resampler.push(_mono(chunk, rate))
+            yield resampler.push(reader.push(chunk))
+        yield resampler.push(reader.close())
         yield resampler.close()
 
     def transcribe_file(self, path: str | Path) -> str:
@@ -334,35 +334,7 @@ class Recognizer:
                 f"{type(source).__name__}: expected a path, the bytes of a file, a Clip, or "
                 "samples with their rate, (samples, rate)"
             )
-        waveform = io.resample(_mono(*source), source[1], self.rate)
+        samples, rate = source
+        waveform = io.resample(ArrayReader(rate).whole(samples), rate, self.rate)
         size = round(io.BLOCK_S * self.rate)
         yield from (waveform[start : start + size] for start in range(0, len(waveform), size))
-
-
-def _mono(samples: np.ndarray | Tensor, rate: int) -> Tensor:
-    """Samples (N,) or (N, channels), signed integers or floats, as a waveform (N,)."""
-    if isinstance(samples, np.ndarray):  # torch takes neither steps backwards nor foreign bytes
-        samples = np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
-    values = torch.as_tensor(samples)
-    waveform = values.float()
-    if not values.is_floating_point():  # 16-bit samples reach from -32768 to 32767
-        waveform = waveform / (torch.iinfo(values.dtype).max + 1)
-    if waveform.ndim == 2 and 0 < len(waveform) < waveform.shape[1]:
-        raise InputError(
-            f"samples of shape {tuple(waveform.shape)}: more channels than samples, expected (N,) "
-            "or (N, channels); transpose what has the channels first, such as torchaudio.load's"
-        )
-    if waveform.ndim == 2:
-        waveform = waveform.mean(1)
-    if waveform.ndim != 1 or not io.is_sound(waveform):
-        raise InputError(
-            f"samples of shape {tuple(waveform.shape)}: expected finite numbers, "
-            "(N,) or (N, channels)"
-        )
-    _check_rate(rate)
-    return waveform
-
-
-def _check_rate(rate: int) -> None:
-    if rate <= 0:
-        raise InputError(f"a rate of {rate} samples per second, expected more than 0")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.audio import io
+from asr.audio import io, memory
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 
@@ -13,6 +13,7 @@ MINI = Path(__file__).parents[2] / "data" / "mini"
 @pytest.fixture(autouse=True)
 def nothing_warned_yet(monkeypatch):
     monkeypatch.setattr(io, "_warned", False)
+    monkeypatch.setattr(memory, "_told", set())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from asr.audio import io as audio_io
+from asr.audio import decode
 from asr.audio.io import AudioError, Clip, Resampler, blocks, info, read, resample
 
 RATES = [4000, 8000, 11025, 16000, 44100, 44056, 48000, 192000]
@@ -140,7 +140,7 @@ def test_media_files_that_are_damaged():
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(audio_io, "installed", lambda: False)
+    monkeypatch.setattr(decode, "installed", lambda: False)
     for head, kind in ((b"\0\0\0\x20ftypM4A ", "mp4 or m4a"), (b"\x1a\x45\xdf\xa3", "webm or mkv")):
         with pytest.raises(AudioError, match=rf"{kind}.*pip install 'asr-las\[media\]'.*ffmpeg"):
             read(head + bytes(99))

@@ -1,0 +1,409 @@
+"""Where the sound lies in a file: what headers promise is compared with what is there.
+
+libsndfile believes headers: it says nothing when a file ends before the promised end, goes on
+after it, or holds several streams one after the other. :func:`survey` finds such places without
+decoding, and says what libsndfile gets to see instead of the file.
+"""
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
+_OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
+_LARGEST_FRAME = 2881  # bytes of a frame of mp3
+_MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
+_SCANNED = 1 << 20  # bytes that are searched at a time
+
+Piece = bytes | tuple[int, int]
+"""Bytes, or those of the file from an offset to another."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stream of sound, as a decoder gets to see it."""
+
+    pieces: tuple[Piece, ...]
+    hidden: bool = False
+    """Whether the decoder must not know how long it is, so that it counts: mp3."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file consists of."""
+
+    parts: tuple[Part, ...] = ()
+    """One after the other; none: the file as it is."""
+    missing: int = 0
+    """Bytes that the header promises beyond the end of the file."""
+    present: int = 0
+    """Bytes of sound that are there, where some are missing."""
+    promised: float = 0.0
+    """Samples of each channel that an untrue header promises; 0: it does not say."""
+    note: str = ""
+    """What people should know about the header."""
+
+
+def size_of(stream: BinaryIO) -> int:
+    """Bytes of a file."""
+    return stream.seek(0, os.SEEK_END)
+
+
+def _bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
+    stream.seek(place)
+    return stream.read(count)
+
+
+def survey(stream: BinaryIO, head: bytes) -> Layout:
+    """Find the sound in a file.
+
+    Args:
+        stream: the file.
+        head: how it begins.
+    """
+    size = size_of(stream)
+    if is_wav(head):
+        return _wav(stream, size)
+    if head.startswith(b"OggS"):
+        return _ogg(stream, size)
+    if head.startswith(b"fLaC"):
+        return _flac(stream, size)
+    if is_mp3(stream, head):
+        return _mp3(stream, size)
+    begin, length = _promise(stream, head)
+    if begin and begin + length > size:
+        return Layout(missing=begin + length - size, present=size - begin)
+    if length and begin + length < size and head.startswith(b".snd"):
+        part = Part(((0, 8), b"\xff\xff\xff\xff", (12, size)))  # to the end
+        return Layout((part,), note=_more(length, size - begin))
+    if length and begin + length < size and head.startswith(b"NIST_1A"):
+        return Layout(note=_more(length, size - begin, "the rest is not read"))
+    return Layout()
+
+
+def _more(promised: int, found: int, what: str = "all of them are read") -> str:
+    return f"its header promises {promised} bytes of sound, but {found} are there; {what}"
+
+
+# -- Formats of chunks, and those with a plain header ----------------------------------------
+
+
+def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
+    """Where the samples of other formats begin, and how many bytes the header promises."""
+    if head.startswith(b"NIST_1A"):
+        return _sphere(head)
+    if head.startswith(b".snd"):
+        begin, length = (int.from_bytes(head[i : i + 4], "big") for i in (4, 8))
+        return begin, 0 if length == 0xFFFFFFFF else length
+    if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
+        return _chunk(stream, b"SSND", 12, "big")
+    if head.startswith(b"caff"):
+        begin, length = _chunk(stream, b"data", 8, "big", width=8)
+        return begin, 0 if length >= 1 << 63 else length  # -1: to the end
+    if head.startswith(b"riff\x2e\x91\xcf\x11"):
+        return _chunk(stream, b"data", 40, "little", width=8, name=16)
+    return 0, 0
+
+
+def _sphere(head: bytes) -> tuple[int, int]:
+    """Of a SPHERE file without compression."""
+    fields = (rb"NIST_1A\s+", rb"sample_count -i ", rb"channel_count -i ", rb"sample_n_bytes -i ")
+    found = [re.search(field + rb"(\d{1,12})", head) for field in fields]
+    header, *sizes = [int(match[1]) if match else 0 for match in found]
+    return header, math.prod(sizes)
+
+
+def _chunk(
+    stream: BinaryIO,
+    wanted: bytes,
+    place: int,
+    order: Literal["little", "big"],
+    *,
+    width: int = 4,
+    name: int = 4,
+) -> tuple[int, int]:
+    """Where a chunk begins, and its length; 0, 0: there is none.
+
+    Args:
+        place: of the first chunk.
+        width: bytes of a length.
+        name: bytes of a name; lengths of chunks with 16 count name and length too.
+    """
+    for _ in range(_MOST_CHUNKS):
+        head = _bytes_at(stream, place, name + width)
+        if len(head) < name + width:
+            break
+        length = int.from_bytes(head[name:], order)
+        begin = place + name + width
+        if name == 16:
+            length = max(0, length - name - width)
+        if head.startswith(wanted):
+            return begin, length
+        even = 8 if name == 16 else 2 if width == 4 else 1
+        place = begin + -(-length // even) * even
+    return 0, 0
+
+
+# -- wav -------------------------------------------------------------------------------------
+
+
+def is_wav(head: bytes) -> bool:
+    """Whether a file begins as wav files do."""
+    return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
+
+
+def _wav(stream: BinaryIO, size: int) -> Layout:
+    parts: list[Part] = []
+    note, start = "", 0
+    while True:
+        begin, length = _wav_data(stream, start)
+        if not begin:
+            return Layout(tuple(parts) if parts else (), note=note)
+        end = begin + length
+        if _is_open_end(stream, begin, length):
+            parts.append(_repaired(stream, start, begin, size))
+            break
+        if end > size and length >= UNKNOWN_SIZE:  # libsndfile reads it to its end
+            parts.append(Part(((start, size),)))
+            break
+        if end > size:
+            if not parts:
+                return Layout(missing=end - size, present=size - begin)
+            parts.append(Part(((start, size),)))
+            return Layout(tuple(parts), missing=end - size, present=size - begin, note=note)
+        following = _after_chunks(stream, end, size)
+        if following == size:
+            parts.append(Part(((start, size),)))
+            break
+        if is_wav(_bytes_at(stream, following, 12)):
+            parts.append(Part(((start, following),)))
+            start = following
+            continue
+        parts.append(_repaired(stream, start, begin, size))
+        note = _more(length, size - begin)
+        break
+    plain = len(parts) == 1 and parts[0].pieces == ((0, size),)
+    return Layout(() if plain else tuple(parts), note=note)
+
+
+def _wav_data(stream: BinaryIO, start: int) -> tuple[int, int]:
+    """Where the samples of a wav file begin, and how many bytes of them it promises."""
+    begin, length = _chunk(stream, b"data", start + 12, "little")
+    if begin and _bytes_at(stream, start, 4) == b"RF64" and length == 0xFFFFFFFF:
+        large, _ = _chunk(stream, b"ds64", start + 12, "little")
+        length = int.from_bytes(_bytes_at(stream, large + 8, 8), "little") if large else length
+    return begin, length
+
+
+def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
+    """Whether the writer could not go back to fill in the size.
+
+    A wav file that is really empty ends there, or goes on with the name of another chunk.
+    """
+    following = _bytes_at(stream, begin, 4)
+    return length == 0 and not all(32 <= byte < 127 for byte in following)
+
+
+def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
+    """A wav file whose samples go on to ``end``, with a header that says so."""
+    length = end - begin
+    if length < 0xFFFFFF00:
+        return Part(((start, begin - 4), length.to_bytes(4, "little"), (begin, end)))
+    sizes = (end - start).to_bytes(8, "little") + length.to_bytes(8, "little") + bytes(12)
+    head = b"RF64\xff\xff\xff\xffWAVEds64" + len(sizes).to_bytes(4, "little") + sizes
+    return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", (begin, end)))
+
+
+def _after_chunks(stream: BinaryIO, end: int, size: int) -> int:
+    """Where the chunks after the samples end: at the end of the file, or before another thing."""
+    place = end
+    for _ in range(_MOST_CHUNKS):
+        if size - place < 8:
+            return size
+        place += place % 2 and not _bytes_at(stream, place, 1).strip(b"\0")  # a chunk is padded
+        head = _bytes_at(stream, place, 12)
+        if head[:3] in (b"TAG", b"ID3", b"APE"):  # which programs for music append
+            return size
+        length = int.from_bytes(head[4:8], "little")
+        is_name = all(32 <= byte < 127 for byte in head[:4])
+        if is_wav(head) or not is_name or place + 8 + length > size:
+            return place
+        place += 8 + length
+    return place
+
+
+# -- Ogg, FLAC, mp3 --------------------------------------------------------------------------
+
+
+def _find(stream: BinaryIO, pattern: bytes) -> Iterator[int]:
+    """All places of some bytes in a file."""
+    place, kept = 0, b""
+    stream.seek(0)
+    while block := stream.read(_SCANNED):
+        text = kept + block
+        found = text.find(pattern)
+        while found >= 0:
+            yield place - len(kept) + found
+            found = text.find(pattern, found + 1)
+        place += len(block)
+        kept = text[-len(pattern) + 1 :]
+
+
+def _ogg(stream: BinaryIO, size: int) -> Layout:
+    missing = _missing_ogg_bytes(stream, size)
+    if missing > 0:
+        return Layout(missing=missing)
+    starts: list[int] = []
+    after = 0  # the first pages of all streams that run side by side
+    for place in list(_find(stream, b"OggS\0\2")):
+        if place != after or not starts:
+            starts.append(place)
+        after = place + _page_bytes(_bytes_at(stream, place, 27 + 255))
+    return Layout(_cut(starts, size))
+
+
+def _cut(starts: list[int], size: int) -> tuple[Part, ...]:
+    """The streams that begin at these places; none where the file is one stream."""
+    if len(starts) < 2:
+        return ()
+    starts = starts[:_MOST_STREAMS]
+    ends = [*starts[1:], size]
+    return tuple(Part((span,)) for span in zip(starts, ends, strict=True))
+
+
+def _page_bytes(page: bytes) -> int:
+    """Length of an ogg page that begins so (RFC 3533)."""
+    segments = page[26]
+    return 27 + segments + sum(page[27 : 27 + segments])
+
+
+def _missing_ogg_bytes(stream: BinaryIO, size: int) -> int:
+    """How many bytes of the last page of an ogg file are missing."""
+    tail = _bytes_at(stream, max(0, size - _OGG_PAGE_BYTES), _OGG_PAGE_BYTES)
+    page = tail[max(0, tail.rfind(b"OggS\0")) :]
+    if len(page) < 27:  # the header up to the number of segments
+        return 27 - len(page)
+    return _page_bytes(page) - len(page)
+
+
+def _flac(stream: BinaryIO, size: int) -> Layout:
+    """Of several streams each is a part; a stream of unknown length may end in a tag."""
+    starts = [
+        place
+        for place in list(_find(stream, b"fLaC"))
+        if _bytes_at(stream, place + 4, 4) in (b"\0\0\0\x22", b"\x80\0\0\x22")
+    ]
+    end = _before_tag(stream, size)
+    if end < size and len(starts) < 2:
+        return Layout((Part(((0, end),)),))
+    return Layout(_cut(starts, end))
+
+
+def _before_tag(stream: BinaryIO, size: int) -> int:
+    """Where a file ends, but for the tag (ID3v1) that programs for music append."""
+    tagged = size > 128 and _bytes_at(stream, size - 128, 3) == b"TAG"
+    return size - 128 if tagged else size
+
+
+def without_flac_length(part: Part) -> Part:
+    """The same stream with a header that says that its length is not known."""
+    (begin, end), *more = part.pieces
+    assert isinstance(begin, int) and isinstance(end, int)
+    return Part(((begin, begin + 21), b"\0\0\0\0\0", (begin + 26, end), *more))
+
+
+def is_mp3(stream: BinaryIO, head: bytes) -> bool:
+    """Whether a file begins with a frame of mp3, or with tags and one."""
+    if head.startswith(b"ID3"):
+        head = _bytes_at(stream, _after_tags(stream), 4)
+    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 6 != 0
+
+
+def _after_tags(stream: BinaryIO) -> int:
+    """Where the tags (ID3v2) at the start of a file end."""
+    place = 0
+    while len(head := _bytes_at(stream, place, 10)) == 10 and head.startswith(b"ID3"):
+        length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
+        place += 10 + length + (10 if head[5] & 0x10 else 0)
+    return place
+
+
+def _mp3(stream: BinaryIO, size: int) -> Layout:
+    """Only a first frame with the numbers of frames and of bytes, which is right, is believed."""
+    begin, end = _after_tags(stream), _before_tag(stream, size)
+    head = _bytes_at(stream, begin, 64)
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    if at < 0:
+        return Layout((Part(((0, end),), hidden=True),))
+    flags, frames, length = (
+        int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12)
+    )
+    told = flags & 3 == 3
+    if told and 0 <= end - begin - length < _LARGEST_FRAME:
+        return Layout()
+    pieces: tuple[Piece, ...] = ((0, begin + at), b"\0\0\0\0", (begin + at + 4, end))
+    each = 1152 if head[1] & 8 else 576  # samples of a frame
+    cut = told and length > end - begin
+    return Layout((Part(pieces, hidden=True),), promised=frames * each if cut else 0.0)
+
+
+class View(io.RawIOBase):
+    """Pieces of a file as one file, which are read without being copied."""
+
+    def __init__(self, stream: BinaryIO, part: Part) -> None:
+        self.stream, self.part, self.place = stream, part, 0
+        self.spans: list[tuple[int, int, Piece]] = []  # begin and end here, and the piece
+        end = 0
+        for piece in part.pieces:
+            begin, end = (
+                end,
+                end + (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]),
+            )
+            self.spans.append((begin, end, piece))
+        self.size = end
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """The next byte."""
+        return self.place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte."""
+        if whence == os.SEEK_END and self.part.hidden:
+            return self.place  # mpg123 then counts the frames, instead of guessing their number
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
+        self.place = max(0, start + offset)
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as there are bytes."""
+        done = 0
+        for begin, end, piece in self.spans:
+            if done < len(buffer) and begin <= self.place < end:
+                count = min(len(buffer) - done, end - self.place)
+                data = self._bytes(piece, self.place - begin, count)
+                buffer[done : done + len(data)] = data
+                self.place += len(data)
+                done += len(data)
+        return done
+
+    def _bytes(self, piece: Piece, offset: int, count: int) -> bytes:
+        if isinstance(piece, bytes):
+            return piece[offset : offset + count]
+        return _bytes_at(self.stream, piece[0] + offset, count)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+        super().close()
