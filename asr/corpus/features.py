@@ -18,7 +18,7 @@ import torch
 
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.fbank import FeatureExtractor
-from asr.audio.io import read_entry
+from asr.audio.io import Outputs, read_entry
 from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict, whole
 from asr.config.field import between
 from asr.corpus.datadir import STATISTICS, DataDir, Utterance, write_table
@@ -40,7 +40,9 @@ class Measured:
     error: str = ""
 
 
-def measure(utterance: Utterance, config: FeatureConfig) -> Measured:
+def measure(
+    utterance: Utterance, config: FeatureConfig, outputs: Outputs | None = None
+) -> Measured:
     """Read an utterance and sum up its features; an unreadable one says why."""
     try:
         waveform = read_entry(
@@ -48,6 +50,7 @@ def measure(utterance: Utterance, config: FeatureConfig) -> Measured:
             sample_rate=config.sample_rate,
             start_s=utterance.start_s,
             end_s=utterance.end_s,
+            outputs=outputs,
         )
         features = FeatureExtractor(config)(waveform)
     except InputError as error:
@@ -84,7 +87,9 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     path = Path(directory)
     utterances = DataDir.load(path, text=False).utterances
     with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        measured = list(pool.map(partial(measure, config=config), utterances, chunksize=8))
+        measured = list(
+            pool.map(partial(measure, config=config, outputs=Outputs()), utterances, chunksize=8)
+        )
     broken = [f"  {m.id}: {m.error}" for m in measured if m.error]
     if broken:
         raise InputError(

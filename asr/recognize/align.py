@@ -138,9 +138,9 @@ def align(
 def _readable(
     interpreter: "Interpreter", utterances: Sequence[Utterance]
 ) -> Iterator[tuple[Utterance, "Tensor"]]:
-    from asr.audio.io import read_entry
+    from asr.audio.io import Outputs, read_entry
 
-    loaded = interpreter.loaded
+    loaded, outputs = interpreter.loaded, Outputs()
     for u in utterances:
         try:
             waveform = read_entry(
@@ -148,6 +148,7 @@ def _readable(
                 sample_rate=loaded.config.features.sample_rate,
                 start_s=u.start_s,
                 end_s=u.end_s,
+                outputs=outputs,
             )
             yield u, loaded.features(waveform)
         except InputError as error:

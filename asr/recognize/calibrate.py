@@ -297,12 +297,17 @@ def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator
     waiting: deque[Utterance] = deque()
 
     def sources() -> Iterator["Source"]:
-        from asr.audio.io import read_entry
+        from asr.audio.io import Outputs, read_entry
 
+        outputs = Outputs()
         for u in utterances:
             try:
                 waveform = read_entry(
-                    u.wav, sample_rate=recognizer.rate, start_s=u.start_s, end_s=u.end_s
+                    u.wav,
+                    sample_rate=recognizer.rate,
+                    start_s=u.start_s,
+                    end_s=u.end_s,
+                    outputs=outputs,
                 )
             except InputError as error:
                 _leave_out(u, first_line(error))

@@ -13,7 +13,7 @@ from torch import Tensor
 from asr.audio import io
 from asr.audio.arrays import ArrayReader
 from asr.audio.cmvn import CmvnStats
-from asr.audio.io import Clip, Resampler
+from asr.audio.io import Clip, Outputs, Resampler
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.device import pick_device
 from asr.errors import InputError
@@ -185,11 +185,12 @@ class Recognizer:
         """
         jobs: deque[_Job] = deque()
         window: list[_Task] = []
+        outputs = Outputs()
         for source in sources:
             job = _Job()
             jobs.append(job)
             try:
-                for task in self._tasks(source, job, report):
+                for task in self._tasks(source, job, report, outputs):
                     window.append(task)
                     if self._is_full(window):
                         self._decode_all(window, attention)
@@ -203,16 +204,20 @@ class Recognizer:
         yield from self._finished(jobs)
 
     def _tasks(
-        self, source: Source, job: _Job, report: Callable[[float], None] | None
+        self,
+        source: Source,
+        job: _Job,
+        report: Callable[[float], None] | None,
+        outputs: Outputs,
     ) -> Iterator[_Task]:
         speaker = None
         if self.loaded.config.features.cmvn == "speaker":  # an input is taken for one speaker
             speaker = CmvnStats.zero(self.loaded.extractor.dim)
-            for piece in self._pieces(self._blocks(source)):
+            for piece in self._pieces(self._blocks(source, outputs)):
                 speaker += CmvnStats.from_features(self.loaded.extractor(piece.waveform))
 
         def counted() -> Iterator[Tensor]:
-            for block in self._blocks(source):
+            for block in self._blocks(source, outputs):
                 job.samples += len(block)
                 if report:
                     report(len(block) / self.rate)
@@ -322,12 +327,12 @@ class Recognizer:
         """Another model with the same settings."""
         return Recognizer(loaded, self.config, self.min_confidence, self.segmentation)
 
-    def _blocks(self, source: Source) -> Iterator[Tensor]:
+    def _blocks(self, source: Source, outputs: Outputs) -> Iterator[Tensor]:
         """The audio at the model's rate, a block at a time."""
         if isinstance(source, (str, Path, bytes)):
             source = Clip(source)
         if isinstance(source, Clip):
-            yield from io.blocks(source, sample_rate=self.rate)
+            yield from io.blocks(source, sample_rate=self.rate, outputs=outputs)
             return
         if not (isinstance(source, tuple) and len(source) == 2):
             raise InputError(

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import torch
 
 from asr.audio.cmvn import CmvnStats
-from asr.audio.io import read_entry
+from asr.audio.io import Outputs, read_entry
 from asr.config import DecodeConfig, FeatureConfig
 from asr.corpus.batches import pad
 from asr.corpus.datadir import DataDir, Utterance, write_table
@@ -285,10 +285,12 @@ class Decoding:
 
     def _decode(self, utterances: list[Utterance]) -> Iterator[tuple[str, list[Result]]]:
         names, features = [], []
-        rate = self.loaded.config.features.sample_rate
+        rate, outputs = self.loaded.config.features.sample_rate, Outputs()
         for u in utterances:
             try:
-                waveform = read_entry(u.wav, sample_rate=rate, start_s=u.start_s, end_s=u.end_s)
+                waveform = read_entry(
+                    u.wav, sample_rate=rate, start_s=u.start_s, end_s=u.end_s, outputs=outputs
+                )
                 features.append(self.loaded.features(waveform, self.speakers.get(u.speaker)))
             except InputError as error:
                 self.errors[u.id] = first_line(error)

@@ -8,7 +8,17 @@ import soundfile
 import torch
 
 from asr.audio import decode
-from asr.audio.io import AudioError, Clip, Resampler, blocks, info, read, resample
+from asr.audio.io import (
+    AudioError,
+    Clip,
+    Outputs,
+    Resampler,
+    blocks,
+    info,
+    read,
+    read_entry,
+    resample,
+)
 
 RATES = [4000, 8000, 11025, 16000, 44100, 44056, 48000, 192000]
 
@@ -81,6 +91,25 @@ def test_entries_of_a_wav_scp(tmp_path):
     with pytest.raises(AudioError, match="cannot read"):  # a path is never run
         list(blocks(Clip(f"touch {tmp_path}/made |")))
     assert not (tmp_path / "made").exists()
+
+
+def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_path):
+    path = tmp_path / "a.wav"
+    entry = f"echo x >> {tmp_path}/runs; cat {path} |"
+
+    def lengths(**more):
+        return [len(read_entry(entry, start_s=s, **more)) for s in (0.0, 0.5)]
+
+    path.write_bytes(encode(noise(16000)))
+    assert lengths() == [16000, 8000]
+    path.write_bytes(encode(noise(32000)))
+    assert lengths() == [32000, 24000]
+    outputs = Outputs()
+    assert lengths(outputs=outputs) == [32000, 24000]
+    assert (tmp_path / "runs").read_text() == 5 * "x\n"
+    path.write_bytes(encode(noise(16000)))
+    clips = [Clip.of_entry(entry, start_s) for start_s in (0.0, 0.5)]
+    assert [len(torch.cat(list(blocks(clip)))) for clip in clips] == [16000, 8000]
 
 
 # m4a, mp4 and webm
