@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
+_READ_IN_FOLDERS = ("text", "nbest.jsonl", "final.safetensors", "wav.scp", "segments", "utt2spk")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -133,17 +134,26 @@ def _write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
         file.write(buffer.getbuffer())
 
 
+def beside(path: Path, end: str) -> Path:
+    """A file in the same folder with another end of its name, such as ``.json``."""
+    return path.parent / f"{path.stem}{end}"
+
+
 def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
     """Refuse, before the work, files that cannot be written or that must not be replaced.
 
     Args:
         targets: files that are going to be written.
-        inputs: files that are read; empty names and None are passed over.
+        inputs: files that are read, and folders in which some are; empty names and None are
+            passed over.
 
     Raises:
         InputError: a target cannot be written, is also read, or is a table of a data directory.
     """
     paths = [Path(target) for target in targets]
+    if len(set(paths)) < len(paths):
+        named = max(paths, key=paths.count)
+        raise InputError(f"{named}: two results would have this name; choose another ending")
     check_not_read(paths, inputs)
     for target in paths:
         try:
@@ -158,7 +168,7 @@ def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | 
     Raises:
         InputError: a target is one of the inputs.
     """
-    read = {key for name in inputs if name for key in _identity(Path(name))}
+    read = {key for name in inputs if name for key in _read_from(Path(name))}
     for target in targets:
         if read.intersection(_identity(Path(target))):
             raise InputError(f"{target}: is also read; write somewhere else")
@@ -208,6 +218,12 @@ def _identity(path: Path) -> list[tuple[int, int]]:
         found = path.stat()
         return [(found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else []
     return []
+
+
+def _read_from(path: Path) -> list[tuple[int, int]]:
+    """The same of an input; what is read in a folder stands for it."""
+    inside = [path / name for name in _READ_IN_FOLDERS]
+    return [key for each in (path, *inside) for key in _identity(each)]
 
 
 def is_data_directory(folder: Path) -> bool:

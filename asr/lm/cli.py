@@ -18,7 +18,7 @@ from asr.config import (
 )
 from asr.config.field import between, require, share_below
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
-from asr.files import write_text
+from asr.files import beside, check_outputs, write_text
 
 if TYPE_CHECKING:
     from asr.model.lm import CharLM
@@ -42,6 +42,8 @@ def train(argv: list[str]) -> int:
     add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
     config, args = from_args(LMConfig, parser, argv)
+    out = Path(args.out)
+    check_outputs([out, beside(out, ".jsonl")], [*args.text, args.dev, args.tokens])
 
     from asr.device import pick_device, use_threads
     from asr.text.chars import CharTokenizer
@@ -54,7 +56,7 @@ def train(argv: list[str]) -> int:
         dev = read_sentences(args.dev, tokenizer, args.plain)
     else:
         sentences, dev = hold_out(sentences, config.held_out, config.seed)
-    reporter = _Reporter(Path(args.out), config, tokenizer)
+    reporter = _Reporter(out, config, tokenizer)
     try:
         device = pick_device(args.device)
         _, best = train_lm(config, tokenizer, sentences, dev, reporter, device)
@@ -84,7 +86,7 @@ class _Reporter:
         if entry["best"] == entry["epoch"]:
             save_lm(self.out, lm, self.config, self.tokenizer, entry)
         self.lines.append(json.dumps(entry) + "\n")
-        write_text(self.out.with_suffix(".jsonl"), "".join(self.lines))
+        write_text(beside(self.out, ".jsonl"), "".join(self.lines))
         passed = time.monotonic() - self.started
         left = passed / entry["epoch"] * (self.config.epochs - entry["epoch"])
         print(
@@ -108,6 +110,7 @@ def ngram(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="ARPA file to write (.arpa or .arpa.gz)")
     args = parser.parse_args(argv)
     require("order", args.order, between(1, 9))
+    check_outputs([args.out], args.text)
 
     from asr.lm.kneser_ney import estimate
     from asr.model.ngram import write_arpa

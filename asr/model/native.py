@@ -60,9 +60,19 @@ def _processor() -> str:
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
 
 
+def _cache() -> Path:
+    """The user's folder for what can be made again; raises OSError where there is no home."""
+    if found := os.environ.get("XDG_CACHE_HOME"):
+        return Path(found)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:  # a user that the system does not know, without HOME
+        raise OSError(f"{first_line(error)} XDG_CACHE_HOME may name a folder") from error
+
+
 def _build(command: list[str]) -> Path:
     """Compile, unless that was done before; raises OSError or SubprocessError."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asr"
+    cache = _cache() / "asr"
     facts = (SOURCE.read_text(), *FLAGS, *command, platform.machine(), _processor())
     library = cache / f"native-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
     if not library.exists():

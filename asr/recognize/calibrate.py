@@ -19,7 +19,8 @@ from asr.config import (
 )
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
-from asr.model.find import search_settings
+from asr.files import beside, check_outputs
+from asr.model.find import find_model, search_settings
 from asr.recognize.confidence import (
     BINS,
     FEWEST,
@@ -98,10 +99,11 @@ def main(argv: list[str]) -> int:
     from asr.device import use_machine
     from asr.recognize.recognizer import load
 
-    if not Path(args.output).name:
-        raise InputError(f"-o {args.output!r}: no name of a file")
+    target = Path(args.output)
+    picture = beside(target, ".reliability.png")
+    read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
+    check_outputs([target, picture], read)
     use_machine(args.threads, args.precision)
-    picture = Path(args.output).with_suffix(".reliability.png")
     report = calibrate(load(args.model, args.device, config), args.data, args.output, picture)
     print(
         f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "

@@ -10,6 +10,7 @@ from asr.audio.entry import command_of
 from asr.config import whole
 from asr.config.field import at_least
 from asr.errors import EXIT_OK, InputError
+from asr.files import check_folder, check_outputs
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ strict refuses"""
 def main(argv: list[str]) -> int:
     """Run ``asr score``; returns the exit code."""
     options = make_parser().parse_args(argv)
+    read = (options.ref, options.hyp, options.map, options.against, options.utt2spk)
+    check_outputs([options.html] if options.html else [], [*read, *(options.seen or [])])
+    if options.out:
+        check_folder(options.out)
     from asr.score import groups, kaldi, page, readers, report
     from asr.score.compare import compare
     from asr.score.wer import score

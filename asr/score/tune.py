@@ -19,7 +19,7 @@ import numpy.typing as npt
 from asr.config import DecodeConfig, from_dict, load_yaml, real
 from asr.config.field import at_least, share_below
 from asr.errors import InputError
-from asr.files import write_json, write_png, write_text
+from asr.files import beside, check_outputs, write_json, write_png, write_text
 from asr.score.readers import open_source, read_pair
 from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
@@ -307,6 +307,10 @@ def main(argv: list[str]) -> int:
     if rescoring and (args.no_lm or not args.tokens):
         problem = "exclude --no-lm" if args.no_lm else "need --tokens, the recogniser's tokens.txt"
         raise InputError(f"--lm and --word_lm {problem}")
+    out = Path(args.out)
+    results = [out, beside(out, ".json"), beside(out, ".png")]
+    files = (args.lm, args.word_lm, args.tokens, args.config)
+    check_outputs(results, [args.references, *args.decodings, *files])
     lists = read_lists(args.references, args.decodings)
     if rescoring:
         settings |= {key: getattr(args, key) for key in LM_SETTINGS}
@@ -316,10 +320,9 @@ def main(argv: list[str]) -> int:
         print(f"asr tune: warning: {edge} is the last one that was tried", file=sys.stderr)
     import yaml
 
-    out = Path(args.out)
     write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
-    write_json(out.with_suffix(".json"), _table(lists, result))
-    draw(result, lists, out.with_suffix(".png"))
+    write_json(results[1], _table(lists, result))
+    draw(result, lists, results[2])
     print(_report(lists, result))
     print(out)
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asr.errors import EXIT_OK, InputError
+from asr.files import check_outputs
 from asr.text.characters import clean, mended
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
@@ -20,6 +21,8 @@ RARE_SHOWN = 20
 def main(argv: list[str]) -> int:
     """Run ``asr chars``; returns the exit code."""
     options = make_parser().parse_args(argv)
+    if options.output:
+        check_outputs([options.output], options.inputs)
     texts = gather(options.inputs, options.format)
     note = mended(texts.values())
     normalize = NORMALIZERS[options.normalize]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.errors import InputError
+from asr.files import check_outputs
 from asr.model.checkpoint import load_model, save_model
 from asr.search.credit import learnt_words
 
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model files of one training")
     parser.add_argument("-o", "--out", required=True, help="model file to write")
     args = parser.parse_args(argv)
+    check_outputs([args.out], args.models)
     average_models(args.models, args.out)
     print(json.dumps({"model": args.out, "of": args.models}))
     return 0

@@ -146,3 +146,17 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
         assert cli.main(["chars"]) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_user_without_a_home_goes_on_without_compiled_loops(monkeypatch, capsys):
+    from asr.model import native
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ASR_NATIVE", raising=False)
+    monkeypatch.setattr(native, "compiler", lambda: ["c++"])
+    monkeypatch.setattr(native.Path, "home", nobody)
+    assert native.library.__wrapped__() is None
+    assert "XDG_CACHE_HOME may name a folder" in capsys.readouterr().err
