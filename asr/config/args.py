@@ -51,19 +51,23 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
     """Refuse wrong settings of a file, and keys that are no options, by the file's name."""
     values = unfold(load_yaml(path))
-    options = {action.dest for action in parser._actions}
+    settings: set[str] = set()
     for cls in classes:
         names = type_hints(cls)
-        options |= set(names)
+        settings |= set(names)
         try:
             build(cls, {name: value for name, value in values.items() if name in names})
         except ConflictError:
             continue  # an option on the command line may resolve it
         except SettingError as error:
             raise InputError(f"{path}: {error}; see {parser.prog} --help") from error
-    for name in values:
+    options = {action.dest for action in parser._actions}
+    for name in values.keys() - settings:
         if name not in options:
             raise InputError(f"{path}: {name}: no such setting; see {parser.prog} --help")
+        items = values[name] if isinstance(values[name], list) else [values[name]]
+        if any(isinstance(item, list | dict) for item in items):
+            raise InputError(f"{path}: {name}: a table, expected the value of an option")
 
 
 def from_args(

@@ -10,6 +10,7 @@ or Python::
 """
 
 import dataclasses
+import reprlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -34,9 +35,7 @@ class SettingError(InputError):
     form = "{name} = {found}, expected {expected}"
 
     def __init__(self, name: str, found: object, expected: str) -> None:
-        shown = found if isinstance(found, str) else repr(found)
-        shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
-        super().__init__(self.form.format(name=name, found=shown, expected=expected))
+        super().__init__(self.form.format(name=name, found=_shown(found), expected=expected))
         self.name, self.found, self.expected = name, found, expected
 
     def within(self, section: str) -> "SettingError":
@@ -52,6 +51,15 @@ class UnknownSettingError(SettingError):
 
 class ConflictError(SettingError):
     """Settings contradict each other; each of them alone is possible."""
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value; a few lines of YAML can stand for a list of millions."""
+    try:
+        text = value if isinstance(value, str) else reprlib.repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def test_the_command_line_wins_over_the_file(file):
         ("epochs: many", "c.yaml: epochs = many, expected a whole number; see asr example --help"),
         ("epochs: 0", "c.yaml: epochs = 0, expected 1 or more"),
         ("epoch: 5", "c.yaml: epoch: no such setting"),
+        ("out: &a [*a]", "c.yaml: out: a table, expected the value of an option"),
+        ("out:\n  epochs: 5", "c.yaml: out: a table, expected the value of an option"),
         (
             "model:\n  encoder:\n    units: .nan",
             "c.yaml: model.encoder.units = nan, expected a",

@@ -89,6 +89,7 @@ def test_what_yaml_takes_for_text_or_nothing():
         ("- epochs", "c.yaml: found list, expected a table of settings"),
         ("epochs: [", "c.yaml: not a YAML file"),
         ("epochs: " + "9" * 5000, "c.yaml: not a YAML file"),
+        ("epochs: 0x" + "f" * 5000, "c.yaml: epochs = a number of thousands of digits, expected 1"),
         ("[" * 500, "c.yaml: not a YAML file"),
     ],
 )
@@ -102,6 +103,15 @@ def test_files_that_are_wrong_name_file_and_key(tmp_path, text, message):
 sections = [TrainConfig, *(h for h in type_hints(TrainConfig).values() if hasattr(h, "check"))]
 names = sorted({name for cls in sections for name in type_hints(cls)})
 keys = st.sampled_from(names) | st.text(max_size=3) | st.sampled_from(["model.encoder.units", "."])
+
+
+def test_a_list_that_refers_to_itself_many_times_is_not_written_out(tmp_path):
+    lists = "".join(f", &l{n + 1} [{', '.join([f'*l{n}'] * 10)}]" for n in range(12))
+    (tmp_path / "c.yaml").write_text(f"epochs: [&l0 [x]{lists}]")
+    with pytest.raises(InputError, match=r"epochs = \[\['x'\].*, expected a whole number"):
+        from_dict(TrainConfig, load_yaml(tmp_path / "c.yaml"), "c.yaml")
+
+
 values = st.recursive(
     st.none()
     | st.booleans()
