@@ -62,7 +62,7 @@ def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
         except SettingError as error:
             raise InputError(f"{path}: {error}; see {parser.prog} --help") from error
     options = {action.dest for action in parser._actions}
-    for name in values.keys() - settings:
+    for name in (name for name in values if name not in settings):
         if name not in options:
             raise InputError(f"{path}: {name}: no such setting; see {parser.prog} --help")
         items = values[name] if isinstance(values[name], list) else [values[name]]
