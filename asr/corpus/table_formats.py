@@ -89,13 +89,14 @@ def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
 
 def _row(where: str, path: Path, values: dict[str, str]) -> Row:
     audio = values.pop("audio")
+    audio = find_audio(path.parent, audio) if audio else ""
     if values["start"] and values["duration"] and not values["end"]:
         values["end"] = _sum(values["start"], values["duration"])
     part = f"-{values['start']}" if values["start"] else ""
     named = Path(audio)
     stem = named.stem if named.suffix.lower() in AUDIO_SUFFIXES else named.name
     name = values.pop("id") or stem + part
-    return Row(where, find_audio(path.parent, audio) if audio else "", id=name, **values)
+    return Row(where, audio, id=name, **values)
 
 
 def _sum(start: str, duration: str) -> str:

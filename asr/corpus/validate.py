@@ -211,7 +211,8 @@ def _read(file: Path, problems: list[Problem]) -> Table:
         add(len(lines), "the last line does not end in a line feed; add one")
     else:
         lines.pop()
-    suspect = bool(_SUSPECT.search(source.replace("\n", ""))) or visible(source) != source
+    suspect = bool(_SUSPECT.search(source.replace("\n", "")))
+    suspect |= not source.isascii() and visible(source) != source
     last = ""
     for number, line in enumerate(lines, 1):
         if suspect:

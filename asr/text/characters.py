@@ -107,10 +107,13 @@ def invisible(text: str) -> Counter[str]:
 
 def decomposed(text: str) -> str:
     """The first character that is not in its composed form, or the mark of one; "": none."""
-    shown = visible(text)
-    gone = Counter(shown) - Counter(_letters(shown))
-    marks = [c for c in shown if c in gone and (unicodedata.combining(c) or _letters(c) != c)]
-    return (marks or list(gone) or [""])[0]
+    shown = "" if text.isascii() else visible(text)
+    composed = _letters(shown)
+    if composed == shown:
+        return ""
+    gone = Counter(shown) - Counter(composed)
+    marks = [c for c in shown if unicodedata.combining(c) or _letters(c) != c]
+    return next((c for c in [*marks, *gone] if c in gone), marks[0] if marks else "")
 
 
 def mended(texts: Iterable[str]) -> str:

@@ -140,6 +140,13 @@ def test_ljspeech(tmp_path):
     assert (first.text, second.text) == ('In fourteen, "it', "Two")
 
 
+def test_a_path_of_windows(tmp_path):
+    touch(tmp_path, "sub/a.wav")
+    (tmp_path / "t.csv").write_text("audio,text\nsub\\a.wav,one\n")
+    (row,) = read_rows(tmp_path / "t.csv", NAMES)
+    assert (row.id, row.audio) == ("a", f"{tmp_path}/sub/a.wav")
+
+
 def test_a_file_is_found_by_the_other_form_of_its_letters(tmp_path):
     touch(tmp_path, "e\u0301.wav", "sub/a.wav")
     assert find_audio(tmp_path, "\u00e9.wav") == f"{tmp_path}/e\u0301.wav"
