@@ -47,7 +47,8 @@ def warp_frequency(freq_hz: Tensor, warp: float, low_hz: float, high_hz: float) 
     """
     left = VTLN_LOW_HZ * max(1.0, warp)
     right = (high_hz - VTLN_MARGIN_HZ) * min(1.0, warp)
-    below = low_hz + (left / warp - low_hz) / (left - low_hz) * (freq_hz - low_hz)
+    reach = left - low_hz or 1.0  # no frequency lies between the two where they are equal
+    below = low_hz + (left / warp - low_hz) / reach * (freq_hz - low_hz)
     above = high_hz + (high_hz - right / warp) / (high_hz - right) * (freq_hz - high_hz)
     warped = torch.where(freq_hz < left, below, freq_hz / warp)
     warped = torch.where(freq_hz >= right, above, warped)
@@ -151,10 +152,11 @@ class FeatureExtractor:
         self.fft_size = 2 ** math.ceil(math.log2(self.length))
         hann = torch.hann_window(self.length, periodic=False, dtype=torch.float64)
         self.window = hann.pow(0.85).float()  # Kaldi's "povey" window; its first value is 0
-        self.filters = self._filters(1.0)
+        self.filters = self.warped_filters(1.0)
         self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
 
-    def _filters(self, warp: float) -> Tensor:
+    def warped_filters(self, warp: float) -> Tensor:
+        """The filters for other vocal tracts, as :func:`mel_filters` gives them."""
         c = self.config
         edges = (c.low_freq_hz, c.high_freq_hz)
         return mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
@@ -197,7 +199,7 @@ class FeatureExtractor:
         if self.config.dither > 0:
             generator = generator or torch.Generator().manual_seed(0)
             signal += self.config.dither * torch.randn(len(signal), generator=generator)
-        filters = self.filters if warp == 1.0 else self._filters(warp)
+        filters = self.filters if warp == 1.0 else self.warped_filters(warp)
         windows = signal.unfold(0, self.length, round(self.shift * tempo))  # (T, length), a view
         features = self._log_mel(windows, filters)
         if self.config.level:

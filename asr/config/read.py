@@ -49,7 +49,7 @@ def build(cls: type[Config], values: Any) -> Config:
         SettingError: a key is unknown, or a value has the wrong type or is out of range.
     """
     if not isinstance(values, Mapping):
-        raise SettingError(cls.__name__, values, "a table of settings")
+        raise SettingError("settings", values, "a table of settings")
     hints = type_hints(cls)
     found = {}
     for name, value in unfold(values).items():

@@ -23,7 +23,9 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         InputError: noise is wanted of a folder that has none, or filters of features are empty.
     """
-    FeatureExtractor(config.features)
+    extractor = FeatureExtractor(config.features)
+    for warp in (1 - config.augment.vtln, 1 + config.augment.vtln):
+        extractor.warped_filters(warp)
     if config.augment.noise_prob > 0 and config.augment.noise_dir:
         noise_files(config.augment.noise_dir)
 

@@ -112,6 +112,15 @@ def test_warped_frequencies_equal_torchaudio(warp):
     torch.testing.assert_close(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
 
 
+@pytest.mark.parametrize("warp", [0.9, 1.1])
+def test_filters_that_begin_where_warping_does(warp):
+    """Kaldi asks for a lower edge below 100 Hz; at it and above there is nothing to join."""
+    waveform = noise(9000)
+    at, near = (replace(FBANK, low_freq_hz=low, mel_bins=23) for low in (100.0, 99.9))
+    found, expected = (FeatureExtractor(config)(waveform, warp=warp) for config in (at, near))
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=0.02, rtol=0)
+
+
 @pytest.mark.parametrize("tempo", [0.75, 1.0, 1.25])
 def test_another_tempo_is_another_frame_shift(speech, tempo):
     other = replace(FBANK, frame_shift_ms=10 * tempo)

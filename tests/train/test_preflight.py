@@ -66,6 +66,13 @@ def test_filters_that_are_empty():
         preflight.check_settings(TrainConfig(features=features))
 
 
+def test_filters_that_are_empty_once_they_are_warped():
+    narrow = TrainConfig(features=FeatureConfig(sample_rate=8000))
+    preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.1)))
+    with pytest.raises(InputError, match=r"features\.mel_bins = 80: some filters are narrower"):
+        preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.4)))
+
+
 def test_noise_of_a_folder_without_any(tmp_path):
     augment = AugmentConfig(noise_prob=0.1, noise_dir=str(tmp_path))
     with pytest.raises(InputError, match="no audio file there"):
