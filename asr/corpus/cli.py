@@ -150,7 +150,8 @@ def _fix(verbs: Verbs) -> None:
         run_fix,
         "sort, and keep the utterances that every file has",
         "Sort by bytes, remove malformed lines and doubles, keep the utterances that every\n"
-        "file has, and derive spk2utt. Tells every line that it removes; the files as they\n"
+        "file has, compose letters (Unicode NFC), remove invisible characters, and derive\n"
+        "spk2utt. Tells every line that it removes; the files as they\n"
         "were are in DIR/.backup. Exit code 2: something is left that only you can mend.",
         "asr data fix data/train",
     )

@@ -18,6 +18,7 @@ from typing import Any
 from asr.audio.formats import AUDIO_SUFFIXES
 from asr.errors import InputError
 from asr.text.characters import compose
+from asr.text.names import spelled_on_disk
 from asr.text.transcripts import decode
 
 COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "duration", "gender")
@@ -127,6 +128,7 @@ def _existing(path: str) -> str:
     if _is_file(path):
         return path
     folder, name = os.path.split(path)
+    folder = spelled_on_disk(folder)
     names = _names(folder or ".")
     endings = ("", *sorted(AUDIO_SUFFIXES)) if name else ()
     found = (names.get(compose(name) + end, "") for end in endings)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.errors import InputError
+from asr.text.names import spelled_on_disk
 
 if TYPE_CHECKING:
     from asr.audio.io import Clip
@@ -77,7 +78,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
-    path = Path(name)
+    path = Path(spelled_on_disk(name))
     if name == STDIN:
         return [_standard_input(spool)]
     if answers(path.is_fifo):  # such as <(command) of bash
