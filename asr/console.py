@@ -6,6 +6,7 @@ from typing import Any
 
 import rich.console
 import rich.progress
+from rich.file_proxy import FileProxy
 from rich.segment import Segment
 
 from asr.terminal import Output, escaped
@@ -36,5 +37,7 @@ class Progress(rich.progress.Progress):
     def start(self) -> None:
         """Show the bar."""
         super().start()
-        if not self.disable:  # rich has put streams of its own there, which obey escapes
-            sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
+        if isinstance(sys.stdout, FileProxy):  # rich's own stream, which obeys escapes
+            sys.stdout = Output(sys.stdout)  # type: ignore[arg-type]
+        if isinstance(sys.stderr, FileProxy):
+            sys.stderr = Output(sys.stderr)  # type: ignore[arg-type]

@@ -36,11 +36,13 @@ class Output:
     """A text stream around another one, for standard output and standard error.
 
     Args:
-        stream: where the text goes; None where the process was started without it.
+        stream: where the text goes, as it is without another Output around it; None where the
+            process was started without it.
         controls: whether control characters pass, for what rich draws.
     """
 
-    def __init__(self, stream: TextIO | None, *, controls: bool = False) -> None:
+    def __init__(self, stream: "TextIO | Output | None", *, controls: bool = False) -> None:
+        stream = stream._stream if isinstance(stream, Output) else stream
         self.gone = stream is None
         self._stream: TextIO = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         self._controls = controls

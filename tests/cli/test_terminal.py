@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from asr import cli
-from asr.console import Console
+from asr.console import Console, Progress
 from asr.terminal import Output, escaped, guarded, reader_gone
 
 
@@ -54,6 +54,23 @@ def test_a_console_draws_and_what_it_draws_cannot():
     console = Console(file=stream, color_system="standard", force_terminal=True)
     console.print("[red]a\x1b]0;title[/red]\x9b31m", highlight=False)
     assert stream.getvalue() == "\x1b[31ma\\u001b]0;title\x1b[0m\\u009b31m\n"
+
+
+def test_a_bar_is_drawn_and_what_is_printed_meanwhile_is_escaped(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with guarded():
+        with Progress(console=Console(stderr=True)) as bar:
+            bar.add_task("working", total=2)
+            print("a\x1b[31mb")
+        print("c\x1b[31md")
+    shown = stream.getvalue()
+    assert "\x1b[?25l" in shown  # the cursor is hidden
+    assert "\\u001b[?25" not in shown
+    assert r"a\u001b[31mb" in shown
+    assert r"c\u001b[31md" in shown
 
 
 ASR = [sys.executable, "-m", "asr.cli"]

@@ -234,7 +234,7 @@ def test_the_threshold_is_a_setting(save, audio):
         for each in (recognizer, recognizer.with_config(beam=1)):
             flags = each.transcribe(audio / "a.wav").flags
             assert ("low-confidence" in flags) == marked
-    with pytest.raises(InputError, match=r"min_confidence = 1\.5"):
+    with pytest.raises(InputError, match=r"min-confidence: 1\.5, expected"):
         main([str(audio / "a.wav"), "--model", model, "--min-confidence", "1.5"])
 
 
