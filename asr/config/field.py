@@ -10,6 +10,7 @@ or Python::
 """
 
 import dataclasses
+import math
 import reprlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,11 @@ class Check:
 
 
 def _number(expected: str, holds: Callable[[Any], bool]) -> Check:
-    # NaN is in no range
-    return Check(expected, lambda value: -LARGEST <= value <= LARGEST and holds(value))
+    def inside(value: Any) -> bool:
+        most = math.inf if isinstance(value, float) else LARGEST + 1
+        return -most < value < most and holds(value)  # NaN is in no range
+
+    return Check(expected, inside)
 
 
 def finite() -> Check:
@@ -89,9 +93,9 @@ def at_least(low: float) -> Check:
     return _number(f"{low:g} or more", lambda value: value >= low)
 
 
-def more_than(low: float, high: float = LARGEST) -> Check:
+def more_than(low: float, high: float = math.inf) -> Check:
     """Numbers above ``low``, up to ``high``."""
-    most = "" if high == LARGEST else f", at most {high:g}"
+    most = "" if high == math.inf else f", at most {high:g}"
     return _number(f"more than {low:g}{most}", lambda value: low < value <= high)
 
 
