@@ -11,6 +11,7 @@ from asr.config import whole
 from asr.config.field import at_least
 from asr.errors import EXIT_OK, InputError
 from asr.files import check_folder, check_outputs
+from asr.text.characters import apostrophes, name_of
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def main(argv: list[str]) -> int:
         _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
     if result.unknown:
         _warn(f"{options.hyp}: not in {options.ref}, not scored: {_some(result.unknown)}")
+    note = _other_apostrophes(result)
+    if note:
+        _warn(f"{options.hyp}: {note}")
     utt2spk = options.utt2spk or _utt2spk_beside(source.path)
     speakers = readers.read_utt2spk(utt2spk) if utt2spk else ref.speakers
     comparison = None
@@ -235,6 +239,18 @@ def _audio_beside(path: Path) -> "dict[str, Clip]":
                 "recording in wav.scp; mend the line"
             ) from error
     return {name: clip for name, clip in clips.items() if command_of(clip[0]) is None}
+
+
+def _other_apostrophes(result: "Score") -> str:
+    """A remark where words have other apostrophes in the hypotheses; empty: they have the same."""
+    refs, hyps = (apostrophes(" ".join(texts)) for texts in (result.refs, result.hyps))
+    if not (refs and hyps) or refs.keys() == hyps.keys():
+        return ""
+    kinds = [" ".join(map(name_of, sorted(found))) for found in (refs, hyps)]
+    return (
+        f"apostrophes are {kinds[0]} in the references and {kinds[1]} in the hypotheses, which are "
+        "different characters; --normalize librispeech makes them one"
+    )
 
 
 def _warn(message: str) -> None:

@@ -188,3 +188,16 @@ def test_several_trainings_in_other_formats(write, capsys):
         ("seen", 2),
         ("unseen", 1),
     ]
+
+
+def test_composed_letters_are_equal_and_other_apostrophes_are_told(tmp_path, capsys):
+    (tmp_path / "ref").write_text("u-1 CAF\u00c9\nu-2 DON'T\n", encoding="utf-8")
+    (tmp_path / "hyp").write_text("u-1 CAFE\u0301\u200b\nu-2 DON\u2019T\n", encoding="utf-8")
+    files = [str(tmp_path / name) for name in ("ref", "hyp")]
+    assert main(["score", *files, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["words"]["substitutions"] == 1
+    assert "U+0027 (APOSTROPHE) in the references and U+2019" in captured.err
+    assert main(["score", *files, "--json", "--normalize", "librispeech"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["wer"] == 0 and captured.err == ""

@@ -193,3 +193,11 @@ def test_scoring_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ref", "hyp", "errors"),
+    [("turn on", "TURN ON", 0), ("k\u0131z", "kiz", 1), ("Masse", "Ma\u00dfe", 1)],
+)
+def test_ignoring_case_makes_no_two_words_one(ref, hyp, errors):
+    assert score(ref, hyp, ignore_case=True).words.errors == errors

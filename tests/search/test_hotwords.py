@@ -91,6 +91,13 @@ def test_a_file_of_hot_words(tmp_path):
     assert earned(words, "AB") == 4 and earned(words, "A B") == 1.5
 
 
+def test_hot_words_are_spelled_as_the_model_spells(tmp_path):
+    tokens = CharTokenizer.from_texts(["CAF\u00c9 D'"])
+    (tmp_path / "hot.txt").write_text("D\u2019CAFE\u0301\n", encoding="utf-8")
+    words = load_hotwords(tmp_path / "hot.txt", 1.0, tokens)
+    assert list(words.values) == [tuple(tokens.encode("D'CAF\u00c9"))]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
