@@ -5,14 +5,23 @@ so that a training that was interrupted goes on with the very same numbers, howe
 processes read the audio.
 """
 
+import mmap
+import multiprocessing
+import os
+import pickle
 import signal
-from collections.abc import Iterator, Sequence
+import socket
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from asr.audio.augment import augment_waveform, draw_factor, spec_augment
 from asr.audio.cmvn import CmvnStats
@@ -109,7 +118,7 @@ def plan_batches(
     return batches
 
 
-class UtteranceSet(Dataset):
+class UtteranceSet:
     """Utterances by (pass, index): audio is read, augmented and turned into features.
 
     Args:
@@ -152,6 +161,11 @@ class UtteranceSet(Dataset):
             return Example(utterance.id, self._features(utterance, number, index), tokens)
         except InputError as error:
             return Example(utterance.id, (), tokens, first_line(error))
+        except Exception as error:  # none of its audio: it has to be told apart from bad input
+            raise InputError(
+                f"{utterance.id}: {type(error).__name__}: {first_line(error)}; if it is this "
+                "utterance alone, take it out of text, then `asr data fix`"
+            ) from error
 
     def _features(self, utterance: Utterance, number: int, index: int) -> tuple[Tensor, ...]:
         waveform = read_entry(
@@ -178,6 +192,10 @@ class UtteranceSet(Dataset):
         stats = self.overall if self.kind == "global" else self.speakers.get(speaker)
         return (stats or CmvnStats.from_features(features)).normalize(features)
 
+    def batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """Read utterances and put them side by side."""
+        return self.collate([self[key] for key in keys])
+
     def collate(self, examples: list[Example]) -> Batch:
         """Pad examples into a batch, which is empty if no audio could be read."""
         good = [e for e in examples if not e.error]
@@ -193,23 +211,130 @@ class UtteranceSet(Dataset):
         return Batch(ids, features, frames, tokens, lengths, audio_s, errors)
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Who stops a job signals all its processes; these read on until the parent has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+AHEAD = 4  # batches that a process keeps ready
 
 
 def load_batches(
     dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], *, workers: int = 0
-) -> Iterator[Batch]:
-    """Read the planned batches in order, ``workers`` processes ahead of the consumer."""
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=[list(batch) for batch in plan],
-            collate_fn=dataset.collate,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_leave_signals_to_the_parent,
-        )
+) -> Generator[Batch, None, None]:
+    """Read the planned batches in order, ``workers`` processes ahead of the consumer.
+
+    The processes end with the iterator, at the latest when it is closed. Each has a socket of its
+    own to the consumer, and hands over every batch as an open file in memory: none can hold up the
+    others or leave a lock behind, however it ends, and the size of /dev/shm does not matter.
+
+    Raises:
+        InputError: a process was killed, or an utterance caused an error that is not one of its
+            audio.
+    """
+    if not workers:
+        yield from map(dataset.batch, plan)
+        return
+    with _processes(dataset, plan, min(workers, len(plan))) as started:
+        for number in range(len(plan)):
+            yield _receive(*started[number % len(started)])
+
+
+@contextmanager
+def _processes(
+    dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], count: int
+) -> Generator[list[tuple[BaseProcess, socket.socket]], None, None]:
+    """Processes that share a plan in turns, each with the socket to receive its batches from."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    started: list[tuple[BaseProcess, socket.socket]] = []
+    try:
+        for first in range(count):
+            ours, theirs = socket.socketpair()
+            inherited = [connection for _, connection in started] + [ours]
+            arguments = (dataset, plan[first::count], theirs, inherited)
+            process: BaseProcess = context.Process(target=_read_ahead, args=arguments, daemon=True)
+            started.append((process, ours))
+            with theirs:
+                process.start()
+        yield started
+    finally:
+        for process, connection in started:
+            if process.pid is not None:
+                process.kill()  # TERM is ignored, see below
+                process.join(5.0)
+            connection.close()
+
+
+def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
+    with suppress(OSError):
+        _, files, _, _ = socket.recv_fds(connection, 1, 1)
+        if files:
+            with suppress(OSError):  # it has sent its last batch and ended
+                connection.send(b".")
+            return _unpack(files[0])
+    process.join(5.0)
+    raise InputError(
+        f"a process that reads audio has ended (exit code {process.exitcode}); with -9 the system "
+        "killed it, mostly for want of memory: lower batch.workers or batch.seconds"
     )
+
+
+def _unpack(descriptor: int) -> Batch:
+    """The batch in a file of :func:`_pack`; raises InputError where it holds an error."""
+    with open(descriptor, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+        found = pickle.loads(view)
+    if isinstance(found, str):
+        raise InputError(found)
+    fields: dict[str, Any] = {
+        k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in found
+    }
+    return Batch(**fields)
+
+
+def _pack(found: Batch | str, file: BinaryIO) -> None:
+    """Write a batch or an error."""
+    if isinstance(found, Batch):  # with arrays, for tensors would be put into /dev/shm
+        values = vars(found).items()
+        content = pickle.dumps([(k, v.numpy() if isinstance(v, Tensor) else v) for k, v in values])
+    else:
+        content = pickle.dumps(found)
+    file.write(content)
+    file.flush()
+
+
+def _memory_file() -> BinaryIO:
+    """A file in memory where the system has such, otherwise one without a name."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("batch"), "wb")
+    return tempfile.TemporaryFile()
+
+
+def _read_ahead(
+    dataset: UtteranceSet,
+    plan: Sequence[Sequence[tuple[int, int]]],
+    connection: socket.socket,
+    inherited: Sequence[socket.socket],
+) -> None:
+    """What a process does: it reads its batches and sends them, or the error that ended it."""
+    # Who stops a job signals all its processes; these read on until the parent has saved.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    for each in inherited:  # or nobody would notice that the parent has ended
+        each.close()
+    torch.set_num_threads(1)
+    for number, keys in enumerate(plan):
+        if number >= AHEAD and not _still_wanted(connection):
+            return
+        found: Batch | str
+        try:
+            found = dataset.batch(keys)
+        except Exception as error:
+            name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            found = f"{name}{error}"
+        with _memory_file() as file:
+            _pack(found, file)
+            with suppress(OSError):  # the parent has ended
+                socket.send_fds(connection, [b"."], [file.fileno()])
+
+
+def _still_wanted(connection: socket.socket) -> bool:
+    """Wait until a batch has been taken; False: nobody will take one any more."""
+    try:
+        return bool(connection.recv(1))
+    except OSError:
+        return False

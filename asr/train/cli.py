@@ -23,10 +23,20 @@ def main(argv: list[str]) -> int:
         "The learning rate and its warm-up stay as they are set: a lower optim.learning_rate "
         "than from scratch usually suits. Not needed any more once the training goes on",
     )
+    parser.add_argument(
+        "--change",
+        nargs="+",
+        default=[],
+        metavar="SETTING",
+        help="go on with new values of these settings, for example `--change epochs --epochs 60`; "
+        "learning rates of the steps to come follow from them. `dev`: go on with another dev set; "
+        "the best epochs so far are measured on it again",
+    )
     add_settings(parser, TrainConfig)
     config, args = from_args(TrainConfig, parser, argv)
 
     from asr.train.loop import Training
 
-    print(Training(config, args.train, args.dev, args.tokens, args.out, args.init).run())
+    training = Training(config, args.train, args.dev, args.tokens, args.out, args.init, args.change)
+    print(training.run())
     return 0

@@ -16,6 +16,7 @@ from asr.model.find import find_model
 from asr.model.las import LAS
 from asr.search.credit import learnt_words
 from asr.text.chars import CharTokenizer
+from asr.train.settings import flatten
 
 # Weights with a row for each character: what it is read as, and how decoder and CTC write it.
 BY_CHARACTER = (
@@ -102,7 +103,7 @@ def _is_origin(init: str, origin: dict[str, str]) -> bool:
 
 
 def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
-    there, here = _flatten(to_dict(theirs)), _flatten(to_dict(ours))
+    there, here = flatten(to_dict(theirs)), flatten(to_dict(ours))
     differing = [key for key in _with_meaning(ours) if there[key] != here[key]]
     if differing:
         found = ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in differing)
@@ -121,23 +122,13 @@ def _with_meaning(config: TrainConfig) -> list[str]:
         without.add("features.ceps")
     if config.model.encoder.frontend == "none":
         without.add("model.encoder.frontend_channels")
-    keys = [k for k in _flatten(to_dict(config)) if k.startswith(("features.", "model."))]
+    keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 
 
 def _as_typed(value: Any) -> str:
     """A setting's value as one types it after its option in a shell."""
     return shlex.quote(value if isinstance(value, str) else json.dumps(value))
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 @torch.no_grad()

@@ -11,9 +11,10 @@ import hashlib
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -31,17 +32,17 @@ from asr.corpus.features import read_speaker_stats
 from asr.device import keep_memory, pick_device, release_memory, use_threads
 from asr.errors import InputError, first_line
 from asr.files import write_atomically, write_text
-from asr.model.checkpoint import save_model
+from asr.model.checkpoint import load_model, save_model
 from asr.model.find import MODEL_FILE
 from asr.model.las import LAS
 from asr.model.product import use_precision
 from asr.search.credit import Vocabulary
 from asr.text.chars import CharTokenizer
-from asr.train import pictures, preflight
+from asr.train import preflight, settings
 from asr.train.average import average_models
 from asr.train.evaluate import Evaluation, evaluate
 from asr.train.init import begin_with, go_on_from
-from asr.train.journal import Journal, clock
+from asr.train.journal import Journal, clock, plain
 from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.state import Progress, load_state, save_state
 
@@ -50,7 +51,11 @@ GOOD_ALIGNMENT = 0.2  # before an alignment has formed the quality is below 0.1
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a termination signal arrived and the state is saved."""
+    """Ctrl-C or a termination signal arrived; the state is saved before anybody else sees it."""
+
+
+class Diverged(InputError):
+    """Too many batches had to be skipped; the weights are not worth saving."""
 
 
 def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
@@ -74,11 +79,13 @@ def sole_user(folder: Path) -> Iterator[None]:
     with (folder / "log" / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InputError(
                 f"{folder}: another training is writing into this folder; wait for it, stop it, "
                 "or use another --out"
             ) from error
+        except OSError as error:  # some network file systems
+            print(f"warning: {folder} cannot be locked ({error.strerror})", file=sys.stderr)
         yield
 
 
@@ -92,6 +99,8 @@ class Training:
         tokens: tokens.txt of ``asr chars``.
         out: folder for everything that is written; a training found there goes on.
         init: model whose weights the training begins with, see :mod:`asr.train.init`.
+        change: names of settings with which a training found there goes on otherwise, see
+            :mod:`asr.train.settings`.
 
     Raises:
         InputError: the data does not fit the configuration, or ``out`` holds another training.
@@ -105,8 +114,10 @@ class Training:
         tokens: str,
         out: str | Path,
         init: str | None = None,
+        change: Sequence[str] = (),
     ) -> None:
         preflight.check_settings(config)
+        settings.check_names(change)
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
         use_threads(config.threads)
@@ -126,7 +137,10 @@ class Training:
         self.train_set = UtteranceSet(
             train_set, *common, speakers, config.augment, config.seed, copies
         )
-        self.dev_set = UtteranceSet(dev_set, *common, read_speaker_stats(dev, config.features))
+        dev_speakers = read_speaker_stats(dev, config.features)
+        self.dev_set = UtteranceSet(dev_set, *common, dev_speakers)
+        dev_sums = sum(dev_speakers.values(), CmvnStats.zero(config.features.dim))
+        self.dev_fingerprint = fingerprint(dev_set, self.tokenizer, dev_sums)
         by_length = sorted(dev_set, key=lambda u: u.duration_s or 0.0)
         step = max(1, len(by_length) // (SHOWN + 1))
         self.shown = [u.id for u in by_length[step::step][:SHOWN]] or [by_length[0].id]
@@ -134,11 +148,17 @@ class Training:
         torch.manual_seed(config.seed)
         self.model = LAS(config.model, config.features.dim, len(self.tokenizer)).to(self.device)
         self.optimizer = make_optimizer(self.model.parameters(), config.optim)
-        self.progress, self.beginning = Progress(), list[str]()
+        self.progress, self.beginning, self.changed = Progress(), list[str](), list[str]()
         self.state_file = self.out / "checkpoints" / "last.pt"
         if self.state_file.exists():
-            self.progress = load_state(
-                self.state_file, self.model, self.optimizer, config, self.fingerprint
+            self.progress, self.changed = load_state(
+                self.state_file,
+                self.model,
+                self.optimizer,
+                config,
+                self.fingerprint,
+                self.dev_fingerprint,
+                change,
             )
             self.beginning = go_on_from(self.progress.init, init, self.state_file)
         elif init:
@@ -152,7 +172,7 @@ class Training:
         )
         for folder in ("checkpoints", "log", "pictures"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
-        self._stop = False
+        self._stop = self._may_raise = self._without_pictures = False
 
     def _load(self, train: str, dev: str) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
         sets = []
@@ -175,25 +195,47 @@ class Training:
         Raises:
             Interrupted: Ctrl-C; the state is saved, the same command goes on.
             InputError: too many batches had to be skipped, or the disk is full.
+            Exception: whatever else went wrong in a step; the state before it is saved.
         """
         final = self.out / MODEL_FILE
-        if final.exists() and self._finished():
+        if final.exists() and self._finished() and not self.changed:
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
         with sole_user(self.out):
-            settings = yaml.safe_dump(to_dict(self.config), sort_keys=False)
-            write_text(self.out / "config.yaml", settings)
-            self.journal = Journal(self.out, self.progress.step)
+            text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
+            write_text(self.out / "config.yaml", text)
+            self.journal = Journal(self.out, self.progress.step, self.progress.epoch)
             try:
                 self._greet()
                 self._try_longest_batch()
-                with self._graceful_interrupts():
+                if settings.DEV in self.changed:
+                    self._measure_again()
+                with self._graceful_interrupts(), self._saved_at_an_end():
                     while not self._finished():
                         self._run_epoch()
                 self._average(final)
             finally:
                 self.journal.close()
         return final
+
+    @contextmanager
+    def _saved_at_an_end(self) -> Iterator[None]:
+        """Save the state when a signal or an error ends the training before its time."""
+        try:
+            yield
+        except Interrupted:
+            self._save()
+            step = self.progress.step
+            raise Interrupted(f"saved after step {step}; the same command goes on") from None
+        except Diverged:
+            raise
+        except Exception:
+            try:
+                self._save()
+                self.journal.say(f"saved after step {self.progress.step}")
+            except Exception as error:  # the one that ended the training tells more
+                self.journal.say(f"warning: the state cannot be saved: {first_line(error)}")
+            raise
 
     def _finished(self) -> bool:
         progress, patience = self.progress, self.config.patience
@@ -216,6 +258,8 @@ class Training:
             self.journal.say(
                 f"going on after step {self.progress.step}, in epoch {self.progress.epoch + 1}"
             )
+        if self.changed:
+            self.journal.say(f"going on with other settings: {', '.join(self.changed)}")
 
     def _try_longest_batch(self) -> None:
         """Run the batch with most padded audio once, so that memory runs out now or never."""
@@ -225,7 +269,7 @@ class Training:
         if not batch.ids:
             return
         try:
-            self._loss(batch.to(self.device)).total.backward()
+            self._loss(batch.to(self.device), self.progress.step).total.backward()
         except (RuntimeError, MemoryError) as error:
             if "memory" not in str(error).lower():
                 raise
@@ -238,19 +282,41 @@ class Training:
 
     @contextmanager
     def _graceful_interrupts(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step end and saves the state; a second one is immediate."""
+        """The first Ctrl-C lets the step end and saves the state; a second one is immediate.
+
+        TERM, and HUP of a terminal that is closed, do the same, unless `nohup` has HUP ignored.
+        Outside the main thread signals are not ours to handle.
+        """
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self._stop = True
             if number == signal.SIGINT:  # TERM may well come twice, to the group and passed on
                 signal.signal(number, before[signal.SIGINT])
+            if self._may_raise:
+                self._may_raise = False
+                raise Interrupted
 
-        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Where nothing of the state changes, a signal need not wait for the end."""
+        self._may_raise = True
+        try:
+            yield
+        finally:
+            self._may_raise = False
 
     def _run_epoch(self) -> None:
         progress, config = self.progress, self.config
@@ -260,70 +326,90 @@ class Training:
             for number in range(first, first + config.passes)
             for batch in plan_batches(self.durations, config.batch, seed=config.seed, number=number)
         ]
-        batches = load_batches(self.train_set, plan[progress.batch :], workers=config.batch.workers)
+        left = load_batches(self.train_set, plan[progress.batch :], workers=config.batch.workers)
+        with closing(left) as batches:
+            self._run_steps(batches, len(plan))
+        started = time.monotonic()
+        scores = self._end_epoch()
+        release_memory()
+        progress.elapsed_s += time.monotonic() - started
+        self._save()
+        self._draw(scores, progress.epoch)
+        if self._stop:
+            raise Interrupted
+
+    def _run_steps(self, batches: Iterator[Batch], count: int) -> None:
+        """The steps of an epoch that are left; it has so many in all."""
+        progress, config = self.progress, self.config
         saved = clocked = time.monotonic()
-        for batch in batches:
+        while True:
+            with self._interruptible():
+                batch = next(batches, None)
+            if batch is None:
+                return
             wait_s = time.monotonic() - clocked
-            self._step(batch, (progress.epoch + progress.batch / len(plan)) / config.epochs, wait_s)
-            progress.batch += 1
+            self._step(batch, (progress.epoch + progress.batch / count) / config.epochs, wait_s)
             now = time.monotonic()
             progress.elapsed_s += now - clocked
             clocked = now
             if self._stop:
-                self._save()
-                raise Interrupted(f"saved after step {progress.step}; the same command goes on")
+                raise Interrupted
             if now - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = now
-            self._show((progress.epoch + progress.batch / len(plan)) / config.epochs)
-        started = time.monotonic()
-        self._end_epoch()
-        release_memory()
-        progress.elapsed_s += time.monotonic() - started
-        self._save()
+            self._show((progress.epoch + progress.batch / count) / config.epochs)
 
-    def _loss(self, batch: Batch) -> Any:
+    def _loss(self, batch: Batch, step: int) -> Any:
         loss = self.config.loss
         on = self.progress.epoch >= loss.sampling_start_epoch
         sampling = loss.scheduled_sampling if on else 0.0
         guide = loss.guide * max(0.0, 1 - self.progress.epoch / max(1, loss.guide_epochs))
         self.model.train()
-        torch.manual_seed(seed_of(self.config.seed, self.progress.step))
+        torch.manual_seed(seed_of(self.config.seed, step))
         return self.model.loss(
             batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling, guide
         )
 
     def _step(self, batch: Batch, share: float, wait_s: float) -> None:
-        """One update; a batch without a finite loss and gradient is saved and skipped."""
+        """One update; a batch without a finite loss and gradient is saved and skipped.
+
+        Whatever may fail comes before the first change of the state, or after the last.
+        """
         started = time.monotonic()
         progress = self.progress
         rate = learning_rate(progress.step, share, self.config.optim)
-        progress.step += 1
-        for message in batch.errors:
-            self.journal.say(f"warning: left out: {message}")
-        if not batch.ids:
-            return
-        batch = batch.to(self.device)
-        loss = self._loss(batch)
-        loss.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        parts = (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
-        values = torch.stack([v.detach() for v in parts]).tolist()  # a GPU is waited for once
-        if all(map(math.isfinite, values)):
+        values = self._gradient(batch, progress.step + 1) if batch.ids else []
+        finite = all(map(math.isfinite, values))
+        if values and finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
             self._count(batch, values)
-        else:
-            self._skip(batch, values)
         self.optimizer.zero_grad()
+        progress.step += 1
+        progress.batch += 1
         progress.audio_s += batch.audio_s
+        for message in batch.errors:
+            self.journal.say(f"warning: left out: {message}")
+        if not values:
+            return
         names = ("loss", "attention", "ctc", "accuracy", "grad_norm")
         entry: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch + 1}
         entry |= dict(zip(names, values, strict=True))
         entry |= {"learning_rate": rate, "audio_s": round(batch.audio_s, 2)}
         entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
         self.journal.record(entry, "step")
+        if not finite:
+            self._skip(batch, values)
+
+    def _gradient(self, batch: Batch, step: int) -> list[float]:
+        """Compute the gradient of a batch; returns its losses, accuracy and norm."""
+        loss = self._loss(batch.to(self.device), step)
+        loss.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        parts = (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
+        values: list[float] = torch.stack([v.detach() for v in parts]).tolist()
+        return values  # a GPU was waited for once
 
     def _count(self, batch: Batch, values: list[float]) -> None:
         """Add a step to the sums of this epoch."""
@@ -337,7 +423,7 @@ class Training:
         """Save a batch for replay; stop when there are too many.
 
         Raises:
-            InputError: the limit is reached.
+            Diverged: the limit is reached.
         """
         progress, config = self.progress, self.config
         progress.skipped += 1
@@ -355,7 +441,7 @@ class Training:
                 else "the loss or gradient overflows: try a lower optim.learning_rate or "
                 "optim.clip_norm, and look at the saved batches for damaged audio"
             )
-            raise InputError(
+            raise Diverged(
                 f"{progress.skipped} batches were skipped (skip_limit = {config.skip_limit}); "
                 + cause
             )
@@ -371,44 +457,75 @@ class Training:
             f"loss {mean:.3f}, {speed:.0f} times real time, {clock(left_s)} left",
         )
 
-    def _end_epoch(self) -> None:
-        """Score the dev set, keep the weights if they are among the best, draw pictures."""
+    def _end_epoch(self) -> Evaluation:
+        """Score the dev set, keep the weights if they are among the best."""
         progress = self.progress
         if not progress.sums.get("characters"):
             raise InputError(
                 f"epoch {progress.epoch + 1}: not one batch of it could be used; the warnings "
                 "above say why. Mend that, and the same command goes on"
             )
-        scores = self._evaluate()
+        with self._interruptible():
+            scores = self._evaluate()
         for message in scores.errors:
             self.journal.say(f"warning: counted as wrong: {message}")
         entry = self._describe(scores)
+        self._keep_model(entry)
         progress.history.append(entry)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+        self.journal.record(entry, "epoch")
+        self._report(entry)
+        return scores
+
+    def _keep_model(self, entry: dict[str, Any]) -> None:
+        """Write the weights as the model of an epoch."""
         save_model(
             self.out / "checkpoints" / entry["checkpoint"],
             self.model.state_dict(),
             config=self.config,
             tokenizer=self.tokenizer,
             cmvn=self.cmvn,
-            info={**entry, "vocabulary": self.vocabulary.to_info()},
+            info={
+                **plain(entry),
+                "data": self.fingerprint,
+                "vocabulary": self.vocabulary.to_info(),
+            },
         )
-        self.journal.record(entry, "epoch")
-        self._report(entry)
-        self._draw(scores, entry["epoch"])
 
     def _evaluate(self) -> Evaluation:
         plan = plan_batches(self.dev_durations, self.config.batch)
-        batches = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
-        return evaluate(
-            self.model,
-            batches,
-            self.references,
-            self.tokenizer,
-            self.config.loss,
-            self.vocabulary,
-            frozenset(self.shown),
-        )
+        left = load_batches(self.dev_set, plan, workers=self.config.batch.workers)
+        with closing(left) as batches:
+            return evaluate(
+                self.model,
+                batches,
+                self.references,
+                self.tokenizer,
+                self.config.loss,
+                self.vocabulary,
+                frozenset(self.shown),
+            )
+
+    def _measure_again(self) -> None:
+        """Score the models of earlier epochs on other dev data; those that are gone are out."""
+        self.journal.say("the dev data are others than before: measuring the epochs so far again")
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        for entry in self.progress.history:
+            entry["gone"] = not self._has_model(entry)
+            if not entry["gone"]:
+                loaded = load_model(self.out / "checkpoints" / entry["checkpoint"])
+                found = self._measure(loaded.model.state_dict())
+                entry |= {key: found[key] for key in ("dev_wer", "dev_cer", "credit")}
+        self.model.load_state_dict(weights)
+        self._save()
+
+    def _has_model(self, entry: dict[str, Any]) -> bool:
+        """Whether the model of an epoch is there and whole."""
+        try:
+            load_model(self.out / "checkpoints" / entry["checkpoint"])
+        except InputError:
+            return False
+        return True
 
     def _describe(self, scores: Evaluation) -> dict[str, Any]:
         progress = self.progress
@@ -453,6 +570,17 @@ class Training:
             )
 
     def _draw(self, scores: Evaluation, epoch: int) -> None:
+        """Draw pictures; a training never fails for want of one."""
+        try:
+            self._draw_all(scores, epoch)
+        except Exception as error:  # settings, fonts and versions of matplotlib, a full disk
+            if not self._without_pictures:
+                self.journal.say(f"warning: a picture cannot be drawn: {first_line(error)}")
+            self._without_pictures = True
+
+    def _draw_all(self, scores: Evaluation, epoch: int) -> None:
+        from asr.train import pictures  # matplotlib may refuse to be imported, too
+
         folder = self.out / "pictures"
         pictures.draw_curves(self.progress.history, folder / "curves.png")
         seconds = dict(zip(self.references, self.dev_durations, strict=True))
@@ -469,8 +597,8 @@ class Training:
 
     def _best_epochs(self, count: int) -> list[dict[str, Any]]:
         """The epochs with the lowest dev error rates, best first."""
-        order = sorted(self.progress.history, key=lambda e: (e["dev_wer"], e["dev_cer"]))
-        return order[:count]
+        measured = [e for e in self.progress.history if not e.get("gone")]
+        return sorted(measured, key=lambda e: (e["dev_wer"], e["dev_cer"]))[:count]
 
     def _save(self) -> None:
         """Write the state, then delete the epochs' models that are no longer wanted."""
@@ -481,22 +609,37 @@ class Training:
             self.progress,
             self.config,
             self.fingerprint,
+            self.dev_fingerprint,
         )
         kept = {entry["checkpoint"] for entry in self._best_epochs(self.config.average)}
         kept |= {entry["checkpoint"] for entry in self.progress.history[-1:]}
         for path in (self.out / "checkpoints").glob("epoch_*.safetensors"):
             if path.name not in kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _average(self, final: Path) -> None:
-        best = self._best_epochs(self.config.average)
+        best = self._best_models()
         sources = [self.out / "checkpoints" / e["checkpoint"] for e in best]
-        found = average_models(sources, final, self._measure)
+        found = average_models(sources, final, self._measure, self.config)
         epochs = ", ".join(str(e["epoch"]) for e in best)
         self.journal.say(
             f"{final}: the mean of epochs {epochs}; dev WER {100 * found['dev_wer']:.1f} %, "
             f"of the best one {100 * best[0]['dev_wer']:.1f} %"
         )
+
+    def _best_models(self) -> list[dict[str, Any]]:
+        """The best epochs whose models are there; the last one's can be written again."""
+        last = self.progress.history[-1]
+        if not self._has_model(last):
+            self._keep_model(last)
+        best = self._best_epochs(self.config.average)
+        there = [entry for entry in best if self._has_model(entry)]
+        if gone := [str(entry["epoch"]) for entry in best if entry not in there]:
+            self.journal.say(
+                f"warning: {self.out / 'checkpoints'}: no whole model of epoch "
+                f"{', '.join(gone)}; going on without"
+            )
+        return there or [last]
 
     def _measure(self, weights: dict[str, Tensor]) -> dict[str, Any]:
         """Dev scores of other weights, in place of which the model has no further use."""

@@ -8,6 +8,7 @@ follows from (seed, step), so no generator has a state to keep.
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,9 @@ from asr.config import TrainConfig, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.train.adamw import AdamW
+from asr.train.settings import DEV, PLAN, changed_settings
 
 VERSION = 2
-# Settings that may change between two runs of one training without changing its numbers.
-_FREE = {"checkpoint_minutes", "threads", "device", "alignment_alarm_step", "skip_limit"}
 
 
 @dataclass
@@ -58,10 +58,11 @@ def save_state(
     progress: Progress,
     config: TrainConfig,
     data: str,
+    dev: str,
 ) -> None:
     """Write the whole state atomically.
 
-    ``data`` is a fingerprint of the training data.
+    ``data`` and ``dev`` are fingerprints of the training and the dev data.
 
     Raises:
         InputError: the disk is full; the state written before is untouched.
@@ -71,6 +72,7 @@ def save_state(
         "version": VERSION,
         "config": json.dumps(to_dict(config)),
         "data": data,
+        "dev": dev,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": dict(vars(progress)),
@@ -85,35 +87,62 @@ def load_state(
     optimizer: AdamW | torch.optim.Optimizer,
     config: TrainConfig,
     data: str,
-) -> Progress:
-    """Restore model and optimiser; returns where the training stood.
+    dev: str,
+    change: Sequence[str] = (),
+) -> tuple[Progress, list[str]]:
+    """Restore model and optimiser.
+
+    Args:
+        path: of the state.
+        model: its weights are overwritten.
+        optimizer: its state is overwritten.
+        config: settings to go on with.
+        data: fingerprint of the training data.
+        dev: fingerprint of the dev data.
+        change: names of settings that may differ, ``dev`` for the dev data.
+
+    Returns:
+        where the training stood, and the names of what is other than before.
 
     Raises:
         InputError: the file is damaged, of another version, another configuration or other data.
     """
-    remedy = "use the same configuration, or another --out folder, or delete the file"
     state = _read(path)
     if state.get("version") != VERSION:
-        raise InputError(f"{path}: version {state.get('version')}, expected {VERSION}; {remedy}")
-    theirs, ours = json.loads(state["config"]), to_dict(config)
-    theirs["batch"]["workers"] = ours["batch"]["workers"]
-    changed = [
-        f"{key} was {theirs.get(key)!r}, is {value!r}"
-        for key, value in ours.items()
-        if key not in _FREE and theirs.get(key) != value
-    ]
-    if changed:
         raise InputError(
-            f"{path}: a training with other settings is here ({'; '.join(changed)}); {remedy}"
+            f"{path}: version {state.get('version')}, expected {VERSION}; use the version of asr "
+            "that wrote it, or another --out folder, or delete the file"
         )
+    try:
+        changed = changed_settings(json.loads(state["config"]), config, change, str(path))
+        _check_data(path, state, data, dev, change)
+        if state.get("dev", dev) != dev:
+            changed.append(DEV)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        progress = Progress(**state["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: damaged ({first_line(error)}); delete it to start over"
+        ) from error
+    if any(name.startswith(PLAN) for name in changed):
+        progress.batch, progress.sums = 0, {}
+    return progress, changed
+
+
+def _check_data(
+    path: Path, state: dict[str, Any], data: str, dev: str, change: Sequence[str]
+) -> None:
     if state["data"] != data:
         raise InputError(
             f"{path}: this training began with other training data, characters or feature "
             "statistics; use another --out folder"
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
+    if state.get("dev", dev) != dev and DEV not in change:
+        raise InputError(
+            f"{path}: this training has chosen its best epochs on other dev data; use the same, "
+            f"or add --change {DEV} to measure the epochs so far again, or use another --out folder"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

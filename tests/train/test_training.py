@@ -2,12 +2,14 @@
 
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from asr.config import to_dict
+from asr.config import TrainConfig, from_dict, to_dict
 from asr.corpus.batches import load_batches
 from asr.corpus.datadir import read_table
 from asr.errors import InputError
@@ -25,6 +27,7 @@ from asr.search.beam import search
 from asr.search.credit import Vocabulary, least_credit, own_credit
 from asr.train.average import average_models
 from asr.train.evaluate import SEARCH, evaluate
+from asr.train.journal import Messages
 from asr.train.loop import Interrupted, Training, sole_user
 
 
@@ -248,6 +251,197 @@ def test_statistics_of_other_features_are_refused(tone_corpus, tiny_training, tm
         start(level, tone_corpus, tmp_path / "las")
 
 
+def go_on(config, corpus, out, *change):
+    return Training(
+        config, *(str(corpus / name) for name in ("train", "dev", "tokens.txt")), out, None, change
+    )
+
+
+def interrupted(config, corpus, out, epochs=1):
+    """A training that got TERM after an epoch."""
+    training = start(config, corpus, out)
+
+    def stop_after(entry):
+        training._stop = entry["epoch"] == epochs
+
+    training._report = stop_after
+    with pytest.raises(Interrupted):
+        training.run()
+    return out
+
+
+def epochs_of(out):
+    lines = map(json.loads, (out / "train.jsonl").read_text().splitlines())
+    return [entry["epoch"] for entry in lines if entry["kind"] == "epoch"]
+
+
+def test_with_other_threads_and_workers_it_ends_with_the_same_model(
+    finished, tone_corpus, tiny_training, tmp_path
+):
+    """One step more or less is left in the files; the model is the same."""
+    out = interrupted(tiny_training, tone_corpus, tmp_path / "other", epochs=2)
+    batch = replace(tiny_training.batch, workers=2)
+    others = replace(tiny_training, batch=batch, checkpoint_minutes=9.0, skip_limit=3)
+    start(others, tone_corpus, out).run()
+    assert_same_weights(out, finished)
+    assert load_model(out).config == others
+
+
+def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, tiny_training):
+    optim = replace(tiny_training.optim, learning_rate=0.005)
+    longer = replace(tiny_training, epochs=4, optim=optim)
+    with pytest.raises(InputError) as error:
+        start(longer, tone_corpus, finished)
+    assert "epochs was 3, is 4, optim.learning_rate was 0.01, is 0.005; " in str(error.value)
+    assert "--change epochs optim.learning_rate" in str(error.value)
+    assert "warmup" not in str(error.value)
+    with pytest.raises(InputError, match="here: epochs was 3, is 4; "):
+        go_on(longer, tone_corpus, finished, "optim.learning_rate")
+    go_on(longer, tone_corpus, finished, "epochs", "optim.learning_rate").run()
+    assert epochs_of(finished) == [1, 2, 3, 4]
+    start(longer, tone_corpus, finished).run()  # now they are its settings
+
+
+def test_a_changed_plan_begins_the_epoch_again(tone_corpus, tiny_training, tmp_path):
+    training = start(tiny_training, tone_corpus, tmp_path / "las")
+    training._stop = True
+    with pytest.raises(Interrupted):
+        training.run()
+    smaller = replace(tiny_training, batch=replace(tiny_training.batch, seconds=2.0))
+    training = go_on(smaller, tone_corpus, tmp_path / "las", "batch.seconds")
+    assert (training.progress.step, training.progress.batch) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 2}, "seed cannot change"),
+        ({"model": {"encoder": {"units": 8}}}, "model.encoder.units cannot change"),
+        ({"optim": {"kind": "adam"}}, "optim.kind cannot change"),
+    ],
+)
+def test_what_weights_depend_on_never_changes(
+    finished, tone_corpus, tiny_training, change, message
+):
+    values = to_dict(tiny_training)
+    for key, value in change.items():
+        values[key] = merge(values[key], value)
+    with pytest.raises(InputError, match=message):
+        names = ("seed", "model.encoder.units", "optim.kind")
+        go_on(from_dict(TrainConfig, values), tone_corpus, finished, *names)
+
+
+def merge(old, new):
+    return {**old, **{k: merge(old[k], new[k]) for k in new}} if isinstance(new, dict) else new
+
+
+def test_settings_that_are_none(tone_corpus, tiny_training, tmp_path):
+    with pytest.raises(InputError, match="--change learning_rate: no such setting"):
+        go_on(tiny_training, tone_corpus, tmp_path / "las", "learning_rate")
+
+
+def test_epochs_are_not_chosen_by_figures_of_two_dev_sets(
+    tone_corpus, tiny_training, tmp_path, capsys
+):
+    out = interrupted(tiny_training, tone_corpus, tmp_path / "las", epochs=2)
+    (out / "checkpoints" / "epoch_001.safetensors").unlink()
+    corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
+    text = corpus / "dev" / "text"
+    text.write_text(text.read_text().replace("BAC", "CCC"))
+    with pytest.raises(InputError, match=r"other dev data.*--change dev"):
+        start(tiny_training, corpus, out)
+    training = go_on(tiny_training, corpus, out, "dev")
+    training.progress.history[1]["dev_wer"] = 9.0  # of the other set
+    training.run()
+    assert "measuring the epochs so far again" in capsys.readouterr().err
+    assert "epoch_001.safetensors" not in load_model(out).info["average_of"]
+    assert training.progress.history[1]["dev_wer"] < 9.0
+    start(tiny_training, corpus, out).run()
+
+
+def test_the_mean_goes_without_models_that_are_gone(tone_corpus, tiny_training, tmp_path, capsys):
+    config = replace(tiny_training, average=3)
+    out = interrupted(config, tone_corpus, tmp_path / "las", epochs=2)
+    (out / "checkpoints" / "epoch_001.safetensors").unlink()
+    (out / "checkpoints" / "epoch_002.safetensors").write_bytes(b"cut short")
+    start(config, tone_corpus, out).run()
+    assert load_model(out).info["average_of"] == ["epoch_003.safetensors"]
+    err = capsys.readouterr().err
+    assert "no whole model of epoch 1, 2" in err or "no whole model of epoch 2, 1" in err
+
+
+def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
+    before = weights(finished / "checkpoints" / "epoch_003.safetensors")
+    (finished / "final.safetensors").unlink()
+    for path in (finished / "checkpoints").glob("epoch_*"):
+        path.unlink()
+    start(tiny_training, tone_corpus, finished).run()
+    assert load_model(finished).info["average_of"] == ["epoch_003.safetensors"]
+    for name, value in weights(finished).items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", ["_gradient", "_describe", "_report", "draw"])
+def test_an_error_costs_no_work(
+    finished, tone_corpus, tiny_training, tmp_path, monkeypatch, place, workers
+):
+    """In a step, after a dev set, and in a picture, which does not matter."""
+    config = replace(
+        tiny_training, checkpoint_minutes=9.0, batch=replace(tiny_training.batch, workers=workers)
+    )
+    training = start(config, tone_corpus, tmp_path / "las")
+    calls = []
+
+    def fail(*args):
+        calls.append(args)
+        raise RuntimeError("a wire is loose")
+
+    if place == "draw":
+        monkeypatch.setattr("asr.train.pictures.draw_curves", fail)
+        training.run()
+        assert len(calls) == 3
+    else:
+        method = getattr(training, place)
+        setattr(training, place, lambda *a: method(*a) if training.progress.step < 3 else fail())
+        with pytest.raises(RuntimeError, match="loose"):
+            training.run()
+        again = start(config, tone_corpus, tmp_path / "las")
+        assert again.progress.step >= 3
+        again.run()
+        assert epochs_of(tmp_path / "las") == [1, 2, 3]
+        assert losses(tmp_path / "las") == losses(finished)
+    assert_same_weights(tmp_path / "las", finished)
+    assert not multiprocessing.active_children()
+
+
+def test_a_training_outside_the_main_thread(finished, tone_corpus, tiny_training, tmp_path):
+    training = start(tiny_training, tone_corpus, tmp_path / "las")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(training.run).result()
+    assert_same_weights(tmp_path / "las", finished)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_look_at_the_dev_set(
+    finished, tone_corpus, tiny_training, tmp_path, monkeypatch, number
+):
+    """The epoch's steps are kept, and its figures are made after the restart."""
+    training = start(replace(tiny_training, checkpoint_minutes=9.0), tone_corpus, tmp_path / "las")
+
+    def search_then_signal(*args):
+        os.kill(os.getpid(), number)
+        return search(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="saved after step"):
+        patch.setattr("asr.train.evaluate.search", search_then_signal)
+        training.run()
+    again = start(tiny_training, tone_corpus, tmp_path / "las")
+    assert again.progress.epoch == 0 and again.progress.batch > 0
+    again.run()
+    assert_same_weights(tmp_path / "las", finished)
+
+
 def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
     with sole_user(tmp_path / "las"), pytest.raises(InputError, match="another training"):
@@ -301,6 +495,27 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert not list(training.state_file.parent.glob(".*"))  # no half-written file is left
     start(tiny_training, tone_corpus, tmp_path / "full").run()
     assert_same_weights(tmp_path / "full", finished)
+
+
+def test_numbers_that_are_none_are_null(tone_corpus, tiny_training, tmp_path):
+    training = start(replace(tiny_training, epochs=1), tone_corpus, tmp_path / "nan")
+    gradient = training._gradient
+    broken = [math.nan, math.inf, -math.inf, 0.5, 1.0]
+    training._gradient = lambda batch, step: gradient(batch, step) if step > 1 else broken
+    training.run()
+    first = (tmp_path / "nan" / "train.jsonl").read_text().splitlines()[0]
+    assert '"loss": null, "attention": null, "ctc": null, "accuracy": 0.5' in first
+
+
+def test_messages_that_nobody_reads_any_more(capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        messages = Messages(stream)
+        messages.write("lost\n")
+        stream.write("what others write to it goes nowhere\n")
+    assert messages.write("still going on\n") and not messages.isatty()
+    assert Messages(None).write("no standard error at all\n")
 
 
 def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_path, capsys):
