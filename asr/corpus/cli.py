@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asr.config import whole
 from asr.config.field import SEED, at_least
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, InputError
+from asr.files import check_folder, check_not_read, is_data_directory
 
 if TYPE_CHECKING:
     from asr.corpus.importing import Imported
@@ -430,10 +431,27 @@ def run_import(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _check_target(args: argparse.Namespace) -> None:
+    """Refuse, before the work, to replace what is imported, or a text that is no table."""
+    from asr.corpus.edit import refuse_same
+
+    out = Path(args.out)
+    check_folder(out)
+    if args.kaldi:
+        refuse_same(args.kaldi, out)
+    check_not_read([out / name for name in ("text", "wav.scp", "utt2spk")], [args.table])
+    if (out / "text").exists() and not is_data_directory(out):
+        raise InputError(
+            f"{out / 'text'}: stands in a folder that is no data directory, and would be replaced; "
+            "name another directory to write"
+        )
+
+
 def _imported(args: argparse.Namespace) -> "Imported":
     from asr.corpus import importing, table_formats
     from asr.text.normalize import find_normalizer
 
+    _check_target(args)
     normalize = find_normalizer(args.normalize)
     if args.kaldi:
         return importing.import_kaldi(args.kaldi, args.out, args.root, normalize)

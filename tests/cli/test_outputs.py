@@ -55,6 +55,11 @@ def contents(folder):
         "export an4 -o data/text",
         "average an4 -o tokens.txt/x",
         "calibrate an4 data -o data/text",
+        "data import data --kaldi data",
+        "data import data --kaldi data/../data",
+        "data import plain --table corpus.jsonl",
+        "data import corpus.jsonl --table tokens.txt",
+        "data import hyp --table hyp/text",
     ],
 )
 def test_nothing_that_is_read_is_written_to(folder, capsys, command):
