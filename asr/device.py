@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import math
 import os
+from pathlib import Path
 
 import torch
 
@@ -27,14 +29,59 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroups: Path = CGROUPS, process: Path = Path("/proc/self/cgroup")) -> int:
+    """Processors that this process may use: of its affinity, and not more than its quota.
+
+    Containers and batch systems set either; the quota is that of the tightest control group above
+    the process (of version 1 or 2), rounded up.
+    """
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    quotas = [math.ceil(share) for share in _quotas(cgroups, process)]
+    return max(1, min([cores, *quotas]))
+
+
+def _quotas(cgroups: Path, process: Path) -> list[float]:
+    """Processors that each control group above the process grants."""
+    try:
+        lines = process.read_text().splitlines()
+    except OSError:
+        lines = []
+    found = []
+    for line in ["0::/", "0:cpu:/", *lines]:  # in a container its own group may be the root
+        _, controllers, path = line.split(":", 2)
+        root = cgroups if not controllers else cgroups / "cpu"
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = root / path.lstrip("/")
+        found += [_quota(folder) for folder in (group, *group.parents)]
+    return [share for share in found if share > 0]
+
+
+def _quota(group: Path) -> float:
+    """Processors that a control group grants; 0: as many as there are."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period)  # -1 or the word max stand for no limit
+    except (OSError, ValueError, ZeroDivisionError):
+        return 0.0
+
+
 def use_threads(threads: int) -> None:
-    """CPU threads for matrix products; 0 takes every core. Tiny numbers count as zero.
+    """CPU threads for matrix products; 0 takes every usable core. Tiny numbers count as zero.
 
     Raises:
         InputError: fewer than 0 are asked for, or more than any machine has.
     """
     require("threads", threads, THREADS)
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or usable_cores())
     torch.set_flush_denormal(True)
 
 

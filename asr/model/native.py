@@ -15,14 +15,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from asr.errors import first_line
+from asr.errors import InputError, first_line
+from asr.files import write_text
 
 SOURCE = Path(__file__).with_name("native.cpp")
 # Arguments of each function: pointers, then integers, of which the last is the thread count.
@@ -35,6 +38,7 @@ ARGUMENTS = {
     "dropout": (2, 4),
 }
 OLDEST = (8, 0)  # compute capability that kernels.py needs: Ampere
+DAY_S = 86400  # a compiler that failed is asked again after this time
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 
 
@@ -51,44 +55,110 @@ def compiler() -> list[str]:
     return []
 
 
-def _processor() -> str:
-    """What distinguishes processors that cannot run each other's code."""
+# What -march=native depends on, as /proc/cpuinfo calls it: on x86, ARM, RISC-V, POWER and s390.
+CPU_KEYS = (
+    "vendor_id",
+    "cpu family",
+    "model",
+    "model name",
+    "flags",
+    "features",
+    "cpu implementer",
+    "cpu architecture",
+    "cpu variant",
+    "cpu part",
+    "isa",
+    "uarch",
+    "cpu",
+    "machine",
+)
+
+
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What distinguishes processors that cannot run each other's code; else the machine's name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+        lines = []
+    told = {line for line in lines if line.partition(":")[0].strip().lower() in CPU_KEYS}
+    return "\n".join(sorted(told)) or f"{platform.processor()} {platform.node()}"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nobody else could have written a file or into a folder, as ssh asks of its keys."""
+    found = path.stat()
+    return found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022
 
 
 def _cache() -> Path:
-    """The user's folder for what can be made again; raises OSError where there is no home."""
-    if found := os.environ.get("XDG_CACHE_HOME"):
-        return Path(found)
+    """The folder of compiled libraries, which is made private where it is our own.
+
+    Raises:
+        OSError: there is none, or it belongs to somebody else.
+    """
     try:
-        return Path.home() / ".cache"
-    except RuntimeError as error:  # a user that the system does not know, without HOME
-        raise OSError(f"{first_line(error)} XDG_CACHE_HOME may name a folder") from error
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise OSError(f"{error}; set HOME or XDG_CACHE_HOME") from error
+    folder = home / "asr"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(folder):
+        if folder.stat().st_uid != os.getuid():
+            raise OSError(f"{folder} belongs to somebody else; set XDG_CACHE_HOME")
+        folder.chmod(folder.stat().st_mode & ~0o022)
+        for file in folder.glob("native-*"):  # others may have put them there
+            file.unlink()
+    return folder
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _whole(path: Path) -> bool:
+    """Whether a library is ours and as long as it was written: its name has its checksum."""
+    return _is_ours(path) and path.stem.endswith(_digest(path.read_bytes()))
 
 
 def _build(command: list[str]) -> Path:
     """Compile, unless that was done before; raises OSError or SubprocessError."""
-    cache = _cache() / "asr"
+    cache = _cache()
     facts = (SOURCE.read_text(), *FLAGS, *command, platform.machine(), _processor())
-    library = cache / f"native-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
-    if not library.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        print("compiling the inner loops for this processor, once ...", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            made = Path(folder) / library.name
-            subprocess.run(
-                [*command, *FLAGS, str(SOURCE), "-o", str(made)],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
-            made.replace(library)
-    return library
+    stem = f"native-{_digest(repr(facts).encode())}"
+    for found in cache.glob(f"{stem}-*.so"):
+        if _whole(found):
+            return found
+        found.unlink()
+    failure = cache / f"{stem}.failed"
+    if failure.exists() and _is_ours(failure) and time.time() - failure.stat().st_mtime < DAY_S:
+        raise OSError(f"{failure.read_text()} -- as on the last try; remove {failure} to try again")
+    try:
+        return _compile(command, cache, stem)
+    except (OSError, subprocess.SubprocessError) as error:
+        with suppress(InputError):  # the disk may be full
+            write_text(failure, _reason(error))
+        raise
+
+
+def _compile(command: list[str], cache: Path, stem: str) -> Path:
+    print("compiling the inner loops for this processor, once ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        made = Path(folder) / f"{stem}.so"
+        subprocess.run(
+            [*command, *FLAGS, str(SOURCE), "-o", str(made)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        made.chmod(0o700)
+        return made.replace(cache / f"{stem}-{_digest(made.read_bytes())}.so")
+
+
+def _reason(error: Exception) -> str:
+    """The line of a compiler's messages that tells most."""
+    detail = str(getattr(error, "stderr", None) or error)
+    return next((line for line in detail.splitlines() if "error" in line), detail.strip())
 
 
 @functools.cache
@@ -106,15 +176,18 @@ def library() -> ctypes.CDLL | None:
             getattr(loaded, name).argtypes = types
         return loaded
     except (OSError, subprocess.SubprocessError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        first = next((line for line in detail.splitlines() if "error" in line), detail.strip())
         print(
             f"warning: {SOURCE.name} cannot be compiled by {' '.join(command)}, or its library "
-            f"not loaded ({first}); going on with plain torch, which is slower; mend or remove "
-            "what is named, or set ASR_NATIVE=0 to do without",
+            f"not loaded ({_reason(error)}); going on with plain torch, which is slower; mend or "
+            "remove what is named, or set ASR_NATIVE=0 to do without",
             file=sys.stderr,
         )
         return None
+
+
+# The threads of OpenMP stay behind in the parent: a child that waits for them would wait for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def usable(*tensors: Tensor) -> bool:

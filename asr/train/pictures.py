@@ -1,18 +1,75 @@
 """What a training looks like: curves and attention, as PNG files that can be opened any time."""
 
-from collections.abc import Sequence
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from asr.files import write_png
 
 
+@contextmanager
+def own_settings(characters: str = "") -> Iterator[None]:
+    """The defaults of matplotlib, with fonts that have the characters where some are installed.
+
+    Settings of a user are for pictures on a screen: a notebook's MPLBACKEND, or LaTeX that is not
+    there, would end in errors.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    ours: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        matplotlib.rcParams.update(ours)
+        matplotlib.rcParams["text.parse_math"] = False  # a dollar sign is a character
+        names = ["DejaVu Sans Mono", *_fonts_for("".join(sorted(set(characters))))]
+        matplotlib.rcParams["font.monospace"] = matplotlib.rcParams["font.family"] = names
+        yield
+
+
+@functools.cache
+def _fonts_for(characters: str) -> tuple[str, ...]:
+    """Installed fonts with the characters that matplotlib's own lack; says once what none has."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    def known(path: str) -> set[str]:
+        return {c for c in characters if get_font(path).get_char_index(ord(c))}
+
+    missing = set(characters) - known(fontManager.findfont("DejaVu Sans Mono"))
+    fonts: list[str] = []
+    for entry in fontManager.ttflist if missing else ():
+        if not entry.name.startswith("Last Resort") and (more := missing & known(entry.fname)):
+            fonts.append(entry.name)
+            missing -= more
+    if missing:
+        print(
+            f"warning: no installed font has {' '.join(sorted(missing)[:20])}: pictures show boxes "
+            "in their place; install one, for example fonts-noto",
+            file=sys.stderr,
+        )
+    return tuple(fonts)
+
+
 def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Losses, dev error rates and learning rate over epochs."""
+    with own_settings():
+        _draw_curves(history, path)
+
+
+def _draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
     epochs = [entry["epoch"] for entry in history]
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     losses, errors, rate = figure.subplots(1, 3)
@@ -48,6 +105,15 @@ def draw_attention(
         examples: title, weights (U, S), the U characters, seconds of audio.
         path: the PNG file.
     """
+    with own_settings("".join(c for _, _, characters, _ in examples for c in "".join(characters))):
+        _draw_attention(examples, path)
+
+
+def _draw_attention(
+    examples: Sequence[tuple[str, Tensor, Sequence[str], float]], path: Path
+) -> None:
+    from matplotlib.figure import Figure
+
     height = sum(0.6 + 0.11 * len(weights) for _, weights, _, _ in examples)
     figure = Figure(figsize=(9, height), layout="constrained")
     rows = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
@@ -55,7 +121,7 @@ def draw_attention(
         values = np.sqrt(weights.float().cpu().numpy())  # the root shows faint weights too
         edges = (0.0, duration_s, len(characters) - 0.5, -0.5)
         axes.imshow(values, aspect="auto", cmap="magma", extent=edges, vmin=0, vmax=1)
-        axes.set_yticks(range(len(characters)), characters, fontsize=6, family="monospace")
+        axes.set_yticks(range(len(characters)), characters, fontsize=6)
         axes.set_title(title, fontsize=8, loc="left")
     rows[-1].set_xlabel("seconds")
     write_png(figure, path)
