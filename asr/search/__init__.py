@@ -1,1 +1,1 @@
-"""Log-probabilities to hypotheses: scorer -> greedy, beam (with ctc_prefix), align, diagnose."""
+"""Log-probabilities to hypotheses: scorers (with ctc_prefix) -> greedy, beam; align, diagnose."""

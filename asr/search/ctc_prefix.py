@@ -1,14 +1,15 @@
 """CTC prefix scores of every next character, vectorised over hypotheses, characters and time.
 
 The score of a prefix is the log-probability of all transcripts that begin with it, summed
-over all their paths (arXiv:1609.06773, algorithm 2). For a prefix g, said[t] and quiet[t] are
-the log-probabilities that the first t steps spell g and end in g's last character, or in a
+over all their paths (arXiv:1609.06773, algorithm 2). For a prefix g, nonblank[t] and blank[t]
+are the log-probabilities that the first t steps spell g and end in g's last character, or in a
 blank. For g followed by c, with p the log-probabilities of step t::
 
-    phi[t-1]  = quiet[t-1] if c is g's last character, else logaddexp(said[t-1], quiet[t-1])
-    score     = logsumexp over t of (phi[t-1] + p[t, c])
-    said'[t]  = logaddexp(said'[t-1], phi[t-1]) + p[t, c]
-    quiet'[t] = logaddexp(said'[t-1], quiet'[t-1]) + p[t, blank]
+    phi[t-1]     = blank[t-1] if c repeats g's last character,
+                   else logaddexp(nonblank[t-1], blank[t-1])
+    score        = logsumexp over t of (phi[t-1] + p[t, c])
+    nonblank'[t] = logaddexp(nonblank'[t-1], phi[t-1]) + p[t, c]
+    blank'[t]    = logaddexp(nonblank'[t-1], blank'[t-1]) + p[t, <blank>]
 
 The score needs no recursion. But for the last character phi is the same for all of them, so
 all V are scored by one product of exp(phi - max phi) and exp(p), which the hypotheses of an
@@ -31,12 +32,21 @@ NEVER = -1e10  # log 0 that survives subtraction
 class PrefixState:
     """Forward variables of the prefixes so far; time has S + 1 entries, 0 before the audio."""
 
-    said: Tensor
+    nonblank: Tensor
     """(N, S + 1)."""
-    quiet: Tensor
+    blank: Tensor
     """(N, S + 1)."""
     last: Tensor
     """Last character, (N,); <blank> before the first one, which nothing equals."""
+
+    def select(self, rows: Tensor, steps: int | None = None) -> "PrefixState":
+        """The given rows, picked or repeated; cut to so many steps, if that is given."""
+        end = None if steps is None else steps + 1
+        return PrefixState(self.nonblank[rows, :end], self.blank[rows, :end], self.last[rows])
+
+    def total(self) -> Tensor:
+        """Log-probabilities that the first t steps spell the prefix, (N, S + 1)."""
+        return torch.logaddexp(self.nonblank, self.blank)
 
 
 class CTCPrefixScorer:
@@ -60,22 +70,23 @@ class CTCPrefixScorer:
         self.probs = self.log_probs.exp()
         self.utterance = torch.arange(len(steps), device=device).repeat_interleave(width)
         self.ends = steps.to(device).repeat_interleave(width).unsqueeze(1)  # (N, 1)
-        self.steps, self.blank, self.eos, self.width = steps, blank, eos, width
+        self.blank, self.eos, self.width = blank, eos, width
 
     def start(self) -> PrefixState:
         """The empty prefix: nothing but blanks so far."""
         last = torch.full_like(self.utterance, self.blank)
         blanks = self._of(last).cumsum(1)  # (N, S)
-        quiet = torch.nn.functional.pad(blanks, (1, 0), value=0.0)
-        return PrefixState(torch.full_like(quiet, NEVER), quiet, last)
+        blank = torch.nn.functional.pad(blanks, (1, 0), value=0.0)
+        return PrefixState(torch.full_like(blank, NEVER), blank, last)
 
     def score(self, state: PrefixState) -> Tensor:
         """Log-probabilities of the prefixes followed by each character, (N, V)."""
-        score = self._arrive(torch.logaddexp(state.said, state.quiet)[:, :-1])
-        twin = (state.quiet[:, :-1] + self._of(state.last)).logsumexp(1, keepdim=True)
-        score = score.scatter(1, state.last.unsqueeze(1), twin)
+        total = state.total()
+        score = self._arrive(total[:, :-1])
+        repeat = (state.blank[:, :-1] + self._of(state.last)).logsumexp(1, keepdim=True)
+        score = score.scatter(1, state.last.unsqueeze(1), repeat)
         score[:, self.blank] = NEVER
-        score[:, self.eos] = self.end(state)
+        score[:, self.eos] = self._end(total)
         return score
 
     def _arrive(self, phi: Tensor) -> Tensor:
@@ -88,35 +99,29 @@ class CTCPrefixScorer:
 
     def end(self, state: PrefixState) -> Tensor:
         """Log-probability that the prefix is the whole transcript, (N,)."""
-        both = torch.logaddexp(state.said, state.quiet)
-        return both.gather(1, self.ends).squeeze(1)
+        return self._end(state.total())
+
+    def _end(self, total: Tensor) -> Tensor:
+        return total.gather(1, self.ends).squeeze(1)
 
     def advance(self, state: PrefixState, tokens: Tensor) -> PrefixState:
         """The prefixes followed by one character each, tokens (N,)."""
-        spoken = self._of(tokens)  # (N, S)
-        twin = (tokens == state.last).unsqueeze(1)
-        phi = torch.where(twin, state.quiet, torch.logaddexp(state.said, state.quiet))[:, :-1]
-        said = _accumulate(spoken, phi + spoken)
-        blank = self._of(torch.full_like(tokens, self.blank))
-        quiet = _accumulate(blank, said[:, :-1] + blank)
-        return PrefixState(said, quiet, tokens)
+        character = self._of(tokens)  # (N, S)
+        repeat = (tokens == state.last).unsqueeze(1)
+        phi = torch.where(repeat, state.blank, state.total())[:, :-1]
+        nonblank = _accumulate(character, phi + character)
+        silence = self._of(torch.full_like(tokens, self.blank))
+        blank = _accumulate(silence, nonblank[:, :-1] + silence)
+        return PrefixState(nonblank, blank, tokens)
 
     def _of(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of one character a row over time, (N, S)."""
         return self.log_probs[self.utterance, tokens]
 
-    def select(self, utterances: list[int]) -> "CTCPrefixScorer":
-        """The scorer of some of the utterances, cut to the longest of them."""
-        steps = self.steps[utterances]
+    def select(self, utterances: Tensor, steps: Tensor) -> "CTCPrefixScorer":
+        """The scorer of some of the utterances, of so many steps, cut to the longest of them."""
         kept = self.log_probs[utterances, :, : int(steps.max())].transpose(1, 2)
         return CTCPrefixScorer(kept, steps, self.blank, self.eos, self.width)
-
-
-def select_state(state: PrefixState, rows: Tensor, longest: int) -> PrefixState:
-    """Some rows of a state, cut to so many steps."""
-    return PrefixState(
-        state.said[rows, : longest + 1], state.quiet[rows, : longest + 1], state.last[rows]
-    )
 
 
 def _accumulate(keep: Tensor, arrive: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ from asr.model.lm import CharLM, sentence_log_probs
 from asr.model.lookahead import WordLM
 from asr.model.session import DecoderSession
 from asr.search.beam import BeamSearch, search
-from asr.search.ctc_prefix import CTCPrefixScorer, select_state
+from asr.search.ctc_prefix import CTCPrefixScorer
 from asr.search.greedy import greedy
+from asr.search.hotwords import HotWords
+from asr.search.protocol import Scorer
+from asr.search.scorers import make_scorers
 from asr.text.chars import CharTokenizer
 
 MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
@@ -39,9 +42,14 @@ def memory(model, frames=(40, 25, 9)):
     return model.encode(torch.randn(len(frames), max(frames), MEL), torch.tensor(frames))
 
 
+def beam_search(model, m, config, *further):
+    scorers = [*make_scorers(model, config), *further]
+    return BeamSearch(model, m, config, scorers).run()
+
+
 def test_beam_of_one_is_greedy(model):
     m = memory(model, (40, 31, 25, 17, 9))
-    for one, beams in zip(greedy(model, m), BeamSearch(model, m, PLAIN).run(), strict=True):
+    for one, beams in zip(greedy(model, m), beam_search(model, m, PLAIN), strict=True):
         assert beams[0].tokens == one.tokens
         assert beams[0].ended == one.ended
         assert beams[0].score == pytest.approx(one.score, abs=1e-4)
@@ -227,7 +235,7 @@ def test_the_limit_cuts_off(model):
     with torch.no_grad():
         model.decoder.readout.bias[EOS] = -100.0
     m = memory(model)
-    for found, one in zip(BeamSearch(model, m, PLAIN).run(), greedy(model, m), strict=True):
+    for found, one in zip(beam_search(model, m, PLAIN), greedy(model, m), strict=True):
         assert not found[0].ended and not one.ended
         assert found[0].tokens == one.tokens
         assert len(one.tokens) == max(4, one.weights.shape[1])
@@ -296,12 +304,12 @@ def test_hypotheses_of_an_utterance_share_its_probabilities():
     for row in tokens[:9].repeat_interleave(3, dim=1) % torch.arange(2, 8) + 1:
         state = wide.advance(state, row)
     rows = torch.tensor([3, 4, 5])
-    second = wide.select([1])
-    left = second.score(select_state(state, rows, 190))
+    second = wide.select(torch.tensor([1]), steps[[1]])
+    left = second.score(state.select(rows, 190))
     torch.testing.assert_close(left, wide.score(state)[rows])
     for row in rows.tolist():
         alone = CTCPrefixScorer(log_probs[1:, :190], steps[1:], blank=0, eos=29)
-        one = alone.score(select_state(state, torch.tensor([row]), 190))
+        one = alone.score(state.select(torch.tensor([row]), 190))
         torch.testing.assert_close(one[0], left[row - 3])
 
 
@@ -357,3 +365,80 @@ def test_characters_have_log_probabilities(model, beam, ctc_weight):
                 torch.tensor(h.log_probs), expected[:count], atol=1e-4, rtol=0
             )
             assert sum(h.log_probs) == pytest.approx(h.attention_score, abs=1e-4)
+
+
+class Favourite(Scorer):
+    """Likes one character, and every second time only."""
+
+    name, weight = "favourite", 3.0
+
+    def start(self, encoded, width):
+        return torch.zeros(len(encoded.steps) * width)  # how often it was read
+
+    def step(self, step, state):
+        count = state[step.rows] + (step.tokens == 2)
+        scores = torch.zeros_like(step.log_probs)
+        scores[:, 2] = 1 - count % 2
+        return scores, count
+
+    def select(self, state, rows, encoded):
+        return state[rows]
+
+    def bound(self, score, left, steps):
+        return self.weight * left
+
+
+def test_a_further_scorer_is_one_class(model):
+    m = memory(model)
+    config = DecodeConfig(beam=8, nbest=3, end_margin=0)
+    plain, liked = search(model, m, config), beam_search(model, m, config, Favourite())
+    assert sum(h[0].tokens.count(2) for h in liked) > sum(h[0].tokens.count(2) for h in plain)
+    for h in itertools.chain.from_iterable(liked):
+        earned = 3.0 * ((h.tokens.count(2) + 1) // 2)
+        others = 0.7 * h.attention_score + 0.3 * h.ctc_score
+        assert h.score == pytest.approx(others + earned, abs=1e-3)
+
+
+def covered_by_hand(model, m, tokens, threshold):
+    inputs = torch.tensor([[EOS, *tokens]])
+    weights = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m)[1]
+    return int((weights[0].sum(0) > threshold).sum())
+
+
+def end_allowed(model, m, tokens, threshold):
+    inputs = torch.tensor([[EOS, *tokens]])
+    logits = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m)[0][0, -1]
+    log_probs = logits.log_softmax(-1)
+    return log_probs[EOS] >= threshold * log_probs[1:EOS].max()
+
+
+@torch.no_grad()
+def test_a_wide_beam_is_exhaustive_with_all_scorers(model, lm):
+    symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
+    hotwords = HotWords({(3, 3): 0.9}, symbols)
+    config = DecodeConfig(
+        beam=400,
+        nbest=5,
+        ctc_weight=0.3,
+        length_bonus=0.3,
+        lm_weight=0.7,
+        coverage_weight=0.4,
+        coverage_threshold=0.6,
+        eos_threshold=1.5,
+        end_margin=0,
+    )
+    m = memory(model, (9,))
+    every = {}
+    for tokens in (t for n in range(5) for t in itertools.product((1, 2, 3), repeat=n)):
+        if end_allowed(model, m, tokens, 1.5):
+            words = "".join(" A?"[(2, 3, 1).index(c)] for c in tokens).split(" ")
+            every[tokens] = (
+                score_by_hand(model, m, tokens, config, lm)
+                + 0.4 * covered_by_hand(model, m, tokens, 0.6)
+                + 0.9 * 2 * words.count("AA")
+            )
+    best = sorted(every, key=every.__getitem__, reverse=True)
+    found = search(model, m, config, lm, hotwords)[0]
+    assert [h.tokens for h in found] == best[:5]
+    for h in found:
+        assert h.score == pytest.approx(every[h.tokens], abs=1e-3)
