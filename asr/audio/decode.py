@@ -17,7 +17,7 @@ import soundfile
 
 from asr.audio.clip import AudioError, MediaError
 from asr.audio.formats import READABLE
-from asr.audio.header import Layout, Part, View, size_of, survey, without_flac_length
+from asr.audio.header import Layout, Part, View, last_granules, size_of, survey, without_flac_length
 from asr.audio.media import INSTALL, MediaFile, codec_of, container_of, installed
 from asr.audio.memory import identity, remembered, warn_once
 from asr.errors import first_line
@@ -29,6 +29,8 @@ MISSING_S, MISSING_SHARE = 0.5, 0.2  # of a file that ends before its header say
 _KNOWN_LAYOUTS = 10_000
 _NO_LENGTH = 1 << 48  # samples, from which on it is libsndfile's word for "unknown": streamed flac
 _COUNTED = 1 << 16  # samples that are decoded at a time to count them
+_MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames
+_VORBIS_BLOCK = 8192  # samples, the largest
 _READ = 1 << 22  # samples in one go; a damaged header may promise more than the memory holds
 
 
@@ -59,11 +61,19 @@ class Sound(Protocol):
 # -- Decoders --------------------------------------------------------------------------------
 
 
-class _Forward(soundfile.SoundFile):
-    """A file that is read from its beginning to its end, whatever libsndfile says of its length."""
+class _SoundFile(soundfile.SoundFile):
+    """A file that is read on and on, whatever libsndfile says of its length.
+
+    The package soundfile would also go to the next sample after each reading, which for mp3 is
+    another place in what the decoder remembers.
+    """
 
     def seekable(self) -> bool:
         return False
+
+    @property
+    def goes_back(self) -> bool:
+        return bool(super().seekable())
 
 
 class Decoded:
@@ -80,20 +90,23 @@ class Decoded:
 
     def __init__(self, opened: Callable[[], Any], key: Hashable = None) -> None:
         self._opened, self._place, self.reason = opened, 0, ""
-        self._file = self._open(soundfile.SoundFile)
+        self._last_page: int | None = None
+        self._file = self._open()
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
         self.counted = self.frames >= _NO_LENGTH
-        self._forward = self.counted or not self._file.seekable()
+        self._forward = self.counted or not self._file.goes_back
         if self.counted:
             self.frames = remembered(key, self._count)
         if self._forward:
             self._restart()
+        elif self._file.subtype.startswith("MPEG"):  # else its first frame depends on the opening
+            self._file.seek(0)
 
-    def _open(self, kind: type[soundfile.SoundFile]) -> soundfile.SoundFile:
+    def _open(self) -> _SoundFile:
         self._source = self._opened()
         try:
-            return kind(self._source)
+            return _SoundFile(self._source)
         except BaseException:
             self._close_source()
             raise
@@ -104,7 +117,7 @@ class Decoded:
 
     def _restart(self) -> None:
         self.close()
-        self._file, self._place = self._open(_Forward), 0
+        self._file, self._place = self._open(), 0
 
     def _count(self) -> int:
         """Decode to the end; what cannot be decoded there is a block that was cut."""
@@ -126,12 +139,27 @@ class Decoded:
     def seek(self, frame: int) -> None:
         """Go to a sample; by decoding up to it in files that cannot go back and forth."""
         if not self._forward:
-            self._place = self._file.seek(frame)
-            return
-        if frame < self._place:
+            self._place = self._file.seek(self._safe_start(frame))
+        elif frame < self._place:
             self._restart()
         while self._place < frame and len(self.read(min(frame - self._place, _COUNTED))):
             pass
+
+    def _safe_start(self, frame: int) -> int:
+        """Where to decode from, so that a sample is the same as when all is decoded."""
+        if self._file.subtype.startswith("MPEG"):  # frames hold parts of those after them
+            return max(0, frame - _MP3_REACH)
+        if self._file.subtype == "VORBIS":  # libsndfile may be wrong by a block in the last page
+            if self._last_page is None:
+                self._last_page = self._find_last_page()
+            return min(frame, self._last_page)
+        return frame
+
+    def _find_last_page(self) -> int:
+        """A sample that lies before the last page of an ogg file."""
+        with _readable(self._opened()) as stream:
+            lengths = last_granules(stream)
+        return max(0, self.frames - (lengths[-1] - lengths[0]) - _VORBIS_BLOCK) if lengths else 0
 
     def read(self, frames: int) -> np.ndarray:
         """The next samples, (frames, channels) float32; fewer at the end."""
@@ -157,6 +185,11 @@ class Decoded:
         """Close the file."""
         self._file.close()
         self._close_source()
+
+
+def _readable(source: Any) -> Any:
+    """The bytes of what libsndfile gets."""
+    return source if isinstance(source, io.IOBase) else open(source, "rb")
 
 
 class Joined:
@@ -328,8 +361,7 @@ class _File:
         """A flac file whose header is wrong about its length, which is counted."""
         sound.close()
         with self.stream() as stream:
-            whole = Part(((0, size_of(stream)),))
-        part = without_flac_length(self.layout.parts[0] if self.layout.parts else whole)
+            part = without_flac_length(self.head, size_of(stream))
         self.layout = replace(self.layout, promised=sound.frames)
         return self._stream_of(part, self.key)
 

@@ -211,10 +211,14 @@ def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
 def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
     """A wav file whose samples go on to ``end``, with a header that says so."""
     length = end - begin
+    sizes, _ = _chunk(stream, b"ds64", start + 12, "little")
+    if sizes and _bytes_at(stream, start, 4) == b"RF64":
+        known = length.to_bytes(8, "little")
+        return Part(((start, sizes + 8), known, (sizes + 16, end)))
     if length < 0xFFFFFF00:
         return Part(((start, begin - 4), length.to_bytes(4, "little"), (begin, end)))
-    sizes = (end - start).to_bytes(8, "little") + length.to_bytes(8, "little") + bytes(12)
-    head = b"RF64\xff\xff\xff\xffWAVEds64" + len(sizes).to_bytes(4, "little") + sizes
+    large = (end - start).to_bytes(8, "little") + length.to_bytes(8, "little") + bytes(12)
+    head = b"RF64\xff\xff\xff\xffWAVEds64" + len(large).to_bytes(4, "little") + large
     return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", (begin, end)))
 
 
@@ -281,6 +285,16 @@ def _page_bytes(page: bytes) -> int:
     return 27 + segments + sum(page[27 : 27 + segments])
 
 
+def last_granules(stream: BinaryIO) -> list[int]:
+    """Where the last two pages of an ogg file end, in samples; empty: there is one page."""
+    size = size_of(stream)
+    tail = _bytes_at(stream, max(0, size - 2 * _OGG_PAGE_BYTES), 2 * _OGG_PAGE_BYTES)
+    last = tail.rfind(b"OggS\0")
+    places = tail.rfind(b"OggS\0", 0, max(0, last)), last
+    ends = [int.from_bytes(tail[p + 6 : p + 14], "little", signed=True) for p in places if p >= 0]
+    return ends if len(ends) == 2 and 0 <= ends[0] <= ends[1] else []
+
+
 def _missing_ogg_bytes(stream: BinaryIO, size: int) -> int:
     """How many bytes of the last page of an ogg file are missing."""
     tail = _bytes_at(stream, max(0, size - _OGG_PAGE_BYTES), _OGG_PAGE_BYTES)
@@ -309,11 +323,9 @@ def _before_tag(stream: BinaryIO, size: int) -> int:
     return size - 128 if tagged else size
 
 
-def without_flac_length(part: Part) -> Part:
-    """The same stream with a header that says that its length is not known."""
-    (begin, end), *more = part.pieces
-    assert isinstance(begin, int) and isinstance(end, int)
-    return Part(((begin, begin + 21), b"\0\0\0\0\0", (begin + 26, end), *more))
+def without_flac_length(head: bytes, end: int) -> Part:
+    """A flac file up to ``end`` with a header that says that its length is not known."""
+    return Part((head[:21], bytes([head[21] & 0xF0, 0, 0, 0, 0]), (26, end)))
 
 
 def is_mp3(stream: BinaryIO, head: bytes) -> bool:
@@ -338,14 +350,14 @@ def _mp3(stream: BinaryIO, size: int) -> Layout:
     head = _bytes_at(stream, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
     if at < 0:
-        return Layout((Part(((0, end),), hidden=True),))
+        return Layout((Part(((begin, end),), hidden=True),))
     flags, frames, length = (
         int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12)
     )
     told = flags & 3 == 3
     if told and 0 <= end - begin - length < _LARGEST_FRAME:
         return Layout()
-    pieces: tuple[Piece, ...] = ((0, begin + at), b"\0\0\0\0", (begin + at + 4, end))
+    pieces: tuple[Piece, ...] = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
     each = 1152 if head[1] & 8 else 576  # samples of a frame
     cut = told and length > end - begin
     return Layout((Part(pieces, hidden=True),), promised=frames * each if cut else 0.0)

@@ -1,0 +1,247 @@
+"""Length comes from decoding where headers do not say it, or say something else."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr.audio import media
+from asr.audio.io import AudioError, Clip, blocks, info, read
+
+RATE = 16000
+SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, 8 * RATE)
+
+
+def encode(samples, format="WAV", subtype="PCM_16", rate=RATE, **more):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=format, subtype=subtype, **more)
+    return file.getvalue()
+
+
+def mp3(samples, rate=RATE):
+    """An mp3 of a variable rate, and the length of its first frame, which says how long it is."""
+    data = encode(
+        samples, "MP3", "MPEG_LAYER_III", rate, bitrate_mode="VARIABLE", compression_level=0.3
+    )
+    kbps = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160][data[2] >> 4]
+    assert b"Xing" in data[:64] or b"Info" in data[:64]
+    return data, 72 * kbps * 1000 // rate + (data[2] >> 1 & 1)
+
+
+def flac_of_unknown_length(samples):
+    data = encode(samples, "FLAC")
+    return data[:21] + bytes([data[21] & 0xF0, 0, 0, 0, 0]) + data[26:]
+
+
+def agree(data, tmp_path):
+    """The samples that every way of reading finds, and that stretches have the same samples."""
+    path = tmp_path / "sound"
+    path.write_bytes(data)
+    whole = read(path)
+    assert whole.equal(read(data))
+    assert info(path).samples == info(data).samples == len(whole)
+    torch.testing.assert_close(torch.cat(list(blocks(Clip(path), block_s=0.7))), whole)
+    end_s = len(whole) / RATE
+    for start_s in (0.1, end_s - 0.3, end_s / 2):
+        part = read(path, start_s=start_s, end_s=start_s + 0.25)
+        start = round(start_s * RATE)
+        torch.testing.assert_close(part, whole[start : start + 4000], atol=1e-5, rtol=0)
+    return whole
+
+
+# Lengths that are not in the header.
+
+TAG = b"TAG" + bytes(125)
+TAGS = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
+
+
+@pytest.mark.parametrize("after", [b"", TAG, bytes(700)], ids=["", "tag", "zeros"])
+@pytest.mark.parametrize("before", [b"", TAGS], ids=["", "tags"])
+@pytest.mark.parametrize("loud", ["first", "last"])
+def test_mp3_without_its_length(tmp_path, before, after, loud):
+    """The mean length of the first frames says nothing of the others."""
+    both = [SOUND, np.zeros_like(SOUND)]
+    data, first = mp3(np.concatenate(both if loud == "first" else both[::-1]))
+    found = agree(before + data[first:] + after, tmp_path)
+    assert len(found) == pytest.approx(16 * RATE, abs=0.1 * RATE)
+    assert len(agree(before + data + after, tmp_path)) == 16 * RATE
+
+
+@pytest.mark.parametrize("after", [b"", TAG], ids=["", "tag"])
+def test_flac_without_its_length(tmp_path, after):
+    found = agree(flac_of_unknown_length(SOUND) + after, tmp_path)
+    assert found.equal(read(encode(SOUND, "FLAC")))
+
+
+# Several streams in one file.
+
+STREAMS = [("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16"), ("WAV", "PCM_16")]
+
+
+@pytest.mark.parametrize(("format", "subtype"), STREAMS)
+def test_joined_streams_are_read_one_after_the_other(tmp_path, format, subtype):
+    one, two = (encode(part, format, subtype) for part in (SOUND[:40000], SOUND[40000:72000]))
+    for parts in ([one, two], [one, one], [one, two, one]):
+        expected = torch.cat([read(part) for part in parts])
+        assert agree(b"".join(parts), tmp_path).equal(expected)
+
+
+def test_joined_mp3(tmp_path):
+    one, two = (mp3(part)[0] for part in (SOUND[:40000], SOUND[40000:72000]))
+    for more in (one, TAGS + two, TAG + two, two):
+        expected = 40000 + (40000 if more == one else 32000)
+        assert len(agree(one + more, tmp_path)) == pytest.approx(expected, abs=0.3 * RATE)
+
+
+def test_joined_streams_of_different_kinds_are_named():
+    data = encode(SOUND, "OGG", "VORBIS") + encode(SOUND, "OGG", "VORBIS", rate=8000)
+    with pytest.raises(AudioError, match=r"streams of different kinds.*16000 Hz.*8000 Hz.*ffmpeg"):
+        read(data)
+
+
+# Headers that differ from what is there.
+
+SIZES = {  # of formats whose header says how many bytes of sound follow: its place and order
+    "WAV": (b"data", 4, "<I"),
+    "AU": (b".snd", 8, ">I"),
+    "AIFF": (b"SSND", 4, ">I"),
+    "RF64": (b"ds64", 16, "<Q"),
+    "W64": (b"data\xf3\xac\xd3\x11", 16, "<Q"),
+    "CAF": (b"data", 4, ">Q"),
+}
+
+
+def promising(format, more):
+    data = bytearray(encode(SOUND, format))
+    name, after, kind = SIZES[format]
+    place = data.index(name) + after
+    (size,) = struct.unpack_from(kind, data, place)
+    struct.pack_into(kind, data, place, size + more)
+    return bytes(data), size
+
+
+@pytest.mark.parametrize("format", SIZES)
+def test_a_little_less_than_promised_is_read_and_much_less_refused(format, tmp_path, capsys):
+    data = encode(SOUND, format)
+    for cut in (1, 100, 4001):
+        found = agree(data[:-cut], tmp_path)
+        assert len(SOUND) - 2010 <= len(found) < len(SOUND)
+        assert found.equal(read(data)[: len(found)])
+        said = capsys.readouterr().err
+        assert said.count(f"{tmp_path}/sound: it ends 0.") == 1
+    for cut in (20001, len(data) // 2):
+        with pytest.raises(AudioError, match="cut short"):
+            read(data[:-cut])
+
+
+@pytest.mark.parametrize("format", SIZES)
+def test_a_header_that_promises_a_little_more(format, tmp_path, capsys):
+    data, _ = promising(format, 100)
+    assert len(SOUND) - 4 <= len(agree(data, tmp_path)) <= len(SOUND)  # libsndfile and CAF
+    assert capsys.readouterr().err.count(f"{tmp_path}/sound: it ends 0.003 s before") == 1
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "AU"])
+def test_a_header_that_promises_less_than_there_is(format, tmp_path, capsys):
+    data, size = promising(format, -100000)
+    assert agree(data, tmp_path).equal(read(encode(SOUND, format)))
+    said = capsys.readouterr().err
+    assert f"sound: its header promises {size - 100000} bytes of sound, but {size} are" in said
+
+
+@pytest.mark.parametrize("after", [b"LIST\4\0\0\0INFO", TAG, b"id3 \3\0\0\0ab\0\0", b"\0"], ids=str)
+def test_what_may_follow_the_samples_of_a_wav_file_is_no_sound(after, tmp_path, capsys):
+    assert agree(encode(SOUND) + after, tmp_path).equal(read(encode(SOUND)))
+    assert capsys.readouterr().err == ""
+
+
+def test_flac_whose_last_block_is_cut(tmp_path, capsys):
+    data = encode(SOUND, "FLAC")
+    found = agree(data[:-10], tmp_path)
+    assert found.equal(read(data)[: len(found)]) and len(SOUND) - 4096 <= len(found) < len(SOUND)
+    assert "before its header says" in capsys.readouterr().err
+    with pytest.raises(AudioError, match="cut short or damaged"):
+        info(encode(SOUND, "FLAC")[: len(data) // 2])
+
+
+def test_mp3_that_is_cut(tmp_path):
+    data, _ = mp3(SOUND)
+    assert len(agree(data[:-500], tmp_path)) == pytest.approx(len(SOUND), abs=0.3 * RATE)
+    with pytest.raises(AudioError, match="cut short or damaged"):
+        read(data[: len(data) // 2])
+
+
+def test_damage_in_the_middle_of_a_flac_of_unknown_length():
+    data = bytearray(flac_of_unknown_length(SOUND))
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    with pytest.raises(AudioError, match="cut short or damaged after"):
+        read(bytes(data))
+
+
+def test_a_wav_file_beyond_4_gib(tmp_path):
+    """The size has 32 bits; the file is full of holes, so that it needs no room on the disk."""
+    path = tmp_path / "long.wav"
+    data = encode(np.zeros((8, 8)), subtype="FLOAT", rate=48000)
+    size = (1 << 32) + 32 * 48000
+    with open(path, "wb") as file:
+        file.write(data[: -8 * 32])
+        file.truncate(file.tell() + size)
+        file.seek(-32, 2)
+        file.write(struct.pack("<8f", *[0.5] * 8))
+    content = path.open("r+b")
+    place = data.index(b"data") + 4
+    content.seek(place)
+    content.write(struct.pack("<I", size & 0xFFFFFFFF))
+    content.close()
+    assert info(path).samples == size // 32
+    last_s = size / 32 / 48000
+    end = read(path, sample_rate=48000, start_s=last_s - 0.1, channel=3)
+    assert len(end) == 4800 and end[-1] == 0.5
+
+
+# Codecs that cannot go back and forth.
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *(("WAV", "GSM610"), ("WAV", "G721_32"), ("AU", "G721_32"), ("AU", "G723_24")),
+        *(("WAV", "NMS_ADPCM_16"), ("WAV", "NMS_ADPCM_32"), ("W64", "GSM610"), ("AIFF", "GSM610")),
+    ],
+)
+def test_codecs_of_telephones(format, subtype, tmp_path):
+    time = np.arange(4 * 8000) / 8000
+    data = encode(0.5 * np.sin(2 * np.pi * 440 * time), format, subtype, 8000)
+    path = tmp_path / "call"
+    path.write_bytes(data)
+    whole = read(path, sample_rate=8000)
+    assert info(path).samples == len(whole) == pytest.approx(32000, abs=500)
+    assert torch.cat(list(blocks(Clip(path), sample_rate=8000, block_s=0.3))).equal(whole)
+    part = read(path, sample_rate=8000, start_s=2.0, end_s=2.5)
+    assert part.equal(whole[16000:20000]) and part.std() == pytest.approx(0.354, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("head", "codec"),
+    [
+        (encode(SOUND)[:20] + b"\0\x20" + encode(SOUND)[22:], "AC-3 in wav"),
+        (encode(SOUND)[:20] + b"\x77\x77" + encode(SOUND)[22:], "codec 0x7777 in wav"),
+        (b"OggS\0\2" + bytes(20) + b"\1\x50Speex   1.2" + bytes(69), "Speex in ogg"),
+        (b"RIFF\0\1\0\0AVI LIST" + bytes(99), "a file of kind avi"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(99), "a file of kind wma"),
+        (b"\xff\xf1\x60\x40" + bytes(99), "a file of kind aac"),
+    ],
+)
+def test_codecs_that_need_pyav_are_named(head, codec, monkeypatch):
+    from asr.audio import decode
+
+    monkeypatch.setattr(decode, "installed", lambda: False)
+    with pytest.raises(AudioError, match=rf"{codec}.*pip install 'asr-las\[media\]'.*ffmpeg"):
+        read(head)
+    if media.installed():
+        monkeypatch.undo()
+        with pytest.raises(AudioError, match=r"ffmpeg|damaged"):
+            read(head)
