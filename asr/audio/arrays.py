@@ -66,7 +66,7 @@ class ArrayReader:
     def _floats(self, values: np.ndarray) -> Tensor:
         """Numbers of any type as float32, full scale 1."""
         if values.dtype.kind == "f":
-            return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+            return torch.from_numpy(np.asarray(values, np.float32, order="C"))
         bits = 8 * values.dtype.itemsize
         if bits > WIDTHS[0]:
             self.width = max(self.width, _width(values))

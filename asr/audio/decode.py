@@ -385,7 +385,9 @@ class _File:
 
     def _handed(self, part: Part | None) -> Any:
         """What libsndfile gets: the name of a file where that is enough."""
-        if part or isinstance(self.source, bytes):
+        if isinstance(self.source, bytes):
+            return self._view(part or Part(((0, len(self.source)),)))
+        if part:
             return self._view(part)
         # bytes: names are any bytes on Unix, also such as are no text
         return str(self.source) if os.name == "nt" else os.fsencode(self.source)

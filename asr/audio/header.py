@@ -17,6 +17,7 @@ UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from her
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _LARGEST_FRAME = 2881  # bytes of a frame of mp3
 _MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
+_FARTHEST = 1 << 62  # a damaged length may lead beyond what a file can have
 _SCANNED = 1 << 20  # bytes that are searched at a time
 
 Piece = bytes | tuple[int, int]
@@ -54,6 +55,8 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def _bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
+    if not 0 <= place < _FARTHEST:
+        return b""
     stream.seek(place)
     return stream.read(count)
 

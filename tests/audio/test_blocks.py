@@ -173,3 +173,62 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch):
     for head, kind in ((b"\0\0\0\x20ftypM4A ", "mp4 or m4a"), (b"\x1a\x45\xdf\xa3", "webm or mkv")):
         with pytest.raises(AudioError, match=rf"{kind}.*pip install 'asr-las\[media\]'.*ffmpeg"):
             read(head + bytes(99))
+
+
+def video(container, sound_s, picture_s, start_s=0.0, gap_s=0.0):
+    """Noise from ``start_s`` on, interrupted in its middle, and a picture that ends at a time."""
+    av = pytest.importorskip("av", reason="the extra `media` is not installed")
+    from fractions import Fraction
+
+    file = io.BytesIO()
+    samples = noise(round(sound_s * 16000)).astype(np.float32)
+    with av.open(file, "w", format=container) as output:
+        codec = "aac" if container == "mp4" else "pcm_s16le"
+        sound = output.add_stream(codec, rate=16000, layout="mono")
+        packets = []
+        if picture_s:
+            shown = output.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p")
+            for number in range(round(10 * picture_s)):
+                image = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), "uint8"), "rgb24")
+                image.pts, image.time_base = number, Fraction(1, 10)
+                packets += shown.encode(image)
+            packets += shown.encode(None)
+        fit = av.AudioResampler(sound.codec_context.format, "mono", 16000)
+        for start in range(0, len(samples), 1024):
+            block = samples[None, start : start + 1024]
+            frame = av.AudioFrame.from_ndarray(block, "fltp", "mono")
+            late = start_s + (gap_s if start > len(samples) / 2 else 0)
+            frame.sample_rate, frame.time_base = 16000, Fraction(1, 16000)
+            frame.pts = round(16000 * late) + start
+            for part in fit.resample(frame):
+                packets += sound.encode(part)
+        packets += sound.encode(None)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            output.mux(packet)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mov"])
+def test_the_times_of_a_video_are_those_of_its_picture(container, tmp_path):
+    path = tmp_path / "film"
+    path.write_bytes(video(container, 2.0, 6.0, start_s=3.0))
+    whole = read(path)
+    assert info(path).samples == len(whole) == pytest.approx(5 * 16000, abs=1100)
+    assert not whole[: 3 * 16000 - 1100].any() and whole[3 * 16000 + 1100 :].std() > 0.1
+    torch.testing.assert_close(torch.cat(list(blocks(Clip(path), block_s=0.7))), whole)
+    assert read(path, start_s=2.9, end_s=3.5)[3000:].equal(whole[49400:56000])
+
+
+def test_an_interruption_of_the_sound_is_silence():
+    whole = read(video("matroska", 2.0, 0, gap_s=1.5))
+    assert len(whole) == pytest.approx(3.5 * 16000, abs=200)
+    assert not whole[20000:38000].any() and whole[42000:].std() > 0.1
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_sound_that_ends_before_the_picture_is_whole_and_a_cut_file_is_not(container):
+    data = video(container, 2.0, 9.0)
+    assert len(read(data)) == pytest.approx(2 * 16000, abs=1100)
+    data = video(container, 9.0, 9.0)
+    with pytest.raises(AudioError, match=r"damaged|cut short"):
+        read(data[: len(data) // 2])
