@@ -81,7 +81,7 @@ class _Reporter:
 
     def __call__(self, lm: "CharLM", entry: Entry) -> None:
         from asr.model.lm import save_lm
-        from asr.train.journal import clock
+        from asr.train.journal import Messages, clock
 
         if entry["best"] == entry["epoch"]:
             save_lm(self.out, lm, self.config, self.tokenizer, entry)
@@ -92,7 +92,7 @@ class _Reporter:
         print(
             f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
             f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",
-            file=sys.stderr,
+            file=Messages(sys.stderr),
         )
 
 
