@@ -100,8 +100,6 @@ class Decoded:
             self.frames = remembered(key, self._count)
         if self._forward:
             self._restart()
-        elif self._file.subtype.startswith("MPEG"):  # else its first frame depends on the opening
-            self._file.seek(0)
 
     def _open(self) -> _SoundFile:
         self._source = self._opened()

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 
 UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
+_FLAC_TAIL = 1 << 16  # bytes at the end of a flac file that hold the header of a frame
 _LARGEST_FRAME = 2881  # bytes of a frame of mp3
 _MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
 _FARTHEST = 1 << 62  # a damaged length may lead beyond what a file can have
@@ -317,7 +318,48 @@ def _flac(stream: BinaryIO, size: int) -> Layout:
     end = _before_tag(stream, size)
     if end < size and len(starts) < 2:
         return Layout((Part(((0, end),)),))
+    if len(starts) < 2:
+        head = _bytes_at(stream, 0, 26)
+        promised = int.from_bytes(head[18:], "big") & 0xFFFFFFFFF
+        tail = _bytes_at(stream, max(0, end - _FLAC_TAIL), _FLAC_TAIL)
+        if 0 < promised <= _last_flac_frame(tail, int.from_bytes(head[8:10], "big")):
+            note = (
+                f"its header promises {promised} samples, but more are there; all of them are read"
+            )
+            return Layout((without_flac_length(head, end),), note=note)
     return Layout(_cut(starts, end))
+
+
+def _last_flac_frame(tail: bytes, block: int) -> int:
+    """The first sample of the last frame in the last bytes of a flac file; 0: none is found.
+
+    Args:
+        tail: the bytes.
+        block: samples of a frame, where all but the last have as many (RFC 9639, 9.1).
+    """
+    place = len(tail)
+    while (place := tail.rfind(b"\xff", 0, place)) >= 0:
+        frame = tail[place : place + 16]
+        if len(frame) < 6 or frame[1] & 0xFE != 0xF8:
+            continue
+        digits = max(1, 8 - (frame[4] ^ 0xFF).bit_length())  # bytes of the number, as in UTF-8
+        more = {6: 1, 7: 2}.get(frame[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(frame[2] & 15, 0)
+        if digits < 8 and _crc8(frame[: 5 + digits + more]) == 0:
+            number = frame[4] & 0x7F if digits == 1 else frame[4] & (0x7F >> digits)
+            for byte in frame[5 : 4 + digits]:
+                number = number << 6 | byte & 0x3F
+            return number if frame[1] & 1 else number * block
+    return 0
+
+
+def _crc8(data: bytes) -> int:
+    """The checksum of flac's headers, which is 0 where it stands at the end of them."""
+    value = 0
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value << 1 ^ (0x107 if value & 0x80 else 0)
+    return value
 
 
 def _before_tag(stream: BinaryIO, size: int) -> int:

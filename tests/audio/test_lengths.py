@@ -158,6 +158,15 @@ def test_what_may_follow_the_samples_of_a_wav_file_is_no_sound(after, tmp_path, 
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_flac_that_promises_less_than_there_is(channels, tmp_path, capsys):
+    data = encode(np.stack([SOUND] * channels, 1), "FLAC")
+    assert agree(data, tmp_path).equal(read(data)) and capsys.readouterr().err == ""
+    short = data[:22] + (64000).to_bytes(4, "big") + data[26:]
+    assert agree(short, tmp_path).equal(read(data))
+    assert "sound: its header promises 64000 samples, but more" in capsys.readouterr().err
+
+
 def test_flac_whose_last_block_is_cut(tmp_path, capsys):
     data = encode(SOUND, "FLAC")
     found = agree(data[:-10], tmp_path)
