@@ -77,7 +77,7 @@ def _search(model: LAS) -> list[float]:
     for config in (SEARCH, DecodeConfig(beam=1, ctc_weight=0.0)):
         for hypotheses in search(model, model.encode(features, frames), config):
             for each in hypotheses:
-                numbers += [*each.tokens, each.score, *each.log_probs, each.ctc_score]
+                numbers += [*each.tokens, each.score, *each.log_probs, each.scores.get("ctc", 0.0)]
                 numbers += each.weights.flatten().tolist()
     return numbers
 

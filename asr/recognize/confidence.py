@@ -86,7 +86,8 @@ class Calibration:
 
 def evidence(segment: "Segment") -> tuple[float, float]:
     """The decoder's log-probability of the text, and CTC's per character, the end counted."""
-    return segment.attention_score, segment.ctc_score / (len(segment.tokens) + 1)
+    scores = segment.scores
+    return scores["decoder"], scores.get("ctc", 0.0) / (len(segment.tokens) + 1)
 
 
 def word_evidence(

@@ -1,6 +1,7 @@
 """What was said in a piece of audio."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +33,9 @@ class Segment:
     text: str
     score: float
     """What the search compared."""
-    attention_score: float
-    """Log-probability of the text by the decoder."""
-    ctc_score: float
-    """Log-probability of the text by CTC; 0 where CTC took no part."""
+    scores: Mapping[str, float]
+    """By the decoder and each other scorer that took part, see
+    :class:`asr.search.scorer.Hypothesis`."""
     flags: tuple[str, ...]
     """What is suspicious about it, see :func:`asr.search.diagnose.flags`; ``low-confidence``."""
     tokens: tuple[int, ...]
@@ -89,7 +89,7 @@ class Transcript:
                 "temperature": 0.0,
                 "compression_ratio": _compression_ratio(s.text),
                 "no_speech_prob": None,
-                "avg_logprob": round(s.attention_score / (len(s.tokens) + 1), 4),
+                "avg_logprob": round(s.scores["decoder"] / (len(s.tokens) + 1), 4),
                 "score": round(s.score, 4),
                 "confidence": _rounded(s.confidence),
                 "flags": list(s.flags),

@@ -32,6 +32,7 @@ CTC_WEIGHTS = np.arange(0, 21) / 20
 LM_WEIGHTS = np.array([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
 BONUSES = np.arange(0, 21) / 5
 NBEST = "nbest.jsonl"
+SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # to older names
 LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
 SETTINGS = ("ctc_weight", "lm_weight", "length_bonus")
 
@@ -126,7 +127,7 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> Lists
     texts = read_pair(source, source, "auto")[0].texts
     if not isinstance(texts, dict):
         raise InputError(f"{references}: no utterance ids, expected a data directory or its text")
-    nothing = {"text": "", "attention_score": 0.0, "ctc_score": 0.0, "lm_score": 0.0}
+    nothing = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
         found = _read(Path(decoding) / NBEST)
@@ -143,10 +144,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             entry = json.loads(line)
-            entries[entry["utterance"]] = [
-                {k: e[k] for k in ("text", "attention_score", "ctc_score", "lm_score")}
-                for e in entry["nbest"]
-            ]
+            entries[entry["utterance"]] = [{"text": e["text"]} | _scores(e) for e in entry["nbest"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
@@ -157,11 +155,19 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     return entries
 
 
+def _scores(entry: dict[str, Any]) -> dict[str, float]:
+    """The scores of an entry; older lists name them otherwise."""
+    if "scores" not in entry:
+        return {name: entry[key] for name, key in SCORES.items()}
+    scores = entry["scores"]
+    return {"decoder": scores["decoder"]} | {k: scores.get(k, 0.0) for k in ("ctc", "lm")}
+
+
 def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> Lists:
     """Entries side by side."""
     longest = max(map(len, entries))
     shape = (len(entries), longest)
-    table = {k: np.full(shape, -np.inf) for k in ("attention_score", "ctc_score", "lm_score")}
+    table = {k: np.full(shape, -np.inf) for k in SCORES}
     lengths, wrong = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     pairs = [(r, e["text"]) for r, found in zip(references, entries, strict=True) for e in found]
     counted = iter(errors(count_words(*zip(*pairs, strict=True))).tolist())

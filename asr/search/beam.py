@@ -314,9 +314,7 @@ class BeamSearch:
         return Hypothesis(
             tuple(reversed(tokens)),
             end.score,
-            scores["decoder"],
-            scores.get("ctc", 0.0),
-            scores.get("lm", 0.0),
+            scores,
             attention,
             end.ended,
             tuple(b - a for a, b in pairwise([0.0, *reversed(decoder)])),

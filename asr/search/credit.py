@@ -49,12 +49,8 @@ class Scored(Protocol):
         """Its characters."""
 
     @property
-    def attention_score(self) -> float:
-        """Log-probability by the decoder, with that of the end."""
-
-    @property
-    def ctc_score(self) -> float:
-        """Log-probability by CTC."""
+    def scores(self) -> Mapping[str, float]:
+        """Log-probabilities with the end: ``decoder``, and ``ctc`` where it took part."""
 
 
 def own_credit(text: Scored, unknown: float = 0.0) -> float:
@@ -64,8 +60,8 @@ def own_credit(text: Scored, unknown: float = 0.0) -> float:
         text: with its scores.
         unknown: log-probability of its unknown words, :meth:`Vocabulary.log_prob`.
     """
-    said = text.attention_score + text.ctc_score + unknown
-    return said / (len(text.tokens) + 1 + HEAD_START)
+    total = text.scores["decoder"] + text.scores.get("ctc", 0.0) + unknown
+    return total / (len(text.tokens) + 1 + HEAD_START)
 
 
 Credits = Sequence[float] | np.ndarray

@@ -100,7 +100,8 @@ def force_features(
     for row, (text, steps) in enumerate(zip(texts, memory.steps.tolist(), strict=True)):
         each = tuple(said[row, : len(text) + 1].tolist())
         looks = weights[row, : len(text) + 1, :steps]
-        found.append([Hypothesis(text, sum(each), sum(each), 0.0, 0.0, looks, True, each)])
+        score = sum(each)
+        found.append([Hypothesis(text, score, {"decoder": score}, looks, True, each)])
     return _with_alignments(loaded, memory, found)
 
 
@@ -199,9 +200,7 @@ def _describe(h: Hypothesis, text: str, standard: Standard | None) -> Result:
     return {
         "text": text,
         "score": round(h.score, 4),
-        "attention_score": round(h.attention_score, 4),
-        "ctc_score": round(h.ctc_score, 4),
-        "lm_score": round(h.lm_score, 4),
+        "scores": {name: round(score, 4) for name, score in h.scores.items()},
         "flags": found if standard is None else standard.judge(found, h, text),
     }
 

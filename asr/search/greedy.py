@@ -56,6 +56,8 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
             places = torch.tensor(left, device=device)
             state = state.select(places, session.memory.states.shape[1])
     return [
-        Hypothesis(tuple(ids), sum(each), sum(each), 0.0, 0.0, torch.stack(look), end, tuple(each))
+        Hypothesis(
+            tuple(ids), sum(each), {"decoder": sum(each)}, torch.stack(look), end, tuple(each)
+        )
         for ids, each, look, end in zip(spelt, said, looks, ended, strict=True)
     ]

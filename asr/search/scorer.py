@@ -1,5 +1,6 @@
 """What search works with: hypotheses, and how long they may be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,19 +16,16 @@ class Hypothesis:
     """Characters, without <sos/eos>."""
     score: float
     """What the search compares: the weighted sum of all scores and bonuses."""
-    attention_score: float
-    """Log-probability by the decoder, with that of the end."""
-    ctc_score: float
-    """Log-probability by CTC; 0 where CTC took no part."""
-    lm_score: float
-    """Log-probability by the language model, with that of the end; 0 without one."""
+    scores: Mapping[str, float]
+    """What each scorer that took part gave, the end included, before its weight: ``decoder``,
+    ``ctc``, ``lm`` and the other names of :mod:`asr.search.scorers`."""
     weights: Tensor
     """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
     ended: bool
     """False: cut off at the length limit."""
     log_probs: tuple[float, ...] = ()
     """The decoder's of every character and, if there is one, of the end; they add up to
-    ``attention_score``."""
+    the score ``decoder``."""
 
 
 def length_limit(steps: Tensor, max_ratio: float) -> Tensor:

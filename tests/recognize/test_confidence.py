@@ -44,7 +44,7 @@ def texts(count, seed=0):
 
 
 def test_evidence_by_hand():
-    segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
+    segment = Segment(0, 1, "AB", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
     assert evidence(segment) == (-1.5, -2.0)  # two characters and the end
     assert Calibration(1.5, 1.0, 0.0)((-1.5, -2.0)) == 0.5
     assert Calibration(0.0, 0.0, 0.5)((-1.5, -2.0)) == pytest.approx(1 / (1 + math.e))
@@ -91,7 +91,7 @@ def test_no_utterance_is_judged_by_its_own_speaker():
 
 
 def test_little_credit_by_hand():
-    segment = Segment(0, 1, "AB", -5.0, -1.5, -6.0, (), (3, 4))
+    segment = Segment(0, 1, "AB", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
     assert own_credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
     t = 2.131847  # of Student's table for 5 % and four degrees of freedom
     bound = -2 - t * (1 + 1 / 5) ** 0.5 * 0.5**0.5
@@ -112,7 +112,7 @@ def test_useless_texts_move_what_a_text_must_have():
 def judged(speaker, credit, right, text="A"):
     """An utterance with a text that all models would doubt, or none would."""
     flags = () if text != "A" else ("doubtful",)
-    segment = Segment(0, 1, text, 0.0, 5 * credit, 0.0, flags, ())
+    segment = Segment(0, 1, text, 0.0, {"decoder": 5 * credit}, flags, ())
     utterance = Utterance("u", speaker, "u", "u.wav", 0.0, None, "A", 1.0)
     return calibrate.Judged(utterance, segment, right, not right, (right,))
 
@@ -311,7 +311,7 @@ def test_words_have_their_own_confidence(model, babble, tmp_path):
 
 def test_evidence_of_words_by_hand():
     hypothesis = Hypothesis(
-        (2, 3, 1, 2), -3.0, -3.0, 0.0, 0.0, None, True, (-0.1, -0.2, -0.4, -0.8, -1.5)
+        (2, 3, 1, 2), -3.0, {"decoder": -3.0}, None, True, (-0.1, -0.2, -0.4, -0.8, -1.5)
     )
     heard = np.array([-1.0, -2.0, -0.5, -0.25])
     alignment = Alignment(np.zeros(8), np.arange(4.0), heard, -4.0, np.zeros(8))
@@ -330,7 +330,7 @@ def test_damaged_coefficients_of_words(save, words):
 def test_words_and_uselessness_by_hand():
     found = calibrate._compare(
         Utterance("u", "s", "u", "", 0.0, None, "A  B C", 1.0),
-        Segment(0, 1, "A X", -5.0, -1.5, -6.0, (), (3, 4)),
+        Segment(0, 1, "A X", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4)),
     )
     assert found.words == (True, False) and found.useless and not found.right
 

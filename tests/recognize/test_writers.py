@@ -14,7 +14,9 @@ from asr.recognize.writers import FORMATS, clock, formats_from, outputs, render
 
 
 def segment(start_s, end_s, text, words=(), **more):
-    return Segment(start_s, end_s, text, -1.0, -1.0, 0.0, more.pop("flags", ()), (1,), words=words)
+    return Segment(
+        start_s, end_s, text, -1.0, {"decoder": -1.0}, more.pop("flags", ()), (1,), words=words
+    )
 
 
 @pytest.fixture

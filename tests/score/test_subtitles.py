@@ -94,7 +94,7 @@ def test_subtitles_without_numbers_or_empty_lines(tmp_path):
 @pytest.mark.parametrize("kind", sorted(FORMATS.keys() - {"txt", "ctm", "stm", "trn"}))
 def test_what_is_written_here_is_read_as_it_was_meant(tmp_path, kind):
     words = tuple(Word(word, i, i + 0.5) for i, word in enumerate(["7", "x", "&amp;"]))
-    segment = Segment(0.0, 4.0, "7 x &amp;", 0.0, 0.0, 0.0, (), (), words=words)
+    segment = Segment(0.0, 4.0, "7 x &amp;", 0.0, {"decoder": 0.0}, (), (), words=words)
     path = tmp_path / f"a{FORMATS[kind][0]}"
     path.write_text(render(Transcript(4.0, (segment,)), kind))
     assert text_of(path).replace("&amp;", "&") == "7 x &"

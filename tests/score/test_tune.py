@@ -17,7 +17,7 @@ REFERENCES = {"u1": "A B C", "u2": "D E"}
 
 
 def entry(text, attention, ctc, lm=0.0):
-    return {"text": text, "attention_score": attention, "ctc_score": ctc, "lm_score": lm}
+    return {"text": text, "scores": {"decoder": attention, "ctc": ctc, "lm": lm}}
 
 
 @pytest.fixture
@@ -44,6 +44,22 @@ def rate(result, ctc_weight, bonus):
     c = int(np.flatnonzero(np.isclose(result.ctc_weights, ctc_weight))[0])
     b = int(np.flatnonzero(np.isclose(result.bonuses, bonus))[0])
     return result.rates[c, 0, b]
+
+
+def test_lists_with_the_older_names_and_without_a_score_of_zero(decoding):
+    folder = decoding(decoding.lists)
+    expected = vars(read_lists(folder / "ref", [folder]))
+    for rename in (
+        lambda s: {"attention_score": s["decoder"], "ctc_score": s["ctc"], "lm_score": 0.0},
+        lambda s: {"scores": {"decoder": s["decoder"], "ctc": s["ctc"], "length": 3.0}},
+    ):
+        folder = decoding(
+            {
+                name: [{"text": e["text"], **rename(e["scores"])} for e in found]
+                for name, found in decoding.lists.items()
+            }
+        )
+        np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
 
 
 def test_each_point_by_hand(decoding):

@@ -25,7 +25,7 @@ DIAGONAL = torch.eye(10)
 
 def hypothesis(weights, tokens=None, ended=True):
     tokens = tuple(range(2, 2 + len(weights))) if tokens is None else tokens
-    return Hypothesis(tokens, 0.0, 0.0, 0.0, 0.0, weights, ended)
+    return Hypothesis(tokens, 0.0, {}, weights, ended)
 
 
 def test_places_are_means():
@@ -113,7 +113,7 @@ def test_a_text_that_little_speaks_for_is_doubtful():
 
 def test_a_model_may_say_that_right_texts_have_no_more():
     """Four characters, the end and a head start of four: -18 / 9."""
-    text = Hypothesis((3, 4, 3, 4), 0.0, -10.0, -8.0, 0.0, torch.zeros(5, 9), True)
+    text = Hypothesis((3, 4, 3, 4), 0.0, {"decoder": -10.0, "ctc": -8.0}, torch.zeros(5, 9), True)
     assert own_credit(text) == -2.0
     vocabulary = Vocabulary(frozenset({"A", "B"}), oov_rate=np.exp(-9))
     for words, least, before, expected in (

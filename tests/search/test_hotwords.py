@@ -154,7 +154,7 @@ def test_a_search_finds_the_hot_word(heard):
 def test_the_score_holds_what_hot_words_earn(heard):
     words = hot(CAB=8.0)
     for (best,) in heard(words):
-        plain = 0.7 * best.attention_score + 0.3 * best.ctc_score
+        plain = 0.7 * best.scores["decoder"] + 0.3 * best.scores["ctc"]
         assert best.score == pytest.approx(
             plain + earned(words, TOKENS.decode(best.tokens)), abs=1e-3
         )

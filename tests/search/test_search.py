@@ -132,8 +132,8 @@ def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
         alone = search(model, m.select([row]), config, lm)[0]
         for a, b in zip(alone, together[row], strict=True):
             assert a.tokens == b.tokens
-            assert a.lm_score == pytest.approx(b.lm_score, abs=1e-4)
-            assert a.lm_score == pytest.approx(float(lm.score([list(a.tokens)])), abs=1e-4)
+            assert a.scores["lm"] == pytest.approx(b.scores["lm"], abs=1e-4)
+            assert a.scores["lm"] == pytest.approx(float(lm.score([list(a.tokens)])), abs=1e-4)
 
 
 def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
@@ -154,7 +154,7 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
     assert [h.tokens for h in found] == best[:5]
     for hypothesis in found:
         assert hypothesis.score == pytest.approx(every[hypothesis.tokens], abs=1e-3)
-        assert hypothesis.lm_score == pytest.approx(
+        assert hypothesis.scores["lm"] == pytest.approx(
             read[transcripts.index(hypothesis.tokens)], abs=1e-3
         )
 
@@ -323,7 +323,7 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
         assert not any(h.ended for h in found)
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         for h in found:
-            parts = 0.7 * h.attention_score + 0.3 * h.ctc_score + 0.5 * len(h.tokens)
+            parts = 0.7 * h.scores["decoder"] + 0.3 * h.scores["ctc"] + 0.5 * len(h.tokens)
             assert h.score == pytest.approx(parts, abs=1e-3)
             assert h.weights.shape[0] == len(h.tokens)
 
@@ -364,7 +364,7 @@ def test_characters_have_log_probabilities(model, beam, ctc_weight):
             torch.testing.assert_close(
                 torch.tensor(h.log_probs), expected[:count], atol=1e-4, rtol=0
             )
-            assert sum(h.log_probs) == pytest.approx(h.attention_score, abs=1e-4)
+            assert sum(h.log_probs) == pytest.approx(h.scores["decoder"], abs=1e-4)
 
 
 class Favourite(Scorer):
@@ -394,9 +394,9 @@ def test_a_further_scorer_is_one_class(model):
     plain, liked = search(model, m, config), beam_search(model, m, config, Favourite())
     assert sum(h[0].tokens.count(2) for h in liked) > sum(h[0].tokens.count(2) for h in plain)
     for h in itertools.chain.from_iterable(liked):
-        earned = 3.0 * ((h.tokens.count(2) + 1) // 2)
-        others = 0.7 * h.attention_score + 0.3 * h.ctc_score
-        assert h.score == pytest.approx(others + earned, abs=1e-3)
+        assert h.scores["favourite"] == (h.tokens.count(2) + 1) // 2
+        others = 0.7 * h.scores["decoder"] + 0.3 * h.scores["ctc"]
+        assert h.score == pytest.approx(others + 3.0 * h.scores["favourite"], abs=1e-3)
 
 
 def covered_by_hand(model, m, tokens, threshold):
@@ -440,5 +440,12 @@ def test_a_wide_beam_is_exhaustive_with_all_scorers(model, lm):
     best = sorted(every, key=every.__getitem__, reverse=True)
     found = search(model, m, config, lm, hotwords)[0]
     assert [h.tokens for h in found] == best[:5]
+    weights = {s.name: s.weight for s in make_scorers(model, config, lm, hotwords)}
+    assert [*weights] == ["decoder", "ctc", "lm", "hotwords", "length", "coverage", "eos"]
     for h in found:
         assert h.score == pytest.approx(every[h.tokens], abs=1e-3)
+        assert h.score == pytest.approx(
+            sum(weights[name] * score for name, score in h.scores.items()), abs=1e-4
+        )
+        assert h.scores["length"] == len(h.tokens)
+        assert h.scores["coverage"] == covered_by_hand(model, m, h.tokens, 0.6)
