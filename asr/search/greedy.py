@@ -1,15 +1,52 @@
 """Greedy search: the best character, one after another."""
 
+from dataclasses import dataclass, field
+
 import torch
+from torch import Tensor
 
 from asr.model.las import LAS
 from asr.model.memory import Memory
 from asr.search.scorer import BLANK, Hypothesis, length_limit
 
 
+@dataclass
+class _Utterance:
+    """The search of one utterance."""
+
+    steps: int
+    """Encoder steps."""
+    limit: int
+    """Most characters."""
+    tokens: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    ended: bool = False
+
+    def goes_on(self, token: int, score: float, weights: Tensor, end: bool) -> bool:
+        """Add a character, if the limit allows one, or the end; return whether more may follow."""
+        if not end and len(self.tokens) >= self.limit:
+            return False
+        self.scores.append(score)
+        self.weights.append(weights)
+        if end:
+            self.ended = True
+        else:
+            self.tokens.append(token)
+        return not end
+
+    def hypothesis(self) -> Hypothesis:
+        """What was found."""
+        score, weights = sum(self.scores), torch.stack(self.weights)
+        scores = {"decoder": score}
+        return Hypothesis(
+            tuple(self.tokens), score, scores, weights, self.ended, tuple(self.scores)
+        )
+
+
 @torch.no_grad()
 def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesis]:
-    """The most likely character at each step, by attention alone.
+    """Take the most likely character at each step, by the decoder alone.
 
     Args:
         model: in evaluation mode.
@@ -19,45 +56,29 @@ def greedy(model: LAS, memory: Memory, max_ratio: float = 1.0) -> list[Hypothesi
     Returns:
         A hypothesis for each utterance.
     """
-    steps, limits = memory.steps.tolist(), length_limit(memory.steps, max_ratio).tolist()
-    spelt: list[list[int]] = [[] for _ in steps]
-    looks: list[list[torch.Tensor]] = [[] for _ in steps]
-    said: list[list[float]] = [[] for _ in steps]
-    ended = [False] * len(steps)
-    rows = list(range(len(steps)))  # utterances that are still going on
-    device = memory.states.device
-    tokens = torch.full((len(steps),), model.eos, dtype=torch.int32, device=device)
-    order = torch.arange(len(steps), dtype=torch.int32, device=device)
+    limits = length_limit(memory.steps, max_ratio).tolist()
+    utterances = list(map(_Utterance, memory.steps.tolist(), limits))
+    active, device = utterances, memory.states.device
+    tokens = torch.full((len(active),), model.eos, dtype=torch.int32, device=device)
+    order = torch.arange(len(active), dtype=torch.int32, device=device)
     session = model.decoder.session(memory)
     state = session.start()
-    for length in range(max(limits) + 1):
-        log_probs, alignment, state = session.step(tokens, state, order[: len(rows)])
+    while active:
+        log_probs, alignment, state = session.step(tokens, state, order[: len(active)])
         weights = alignment.over(session.memory.states.shape[1])
         log_probs[:, BLANK] = -torch.inf
         best, choice = log_probs.max(-1)
         tokens = choice.int()
-        left = []
-        for place, (token, score) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
-            row = rows[place]
-            if token != model.eos and length >= limits[row]:
-                continue
-            said[row].append(score)
-            looks[row].append(weights[place, : steps[row]])
-            if token == model.eos:
-                ended[row] = True
-            else:
-                spelt[row].append(token)
-                left.append(place)
-        if not left:
-            break
-        if len(left) < len(rows):  # finished utterances leave the batch
-            rows, tokens = [rows[place] for place in left], tokens[left]
+        chosen = zip(active, tokens.tolist(), best.tolist(), strict=True)
+        left = [
+            i
+            for i, (u, token, score) in enumerate(chosen)
+            if u.goes_on(token, score, weights[i, : u.steps], token == model.eos)
+        ]
+        if left and len(left) < len(active):  # finished utterances leave the batch
+            tokens = tokens[left]
             session.bind(session.memory.select(left))
-            places = torch.tensor(left, device=device)
-            state = state.select(places, session.memory.states.shape[1])
-    return [
-        Hypothesis(
-            tuple(ids), sum(each), {"decoder": sum(each)}, torch.stack(look), end, tuple(each)
-        )
-        for ids, each, look, end in zip(spelt, said, looks, ended, strict=True)
-    ]
+            rows = torch.tensor(left, device=device)
+            state = state.select(rows, session.memory.states.shape[1])
+        active = [active[i] for i in left]
+    return [u.hypothesis() for u in utterances]
