@@ -17,7 +17,16 @@ import soundfile
 
 from asr.audio.clip import AudioError, MediaError
 from asr.audio.formats import READABLE
-from asr.audio.header import Layout, Part, View, last_granules, size_of, survey, without_flac_length
+from asr.audio.header import (
+    Layout,
+    Part,
+    View,
+    cut_out_mp3,
+    last_granules,
+    size_of,
+    survey,
+    without_flac_length,
+)
 from asr.audio.media import INSTALL, MediaFile, codec_of, container_of, installed
 from asr.audio.memory import identity, remembered, warn_once
 from asr.errors import first_line
@@ -34,6 +43,7 @@ _VORBIS_BLOCK = 8192  # samples, the largest
 _READ = 1 << 22  # samples in one go; a damaged header may promise more than the memory holds
 
 
+_KNOWN = (b"fLaC", b"NIST_1A", b"Creative Voice")
 _layouts: dict[Hashable, Layout] = {}
 
 
@@ -368,14 +378,21 @@ class _File:
         container = container_of(self.head)
         if container and container.alone and installed():
             return MediaFile(partial(self._view, part), container, key)
+        if not part and not container and not self.head.startswith((b"\xff", b"ID3")):
+            part = self._cut_out_mp3()  # libsndfile would believe the ending of its name
         try:
             return Decoded(partial(self._handed, part), key)
         except soundfile.LibsndfileError:
-            if not (container and installed()):
-                raise
-            with suppress(MediaError):
-                return MediaFile(partial(self._view, part), container, key)
+            if container and installed():
+                with suppress(MediaError):
+                    return MediaFile(partial(self._view, part), container, key)
             raise
+
+    def _cut_out_mp3(self) -> Part | None:
+        if self.head.startswith(_KNOWN):
+            return None
+        with self.stream() as stream:
+            return cut_out_mp3(stream, self.head)
 
     def _view(self, part: Part | None) -> Any:
         stream = self.stream()

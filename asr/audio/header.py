@@ -16,6 +16,11 @@ from typing import Any, BinaryIO, Literal
 UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _FLAC_TAIL = 1 << 16  # bytes at the end of a flac file that hold the header of a frame
+_KBPS = (  # of mp3 with low rates, and with 32 kHz and more
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+)
+_SURE_FRAMES = 3  # one after the other, which other files do not have
 _LARGEST_FRAME = 2881  # bytes of a frame of mp3
 _MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
 _FARTHEST = 1 << 62  # a damaged length may lead beyond what a file can have
@@ -85,7 +90,10 @@ def survey(stream: BinaryIO, head: bytes) -> Layout:
         part = Part(((0, 8), b"\xff\xff\xff\xff", (12, size)))  # to the end
         return Layout((part,), note=_more(length, size - begin))
     if length and begin + length < size and head.startswith(b"NIST_1A"):
-        return Layout(note=_more(length, size - begin, "the rest is not read"))
+        return Layout(note=_more(length, size - begin))
+    if length and head.startswith(b"FORM"):
+        rest = size - _after_chunks(stream, begin + length, size, "big")
+        return Layout(note=_more(length, length + rest, "the rest is not read") if rest else "")
     return Layout()
 
 
@@ -226,7 +234,9 @@ def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
     return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", (begin, end)))
 
 
-def _after_chunks(stream: BinaryIO, end: int, size: int) -> int:
+def _after_chunks(
+    stream: BinaryIO, end: int, size: int, order: Literal["little", "big"] = "little"
+) -> int:
     """Where the chunks after the samples end: at the end of the file, or before another thing."""
     place = end
     for _ in range(_MOST_CHUNKS):
@@ -236,9 +246,9 @@ def _after_chunks(stream: BinaryIO, end: int, size: int) -> int:
         head = _bytes_at(stream, place, 12)
         if head[:3] in (b"TAG", b"ID3", b"APE"):  # which programs for music append
             return size
-        length = int.from_bytes(head[4:8], "little")
+        length = int.from_bytes(head[4:8], order)
         is_name = all(32 <= byte < 127 for byte in head[:4])
-        if is_wav(head) or not is_name or place + 8 + length > size:
+        if is_wav(head) or head.startswith(b"FORM") or not is_name or place + 8 + length > size:
             return place
         place += 8 + length
     return place
@@ -378,6 +388,36 @@ def is_mp3(stream: BinaryIO, head: bytes) -> bool:
     if head.startswith(b"ID3"):
         head = _bytes_at(stream, _after_tags(stream), 4)
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 6 != 0
+
+
+def cut_out_mp3(stream: BinaryIO, head: bytes) -> Part | None:
+    """The mp3 that a recorder has cut out of a stream, from its first whole frame on."""
+    first = _first_frame(head)
+    return Part(((first, _before_tag(stream, size_of(stream))),), hidden=True) if first else None
+
+
+def _first_frame(head: bytes) -> int:
+    """Where frames of mp3 begin after other bytes; 0: there are none."""
+    for start in range(1, len(head) - 4):
+        place, frames = start, 0
+        while frames < _SURE_FRAMES and (length := _frame_bytes(head[place : place + 4])):
+            place, frames = place + length, frames + 1
+        if frames == _SURE_FRAMES:
+            return start
+    return 0
+
+
+def _frame_bytes(head: bytes) -> int:
+    """Length of a frame of mp3 (layer 3) that begins so; 0: it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    version, kbps, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or kbps in (0, 15) or rate == 3:
+        return 0
+    hertz = (44100, 48000, 32000)[rate] // (4, 1, 2, 1)[version]
+    return (144 if version == 3 else 72) * _KBPS[version == 3][kbps] * 1000 // hertz + (
+        head[2] >> 1 & 1
+    )
 
 
 def _after_tags(stream: BinaryIO) -> int:

@@ -70,6 +70,15 @@ def test_mp3_without_its_length(tmp_path, before, after, loud):
     assert len(agree(before + data + after, tmp_path)) == 16 * RATE
 
 
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_mp3_that_was_cut_out_of_a_stream(rate, tmp_path):
+    data = encode(SOUND, "MP3", "MPEG_LAYER_III", rate, bitrate_mode="CONSTANT")
+    path = tmp_path / "radio.mp3"
+    for begin in (200, 1000):
+        path.write_bytes(data[begin:])
+        assert info(path).duration_s == pytest.approx(len(SOUND) / rate, abs=0.3)
+
+
 @pytest.mark.parametrize("after", [b"", TAG], ids=["", "tag"])
 def test_flac_without_its_length(tmp_path, after):
     found = agree(flac_of_unknown_length(SOUND) + after, tmp_path)
@@ -165,6 +174,14 @@ def test_flac_that_promises_less_than_there_is(channels, tmp_path, capsys):
     short = data[:22] + (64000).to_bytes(4, "big") + data[26:]
     assert agree(short, tmp_path).equal(read(data))
     assert "sound: its header promises 64000 samples, but more" in capsys.readouterr().err
+
+
+def test_aiff_with_more_than_it_promises(capsys):
+    data, size = promising("AIFF", -100000)
+    read(data)
+    assert f"promises {size - 100000} bytes of sound, but {size} are" in capsys.readouterr().err
+    read(2 * encode(SOUND, "AIFF"))
+    assert "the rest is not read" in capsys.readouterr().err
 
 
 def test_flac_whose_last_block_is_cut(tmp_path, capsys):
