@@ -1,24 +1,29 @@
 """Files that hold the text of one recording with times: what is said in them, without the times.
 
-Subtitles (srt, vtt), Whisper's tsv and json, Audacity's labels and Praat's TextGrid. They are
-recognised by what is in them, so that their numbers and times never count as words.
+Subtitles (srt, vtt), Whisper's tsv, json and printed lines, Audacity's labels and Praat's
+TextGrid. They are recognised by what is in them, so that their numbers and times never count as
+words.
 """
 
 import html
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, pairwise, takewhile
+from itertools import dropwhile, islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
 from asr.text.transcripts import read_lines
 
-_CUE = re.compile(r"\s*(\d+:)?\d+:\d\d([.,]\d+)?\s*-->\s*(\d+:)?\d+:\d\d([.,]\d+)?")
+_TIME = r"-?\d+(:\d+){1,3}([.,]\s?\d+)?"
+_CUE = re.compile(rf"\s*{_TIME}\s*-{{1,2}}>\s*{_TIME}")
+_PRINTED = re.compile(r"\s*\[\s*[\d:.]+s?\s*-{1,2}>\s*[\d:.]+s?\s*\]")  # as Whisper does it
+_WORD_TIME = re.compile(r"<\d+:[\d:.]+>")
 _TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}", re.I)
-_SPEAKER = re.compile(r"^\s*([-\u2013]\s+|\[SPEAKER_\d+\]:?)")
-_LABEL = re.compile(r"\s*\d+([.,]\d+)?\t\s*\d+([.,]\d+)?(\t|$)")
+_SPEAKER = re.compile(r"^\s*([-\u2013\u2014]+\s*(?!\d)|\[SPEAKER_\d+\]:?)")
+_SECONDS = r"\s*-?\d+([.,]\d+)?([eE][-+]?\d+)?"
+_LABEL = re.compile(rf"{_SECONDS}\t{_SECONDS}(\t|$)")
 _TEXT_COLUMNS = {"text", "sentence", "transcript", "transcription"}
 _OTHER_COLUMNS = {
     *(
@@ -39,12 +44,12 @@ _OTHERS = {  # what the first line of other formats looks like
     "SubStation Alpha (ass, ssa)": re.compile(r"\[Script Info\]", re.I),
     "TTML or another XML": re.compile(r"<\?xml|<tt\b", re.I),
     "SubViewer (sbv)": re.compile(r"\d+:\d\d:\d\d\.\d+,\d+:\d\d:\d\d\.\d+$"),
-    "LRC": re.compile(r"\[\d+:\d\d([.:]\d+)?\]"),
+    "LRC": re.compile(r"\[(\d+:\d\d([.:]\d+)?|(al|ar|au|by|length|offset|re|ti|ve):.*)\]", re.I),
 }
 
 
 def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
-    """srt, vtt, tsv, json, labels or textgrid; None where it is none of them.
+    """srt, vtt, printed, tsv, json, labels or textgrid; None where it is none of them.
 
     Raises:
         InputError: it is another format with times, or a table.
@@ -56,6 +61,8 @@ def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
         return "vtt"
     if suffix == ".srt" or any(map(_CUE.match, filled)):
         return "srt"
+    if any(map(_PRINTED.match, filled)):
+        return "printed"
     if suffix in (".json", ".jsonl") or re.match(r'\{\s*("|$)', first):
         return "json"
     if suffix == ".textgrid" or "ooTextFile" in first:
@@ -117,15 +124,32 @@ def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
     numbered = bool(places) and places[0] > 0 and lines[places[0] - 1].strip().isdigit()
     for place, after in pairwise([*places, len(lines)]):
         cue = [line for line in lines[place + 1 : after] if line.strip()]
-        if numbered and after < len(lines) and cue and cue[-1].strip().isdigit():
+        apart = lines[after - 1].strip() and not lines[after - 2].strip()
+        last = after == len(lines)
+        if (numbered or apart) and not last and cue and cue[-1].strip().isdigit():
             cue.pop()
         yield from map(_said, cue)
 
 
 def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """A cue ends with an empty line: names of cues, notes and styles come after it."""
+    """A cue ends with an empty line: names of cues, notes and styles come after it.
+
+    Where words have times of their own, as YouTube writes them, lines move up: each cue begins
+    with the last line of the one before.
+    """
+    rolling = any(map(_WORD_TIME.search, lines))
+    last = None
     for place in _cue_places(lines, path):
-        yield from map(_said, takewhile(str.strip, lines[place + 1 :]))
+        cue = takewhile(bool if rolling else str.strip, lines[place + 1 :])
+        said = [line for line in map(_said, cue) if line.strip()]
+        yield from said[1:] if rolling and said[:1] == [last] else said
+        last = said[-1] if said else last
+
+
+def _printed(lines: Sequence[str], path: Path) -> Iterator[str]:
+    """What Whisper and its kin print: [00:00.000 --> 00:01.000] before the words."""
+    for line in dropwhile(lambda line: not _PRINTED.match(line), lines):
+        yield _PRINTED.sub("", line)
 
 
 def _cue_places(lines: Sequence[str], path: Path) -> list[int]:
@@ -163,7 +187,7 @@ def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """The texts of the segments, or where there are none the key ``text``."""
+    """The texts of the segments (whisper.cpp: transcription), or else the key ``text``."""
     try:
         value = json.loads("\n".join(lines))
     except (ValueError, RecursionError) as error:
@@ -171,7 +195,9 @@ def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
             f"{path}: {str(error) or 'nested too deep'}, expected one JSON object with "
             '"text", as of a transcription; take a text file'
         ) from error
-    segments = value.get("segments") if isinstance(value, dict) else value
+    segments = value
+    if isinstance(value, dict):
+        segments = value.get("segments") or value.get("transcription")
     if segments and isinstance(segments, list) and all(map(_has_text, segments)):
         yield from (_whole(segment["text"]) for segment in segments)
     elif _has_text(value):
@@ -213,6 +239,7 @@ def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
 _READERS: dict[str, Callable[[Sequence[str], Path], Iterator[str]]] = {
     "srt": _srt,
     "vtt": _vtt,
+    "printed": _printed,
     "tsv": _tsv,
     "labels": _labels,
     "json": _json,

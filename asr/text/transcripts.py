@@ -13,7 +13,8 @@ UTF16 = "UTF-16, as Windows writes it, expected UTF-8; convert the file: iconv -
 def read_lines(path: str | Path) -> list[str]:
     """The lines of a UTF-8 text file without their line ends.
 
-    Only a line feed ends a line, as for Kaldi: the other separators of Unicode are text.
+    Only a line feed ends a line, as for Kaldi: the other separators of Unicode are text. In a
+    file without any, carriage returns end the lines.
 
     Raises:
         InputError: the file cannot be read or is not UTF-8.
@@ -22,7 +23,8 @@ def read_lines(path: str | Path) -> list[str]:
         blob = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
-    lines = decode(blob, path).replace("\r\n", "\n").split("\n")
+    text = decode(blob, path).replace("\r\n", "\n")
+    lines = (text if "\n" in text else text.replace("\r", "\n")).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 

@@ -53,6 +53,34 @@ TSV = "start\tend\ttext\n100\t2000\tturn on the light\n3000\t4000\t call 42 peop
 JSON = json.dumps({"text": " turn on the light call 42 people & david 7", "segments": []})
 LIST = json.dumps([{"start": 0, "text": "turn on the light"}, {"text": "call 42 people & david 7"}])
 LABELS = "0.1\t2.0\tturn on the light\n\\\t100\t200\n3.0\t4.0\tcall 42 people & david 7\n"
+NEGATIVE = LABELS.replace("0.1\t", "-1.0e-02\t", 1)
+YOUTUBE = """\
+WEBVTT
+Kind: captions
+
+00:00:00.160 --> 00:00:01.990 align:start position:0%
+\x20
+turn<00:00:00.480><c> on</c><00:00:00.900><c> the light</c>
+
+00:00:01.990 --> 00:00:02.000 align:start position:0%
+turn on the light
+\x20
+
+00:00:02.000 --> 00:00:04.000 align:start position:0%
+turn on the light
+call<00:00:02.480><c> 42 people &amp; david</c><00:00:03.480><c> 7</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+call 42 people &amp; david 7
+\x20
+"""
+PRINTED = """\
+Detected language: English
+[00:00.000 --> 00:02.000]  turn on the light
+[00:03.000 --> 00:06.000]  call 42 people & david 7
+"""
+SECONDS = "[0.00s -> 2.00s] turn on the light\n[3.0s -> 6.0s] call 42 people & david 7\n"
+WHISPER_CPP = json.dumps({"transcription": json.loads(LIST)})
 FILES = {
     "a.srt": SRT,
     "a.vtt": VTT,
@@ -60,6 +88,15 @@ FILES = {
     "a.json": JSON,
     "list.json": LIST,
     "a.labels.txt": LABELS,
+    "negative.txt": NEGATIVE,
+    "youtube.vtt": YOUTUBE,
+    "printed.txt": PRINTED,
+    "seconds.txt": SECONDS,
+    "cpp.json": WHISPER_CPP,
+    "mac.srt": SRT.replace("\n", "\r"),
+    "before.srt": SRT.replace("00:00:00,100", "-00:00:00,100"),
+    "unnumbered.srt": SRT.removeprefix("1\n"),
+    "dash.srt": SRT.replace("- call", "-call"),
     "srt.txt": "\ufeff" + SRT.replace("\n", "\r\n"),
     "vtt.txt": VTT,
     "tsv.txt": TSV,
@@ -178,3 +215,15 @@ def test_other_readers_of_plain_text_leave_times_out_too(tmp_path):
     assert list(gather([str(path)], "auto").values()) == lines
     assert read_texts(str(path), plain=True) == lines
     assert read_sentences(path) == (lines, "srt")
+
+
+def test_lines_that_are_said_twice_are_kept_where_words_have_no_times(tmp_path):
+    (tmp_path / "a.vtt").write_text(
+        "WEBVTT\n\n00:00.0 --> 00:01.0\nyes\n\n00:01.0 --> 00:02.0\nyes\n"
+    )
+    assert plain_lines(tmp_path / "a.vtt") == ["yes", "yes"]
+
+
+def test_a_minus_before_a_number_is_no_mark_of_a_speaker(tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:00:00,0 --> 00:00:01,0\n-5 degrees\n")
+    assert plain_lines(tmp_path / "a.srt") == ["-5 degrees"]

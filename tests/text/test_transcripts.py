@@ -10,6 +10,11 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     assert read_lines(path) == ["a one\u2028two", "b\x0bthree"]
 
 
+def test_carriage_returns_end_lines_where_there_is_nothing_else(tmp_path):
+    (tmp_path / "mac").write_bytes(b"one\rtwo\r")
+    assert read_lines(tmp_path / "mac") == ["one", "two"]
+
+
 def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path):
     path = tmp_path / "text"
     path.write_bytes(b"a one\nb caf\xe9\n")
