@@ -7,19 +7,21 @@ so that the share comes as near as it can to what was asked for.
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.corpus.datadir import DataDir, Utterance, read_table
 from asr.corpus.edit import refuse_same, subset
+from asr.corpus.overlap import recordings
 from asr.errors import InputError
+from asr.files import check_folder
 from asr.text.sentences import sentence_key
 
-KEYS: dict[str, Callable[[Utterance], str]] = {
-    "speaker": lambda u: u.speaker,
-    "text": lambda u: sentence_key(u.text or ""),
-    "recording": lambda u: u.wav,
+KEYS: dict[str, Callable[[Iterable[Utterance]], Mapping[str, Hashable]]] = {
+    "speaker": lambda utterances: {u.id: u.speaker for u in utterances},
+    "text": lambda utterances: {u.id: sentence_key(u.text or "") for u in utterances},
+    "recording": recordings,
 }
 """What sets may have nothing in common of."""
 
@@ -68,6 +70,8 @@ def hold_out(
     refuse_same(source, dev)
     if Path(train).resolve() == Path(dev).resolve():
         raise InputError(f"{dev}: is also the directory for training; name another directory")
+    check_folder(train)
+    check_folder(dev)
     data = DataDir.load(source, text="text" in disjoint)
     if len(data.utterances) < 2:
         raise InputError(f"{source}: {len(data.utterances)} utterances, cannot be cut in two")
@@ -87,13 +91,13 @@ def _check(share: float, disjoint: Sequence[str]) -> None:
 
 def connected(data: DataDir, disjoint: Iterable[str]) -> list[list[str]]:
     """Ids of the utterances that belong together, a list for each group."""
-    tables = [{u.id: KEYS[key](u) for u in data.utterances} for key in disjoint]
+    tables = [KEYS[key](data.utterances) for key in disjoint]
     if (data.path / "utt2uniq").is_file():  # copies at another speed
         originals = read_table(data.path / "utt2uniq")
         tables.append({u.id: originals.get(u.id, u.id) for u in data.utterances})
     parents = {u.id: u.id for u in data.utterances}
     for table in tables:
-        first: dict[str, str] = {}
+        first: dict[Hashable, str] = {}
         for name, value in table.items():
             _root_of(parents, name, to=first.setdefault(value, name))
     groups: dict[str, list[str]] = defaultdict(list)

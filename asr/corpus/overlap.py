@@ -1,7 +1,8 @@
 """What two data directories have in common under other ids: recordings and sentences."""
 
 import hashlib
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class _File:
 
 def same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> int:
     """How many utterances of dev say a sentence that is in train, without case and marks."""
-    known = {sentence_key(u.text or "") for u in train}
+    known = {sentence_key(u.text or "") for u in train} - {""}
     return sum(sentence_key(u.text or "") in known for u in dev)
 
 
@@ -51,6 +52,25 @@ def same_audio(
     return sorted(found), left_out
 
 
+def recordings(utterances: Iterable[Utterance]) -> dict[str, Hashable]:
+    """The recording of each utterance, by its id; a file, links to it and copies are one.
+
+    It is said where files were not compared, because too many have the same size.
+    """
+    found = _by_file(utterances)
+    sizes = Counter(file.size for file in found)
+    twins = [file for file in found if file.size and sizes[file.size] > 1]
+    pairs, left_out = _copies(twins, twins)
+    if left_out:
+        print(
+            f"note: {left_out} recordings were not searched for copies: too many have the same "
+            "size",
+            file=sys.stderr,
+        )
+    first = dict(pairs)
+    return {u.id: first.get(file, file) for file in found for u in found[file]}
+
+
 def _by_file(utterances: Iterable[Utterance]) -> dict[_File, list[Utterance]]:
     files: dict[str, _File] = {}
     found: dict[_File, list[Utterance]] = defaultdict(list)
@@ -62,13 +82,14 @@ def _by_file(utterances: Iterable[Utterance]) -> dict[_File, list[Utterance]]:
 
 
 def _file(wav: str) -> _File:
-    if command_of(wav) is None:
+    command = command_of(wav)
+    if command is None:
         try:
             status = Path(wav).stat()
         except OSError:  # it is reported where it is read
             return _File(wav, wav, 0)
         return _File((status.st_dev, status.st_ino), wav, status.st_size)
-    return _File(wav, wav, 0)
+    return _File(command, wav, 0)
 
 
 def _copies(train: Iterable[_File], dev: Iterable[_File]) -> tuple[list[tuple[_File, _File]], int]:
@@ -119,14 +140,15 @@ def _digest(file: _File) -> Hashable:
 
 
 def _overlapping(ours: Sequence[Utterance], theirs: Sequence[Utterance]) -> list[tuple[str, str]]:
-    """Utterances of a recording of which more than half is in one of the other's."""
+    """Utterances of a recording that share more than half of the shorter one with another's."""
     starts, ends = np.array([_span(u) for u in theirs]).T
     pairs = []
     for utterance in ours:
         start, end = _span(utterance)
         common = np.minimum(ends, end) - np.maximum(starts, start)
-        if common.max() > (end - start) / 2:
-            pairs.append((utterance.id, theirs[int(common.argmax())].id))
+        share = common / np.minimum(ends - starts, end - start)
+        if share.max() > 1 / 2:
+            pairs.append((utterance.id, theirs[int(share.argmax())].id))
     return pairs
 
 

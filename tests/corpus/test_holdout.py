@@ -74,6 +74,24 @@ def test_copies_at_another_speed_stay_with_their_original(directory):
     assert sorted(dev["text"]) in (["a-000", "sp0.9-a-002"], ["b-001", "sp0.9-b-003"])
 
 
+def test_links_and_copies_of_a_recording_stay_together(directory, tmp_path):
+    folder = directory([("a", "ONE"), ("b", "TWO"), ("c", "SIX"), ("d", "TEN")])
+    for name, content in (("a", b"xy"), ("c", b"xy"), ("d", b"xz")):
+        (tmp_path / f"{name}.wav").write_bytes(content)
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    names = zip(read_table(folder / "text"), "abcd", strict=True)
+    (folder / "wav.scp").write_text("".join(f"{i} {tmp_path}/{n}.wav\n" for i, n in names))
+    _, dev = cut(folder, 0.25, disjoint=["recording"])
+    assert set(dev["utt2spk"].values()) == {"d"}
+
+
+def test_nothing_is_written_where_one_of_the_two_cannot_be(directory, tmp_path):
+    (tmp_path / "dev").write_text("mine")
+    with pytest.raises(InputError, match="dev: cannot write"):
+        cut(directory([("a", "ONE"), ("b", "TWO")]), 0.5)
+    assert not (tmp_path / "train").exists()
+
+
 def test_no_cut_at_all(directory, capsys):
     folder = directory([(s, text) for s in "abcde" for text in ("ONE", "TWO")])
     out = [str(folder.parent / name) for name in ("train", "dev")]

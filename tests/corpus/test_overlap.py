@@ -34,6 +34,13 @@ def test_other_parts_of_a_recording_are_not_the_same(files):
     assert same_audio(train, dev) == ([("d2", "t2")], 0)
 
 
+def test_parts_of_a_whole_recording_are_the_same(files):
+    whole = Utterance("whole", "w", "r", str(files / "a"), 0.0, None, "ONE", 6.0)
+    part = utterance("part", files / "copy", 2.0, 4.0)
+    assert same_audio([part], [whole])[0] == [("whole", "part")]
+    assert same_audio([whole], [part])[0] == [("part", "whole")]
+
+
 def test_commands_are_compared_by_their_words_and_not_run(files):
     train, dev = utterance("t", f"touch {files}/run |"), utterance("d", f"touch {files}/run |")
     assert same_audio([train], [dev])[0] == [("d", "t")]
@@ -58,3 +65,4 @@ def test_sentences_are_the_same_without_case_and_marks():
     train = [utterance("t", "a", text="It\u2019s FINE, thanks.")]
     texts = ["it's fine thanks", "ITS FINE THANKS", "it s fine thanks", "fine"]
     assert same_sentences(train, [utterance(t, "b", text=t) for t in texts]) == 2
+    assert same_sentences([utterance("t", "a", text=None)], [utterance("d", "b", text=None)]) == 0
