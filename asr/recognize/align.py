@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from asr.recognize.interpret import Interpreter
     from asr.recognize.transcript import Word
 
+_TOO_LONG = (
+    "more characters than the audio has encoder steps, so CTC cannot align them; times are from "
+    "attention, and of little worth; check the transcript and the segment"
+)
 NEAR_S = 0.08  # errors up to it are counted as small
 TimedWord = tuple[str, float, float]  # with start and end in seconds
 
@@ -103,7 +107,8 @@ def align(
 ) -> Iterator[tuple[str, tuple["Word", ...]]]:
     """Words with their times, in seconds from the beginning of the utterance.
 
-    Utterances that cannot be read are left out, and it is said. Words stay as the transcripts have
+    Utterances that cannot be read are left out, and it is said, as it is where the audio is too
+    short for CTC and attention tells the times. Words stay as the transcripts have
     them; it is said which characters the model lacks.
 
     Args:
@@ -132,7 +137,10 @@ def align(
         said = [None if recognise else u.text or "" for u, _ in batch]
         if batch:
             words = interpreter.words(features, said, by_attention=by == "attention")
-            yield from zip((u.id for u, _ in batch), words, strict=True)
+            for (u, _), each in zip(batch, words, strict=True):
+                if by == "ctc" and each and each[0].evidence is None:
+                    print(f"asr align: warning: {u.id}: {_TOO_LONG}", file=sys.stderr)
+                yield u.id, each
 
 
 def _readable(

@@ -112,6 +112,16 @@ def test_words_with_characters_that_the_model_lacks_are_kept(data, model, by, ca
     assert "words of such characters alone lie between their neighbours: 42 (s1-1)" in err
 
 
+def test_it_is_said_where_the_audio_is_too_short_for_ctc(data, model, capsys):
+    (data / "text").write_text(f"s1-1 {'A' * 500}\ns1-2 A\n")
+    code, output = run(data, model)
+    assert code == 0 and len(read_ctm(output)) == 2
+    err = capsys.readouterr().err
+    assert "s1-1: more characters than the audio has encoder steps" in err and "s1-2" not in err
+    run(data, model, "--by", "attention")
+    assert "encoder steps" not in capsys.readouterr().err
+
+
 def test_nothing_is_said_where_the_model_has_all_characters(data, model, capsys):
     run(data, model)
     assert "lacks" not in capsys.readouterr().err
