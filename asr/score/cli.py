@@ -11,7 +11,7 @@ from asr.config import whole
 from asr.config.field import at_least
 from asr.errors import EXIT_OK, InputError
 from asr.files import check_folder, check_outputs
-from asr.text.characters import apostrophes, name_of
+from asr.text.characters import apostrophes, name_of, upper_share
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ corpus. Words are aligned by jiwer; where alignments tie, its choice decides the
 Sub, Del and Ins."""
 
 _SEEN = "By training"
+_OTHER_CASE = 0.5  # difference in the share of upper case from which on it is no matter of names
 
 _MODE_HELP = """\
 utterances without a hypothesis: all (default) counts their words as deleted, so that a
@@ -66,23 +67,15 @@ def main(argv: list[str]) -> int:
         )
 
     result = scored(hyp)
-    for note in hyp.notes:
-        _warn(f"{options.hyp}: {note}")
-    if result.missing:
-        _warn(f"{options.hyp}: no hypothesis for {_some(result.missing)}; mode {options.mode}")
-    if result.unknown:
-        _warn(f"{options.hyp}: not in {options.ref}, not scored: {_some(result.unknown)}")
-    note = _other_apostrophes(result)
-    if note:
-        _warn(f"{options.hyp}: {note}")
+    _warn_of(options.hyp, hyp, result, options)
     utt2spk = options.utt2spk or _utt2spk_beside(source.path)
     speakers = readers.read_utt2spk(utt2spk) if utt2spk else ref.speakers
     comparison = None
     if options.against:
         other = readers.read_pair(source, readers.open_source(options.against), options.format)[1]
-        for note in other.notes:
-            _warn(f"{options.against}: {note}")
-        comparison = compare(result, scored(other))
+        other_result = scored(other)
+        _warn_of(options.against, other, other_result, options)
+        comparison = compare(result, other_result)
     tables = {"By length": groups.by_length(result)}
     if speakers:
         tables = {"By speaker": groups.by_speaker(result, speakers), **tables}
@@ -239,6 +232,29 @@ def _audio_beside(path: Path) -> "dict[str, Clip]":
                 "recording in wav.scp; mend the line"
             ) from error
     return {name: clip for name, clip in clips.items() if command_of(clip[0]) is None}
+
+
+def _warn_of(name: str, hyp: "Transcripts", result: "Score", options: argparse.Namespace) -> None:
+    """Say what of the hypotheses in a file does not match the references."""
+    notes = list(hyp.notes)
+    if result.missing:
+        notes.append(f"no hypothesis for {_some(result.missing)}; mode {options.mode}")
+    if result.unknown:
+        notes.append(f"not in {options.ref}, not scored: {_some(result.unknown)}")
+    for note in (*notes, _other_apostrophes(result), _other_case(result)):
+        if note:
+            _warn(f"{name}: {note}")
+
+
+def _other_case(result: "Score") -> str:
+    """A remark where the words are in upper case on one side and in lower case on the other."""
+    shares = [upper_share(" ".join(texts)) for texts in (result.refs, result.hyps)]
+    if abs(shares[0] - shares[1]) <= _OTHER_CASE:
+        return ""
+    return (
+        f"{shares[1]:.0%} of the letters are in upper case, {shares[0]:.0%} in the references; "
+        "words in another case count as wrong, --ignore-case takes them for the same"
+    )
 
 
 def _other_apostrophes(result: "Score") -> str:

@@ -14,24 +14,32 @@ from asr.audio.formats import AUDIO_SUFFIXES
 Name = TypeVar("Name", bound=Hashable)
 Track = tuple[str, str]  # file and channel
 
-_CHANNELS = {"A": "1", "B": "2"}
+_LETTERS = ("A", "B")
 
 
 def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
     """The name in the references of each name in the hypotheses that has one."""
-    return _match(refs, hyps, (str, str.casefold, _bare))
+    return _match(refs, hyps, (str, str.casefold, _stem, _bare))
 
 
 def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
-    """The same for channels of files."""
+    """The same for channels of files. Where a file has channels 0 and 1, these are A and B."""
+    refs, hyps = list(refs), list(hyps)
+    pairs = _by_form((*refs, *hyps), lambda track: _bare(track[0])).items()
+    from_0 = {file for file, tracks in pairs if {"0", "1"} <= {number for _, number in tracks}}
+
+    def channel(track: Track) -> str:
+        return _channel(track[1], 0 if _bare(track[0]) in from_0 else 1)
+
     return _match(
         refs,
         hyps,
         (
             lambda t: t,
-            lambda t: (t[0], _channel(t[1])),
-            lambda t: (t[0].casefold(), _channel(t[1])),
-            lambda t: (_bare(t[0]), _channel(t[1])),
+            lambda t: (t[0], channel(t)),
+            lambda t: (t[0].casefold(), channel(t)),
+            lambda t: (_stem(t[0]), channel(t)),
+            lambda t: (_bare(t[0]), channel(t)),
         ),
     )
 
@@ -65,9 +73,17 @@ def _by_form(names: Iterable[Name], form: Callable[[Name], Hashable]) -> dict[Ha
 
 def _bare(name: str) -> str:
     """Without folders and the ending of an audio file."""
-    file = PurePosixPath(name.casefold().replace("\\", "/"))
-    return file.stem if file.suffix in AUDIO_SUFFIXES else file.name
+    return _stem(name).rpartition("/")[2]
 
 
-def _channel(name: str) -> str:
-    return _CHANNELS.get(name.upper(), name.upper())
+def _stem(name: str) -> str:
+    """Without the ending of an audio file."""
+    name = name.casefold().replace("\\", "/")
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix in AUDIO_SUFFIXES else name
+
+
+def _channel(name: str, first: int) -> str:
+    """A number for a letter; ``first`` is that of A."""
+    name = name.upper()
+    return str(first + _LETTERS.index(name)) if name in _LETTERS else name

@@ -202,8 +202,10 @@ def _track_notes(
     """What of the two files does not belong together.
 
     Raises:
-        InputError: none of the words belongs to a segment.
+        InputError: there is no segment, or none of the words belongs to one.
     """
+    if not segments:
+        raise InputError(f"{ref.path}: no segments, expected references; name another file")
     lost = [word.track for word in words if word.track not in tracks]
     empty = [s.track for s in segments if not s.ignored and s.track not in tracks.values()]
     if lost and not tracks:
@@ -269,6 +271,9 @@ def read_sentences(name: str | Path) -> tuple[list[str], str]:
     source = open_source(name)
     if _by_suffix(source) == "stm":
         return [segment.text for segment in parse_stm(source.lines, source.path)], "stm"
+    if _by_suffix(source) == "ctm":
+        words = words_by_file(parse_ctm(source.lines, source.path))
+        return [" ".join(w.word for w in said) for said in words.values()], "ctm"
     timed = _subtitle_format(source)
     if timed is not None:
         return subtitle_lines(source.lines, timed, source.path), timed

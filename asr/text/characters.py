@@ -94,6 +94,12 @@ def apostrophes(text: str) -> Counter[str]:
     return Counter(_IN_WORDS.findall(text))
 
 
+def upper_share(text: str) -> float:
+    """The share of letters in upper case among those that have a case; 0.5 where none has."""
+    upper, lower = (sum(map(test, text)) for test in (str.isupper, str.islower))
+    return upper / (upper + lower) if upper + lower else 0.5
+
+
 def name_of(character: str) -> str:
     """A character for a message: ``U+00AD (SOFT HYPHEN)``."""
     return f"U+{ord(character):04X} ({unicodedata.name(character, 'a control character')})"

@@ -28,6 +28,8 @@ def test_the_closest_spelling_is_matched_where_it_is_the_only_one():
     assert match_names(["a", "A", "Talk"], ["A", "d/talk.WAV"]) == {"A": "A", "d/talk.WAV": "Talk"}
     assert match_names(["talk"], ["d/talk.wav", "e/talk.wav"]) == {}
     assert match_names(["u.1", "u.2"], ["u.3"]) == {}
+    same = {"a/t.wav": "a/t", "b/t.wav": "b/t"}  # the folders tell them apart
+    assert match_names(["a/t", "b/t"], ["a/t.wav", "b/t.wav"]) == same
 
 
 def test_channels_one_and_two_are_a_and_b():
@@ -36,6 +38,15 @@ def test_channels_one_and_two_are_a_and_b():
         ("t", "2"): ("t", "B"),
     }
     assert match_tracks([("t", "A")], [("t", "2")]) == {}
+
+
+def test_channels_zero_and_one_are_a_and_b_where_both_are_there():
+    refs = [("t", "A"), ("t", "B"), ("u", "A")]
+    assert match_tracks(refs, [("t", "0"), ("t", "1"), ("u", "1")]) == {
+        ("t", "0"): ("t", "A"),
+        ("t", "1"): ("t", "B"),
+        ("u", "1"): ("u", "A"),
+    }
 
 
 @pytest.mark.parametrize("first", ["Talk1 A", "Talk1 1", "talk1 a", "audio/TALK1.wav 1"])

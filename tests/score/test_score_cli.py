@@ -5,7 +5,7 @@ import pytest
 
 from asr.cli import main
 from asr.errors import InputError
-from asr.score.readers import open_source, read_pair
+from asr.score.readers import open_source, read_pair, read_sentences
 from asr.score.report import side_by_side
 
 
@@ -190,6 +190,11 @@ def test_several_trainings_in_other_formats(write, capsys):
     ]
 
 
+def test_the_words_of_a_ctm_are_a_sentence(write):
+    ctm = write("train.ctm", "t 1 0 1 one", "t 1 1 1 two", "u 1 0 1 six")
+    assert read_sentences(ctm) == (["one two", "six"], "ctm")
+
+
 def test_composed_letters_are_equal_and_other_apostrophes_are_told(tmp_path, capsys):
     (tmp_path / "ref").write_text("u-1 CAF\u00c9\nu-2 DON'T\n", encoding="utf-8")
     (tmp_path / "hyp").write_text("u-1 CAFE\u0301\u200b\nu-2 DON\u2019T\n", encoding="utf-8")
@@ -201,3 +206,26 @@ def test_composed_letters_are_equal_and_other_apostrophes_are_told(tmp_path, cap
     assert main(["score", *files, "--json", "--normalize", "librispeech"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["wer"] == 0 and captured.err == ""
+
+
+@pytest.mark.parametrize(("hyp", "told"), [("one two", True), ("ONE Two", False)])
+def test_words_in_another_case_are_told(write, capsys, hyp, told):
+    ref, hyp = write("ref/text", "u-1 ONE TWO"), write("hyp/text", f"u-1 {hyp}")
+    for option in ([], ["--ignore-case"]):
+        assert main(["score", ref, hyp, "--json", *option]) == 0
+        assert ("upper case" in capsys.readouterr().err) == (told and not option)
+
+
+def test_what_the_other_system_lacks_is_told(write, capsys):
+    ref = write("ref/text", "u-1 one", "u-2 two")
+    other = write("other/text", "u-1 one", "u-3 two")
+    assert main(["score", ref, ref, "--json", "--against", other]) == 0
+    err = capsys.readouterr().err
+    assert f"{other}: no hypothesis for 1 utterances (u-2)" in err
+    assert f"{other}: not in {ref}, not scored: 1 utterances (u-3)" in err
+
+
+def test_references_without_segments_are_refused(write, capsys):
+    ref, hyp = write("ref.stm", ";; nothing"), write("hyp.ctm", "t 1 0 1 one")
+    assert main(["score", ref, hyp]) == 2
+    assert "ref.stm: no segments" in capsys.readouterr().err
