@@ -57,10 +57,15 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
         if _is_stream(path):
             _write_stream(path, write)
         else:
-            _replace(Path(os.path.realpath(path)), write)
+            _replace(_real(path), write)
     except (OSError, UnicodeError) as error:  # UnicodeError: half a surrogate
         raise InputError(_refusal(path, error)) from error
     return path
+
+
+def _real(path: str | Path) -> Path:
+    """The file or folder that is written to under a name: links and ``new/..`` are followed."""
+    return Path(os.path.realpath(path))
 
 
 def _refusal(path: Path, error: OSError | ValueError) -> str:
@@ -75,8 +80,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     before = _status(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
+    try:  # the file is made in here, so that an interruption at any time leaves none behind
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with open(number, "wb") as file:
             write(file)
             file.flush()
@@ -107,7 +112,7 @@ def _is_stream(path: Path) -> bool:
     """Whether something stands at a path that is neither a file nor a folder."""
     if _descriptor(path) is not None:
         return True
-    found = _status(path)
+    found = _status(_real(path))
     return found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
 
 
@@ -175,19 +180,20 @@ def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | 
 
 
 def _check_output(path: Path) -> None:
-    if not path.name or path.is_dir():
+    real = _real(path)
+    if not path.name or real.is_dir():
         raise InputError(f"{path}: a folder, expected the name of a file to write")
-    if _TABLE.fullmatch(path.name) and path.exists() and is_data_directory(path.parent):
+    if _TABLE.fullmatch(real.name) and real.exists() and is_data_directory(real.parent):
         raise InputError(
             f"{path}: a table of a data directory, which stays as it is; name another file to write"
         )
     if _descriptor(path) is not None:
         return
-    if path.exists() and not os.access(path, os.W_OK):
+    if real.exists() and not os.access(real, os.W_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     if _is_stream(path):
         return
-    folder = _existing(Path(os.path.realpath(path)).parent)
+    folder = _existing(real.parent)
     if len(os.fsencode(path.name)) > longest_name(folder):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     _check_folder(folder)
@@ -197,10 +203,15 @@ def check_folder(path: str | Path) -> None:
     """Refuse, before the work, a folder in which no file can be made.
 
     Raises:
-        InputError: it, or the next one above that exists, is no folder or cannot be written.
+        InputError: it has no name, or it, or the next one above that exists, is no folder or
+            cannot be written.
     """
+    if not str(path):
+        raise InputError("the folder for the results has an empty name; name one, or . for this")
     try:
-        _check_folder(_existing(Path(os.path.realpath(path))))
+        if Path(path).is_symlink() and not Path(path).exists():
+            raise OSError(errno.ENOENT, "a link to a folder that is not there")
+        _check_folder(_existing(_real(path)))
     except (OSError, ValueError) as error:
         raise InputError(_refusal(Path(path), error)) from error
 
@@ -215,7 +226,7 @@ def _check_folder(folder: Path) -> None:
 def _identity(path: Path) -> list[tuple[int, int]]:
     """What tells files apart, whatever they are called; nothing where there is no file."""
     with suppress(OSError, ValueError):
-        found = path.stat()
+        found = _real(path).stat()
         return [(found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else []
     return []
 
@@ -239,7 +250,7 @@ def _existing(folder: Path) -> Path:
 def longest_name(folder: Path) -> int:
     """The most bytes that a name of a file may have in a folder, which may yet be made."""
     try:
-        return os.pathconf(_existing(Path(os.path.realpath(folder))), "PC_NAME_MAX")
+        return os.pathconf(_existing(_real(folder)), "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):  # a system that cannot tell
         return _LONGEST
 

@@ -59,6 +59,7 @@ def export_model(
         InputError: there is no such model, or ``target`` is the model itself.
     """
     from asr.model.checkpoint import load_model, save_model
+    from asr.model.storage import pack, unpack
 
     check_outputs([target], [find_model(model)])
     loaded = load_model(model)
@@ -81,7 +82,7 @@ def export_model(
         info=info,
         storage=storage,
     )
-    stored = load_model(path).model.state_dict()
+    stored = unpack(pack(weights, storage), storage, path)
     errors = {name: float((stored[name] - value).abs().max()) for name, value in weights.items()}
     worst = max(errors, key=errors.__getitem__)
     sizes = path.stat().st_size, loaded.path.stat().st_size

@@ -48,6 +48,8 @@ def main(argv: list[str]) -> int:
         raise InputError(
             "--strict with --skip-existing: needs -f json, which tells of earlier marks"
         )
+    if args.output is not None:
+        check_folder(args.output)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs = collect(
             args.inputs,
@@ -59,7 +61,7 @@ def main(argv: list[str]) -> int:
         )
         plan = (
             outputs([item.file for item in inputs], Path(args.output), formats)
-            if args.output
+            if args.output is not None
             else {}
         )
         marked = 0
@@ -202,7 +204,6 @@ def check_results(
         InputError: the folder cannot be written, a result has the name of a file that is read, or
             there is such a file beside the audio, where transcripts are that people made.
     """
-    check_folder(folder)
     targets = [target for item in inputs for target in plan[item.file]]
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
     check_not_read(targets, [*sources, *others])

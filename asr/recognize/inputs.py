@@ -59,6 +59,8 @@ def collect(
     names = [*names, *(name for path in lists for name in _lines(path))]
     if not (names or data):
         raise InputError("an input is required: audio files, folders, -, --list FILE or --data DIR")
+    if "" in (*names, *data):
+        raise InputError("an input has an empty name; name a file or a folder, or . for this one")
     if names.count(STDIN) > 1:
         raise InputError("- (standard input) is named twice; it can be read once")
     found = [item for name in names for item in _expand(name, spool, recursive)]
@@ -98,14 +100,16 @@ def answers(ask: Callable[[], bool]) -> bool:
 
 
 def printable(name: str) -> str:
-    r"""A name as text: bytes that are none, in names of files, become ``\udcXX``."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    r"""A name as text in one line: bytes that are no text become ``\udcXX``, line ends ``\n``."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _file(path: Path) -> Input:
     from asr.audio.io import Clip
 
-    return Input(Clip(path), printable(str(path)), path)
+    label = printable(str(path))
+    return Input(Clip(path, name=label), label, path)
 
 
 def _folder(path: Path, recursive: bool) -> list[Path]:

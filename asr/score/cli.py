@@ -45,8 +45,8 @@ def main(argv: list[str]) -> int:
     """Run ``asr score``; returns the exit code."""
     options = make_parser().parse_args(argv)
     read = (options.ref, options.hyp, options.map, options.against, options.utt2spk)
-    check_outputs([options.html] if options.html else [], [*read, *(options.seen or [])])
-    if options.out:
+    check_outputs([] if options.html is None else [options.html], [*read, *(options.seen or [])])
+    if options.out is not None:
         check_folder(options.out)
     from asr.score import groups, kaldi, page, readers, report
     from asr.score.compare import compare

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -220,8 +221,8 @@ def check_out(folder: str | Path) -> None:
     Raises:
         InputError: it is a data directory, has such a text, or cannot be written.
     """
-    folder = Path(folder)
     check_folder(folder)
+    folder = Path(os.path.realpath(folder))
     decoded = any((folder / name).is_file() for name in (SUMMARY, PARTIAL))
     if is_data_directory(folder) or ((folder / "text").exists() and not decoded):
         raise InputError(

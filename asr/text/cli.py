@@ -21,7 +21,7 @@ RARE_SHOWN = 20
 def main(argv: list[str]) -> int:
     """Run ``asr chars``; returns the exit code."""
     options = make_parser().parse_args(argv)
-    if options.output:
+    if options.output is not None:
         check_outputs([options.output], options.inputs)
     texts = gather(options.inputs, options.format)
     note = mended(texts.values())

@@ -101,6 +101,18 @@ def test_names_that_no_file_has(tmp_path, name):
         check_outputs([tmp_path / name])
 
 
+def test_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def opened(*arguments):
+        os_open(*arguments)
+        raise KeyboardInterrupt  # a signal that comes as soon as the file is there
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_outputs_that_are_read_are_refused_under_any_name(tmp_path):
     (tmp_path / "a").write_text("input")
     (tmp_path / "link").symlink_to("a")
@@ -108,6 +120,8 @@ def test_outputs_that_are_read_are_refused_under_any_name(tmp_path):
         (tmp_path / "x").mkdir(exist_ok=True)
         with pytest.raises(InputError, match="is also read"):
             check_outputs([target], [None, "", tmp_path / "a"])
+    with pytest.raises(InputError, match="is also read"):
+        check_outputs([tmp_path / "new" / ".." / "a"], [tmp_path / "a"])  # new is made on the way
     check_outputs([tmp_path / "b"], [tmp_path / "a"])
 
 
@@ -115,8 +129,11 @@ def test_tables_of_data_directories_are_no_outputs(tmp_path):
     for name in ("text", "wav.scp", "utt2spk"):
         (tmp_path / name).write_text("u x\n")
     for name in ("text", "wav.scp", "utt2spk"):
-        with pytest.raises(InputError, match="data directory"):
-            check_outputs([tmp_path / name])
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(name)
+        for target in (name, "new/../" + name, "link"):
+            with pytest.raises(InputError, match="data directory"):
+                check_outputs([tmp_path / target])
     check_outputs([tmp_path / "words.ctm", tmp_path / "utt2lang"])  # others, and new ones
 
 
@@ -125,8 +142,11 @@ def test_outputs_that_cannot_be_written(tmp_path):
     for target in (tmp_path, tmp_path / "file" / "a", tmp_path / ("n" * 300)):
         with pytest.raises(InputError):
             check_outputs([target])
-    with pytest.raises(InputError):
-        check_folder(tmp_path / "file")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nothing")
+    for folder in (tmp_path / "file", tmp_path / "loop", tmp_path / "dangling", ""):
+        with pytest.raises(InputError):
+            check_folder(folder)
     check_outputs([tmp_path / "new" / "folder" / "a", "/dev/null", "/dev/stdout"])
     check_folder(tmp_path / "new" / "folder")
 

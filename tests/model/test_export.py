@@ -170,6 +170,7 @@ def test_the_command(model, tmp_path, capsys):
     assert main(args) == 0
     assert "int8, 0.0" in capsys.readouterr().out
     assert load_model(target).info["card"]["wer"] == "9 % (dev)"
+    assert main([str(model), "-o", "/dev/null"]) == 0
     with pytest.raises(InputError, match="is also read"):
         main([str(model), "-o", str(model)])
     with pytest.raises(InputError, match="expected key=value"):

@@ -208,8 +208,13 @@ def test_results_never_replace_what_is_read(transcribe, audio):
 
 
 def test_a_folder_for_results_that_cannot_be(transcribe, audio):
-    with pytest.raises(InputError, match="cannot write"):
-        transcribe(audio / "a.wav", "-o", audio / "b.wav")
+    (audio / "loop").symlink_to("loop")
+    for folder in ("b.wav", "loop"):
+        with pytest.raises(InputError, match="cannot write"):
+            transcribe(audio / "a.wav", "-o", audio / folder)
+    for arguments in ([audio / "a.wav", "-o", ""], [""], ["--data", ""]):
+        with pytest.raises(InputError, match="empty name"):
+            transcribe(*arguments)
 
 
 def test_a_long_name_is_cut_and_that_is_said(transcribe, audio):

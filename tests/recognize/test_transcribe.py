@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_names_that_are_no_text(model, audio, capsysbinary):
     assert f"{audio}/caf\\udce9.wav\t" in out and "caf\\udce9 1 " in out
     assert main([str(audio), *babble, "-f", "all", "-o", str(audio / "out")]) == 0
     assert "caf\\udce9 1 " in (audio / "out" / "caf\udce9.ctm").read_text()
+
+
+def test_a_name_of_several_lines_makes_one_line(model, audio, capsys):
+    """Whoever reads a line for each file would otherwise take a name for a text."""
+    (audio / "b.wav").rename(audio / "b\nc.wav\tHELLO.wav")
+    (audio / "bad.wav").rename(audio / "bad\n.wav")
+    assert main([str(audio), "--model", model]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert f"{audio}/b\\nc.wav\\tHELLO.wav\t" in out
+    assert re.search(r"/bad\\n\.wav: \w+", err)
 
 
 def test_a_result_that_cannot_be_written_does_not_stop_the_others(model, audio, capsys):
