@@ -1,0 +1,37 @@
+"""The bundled recipe from end to end: a model that learns nothing has to fail here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EPOCHS = 8  # of 18; the learning rate falls within them
+HIGHEST_WER = 30.0  # on dev; a fixed seed gave a tenth of it
+
+
+def copy_of_recipes(folder):
+    """The recipes, without what was made in them and without the set-up, which is there."""
+    made = shutil.ignore_patterns("exp", "data", "downloads", "__pycache__")
+    shutil.copytree(REPOSITORY / "egs", folder / "egs", symlinks=True, ignore=made)
+    (folder / "egs/utils/setup.sh").write_text("#!/usr/bin/env bash\n")
+    (folder / "data").symlink_to(REPOSITORY / "data")
+    return folder / "egs/librispeech"
+
+
+def test_the_mini_recipe_learns(tmp_path):
+    recipe = copy_of_recipes(tmp_path)
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", recipe / "run.sh", "--train-options", f"--epochs {EPOCHS}", "--nj", "2"]
+    result = subprocess.run(
+        command, env={**os.environ, "PATH": programs}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    exp = recipe / "exp/las"
+    assert {"config.yaml", "final.safetensors", "RESULTS"} <= {path.name for path in exp.iterdir()}
+    for part in ("dev_mini", "test_mini"):
+        found = re.search(rf"%WER (\S+) .*decode_{part}_beam/wer", (exp / "RESULTS").read_text())
+        assert found and float(found[1]) <= HIGHEST_WER, result.stdout[-3000:]
+    assert "heard: " in result.stdout
