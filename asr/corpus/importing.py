@@ -6,9 +6,9 @@ ones: what cannot stand in an id becomes ``_``, and the speaker is put in front,
 refused. Nothing that is imported becomes a command; those in another directory's wav.scp stay.
 """
 
-import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +19,7 @@ from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.table_formats import Row
-from asr.corpus.validate import ROUNDING_S, RULES, reserved_symbols
+from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError
 from asr.text.characters import clean, compose, mended
 from asr.text.transcripts import decode
@@ -28,6 +28,7 @@ NEEDED = ("wav.scp", "text", "utt2spk")
 
 _UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f]+")
 _UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\ud800-\udfff]|[|\s]$")
+_SPREADSHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#N/A", "#NULL!")
 _SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
 
 Normalize = Callable[[str], str]
@@ -89,6 +90,19 @@ def _doubles(named: Iterable[tuple[str, str]]) -> Iterator[str]:
         first.setdefault(name, place)
 
 
+def _one_speaker(speakers: Iterable[str], rows: Iterable[Row]) -> Iterator[str]:
+    """A problem for every name of a speaker whose id another name has."""
+    known: dict[str, tuple[str, str]] = {}
+    for speaker, row in zip(speakers, rows, strict=True):
+        name = " ".join(clean(row.speaker).split())
+        first, where = known.setdefault(speaker, (name, row.where))
+        if name != first:
+            yield (
+                f'{row.where}: speaker "{name}" gets the id {speaker}, as "{first}" in {where} '
+                "does; give both one name, or names that differ in letters"
+            )
+
+
 @lru_cache(maxsize=4096)
 def _folder(path: Path) -> Path:
     return path.resolve()
@@ -137,24 +151,33 @@ def pair_rows(
         raise InputError(f"{folder}: no such folder; check the path")
     found = search(folder)
     texts = {_pair(path): path for path in found.files if path.suffix.lower() == ".txt"}
-    others = {*found.files} - {*found.audio} - {texts.get(_pair(path)) for path in found.audio}
+    pairs = {audio: _transcript(audio, texts) for audio in found.audio}
+    others = {*found.files} - {*pairs} - {*pairs.values()}
+    shared = Counter(pairs.values())
     left_out = found.left_out(len(others))
     if left_out:
         tell(f"{folder}: left out: {left_out}")
     if not found.audio:
         raise InputError(f"{folder}: no audio in it, {READABLE}")
-    for audio in found.audio:
-        transcript = texts.get(_pair(audio), audio.with_suffix(".txt"))
+    for audio, transcript in pairs.items():
         name = "-".join(audio.relative_to(folder).with_suffix("").parts)
         speaker = _folder(audio.parent).name if speaker_from_folder else ""
         text, error = _read_transcript(transcript)
         name = audio.stem if speaker else name
-        yield Row(str(transcript), str(audio), text, name, speaker, error=error)
+        both = shared[transcript] > 1 and transcript.is_file()
+        where = str(audio if both else transcript)
+        yield Row(where, str(audio), text, name, speaker, error=error)
 
 
 def _pair(path: Path) -> str:
     """What a recording and its transcript have in common, however the system spells it."""
     return compose(str(path.with_suffix("")))
+
+
+def _transcript(audio: Path, texts: Mapping[str, Path]) -> Path:
+    """The transcript of a recording: a.txt, or a.wav.txt."""
+    named = texts.get(compose(str(audio)), audio.with_suffix(".txt"))
+    return texts.get(_pair(audio), named)
 
 
 def _read_transcript(path: Path) -> tuple[str, str]:
@@ -183,6 +206,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     ids = make_ids([(row.id, row.speaker) for row in rows])
     named = [(name, row.where) for (name, _), row in zip(ids, rows, strict=True) if safe(row.id)]
     problems += _doubles(named)
+    problems += _one_speaker([speaker for _, speaker in ids], rows)
     problems += _mixed(rows)
     _refuse(problems)
     if not rows:
@@ -243,17 +267,15 @@ def _wrong_text(original: str, text: str) -> str:
     if not text:
         left = f" after normalising {original!r}" if original.strip() else ""
         return f"an empty transcript{left}; add the words or remove the row"
+    if original.strip() in _SPREADSHEET_ERRORS:
+        return f"{original.strip()} is an error of a spreadsheet; write the words"
     return reserved_symbols(original)  # before a normalizer makes the letter S of <s>
 
 
 def _wrong_times(row: Row) -> str:
     if not row.start and not row.end:
         return ""
-    try:
-        begin, end = float(row.start), float(row.end)
-    except ValueError:
-        begin, end = math.nan, math.nan
-    if 0 <= begin < end < math.inf:
+    if is_number(row.start) and is_number(row.end) and 0 <= float(row.start) < float(row.end):
         return ""
     return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; mend them"
 

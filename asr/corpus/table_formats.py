@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from asr.audio.formats import AUDIO_SUFFIXES
 from asr.errors import InputError
@@ -23,9 +24,12 @@ from asr.text.transcripts import decode
 
 COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "duration", "gender")
 ALIASES = {
-    "audio": ("audio_filepath", "path", "wav", "file", "filename", "audio_path"),
-    "text": ("sentence", "transcript", "transcription"),
-    "speaker": ("client_id", "speaker_id"),
+    "audio": (
+        *("audio_filepath", "path", "wav", "file", "filename", "audio_path"),
+        *("file_name", "wav_filename", "audio_file"),
+    ),
+    "text": ("sentence", "transcript", "transcription", "txt", "wrd"),
+    "speaker": ("client_id", "speaker_id", "spk_id", "speaker_name", "spk"),
     "start": ("offset",),
 }
 """Names that others give to the columns; they count where the usual one is not there."""
@@ -117,6 +121,8 @@ def find_audio(folder: Path, name: str) -> str:
     The ending may be missing, the folder too where corpora have one for audio, and letters may
     be composed otherwise than in the name of the file. What is not found stays as it is.
     """
+    if name.startswith("file:///"):
+        name = unquote(name.removeprefix("file://"))
     places = [str(folder / place / name) for place in BESIDE]
     if "\\" in name:
         places.append(str(folder / name.replace("\\", "/")))
@@ -129,10 +135,8 @@ def _existing(path: str) -> str:
         return path
     folder, name = os.path.split(path)
     folder = spelled_on_disk(folder)
-    names = _names(folder or ".")
-    endings = ("", *sorted(AUDIO_SUFFIXES)) if name else ()
-    found = (names.get(compose(name) + end, "") for end in endings)
-    return next((p for n in found if n and _is_file(p := os.path.join(folder, n))), "")  # noqa: PTH118
+    found = _names(folder or ".").get(compose(name), "")
+    return os.path.join(folder, found) if found else ""  # noqa: PTH118
 
 
 def _is_file(path: str) -> bool:
@@ -141,18 +145,24 @@ def _is_file(path: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _names(folder: str) -> dict[str, str]:
-    """The files of a folder by their names in composed form."""
+    """The files of a folder by their names in composed form, those of audio without ending too."""
     try:
-        return {compose(path.name): path.name for path in Path(folder).iterdir()}
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name for entry in entries if entry.is_file()), reverse=True)
     except (OSError, ValueError):
         return {}
+    audio = (Path(name) for name in names if Path(name).suffix.lower() in AUDIO_SUFFIXES)
+    stems = {compose(path.stem): path.name for path in audio}
+    return stems | {compose(name): name for name in names}
 
 
 # -- CSV and TSV -----------------------------------------------------------------------------
 
 _SEP = re.compile(r'"?sep=(.)"?\s*(?:\n|$)', re.IGNORECASE)
 _LJSPEECH = (2, 3)  # fields of id|text|normalised
-_BARE = "\t|"  # what separates fields that are not quoted
+_BARE = "\t|"  # what separates fields that are not quoted, unless all names of columns are
+_TIMES = ("start", "end", "duration")
+_NULL = r"\N"  # MySQL's empty cell
 
 
 def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
@@ -179,9 +189,12 @@ def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[t
 
 
 def _line_feeds(source: str) -> str:
-    """A source whose lines end in line feeds, whatever system it comes from."""
-    source = source.replace("\r\n", "\n")
-    return source if "\n" in source else source.replace("\r", "\n")
+    """A source whose lines end in line feeds, whatever system it comes from.
+
+    The first line tells: an old Mac writes line feeds too, but within cells alone.
+    """
+    source = re.sub(r"\r\r?\n", "\n", source)
+    return source.replace("\r", "\n") if "\r" in source.partition("\n")[0] else source
 
 
 def _separator(path: Path, source: str, columns: Mapping[str, str]) -> str:
@@ -226,7 +239,7 @@ def _check_columns(
         if not found and ours in NEEDED:
             raise InputError(
                 f"{where}: found the columns {', '.join(names)}, expected one called "
-                f'"{columns[ours]}"; name it with --{ours}-column'
+                f'"{columns[ours]}"; name it with --{ours}-column, or add a first line of names'
             )
 
 
@@ -238,22 +251,35 @@ def _record(fields: list[str], count: int, places: Mapping[str, list[int]], comm
         mark = {"\t": "a tab"}.get(comma, f'"{comma}"')
         return f"{len(fields)} fields, expected {count}; {mark} separates them, {remedy}"
     return {
-        ours: fields[place[0]].strip() if place and place[0] < len(fields) else ""
+        ours: _value(ours, fields[place[0]].strip(), comma) if place and fields[place[0] :] else ""
         for ours, place in places.items()
     }
+
+
+def _value(ours: str, cell: str, comma: str) -> str:
+    """What a cell says; semicolons separate columns where a comma is the decimal point."""
+    if comma == ";" and ours in _TIMES:
+        return cell.replace(",", ".")
+    return "" if cell == _NULL else cell
 
 
 def _split(
     source: str, comma: str, first: int, folder: Path
 ) -> Iterator[tuple[int, list[str] | str]]:
     """Line numbers and the fields of rows that are not empty, or what is wrong with a row."""
-    if comma in _BARE:
+    if comma in _BARE and not _names_quoted(source, comma):
         rows = _split_bare(source, comma, first)
     else:
         rows = _Quoted(source, comma, first, folder).rows()
     for line, fields in rows:
         if isinstance(fields, str) or any(field.strip() for field in fields):
             yield line, fields
+
+
+def _names_quoted(source: str, comma: str) -> bool:
+    """Whether all fields of the first line are quoted, as R writes them: then so are the others."""
+    header = source.lstrip("\n").partition("\n")[0]
+    return all(re.fullmatch(r' *"[^"]*" *', name) for name in header.split(comma))
 
 
 def _split_bare(source: str, comma: str, first: int) -> Iterator[tuple[int, list[str] | str]]:
@@ -445,10 +471,13 @@ def _parse_json(text: str, columns: Mapping[str, str]) -> Record:
         return f"found {text.strip()[:40]}, expected an object in braces; mend the line"
     names = list(record)
     keys = {ours: _key(names, ours, name) for ours, name in columns.items()}
-    missing = [columns[need] for need in NEEDED if keys[need] is None]
+    missing = [need for need in NEEDED if keys[need] is None]
     if missing:
-        return f"no {' and no '.join(missing)}; add it, or name the key with --audio-column"
-    found = {ours: None if key is None else record[key] for ours, key in keys.items()}
+        lacks = " and no ".join(columns[need] for need in missing)
+        return f"no {lacks}; add it, or name the key with --{missing[0]}-column"
+    found: dict[str, Any] = {o: None if k is None else record[k] for o, k in keys.items()}
+    if isinstance(found["audio"], dict):  # Hugging Face: {"path": ..., "bytes": null}
+        found["audio"] = found["audio"].get("path") or found["audio"]
     wrong = [_wrong_value(ours, str(keys[ours]), value) for ours, value in found.items()]
     if any(wrong):
         return next(filter(None, wrong))

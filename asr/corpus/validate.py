@@ -145,7 +145,7 @@ def warnings(path: str | Path) -> list[str]:
         pipes = sum(command_of(v) is not None for v in read_table(path / "wav.scp").values())
         if pipes:
             found.append(f"{path}/wav.scp: {pipes} entries are commands, which bash will run")
-    return [*found, *other_forms(path), *_apostrophes_differ(path)]
+    return [*found, *other_forms(path), *_lost(path), *_apostrophes_differ(path)]
 
 
 def other_forms(path: str | Path) -> Iterator[str]:
@@ -161,6 +161,17 @@ def other_forms(path: str | Path) -> Iterator[str]:
                 f"{file}:{number}: {name_of(character)}, a letter that is not composed (Unicode "
                 f"NFC), as in {len(found)} lines in all; `asr data fix {path}` composes them"
             )
+
+
+def _lost(path: Path) -> Iterator[str]:
+    file = path / "text"
+    lines = enumerate(read_lines(file) if file.is_file() else [], 1)
+    found = [number for number, line in lines if "\ufffd" in line]
+    if found:
+        yield (
+            f"{file}:{found[0]}: {name_of(chr(0xFFFD))} stands for a letter that was lost when the "
+            f"text was converted, as in {len(found)} lines in all; take the words from the original"
+        )
 
 
 def _apostrophes_differ(path: Path) -> Iterator[str]:
@@ -271,15 +282,16 @@ def _misplaced(line: str, key: str, last: str, seen: Mapping[str, Line]) -> Iter
         yield f"{key} comes after {last}; sort by bytes: LC_ALL=C sort, or `asr data fix`"
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number, for other programs than Python too (not ``1_0``)."""
     try:
-        return math.isfinite(float(text))
+        return math.isfinite(float(text)) and text.isascii() and "_" not in text
     except ValueError:
         return False
 
 
 def _seconds(value: str) -> str:
-    good = _is_number(value) and float(value) > 0
+    good = is_number(value) and float(value) > 0
     return "" if good else f'found "{value}", expected seconds above 0; mend the number'
 
 
@@ -316,7 +328,7 @@ def _words(value: str) -> str:
 
 def _segment(value: str) -> str:
     fields = value.split()
-    if len(fields) != 3 or not (_is_number(fields[1]) and _is_number(fields[2])):
+    if len(fields) != 3 or not (is_number(fields[1]) and is_number(fields[2])):
         return f'found "{value}", expected "<rec-id> <begin> <end>" in seconds; mend the line'
     begin, end = float(fields[1]), float(fields[2])
     good = 0 <= begin < end

@@ -177,7 +177,8 @@ def test_every_bad_line_of_json_is_told(audio):
 
 
 @pytest.mark.parametrize(
-    "times", ["0.5,", ",1.0", "1.0,0.5", "-1,2", "a,b", "0,inf", "0.5,nan", "1,1"]
+    "times",
+    ["0.5,", ",1.0", "1.0,0.5", "-1,2", "a,b", "0,inf", "0.5,nan", "1,1", "0,1_0", "0,\u0661"],
 )
 def test_wrong_times(audio, times):
     (problem,) = refusal(audio, "t.csv", f"audio,text,start,end\na.wav,one,{times}\n")[:1]
@@ -234,6 +235,18 @@ def test_ids_that_look_alike_are_refused(audio):
     assert problem.startswith("3: gets the id n\u00e9")
 
 
+@pytest.mark.parametrize(("first", "second"), [("Ann M", "Ann/M"), ("", "a")])
+def test_speakers_whose_ids_would_be_one_are_refused(audio, first, second):
+    table = f"audio,text,speaker\na.wav,one,{first}\nb.wav,two,{second}\n"
+    (problem,) = refusal(audio, "t.csv", table)
+    assert problem.startswith(f'3: speaker "{second}" gets the id')
+
+
+def test_an_error_of_a_spreadsheet_is_no_transcript(audio):
+    (problem,) = refusal(audio, "t.csv", "audio,text\na.wav,#NAME?\n")
+    assert problem.startswith("2: #NAME? is an error of a spreadsheet")
+
+
 # -- Folders ---------------------------------------------------------------------------------
 
 
@@ -285,8 +298,14 @@ def test_a_transcript_that_normalising_empties(folder, tmp_path):
 
 def test_two_formats_of_one_recording(folder, tmp_path):
     (folder / "ann" / "1.flac").write_bytes(b"")
-    with pytest.raises(InputError, match="gets the id ann-1, as"):
+    with pytest.raises(InputError, match=r"/1\.wav: gets the id ann-1, as .*/1\.flac does"):
         import_rows(pair_rows(folder, speaker_from_folder=True), tmp_path / "out", same)
+
+
+def test_a_transcript_may_keep_the_ending_of_its_audio(folder):
+    (folder / "bob" / "1.txt").rename(folder / "bob" / "1.wav.txt")
+    *_, row = pair_rows(folder, speaker_from_folder=True)
+    assert (Path(row.where).name, row.error) == ("1.wav.txt", "")
 
 
 def test_links_are_followed_and_what_is_left_out_is_told(folder, tmp_path, wav):

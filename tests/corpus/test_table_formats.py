@@ -259,3 +259,50 @@ def test_what_a_csv_library_writes_is_read_back(tmp_path_factory, texts):
     for row, text in zip(rows, texts, strict=True):
         assert row.error or row.text == text.strip()
         assert not row.error or "\\" in text or '"' in text
+
+
+# -- Tables of other programs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mac.csv", 'audio,text\ra.wav,one\rb.wav,"two\nthree"\r'),
+        ("twice.csv", 'audio,text\r\r\na.wav,one\r\r\nb.wav,"two\r\r\nthree"\r\r\n'),
+        ("r.tsv", '"audio"\t"text"\n"a.wav"\t"one"\n"b.wav"\t"two\nthree"\n'),
+        ("bars.csv", '"audio"|"text"\n"a.wav"|"one"\n"b.wav"|"two\nthree"\n'),
+        ("deepspeech.csv", 'wav_filename,size,transcript\na.wav,1,one\nb.wav,1,"two\nthree"\n'),
+        (
+            "hf.jsonl",
+            '{"audio":{"path":"a.wav","bytes":null},"text":"one"}\n'
+            '{"file_name":"b.wav","text":"two\\nthree"}\n',
+        ),
+    ],
+)
+def test_tables_of_other_programs(table, name, content):
+    assert table(name, content) == ["one", "two\nthree"]
+
+
+def test_decimal_commas_between_semicolons(tmp_path):
+    (tmp_path / "t.csv").write_text("audio;text;start;end\na.wav;one, two;0,5;1,25\n")
+    (row,) = read_rows(tmp_path / "t.csv", NAMES)
+    assert (row.text, row.start, row.end) == ("one, two", "0.5", "1.25")
+
+
+def test_an_empty_cell_of_mysql(table):
+    assert table("t.tsv", "audio\ttext\na.wav\t\\N\n") == [""]
+
+
+def test_audio_without_a_path_is_told(table):
+    rows = table("t.jsonl", '{"audio":{"path":null,"bytes":"x"},"text":"one"}\n{"audio":"a.wav"}')
+    assert rows == [
+        '1: "audio" is a list or an object, expected text in quotes; mend the line',
+        "2: no text; add it, or name the key with --text-column",
+    ]
+
+
+def test_files_by_url_and_without_ending(tmp_path):
+    touch(tmp_path, "a b.wav", "c.WAV", "d.wav", "d/x", "e.flac", "e.wav")
+    assert find_audio(tmp_path, f"file://{tmp_path}/a%20b.wav") == str(tmp_path / "a b.wav")
+    found = [Path(find_audio(tmp_path, name)).name for name in ("c", "d", "e", "file://[")]
+    assert found == ["c.WAV", "d.wav", "e.flac", "["]

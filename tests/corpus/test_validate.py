@@ -341,6 +341,11 @@ def test_ids_that_look_alike(make):
     ]
 
 
+def test_a_letter_that_was_lost_is_warned_of(make):
+    (lost,) = warnings(make(text="s1-a ONE\ns1-b CAF\ufffd\ns2-a TWO\n"))
+    assert "/text:2: U+FFFD (REPLACEMENT CHARACTER) stands for a letter that was lost" in lost
+
+
 def test_other_forms_of_letters_and_apostrophes_are_warned_of(make):
     path = make(text="s1-a CAFE\u0301\ns1-b DON'T\ns2-a DON\u2019T E\u0301\n")
     assert told(path) == []
