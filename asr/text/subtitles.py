@@ -17,10 +17,10 @@ from asr.errors import InputError
 from asr.text.transcripts import read_lines
 
 _TIME = r"-?\d+(:\d+){1,3}([.,]\s?\d+)?"
-_CUE = re.compile(rf"\s*{_TIME}\s*-{{1,2}}>\s*{_TIME}")
+_CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
 _PRINTED = re.compile(r"\s*\[\s*[\d:.]+s?\s*-{1,2}>\s*[\d:.]+s?\s*\]")  # as Whisper does it
 _WORD_TIME = re.compile(r"<\d+:[\d:.]+>")
-_TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}", re.I)
+_TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^<>]*>|<[\d:.]+>|\{\\[^{}]*\}", re.I)
 _SPEAKER = re.compile(r"^\s*([-\u2013\u2014]+\s*(?!\d)|\[SPEAKER_\d+\]:?)")
 _SECONDS = r"\s*-?\d+([.,]\d+)?([eE][-+]?\d+)?"
 _LABEL = re.compile(rf"{_SECONDS}\t{_SECONDS}(\t|$)")
@@ -188,6 +188,12 @@ def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
     """The texts of the segments (whisper.cpp: transcription), or else the key ``text``."""
+    if any('"audio_filepath"' in line for line in lines):
+        raise InputError(
+            f"{path}: a manifest of utterances, expected transcripts; make a data directory of it "
+            f"with `asr data import DIR --table {path}` (of a recogniser's pred_text: write lines "
+            '"<utt-id> <words...>")'
+        )
     try:
         value = json.loads("\n".join(lines))
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """Of files with times, the words alone are scored."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from asr.recognize.transcript import Segment, Transcript, Word
 from asr.recognize.writers import FORMATS, render
 from asr.score.readers import open_source, read_pair, read_sentences
 from asr.text.cli import gather
-from asr.text.subtitles import plain_lines
+from asr.text.subtitles import plain_lines, subtitle_lines
 
 SRT = """\
 1
@@ -227,3 +228,15 @@ def test_lines_that_are_said_twice_are_kept_where_words_have_no_times(tmp_path):
 def test_a_minus_before_a_number_is_no_mark_of_a_speaker(tmp_path):
     (tmp_path / "a.srt").write_text("1\n00:00:00,0 --> 00:00:01,0\n-5 degrees\n")
     assert plain_lines(tmp_path / "a.srt") == ["-5 degrees"]
+
+
+def test_a_manifest_is_no_transcript(tmp_path):
+    # its text is the reference, also beside what a recogniser wrote
+    row = {"audio_filepath": "a.wav", "text": "one", "pred_text": "on"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match="manifest"):
+        plain_lines(tmp_path / "a.jsonl")
+
+
+def test_a_line_of_open_tags_is_read_in_linear_time():
+    assert subtitle_lines(["0:00 --> 0:01", "<c" * 100_000], "srt", Path("a.srt"))
