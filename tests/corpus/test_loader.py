@@ -1,0 +1,157 @@
+"""Processes that read audio ahead: the same batches, clear errors, and nothing left behind."""
+
+import multiprocessing
+import os
+import signal
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from asr.config import AugmentConfig, FeatureConfig
+from asr.corpus import batches
+from asr.corpus.batches import UtteranceSet, load_batches
+from asr.corpus.datadir import Utterance
+from asr.errors import InputError
+from asr.text.chars import CharTokenizer
+
+PLAN = [[(0, i)] for i in range(12)]
+FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Twelve utterances of noise, which are augmented."""
+    utterances = []
+    for i in range(12):
+        path = tmp_path / f"{i}.wav"
+        soundfile.write(path, (0.1 * torch.randn(4000 + 160 * i)).numpy(), 16000)
+        name = f"u{i:02d}"
+        utterances.append(Utterance(name, name, name, str(path), 0.0, None, "A", 0.25))
+    augment = AugmentConfig(vtln=0.1, freq_width=8, time_width=10)
+    return UtteranceSet(
+        utterances, CharTokenizer.from_texts(["A"]), FEATURES, None, {}, augment, 1, 2
+    )
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 20])
+def test_the_same_batches_in_the_same_order(dataset, workers):
+    before = open_files()
+    loaded = load_batches(dataset, PLAN, workers=workers)
+    for here, there in zip(load_batches(dataset, PLAN), loaded, strict=True):
+        assert here.ids == there.ids and here.audio_s == there.audio_s
+        assert here.features.equal(there.features) and here.tokens.equal(there.tokens)
+        assert here.frames.equal(there.frames) and here.lengths.equal(there.lengths)
+    assert not multiprocessing.active_children()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5])
+def test_closed_early_it_leaves_no_process_and_no_file(dataset, taken):
+    before = open_files()
+    with closing(load_batches(dataset, PLAN, workers=2)) as loaded:
+        for _ in range(taken):
+            next(loaded)
+    assert not multiprocessing.active_children()
+    assert open_files() == before
+
+
+def test_a_killed_process_is_told_of(dataset):
+    with closing(load_batches(dataset, PLAN, workers=2)) as loaded:
+        assert next(loaded).ids[0] == "u00"
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(InputError, match=r"has ended \(exit code -9\).*batch.workers"):
+            list(loaded)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unexpected_error_names_its_utterance(dataset, monkeypatch, workers):
+    read = batches.read_entry
+
+    def fail(entry, **options):
+        if entry.endswith("/3.wav"):
+            raise ZeroDivisionError("no such number")
+        return read(entry, **options)
+
+    monkeypatch.setattr(batches, "read_entry", fail)
+    loaded = load_batches(dataset, PLAN, workers=workers)
+    assert [next(loaded).ids[0] for _ in range(3)] == ["u00", "u01", "u02"]
+    with pytest.raises(InputError, match="u03: ZeroDivisionError: no such number"):
+        next(loaded)
+    assert not multiprocessing.active_children()
+
+
+def test_audio_that_is_not_there_is_left_out_and_told_of(dataset):
+    Path(dataset.utterances[2].wav).unlink()
+    loaded = list(load_batches(dataset, PLAN, workers=2))
+    assert [b.ids[:1] for b in loaded[1:4]] == [("u01",), (), ("u03",)]
+    assert loaded[2].errors[0].startswith("u02: ")
+
+
+@pytest.mark.parametrize("name", ["write", "send"])
+def test_a_batch_that_cannot_be_handed_over_is_an_error_and_never_passed_over(
+    dataset, monkeypatch, name
+):
+    """A full disk or too many open files, at one batch of many."""
+    pack, send = batches._pack, batches.socket.send_fds
+
+    def pack_or_fail(found):
+        if not isinstance(found, str) and found.ids[0] == "u02":
+            raise OSError(28, "No space left on device")
+        return pack(found)
+
+    sent = []
+
+    def send_or_fail(*arguments):
+        sent.append(arguments)
+        if len(sent) == 2:
+            raise OSError(109, "Too many references")
+        return send(*arguments)
+
+    if name == "write":
+        monkeypatch.setattr(batches, "_pack", pack_or_fail)
+    else:
+        monkeypatch.setattr(batches.socket, "send_fds", send_or_fail)
+    loaded = load_batches(dataset, PLAN, workers=2)
+    assert [next(loaded).ids[0] for _ in range(2)] == ["u00", "u01"]
+    expected = "No space left" if name == "write" else "has ended"
+    with pytest.raises(InputError, match=expected):
+        next(loaded)
+
+
+def test_where_the_system_has_no_files_in_memory(dataset, monkeypatch):
+    def refuse(name):
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    assert len(list(load_batches(dataset, PLAN, workers=2))) == 12
+
+
+def test_where_the_system_starts_no_process(dataset, monkeypatch):
+    def refuse():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(InputError, match=r"lower batch\.workers"):
+        next(load_batches(dataset, PLAN, workers=2))
+
+
+def test_commands_of_a_process_end_with_it(dataset, tmp_path):
+    """One that hangs would write its last word after half a minute."""
+    os.mkfifo(tmp_path / "said")
+    command = f"exec 9>{tmp_path / 'said'}; echo begun >&9; sleep 30; echo ended >&9 |"
+    dataset.utterances = [replace(u, wav=command) for u in dataset.utterances]
+    with batches._processes(dataset, PLAN, 1):
+        said = (tmp_path / "said").open()
+        assert said.readline() == "begun\n"
+    with said:
+        assert said.read() == ""
