@@ -179,11 +179,11 @@ def processor() -> Iterator[Finding]:
     """Cores, threads, instruction sets and memory."""
     import torch
 
+    from asr.device import usable_cores
     from asr.model import native
 
     topic = "processor"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(topic, "cores", f"{usable} usable of {os.cpu_count()}")
+    yield Finding(topic, "cores", f"{usable_cores()} usable of {os.cpu_count()}")
     limit = os.environ.get("OMP_NUM_THREADS")
     note = f" (OMP_NUM_THREADS={limit})" if limit else ""
     yield Finding(topic, "threads of torch", f"{torch.get_num_threads()}{note}")

@@ -12,12 +12,9 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from asr.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
 _READ_IN_FOLDERS = ("text", "nbest.jsonl", "final.safetensors", "wav.scp", "segments", "utt2spk")
@@ -278,11 +275,3 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write a value as indented JSON, atomically."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_png(figure: "Figure", path: str | Path) -> Path:
-    """Write a matplotlib figure atomically; needs no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    return write_atomically(path, lambda file: canvas.print_png(file))  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from asr.config import (
 )
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
+from asr.figures import own_settings, write_png
 from asr.files import beside, check_outputs
 from asr.model.find import find_model, search_settings
 from asr.recognize.confidence import (
@@ -357,11 +358,10 @@ def _check_counts(right: np.ndarray, data: str | Path) -> None:
         )
 
 
+@own_settings()
 def draw(texts: Evidence, words: Evidence, path: Path) -> None:
     """The reliability picture: in each tenth of confidence, how many texts and words are right."""
     from matplotlib.figure import Figure
-
-    from asr.files import write_png
 
     figure = Figure(figsize=(8.5, 5.6), layout="constrained")
     columns = figure.subplots(2, 2, sharex=True, height_ratios=[3, 1])

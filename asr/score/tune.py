@@ -19,7 +19,8 @@ import numpy.typing as npt
 from asr.config import DecodeConfig, from_dict, load_yaml, real
 from asr.config.field import at_least, share_below
 from asr.errors import InputError
-from asr.files import beside, check_outputs, write_json, write_png, write_text
+from asr.figures import own_settings, write_png
+from asr.files import beside, check_outputs, write_json, write_text
 from asr.score.readers import open_source, read_pair
 from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
@@ -254,6 +255,7 @@ def rescore(lists: Lists, config: DecodeConfig, tokens: str) -> Lists:
     return lists.with_lm(dict(zip(unique, scores, strict=True)))
 
 
+@own_settings()
 def draw(result: Sweep, lists: Lists, path: Path) -> None:
     """Maps of the WER through the best point, and curves over the length bonus."""
     from matplotlib.figure import Figure

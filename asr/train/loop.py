@@ -31,7 +31,7 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.features import read_speaker_stats
 from asr.device import keep_memory, pick_device, release_memory, use_threads
 from asr.errors import InputError, first_line
-from asr.files import write_atomically, write_text
+from asr.files import check_folder, write_atomically, write_text
 from asr.model.checkpoint import load_model, save_model
 from asr.model.find import MODEL_FILE
 from asr.model.las import LAS
@@ -118,6 +118,7 @@ class Training:
     ) -> None:
         preflight.check_settings(config)
         settings.check_names(change)
+        check_folder(out)
         self.config, self.out = config, Path(out)
         self.device = pick_device(config.device)
         use_threads(config.threads)
@@ -170,9 +171,18 @@ class Training:
         self.vocabulary = Vocabulary.measured(
             None if known is None else frozenset(learnt.union(known)), self.references.values()
         )
-        for folder in ("checkpoints", "log", "pictures"):
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         self._stop = self._may_raise = self._without_pictures = False
+
+    def _make_folders(self) -> None:
+        for folder in ("checkpoints", "log", "pictures"):
+            try:
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"{self.out / folder}: cannot be made ({error.strerror}); name another --out "
+                    "folder"
+                ) from error
 
     def _load(self, train: str, dev: str) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
         sets = []

@@ -121,7 +121,8 @@ def load_state(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(**state["progress"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: damaged ({first_line(error)}); delete it to start over"
         ) from error

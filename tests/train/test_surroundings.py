@@ -2,10 +2,13 @@
 
 import os
 
+import matplotlib
+import numpy as np
 import pytest
 import torch
 
 from asr import device
+from asr.recognize import calibrate
 from asr.train import pictures
 
 
@@ -36,3 +39,10 @@ def test_missing_characters_are_one_line_and_dollars_are_characters(tmp_path, ca
         )
     assert capsys.readouterr().err.count("no installed font has") == 1
     assert not recwarn.list
+
+
+def test_pictures_do_not_depend_on_the_settings(tmp_path):
+    evidence = calibrate.Evidence(np.zeros((4, 2)), np.array([0, 1, 0, 1]), np.linspace(0, 1, 4))
+    with matplotlib.rc_context({"text.usetex": True}):
+        calibrate.draw(evidence, evidence, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0

@@ -458,6 +458,24 @@ def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
             start(tiny_training, tone_corpus, finished)
 
 
+@pytest.mark.parametrize(
+    "damage", [{"config": "[]"}, {"optimizer": {}}, {"progress": {"history": [{}]}}]
+)
+def test_states_of_something_else_are_refused(finished, tone_corpus, tiny_training, damage):
+    path = finished / "checkpoints" / "last.pt"
+    torch.save(torch.load(path, weights_only=True) | damage, path)
+    with pytest.raises(InputError, match=r"last\.pt: damaged"):
+        start(tiny_training, tone_corpus, finished)
+
+
+def test_a_folder_that_cannot_be_made(tone_corpus, tiny_training, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file"):
+        start(tiny_training, tone_corpus, tmp_path / "file" / "las")
+    with pytest.raises(InputError, match="proc"):
+        start(tiny_training, tone_corpus, "/proc/none")
+
+
 def test_batches_that_are_not_finite_are_saved_and_skipped(tone_corpus, tiny_training, tmp_path):
     training = start(replace(tiny_training, skip_limit=2), tone_corpus, tmp_path / "nan")
     with torch.no_grad():

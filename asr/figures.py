@@ -1,0 +1,69 @@
+"""Pictures by matplotlib, whatever its settings are on this machine."""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def own_settings(characters: str = "") -> Iterator[None]:
+    """The defaults of matplotlib, with fonts that have the characters where some are installed.
+
+    Settings of a user are for pictures on a screen: a notebook's MPLBACKEND, or LaTeX that is not
+    there, would end in errors.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    ours: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        matplotlib.rcParams.update(ours)
+        matplotlib.rcParams["text.parse_math"] = False  # a dollar sign is a character
+        names = ["DejaVu Sans Mono", *_fonts_for("".join(sorted(set(characters))))]
+        matplotlib.rcParams["font.monospace"] = matplotlib.rcParams["font.family"] = names
+        yield
+
+
+@functools.cache
+def _fonts_for(characters: str) -> tuple[str, ...]:
+    """Installed fonts with the characters that matplotlib's own lack; says once what none has."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    def known(path: str) -> set[str]:
+        return {c for c in characters if get_font(path).get_char_index(ord(c))}
+
+    missing = set(characters) - known(fontManager.findfont("DejaVu Sans Mono"))
+    fonts: list[str] = []
+    for entry in fontManager.ttflist if missing else ():
+        if not entry.name.startswith("Last Resort") and (more := missing & known(entry.fname)):
+            fonts.append(entry.name)
+            missing -= more
+    if missing:
+        print(
+            f"warning: no installed font has {' '.join(sorted(missing)[:20])}: pictures show boxes "
+            "in their place; install one, for example fonts-noto",
+            file=sys.stderr,
+        )
+    return tuple(fonts)
+
+
+def write_png(figure: "Figure", path: str | Path) -> Path:
+    """Write a matplotlib figure atomically; needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    return write_atomically(path, lambda file: canvas.print_png(file))  # type: ignore[no-untyped-call]
