@@ -4,6 +4,7 @@ jsonargparse is imported here alone, and only once a parser is made: it takes 0.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -112,6 +113,11 @@ def settings_of(cls: type[Config], namespace: Any, prog: str) -> Config:
         return build(cls, {name: _as_dict(value) for name, value in values.items()})
     except SettingError as error:
         raise InputError(f"{error}; see {prog} --help") from error
+
+
+def config_files(namespace: Any) -> list[str]:
+    """The files that ``--config`` names, for whoever must not write over them."""
+    return [os.fspath(path) for path in namespace.config or ()]
 
 
 def _as_dict(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import InputError
-from asr.files import write_text
+from asr.files import is_data_directory, write_text
 from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
@@ -202,8 +202,12 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
 
     Other tables and statistics that lie there stay only if they belong to the very same
     contents; those of a directory that is replaced are removed.
+
+    Raises:
+        InputError: a text of something else lies there, such as that of a decoding.
     """
     path = Path(path)
+    _refuse_text_of_others(path, tables)
     if path.is_dir() and not _holds(path, tables):
         for name in {*table_names(path), *STATISTICS} - tables.keys():
             (path / name).unlink(missing_ok=True)
@@ -211,6 +215,16 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
         write_table(path / name, table)
     write_table(path / "spk2utt", speakers_of(tables["utt2spk"]))
     return path
+
+
+def _refuse_text_of_others(path: Path, tables: Tables) -> None:
+    text = path / "text"
+    same = _holds(path, {"text": tables.get("text", {})})  # left by a command that was killed
+    if text.exists() and not is_data_directory(path) and not same:
+        raise InputError(
+            f"{text}: stands in a folder that is no data directory, and would be replaced; "
+            "name another directory to write"
+        )
 
 
 def _holds(path: Path, tables: Tables) -> bool:

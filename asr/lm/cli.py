@@ -16,6 +16,7 @@ from asr.config import (
     make_parser,
     real,
 )
+from asr.config.args import config_files
 from asr.config.field import between, require, share_below
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import beside, check_outputs, write_text
@@ -43,7 +44,8 @@ def train(argv: list[str]) -> int:
     add_settings(parser, LMConfig)
     config, args = from_args(LMConfig, parser, argv)
     out = Path(args.out)
-    check_outputs([out, beside(out, ".jsonl")], [*args.text, args.dev, args.tokens])
+    read = [*args.text, args.dev, args.tokens, *config_files(args)]
+    check_outputs([out, beside(out, ".jsonl")], read)
 
     from asr.device import pick_device, use_threads
     from asr.text.chars import CharTokenizer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
+from asr.config.args import config_files
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_not_read, check_outputs, write_text
@@ -79,7 +80,7 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
-    check_outputs([args.output], read)
+    check_outputs([args.output], [*read, *config_files(args)])
 
     from asr.device import pick_device, use_machine
     from asr.model.checkpoint import load_model

@@ -17,6 +17,7 @@ from asr.config import (
     from_args,
     make_parser,
 )
+from asr.config.args import config_files
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
 from asr.figures import own_settings, write_png
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> int:
     target = Path(args.output)
     picture = beside(target, ".reliability.png")
     read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
-    check_outputs([target, picture], read)
+    check_outputs([target, picture], [*read, *config_files(args)])
     use_machine(args.threads, args.precision)
     report = calibrate(load(args.model, args.device, config), args.data, args.output, picture)
     print(

@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
         "corpus.jsonl": "A B\nB A\n",
         "tokens.txt": "<blank> 0\n<unk> 1\n<space> 2\nA 3\nB 4\n<sos/eos> 5\n",
         "tuned.yaml": "beam: 4\n",
+        "words.yaml": "epochs: 1\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -44,6 +45,7 @@ def contents(folder):
         "lm train --text corpus.jsonl --plain --tokens tokens.txt --out corpus.safetensors",
         "lm train --text data --tokens tokens.txt --out tokens.txt",
         "lm train --text data --tokens tokens.txt --out model.jsonl",
+        "lm train --text data --tokens tokens.txt --config words.yaml --out words.yaml",
         "score data hyp --html hyp/text",
         "score data/text hyp/text --html data/text",
         "score data hyp --out data/text",
@@ -54,6 +56,10 @@ def contents(folder):
         "export an4 -o data",
         "export an4 -o data/text",
         "export an4 -o new/../data/text",
+        "align data --model an4 --config tuned.yaml -o tuned.yaml",
+        "calibrate an4 data --config tuned.yaml -o tuned.yaml",
+        "data subset data hyp --first 1",
+        "data combine hyp data",
         "decode --model an4 --data data --out new/../data",
         "decode --model an4 --data data --out=",
         "transcribe data --data data --output=",
