@@ -17,13 +17,14 @@ result changes.)
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
+from asr.model.attention import Alignment
 from asr.model.las import LAS
 from asr.model.lm import LanguageModel
 from asr.model.memory import Memory
@@ -80,8 +81,8 @@ class _Utterance:
 class _Past:
     """What one step saw and chose, to read hypotheses back from their end."""
 
-    weights: Tensor
-    """Attention of each row, (N, S)."""
+    alignment: Alignment
+    """Where each row looked."""
     rows: list[_Row]
     """The rows of the next step, which come from these."""
     decoder: list[float]
@@ -129,7 +130,7 @@ class BeamSearch:
         self, model: LAS, memory: Memory, config: DecodeConfig, scorers: Sequence[Scorer]
     ) -> None:
         self.config, self.eos, self.device = config, model.eos, memory.states.device
-        self.scorers = scorers
+        self.scorers, self.vocab = scorers, model.vocab
         first, unused = (_Row(score, 0, model.eos, 0) for score in (0.0, -math.inf))
         rows = [first] + [unused] * (config.beam - 1)
         limits = length_limit(memory.steps, config.max_ratio).tolist()
@@ -150,7 +151,7 @@ class BeamSearch:
         N = len(self.active) * self.config.beam
         tokens, parents = [self.eos] * N, list(range(N))
         for length in range(max(u.limit for u in self.utterances) + 1):
-            weights, scores, total = self._extend(tokens, parents)
+            alignment, scores, total = self._extend(tokens, parents)
             self._choose(scores, total, length)
             left = [i for i, u in enumerate(self.active) if self._goes_on(i, u, length)]
             leaving = len(left) < len(self.active)
@@ -158,7 +159,7 @@ class BeamSearch:
                 self._keep(left)
             rows = [row for u in self.active for row in u.rows]
             tokens, parents = [row.token for row in rows], [row.parent for row in rows]
-            self.history.append(_Past(weights, rows, self.scores[0]))
+            self.history.append(_Past(alignment, rows, self.scores[0]))
             if not left:
                 break
             if leaving:
@@ -166,12 +167,14 @@ class BeamSearch:
                 parents = list(range(len(rows)))  # the states are theirs, in their order
         return [[self._read_back(u, f) for f in u.best(self.config.nbest)] for u in self.utterances]
 
-    def _extend(self, tokens: list[int], parents: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _extend(
+        self, tokens: list[int], parents: list[int]
+    ) -> tuple[Alignment, list[Tensor], Tensor]:
         """Score every hypothesis followed by every character.
 
         Returns:
-            the decoder's attention (N, S), the score by each of P scorers (P, N, V), and what the
-            search compares, (N, V).
+            where the decoder looked, the scores by each scorer and what the search compares,
+            each (N, V).
         """
         numbers = torch.tensor([tokens, parents], device=self.device)
         last, rows = numbers.int()
@@ -184,8 +187,7 @@ class BeamSearch:
             total = total + (score if scorer.weight == 1 else scorer.weight * score)
             scores.append(score.expand_as(log_probs))
         total[:, BLANK] = -math.inf
-        weights = alignment.over(self.session.memory.states.shape[1])
-        return weights, torch.stack(scores), total
+        return alignment, scores, total
 
     def _bases(self) -> Tensor:
         """What all extensions of each row have in common, (N, 1), added in double precision."""
@@ -197,22 +199,17 @@ class BeamSearch:
                 bases = [base + weight * score for base, score in zip(bases, scores, strict=True)]
         return torch.tensor(bases, device=self.device).unsqueeze(1)
 
-    def _choose(self, scores: Tensor, total: Tensor, length: int) -> None:
+    def _choose(self, scores: Sequence[Tensor], total: Tensor, length: int) -> None:
         """Let the K best extensions of each utterance go on; those among them that end finish."""
-        K, V, count = self.config.beam, total.shape[1], len(self.active)
+        K, V, count = self.config.beam, self.vocab, len(self.active)
         # one end a row: so many hold the K best others
         best, positions = total.view(count, K * V).topk(min(2 * K, K * V), dim=1)
-        parts = scores.view(len(scores), count, K * V)
-        parts = parts.gather(2, positions.expand(len(scores), *positions.shape))
-        numbers = torch.cat([best[None], positions[None].to(best.dtype), parts]).flatten(1)
+        added_by = [part.reshape(count, K * V).gather(1, positions) for part in scores]
+        numbers = torch.stack([best, positions.to(best.dtype), *added_by]).flatten(1)
         totals, indices, *added = numbers.tolist()  # at once, for a GPU has to be waited for
+        extensions = enumerate(zip(totals, indices, strict=True))
         for i, u in enumerate(self.active):
-            picks = range(i * best.shape[1], (i + 1) * best.shape[1])
-            extensions = (
-                _Row(totals[pick], i * K + int(indices[pick]) // V, int(indices[pick]) % V, pick)
-                for pick in picks
-            )
-            self._grow(u, extensions, added, length, i * K)
+            self._grow(u, islice(extensions, best.shape[1]), added, length, i * K)
         rows = [row for u in self.active for row in u.rows]
         self.scores = self._extended(
             [row.parent for row in rows], [row.pick for row in rows], added
@@ -221,7 +218,7 @@ class BeamSearch:
     def _grow(
         self,
         u: _Utterance,
-        extensions: Iterable[_Row],
+        extensions: Iterable[tuple[int, tuple[float, float]]],
         added: Sequence[Sequence[float]],
         length: int,
         first: int,
@@ -230,20 +227,21 @@ class BeamSearch:
 
         Args:
             u: the utterance.
-            extensions: of its rows, best first.
+            extensions: of its rows, best first: number, score, and position among K V.
             added: by each scorer to all extensions.
             length: characters of its rows.
             first: number of its first row.
         """
         K, before, u.rows = self.config.beam, u.rows, []
-        for rank, row in enumerate(extensions):
-            if row.score == -math.inf or len(u.rows) == K:
+        for rank, (pick, (score, position)) in enumerate(list(extensions)):
+            if score == -math.inf or len(u.rows) == K:
                 break
-            if row.token != self.eos:
-                u.rows.append(row)
+            row, token = divmod(int(position), self.vocab)
+            if token != self.eos:
+                u.rows.append(_Row(score, first + row, token, pick))
             elif rank < K:
-                scores = [score for (score,) in self._extended([row.parent], [row.pick], added)]
-                u.finished.append(_Finished(row.score, scores, length, row.parent, True))
+                scores = [part[0] for part in self._extended([first + row], [pick], added)]
+                u.finished.append(_Finished(score, scores, length, first + row, True))
         if length >= u.limit and not u.finished:
             u.finished = [
                 _Finished(row.score, [part[i] for part in self.scores], length, i, False)
@@ -302,14 +300,15 @@ class BeamSearch:
     def _read_back(self, u: _Utterance, end: _Finished) -> Hypothesis:
         """Follow a hypothesis from its end to its beginning."""
         row, history = end.row, self.history
-        weights = [history[end.step].weights[row, : u.steps]] if end.ended else []
+        looked = [history[end.step].alignment.of_row(row, u.steps)] if end.ended else []
         tokens, decoder = [], [end.scores[0]] if end.ended else []
         for step in reversed(history[: end.step]):
             tokens.append(step.rows[row].token)
             decoder.append(step.decoder[row])
             row = step.rows[row].parent
-            weights.append(step.weights[row, : u.steps])
-        attention = torch.stack(weights[::-1]) if weights else history[0].weights[:0, : u.steps]
+            looked.append(step.alignment.of_row(row, u.steps))
+        empty = history[0].alignment.weights.new_zeros(0, u.steps)
+        attention = torch.stack(looked[::-1]) if looked else empty
         scores = dict(zip((s.name for s in self.scorers), end.scores, strict=True))
         return Hypothesis(
             tuple(reversed(tokens)),

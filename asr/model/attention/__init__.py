@@ -67,6 +67,14 @@ class Alignment(NamedTuple):
         heads = self.heads_over(steps)
         return heads.mean(1) if heads.shape[1] > 1 else heads[:, 0]
 
+    def of_row(self, row: int, steps: int) -> Tensor:
+        """The mean of the heads of one row over the first encoder steps, (steps,)."""
+        if self.first is None and self.weights.shape[1] == 1:
+            return self.weights[row, 0, :steps]
+        first = None if self.first is None else self.first[row : row + 1]
+        longest = max(steps, self.weights.shape[2])
+        return Alignment(self.weights[row : row + 1], first).over(longest)[0, :steps]
+
     def mix(self, values: Tensor) -> Tensor:
         """The sum of the values by their weights.
 
