@@ -110,24 +110,26 @@ shown() { # shown COMMAND...: its output goes to the screen as well as into the 
 # Signals may come at any moment: before the child is there, and after it has ended. Those that
 # came before are passed on once it is there, each once: a second Ctrl-C would be one too many.
 child=
-pending=()
+pending=      # a signal
+of_group=     # "-": for the child's whole group, empty: for the child alone
 signalled=false
 
-pass_on() { # pass_on SIGNAL...: to the child, by kill's arguments before its process id
+# shellcheck disable=SC2317,SC2329 # called by the traps
+pass_on() { # pass_on SIGNAL OF_GROUP: to the child
   interrupted=true
   signalled=true
-  pending=("$@")
+  pending=$1 of_group=$2
   [ -z "$child" ] || deliver
 }
 
 deliver() {
-  [ ${#pending[@]} -eq 0 ] || kill "${pending[@]}$child" 2>/dev/null
-  pending=()
+  [ -z "$pending" ] || kill -s "$pending" -- "$of_group$child" 2>/dev/null
+  pending=
 }
 
 alone() { # alone COMMAND...: exit code of the command, also after a signal to it
-  trap 'pass_on -INT -- -' INT # Ctrl-C is for all of its group, TERM for it alone
-  trap 'pass_on -TERM ""' TERM HUP
+  trap 'pass_on INT -' INT # Ctrl-C is for all of its group, TERM for it alone
+  trap 'pass_on TERM ""' TERM HUP
   set -m
   "$@" &
   child=$!
@@ -137,7 +139,7 @@ alone() { # alone COMMAND...: exit code of the command, also after a signal to i
 }
 
 in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
-  trap 'pass_on -TERM ""' TERM
+  trap 'pass_on TERM ""' TERM
   trap '' INT # while it waits, bash would listen to Ctrl-C all the same
   "$@" &
   child=$!
