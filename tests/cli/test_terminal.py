@@ -176,4 +176,4 @@ def test_a_user_without_a_home_goes_on_without_compiled_loops(monkeypatch, capsy
     monkeypatch.setattr(native, "compiler", lambda: ["c++"])
     monkeypatch.setattr(native.Path, "home", nobody)
     assert native.library.__wrapped__() is None
-    assert "XDG_CACHE_HOME may name a folder" in capsys.readouterr().err
+    assert "set HOME or XDG_CACHE_HOME" in capsys.readouterr().err
