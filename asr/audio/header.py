@@ -138,7 +138,7 @@ def _chunk(
     width: int = 4,
     name: int = 4,
 ) -> tuple[int, int]:
-    """Where a chunk begins, and its length; 0, 0: there is none.
+    """Where a chunk begins, and its length; 0, 0: the file has no such chunk.
 
     Args:
         place: of the first chunk.
@@ -397,7 +397,7 @@ def cut_out_mp3(stream: BinaryIO, head: bytes) -> Part | None:
 
 
 def _first_frame(head: bytes) -> int:
-    """Where frames of mp3 begin after other bytes; 0: there are none."""
+    """Where frames of mp3 begin after other bytes; 0: no frame was found."""
     for start in range(1, len(head) - 4):
         place, frames = start, 0
         while frames < _SURE_FRAMES and (length := _frame_bytes(head[place : place + 4])):
@@ -408,7 +408,7 @@ def _first_frame(head: bytes) -> int:
 
 
 def _frame_bytes(head: bytes) -> int:
-    """Length of a frame of mp3 (layer 3) that begins so; 0: it is none."""
+    """Length of the mp3 frame (layer 3) with this header; 0: this is no such header."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, kbps, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3

@@ -197,13 +197,13 @@ def _reachable(sizes: Counter[int]) -> list[tuple[int, int, int]]:
 def _no_cut(
     data: DataDir, groups: Sequence[Collection[str]], goal: int, wanted: int, keys: Sequence[str]
 ) -> str:
-    """Why there is none, and what there is."""
+    """Why no cut fits, and which cuts exist."""
     total = len(data.utterances)
     common = " or ".join(keys)
     head = f"{data.path}: no cut holds out about {_part(wanted, total)} without a common {common}"
     largest = f"the largest of {len(groups)} groups that belong together has "
     largest += _part(max(map(len, groups)), total)
-    near = f"the nearest one holds out {_part(goal, total)}" if goal else "there is none at all"
+    near = f"the nearest one holds out {_part(goal, total)}" if goal else "no cut exists at all"
     lines = [f"{head}: {near}; {largest}", *_alone(data, wanted, keys)]
     remedy = f"--share {goal / total:.6g} takes the nearest cut; " if goal else ""
     return "\n".join([*lines, f"{remedy}ask for fewer in --disjoint, or another share"])

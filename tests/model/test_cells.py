@@ -62,6 +62,17 @@ def values_and_gradients(step, inputs, parameters):
     return outputs, torch.autograd.grad((outputs * direction).sum(), parameters)
 
 
+def assert_equal(by_ours, by_theirs, x, ours, theirs):
+    """Outputs and gradients of our cell and of torch's, whose weights are transposed."""
+    found, gradients = values_and_gradients(by_ours, x, [ours.W_0, ours.U, ours.b])
+    wanted, expected = values_and_gradients(
+        by_theirs, x, [theirs.weight_ih, theirs.weight_hh, theirs.bias_ih]
+    )
+    torch.testing.assert_close(found, wanted)
+    for ours_, theirs_ in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours_.t() if ours_.ndim > 1 else ours_, theirs_)
+
+
 def test_gru_equals_torchs_cell():
     ours, theirs = make_cell("gru", (3,), 5, "after").double(), torch.nn.GRUCell(3, 5).double()
     with torch.no_grad():
@@ -84,13 +95,7 @@ def test_gru_equals_torchs_cell():
             state = theirs(each, state)
         return state
 
-    found, gradients = values_and_gradients(by_ours, x, [ours.W_0, ours.U, ours.b])
-    wanted, expected = values_and_gradients(
-        by_theirs, x, [theirs.weight_ih, theirs.weight_hh, theirs.bias_ih]
-    )
-    torch.testing.assert_close(found, wanted)
-    for ours_, theirs_ in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours_.t() if ours_.ndim > 1 else ours_, theirs_)
+    assert_equal(by_ours, by_theirs, x, ours, theirs)
 
 
 def test_lstm_equals_torchs_cell():
@@ -114,10 +119,4 @@ def test_lstm_equals_torchs_cell():
             state = theirs(each, state)
         return torch.cat(state)
 
-    found, gradients = values_and_gradients(by_ours, x, [ours.W_0, ours.U, ours.b])
-    wanted, expected = values_and_gradients(
-        by_theirs, x, [theirs.weight_ih, theirs.weight_hh, theirs.bias_ih]
-    )
-    torch.testing.assert_close(found, wanted)
-    for ours_, theirs_ in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours_.t() if ours_.ndim > 1 else ours_, theirs_)
+    assert_equal(by_ours, by_theirs, x, ours, theirs)
