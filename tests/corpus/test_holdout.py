@@ -97,7 +97,7 @@ def test_no_cut_at_all(directory, capsys):
     out = [str(folder.parent / name) for name in ("train", "dev")]
     assert main(["data", "hold-out", str(folder), *out, "--share", "0.2"]) == 2
     err = capsys.readouterr().err
-    assert "there is none at all" in err
+    assert "no cut exists at all" in err
     assert "by speaker alone, the nearest cut: 2 of 10 utterances (20.0 %)" in err
     assert "by text alone, the nearest cut: 5 of 10 utterances (50.0 %)" in err
     assert not (folder.parent / "train").exists() and not (folder.parent / "dev").exists()
