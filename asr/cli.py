@@ -16,26 +16,26 @@ ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(sig
 
 VERBS = {
     # verb: (module with main(argv) -> exit code, what it does)
-    "data": ("asr.corpus.cli", "validate, fix, describe, cut and import Kaldi data directories"),
+    "data": ("asr.commands.data", "validate, fix, describe, cut and import Kaldi data directories"),
     "features": (
-        "asr.corpus.features",
+        "asr.corpus.feature_statistics",
         "count frames and gather CMVN statistics of data directories",
     ),
-    "chars": ("asr.text.cli", "collect the characters of the training transcripts"),
-    "train": ("asr.train.cli", "train a model"),
-    "lm": ("asr.lm.cli", "make language models, and compare them on a text"),
-    "average": ("asr.train.average", "average the weights of several checkpoints"),
-    "decode": ("asr.search.cli", "decode a data directory"),
-    "score": ("asr.score.cli", "word, character and sentence error rates"),
-    "tune": ("asr.score.tune", "choose the weights of a search on a dev set"),
-    "transcribe": ("asr.recognize.cli", "write down what is said in audio files"),
-    "listen": ("asr.recognize.listen", "write down what is said into the microphone"),
-    "align": ("asr.recognize.align", "write when each word of a data directory was said"),
-    "models": ("asr.model.cli", "list the models that come with this installation"),
-    "export": ("asr.model.export", "write a smaller copy of a model, to pass on"),
+    "chars": ("asr.commands.chars", "collect the characters of the training transcripts"),
+    "train": ("asr.commands.train", "train a model"),
+    "lm": ("asr.commands.lm", "make language models, and compare them on a text"),
+    "average": ("asr.store.average", "average the weights of several checkpoints"),
+    "decode": ("asr.commands.decode", "decode a data directory"),
+    "score": ("asr.commands.score", "word, character and sentence error rates"),
+    "tune": ("asr.tune.grid", "choose the weights of a search on a dev set"),
+    "transcribe": ("asr.commands.transcribe", "write down what is said in audio files"),
+    "listen": ("asr.commands.listen", "write down what is said into the microphone"),
+    "align": ("asr.recognize.forced", "write when each word of a data directory was said"),
+    "models": ("asr.commands.models", "list the models that come with this installation"),
+    "export": ("asr.store.export", "write a smaller copy of a model, to pass on"),
     "calibrate": ("asr.recognize.calibrate", "teach a model how sure it may be of a text"),
-    "bench": ("asr.bench.cli", "measure speed and memory, beside other toolkits"),
-    "doctor": ("asr.doctor", "check versions, devices and audio formats"),
+    "bench": ("asr.commands.bench", "measure speed and memory, beside other toolkits"),
+    "doctor": ("asr.commands.doctor", "check versions, devices and audio formats"),
 }
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from asr.model import native
-from asr.model.product import product
+from asr.model.fast import native
+from asr.model.fast.product import product
 
 
 def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from asr.bench.baseline import Pyramid, copy_gru
 from asr.bench.shape import MEL, VOCAB, Shape
-from asr.bench.straight import Pyramid, copy_gru
 from asr.model.attention.location import Location
 from asr.model.cells.gru import GRU
 from asr.model.decoder import AttentionDecoder

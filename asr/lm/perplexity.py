@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asr.model.lm import LanguageModel, sentence_log_probs
-from asr.model.lookahead import WordLM
+from asr.lm.lookahead import WordLM
+from asr.model.char_lm import LanguageModel, sentence_log_probs
 from asr.text.chars import CharTokenizer
 
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig, DecoderConfig
-from asr.model import fast
 from asr.model.attention import make_attention
 from asr.model.cells import make_cell
 from asr.model.dropout import Dropout
+from asr.model.fast import lookup
+from asr.model.fast.product import affine
 from asr.model.gru import Reset, padding_mask
 from asr.model.memory import Memory
-from asr.model.product import affine
 from asr.model.session import DecoderParts, DecoderSession
 
 # Names of parameters in files from before the cells had names of their own.
@@ -90,7 +90,7 @@ class AttentionDecoder(nn.Module):
                 self.readout.weight[:, :H].t().contiguous(),
                 self.readout.bias,
             )
-        found = fast.decoder(self.attention, self.cell, parts.gates)
+        found = lookup.decoder(self.attention, self.cell, parts.gates)
         return (found.session if found else DecoderSession)(parts, memory, width)
 
     def _characters(self, tokens: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class AttentionDecoder(nn.Module):
             guessed = torch.where(use, guesses, tokens.roll(-1, 1))[:, :-1]
             tokens = torch.cat([tokens[:, :1], guessed], dim=1)
         characters = self._characters(tokens)  # (B, L, G)
-        found = fast.decoder(self.attention, self.cell, characters)
+        found = lookup.decoder(self.attention, self.cell, characters)
         if found:
             output, weights = found.loop(self.attention, self.cell, characters, lengths, memory)
             context = torch.bmm(weights, memory.states)  # (B, L, D)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from asr.config.field import require
 from asr.config.settings import DROPOUT
-from asr.model import native
+from asr.model.fast import native
 
 
 class _Native(torch.autograd.Function):

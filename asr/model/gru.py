@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from asr.model import native
-from asr.model.product import part_product, product
+from asr.model.fast import native
+from asr.model.fast.product import part_product, product
 
 Reset = Literal["after", "before"]
 

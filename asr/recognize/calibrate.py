@@ -22,7 +22,6 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
 from asr.figures import own_settings, write_png
 from asr.files import beside, check_outputs
-from asr.model.find import find_model, search_settings
 from asr.recognize.confidence import (
     BINS,
     FEWEST,
@@ -34,7 +33,8 @@ from asr.recognize.confidence import (
     folds,
     held_out,
 )
-from asr.search.credit import USELESS, Standard, Vocabulary, learnt_words, own_credit
+from asr.recognize.plausibility import USELESS, Standard, Vocabulary, learnt_words, own_credit
+from asr.store.find import find_model, search_settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
-    from asr.device import use_machine
+    from asr.model.machine import use_machine
     from asr.recognize.recognizer import load
 
     target = Path(args.output)
@@ -145,7 +145,7 @@ def calibrate(
         InputError: the data directory is not valid, too few texts are right or wrong, or the
             search is without CTC.
     """
-    from asr.model.checkpoint import copy_with_info
+    from asr.store.model_file import copy_with_info
 
     if recognizer.config.ctc_weight == 0:
         raise InputError(
@@ -219,7 +219,7 @@ def _words(judged: Sequence[Judged]) -> Evidence:
 
 def known_words(recognizer: "Recognizer") -> frozenset[str] | None:
     """Words of the training and of the search's lists; None where the model does not tell."""
-    from asr.search.decode import listed_words
+    from asr.recognize.directory import listed_words
 
     loaded, interpreter = recognizer.loaded, recognizer.interpreter
     learnt = learnt_words(loaded.info, loaded.path)

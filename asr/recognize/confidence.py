@@ -27,8 +27,8 @@ from asr.errors import InputError
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Segment
-    from asr.search.align import Alignment
-    from asr.search.scorer import Hypothesis
+    from asr.search.alignment import Alignment
+    from asr.search.hypothesis import Hypothesis
 
 LOW = 0.5  # below it a text is more likely wrong than right
 LOW_CONFIDENCE = "low-confidence"  # the flag of such a segment

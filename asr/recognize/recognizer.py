@@ -15,14 +15,14 @@ from asr.audio.arrays import ArrayReader
 from asr.audio.cmvn import CmvnStats
 from asr.audio.io import Clip, Outputs, Resampler
 from asr.config import DecodeConfig, SegmentationConfig
-from asr.device import pick_device
 from asr.errors import InputError
-from asr.model.checkpoint import LoadedModel, load_model, normalize
-from asr.model.find import default_model, own_settings
+from asr.model.machine import pick_device
 from asr.recognize.confidence import LOW
-from asr.recognize.interpret import Interpreter
-from asr.recognize.segment import Piece, make_cutter
+from asr.recognize.segmentation import Piece, make_cutter
 from asr.recognize.transcript import Segment, Transcript
+from asr.recognize.utterances import Interpreter
+from asr.store.find import default_model, own_settings
+from asr.store.model_file import LoadedModel, load_model, normalize
 
 WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
 WINDOW_BATCHES = 4  # and the most pieces of it, in batches

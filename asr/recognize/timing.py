@@ -7,8 +7,8 @@ segment, whose characters CTC likes to write into the silence around them.
 
 What the choices bring, as the median error of starts and ends on ``data/mini`` (dev-mini), against
 the synthesiser's own times: 28 ms; without the delay 42; from the first and last characters of
-the words instead of the spaces 63; by attention (:func:`asr.search.align.attention_places`), which
-has no delay, 37.
+the words instead of the spaces 63; by attention
+(:func:`asr.search.alignment.attention_places`), which has no delay, 37.
 """
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from asr.config import FeatureConfig
 from asr.recognize.transcript import Word
-from asr.search.align import FloatArray
+from asr.search.alignment import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 

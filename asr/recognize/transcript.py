@@ -35,9 +35,9 @@ class Segment:
     """What the search compared."""
     scores: Mapping[str, float]
     """By the decoder and each other scorer that took part, see
-    :class:`asr.search.scorer.Hypothesis`."""
+    :class:`asr.search.hypothesis.Hypothesis`."""
     flags: tuple[str, ...]
-    """What is suspicious about it, see :func:`asr.search.diagnose.flags`; ``low-confidence``."""
+    """What is suspicious about it, see :func:`asr.recognize.flags.flags`; ``low-confidence``."""
     tokens: tuple[int, ...]
     nbest: tuple[str, ...] = ()
     """Other readings, the chosen one first."""

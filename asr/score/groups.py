@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.score.timed import CtmWord
 from asr.score.wer import Counts, Score, total
 from asr.text.sentences import sentence_key
+from asr.text.timed import CtmWord
 
 LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # fewest words of each group
 CONFIDENCES = 10  # bins

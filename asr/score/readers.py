@@ -6,7 +6,8 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.score.names import Track, different, match_names, match_tracks
-from asr.score.timed import (
+from asr.text.subtitles import subtitle_format, subtitle_lines
+from asr.text.timed import (
     CtmWord,
     StmSegment,
     parse_ctm,
@@ -15,7 +16,6 @@ from asr.score.timed import (
     words_by_file,
     words_in_segments,
 )
-from asr.text.subtitles import subtitle_format, subtitle_lines
 from asr.text.transcripts import (
     is_trn_comment,
     parse_text,

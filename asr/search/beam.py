@@ -25,13 +25,13 @@ from torch import Tensor
 
 from asr.config import DecodeConfig
 from asr.model.attention import Alignment
+from asr.model.char_lm import LanguageModel
 from asr.model.las import LAS
-from asr.model.lm import LanguageModel
 from asr.model.memory import Memory
 from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
+from asr.search.hypothesis import BLANK, Hypothesis, length_limit
 from asr.search.protocol import Scorer, Step
-from asr.search.scorer import BLANK, Hypothesis, length_limit
 from asr.search.scorers import make_scorers
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from asr.model.las import LAS
 from asr.model.memory import Memory
-from asr.search.scorer import BLANK, Hypothesis, length_limit
+from asr.search.hypothesis import BLANK, Hypothesis, length_limit
 
 
 @dataclass

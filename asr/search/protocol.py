@@ -30,7 +30,7 @@ class Scorer(Protocol):
     """One of the scores that the search adds up. A state is a value; only its scorer knows it."""
 
     name: str
-    """Names its score in :attr:`asr.search.scorer.Hypothesis.scores`."""
+    """Names its score in :attr:`asr.search.hypothesis.Hypothesis.scores`."""
     weight: float
     """Factor of its scores in the total."""
     cumulative: bool = False

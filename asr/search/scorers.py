@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
+from asr.model.char_lm import LanguageModel
 from asr.model.las import LAS
-from asr.model.lm import LanguageModel
 from asr.model.memory import Memory
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState
 from asr.search.hotwords import HotWords
+from asr.search.hypothesis import BLANK
 from asr.search.protocol import Scorer, Step
-from asr.search.scorer import BLANK
 
 
 def make_scorers(

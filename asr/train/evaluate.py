@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig, LossConfig
-from asr.corpus.batches import Batch
 from asr.model.las import LAS
+from asr.recognize.flags import alignment_quality
+from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
 from asr.score import score
 from asr.score.wer import errors as wrong_words
 from asr.score.wer import totals
 from asr.search.beam import search
-from asr.search.credit import USELESS, Standard, Vocabulary, own_credit
-from asr.search.diagnose import alignment_quality
 from asr.text.chars import CharTokenizer
+from asr.train.data import Batch
 
 # The recipes' own: it ranks epochs as they will be used, and what speaks for right texts has to be
 # measured by a search like the one that asks. A beam of 4 without a bonus gets so few texts of
@@ -43,8 +43,8 @@ class Evaluation:
     pictures: dict[str, Tensor] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
     standard: Standard | None = None
-    """By what texts are to be judged, see :mod:`asr.search.credit`; None: too few are right, or
-    there is no CTC."""
+    """By what texts are to be judged, see :mod:`asr.recognize.plausibility`; None: too few are
+    right, or there is no CTC."""
     errors: tuple[str, ...] = ()
     """Why utterances could not be read; nothing was heard in them, and all their words lack."""
 

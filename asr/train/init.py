@@ -11,10 +11,10 @@ import torch
 
 from asr.config import TrainConfig, to_dict
 from asr.errors import InputError
-from asr.model.checkpoint import LoadedModel, load_model
-from asr.model.find import find_model
 from asr.model.las import LAS
-from asr.search.credit import learnt_words
+from asr.recognize.plausibility import learnt_words
+from asr.store.find import find_model
+from asr.store.model_file import LoadedModel, load_model
 from asr.text.chars import CharTokenizer
 from asr.train.settings import flatten
 

@@ -26,25 +26,26 @@ from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import TrainConfig, to_dict
-from asr.corpus.batches import Batch, UtteranceSet, load_batches, plan_batches, seed_of
 from asr.corpus.datadir import DataDir, Utterance
-from asr.corpus.features import read_speaker_stats
-from asr.device import keep_memory, pick_device, release_memory, use_threads
+from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.files import check_folder, write_atomically, write_text
-from asr.model.checkpoint import load_model, save_model
-from asr.model.find import MODEL_FILE
+from asr.model.fast.product import use_precision
 from asr.model.las import LAS
-from asr.model.product import use_precision
-from asr.search.credit import Vocabulary
+from asr.model.machine import keep_memory, pick_device, release_memory, use_threads
+from asr.recognize.plausibility import Vocabulary
+from asr.store.average import average_models
+from asr.store.find import MODEL_FILE
+from asr.store.model_file import load_model, save_model
 from asr.text.chars import CharTokenizer
-from asr.train import preflight, settings
-from asr.train.average import average_models
+from asr.train import checks as preflight
+from asr.train import settings
+from asr.train.checkpoint import Progress, load_state, save_state
+from asr.train.data import Batch, UtteranceSet, load_batches, plan_batches, seed_of
 from asr.train.evaluate import Evaluation, evaluate
 from asr.train.init import begin_with, go_on_from
-from asr.train.journal import Journal, clock, plain
+from asr.train.log import Journal, clock, plain
 from asr.train.schedule import learning_rate, make_optimizer
-from asr.train.state import Progress, load_state, save_state
 
 SHOWN = 3  # dev utterances whose attention is drawn
 GOOD_ALIGNMENT = 0.2  # before an alignment has formed the quality is below 0.1
@@ -589,7 +590,7 @@ class Training:
             self._without_pictures = True
 
     def _draw_all(self, scores: Evaluation, epoch: int) -> None:
-        from asr.train import pictures  # matplotlib may refuse to be imported, too
+        from asr.explain import pictures  # matplotlib may refuse to be imported, too
 
         folder = self.out / "pictures"
         pictures.draw_curves(self.progress.history, folder / "curves.png")

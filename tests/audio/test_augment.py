@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asr.audio.augment import (
+from asr.audio.io import write_wav
+from asr.config import AugmentConfig
+from asr.errors import InputError
+from asr.train.augment import (
     add_noise,
     augment_waveform,
     coloured_noise,
@@ -15,9 +18,6 @@ from asr.audio.augment import (
     speed,
     volume,
 )
-from asr.audio.io import write_wav
-from asr.config import AugmentConfig
-from asr.errors import InputError
 
 PLAIN = AugmentConfig(speeds=(1.0,), volume_db=0.0)
 

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
-from asr.bench import cli, peers
 from asr.bench import fingerprint as bench_fingerprint
-from asr.bench.cli import main
+from asr.bench import peers
+from asr.bench.baseline import Straight
+from asr.bench.benchmarks import _search_setting
 from asr.bench.fingerprint import fingerprint
 from asr.bench.shape import LOSS, Shape
-from asr.bench.straight import Straight
-from asr.bench.workloads import _search_setting
+from asr.commands import bench as cli
+from asr.commands.bench import main
 from asr.config import LossConfig
 from asr.errors import InputError
 from asr.model.gru import padding_mask

@@ -7,7 +7,7 @@ import soundfile
 from rich.console import Console
 
 from asr.cli import main as asr
-from asr.corpus.cli import main
+from asr.commands.data import main
 from asr.corpus.datadir import DataDir, read_table
 from asr.corpus.stats import describe, show, suspicious
 from asr.errors import InputError

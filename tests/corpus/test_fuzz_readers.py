@@ -16,7 +16,7 @@ from asr.corpus.edit import fix
 from asr.corpus.importing import import_kaldi
 from asr.corpus.validate import validate, warnings
 from asr.errors import InputError
-from asr.model.lookahead import load_word_lm
+from asr.lm.lookahead import load_word_lm
 from asr.score.readers import open_source, read_pair
 from asr.search.hotwords import load_hotwords
 from asr.text.chars import CharTokenizer

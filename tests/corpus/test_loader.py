@@ -12,11 +12,11 @@ import soundfile
 import torch
 
 from asr.config import AugmentConfig, FeatureConfig
-from asr.corpus import batches
-from asr.corpus.batches import UtteranceSet, load_batches
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
+from asr.train import data as batches
+from asr.train.data import UtteranceSet, load_batches
 
 PLAN = [[(0, i)] for i in range(12)]
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from asr import doctor
+from asr.commands import doctor
 
 
 def find(findings, name):

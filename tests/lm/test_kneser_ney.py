@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from asr.commands.lm import main
 from asr.errors import InputError
-from asr.lm.cli import main
 from asr.lm.kneser_ney import estimate
-from asr.model.ngram import NGram, read_arpa
+from asr.lm.ngram import NGram, read_arpa
 
 
 def probability(arpa, words):

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from asr.commands.lm import main
 from asr.errors import InputError
-from asr.lm.cli import main
 from asr.lm.kneser_ney import estimate
+from asr.lm.lookahead import WordLM
+from asr.lm.ngram import write_arpa
 from asr.lm.perplexity import perplexity
-from asr.model.lookahead import WordLM
-from asr.model.ngram import write_arpa
 from asr.text.chars import CharTokenizer
 
 TOKENS = CharTokenizer.from_texts(["ABC "])

@@ -7,8 +7,8 @@ import torch
 
 from asr.config import AttentionConfig, DecodeConfig, DecoderConfig, EncoderConfig, ModelConfig
 from asr.config.kinds import ATTENTIONS
-from asr.model import native
 from asr.model.attention import Alignment, make_attention
+from asr.model.fast import native
 from asr.model.las import LAS
 from asr.search.beam import search
 from asr.search.greedy import greedy

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from asr.config import AttentionConfig, DecoderConfig
-from asr.model import native
 from asr.model.decoder import AttentionDecoder
+from asr.model.fast import native
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from asr.errors import InputError
-from asr.model import native
 from asr.model.dropout import Dropout
+from asr.model.fast import native
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 

@@ -11,7 +11,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
-from asr.model import native
+from asr.model.fast import native
 from asr.model.las import LAS
 
 MEL, VOCAB = 6, 7

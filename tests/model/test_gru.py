@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from asr.model import native
+from asr.model.fast import native
 from asr.model.gru import BiGRU, bigru_reference, gru_step, pack, unpack
 
 COUNTS = torch.tensor([7, 4, 1])

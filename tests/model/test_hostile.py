@@ -14,6 +14,7 @@ from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.commands.transcribe import main
 from asr.config import (
     AttentionConfig,
     DecoderConfig,
@@ -24,12 +25,11 @@ from asr.config import (
     TrainConfig,
 )
 from asr.errors import InputError
-from asr.model.checkpoint import load_model, save_model
-from asr.model.find import describe, search_settings
+from asr.model.char_lm import CharLM, load_lm, save_lm
 from asr.model.las import LAS
-from asr.model.lm import CharLM, load_lm, save_lm
 from asr.recognize import load
-from asr.recognize.cli import main
+from asr.store.find import describe, search_settings
+from asr.store.model_file import load_model, save_model
 from asr.text.chars import CharTokenizer
 
 SMALL = ModelConfig(

@@ -7,12 +7,12 @@ import torch
 
 from asr.bench.shape import Shape
 from asr.config import AttentionConfig, DecoderConfig, LossConfig
-from asr.model import native
 from asr.model.decoder import AttentionDecoder
+from asr.model.fast import native
+from asr.model.fast.product import use_precision
 from asr.model.gru import BiGRU
-from asr.model.product import use_precision
 
-kernels = pytest.importorskip("asr.model.kernels")
+kernels = pytest.importorskip("asr.model.fast.kernels")
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from asr.model import native
+from asr.model.fast import native
 
 COMPILER = """import sys
 from pathlib import Path

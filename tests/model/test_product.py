@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from asr.model import product as products
-from asr.model.product import affine, part_product, product, use_precision
+from asr.model.fast import product as products
+from asr.model.fast.product import affine, part_product, product, use_precision
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 
 from asr.audio.vad import CHUNK
 from asr.config import FeatureConfig, LossConfig, TrainConfig
-from asr.model.checkpoint import save_model
 from asr.model.las import LAS
-from asr.recognize import segment
+from asr.recognize import segmentation as segment
+from asr.store.model_file import save_model
 from asr.text.chars import CharTokenizer
 
 RATE = 16000

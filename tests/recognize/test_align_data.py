@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from asr.errors import InputError
-from asr.recognize.align import compare, ctm_lines, main, read_ctm
+from asr.recognize.forced import compare, ctm_lines, main, read_ctm
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
 from asr.text.chars import CharTokenizer

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 
 import asr
+from asr.commands.transcribe import main
 from asr.config import DecodeConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
-from asr.model.checkpoint import load_model
 from asr.recognize import calibrate
-from asr.recognize.cli import main
+from asr.recognize import flags as diagnose
 from asr.recognize.confidence import (
     Calibration,
     bins,
@@ -24,11 +24,11 @@ from asr.recognize.confidence import (
     held_out,
     word_evidence,
 )
+from asr.recognize.plausibility import least_credit, own_credit
 from asr.recognize.transcript import Segment
-from asr.search import diagnose
-from asr.search.align import Alignment
-from asr.search.credit import least_credit, own_credit
-from asr.search.scorer import Hypothesis
+from asr.search.alignment import Alignment
+from asr.search.hypothesis import Hypothesis
+from asr.store.model_file import load_model
 
 SHORT = DecodeConfig(beam=2, max_ratio=0.2)  # a model of random weights knows no end
 SURE = {"bias": 9.0, "attention": 0.0, "ctc": 0.0}

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.commands import transcribe as cli
+from asr.commands.transcribe import main
 from asr.errors import InputError
-from asr.recognize import cli
-from asr.recognize.cli import main
 from asr.recognize.inputs import collect
 
 RATE = 16000

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import asr
+from asr.commands import listen
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
-from asr.recognize import listen
 
 RATE = 16000
 

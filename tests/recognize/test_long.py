@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from asr.bench import long
-from asr.bench.cli import main
+from asr.bench import transcribe as long
+from asr.commands.bench import main
 from asr.errors import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 import asr
 from asr.audio.io import Clip
 from asr.audio.vad import SpeechDetector
-from asr.recognize import segment
+from asr.recognize import segmentation as segment
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 ENDS = {  # utterances that end with a time of day

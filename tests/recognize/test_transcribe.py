@@ -13,10 +13,10 @@ import soundfile
 import torch
 
 import asr
+from asr.commands.transcribe import main
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
-from asr.model import find
-from asr.recognize.cli import main
+from asr.store import find
 
 RATE = 16000
 
@@ -217,7 +217,9 @@ def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys,
     assert asr.load(device="cpu").transcribe_file(file) == out.strip()
 
 
-@pytest.mark.parametrize("room", ["asr.recognize.cli", "asr.recognize.calibrate", "asr.search.cli"])
+@pytest.mark.parametrize(
+    "room", ["asr.commands.transcribe", "asr.recognize.calibrate", "asr.commands.decode"]
+)
 def test_help_does_not_import_torch(room):
     code = (
         f"import sys\nfrom {room} import main\ntry:\n    main(['--help'])\n"

@@ -4,8 +4,8 @@ import pytest
 
 from asr.errors import InputError
 from asr.score.groups import Sureness, by_confidence, by_length, by_speaker, calibration_error
-from asr.score.timed import CtmWord
 from asr.score.wer import Counts, score
+from asr.text.timed import CtmWord
 
 REFS = {"u1": "a b c d", "u2": "e", "u3": "", "u4": "f g"}
 HYPS = {"u1": "a x c d", "u2": "e", "u3": "h", "u4": ""}

@@ -188,7 +188,7 @@ def test_the_package_can_be_called_like_the_function():
 
 def test_scoring_needs_no_torch():
     code = (
-        "import asr.score.cli, asr.score.kaldi, asr.score.readers, asr.score.report, sys\n"
+        "import asr.commands.score, asr.score.kaldi, asr.score.readers, asr.score.report, sys\n"
         "asr.score('a', 'b').interval\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -10,10 +10,10 @@ import torch
 from asr.config import DecodeConfig, LMConfig
 from asr.errors import InputError
 from asr.lm.kneser_ney import estimate
-from asr.model import native
+from asr.lm.lookahead import WordLM
+from asr.model.char_lm import CharLM, sentence_log_probs
+from asr.model.fast import native
 from asr.model.las import LAS
-from asr.model.lm import CharLM, sentence_log_probs
-from asr.model.lookahead import WordLM
 from asr.model.session import DecoderSession
 from asr.search.beam import BeamSearch, search
 from asr.search.ctc_prefix import CTCPrefixScorer

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from asr.config import FeatureConfig, TrainConfig, from_dict
-from asr.corpus.features import gather
+from asr.corpus.feature_statistics import gather
 from asr.text.chars import CharTokenizer
 
 PITCH_HZ = {"A": 300, "B": 900, "C": 2700, " ": 0}

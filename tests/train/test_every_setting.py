@@ -16,10 +16,10 @@ from asr.config import FeatureConfig, TrainConfig, from_dict, to_dict
 from asr.config.field import type_hints
 from asr.corpus.datadir import DataDir
 from asr.corpus.edit import subset
-from asr.corpus.features import gather
-from asr.model.checkpoint import load_model
-from asr.model.product import use_precision
-from asr.train import pictures
+from asr.corpus.feature_statistics import gather
+from asr.explain import pictures
+from asr.model.fast.product import use_precision
+from asr.store.model_file import load_model
 from asr.train.loop import Training
 
 OF_USE = {  # where neither 0 nor 1 makes sense

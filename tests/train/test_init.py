@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from asr.commands import train as cli
 from asr.config import TrainConfig, add_settings, from_args, make_parser
-from asr.corpus.features import gather
+from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
-from asr.model.checkpoint import copy_with_info, load_model
+from asr.store.model_file import copy_with_info, load_model
 from asr.text.chars import CharTokenizer
-from asr.train import cli
 from asr.train.init import BY_CHARACTER
 from asr.train.loop import Interrupted, Training
 

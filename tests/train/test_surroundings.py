@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr import device
+from asr.explain import pictures
+from asr.model import machine as device
 from asr.recognize import calibrate
-from asr.train import pictures
 
 
 @pytest.mark.parametrize(

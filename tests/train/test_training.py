@@ -18,16 +18,16 @@ import torch
 import yaml
 
 from asr.config import TrainConfig, from_dict, to_dict
-from asr.corpus.batches import load_batches
 from asr.corpus.datadir import read_table
 from asr.errors import InputError
-from asr.model.checkpoint import copy_with_info, load_model
-from asr.search import credit
+from asr.recognize import plausibility as credit
+from asr.recognize.plausibility import Vocabulary, least_credit, own_credit
 from asr.search.beam import search
-from asr.search.credit import Vocabulary, least_credit, own_credit
-from asr.train.average import average_models
+from asr.store.average import average_models
+from asr.store.model_file import copy_with_info, load_model
+from asr.train.data import load_batches
 from asr.train.evaluate import SEARCH, evaluate
-from asr.train.journal import Messages
+from asr.train.log import Messages
 from asr.train.loop import Interrupted, Training, sole_user
 
 
@@ -168,7 +168,8 @@ def test_readers_in_other_processes_change_nothing(finished, tone_corpus, tiny_t
 
 KILLED_AFTER_STEP = """
 import os, signal, sys
-from asr.train import cli, loop
+from asr.train import loop
+from asr.commands import train as cli
 
 step = loop.Training._step
 
@@ -398,7 +399,7 @@ def test_an_error_costs_no_work(
         raise RuntimeError("a wire is loose")
 
     if place == "draw":
-        monkeypatch.setattr("asr.train.pictures.draw_curves", fail)
+        monkeypatch.setattr("asr.explain.pictures.draw_curves", fail)
         training.run()
         assert len(calls) == 3
     else:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig
 from asr.model.attention import State
 from asr.model.attention.energy import Energy
-from asr.model.product import affine
+from asr.model.fast.product import affine
 
 
 class Dot(Energy):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig
 from asr.model.attention import Table
 from asr.model.attention.energy import Energy, EnergyKeys, uniform
-from asr.model.product import affine
+from asr.model.fast.product import affine
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.config.kinds import CELLS, find_class
+from asr.model.fast.product import affine
 from asr.model.gru import fresh_weights
-from asr.model.product import affine
 
 
 class Cell(nn.Module):

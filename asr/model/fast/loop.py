@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from asr.model import native
 from asr.model.attention.energy import uniform
 from asr.model.attention.location import Location
 from asr.model.cells.gru import GRU
+from asr.model.fast import native
+from asr.model.fast.product import product
 from asr.model.gru import Reset, recurrent_gradients, spend
 from asr.model.memory import Memory
-from asr.model.product import product
 
 
 def location_weights(attention: Location) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,13 +6,13 @@ For location-aware attention and a GRU; the weights are laid out once for a whol
 import torch
 from torch import Tensor, nn
 
-from asr.model import native
 from asr.model.attention import Alignment
 from asr.model.attention.location import LastWeights, Location
 from asr.model.cells.gru import GRU
+from asr.model.fast import native
 from asr.model.fast.loop import folded_weights, location_weights
+from asr.model.fast.product import as_read
 from asr.model.memory import Memory
-from asr.model.product import as_read
 from asr.model.session import DecoderParts, DecoderSession, DecoderState
 
 

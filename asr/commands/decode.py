@@ -1,0 +1,41 @@
+"""``asr decode``: decode a data directory."""
+
+import sys
+
+from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
+from asr.errors import EXIT_SOME_FAILED
+
+
+def main(argv: list[str]) -> int:
+    """Parse the command line and decode."""
+    parser = make_parser(
+        "asr decode",
+        "Decode a data directory. Writes text, nbest.jsonl, flags (suspicious utterances) and "
+        "decode.json into the --out folder; interrupted, the same command goes on.",
+    )
+    parser.add_argument("--model", required=True, help="folder of a training, or a model file")
+    parser.add_argument("--data", required=True, help="Kaldi data directory")
+    parser.add_argument("--out", required=True, help="folder for the results")
+    add_machine_options(parser)
+    add_settings(parser, DecodeConfig)
+    config, args = from_args(DecodeConfig, parser, argv)
+
+    from rich.markup import escape
+
+    from asr.console import Console, Progress
+    from asr.model.machine import pick_device, use_machine
+    from asr.recognize.directory import Decoding, check_out
+    from asr.store.model_file import load_model
+
+    check_out(args.out)
+    use_machine(args.threads, args.precision)
+    decoding = Decoding(
+        load_model(args.model, pick_device(args.device)), args.data, config, args.out
+    )
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
+        decoding.run(lambda done, total: bar.update(task, completed=done, total=total))
+    for name, error in decoding.errors.items():
+        print(f"asr decode: {name}: {error}", file=sys.stderr)
+    print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
+    return EXIT_SOME_FAILED if decoding.errors else 0

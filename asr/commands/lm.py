@@ -1,0 +1,204 @@
+"""``asr lm``: make language models, and compare them on a text."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.config import (
+    LMConfig,
+    add_machine_options,
+    add_settings,
+    from_args,
+    make_parser,
+    real,
+)
+from asr.config.args import config_files
+from asr.config.field import between, require, share_below
+from asr.errors import EXIT_OK, EXIT_USAGE, InputError
+from asr.files import beside, check_outputs, write_text
+
+if TYPE_CHECKING:
+    from asr.model.char_lm import CharLM
+    from asr.text.chars import CharTokenizer
+
+Entry = dict[str, float]
+
+
+def train(argv: list[str]) -> int:
+    """``asr lm train``: a character language model."""
+    parser = make_parser(
+        "asr lm train",
+        "Train a character language model for `asr decode --lm`. Writes one safetensors file, at "
+        "any time that of the best epoch so far, and beside it a .jsonl with a line an epoch.",
+    )
+    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
+    parser.add_argument("--dev", help="text that chooses the epoch; default: see held_out")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
+    add_machine_options(parser, precision=False)
+    add_settings(parser, LMConfig)
+    config, args = from_args(LMConfig, parser, argv)
+    out = Path(args.out)
+    read = [*args.text, args.dev, args.tokens, *config_files(args)]
+    check_outputs([out, beside(out, ".jsonl")], read)
+
+    from asr.model.machine import pick_device, use_threads
+    from asr.text.chars import CharTokenizer
+    from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
+
+    use_threads(args.threads)
+    tokenizer = CharTokenizer.from_file(args.tokens)
+    sentences = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
+    if args.dev:
+        dev = read_sentences(args.dev, tokenizer, args.plain)
+    else:
+        sentences, dev = hold_out(sentences, config.held_out, config.seed)
+    reporter = _Reporter(out, config, tokenizer)
+    try:
+        device = pick_device(args.device)
+        _, best = train_lm(config, tokenizer, sentences, dev, reporter, device)
+    except KeyboardInterrupt as interrupt:
+        kept = f"{args.out} is of the best epoch so far" if reporter.lines else "nothing is written"
+        raise KeyboardInterrupt(kept) from interrupt
+    space = tokenizer.encode(" ")[0]
+    print(
+        f"{args.out}: {len(sentences)} sentences, {len(dev)} for dev; epoch {best['epoch']}, "
+        f"dev {describe(best['dev_loss'], dev, space)}"
+    )
+    return EXIT_OK
+
+
+class _Reporter:
+    """Keeps the best model so far, the figures of every epoch, and whoever waits informed."""
+
+    def __init__(self, out: Path, config: LMConfig, tokenizer: "CharTokenizer") -> None:
+        self.out, self.config, self.tokenizer = out, config, tokenizer
+        self.lines: list[str] = []
+        self.started = time.monotonic()
+
+    def __call__(self, lm: "CharLM", entry: Entry) -> None:
+        from asr.model.char_lm import save_lm
+        from asr.train.log import Messages, clock
+
+        if entry["best"] == entry["epoch"]:
+            save_lm(self.out, lm, self.config, self.tokenizer, entry)
+        self.lines.append(json.dumps(entry) + "\n")
+        write_text(beside(self.out, ".jsonl"), "".join(self.lines))
+        passed = time.monotonic() - self.started
+        left = passed / entry["epoch"] * (self.config.epochs - entry["epoch"])
+        print(
+            f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
+            f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",
+            file=Messages(sys.stderr),
+        )
+
+
+def ngram(argv: list[str]) -> int:
+    """``asr lm ngram``: word n-grams."""
+    parser = argparse.ArgumentParser(
+        prog="asr lm ngram",
+        description="Count word n-grams and smooth them (interpolated, modified Kneser-Ney). "
+        "Writes an ARPA file, which `asr decode --word_lm` and other toolkits read; compressed if "
+        "its name ends in .gz.",
+    )
+    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("--order", type=int, default=3, help="longest n-grams, words (default: 3)")
+    parser.add_argument("--out", required=True, help="ARPA file to write (.arpa or .arpa.gz)")
+    args = parser.parse_args(argv)
+    require("order", args.order, between(1, 9))
+    check_outputs([args.out], args.text)
+
+    from asr.lm.kneser_ney import estimate
+    from asr.lm.ngram import write_arpa
+
+    sentences = [s for path in args.text for s in read_texts(path, args.plain)]
+    found = estimate(sentences, args.order)
+    write_arpa(found, args.out)
+    sizes = ", ".join(f"{len(o.words)} {k}-grams" for k, o in enumerate(found.orders, 1))
+    print(f"{args.out}: {len(sentences)} sentences, {sizes}")
+    return EXIT_OK
+
+
+def read_texts(path: str, plain: bool) -> list[str]:
+    """Sentences of a text file or data directory, those without words left out.
+
+    Raises:
+        InputError: the file is missing or malformed, or has no sentence.
+    """
+    from asr.corpus.datadir import read_table
+    from asr.text.characters import clean
+    from asr.text.subtitles import plain_lines
+
+    file = Path(path) / "text" if Path(path).is_dir() else Path(path)
+    lines = plain_lines(file) if plain else list(read_table(file).values())
+    found = [words for line in lines if (words := " ".join(clean(line).split()))]
+    if not found:
+        raise InputError(f"{file}: no sentence in it; check the data preparation")
+    return found
+
+
+def score(argv: list[str]) -> int:
+    """``asr lm score``: log-probabilities and perplexity of texts."""
+    parser = argparse.ArgumentParser(
+        prog="asr lm score",
+        description="Natural log-probability and perplexity of texts, as a search would "
+        "score them: ends of sentences count, as a character and as a word, and words that the "
+        "n-gram does not know are spelled, so that all kinds of language models can be compared.",
+    )
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text files or data directories")
+    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+    parser.add_argument("--lm", default="", help="character language model of asr lm train")
+    parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
+    parser.add_argument(
+        "--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help"
+    )
+    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
+    parser.add_argument(
+        "--each", action="store_true", help="print the log-probability of every sentence"
+    )
+    args = parser.parse_args(argv)
+    if not (args.lm or args.word_lm):
+        raise InputError("no language model; name one with --lm or --word_lm")
+
+    import torch
+
+    from asr.config import DecodeConfig
+    from asr.lm.perplexity import perplexity
+    from asr.recognize.directory import open_lm
+    from asr.text.chars import CharTokenizer
+
+    tokenizer = CharTokenizer.from_file(args.tokens)
+    config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_share=args.lm_share)
+    lm = open_lm(config, tokenizer, torch.device("cpu"))
+    assert lm is not None
+    for path in args.texts:
+        found = perplexity(lm, read_texts(path, args.plain), tokenizer)
+        if args.each:
+            print("\n".join(f"{x:.4f}\t{text}" for x, text in found.sentences))
+        print(f"{path}: {found}")
+    return EXIT_OK
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (train, "train a character language model"),
+    "ngram": (ngram, "count word n-grams, as an ARPA file"),
+    "score": (score, "log-probability and perplexity of texts"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the commands."""
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]][0](argv[1:])
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    usage = f"usage: asr lm COMMAND [OPTION...]\n\n{lines}\n\nasr lm COMMAND --help explains one."
+    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
+    print(usage, file=sys.stdout if asked else sys.stderr)
+    return EXIT_OK if asked else EXIT_USAGE

@@ -1,0 +1,67 @@
+"""``asr models``: the models that are there."""
+
+import argparse
+import json
+import sys
+
+from asr.store.find import (
+    DEFAULT,
+    Description,
+    describe,
+    find_model,
+    names,
+    read_card,
+    shipped_file,
+)
+
+_FACTS = {"hears": "hears", "languages": "languages", "wer": "WER", "licence": "licence"}
+
+
+def main(argv: list[str]) -> int:
+    """List the models that ship, or print what is known about one."""
+    parser = argparse.ArgumentParser(
+        prog="asr models",
+        description="List the models that come with this installation, or print the card of one. "
+        "Their names stand for them wherever a model is expected.",
+    )
+    parser.add_argument(
+        "model", nargs="?", help="a name of the list, a model file or a training's folder"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON: a list, or one object")
+    args = parser.parse_args(argv)
+    if args.model is None:
+        return _list(as_json=args.json)
+    path = find_model(args.model)
+    if args.json:
+        print(json.dumps(describe(path).to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print((read_card(path) or "\n".join(render(describe(path)))).rstrip())
+    return 0
+
+
+def _list(*, as_json: bool) -> int:
+    found = [describe(path) for path in map(shipped_file, names()) if path]
+    if as_json:
+        print(json.dumps([model.to_dict() for model in found], indent=2, ensure_ascii=False))
+    elif found:
+        print("\n\n".join("\n".join(render(model)) for model in found))
+    else:
+        print("no model comes with this installation; `asr train` makes one", file=sys.stderr)
+    return 0
+
+
+def render(model: Description) -> list[str]:
+    """Lines for people: the name, and a fact a line."""
+    known = {label: model.card[key] for key, label in _FACTS.items() if key in model.card}
+    others = {key: value for key, value in model.card.items() if key not in _FACTS}
+    facts = {
+        **known,
+        "characters": f"{len(model.characters)}: {model.characters}",
+        "parameters": f"{model.parameters / 1e6:.2f} M",
+        "size": f"{model.size / 1e6:.2f} MB ({model.storage})",
+        "confidence": "yes" if model.confidence else "no (`asr calibrate` adds it)",
+        **others,
+    }
+    width = max(map(len, facts))
+    title = f"{model.name} (default)" if model.name == DEFAULT else model.name
+    return [title, *(f"  {label:{width}}  {value}" for label, value in facts.items())]

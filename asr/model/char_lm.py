@@ -1,0 +1,222 @@
+"""Language models: what a search asks of them, and a GRU that guesses characters.
+
+In a search the log-probabilities of the next character are added to the recogniser's (shallow
+fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from asr.config import LMConfig, from_dict, to_dict
+from asr.errors import InputError, first_line
+from asr.files import write_atomically
+from asr.store.find import DAMAGED
+from asr.store.model_file import LM_FORMAT, check_weights, read_model_file
+from asr.text.chars import CharTokenizer
+
+VERSION = "1"
+_BLOCK = 1024  # sentences that are scored side by side
+
+
+class LanguageModel(Protocol):
+    """A language model in a search. Its state is a value; only the model knows what is in it."""
+
+    def start(self, rows: int) -> Any:
+        """The state of so many rows before the first character."""
+
+    def step(self, tokens: Tensor, state: Any, rows: Tensor) -> tuple[Tensor, Any]:
+        """Read one character a row and score the next one.
+
+        Args:
+            tokens: the last characters, <sos/eos> at first, (N,).
+            state: from :meth:`start` or the step before.
+            rows: the row of ``state`` that each row goes on from, (N,).
+
+        Returns:
+            log-probabilities (N, V), none of them above 0, and the next state.
+        """
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The given rows of a state, picked or repeated."""
+
+
+class CharLM(nn.Module):
+    """Embedding, GRU layers, softmax.
+
+    Args:
+        config: sizes.
+        vocab: characters with the special ones (V); <sos/eos> is V - 1.
+    """
+
+    def __init__(self, config: LMConfig, vocab: int) -> None:
+        super().__init__()
+        self.eos = vocab - 1
+        self.embedding = nn.Embedding(vocab, config.embedding)
+        between = config.dropout if config.layers > 1 else 0.0
+        self.gru = nn.GRU(
+            config.embedding, config.units, config.layers, batch_first=True, dropout=between
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.units, vocab)
+
+    def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read characters and guess those that follow.
+
+        Args:
+            tokens: (N, L).
+            state: of the characters before, (layers, N, units); zero at the start.
+
+        Returns:
+            log-probabilities (N, L, V) and the state after the last character.
+        """
+        hidden, state = self.gru(self.dropout(self.embedding(tokens)), state)
+        return self.readout(self.dropout(hidden)).log_softmax(-1), state
+
+    def start(self, rows: int) -> Tensor:
+        """The state before the first character, (layers, rows, units)."""
+        return self.readout.weight.new_zeros(self.gru.num_layers, rows, self.gru.hidden_size)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """One character in a search.
+
+        Args:
+            tokens: the last characters, (N,).
+            state: of the step before, (layers, M, units).
+            rows: the row of ``state`` that each row goes on from, (N,).
+
+        Returns:
+            log-probabilities (N, V) and the next state.
+        """
+        log_probs, state = self(tokens.unsqueeze(1), state[:, rows])
+        return log_probs.squeeze(1), state
+
+    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+        """The given rows of a state, picked or repeated."""
+        return state[:, rows]
+
+    @torch.no_grad()
+    def score(self, sentences: list[list[int]]) -> Tensor:
+        """Log-probabilities of whole sentences, with their ends, (N,)."""
+        device = self.readout.weight.device
+        inputs, targets = (part.to(device) for part in sentence_batch(sentences, self.eos))
+        log_probs = self(inputs)[0].gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2)
+        return log_probs.masked_fill(targets < 0, 0.0).sum(1)
+
+
+def sentence_batch(sentences: list[list[int]], eos: int) -> tuple[Tensor, Tensor]:
+    """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to guess, both (N, L); -1 is no target."""
+    longest = max(map(len, sentences)) + 1
+    inputs = torch.full((len(sentences), longest), eos)
+    targets = torch.full((len(sentences), longest), -1)
+    for row, ids in enumerate(sentences):
+        inputs[row, 1 : len(ids) + 1] = torch.tensor(ids, dtype=torch.int64)
+        targets[row, : len(ids) + 1] = torch.tensor([*ids, eos])
+    return inputs, targets
+
+
+@torch.no_grad()
+def sentence_log_probs(
+    lm: LanguageModel,
+    sentences: Sequence[Sequence[int]],
+    eos: int,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Log-probabilities of whole sentences with their ends, added up as a search would.
+
+    Args:
+        lm: any language model.
+        sentences: M of them, characters without <sos/eos>.
+        eos: id of <sos/eos>.
+        device: the language model's.
+
+    Returns:
+        (M,), float64, on the processor.
+    """
+    order = sorted(range(len(sentences)), key=lambda i: -len(sentences[i]))
+    result = torch.zeros(len(sentences), dtype=torch.float64)
+    for start in range(0, len(order), _BLOCK):
+        chosen = order[start : start + _BLOCK]
+        ended = [torch.tensor([*sentences[i], eos]) for i in chosen]
+        tokens = nn.utils.rnn.pad_sequence(ended, batch_first=True, padding_value=-1)
+        result[torch.tensor(chosen)] = _add_up(lm, tokens.to(device), eos).cpu()
+    return result
+
+
+def _add_up(lm: LanguageModel, tokens: Tensor, eos: int) -> Tensor:
+    """Sentences with their ends, longest first, then -1, (M, L), to log-probabilities (M,)."""
+    total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    every = torch.arange(len(tokens), device=tokens.device)
+    read, state = torch.full_like(every, eos), lm.start(len(tokens))
+    for column in tokens.t():
+        count = int((column >= 0).sum())
+        log_probs, state = lm.step(read[:count], state, every[:count])
+        read = column[:count]
+        total[:count] += log_probs.gather(1, read.unsqueeze(1)).squeeze(1)
+    return total
+
+
+def save_lm(
+    path: str | Path,
+    lm: CharLM,
+    config: LMConfig,
+    tokenizer: CharTokenizer,
+    info: Mapping[str, Any],
+) -> Path:
+    """Write a language model as one safetensors file, atomically."""
+    header = {
+        "format": LM_FORMAT,
+        "version": VERSION,
+        "config": json.dumps(to_dict(config)),
+        "symbols": json.dumps(tokenizer.symbols),
+        "info": json.dumps(dict(info)),
+    }
+    weights = {name: tensor.detach().cpu() for name, tensor in lm.state_dict().items()}
+    blob = to_safetensors(weights, metadata=header)
+    return write_atomically(path, lambda file: file.write(blob))
+
+
+def load_lm(
+    path: str | Path, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
+) -> CharLM:
+    """Load a language model for a recogniser.
+
+    Args:
+        path: a file of ``asr lm train``.
+        tokenizer: the recogniser's characters.
+        device: where the weights go.
+
+    Raises:
+        InputError: the file is missing, damaged, another kind of model, or has other characters.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such language model; expected a file made by `asr lm train`")
+    header, tensors = read_model_file(path, LM_FORMAT, VERSION)
+    try:
+        config = from_dict(LMConfig, json.loads(header["config"]), f"{path}: config")
+        symbols = CharTokenizer(json.loads(header["symbols"]), str(path)).symbols
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
+        ) from error
+    if symbols != tokenizer.symbols:
+        differing = sorted(set(symbols) ^ set(tokenizer.symbols))
+        raise InputError(
+            f"{path}: its characters are not the recogniser's (they differ in: "
+            f"{' '.join(differing) or 'their order'}); train it with the recogniser's tokens.txt"
+        )
+    least = config.layers * config.units**2 + len(symbols) * config.embedding
+    check_weights(tensors, least, path)
+    lm = CharLM(config, len(tokenizer))
+    try:
+        lm.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
+    return lm.to(device).eval()

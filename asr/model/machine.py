@@ -1,0 +1,119 @@
+"""Which device, how many threads."""
+
+import contextlib
+import ctypes
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from asr.config.field import THREADS, require
+from asr.errors import InputError, first_line
+from asr.model.fast.product import use_precision
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting: auto takes a GPU where there is one.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
+    return device
+
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroups: Path = CGROUPS, process: Path = Path("/proc/self/cgroup")) -> int:
+    """Processors that this process may use: of its affinity, and not more than its quota.
+
+    Containers and batch systems set either; the quota is that of the tightest control group above
+    the process (of version 1 or 2), rounded up.
+    """
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    quotas = [math.ceil(share) for share in _quotas(cgroups, process)]
+    return max(1, min([cores, *quotas]))
+
+
+def _quotas(cgroups: Path, process: Path) -> list[float]:
+    """Processors that each control group above the process grants."""
+    try:
+        lines = process.read_text().splitlines()
+    except OSError:
+        lines = []
+    found = []
+    for line in ["0::/", "0:cpu:/", *lines]:  # in a container its own group may be the root
+        _, controllers, path = line.split(":", 2)
+        root = cgroups if not controllers else cgroups / "cpu"
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = root / path.lstrip("/")
+        found += [_quota(folder) for folder in (group, *group.parents)]
+    return [share for share in found if share > 0]
+
+
+def _quota(group: Path) -> float:
+    """Processors that a control group grants; 0: as many as there are."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period)  # -1 or the word max stand for no limit
+    except (OSError, ValueError, ZeroDivisionError):
+        return 0.0
+
+
+def use_threads(threads: int) -> None:
+    """CPU threads for matrix products; 0 takes every usable core. Tiny numbers count as zero.
+
+    Raises:
+        InputError: fewer than 0 are asked for, or more than any machine has.
+    """
+    require("threads", threads, THREADS)
+    torch.set_num_threads(threads or usable_cores())
+    torch.set_flush_denormal(True)
+
+
+def use_machine(threads: int, precision: str) -> None:
+    """What :func:`asr.config.add_machine_options` asks for, but for the device."""
+    use_threads(threads)
+    use_precision(precision)
+
+
+# Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
+
+
+def keep_memory() -> None:
+    """Keep freed memory for the next step, until :func:`release_memory`.
+
+    By default glibc hands the large blocks of every step back to the system and asks for them
+    again: tens of thousands of pages a step, which took a tenth of its time. Other systems have no
+    such call.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the system.
+
+    Batches of many shapes leave the heap of glibc full of holes that it would keep; other
+    systems have no such call and need none.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,255 @@
+"""A model in one file: weights, settings, characters and feature statistics.
+
+The file is in safetensors format, which holds numbers and text and cannot run code. Its
+header carries the format's name and version, how the weights are stored, and as JSON the
+configuration, the characters and what is worth knowing about the model.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from asr.audio.cmvn import CmvnStats
+from asr.audio.features import FeatureExtractor
+from asr.config import ModelConfig, TrainConfig, from_dict, to_dict
+from asr.errors import InputError, first_line
+from asr.files import write_atomically
+from asr.model.las import LAS
+from asr.store.find import DAMAGED, FORMAT, find_model
+from asr.store.weights import Storage, pack, unpack
+from asr.text.chars import CharTokenizer
+
+LM_FORMAT = "asr-lm"
+MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
+VERSION = "1"
+_STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with all that is needed to feed it audio and to read its output."""
+
+    path: Path
+    model: LAS
+    """In evaluation mode, on the device asked for."""
+    config: TrainConfig
+    tokenizer: CharTokenizer
+    extractor: FeatureExtractor
+    cmvn: CmvnStats | None
+    """Statistics of the training set; None where the features are not normalised globally."""
+    info: dict[str, Any]
+    """How it was trained (epoch, dev scores), its ``card`` of facts, how sure it is."""
+
+    def features(self, waveform: Tensor, speaker: CmvnStats | None = None) -> Tensor:
+        """Normalised features of a waveform.
+
+        Args:
+            waveform: mono at the model's rate, (N,).
+            speaker: statistics of the speaker, for a model trained with them; by default
+                those of this waveform.
+
+        Returns:
+            (T, F).
+        """
+        return normalize(self.extractor(waveform), self.config.features.cmvn, self.cmvn, speaker)
+
+
+def normalize(
+    features: Tensor, kind: str, overall: CmvnStats | None, speaker: CmvnStats | None
+) -> Tensor:
+    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F)."""
+    if kind == "none":
+        return features
+    stats = overall if kind == "global" else speaker
+    if stats is None:
+        stats = CmvnStats.from_features(features)
+    return stats.normalize(features)
+
+
+def save_model(
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    *,
+    config: TrainConfig,
+    tokenizer: CharTokenizer,
+    cmvn: CmvnStats | None,
+    info: Mapping[str, Any],
+    storage: Storage = "float32",
+) -> Path:
+    """Write a model file atomically.
+
+    Args:
+        path: ends in .safetensors by convention.
+        weights: the model's state dict.
+        config: the resolved configuration of the training.
+        tokenizer: the characters.
+        cmvn: statistics of the training set, if the features are normalised with them.
+        info: anything worth knowing, as JSON can hold it.
+        storage: how the weights lie in the file.
+
+    Raises:
+        InputError: the file cannot be written, or a weight cannot be stored.
+    """
+    tensors = pack(weights, storage)
+    if cmvn is not None:
+        count = torch.tensor([cmvn.count], dtype=torch.float64)
+        for name, value in zip(_STATISTICS, (count, cmvn.sum, cmvn.square_sum), strict=True):
+            tensors[name] = value
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "storage": storage,
+        "config": json.dumps(to_dict(config)),
+        "symbols": json.dumps(tokenizer.symbols),
+        "info": json.dumps(dict(info)),
+    }
+    return _write(path, header, tensors)
+
+
+def copy_with_info(source: Path, target: str | Path, info: Mapping[str, Any]) -> Path:
+    """Write a copy of a model file that differs in its ``info`` alone."""
+    header, tensors = read_model_file(source)
+    return _write(target, {**header, "info": json.dumps(dict(info))}, tensors)
+
+
+def _write(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor]) -> Path:
+    blob = to_safetensors(tensors, metadata=header)
+    return write_atomically(path, lambda file: file.write(blob))
+
+
+def read_model_file(
+    path: Path, form: str = FORMAT, version: str = VERSION
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a model file, as they lie in it.
+
+    Args:
+        path: the file.
+        form: the format that its header has to name.
+        version: of that format.
+
+    Raises:
+        InputError: it is empty, cut short, not a model, or of another version.
+    """
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); copy or train the model again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a model file or cut short ({error}); copy or train the model again"
+        ) from error
+    if header.get("format") != form:
+        raise InputError(
+            f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
+            f"{form}; name a file that `{MADE_BY[form]}` made"
+        )
+    if header.get("version") != version:
+        raise InputError(
+            f"{path}: model format {header.get('version')}, this version reads {version}; "
+            "use the version of asr that made it, or train it again"
+        )
+    return header, tensors
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a model for decoding.
+
+    Args:
+        path: a model file, the folder of a finished training, or the name of a model that
+            ships.
+        device: where the weights go.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another version.
+    """
+    path = find_model(path)
+    header, tensors = read_model_file(path)
+    config, tokenizer, info = _parse(header, path)
+    cmvn = _statistics(tensors, config.features.dim, path)
+    weights = unpack(tensors, header.get("storage", "float32"), path)
+    check_weights(weights, _least(config.model, len(tokenizer)), path)
+    model = LAS(config.model, config.features.dim, len(tokenizer))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
+    extractor = FeatureExtractor(config.features)
+    return LoadedModel(
+        path,
+        model.to(device).eval(),
+        config,
+        tokenizer,
+        extractor,
+        cmvn,
+        info,
+    )
+
+
+def check_weights(weights: Mapping[str, Tensor], least: int, path: Path) -> None:
+    """Refuse weights that a network cannot compute with, before memory is taken for it.
+
+    Args:
+        weights: of a file.
+        least: numbers that a network of the configuration has in any case.
+        path: of the file.
+
+    Raises:
+        InputError: there are too few for the sizes that the header claims, or some are not finite.
+    """
+    found = sum(value.numel() for value in weights.values())
+    if found < least:
+        raise InputError(
+            f"{path}: {found} weights, and its configuration has {least} or more; the file is "
+            "damaged; copy or train the model again"
+        )
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{path}: {name} has weights that are not finite, so that no text would come of "
+                "it; its training failed or the file is damaged; copy or train the model again"
+            )
+
+
+def _least(config: ModelConfig, characters: int) -> int:
+    """Weights of the largest parts of a network, without all that they are multiplied by."""
+    encoder, attention, decoder = config.encoder, config.attention, config.decoder
+    convolutions = encoder.frontend_channels**2 if encoder.frontend == "conv" else 0
+    filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
+    recurrent = sum(encoder.pyramid) * encoder.units**2 + decoder.units**2
+    return convolutions + filters + recurrent + characters * decoder.embedding
+
+
+def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:
+    """Take the statistics of the training set out of the tensors of a file; None: it has none."""
+    found = [tensors.pop(name).double() for name in _STATISTICS if name in tensors]
+    if not found:
+        return None
+    shapes = [list(value.shape) for value in found]
+    finite = all(bool(value.isfinite().all()) for value in found)
+    if shapes != [[1], [dim], [dim]] or not finite or found[0].item() <= 0:
+        raise InputError(
+            f"{path}: its feature statistics are not those of {dim} features; the file is damaged; "
+            "copy or train the model again"
+        )
+    return CmvnStats(found[0].item(), found[1], found[2])
+
+
+def _parse(header: dict[str, str], path: Path) -> tuple[TrainConfig, CharTokenizer, dict[str, Any]]:
+    """Configuration, characters and info of a header."""
+    try:
+        config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
+        info = dict(json.loads(header["info"]))
+        return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
+        ) from error

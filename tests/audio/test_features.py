@@ -1,0 +1,254 @@
+"""Features have Kaldi's values: against its steps written out, and against torchaudio's code."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torchaudio.compliance.kaldi as kaldi
+
+from asr.audio.features import BLOCK, FeatureExtractor, add_deltas, loudness
+from asr.audio.io import AudioError
+from asr.config import FeatureConfig
+from asr.errors import InputError
+
+FBANK = FeatureConfig()
+MFCC = FeatureConfig(kind="mfcc", mel_bins=23)
+SAME_AS_KALDI = {"atol": 1e-3, "rtol": 0.0}  # of natural logarithms, in float32
+
+
+def noise(samples, scale=0.1):
+    return scale * torch.randn(samples)
+
+
+def kaldi_fbank(waveform, config=FBANK, warp=1.0):
+    return kaldi.fbank(
+        32768 * waveform.unsqueeze(0),
+        num_mel_bins=config.mel_bins,
+        sample_frequency=config.sample_rate,
+        frame_length=config.frame_length_ms,
+        frame_shift=config.frame_shift_ms,
+        low_freq=config.low_freq_hz,
+        high_freq=config.high_freq_hz,
+        dither=0.0,
+        use_energy=False,
+        vtln_warp=warp,
+    )
+
+
+def frame_by_hand(samples):
+    """Kaldi's steps for one window of 400 samples, in its order and one by one."""
+    x = [32768 * float(s) for s in samples]
+    mean = sum(x) / 400
+    x = [v - mean for v in x]
+    x = [x[i] - 0.97 * x[max(i - 1, 0)] for i in range(400)]
+    hann = [0.5 - 0.5 * math.cos(2 * math.pi * i / 399) for i in range(400)]
+    x = [v * h**0.85 for v, h in zip(x, hann, strict=True)]
+    power = torch.fft.rfft(torch.tensor(x, dtype=torch.float64), n=512).abs() ** 2
+
+    def mel(hz):
+        return 1127 * math.log(1 + hz / 700)
+
+    width = (mel(8000) - mel(20)) / 81
+    energies = []
+    for b in range(80):
+        left, centre, right = (mel(20) + (b + i) * width for i in range(3))
+        energy = 0.0
+        for k in range(256):
+            m = mel(k * 16000 / 512)
+            if left < m <= centre:
+                energy += float(power[k]) * (m - left) / width
+            elif centre < m < right:
+                energy += float(power[k]) * (right - m) / width
+        energies.append(math.log(max(energy, torch.finfo(torch.float32).eps)))
+    return torch.tensor(energies)
+
+
+def test_frames_equal_those_made_by_hand(speech):
+    features = FeatureExtractor(FBANK)(speech)
+    for t in (0, 40, len(features) - 1):
+        by_hand = frame_by_hand(speech[160 * t : 160 * t + 400])
+        torch.testing.assert_close(features[t], by_hand, **SAME_AS_KALDI)
+
+
+def test_speech_equals_torchaudio(speech):
+    features = FeatureExtractor(FBANK)(speech)
+    torch.testing.assert_close(features, kaldi_fbank(speech), **SAME_AS_KALDI)
+
+
+@pytest.mark.parametrize(
+    "samples", [400, 559, 560, 160 * BLOCK + 239, 160 * BLOCK + 240, 400 * BLOCK]
+)
+def test_every_length_equals_torchaudio(samples):
+    waveform = noise(samples)
+    extractor = FeatureExtractor(FBANK)
+    features = extractor(waveform)
+    assert features.shape == (extractor.num_frames(samples), 80)
+    torch.testing.assert_close(features, kaldi_fbank(waveform), **SAME_AS_KALDI)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mel_bins": 40},
+        {"sample_rate": 8000, "mel_bins": 23},
+        {"sample_rate": 11025, "mel_bins": 23},
+        {"low_freq_hz": 64.0, "high_freq_hz": 7000.0},
+        {"high_freq_hz": -400.0},
+        {"frame_length_ms": 32.0, "frame_shift_ms": 12.5},
+    ],
+)
+def test_settings_equal_torchaudio(changes):
+    config = replace(FBANK, **changes)
+    waveform = noise(9000)
+    expected = kaldi_fbank(waveform, config)
+    torch.testing.assert_close(FeatureExtractor(config)(waveform), expected, **SAME_AS_KALDI)
+
+
+@pytest.mark.parametrize("warp", [0.8, 0.95, 1.0, 1.05, 1.2])
+def test_warped_frequencies_equal_torchaudio(warp):
+    waveform = noise(9000)
+    features = FeatureExtractor(FBANK)(waveform, warp=warp)
+    torch.testing.assert_close(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
+
+
+@pytest.mark.parametrize("warp", [0.9, 1.1])
+def test_filters_that_begin_where_warping_does(warp):
+    """Kaldi asks for a lower edge below 100 Hz; at it and above there is nothing to join."""
+    waveform = noise(9000)
+    at, near = (replace(FBANK, low_freq_hz=low, mel_bins=23) for low in (100.0, 99.9))
+    found, expected = (FeatureExtractor(config)(waveform, warp=warp) for config in (at, near))
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("tempo", [0.75, 1.0, 1.25])
+def test_another_tempo_is_another_frame_shift(speech, tempo):
+    other = replace(FBANK, frame_shift_ms=10 * tempo)
+    features = FeatureExtractor(FBANK)(speech, tempo=tempo)
+    assert features.equal(FeatureExtractor(other)(speech))
+
+
+def test_a_constant_offset_changes_nothing():
+    waveform = noise(8000, scale=0.01)
+    extractor = FeatureExtractor(FBANK)
+    torch.testing.assert_close(extractor(waveform + 0.5), extractor(waveform), atol=2e-2, rtol=0)
+
+
+def test_digital_silence_is_the_floor():
+    features = FeatureExtractor(FBANK)(torch.zeros(4000))
+    torch.testing.assert_close(features, torch.full((23, 80), math.log(2**-23)))
+
+
+def test_long_audio_has_the_features_of_its_parts():
+    waveform = noise(160 * 3 * BLOCK)
+    extractor = FeatureExtractor(FBANK)
+    start = BLOCK + 7
+    part = extractor(waveform[160 * start : 160 * (start + 5) + 240])
+    torch.testing.assert_close(extractor(waveform)[start : start + 5], part, **SAME_AS_KALDI)
+
+
+def test_the_waveform_is_left_as_it_was():
+    waveform = noise(4000)
+    before = waveform.clone()
+    FeatureExtractor(replace(FBANK, dither=1.0))(waveform)
+    assert waveform.equal(before)
+
+
+def test_mfcc_equals_torchaudio(speech):
+    expected = kaldi.mfcc(
+        32768 * speech.unsqueeze(0), num_mel_bins=23, num_ceps=13, dither=0.0, use_energy=False
+    )
+    features = FeatureExtractor(MFCC)(speech)
+    assert features.shape[1] == MFCC.dim == 13
+    torch.testing.assert_close(features, expected, atol=5e-3, rtol=1e-4)
+
+
+def test_mfcc_keeps_as_many_cepstra_as_asked_for(speech):
+    features = FeatureExtractor(replace(MFCC, ceps=7))(speech)
+    expected = FeatureExtractor(MFCC)(speech)[:, :7]
+    torch.testing.assert_close(features, expected, atol=1e-3, rtol=0)
+
+
+def deltas_by_hand(column, order):
+    """Kaldi's formula (sum of n * c_{t+n} over 2 * sum of n^2), applied to its own result.
+
+    Kaldi repeats the edges of the features, not of the deltas: 8 copies are plenty.
+    """
+    x = [column[0]] * 8 + column + [column[-1]] * 8
+    for _ in range(order):
+        inner = range(2, len(x) - 2)
+        x = [0, 0, *(sum(n * x[t + n] for n in (-2, -1, 1, 2)) / 10 for t in inner), 0, 0]
+    return x[8:-8]
+
+
+def test_deltas_equal_those_made_by_hand():
+    column = [0.0, 1.0, 4.0, 9.0, 16.0, 5.0, -3.0]
+    result = add_deltas(torch.tensor(column).unsqueeze(1), order=2)
+    expected = torch.tensor([column, deltas_by_hand(column, 1), deltas_by_hand(column, 2)]).T
+    torch.testing.assert_close(result, expected)
+    assert result[2, 1].item() == pytest.approx((9 - 1 + 2 * 16 - 2 * 0) / 10)
+
+
+@pytest.mark.parametrize(("kind", "static"), [("fbank", 80), ("mfcc", 13)])
+def test_deltas_stand_after_the_static_features(kind, static):
+    waveform = noise(4000)
+    plain = FeatureConfig(kind=kind)
+    config = replace(plain, delta_order=2)
+    extractor = FeatureExtractor(config)
+    features = extractor(waveform)
+    assert extractor.dim == config.dim == features.shape[1] == 3 * static
+    assert features[:, :static].equal(FeatureExtractor(plain)(waveform))
+
+
+def test_one_frame_has_deltas_of_zero():
+    features = FeatureExtractor(replace(FBANK, delta_order=2))(noise(400))
+    assert features.shape == (1, 240)
+    assert features[:, 80:].abs().max() < 1e-4
+
+
+def test_dither_follows_from_the_generator():
+    extractor = FeatureExtractor(replace(FBANK, dither=1.0))
+    silence = torch.zeros(4000)
+    first, same, other = (
+        extractor(silence, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert first.equal(same)
+    assert not first.equal(other)
+    assert first.mean() > 0  # well above the floor of -16
+    assert extractor(silence).equal(extractor(silence))
+
+
+def test_number_of_frames():
+    extractor = FeatureExtractor(FBANK)
+    samples = [0, 399, 400, 559, 560, 16000]
+    assert [extractor.num_frames(n) for n in samples] == [0, 0, 1, 1, 2, 98]
+
+
+@pytest.mark.parametrize("samples", [0, 399])
+def test_audio_shorter_than_a_window(samples):
+    with pytest.raises(AudioError, match=r"expected at least 0.025 s \(one analysis window\)"):
+        FeatureExtractor(FBANK)(torch.zeros(samples))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mel_bins": 200}, "features.mel_bins = 200: some filters are narrower"),
+        ({"low_freq_hz": 9000.0}, "expected 0 <= low < high <= 8000"),
+        ({"high_freq_hz": 8001.0}, "expected 0 <= low < high <= 8000"),
+        ({"kind": "mfcc", "mel_bins": 23, "ceps": 24}, "ceps = 24, expected at most"),
+    ],
+)
+def test_settings_that_contradict_each_other(changes, message):
+    with pytest.raises(InputError, match=message):
+        FeatureExtractor(replace(FBANK, **changes))
+
+
+def test_level_makes_loud_and_quiet_recordings_the_same():
+    """And brings the loud frames to 0; without it a gain of 2 adds 2 ln 2 everywhere."""
+    waveform = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(1))
+    plain, level = FeatureExtractor(FeatureConfig()), FeatureExtractor(FeatureConfig(level=True))
+    torch.testing.assert_close(plain(2 * waveform), plain(waveform) + 2 * math.log(2))
+    torch.testing.assert_close(level(2 * waveform), level(waveform), atol=1e-4, rtol=0)
+    assert float(loudness(level(waveform))) == pytest.approx(0, abs=1e-4)
+    torch.testing.assert_close(level(waveform), plain(waveform) - loudness(plain(waveform)))

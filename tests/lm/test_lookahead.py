@@ -1,0 +1,213 @@
+"""Look-ahead: characters of a word add up to the word, nothing rises, nothing is impossible."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from asr.config import LMConfig
+from asr.errors import InputError
+from asr.lm.kneser_ney import estimate
+from asr.lm.lookahead import ROOT, Tree, WordLM, load_word_lm
+from asr.lm.ngram import NGram, write_arpa
+from asr.model.char_lm import CharLM, sentence_log_probs
+from asr.text.chars import CharTokenizer
+
+TOKENS = CharTokenizer.from_texts(["ABCDE "])
+SENTENCES = ["A", "AB BA", "ABC A BA", "BA AB ABC", "A A AB", "BA", "ABC ABC BAD", "AB"]
+
+
+def char_lm():
+    torch.manual_seed(2)
+    lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS)).eval()
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.mul_(2.0)
+    return lm
+
+
+@pytest.fixture(params=["unigrams", "character model", "mixed"])
+def lm(request):
+    speller = None if request.param == "unigrams" else char_lm()
+    return WordLM(estimate(SENTENCES, 3), TOKENS, speller, share=0.4 * (request.param == "mixed"))
+
+
+def word_by_word(arpa, sentence):
+    """Log-probability of a sentence by the n-grams alone."""
+    ngram, total = NGram(arpa, arpa.words), 0.0
+    history = torch.tensor([ngram.start])
+    for word in [*sentence.split(), "</s>"]:
+        log_prob, history = ngram.log_probs(history, torch.tensor([ngram.ids[word]]))
+        total += float(log_prob)
+    return total
+
+
+@pytest.mark.parametrize("speller", [None, char_lm()])
+def test_characters_of_words_add_up_to_their_n_grams(speller):
+    lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller)
+    sentences = [*SENTENCES, "BAD BA", "ABC BAD ABC A", ""]
+    found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
+    expected = [word_by_word(estimate(SENTENCES, 3), s) for s in sentences]
+    assert found.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def read(lm, text, log_probs=()):
+    """Log-probabilities of the next character after each character of a text, (U + 1, V)."""
+    row, found = torch.tensor([0]), []
+    state = lm.start(1)
+    for token in [TOKENS.eos_id, *TOKENS.encode(text)]:
+        log_probs, state = lm.step(torch.tensor([token]), state, row)
+        found.append(log_probs[0])
+    return torch.stack(found)
+
+
+def test_look_ahead_by_hand():
+    """At the beginning, what is left for A is the share of A, AB and ABC; after A, the end of
+    the word has the share of A among these."""
+    arpa = estimate(SENTENCES, 1)
+    lm = WordLM(arpa, TOKENS, oov_penalty=100.0)  # so that unknown words do not matter
+    p = {w: 10**x for w, x in zip(arpa.words, arpa.orders[0].log_probs.tolist(), strict=True)}
+    a, b, c, space, end = *TOKENS.encode("ABC "), TOKENS.eos_id
+    first, after = read(lm, "A").exp()
+    assert float(first[a]) == pytest.approx(p["A"] + p["AB"] + p["ABC"], rel=1e-5)
+    assert float(first[end]) == pytest.approx(p["</s>"], rel=1e-5)
+    left = p["A"] + p["AB"] + p["ABC"]
+    assert float(after[b]) == pytest.approx((p["AB"] + p["ABC"]) / left, rel=1e-5)
+    assert float(after[space]) == pytest.approx(p["A"] / left * (1 - p["</s>"]), rel=1e-5)
+    assert float(after[end]) == pytest.approx(p["A"] / left * p["</s>"], rel=1e-5)
+    assert float(after[c]) < 1e-20
+
+
+def test_probabilities_never_exceed_one_together(lm):
+    for text in ("AB BA", "E", "EDE ABCD A", "ABCDE", "A  A", " "):
+        sums = read(lm, text).exp().sum(1)
+        assert (sums < 1 + 1e-5).all()
+        assert (sums[: 1 + text.find(" ")] > 0.5).all()
+
+
+def test_all_short_sentences_together_are_at_most_certain(lm):
+    sentences = [
+        "".join(characters)
+        for length in range(5)
+        for characters in itertools.product("AB ", repeat=length)
+    ]
+    found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
+    assert 0.1 < float(found.exp().sum()) < 1.0
+
+
+def test_unknown_words_are_spelled():
+    """<unk> is spelled by the character model, which has read the sentence before."""
+    arpa, speller = estimate(SENTENCES, 2), char_lm()
+    found = read(WordLM(arpa, TOKENS, speller), "AB EE ")
+    spelled = torch.stack([read(speller, "AB EE "[:i])[-1] for i in range(7)]).double()
+    e, space, end = *TOKENS.encode("E "), TOKENS.eos_id
+    ends = torch.logaddexp(spelled[5, space], spelled[5, end])
+    by_hand = spelled[3, e] + spelled[4, e] + ends
+    ngram = NGram(arpa, arpa.words)
+
+    def after(history, word):
+        log_prob, history = ngram.log_probs(history, torch.tensor([ngram.ids[word]]))
+        return float(log_prob), history
+
+    def goes_on(history):
+        return math.log1p(-math.exp(after(history, "</s>")[0]))
+
+    _, history = after(torch.tensor([ngram.start]), "AB")
+    unknown, following = after(history, "<unk>")
+    # scores after the space: of what is left when AB was not the end; EE is not the end either
+    expected = unknown + float(by_hand) + goes_on(following) - goes_on(history)
+    total = float(found[3, e] + found[4, e] + found[5, space])
+    assert total == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_speller_may_have_a_share_in_known_words():
+    """By hand for a sentence of one word: the n-gram's probability and the speller's."""
+    arpa, speller, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
+    lm = WordLM(arpa, TOKENS, speller, share=0.3)
+    found = sentence_log_probs(lm, [[a]], TOKENS.eos_id)
+    spelled = read(speller, "A").double().exp()
+    spelling = float(spelled[0, a] * (spelled[1, TOKENS.eos_id] + spelled[1, lm.space]))
+    ngram, start = NGram(arpa, arpa.words), torch.tensor([NGram(arpa, arpa.words).start])
+    word, history = ngram.log_probs(start, torch.tensor([ngram.ids["A"]]))
+    none, _ = ngram.log_probs(start, torch.tensor([ngram.end]))
+    last, _ = ngram.log_probs(history, torch.tensor([ngram.end]))
+    mixed = 0.7 * float(word.exp()) + 0.3 * (1 - float(none.exp())) * spelling
+    assert float(found) == pytest.approx(math.log(mixed) + float(last), abs=1e-4)
+
+
+def test_the_penalty_of_unknown_words():
+    arpa = estimate(SENTENCES, 2)
+    texts = [TOKENS.encode(t) for t in ("AB", "EE", "EE AB EE")]
+    free, costly = (
+        sentence_log_probs(WordLM(arpa, TOKENS, None, penalty), texts, TOKENS.eos_id)
+        for penalty in (0.0, 2.5)
+    )
+    assert (free - costly).tolist() == pytest.approx([0.0, 2.5, 5.0], abs=1e-4)
+
+
+def test_rows_are_independent(lm):
+    """A row goes on from any row, beside others or alone."""
+    texts = ["AB B", "EE A", "A"]
+    state, row = lm.start(3), torch.arange(3)
+    _, state = lm.step(torch.full((3,), TOKENS.eos_id), state, row)
+    for column in zip(*(TOKENS.encode(t.ljust(4, "A")) for t in texts), strict=True):
+        log_probs, state = lm.step(torch.tensor(column, dtype=torch.int32), state, row)
+    for i, text in enumerate(texts):
+        torch.testing.assert_close(log_probs[i], read(lm, text.ljust(4, "A"))[-1])
+    picked = lm.select(state, torch.tensor([2, 0, 0]))
+    a, b = TOKENS.encode("AB")
+    one, _ = lm.step(torch.tensor([a, b, a]), picked, row)
+    other, _ = lm.step(torch.tensor([a, b, a]), state, torch.tensor([2, 0, 0]))
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one[1], read(lm, texts[0] + "B")[-1])
+
+
+def test_a_tree_by_hand():
+    """A, AB, ABC and BA, with A = 0, B = 1, C = 2."""
+    tree = Tree([(0,), (0, 1), (0, 1, 2), (1, 0)], vocab=3)
+    a, b = tree.child(torch.tensor([ROOT, ROOT]), torch.tensor([0, 1])).tolist()
+    ab, ba = tree.child(torch.tensor([a, b]), torch.tensor([1, 0])).tolist()
+    (abc,) = tree.child(torch.tensor([ab]), torch.tensor([2])).tolist()
+    assert (
+        tree.child(torch.tensor([b, abc, tree.nowhere]), torch.tensor([1, 0, 0])).tolist()
+        == [tree.nowhere] * 3
+    )
+    nodes = torch.tensor([ROOT, a, b, ab, ba, abc, tree.nowhere])
+    assert tree.first[nodes].tolist() == [0, 0, 3, 1, 3, 2, 0]
+    assert tree.beyond[nodes].tolist() == [4, 3, 4, 3, 4, 3, 0]
+    assert tree.word[nodes].tolist() == [-1, 0, -1, 1, 3, 2, -1]
+    places, children = tree.every_child(torch.tensor([abc, ROOT, tree.nowhere, a]))
+    assert places.tolist() == [1, 1, 3]
+    assert children.tolist() == [a, b, ab]
+
+
+def test_words_that_the_characters_cannot_spell(tmp_path):
+    arpa = estimate(["AÉ B", "AÉ"], 2)
+    assert math.isfinite(float(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)))
+    write_arpa(estimate(["É"], 2), tmp_path / "w.arpa")
+    with pytest.raises(InputError, match=r"w.arpa: 1 of 1 words, 100 % of what is said, .*É"):
+        load_word_lm(tmp_path / "w.arpa", TOKENS)
+
+
+def test_words_in_another_case_are_refused(tmp_path):
+    write_arpa(estimate(["a ab BA", "ab abc"], 2), tmp_path / "w.arpa")
+    with pytest.raises(
+        InputError, match=r"3 of 4 words, .* \(it writes capitals\); make the n-gram"
+    ):
+        load_word_lm(tmp_path / "w.arpa", TOKENS)
+
+
+def test_some_words_that_cannot_be_written_are_told(tmp_path, capsys):
+    write_arpa(estimate(["A AB BA AB", "AB 1"], 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", TOKENS)
+    assert "w.arpa: 1 of 4 words" in capsys.readouterr().err
+    write_arpa(estimate(SENTENCES, 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", TOKENS)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_case_for_a_model_that_writes_both_is_told(tmp_path, capsys):
+    write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
+    assert "all words are in small letters, but this model writes both" in capsys.readouterr().err

@@ -1,0 +1,207 @@
+"""Decoding a data directory: what is written, and what survives a broken file or Ctrl-C."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr.commands.decode import main
+from asr.config import FeatureConfig, TrainConfig
+from asr.corpus.feature_statistics import CMVN_FILE, gather
+from asr.errors import InputError
+from asr.model.fast.product import use_precision
+from asr.model.las import LAS
+from asr.recognize import directory as decode
+from asr.store.model_file import save_model
+from asr.text.chars import CharTokenizer
+
+RATE = 16000
+NAMES = ["ann-1", "ann-2", "bob-1", "bob-2"]
+
+
+@pytest.fixture
+def save(tiny_config, tmp_path):
+    """Write a model of random weights: it babbles, but always the same."""
+
+    def save(cmvn="none", **info):
+        torch.manual_seed(0)
+        config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn=cmvn), model=tiny_config)
+        tokenizer = CharTokenizer.from_texts(["AB C"])
+        weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
+        path = tmp_path / "exp" / "final.safetensors"
+        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info=info)
+        return str(path.parent)
+
+    return save
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Four utterances of two speakers, without transcripts."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for index, name in enumerate(NAMES):
+        noise = generator.normal(0, 0.02 * (index + 1), RATE // 2 + 1600 * index)
+        soundfile.write(tmp_path / f"{name}.wav", noise, RATE)
+    (folder / "wav.scp").write_text("".join(f"{n} {tmp_path}/{n}.wav\n" for n in NAMES))
+    (folder / "utt2spk").write_text("".join(f"{n} {n[:3]}\n" for n in NAMES))
+    (folder / "spk2utt").write_text("ann ann-1 ann-2\nbob bob-1 bob-2\n")
+    return folder
+
+
+def run(model, data, out, *options):
+    arguments = ["--model", model, "--data", str(data), "--out", str(out), "--device", "cpu"]
+    return main([*arguments, "--threads", "1", "--beam", "3", "--batch", "2", *options])
+
+
+def nbest(out):
+    lines = (out / "nbest.jsonl").read_text().splitlines()
+    return {entry["utterance"]: entry["nbest"] for entry in map(json.loads, lines)}
+
+
+def test_results(save, data, tmp_path):
+    out = tmp_path / "out"
+    assert run(save(), data, out, "--nbest", "3") == 0
+    found = nbest(out)
+    assert list(found) == NAMES
+    for line in (out / "text").read_text().splitlines():
+        name, _, text = line.partition(" ")
+        assert text.split() == found[name][0]["text"].split()
+    for hypotheses in found.values():
+        scores = [h["score"] for h in hypotheses]
+        assert scores == sorted(scores, reverse=True) and len(scores) > 1
+    summary = json.loads((out / "decode.json").read_text())
+    assert (summary["utterances"], summary["threads"], summary["errors"]) == (4, 1, {})
+    assert summary["config"]["beam"] == 3
+    assert not (out / decode.PARTIAL).exists()
+
+
+def test_transcripts_are_never_replaced_by_hypotheses(save, data, tmp_path):
+    """Those of the data directory, of another one, and any text that no decoding wrote."""
+    model, before = save(), "".join(f"{name} AB\n" for name in NAMES)
+    (data / "text").write_text(before)
+    for name in ("other", "hand"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text("u1 BY HAND\n")
+    (tmp_path / "other" / "utt2spk").write_text("u1 u1\n")
+    (tmp_path / "link").symlink_to(data)
+    for out in (data, tmp_path / "link", tmp_path / "other", tmp_path / "hand"):
+        with pytest.raises(InputError, match="name a folder for the results alone"):
+            run(model, data, out)
+    assert (data / "text").read_text() == before
+    assert (tmp_path / "hand" / "text").read_text() == "u1 BY HAND\n"
+    for _ in range(2):  # its own results may be replaced
+        assert run(model, data, tmp_path / "out") == 0
+
+
+def test_brackets_in_names_are_no_markup(save, data, tmp_path):
+    (tmp_path / "x[").mkdir()
+    odd = data.rename(tmp_path / "x[" / "y]")
+    assert run(save(), odd, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "text").is_file()
+
+
+def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
+    model = save()
+    try:
+        for precision in ("float32", "bfloat16"):
+            assert run(model, data, tmp_path / precision, "--precision", precision) == 0
+    finally:
+        use_precision("float32")
+    exact, rounded = (nbest(tmp_path / precision) for precision in ("float32", "bfloat16"))
+    for name in NAMES:
+        scores = exact[name][0]["score"], rounded[name][0]["score"]
+        assert scores[0] != scores[1] and scores[1] == pytest.approx(scores[0], rel=0.02)
+
+
+@pytest.mark.parametrize(("least", "doubted"), [(0.0, True), (-1e3, False)])
+def test_texts_are_judged_by_what_their_model_has_learnt(save, data, tmp_path, least, doubted):
+    """It babbles words that it has not learnt: too little, or enough, speaks for them."""
+    model = save(credit={"least": least, "oov_rate": 0.1}, vocabulary=[])
+    assert run(model, data, tmp_path / "out", "--length_bonus", "9") == 0
+    found = [each[0] for each in nbest(tmp_path / "out").values()]
+    assert all(h["text"] for h in found)
+    assert all(("doubtful" in h["flags"]) == doubted for h in found)
+
+
+def test_suspicious_utterances_are_listed(save, data, tmp_path):
+    """No end is likely enough for this threshold, so the length limit cuts all of them off."""
+    assert run(save(), data, tmp_path / "out", "--eos_threshold", "0.01") == 0
+    lines = (tmp_path / "out" / "flags").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    assert all("no-end" in line.split()[1:] for line in lines)
+
+
+def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
+    (tmp_path / "ann-2.wav").write_text("no audio")
+    assert run(save(), data, tmp_path / "out") == 1
+    names = [line.split()[0] for line in (tmp_path / "out" / "text").read_text().splitlines()]
+    assert names == ["ann-1", "bob-1", "bob-2"]
+    assert "ann-2.wav: a text file" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "out" / "decode.json").read_text())["errors"]) == ["ann-2"]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many utterances each batch had; the batch after ``stop_after`` is interrupted."""
+    sizes = []
+    original = decode.decode_features
+
+    def counted(loaded, features, config, lm=None, hotwords=None):
+        if len(sizes) == counted.stop_after:
+            raise KeyboardInterrupt
+        sizes.append(len(features))
+        return original(loaded, features, config, lm, hotwords)
+
+    counted.stop_after, counted.sizes = -1, sizes
+    monkeypatch.setattr(decode, "decode_features", counted)
+    return counted
+
+
+def interrupt(decoded, model, data, out):
+    """Stop after two of the four utterances."""
+    decoded.stop_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        run(model, data, out)
+    assert not (out / "text").exists()
+    decoded.stop_after = -1
+    decoded.sizes.clear()
+
+
+def test_an_interrupted_decoding_goes_on(save, data, tmp_path, decoded):
+    model, out = save(), tmp_path / "out"
+    interrupt(decoded, model, data, out)
+    with open(out / decode.PARTIAL, "a") as file:
+        file.write('{"utterance": "bob-')  # killed while it wrote
+    assert run(model, data, out) == 0
+    assert decoded.sizes == [2]
+    assert run(model, data, tmp_path / "whole") == 0
+    assert nbest(out) == nbest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["settings", "model", "data"])
+def test_results_of_something_else_are_not_kept(save, data, tmp_path, decoded, change):
+    model, out, options = save(), tmp_path / "out", []
+    interrupt(decoded, model, data, out)
+    if change == "settings":
+        options = ["--ctc_weight", "0.5"]
+    elif change == "model":
+        save("speaker")
+    else:
+        (data / "wav.scp").write_text("".join(f"{n} {tmp_path}/ann-1.wav\n" for n in NAMES))
+    assert run(model, data, out, *options) == 0
+    assert decoded.sizes == [2, 2]
+
+
+def test_statistics_of_speakers_are_read_or_computed(save, data, tmp_path):
+    model = save("speaker")
+    assert run(model, data, tmp_path / "computed") == 0
+    gather(data, FeatureConfig(mel_bins=20))
+    assert (data / CMVN_FILE).is_file()
+    assert run(model, data, tmp_path / "read") == 0
+    assert nbest(tmp_path / "computed") == nbest(tmp_path / "read")
+    assert run(save("none"), data, tmp_path / "none") == 0
+    assert nbest(tmp_path / "none") != nbest(tmp_path / "read")

@@ -1,0 +1,145 @@
+"""Audio is cut at pauses: nothing that is said is lost or comes twice; lengths are bounded."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.audio import io
+from asr.audio.vad import SpeechDetector
+from asr.config import SegmentationConfig
+from asr.errors import InputError
+from asr.recognize import segmentation as segment
+from asr.recognize.segmentation import make_cutter, quietest
+
+RATE = 1000  # of the made-up sounds
+MINI = Path(__file__).parents[2] / "data" / "mini"
+
+
+def sound(*parts):
+    """Seconds of sound, then of silence, and so on."""
+    noise = torch.Generator().manual_seed(0)
+    pieces = [
+        (torch.rand(round(s * RATE), generator=noise) + 0.1) * (i % 2 == 0)
+        for i, s in enumerate(parts)
+    ]
+    return torch.cat(pieces)
+
+
+def cut(waveform, size=700, rate=RATE, pause_s=1.0, **settings):
+    """Pieces of a waveform that comes in blocks."""
+    cutter = make_cutter(SegmentationConfig(pause_s=pause_s, **settings), rate)
+    found = [piece for block in waveform.split(size) for piece in cutter.push(block)]
+    found += cutter.close()
+    for piece in found:
+        assert piece.waveform.equal(waveform[piece.start : piece.end])
+    for one, two in pairwise(found):
+        assert one.end <= two.start
+    return found
+
+
+def times(pieces, rate=RATE):
+    return [(piece.start / rate, piece.end / rate) for piece in pieces]
+
+
+def near(*expected):
+    """Times to a chunk of the detector."""
+    return [pytest.approx(pair, abs=0.033) for pair in expected]
+
+
+def test_the_quietest_place():
+    window = torch.ones(1000)
+    window[600:800] = 0.01
+    assert quietest(window, RATE) == 700
+    assert quietest(torch.ones(50), RATE) == 25
+
+
+@pytest.mark.parametrize("size", [1, 32, 700, 10**6])
+def test_speech_is_padded_and_long_pauses_divide_it(size):
+    found = times(cut(sound(0, 1, 2, 2, 1.5, 1), size))
+    assert found == near((0.7, 3.3), (4.7, 6.8))
+
+
+def test_padding_ends_where_the_audio_ends():
+    assert times(cut(sound(2))) == [(0.0, 2.0)]
+    assert times(cut(sound(0, 0.1, 2, 0.1))) == [(0.0, pytest.approx(2.2))]
+
+
+def test_a_short_pause_divides_a_long_segment_alone():
+    short = times(cut(sound(2, 0.5, 2)))
+    assert short == [(0.0, 4.5)]
+    long = times(cut(sound(11, 0.5, 2)))  # 0.27 s are enough after 11 of 15 s
+    assert long == near((0.0, 11.25), (11.25, 13.5))  # the pause is shared
+
+
+def test_what_is_too_long_is_cut_where_it_is_quiet():
+    waveform = sound(40)
+    waveform[12000:12300] *= 0.1
+    waveform[22000:22300] *= 0.1
+    found = times(cut(waveform))
+    assert found[0] == (0.0, pytest.approx(12.15, abs=0.1))
+    assert found[1] == (found[0][1], pytest.approx(22.15, abs=0.1))
+    assert found[-1][1] == 40.0
+    assert all(end - start < 15.1 for start, end in found)
+    joined = torch.cat([piece.waveform for piece in cut(waveform)])
+    assert joined.equal(waveform)
+
+
+def test_silence_and_nothing_and_clicks_have_no_pieces():
+    assert cut(torch.zeros(5000)) == []
+    assert cut(torch.zeros(0)) == []
+    assert cut(sound(0, 2, 0.03, 2)) == []
+
+
+@pytest.mark.parametrize("vad", ["silero", "fixed"])
+def test_memory_is_bounded(vad):
+    cutter = make_cutter(SegmentationConfig(vad=vad), RATE)
+    endless = (sound(100), torch.zeros(100 * RATE), sound(*[3, 0.5] * 30), sound(*[0.05, 0.5] * 99))
+    for waveform in endless:
+        for block in waveform.split(100):
+            list(cutter.push(block))
+            assert len(cutter.tape.samples) <= (17 if vad == "silero" else 31) * RATE
+
+
+def test_fixed_pieces_hold_everything():
+    assert times(cut(torch.ones(30 * RATE), vad="fixed")) == [(0.0, 30.0)]
+    long = torch.ones(70 * RATE)
+    long[24900:25100] = long[49900:50100] = 0.0  # pauses at 25 s and at 50 s
+    found = cut(long, vad="fixed")
+    assert times(found) == near((0.0, 25.0), (25.0, 50.0), (50.0, 70.0))
+    assert torch.cat([piece.waveform for piece in found]).equal(long)
+
+
+def test_whole_pieces_have_a_limit():
+    assert times(cut(torch.ones(60 * RATE), vad="none")) == [(0.0, 60.0)]
+    with pytest.raises(InputError, match=r"longer than 60 s, .* --vad silero or fixed"):
+        cut(torch.ones(61 * RATE), vad="none")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"threshold": 0.1}, {"pause_s": 0.0}, {"padding_s": -1.0}, {"longest_s": 0.5}]
+)
+def test_settings_out_of_range(settings):
+    name, value = next(iter(settings.items()))
+    with pytest.raises(InputError, match=f"{name} = {value}, expected"):
+        make_cutter(SegmentationConfig(**settings), RATE)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_sentences_are_found_in_noise(monkeypatch, rate):
+    """With the true detector: every sentence of the bundled corpus, and little beside them."""
+    monkeypatch.setattr(segment, "SpeechDetector", SpeechDetector)
+    files = sorted((MINI / "test-mini").rglob("*.opus"))[:6]
+    gap = 0.001 * torch.randn(2 * rate)
+    waveform, places = gap, []
+    for file in files:
+        speech = io.read(file, sample_rate=rate)
+        places.append((len(waveform), len(waveform) + len(speech)))
+        waveform = torch.cat([waveform, speech, gap])
+    found = cut(waveform, rate * 3, rate)
+    assert len(found) == len(files)
+    for piece, (start, end) in zip(found, places, strict=True):
+        outside = torch.cat([waveform[start : piece.start], waveform[piece.end : end]])
+        assert outside.square().sum() < 1e-3 * waveform[start:end].square().sum()
+        assert piece.end - piece.start < end - start + 0.8 * rate

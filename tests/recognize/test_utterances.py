@@ -1,0 +1,98 @@
+"""Segments: words with times, a second search where the first one failed, and --strict."""
+
+import json
+
+import pytest
+
+import asr
+from asr.commands.transcribe import main
+from asr.config import DecodeConfig
+from asr.recognize import utterances as interpret
+
+
+@pytest.fixture
+def flagged(monkeypatch):
+    """Make the flags of readings depend on the beam of the search, and count the searches."""
+    searches, original = [], interpret.read_features
+
+    def counted(loaded, features, config, lm, hotwords):
+        searches.append((config.beam, config.coverage_weight, len(features)))
+        counted.beam = config.beam
+        return original(loaded, features, config, lm, hotwords)
+
+    def set_flags(flags):
+        """Flags of the readings by the beam they come from."""
+        beams = {}
+        of = interpret.Reading.flags.fget
+
+        def by_beam(self):
+            beam = beams.setdefault(id(self), (counted.beam, self))[0]
+            return flags.get(beam, of(self))
+
+        monkeypatch.setattr(interpret.Reading, "flags", property(by_beam))
+        return searches
+
+    monkeypatch.setattr(interpret, "read_features", counted)
+    return set_flags
+
+
+def heard(model, audio):
+    config = DecodeConfig(beam=2, max_ratio=0.3)
+    return asr.load(model, "cpu", config).transcribe(audio / "a.wav").segments[0]
+
+
+def test_what_failed_is_searched_a_second_time(model, audio, flagged):
+    searches = flagged({2: ("loop",), 4: ()})
+    assert heard(model, audio).flags == ()
+    assert searches == [(2, 0.0, 1), (4, interpret.SECOND_COVERAGE_WEIGHT, 1)]
+
+
+def test_what_fails_again_keeps_its_flags(model, audio, flagged):
+    flagged({2: ("loop",), 4: ("loop", "skipped")})
+    assert heard(model, audio).flags == ("loop",)
+    flagged({2: ("loop",), 4: ("skipped",)})
+    assert heard(model, audio).flags == ("skipped",)
+
+
+def test_doubt_is_no_reason_to_search_again(model, audio, flagged):
+    searches = flagged({2: ("doubtful",)})
+    assert heard(model, audio).flags == ("doubtful",)
+    assert len(searches) == 1
+
+
+def test_strict_makes_marks_an_exit_code(model, audio, flagged, capsys):
+    flagged({8: ("doubtful",)})
+    arguments = [str(audio / "a.wav"), "--model", model, "--max_ratio", "0.3"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--strict"]) == 1
+    assert "may be wrong: doubtful" in capsys.readouterr().err
+    flagged({8: ()})
+    assert main([*arguments, "--strict"]) == 0
+
+
+def test_words_have_times_within_their_segment(model, audio):
+    recognizer = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3))
+    for name in ("a.wav", "b.wav"):
+        found = recognizer.transcribe(audio / name)
+        assert " ".join(w.text for w in found.words) == found.text
+        edges = [t for w in found.words for t in (w.start_s, w.end_s)]
+        assert edges == sorted(edges) and edges[-1] <= found.duration_s
+        assert all("".join(c for c, _, _ in w.characters) == w.text for w in found.words)
+
+
+def test_times_count_from_the_beginning_of_the_recording(model, audio):
+    interpreter = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3)).interpreter
+    waveform = asr.audio.io.read(audio / "b.wav", sample_rate=16000)
+    features = interpreter.loaded.features(waveform)
+    (early,), (late,) = (interpreter([features], [(s, s + 0.8)]) for s in (0.0, 5.0))
+    assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)
+    assert late.words[-1].characters[-1][2] == pytest.approx(late.words[-1].end_s)
+
+
+def test_hot_words_are_an_option(model, audio, tmp_path, capsys):
+    (tmp_path / "hot.txt").write_text("CAB\t20\n")
+    arguments = [str(audio / "b.wav"), "--model", model, "--max_ratio", "0.5", "-f", "json"]
+    main(arguments)
+    assert "CAB" not in json.loads(capsys.readouterr().out)["text"].split()
+    main([*arguments, "--hotwords", str(tmp_path / "hot.txt")])
+    assert "CAB" in json.loads(capsys.readouterr().out)["text"].split()

@@ -1,0 +1,67 @@
+"""Forced alignments, by hand and beside torchaudio's."""
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from asr.search.alignment import attention_places, ctc_align
+
+A, B = 2, 3
+
+
+def spikes(symbols, vocab=5, sure=0.9):
+    """Log-probabilities of a CTC that is rather sure of a symbol at each step."""
+    probs = np.full((len(symbols), vocab), (1 - sure) / (vocab - 1))
+    probs[np.arange(len(symbols)), symbols] = sure
+    return np.log(probs)
+
+
+def test_characters_are_where_ctc_says_them():
+    found = ctc_align(spikes([0, A, A, 0, 0, B, 0]), (A, B))
+    assert found.path.tolist() == [0, A, A, 0, 0, B, 0]
+    assert found.places.tolist() == [1.5, 5.0]
+    assert found.log_probs == pytest.approx(np.log([0.9, 0.9]))
+    assert found.heard.tolist() == found.path.tolist()
+    assert found.behind == pytest.approx(0.0)
+
+
+def test_what_ctc_is_sure_of():
+    log_probs = spikes([A, 0, 4, 0, B, 0])
+    log_probs[0] = np.log(0.2)
+    assert ctc_align(log_probs, (A, B)).heard.tolist() == [0, 0, 4, 0, B, 0]
+
+
+def test_equal_neighbours_have_a_blank_between_them():
+    assert ctc_align(spikes([A, 0, A]), (A, A)).places.tolist() == [0.0, 2.0]
+    assert ctc_align(spikes([A, A]), (A, A)) is None
+    assert ctc_align(spikes([A]), (A, B)) is None
+
+
+def test_a_text_without_characters_is_all_blank():
+    found = ctc_align(spikes([0, A, 0]), ())
+    assert found.path.tolist() == [0, 0, 0] and found.places.size == 0
+    assert found.behind == pytest.approx(np.log(0.025 / 0.9))  # no A where CTC hears one
+
+
+def test_the_path_is_torchaudios():
+    for seed in range(20):
+        torch.manual_seed(seed)
+        log_probs = torch.randn(30, 6).mul(2).log_softmax(-1)
+        tokens = torch.randint(1, 6, (1 + seed // 2,))
+        expected, scores = torchaudio.functional.forced_align(log_probs[None], tokens[None].int())
+        found = ctc_align(log_probs.numpy(), tuple(tokens.tolist()))
+        score = log_probs.gather(1, torch.from_numpy(found.path)[:, None]).sum()
+        assert float(score) == pytest.approx(float(scores.sum()), abs=1e-4)
+        assert found.behind == pytest.approx(float(score - log_probs.amax(1).sum()), abs=1e-4)
+        assert found.path.tolist() == expected[0].tolist()
+
+
+def test_attention_never_turns_back():
+    weights = np.array([[0.6, 0.4, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.0, 0.1, 0.2, 0.7]])
+    assert attention_places(weights).tolist() == [0, 0, 3]
+    weights[1] = [0.2, 0.0, 0.8, 0.0]
+    assert attention_places(weights).tolist() == [0, 2, 3]
+    weights[2] = [0.9, 0.0, 0.1, 0.0]  # 0.8 * 0.1 is less than 0.2 * 0.9
+    assert attention_places(weights).tolist() == [0, 0, 0]
+    assert attention_places(np.zeros((0, 4))).tolist() == []

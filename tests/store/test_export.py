@@ -1,0 +1,223 @@
+"""Smaller model files: what is lost, how large they are, and what is wrong with bad ones."""
+
+import json
+import struct
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.audio.cmvn import CmvnStats
+from asr.config import (
+    AugmentConfig,
+    DecodeConfig,
+    EncoderConfig,
+    FeatureConfig,
+    TrainConfig,
+    add_settings,
+    from_args,
+    make_parser,
+)
+from asr.errors import InputError
+from asr.model.las import LAS
+from asr.recognize import load
+from asr.store.export import export_model, facts_from, main, search_from
+from asr.store.find import search_settings
+from asr.store.model_file import load_model, save_model
+from asr.store.weights import SCALE, pack, unpack
+from asr.text.chars import CharTokenizer
+
+DOUBT = {"credit": {"least": -1.0, "oov_rate": 0.1}, "vocabulary": ["AB", "C"]}
+
+
+@pytest.fixture
+def config(tiny_config):
+    """Encoder matrices of 2 x 40 x 96, 2 x 128 x 96 and 2 x 32 x 96 are large enough for int8."""
+    sizes = replace(tiny_config, encoder=EncoderConfig(units=32, pyramid=(2, 2), dropout=0.0))
+    augment = AugmentConfig(noise_dir="noises/of/mine")
+    return TrainConfig(features=FeatureConfig(mel_bins=20), model=sizes, augment=augment)
+
+
+@pytest.fixture
+def model(config, tmp_path):
+    torch.manual_seed(0)
+    tokenizer = CharTokenizer.from_texts(["AB C"])
+    las = LAS(config.model, 20, len(tokenizer))
+    cmvn = CmvnStats.from_features(torch.randn(50, 20))
+    info = {
+        "dev_wer": 0.25,
+        "average_of": ["epoch_001.safetensors"],
+        "card": {"wer": "25 %"},
+        **DOUBT,
+    }
+    path = tmp_path / "final.safetensors"
+    weights = las.state_dict()
+    return save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=cmvn, info=info)
+
+
+def test_rows_of_int8_by_hand():
+    weight = torch.zeros(2, 4096)
+    weight[0, :3] = torch.tensor([1.27, -0.5, 0.014])  # steps of 0.01
+    packed = pack({"x.weight": weight, "x.bias": torch.tensor([0.123456])}, "int8")
+    assert packed["x.weight"][0, :3].tolist() == [127, -50, 1]
+    assert packed["x.weight" + SCALE].shape == (2, 1)
+    back = unpack(packed, "int8", "here")
+    torch.testing.assert_close(back["x.weight"][0, :3], torch.tensor([1.27, -0.5, 0.01]))
+    assert not back["x.weight"][1].any()  # a row of zeros
+    assert torch.equal(back["x.bias"], torch.tensor([0.123456]))
+
+
+def test_matrices_that_multiply_from_the_right_have_a_scale_for_each_column():
+    W = torch.randn(2, 64, 96) * torch.logspace(-3, 3, 96)  # (directions, inputs, outputs)
+    packed = pack({"layer.W": W, "layer.b": torch.randn(2, 4096)}, "int8")
+    assert packed["layer.W" + SCALE].shape == (2, 1, 96)
+    assert packed["layer.b"].dtype == torch.float32
+    error = (unpack(packed, "int8", "here")["layer.W"] - W).abs().amax(1)
+    assert (error <= W.abs().amax(1) / 127 / 2 * 1.001).all()  # half a step
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("storage", "tolerance"), [("float16", 5e-3), ("int8", 5e-2)])
+def test_log_probabilities_stay_close(model, tmp_path, storage, tolerance):
+    done = export_model(model, tmp_path / "small.safetensors", storage, {})
+    before, after = load_model(model), load_model(done.path)
+    assert all(w.dtype == torch.float32 for w in after.model.state_dict().values())
+    assert after.tokenizer.symbols == before.tokenizer.symbols
+    assert 0 < done.error < 0.01
+    waveform = 0.1 * torch.randn(16000)
+    torch.testing.assert_close(after.features(waveform), before.features(waveform))
+    tokens = torch.tensor([[6, 3, 4, 5]])  # <sos> A B C
+    found = []
+    for loaded in (before, after):
+        features = loaded.features(waveform).unsqueeze(0)
+        memory = loaded.model.encode(features, torch.tensor([features.shape[1]]))
+        logits, _ = loaded.model.decoder(tokens, torch.tensor([4]), memory)
+        found.append((logits.log_softmax(-1), loaded.model.ctc_log_probs(memory)))
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).abs().max()) < tolerance
+
+
+def test_the_size_by_hand(model, tmp_path):
+    numbers = sum(w.numel() for w in load_model(model).model.state_dict().values())
+    large = 2 * (40 + 128) * 96  # W of both encoder layers, (2, inputs, 96)
+    large += 2 * 2 * 32 * 96  # U of both
+    scales = 2 * 2 * 2 * 96  # layers, W and U, directions, outputs
+    statistics = 8 * (1 + 20 + 20)
+    sizes = {
+        "float16": 2 * numbers,
+        "int8": large + 4 * scales + 4 * (numbers - large),
+        "float32": 4 * numbers,
+    }
+    for storage, size in sizes.items():
+        done = export_model(model, tmp_path / f"{storage}.safetensors", storage, {})
+        (header,) = struct.unpack("<Q", done.path.read_bytes()[:8])
+        assert done.size == 8 + header + size + statistics
+
+
+def test_a_model_carries_its_search_settings(model, tmp_path):
+    tuned = tmp_path / "tuned.yaml"
+    tuned.write_text("beam: 4\nctc_weight: 0.4\nlm_weight: 0.0\nlm: chars.safetensors\n")
+    small = tmp_path / "small.safetensors"
+    assert main([str(model), "-o", str(small), "--search", str(tuned)]) == 0
+    assert search_settings(small) == {"beam": 4, "ctc_weight": 0.4}
+    again = export_model(small, tmp_path / "again.safetensors", "int8", {})
+    recognizer = load(again.path)
+    assert (recognizer.config.beam, recognizer.config.ctc_weight) == (4, 0.4)
+    assert recognizer.config.length_bonus == DecodeConfig().length_bonus
+
+
+def test_settings_given_win_over_those_of_the_model(model, tmp_path):
+    parser = make_parser("asr transcribe", "")
+    add_settings(parser, DecodeConfig)
+    arguments = ["--beam", "2"]
+    config, _ = from_args(DecodeConfig, parser, arguments, lambda o: {"beam": 4, "nbest": 3})
+    assert (config.beam, config.nbest) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("beam: many\n", "beam"),
+        ("bream: 4\n", "bream"),
+        ("lm: chars.safetensors\nlm_weight: 0.2\n", "cannot hold"),
+    ],
+)
+def test_search_settings_that_a_model_cannot_carry(tmp_path, text, message):
+    path = tmp_path / "tuned.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        search_from(path)
+
+
+def test_small_again_is_the_same(model, tmp_path):
+    once = export_model(model, tmp_path / "once.safetensors", "int8", {})
+    twice = export_model(once.path, tmp_path / "twice.safetensors", "int8", {})
+    assert twice.error == 0
+
+
+def test_facts_are_added_and_what_is_about_the_training_is_dropped(model, tmp_path):
+    done = export_model(model, tmp_path / "small.safetensors", "int8", {"licence": "MIT"})
+    loaded = load_model(done.path)
+    card = {"wer": "25 %", "licence": "MIT"}
+    assert loaded.info == {"dev_wer": 0.25, "card": card, **DOUBT}
+    assert loaded.config.augment.noise_dir == ""
+    assert b"noises/of" not in done.path.read_bytes()
+
+
+def test_the_command(model, tmp_path, capsys):
+    target = tmp_path / "out" / "small.safetensors"
+    args = [str(model), "-o", str(target), "--dtype", "int8", "--info", "wer=9 % (dev)"]
+    assert main(args) == 0
+    assert "int8, 0.0" in capsys.readouterr().out
+    assert load_model(target).info["card"]["wer"] == "9 % (dev)"
+    assert main([str(model), "-o", "/dev/null"]) == 0
+    with pytest.raises(InputError, match="is also read"):
+        main([str(model), "-o", str(model)])
+    with pytest.raises(InputError, match="expected key=value"):
+        facts_from(["licence"])
+
+
+def with_header(path, change):
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h["__metadata__"].update(storage="int4"), "stored as 'int4', this version"),
+        (lambda h: h["__metadata__"].pop("symbols"), "header is damaged"),
+        (lambda h: h["__metadata__"].update(info="[1, 2]"), "header is damaged"),
+        (lambda h: h.pop("encoder.layers.0.U:scale"), "not a model file or cut short"),
+        (
+            lambda h: h.update(renamed=h.pop("encoder.layers.0.U:scale")),
+            r"encoder\.layers\.0\.U is torch\.int8 with no scales",
+        ),
+        (
+            lambda h: h["encoder.layers.0.U:scale"].update(shape=[2, 96, 1]),
+            "with wrong scales, which no int8 file has; the file is damaged",
+        ),
+    ],
+)
+def test_bad_files(model, tmp_path, change, message):
+    done = export_model(model, tmp_path / "small.safetensors", "int8", {})
+    with_header(done.path, change)
+    with pytest.raises(InputError, match=message):
+        load_model(done.path)
+
+
+def test_a_file_cut_short(model, tmp_path):
+    done = export_model(model, tmp_path / "small.safetensors", "int8", {})
+    done.path.write_bytes(done.path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="cut short"):
+        load_model(done.path)
+
+
+@pytest.mark.parametrize(("storage", "value"), [("float16", 1e6), ("int8", float("nan"))])
+def test_weights_that_cannot_be_stored(storage, value):
+    with pytest.raises(InputError, match="not finite or too large"):
+        pack({"x.weight": torch.full((64, 64), value)}, storage)

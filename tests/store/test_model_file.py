@@ -1,0 +1,104 @@
+"""A model travels in one file, and a bad file says what is wrong with it."""
+
+import json
+import struct
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.audio.cmvn import CmvnStats
+from asr.config import BatchConfig, FeatureConfig, TrainConfig
+from asr.errors import InputError
+from asr.model.las import LAS
+from asr.store.average import average_models
+from asr.store.model_file import load_model, save_model
+from asr.text.chars import CharTokenizer
+
+FEATURES = FeatureConfig(mel_bins=20)
+
+
+@pytest.fixture
+def saved(tiny_config, tmp_path):
+    """A function that writes a model of random weights and returns it with its path."""
+
+    def save(name="final.safetensors", seed=0, **changes):
+        torch.manual_seed(seed)
+        config = TrainConfig(**{"features": FEATURES, "model": tiny_config, **changes})
+        tokenizer = CharTokenizer.from_texts(["AB C"])
+        model = LAS(tiny_config, FEATURES.dim, len(tokenizer))
+        cmvn = CmvnStats.from_features(torch.randn(50, 20))
+        path = tmp_path / name
+        weights = model.state_dict()
+        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=cmvn, info={"epoch": 7})
+        return path, model, cmvn
+
+    return save
+
+
+def test_what_is_saved_comes_back(saved):
+    path, model, cmvn = saved()
+    loaded = load_model(path.parent)  # a folder with final.safetensors, as a training leaves it
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("CAB")) == "CAB"
+    assert loaded.info == {"epoch": 7}
+    assert not loaded.model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.model.state_dict()[name])
+    waveform = torch.randn(16000)
+    expected = cmvn.normalize(loaded.extractor(waveform))
+    torch.testing.assert_close(loaded.features(waveform), expected)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"", "0 bytes"),
+        (lambda data: data[: len(data) // 2], "cut short"),
+        (lambda data: b"RIFF and so on", "not a model file"),
+        (lambda data: with_header(data, version="99"), "model format 99, this version reads 1"),
+        (lambda data: with_header(data, format="other"), "of format other, expected asr-las"),
+    ],
+)
+def test_bad_files(saved, damage, message):
+    path, *_ = saved()
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+
+
+def with_header(data, **changes):
+    """A safetensors file is the header's length, the header as JSON, and the numbers."""
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] |= changes
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+def test_missing_models(tmp_path):
+    with pytest.raises(InputError, match="no such model"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"no final\.safetensors"):
+        load_model(tmp_path)
+
+
+def test_an_average_is_the_mean_of_the_weights(saved, tmp_path):
+    one, two = saved("one.safetensors", seed=1), saved("two.safetensors", seed=2)
+    average_models([one[0], two[0]], tmp_path / "mean.safetensors")
+    mean = load_model(tmp_path / "mean.safetensors").model.state_dict()
+    for name, value in one[1].state_dict().items():
+        torch.testing.assert_close(mean[name], (value + two[1].state_dict()[name]) / 2)
+
+
+def test_what_may_change_in_a_training_is_no_bar_to_a_mean(saved, tmp_path):
+    batch = BatchConfig(workers=3)
+    one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, threads=2, batch=batch)
+    average_models([one[0], two[0]], tmp_path / "mean.safetensors")
+
+
+def test_models_of_two_trainings_have_no_average(saved, tmp_path):
+    features = replace(FEATURES, cmvn="speaker")
+    one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, features=features)
+    message = "not of the same training .*: features.cmvn is speaker, not global; only"
+    with pytest.raises(InputError, match=message):
+        average_models([one[0], two[0]], tmp_path / "mean.safetensors")

@@ -1,0 +1,135 @@
+"""STM and CTM: what is read, and which words belong to which segment."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from asr.cli import main
+from asr.errors import InputError
+from asr.score.readers import open_source, read_pair
+from asr.text.timed import parse_ctm, parse_stm
+
+STM = """\
+;; a comment
+a 1 s1 1.0 2.0 <o,f0,male> the cat sat
+a 1 s1 4.0 5.0 dog bark
+a 1 s2 5.0 6.0 ignore_time_segment_in_scoring
+a 1 s2 7.0 8.0 hello there
+b A s3 0.0 8.0 what
+"""
+CTM = """\
+a 1 0.1 0.2 early 0.3
+a 1 1.1 0.2 the 0.9
+a 1 1.3 0.2 cat 0.8
+a 1 1.9 0.3 over
+a 1 2.9 0.2 between NA
+a 1 3.9 0.1 before
+a 1 4.1 0.2 dog
+a 1 5.5 0.2 ignored
+a 1 6.8 0.3 nearly
+a 1 7.1 0.2 hello
+a 1 9.9 0.2 late
+"""
+SEGMENTS = {
+    "a-1-0000100": ("the cat sat", "early the cat"),
+    "a-1-0000400": ("dog bark", "over between before dog"),
+    "a-1-0000700": ("hello there", "nearly hello late"),
+    "b-A-0000000": ("what", ""),
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(stm=STM, ctm=CTM):
+        (tmp_path / "ref.stm").write_text(stm)
+        (tmp_path / "hyp.ctm").write_text(ctm)
+        return tmp_path / "ref.stm", tmp_path / "hyp.ctm"
+
+    return write
+
+
+def test_words_belong_to_the_first_segment_that_has_not_ended(files):
+    ref, hyp = read_pair(*map(open_source, files()))
+    assert (ref.format, hyp.format) == ("stm", "ctm")
+    assert {name: (ref.texts[name], hyp.texts[name]) for name in ref.texts} == SEGMENTS
+    assert ref.speakers["a-1-0000100"] == "s1"
+    assert [word.confidence for word in hyp.words["a-1-0000100"]] == [0.3, 0.9, 0.8]
+
+
+def test_scores_of_timed_files(files, capsys):
+    assert main(["score", *map(str, files()), "--tables", "--worst", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "ref: 4 sentences, 8 words" in out
+    assert "s3          100.00      1     0    0    1    0" in out
+
+
+def test_words_of_other_files_are_reported(files, capsys):
+    ref, hyp = files(ctm=CTM + "c 1 0.5 0.2 elsewhere\n")
+    assert main(["score", str(ref), str(hyp)]) == 0
+    assert "1 words of files that are not in" in capsys.readouterr().err
+
+
+def test_a_ctm_can_be_scored_against_texts(tmp_path):
+    (tmp_path / "text").write_text("a one two\nb three\n")
+    (tmp_path / "hyp.ctm").write_text("a 1 0.5 0.1 two\na 1 0.1 0.1 one\nb 1 0 1 tree\n")
+    hyp = read_pair(open_source(tmp_path / "text"), open_source(tmp_path / "hyp.ctm"))[1]
+    assert hyp.texts == {"a": "one two", "b": "tree"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a 1 s1 0.0", r"ref.stm:1: 4 fields, expected \"<file> <channel> <speaker>"),
+        ("a 1 s1 0.0 2.0 a { b / c }", r"ref.stm:1: alternatives { a / b } are not scored"),
+        ("a 1 s1 zero 2.0 x", r'ref.stm:1: start "zero", expected seconds'),
+        ("a 1 s1 nan 2.0 x", r'start "nan"'),
+        ("a 1 s1 3.0 2.0 x", r"ends at 2 s, before its start at 3 s"),
+    ],
+)
+def test_lines_that_are_no_stm(line, message):
+    with pytest.raises(InputError, match=message):
+        parse_stm([line], Path("ref.stm"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a 1 0.0 0.1", r"hyp.ctm:1: 4 fields"),
+        ("a 1 0.0 -0.1 x", r'duration "-0.1"'),
+        ("a 1 0.0 0.1 x 87", r'confidence "87", expected a number from 0 to 1'),
+        ("a 1 * * <ALT_BEGIN>", r"alternatives are not scored"),
+    ],
+)
+def test_lines_that_are_no_ctm(line, message):
+    with pytest.raises(InputError, match=message):
+        parse_ctm([line], Path("hyp.ctm"))
+
+
+def test_two_segments_cannot_begin_together(files):
+    with pytest.raises(InputError, match=r"two segments of b, channel A, begin at 0 s"):
+        read_pair(*map(open_source, files(stm=STM + "b A s4 0.0 9.0 why\n")))
+
+
+def test_times_without_words_and_words_without_times_are_refused(tmp_path, files):
+    ref, hyp = files()
+    for wrong in ((ref, ref), (hyp, hyp), (hyp, ref)):
+        with pytest.raises(InputError, match=r"expected hypotheses in a \.ctm"):
+            read_pair(*map(open_source, wrong))
+
+
+@pytest.mark.skipif(not shutil.which("sctk"), reason="NIST's SCTK is not installed")
+def test_sclite_counts_the_same(files, capsys):
+    ref, hyp = files()
+    command = ["sctk", "sclite", "-r", ref, "stm", "-h", hyp, "ctm", "-o", "rsum", "stdout"]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    total = next(line for line in theirs.splitlines() if "| Sum" in line)
+    sentences, words = map(int, total.split("|")[2].split())
+    errors, wrong = map(int, total.split("|")[3].split()[-2:])
+    read = read_pair(open_source(ref), open_source(hyp))
+    from asr.score.wer import score
+
+    ours = score(read[0].texts, read[1].texts)
+    assert (len(ours.ids), ours.words.total) == (sentences, words)
+    assert (ours.words.errors, ours.wrong_sentences) == (errors, wrong)

@@ -1,0 +1,169 @@
+"""Character language models: what they learn, how they are kept, and what they refuse."""
+
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.commands import lm as cli
+from asr.config import LMConfig
+from asr.errors import InputError
+from asr.model.char_lm import CharLM, load_lm, save_lm, sentence_batch, sentence_log_probs
+from asr.text.chars import CharTokenizer
+from asr.train import char_lm as training
+
+TOKENS = CharTokenizer.from_texts(["AB C"])  # blank 0, unk 1, space 2, A 3, B 4, C 5, end 6
+TINY = LMConfig(epochs=40, units=16, embedding=8, dropout=0.0, batch=4, learning_rate=0.02)
+
+
+def test_sentences_side_by_side():
+    inputs, targets = sentence_batch([[3, 4], [5]], eos=6)
+    assert inputs.tolist() == [[6, 3, 4], [6, 5, 6]]
+    assert targets.tolist() == [[3, 4, 6], [5, 6, -1]]
+
+
+def test_a_sentence_scores_the_same_alone_in_a_batch_and_step_by_step():
+    torch.manual_seed(1)
+    lm = CharLM(LMConfig(units=8, layers=2, embedding=4), len(TOKENS)).eval()
+    sentences = [[3, 4, 2, 5], [5], []]
+    together = lm.score(sentences)
+    for sentence, score in zip(sentences, together, strict=True):
+        assert float(lm.score([sentence])) == pytest.approx(float(score), abs=1e-5)
+        state, total, last = lm.start(1), 0.0, lm.eos
+        for token in [*sentence, lm.eos]:
+            log_probs, state = lm.step(torch.tensor([last]), state, torch.tensor([0]))
+            total, last = total + float(log_probs[0, token]), token
+        assert total == pytest.approx(float(score), abs=1e-5)
+
+
+def test_what_is_always_said_becomes_certain():
+    train = [TOKENS.encode("A B C")] * 8
+    lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda lm, entry: None)
+    assert best["dev_loss"] < 0.05
+    assert float(lm.score([TOKENS.encode("A B C")]).exp()) > 0.8
+    assert float(lm.score([TOKENS.encode("C B A")]).exp()) < 0.01
+
+
+def test_the_same_seed_gives_the_same_model():
+    train = [TOKENS.encode(text) for text in ("A B", "B C", "C A", "A A B")]
+    short = LMConfig(epochs=2, units=8, embedding=4)
+    one, other = (
+        training.train_lm(short, TOKENS, train, train, lambda lm, e: None) for _ in range(2)
+    )
+    assert one[1] == other[1]
+
+
+def test_perplexity_by_hand():
+    """ln 2 a character over A, space, B and the end; A, B and the end are three words."""
+    line = training.describe(math.log(2), [TOKENS.encode("A B")], space=2)
+    assert line == f"perplexity 2.000 a character, {2 ** (4 / 3):.1f} a word"
+
+
+@pytest.fixture
+def files(tmp_path):
+    TOKENS.to_file(tmp_path / "tokens.txt")
+    (tmp_path / "text").write_text("u1 A B\nu2 B C\n")
+    (tmp_path / "plain.txt").write_text("A B\n\nB  C\n")
+    return tmp_path
+
+
+def lm_train(files, out, *options):
+    settings = ["--epochs", "2", "--units", "8", "--embedding", "4"]
+    return cli.main(
+        ["train", "--text", str(files / "text"), "--dev", str(files), "--tokens",
+         str(files / "tokens.txt"), "--out", str(out), *settings, *options]
+    )  # fmt: skip
+
+
+def test_train_and_score_from_the_command_line(files, capsys):
+    assert lm_train(files, files / "lm.safetensors") == 0
+    assert "a character" in capsys.readouterr().out
+    assert len((files / "lm.jsonl").read_text().splitlines()) == 2
+    arguments = ["--lm", str(files / "lm.safetensors"), "--tokens", str(files / "tokens.txt")]
+    assert cli.main(["score", *arguments, str(files)]) == 0
+    by_id = capsys.readouterr().out.split(": ")[1]
+    assert cli.main(["score", *arguments, "--plain", str(files / "plain.txt")]) == 0
+    assert capsys.readouterr().out.split(": ")[1] == by_id  # the same sentences
+
+
+def test_other_files_are_refused(files, tmp_path):
+    path = files / "lm.safetensors"
+    lm_train(files, path)
+    load_lm(path, TOKENS)
+    with pytest.raises(InputError, match=r"differ in: B C Z\).*recogniser's tokens.txt"):
+        load_lm(path, CharTokenizer.from_texts(["AZ "]))
+    with pytest.raises(InputError, match="no such language model"):
+        load_lm(tmp_path / "none.safetensors", TOKENS)
+    cut = shutil.copy(path, tmp_path / "cut.safetensors")
+    with open(cut, "r+b") as file:
+        file.truncate(500)
+    with pytest.raises(InputError, match="cut short"):
+        load_lm(cut, TOKENS)
+    lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS))
+    save_lm(path, lm, LMConfig(units=9, embedding=4), TOKENS, {})
+    with pytest.raises(InputError, match="do not fit the configuration"):
+        load_lm(path, TOKENS)
+
+
+def test_a_text_without_sentences(files):
+    (files / "empty").write_text("\n")
+    with pytest.raises(InputError, match="no sentence"):
+        training.read_sentences(files / "empty", TOKENS, plain=True)
+
+
+def test_characters_that_the_tokens_lack(tmp_path, capsys):
+    (tmp_path / "text").write_text("AB AB AB\nAXB BA CY\n")
+    assert len(training.read_sentences(tmp_path / "text", TOKENS, plain=True)) == 2
+    assert "12 % of the characters are not among the tokens: X Y;" in capsys.readouterr().err
+    (tmp_path / "text").write_text("ab ab\n")
+    with pytest.raises(InputError, match="80 % of the characters are not among the tokens: a b;"):
+        training.read_sentences(tmp_path / "text", TOKENS, plain=True)
+
+
+def test_held_out_sentences_are_not_trained_on():
+    sentences = [[i] for i in range(20)]
+    kept, apart = training.hold_out(sentences, 0.1, seed=1)
+    assert len(apart) == 2
+    assert sorted(kept + apart) == sentences
+    with pytest.raises(InputError, match="one sentence only"):
+        training.hold_out([[3]], 0.1, seed=1)
+
+
+def test_patience_ends_a_training_that_no_longer_helps():
+    """What the dev sentence says never occurs, so that training soon makes it less likely."""
+    entries = []
+    settings = replace(TINY, patience=2)
+    train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
+    training.train_lm(settings, TOKENS, train, dev, lambda lm, entry: entries.append(entry))
+    last = entries[-1]
+    assert last["epoch"] == last["best"] + 2 < settings.epochs
+
+
+def test_an_interrupted_training_leaves_the_best_epoch(files, monkeypatch):
+    original = training._run_epoch
+
+    def once(*arguments):
+        if (files / "lm.safetensors").exists():
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "_run_epoch", once)
+    with pytest.raises(KeyboardInterrupt, match="the best epoch so far"):
+        lm_train(files, files / "lm.safetensors")
+    load_lm(files / "lm.safetensors", TOKENS)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("units", -1), ("dropout", 1.0)])
+def test_settings_that_no_training_can_follow(files, name, value):
+    with pytest.raises(InputError, match=f"{name} = {value}, expected"):
+        lm_train(files, files / "lm.safetensors", f"--{name}", str(value))
+
+
+def test_a_sentence_scores_the_same_as_a_search_would_add_it_up():
+    torch.manual_seed(1)
+    lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS)).eval()
+    sentences = [[3], [3, 4, 2, 5], []]
+    found = sentence_log_probs(lm, sentences, lm.eos)
+    torch.testing.assert_close(found.float(), lm.score(sentences))

@@ -1,0 +1,58 @@
+"""Batches: what goes together, and what a copy of an utterance is."""
+
+import soundfile
+import torch
+
+from asr.config import AugmentConfig, BatchConfig, FeatureConfig
+from asr.corpus.datadir import Utterance
+from asr.text.chars import CharTokenizer
+from asr.train.data import UtteranceSet, load_batches, plan_batches
+
+FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
+
+
+def noise(folder, lengths_s):
+    """Utterances of noise, A, B, C and so on."""
+    utterances = []
+    for i, length_s in enumerate(lengths_s):
+        path = folder / f"{i}.wav"
+        soundfile.write(path, (0.1 * torch.randn(int(16000 * length_s))).numpy(), 16000)
+        name = f"u{i}"
+        utterances.append(Utterance(name, name, name, str(path), 0.0, None, "ABC"[i], length_s))
+    return utterances
+
+
+def test_batches_hold_neighbours_within_the_budget():
+    plan = plan_batches([1.0, 4.0, 1.5, 3.5], BatchConfig(seconds=8.0))
+    assert plan == [[(0, 0), (0, 2)], [(0, 3), (0, 1)]]  # 3 x 3.5 s would be 10.5 s
+    assert plan_batches([1.0] * 5, BatchConfig(seconds=99.0, max_utterances=2))[0] == [
+        (0, 0),
+        (0, 1),
+    ]
+
+
+def test_every_pass_has_an_order_of_its_own():
+    durations = [1.0 + 0.01 * i for i in range(50)]
+    config = BatchConfig(seconds=5.0)
+    plans = [plan_batches(durations, config, seed=1, number=n) for n in (1, 2, 1)]
+    assert plans[0] == plans[2]
+    for number, plan in zip((1, 2), plans[:2], strict=True):
+        keys = [key for batch in plan for key in batch]
+        assert sorted(keys) == [(number, i) for i in range(50)]
+    orders = [[i for batch in plan for _, i in batch] for plan in plans]
+    assert orders[0] != orders[1]
+
+
+def test_copies_differ_in_their_masks_alone(tmp_path):
+    utterances = noise(tmp_path, [0.5, 0.8])
+    tokenizer = CharTokenizer.from_texts(["A B C"])
+    augment = AugmentConfig(vtln=0.1, freq_width=8, time_width=10)
+    dataset = UtteranceSet(utterances, tokenizer, FEATURES, None, {}, augment, 1, copies=2)
+    (batch,) = load_batches(dataset, [[(0, 0), (0, 1)]])
+    assert batch.ids == ("u0", "u1", "u0", "u1")
+    assert batch.frames[:2].equal(batch.frames[2:])
+    assert batch.tokens[:2].equal(batch.tokens[2:])
+    first, second = batch.features[:2], batch.features[2:]
+    unmasked = (first != 0) & (second != 0)
+    assert first[unmasked].equal(second[unmasked])
+    assert not first.equal(second)

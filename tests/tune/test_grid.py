@@ -1,0 +1,160 @@
+"""Weights from n-best lists: which entry wins at which weights, by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from asr.cli import main
+from asr.errors import InputError
+from asr.lm.kneser_ney import estimate
+from asr.lm.ngram import write_arpa
+from asr.text.chars import CharTokenizer
+from asr.tune.grid import Sweep, best_point, read_lists, sweep
+
+REFERENCES = {"u1": "A B C", "u2": "D E"}
+
+
+def entry(text, attention, ctc, lm=0.0):
+    return {"text": text, "scores": {"decoder": attention, "ctc": ctc, "lm": lm}}
+
+
+@pytest.fixture
+def decoding(tmp_path):
+    """u1 needs CTC to be right; u2 is right with less than so much of a bonus (for 'D E' is
+    shorter than 'D E F', by two characters whose attention is 3 lower)."""
+
+    def write(lists):
+        lines = [json.dumps({"utterance": u, "nbest": found}) for u, found in lists.items()]
+        (tmp_path / "nbest.jsonl").write_text("".join(line + "\n" for line in lines))
+        (tmp_path / "ref").mkdir(exist_ok=True)
+        text = "".join(f"{u} {words}\n" for u, words in REFERENCES.items())
+        (tmp_path / "ref" / "text").write_text(text)
+        return tmp_path
+
+    write.lists = {
+        "u1": [entry("A X C", -1.0, -9.0), entry("A B C", -2.0, -1.0)],
+        "u2": [entry("D E", -1.0, -1.0), entry("D E F", -4.0, -1.0), entry("D", -9.0, -9.0)],
+    }
+    return write
+
+
+def rate(result, ctc_weight, bonus):
+    c = int(np.flatnonzero(np.isclose(result.ctc_weights, ctc_weight))[0])
+    b = int(np.flatnonzero(np.isclose(result.bonuses, bonus))[0])
+    return result.rates[c, 0, b]
+
+
+def test_lists_with_the_older_names_and_without_a_score_of_zero(decoding):
+    folder = decoding(decoding.lists)
+    expected = vars(read_lists(folder / "ref", [folder]))
+    for rename in (
+        lambda s: {"attention_score": s["decoder"], "ctc_score": s["ctc"], "lm_score": 0.0},
+        lambda s: {"scores": {"decoder": s["decoder"], "ctc": s["ctc"], "length": 3.0}},
+    ):
+        folder = decoding(
+            {
+                name: [{"text": e["text"], **rename(e["scores"])} for e in found]
+                for name, found in decoding.lists.items()
+            }
+        )
+        np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
+
+
+def test_each_point_by_hand(decoding):
+    folder = decoding(decoding.lists)
+    lists = read_lists(folder / "ref", [folder])
+    assert lists.words == 5
+    assert lists.errors.tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert (lists.first, lists.oracle) == (1 / 5, 0.0)
+    result = sweep(lists)
+    assert len(result.lm_weights) == 1  # there are no LM scores
+    assert rate(result, 0.0, 0.0) == 1 / 5  # attention alone prefers A X C
+    assert rate(result, 0.5, 0.0) == 0.0  # -1.5 beats -5
+    assert rate(result, 0.5, 0.6) == 0.0  # two characters bring 1.2 of 1.5
+    assert rate(result, 0.5, 1.0) == 1 / 5  # and 2.0 of 1.5: D E F
+
+
+def test_an_lm_axis_where_there_are_scores(decoding):
+    folder = decoding({"u1": [entry("A X C", -1.0, -1.0, -5.0), entry("A B C", -2.0, -2.0, -1.0)]})
+    result = sweep(read_lists(folder / "ref", [folder]))
+    at = dict(zip(result.lm_weights, result.rates[0, :, 0], strict=True))
+    assert (at[0.2], at[0.3]) == (3 / 5, 2 / 5)  # D E is lost in any case
+
+
+def test_several_decodings_share_their_weights(decoding):
+    folder = decoding(decoding.lists)
+    one, two = (read_lists(folder / "ref", [folder] * n) for n in (1, 2))
+    assert two.words == 2 * one.words
+    assert two.errors.tolist() == one.errors.tolist() * 2
+    np.testing.assert_array_equal(sweep(two).rates, sweep(one).rates)
+
+
+def test_the_middle_of_a_low_region_wins():
+    rates = np.full((5, 5, 1), 0.5)
+    rates[0, 0] = 0.09  # a lone low point
+    rates[2:5, 2:5] = 0.1
+    assert best_point(rates) == (3, 3, 0)
+
+
+def test_the_command(decoding, tmp_path, capsys):
+    folder = decoding(decoding.lists)
+    (tmp_path / "base.yaml").write_text("beam: 8\nlength_bonus: 9.0\n")
+    arguments = [str(folder / "ref"), str(folder), "--config", str(tmp_path / "base.yaml")]
+    assert main(["tune", *arguments, "--out", str(tmp_path / "tuned.yaml")]) == 0
+    tuned = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    assert tuned["beam"] == 8
+    assert tuned["length_bonus"] < 1.0
+    assert (tmp_path / "tuned.png").stat().st_size > 1000
+    table = json.loads((tmp_path / "tuned.json").read_text())
+    assert table["best"]["wer"] == 0.0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:5:2] == [["as", "decoded", "20.00"], ["oracle", "0.00"]]
+    assert lines[3][:2] == ["best", "0.00"]
+
+
+def test_scores_of_other_language_models(decoding, tmp_path):
+    """Unigrams of D E, or of E F: the words of a text that they know make it likelier."""
+    table = tmp_path / "tokens.txt"
+    CharTokenizer.from_texts(["ABCDEFX "]).to_file(table)
+    for name, text in (("right", "D E"), ("wrong", "D E F")):
+        write_arpa(estimate([text] * 9, 2), tmp_path / f"{name}.arpa")
+    folder = decoding({"u2": [entry("D E", -1.0, -1.0), entry("D E F", -1.5, -1.0)]})
+    chosen = {}
+    for name in ("right", "wrong"):
+        arguments = [str(folder / "ref"), str(folder), "--word_lm", str(tmp_path / f"{name}.arpa")]
+        out = tmp_path / f"{name}.yaml"
+        assert main(["tune", *arguments, "--tokens", str(table), "--out", str(out)]) == 0
+        chosen[name] = yaml.safe_load(out.read_text())
+    assert chosen["right"]["word_lm"] == str(tmp_path / "right.arpa")
+    assert chosen["right"]["lm_weight"] > chosen["wrong"]["lm_weight"]
+    assert main(["tune", *arguments, "--out", str(out)]) == 2  # no --tokens
+
+
+def test_scores_by_text(decoding):
+    folder = decoding(decoding.lists)
+    scores = {text: float(len(text)) for text in ("A X C", "A B C", "D E", "D E F", "D")}
+    lists = read_lists(folder / "ref", [folder]).with_lm(scores)
+    assert lists.lm.tolist() == [[5.0, 5.0, -np.inf], [3.0, 5.0, 1.0]]
+
+
+def test_the_end_of_a_range_is_told():
+    axes = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
+    rates = np.ones((2, 2, 3))
+    assert Sweep(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
+    assert Sweep(*axes, rates, (1, 0, 1)).edges() == []
+
+
+def test_bad_lists(decoding, tmp_path):
+    folder = decoding({"u9": [entry("A", -1.0, -1.0)]})
+    with pytest.raises(InputError, match="u9 has no reference"):
+        read_lists(folder / "ref", [folder])
+    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": [{"text": "A"}]}\n')
+    with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
+        read_lists(folder / "ref", [folder])
+    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": []}\n')
+    with pytest.raises(InputError, match="no hypotheses"):
+        read_lists(folder / "ref", [folder])
+    with pytest.raises(InputError, match=r"nbest\.jsonl"):
+        read_lists(folder / "ref", [tmp_path / "nowhere"])
