@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import run, write_data_dir
 
-from asr.train.augment import add_noise, coloured_noise, volume
 from asr.audio.io import read_entry, resample, write_wav
 from asr.corpus.datadir import read_tables
 from asr.errors import EXIT_USAGE, InputError
+from asr.train.augment import add_noise, coloured_noise, volume
 
 RATE, TELEPHONE_RATE = 16000, 8000
 SNR_DB = 10.0
