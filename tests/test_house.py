@@ -1,0 +1,163 @@
+"""Rules of the house: imports point one way, some rooms do without torch, code stays small."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# A room imports only rooms before it; every room may import the files of asr/ that are not rooms.
+WITHOUT_TORCH = (
+    "config", "text", "audio", "corpus", "store", "lm", "search", "score", "recognize", "explain",
+    "tune",
+)  # fmt: skip
+ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli")
+FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any room may stand behind it
+BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
+LINES = 25_110  # of Python in asr/: whoever needs more deletes something first
+LONGEST = 60  # lines of a function
+
+# importing file, without .py: what it may import from a later room, and why
+BACKWARDS = {
+    "lm.lookahead": "the protocol of language models stands in model/char_lm",
+    "lm.perplexity": "the protocol of language models stands in model/char_lm",
+    "recognize.calibrate": "is a command",
+    "recognize.directory": "opens models",
+    "recognize.forced": "is a command",
+    "recognize.recognizer": "opens models",
+    "search.beam": "searches with LAS instead of a protocol",
+    "search.ctc_prefix": "searches with LAS instead of a protocol",
+    "search.greedy": "searches with LAS instead of a protocol",
+    "search.protocol": "searches with LAS instead of a protocol",
+    "search.scorers": "searches with LAS instead of a protocol",
+    "store.average": "is a command",
+    "store.model_file": "builds LAS",
+    "tune.grid": "is a command",
+}
+# modules and rooms that cannot be imported without torch yet
+NEED_TORCH = ("audio", "corpus.feature_statistics", "store", "lm", "search", "recognize", "explain")
+# functions of more than LONGEST lines, and why they stay whole
+LONG = {
+    "commands.score:make_parser": "one line an option",
+    "commands.score:main": "to be cut",
+    "train.evaluate:evaluate": "to be cut",
+    "train.loop:__init__": "to be cut",
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every Python file of asr/ by its name below asr, such as ``search.beam``."""
+    found = {}
+    for path in sorted((ROOT / "asr").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(part for part in parts[1:] if part != "__init__")
+        found[name or "asr"] = path
+    return found
+
+
+FILES = modules()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Modules of asr that the statements of ``tree`` import, named as in FILES."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [n if n.removeprefix("asr.") in FILES else node.module for n in whole]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "asr":
+                yield name.removeprefix("asr.")
+
+
+def at_import_time(path: Path) -> ast.Module:
+    """The statements of a file without its functions and without ``if TYPE_CHECKING``."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None: ...
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
+    return Strip().visit(ast.parse(path.read_text()))
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.parent.name for path in (ROOT / "asr").glob("*/__init__.py")}
+    assert folders <= set(ROOMS), "give the new room its place in ROOMS"
+
+
+def test_imports_point_to_earlier_rooms() -> None:
+    wrong = []
+    for name, path in FILES.items():
+        if name in FRONT or name in BACKWARDS:
+            continue
+        order = ROOMS.index(room(name)) if room(name) in ROOMS else -1
+        for other in imported(ast.parse(path.read_text())):
+            if room(other) in ROOMS and ROOMS.index(room(other)) > order:
+                wrong.append(f"asr.{name} imports asr.{other}")
+    assert not wrong, "a room imports only rooms before it: " + "; ".join(sorted(set(wrong)))
+
+
+def test_no_import_circle() -> None:
+    edges = {name: set(imported(at_import_time(path))) for name, path in FILES.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, trail: list[str]) -> None:
+        assert name not in trail, " -> ".join([*trail[trail.index(name) :], name])
+        if name not in finished:
+            for other in sorted(edges.get(name, ())):
+                visit(other, [*trail, name])
+            finished.add(name)
+
+    for name in edges:
+        visit(name, [])
+
+
+def test_import_without_torch() -> None:
+    names = [
+        f"asr.{name}"
+        for name in FILES
+        if room(name) in WITHOUT_TORCH
+        and not any(name == blocked or name.startswith(blocked + ".") for blocked in NEED_TORCH)
+    ]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {BLOCKED}: sys.modules[name] = None\n"
+        f"for name in {names}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ImportError as error: print(name, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not done.stdout, f"{BLOCKED} are for the rooms from model/ on:\n{done.stdout}"
+
+
+def test_lines_of_code() -> None:
+    lines = sum(path.read_text().count("\n") for path in FILES.values())
+    assert lines <= LINES, f"asr/ has {lines} lines: delete some, or raise the limit on purpose"
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def test_functions_are_short() -> None:
+    found = [
+        f"asr.{name}:{function} has {lines} lines"
+        for name, path in FILES.items()
+        if not name.startswith("model.fast")  # loops over pointers and Triton's programs
+        for function, lines in functions(path)
+        if lines > LONGEST and f"{name}:{function}" not in LONG
+    ]
+    assert not found, f"cut what has more than {LONGEST} lines: " + "; ".join(found)
