@@ -27,7 +27,7 @@ VERBS = {
     "average": ("asr.store.average", "average the weights of several checkpoints"),
     "decode": ("asr.commands.decode", "decode a data directory"),
     "score": ("asr.commands.score", "word, character and sentence error rates"),
-    "tune": ("asr.tune.grid", "choose the weights of a search on a dev set"),
+    "tune": ("asr.commands.tune", "choose the weights of a search on a dev set"),
     "transcribe": ("asr.commands.transcribe", "write down what is said in audio files"),
     "listen": ("asr.commands.listen", "write down what is said into the microphone"),
     "align": ("asr.recognize.forced", "write when each word of a data directory was said"),

@@ -8,10 +8,11 @@ import yaml
 
 from asr.cli import main
 from asr.errors import InputError
+from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
-from asr.lm.ngram import write_arpa
 from asr.text.chars import CharTokenizer
-from asr.tune.grid import Sweep, best_point, read_lists, sweep
+from asr.tune.grid import GridSearch, best_point, search_grid
+from asr.tune.nbest import read_lists
 
 REFERENCES = {"u1": "A B C", "u2": "D E"}
 
@@ -68,7 +69,7 @@ def test_each_point_by_hand(decoding):
     assert lists.words == 5
     assert lists.errors.tolist() == [[1, 0, 0], [0, 1, 1]]
     assert (lists.first, lists.oracle) == (1 / 5, 0.0)
-    result = sweep(lists)
+    result = search_grid(lists)
     assert len(result.lm_weights) == 1  # there are no LM scores
     assert rate(result, 0.0, 0.0) == 1 / 5  # attention alone prefers A X C
     assert rate(result, 0.5, 0.0) == 0.0  # -1.5 beats -5
@@ -78,7 +79,7 @@ def test_each_point_by_hand(decoding):
 
 def test_an_lm_axis_where_there_are_scores(decoding):
     folder = decoding({"u1": [entry("A X C", -1.0, -1.0, -5.0), entry("A B C", -2.0, -2.0, -1.0)]})
-    result = sweep(read_lists(folder / "ref", [folder]))
+    result = search_grid(read_lists(folder / "ref", [folder]))
     at = dict(zip(result.lm_weights, result.rates[0, :, 0], strict=True))
     assert (at[0.2], at[0.3]) == (3 / 5, 2 / 5)  # D E is lost in any case
 
@@ -88,7 +89,7 @@ def test_several_decodings_share_their_weights(decoding):
     one, two = (read_lists(folder / "ref", [folder] * n) for n in (1, 2))
     assert two.words == 2 * one.words
     assert two.errors.tolist() == one.errors.tolist() * 2
-    np.testing.assert_array_equal(sweep(two).rates, sweep(one).rates)
+    np.testing.assert_array_equal(search_grid(two).rates, search_grid(one).rates)
 
 
 def test_the_middle_of_a_low_region_wins():
@@ -142,8 +143,8 @@ def test_scores_by_text(decoding):
 def test_the_end_of_a_range_is_told():
     axes = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
     rates = np.ones((2, 2, 3))
-    assert Sweep(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
-    assert Sweep(*axes, rates, (1, 0, 1)).edges() == []
+    assert GridSearch(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
+    assert GridSearch(*axes, rates, (1, 0, 1)).edges() == []
 
 
 def test_bad_lists(decoding, tmp_path):

@@ -1,0 +1,108 @@
+"""``asr tune``: choose the weights of a search on the n-best lists of a dev set."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.config import DecodeConfig, from_dict, load_yaml, real
+from asr.config.field import at_least, share_below
+from asr.errors import InputError
+from asr.files import beside, check_outputs, write_json, write_text
+
+if TYPE_CHECKING:
+    from asr.tune.grid import GridSearch
+    from asr.tune.nbest import NBestLists
+
+LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``asr tune``; returns the exit code."""
+    args = _make_parser().parse_args(argv)
+    settings = load_yaml(args.config) if args.config else {}
+    from_dict(DecodeConfig, settings, args.config or "")
+    rescoring = bool(args.lm or args.word_lm)
+    if rescoring and (args.no_lm or not args.tokens):
+        problem = "exclude --no-lm" if args.no_lm else "need --tokens, the recogniser's tokens.txt"
+        raise InputError(f"--lm and --word_lm {problem}")
+    out = Path(args.out)
+    results = [out, beside(out, ".json"), beside(out, ".png")]
+    files = (args.lm, args.word_lm, args.tokens, args.config)
+    check_outputs(results, [args.references, *args.decodings, *files])
+
+    import yaml
+
+    from asr.tune.grid import search_grid
+    from asr.tune.nbest import read_lists
+    from asr.tune.picture import draw
+
+    lists = read_lists(args.references, args.decodings)
+    if rescoring:
+        settings |= {key: getattr(args, key) for key in LM_SETTINGS}
+        lists = _rescored(lists, from_dict(DecodeConfig, settings), args.tokens)
+    result = search_grid(lists, lm=not args.no_lm)
+    for edge in result.edges():
+        print(f"asr tune: warning: {edge} is the last one that was tried", file=sys.stderr)
+    write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
+    write_json(results[1], result.table(lists))
+    draw(result, lists, results[2])
+    print(_report(lists, result))
+    print(out)
+    return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="asr tune",
+        description="Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev "
+        "set, for asr decode --config. Nothing is decoded again: the word error rate at every "
+        "point of a grid follows from the scores in the lists.",
+    )
+    add = parser.add_argument
+    add("references", metavar="REF", help="data directory of the dev set, or text")
+    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of asr decode --nbest 30")
+    add("--no-lm", action="store_true", help="leave the language model out")
+    add("--lm", default="", help="score the lists with this character language model; without "
+        "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
+    add("--word_lm", default="", help="the same with an ARPA file, or with both together")
+    add("--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help")
+    add("--oov_penalty", type=real(at_least(0)), default=0.0, help="the same")
+    add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
+    add("--config", help="search settings; those that are not tuned are kept")
+    add("--out", required=True, help="YAML file to write; .json and .png beside it")
+    return parser
+
+
+def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestLists":
+    """The lists with the scores of the language models of other settings."""
+    import torch
+
+    from asr.model.char_lm import sentence_log_probs
+    from asr.recognize.directory import open_lm
+    from asr.text.chars import CharTokenizer
+
+    tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
+    model = open_lm(replace(config, lm_weight=1.0), tokenizer, device)
+    assert model is not None
+    unique = sorted({text for texts in lists.texts for text in texts})
+    encoded = [tokenizer.encode(text) for text in unique]
+    scores = sentence_log_probs(model, encoded, tokenizer.eos_id, device).tolist()
+    return lists.with_lm(dict(zip(unique, scores, strict=True)))
+
+
+def _report(lists: "NBestLists", result: "GridSearch") -> str:
+    """What people want to know first, as a table."""
+    header = "  ".join(f"{name:>12}" for name in result.settings())
+    lines = [
+        f"{len(lists.texts)} lists of {lists.mean_length:.1f} hypotheses, {lists.words} words",
+        f"{'':22}  WER, %  {header}",
+        f"{'as decoded':22}  {100 * lists.first:6.2f}",
+    ]
+    points = {"best without LM": result.without_lm(), "best": result.best}
+    for name in list(points)[len(result.lm_weights) == 1 :]:
+        values = "  ".join(f"{v:12g}" for v in result.at(points[name]).values())
+        lines.append(f"{name:22}  {100 * result.rates[points[name]]:6.2f}  {values}")
+    lines.append(f"{'oracle':22}  {100 * lists.oracle:6.2f}")
+    return "\n".join(lines)

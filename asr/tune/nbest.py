@@ -1,0 +1,133 @@
+"""N-best lists of a dev set: the scores and the word errors of every hypothesis."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.errors import InputError
+from asr.score.readers import open_source, read_pair
+from asr.score.wer import count_words, errors
+from asr.text.transcripts import read_lines
+
+Array = npt.NDArray[np.float64]
+NBEST = "nbest.jsonl"
+SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # to older names
+
+
+@dataclass(frozen=True)
+class NBestLists:
+    """The n-best lists of N utterances, K entries each; the short ones end in entries of -inf."""
+
+    errors: npt.NDArray[np.int64]
+    """Word errors of each entry, (N, K)."""
+    decoder: Array
+    """Log-probability by the decoder, (N, K)."""
+    ctc: Array
+    """By CTC, (N, K)."""
+    lm: Array
+    """By the language model, (N, K)."""
+    lengths: Array
+    """Characters, (N, K)."""
+    words: int
+    """Words of the references."""
+    texts: tuple[tuple[str, ...], ...]
+    """The hypotheses of each utterance."""
+
+    def with_lm(self, scores: Mapping[str, float]) -> "NBestLists":
+        """The same lists with the scores of another language model, by text."""
+        lm = self.lm.copy()
+        for row, texts in zip(lm, self.texts, strict=True):
+            row[: len(texts)] = [scores[text] for text in texts]
+        return replace(self, lm=lm)
+
+    @property
+    def mean_length(self) -> float:
+        """Entries of a list on average."""
+        return sum(map(len, self.texts)) / len(self.texts)
+
+    @property
+    def oracle(self) -> float:
+        """Word error rate if the best entry of each list were taken."""
+        worst = np.iinfo(np.int64).max
+        best = np.where(np.isinf(self.decoder), worst, self.errors).min(1)
+        return float(best.sum() / self.words)
+
+    @property
+    def first(self) -> float:
+        """Word error rate of the first entries."""
+        return float(self.errors[:, 0].sum() / self.words)
+
+
+def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBestLists:
+    """The lists of decodings, those of one after those of another, with the errors of entries.
+
+    Args:
+        references: data directory, or text file.
+        decodings: folders of ``asr decode``: of one model, or of several that differ in their
+            seed and are to share their weights.
+
+    Raises:
+        InputError: a file is missing or damaged, or an utterance has no reference.
+    """
+    source = open_source(references)
+    texts = read_pair(source, source, "auto")[0].texts
+    if not isinstance(texts, dict):
+        raise InputError(f"{references}: no utterance ids, expected a data directory or its text")
+    nothing = {"text": ""} | dict.fromkeys(SCORES, 0.0)
+    lists = []
+    for decoding in decodings:
+        found = _read(Path(decoding) / NBEST)
+        unknown = sorted(set(found) - set(texts))
+        if unknown:
+            raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
+        lists += [found.get(name) or [nothing] for name in texts]
+    return _lists(list(texts.values()) * len(decodings), lists)
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Utterance to the entries of its list."""
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            entry = json.loads(line)
+            entries[entry["utterance"]] = [{"text": e["text"]} | _scores(e) for e in entry["nbest"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
+                f"({error!r}); decode again with `asr decode --nbest 30`"
+            ) from error
+    if not any(entries.values()):
+        raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 30`")
+    return entries
+
+
+def _scores(entry: dict[str, Any]) -> dict[str, float]:
+    """The scores of an entry; older lists name them otherwise."""
+    if "scores" not in entry:
+        return {name: entry[key] for name, key in SCORES.items()}
+    scores = entry["scores"]
+    return {"decoder": scores["decoder"]} | {k: scores.get(k, 0.0) for k in ("ctc", "lm")}
+
+
+def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> NBestLists:
+    """Entries side by side."""
+    longest = max(map(len, entries))
+    shape = (len(entries), longest)
+    table = {k: np.full(shape, -np.inf) for k in SCORES}
+    lengths, wrong = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    pairs = [(r, e["text"]) for r, found in zip(references, entries, strict=True) for e in found]
+    counted = iter(errors(count_words(*zip(*pairs, strict=True))).tolist())
+    for row, found in enumerate(entries):
+        for column, entry in enumerate(found):
+            for key, values in table.items():
+                values[row, column] = entry[key]
+            lengths[row, column] = len(entry["text"])
+            wrong[row, column] = next(counted)
+    words = sum(len(r.split()) for r in references)
+    texts = tuple(tuple(e["text"] for e in found) for found in entries)
+    return NBestLists(wrong, **table, lengths=lengths, words=words, texts=texts)
