@@ -114,8 +114,8 @@ def ngram(argv: list[str]) -> int:
     require("order", args.order, between(1, 9))
     check_outputs([args.out], args.text)
 
+    from asr.lm.arpa import write_arpa
     from asr.lm.kneser_ney import estimate
-    from asr.lm.ngram import write_arpa
 
     sentences = [s for path in args.text for s in read_texts(path, args.plain)]
     found = estimate(sentences, args.order)

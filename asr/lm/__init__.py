@@ -1,1 +1,1 @@
-"""Text to language models and back: kneser_ney, perplexity, cli (``asr lm``)."""
+"""N-gram language models: ARPA files, counting, look-ahead, perplexity."""

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import InputError
-from asr.lm.ngram import BEGIN, END, UNKNOWN, ZERO, Arpa, Order
+from asr.lm.arpa import BEGIN, END, UNKNOWN, ZERO, Arpa, Order
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -27,93 +27,23 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from asr.errors import InputError
-from asr.lm.ngram import BEGIN, END, UNKNOWN, Arpa, NGram, read_arpa
-from asr.model.char_lm import LanguageModel
+from asr.lm.arpa import BEGIN, END, UNKNOWN, Arpa, read_arpa
+from asr.lm.ngram import NGram
+from asr.lm.prefix_tree import ROOT, PrefixTree
+from asr.lm.protocol import LanguageModel
 from asr.text.chars import SPACE, CharTokenizer
 
-ROOT = 0
 MOST_UNSPELLED = 0.5  # of what is said, by the n-gram's unigrams; with more it cannot help
 WARN_UNSPELLED = 0.1
 _FLOOR = -50.0  # log-probability of what cannot be, as a space after a space
 _ALMOST = -1e-9  # largest log-probability of an end; a text may still go on
-
-
-class Tree:
-    """The spellings of a vocabulary.
-
-    Nodes are numbered breadth first, so that the children of a node lie side by side; below
-    node i are the words from ``first[i]`` up to ``beyond[i]``. The last node is no part of the
-    tree: where prefixes are that no word has.
-
-    Args:
-        spellings: characters of each word, in ascending order, all of them different.
-        vocab: number of characters (V).
-    """
-
-    def __init__(self, spellings: Sequence[Sequence[int]], vocab: int) -> None:
-        count = len(spellings)
-        lengths = np.array([len(s) for s in spellings], np.int64)
-        shared = np.array([0, *(_shared(a, b) for a, b in pairwise(spellings))], np.int64)
-        above = np.zeros(count, np.int64)  # node of each word's prefix
-        keys, first, beyond, word = ([np.full(1, fill, np.int64)] for fill in (-1, 0, count, -1))
-        nodes = 1
-        for depth in range(1, int(lengths.max(initial=0)) + 1):
-            starts = np.flatnonzero((lengths >= depth) & (shared < depth))
-            breaks = np.append(np.flatnonzero(shared < depth), count)
-            ends = breaks[np.searchsorted(breaks, starts, side="right")]
-            characters = np.array([spellings[i][depth - 1] for i in starts.tolist()], np.int64)
-            keys.append(above[starts] * vocab + characters)
-            first.append(starts)
-            beyond.append(ends)
-            word.append(np.where(lengths[starts] == depth, starts, -1))
-            below = np.arange(nodes, nodes + len(starts))
-            long = np.flatnonzero(lengths >= depth)
-            above[long] = below[np.searchsorted(starts, long, side="right") - 1]
-            nodes += len(starts)
-        self.vocab, self.nowhere = vocab, nodes
-        self.keys = torch.from_numpy(np.concatenate(keys))
-        self.first, self.beyond, self.word = (
-            torch.from_numpy(np.append(np.concatenate(parts), fill))
-            for parts, fill in ((first, 0), (beyond, 0), (word, -1))
-        )
-        self.children = torch.searchsorted(self.keys, torch.arange(nodes + 2) * vocab)
-
-    def to(self, device: str | torch.device) -> "Tree":
-        """Move the tables to a device; returns the tree."""
-        for name in ("keys", "first", "beyond", "word", "children"):
-            setattr(self, name, getattr(self, name).to(device))
-        return self
-
-    def child(self, nodes: Tensor, characters: Tensor) -> Tensor:
-        """The node below each node by each character, (N,)."""
-        keys = nodes * self.vocab + characters
-        places = torch.searchsorted(self.keys, keys).clamp_max(self.nowhere - 1)
-        return torch.where(self.keys[places] == keys, places, self.nowhere)
-
-    def every_child(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """All children of some nodes: the places in ``nodes`` of their parents, and the nodes."""
-        begin, counts = self.children[nodes], self.children[nodes + 1] - self.children[nodes]
-        places = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
-        before = counts.cumsum(0) - counts
-        count = torch.arange(len(places), device=nodes.device)
-        return places, begin[places] + count - before[places]
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
 
 
 class UnigramSpeller:
@@ -143,7 +73,7 @@ class UnigramSpeller:
         """There is nothing to know."""
 
     def step(self, tokens: Tensor, state: None, rows: Tensor) -> tuple[Tensor, None]:
-        """The same for every row; see :class:`asr.model.char_lm.LanguageModel`."""
+        """The same for every row; see :class:`asr.lm.protocol.LanguageModel`."""
         return self.log_probs.expand(len(tokens), -1), None
 
     def select(self, state: None, rows: Tensor) -> None:
@@ -198,7 +128,7 @@ class WordLM:
         known = set(spellings.values())
         others = (word for word in arpa.words if word not in known)
         self.ngram = NGram(arpa, [*spellings.values(), *others], device)
-        self.tree = Tree(list(spellings), len(tokenizer)).to(device)
+        self.tree = PrefixTree(list(spellings), len(tokenizer)).to(device)
         self.speller = speller or UnigramSpeller(list(spellings), tokenizer, device)
         self.eos, self.vocab, self.penalty = tokenizer.eos_id, len(tokenizer), oov_penalty
         self.own = math.log(1 - share)

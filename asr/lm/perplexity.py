@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asr.lm.lookahead import WordLM
-from asr.model.char_lm import LanguageModel, sentence_log_probs
+from asr.lm.protocol import LanguageModel
+from asr.model.char_lm import sentence_log_probs
 from asr.text.chars import CharTokenizer
 
 

@@ -1,13 +1,9 @@
-"""Language models: what a search asks of them, and a GRU that guesses characters.
-
-In a search the log-probabilities of the next character are added to the recogniser's (shallow
-fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
-"""
+"""A character language model: a GRU that guesses the next character, and its file."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -16,34 +12,13 @@ from torch import Tensor, nn
 from asr.config import LMConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.lm.protocol import LanguageModel
 from asr.store.find import DAMAGED
 from asr.store.model_file import LM_FORMAT, check_weights, read_model_file
 from asr.text.chars import CharTokenizer
 
 VERSION = "1"
 _BLOCK = 1024  # sentences that are scored side by side
-
-
-class LanguageModel(Protocol):
-    """A language model in a search. Its state is a value; only the model knows what is in it."""
-
-    def start(self, rows: int) -> Any:
-        """The state of so many rows before the first character."""
-
-    def step(self, tokens: Tensor, state: Any, rows: Tensor) -> tuple[Tensor, Any]:
-        """Read one character a row and score the next one.
-
-        Args:
-            tokens: the last characters, <sos/eos> at first, (N,).
-            state: from :meth:`start` or the step before.
-            rows: the row of ``state`` that each row goes on from, (N,).
-
-        Returns:
-            log-probabilities (N, V), none of them above 0, and the next state.
-        """
-
-    def select(self, state: Any, rows: Tensor) -> Any:
-        """The given rows of a state, picked or repeated."""
 
 
 class CharLM(nn.Module):

@@ -19,7 +19,8 @@ from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
 from asr.lm.lookahead import WordLM, load_word_lm
-from asr.model.char_lm import LanguageModel, load_lm, sentence_batch
+from asr.lm.protocol import LanguageModel
+from asr.model.char_lm import load_lm, sentence_batch
 from asr.model.memory import Memory
 from asr.recognize.flags import flags
 from asr.recognize.plausibility import Standard, standard_from

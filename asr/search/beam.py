@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
+from asr.lm.protocol import LanguageModel
 from asr.model.attention import Alignment
-from asr.model.char_lm import LanguageModel
 from asr.model.las import LAS
 from asr.model.memory import Memory
 from asr.search.greedy import greedy

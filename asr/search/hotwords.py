@@ -26,7 +26,7 @@ Spelling = tuple[int, ...]
 
 
 class HotWords:
-    """Hot words in a search: a :class:`asr.model.char_lm.LanguageModel` that may score above 0.
+    """Hot words in a search: a :class:`asr.lm.protocol.LanguageModel` that may score above 0.
 
     Args:
         words: characters of each word or phrase, and what each of these adds to the score.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asr.config import DecodeConfig
-from asr.model.char_lm import LanguageModel
+from asr.lm.protocol import LanguageModel
 from asr.model.las import LAS
 from asr.model.memory import Memory
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState

@@ -6,8 +6,9 @@ import torch
 
 from asr.commands.lm import main
 from asr.errors import InputError
+from asr.lm.arpa import read_arpa
 from asr.lm.kneser_ney import estimate
-from asr.lm.ngram import NGram, read_arpa
+from asr.lm.ngram import NGram
 
 
 def probability(arpa, words):

@@ -8,9 +8,11 @@ import torch
 
 from asr.config import LMConfig
 from asr.errors import InputError
+from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
-from asr.lm.lookahead import ROOT, Tree, WordLM, load_word_lm
-from asr.lm.ngram import NGram, write_arpa
+from asr.lm.lookahead import WordLM, load_word_lm
+from asr.lm.ngram import NGram
+from asr.lm.prefix_tree import ROOT, PrefixTree
 from asr.model.char_lm import CharLM, sentence_log_probs
 from asr.text.chars import CharTokenizer
 
@@ -165,7 +167,7 @@ def test_rows_are_independent(lm):
 
 def test_a_tree_by_hand():
     """A, AB, ABC and BA, with A = 0, B = 1, C = 2."""
-    tree = Tree([(0,), (0, 1), (0, 1, 2), (1, 0)], vocab=3)
+    tree = PrefixTree([(0,), (0, 1), (0, 1, 2), (1, 0)], vocab=3)
     a, b = tree.child(torch.tensor([ROOT, ROOT]), torch.tensor([0, 1])).tolist()
     ab, ba = tree.child(torch.tensor([a, b]), torch.tensor([1, 0])).tolist()
     (abc,) = tree.child(torch.tensor([ab]), torch.tensor([2])).tolist()

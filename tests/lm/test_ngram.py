@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from asr.errors import InputError
-from asr.lm.ngram import NO_UNKNOWN, NGram, read_arpa, write_arpa
+from asr.lm.arpa import NO_UNKNOWN, read_arpa, write_arpa
+from asr.lm.ngram import NGram
 
 # p(B|A) is listed, p(C|A) backs off; A B -> C is a trigram
 TEXT = """\

@@ -7,9 +7,9 @@ import torch
 
 from asr.commands.lm import main
 from asr.errors import InputError
+from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
 from asr.lm.lookahead import WordLM
-from asr.lm.ngram import write_arpa
 from asr.lm.perplexity import perplexity
 from asr.text.chars import CharTokenizer
 

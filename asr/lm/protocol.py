@@ -1,0 +1,31 @@
+"""What a search asks of a language model.
+
+In a search the log-probabilities of the next character are added to the recogniser's (shallow
+fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
+"""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class LanguageModel(Protocol):
+    """A language model in a search. Its state is a value; only the model knows what is in it."""
+
+    def start(self, rows: int) -> Any:
+        """The state of so many rows before the first character."""
+
+    def step(self, tokens: Tensor, state: Any, rows: Tensor) -> tuple[Tensor, Any]:
+        """Read one character a row and score the next one.
+
+        Args:
+            tokens: the last characters, <sos/eos> at first, (N,).
+            state: from :meth:`start` or the step before.
+            rows: the row of ``state`` that each row goes on from, (N,).
+
+        Returns:
+            log-probabilities (N, V), none of them above 0, and the next state.
+        """
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The given rows of a state, picked or repeated."""
