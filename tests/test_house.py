@@ -20,7 +20,6 @@ LONGEST = 60  # lines of a function
 
 # importing file, without .py: what it may import from a later room, and why
 BACKWARDS = {
-    "lm.lookahead": "the protocol of language models stands in model/char_lm",
     "lm.perplexity": "the protocol of language models stands in model/char_lm",
     "recognize.calibrate": "is a command",
     "recognize.directory": "opens models",
@@ -33,7 +32,6 @@ BACKWARDS = {
     "search.scorers": "searches with LAS instead of a protocol",
     "store.average": "is a command",
     "store.model_file": "builds LAS",
-    "tune.grid": "is a command",
 }
 # modules and rooms that cannot be imported without torch yet
 NEED_TORCH = ("audio", "corpus.feature_statistics", "store", "lm", "search", "recognize", "explain")
