@@ -1,0 +1,161 @@
+"""Operations on numpy arrays and on torch tensors, chosen by the type of the array.
+
+A search computes with the arrays of its model: numpy on a processor, where small steps take less
+time, and torch on a GPU. :func:`namespace` returns numpy or torch itself, for the functions that
+have one name and one meaning in both: exp, log, log1p, logaddexp, where, maximum, minimum, isnan,
+concatenate, stack, searchsorted, broadcast_to, zeros_like, ones_like. The operators, indexing,
+``@``, ``reshape``, ``tolist``, ``clip`` and, with ``axis=``, ``sum``, ``cumsum``, ``argmax``,
+``any`` and ``all`` are the same, too. The functions below stand for what differs. This file does
+not import torch: whoever holds a tensor has done so.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor."""
+
+
+def namespace(array: Array) -> Any:
+    """Return the module of an array: numpy or torch."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether an array is numpy's."""
+    return isinstance(array, np.ndarray)
+
+
+def to_numpy(array: Array) -> npt.NDArray[Any]:
+    """Return an array as numpy's, in main memory; the memory is shared where that is possible."""
+    return array if is_numpy(array) else array.detach().cpu().numpy()
+
+
+def on_device(values: npt.NDArray[Any], device: Any) -> Array:
+    """Return a numpy array as a search on a device needs it: itself on "cpu", else a tensor."""
+    if str(device) == "cpu":
+        return values
+    import torch
+
+    return torch.from_numpy(values).to(device)
+
+
+def like(values: Sequence[Any] | npt.NDArray[Any], other: Array, dtype: str = "") -> Array:
+    """Return numbers as an array of the kind and device of another one.
+
+    Args:
+        values: lists or a numpy array.
+        other: tells the kind and the device.
+        dtype: type of the numbers, as "int64"; by default that of ``values``.
+    """
+    if is_numpy(other):
+        return np.asarray(values, dtype or None)
+    torch = namespace(other)
+    return torch.as_tensor(
+        values, dtype=getattr(torch, dtype) if dtype else None, device=other.device
+    )
+
+
+def full(shape: int | tuple[int, ...], value: float, other: Array, dtype: str = "") -> Array:
+    """Return a new array of one number, of the kind, the device and (by default) type of another.
+
+    Args:
+        shape: of the new array.
+        value: of all its elements.
+        other: tells the kind and the device.
+        dtype: type of the numbers, as "int64"; by default that of ``other``.
+    """
+    shape = (shape,) if isinstance(shape, int) else shape
+    if is_numpy(other):
+        return np.full(shape, value, dtype or other.dtype)
+    torch = namespace(other)
+    return torch.full(
+        shape, value, dtype=getattr(torch, dtype) if dtype else other.dtype, device=other.device
+    )
+
+
+def arange(count: int, other: Array) -> Array:
+    """Return 0, 1, ..., count - 1 as int64, of the kind and device of another array."""
+    return np.arange(count) if is_numpy(other) else namespace(other).arange(count).to(other.device)
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """Return an array with another type of numbers, as "float32"; itself where it has that."""
+    if is_numpy(array):
+        return array.astype(dtype, copy=False)
+    return array.to(getattr(namespace(array), dtype))
+
+
+def repeat(array: Array, counts: Any) -> Array:
+    """Return each row of an array ``counts`` times (one number, or one of each row), in order."""
+    return array.repeat(counts, 0) if is_numpy(array) else array.repeat_interleave(counts, 0)
+
+
+def gather(array: Array, indices: Array) -> Array:
+    """Return the elements at these indices of the last axis: (..., V) and (..., K) to (..., K)."""
+    if is_numpy(array):
+        return np.take_along_axis(array, indices, -1)
+    return array.gather(-1, indices.long())
+
+
+def scatter(array: Array, indices: Array, values: Array) -> Array:
+    """Return a copy with other values at these indices of the last axis, (..., K) of (..., V)."""
+    if is_numpy(array):
+        copy = array.copy()
+        np.put_along_axis(copy, indices, values, -1)
+        return copy
+    return array.scatter(-1, indices.long(), values)
+
+
+def amax(array: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
+    """Return the largest elements along an axis; NaN where there is one."""
+    if is_numpy(array):
+        return array.max(axis, keepdims=keepdims)
+    return array.amax(axis, keepdim=keepdims)
+
+
+def topk(array: Array, count: int) -> tuple[Array, Array]:
+    """Return the largest elements of each row, in descending order, and their indices.
+
+    Args:
+        array: (B, N); of NaN, which one comes out is undefined.
+        count: how many (K).
+
+    Returns:
+        two arrays (B, K).
+    """
+    if not is_numpy(array):
+        return array.topk(count, dim=-1)
+    found = np.argpartition(-array, count - 1, -1)[:, :count]
+    found.sort(-1)  # among equals the first comes first
+    order = np.argsort(-np.take_along_axis(array, found, -1), -1, kind="stable")
+    found = np.take_along_axis(found, order, -1)
+    return np.take_along_axis(array, found, -1), found
+
+
+def logsumexp(array: Array, *, keepdims: bool = False) -> Array:
+    """Return the logarithm of the sum of the exponentials along the last axis."""
+    if not is_numpy(array):
+        return array.logsumexp(-1, keepdim=keepdims)
+    top = array.max(-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        total = np.log(np.exp(array - top).sum(-1, keepdims=True)) + top
+    return total if keepdims else total[..., 0]
+
+
+def logcumsumexp(array: Array) -> Array:
+    """Return the logarithm of the cumulative sum of the exponentials along the last axis."""
+    if is_numpy(array):
+        return np.logaddexp.accumulate(array, axis=-1)
+    return array.logcumsumexp(-1)
+
+
+def prepend(array: Array, value: float) -> Array:
+    """Return an array with one more element at the beginning of the last axis."""
+    edge = full((*array.shape[:-1], 1), value, array)
+    return namespace(array).concatenate([edge, array], -1)
