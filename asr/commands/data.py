@@ -131,7 +131,7 @@ def _tell_problems(path: str, problems: Sequence[object]) -> int:
 
 def _contents(path: str) -> str:
     """Counts of a valid directory; hours where durations are known without reading audio."""
-    from asr.corpus.datadir import read_tables
+    from asr.corpus.tables import read_tables
 
     tables = read_tables(path)
     utterances = _count(len(tables["utt2spk"]), "utterance")

@@ -131,7 +131,7 @@ def read_texts(path: str, plain: bool) -> list[str]:
     Raises:
         InputError: the file is missing or malformed, or has no sentence.
     """
-    from asr.corpus.datadir import read_table
+    from asr.corpus.tables import read_table
     from asr.text.characters import clean
     from asr.text.subtitles import plain_lines
 

@@ -216,7 +216,7 @@ def _audio_beside(path: Path) -> "dict[str, Clip]":
     """The recordings of a data directory's utterances; a command in wav.scp is not run."""
     if path.name != "text" or not (path.parent / "wav.scp").is_file():
         return {}
-    from asr.corpus.datadir import read_table
+    from asr.corpus.tables import read_table
 
     wavs = read_table(path.parent / "wav.scp")
     clips: dict[str, Clip] = {name: (wav, 0.0, None) for name, wav in wavs.items()}

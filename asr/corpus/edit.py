@@ -6,14 +6,12 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from asr.corpus.datadir import (
+from asr.corpus.datadir import DataDir, Utterance, require_valid
+from asr.corpus.tables import (
     STATISTICS,
-    DataDir,
     Tables,
-    Utterance,
     keyed_by,
     read_tables,
-    require_valid,
     restrict,
     speakers_of,
     split_line,

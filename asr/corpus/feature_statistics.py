@@ -21,7 +21,8 @@ from asr.audio.features import FeatureExtractor
 from asr.audio.io import Outputs, read_entry
 from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict, whole
 from asr.config.field import between
-from asr.corpus.datadir import STATISTICS, DataDir, Utterance, write_table
+from asr.corpus.datadir import DataDir, Utterance
+from asr.corpus.tables import STATISTICS, write_table
 from asr.errors import InputError, first_line
 from asr.files import write_json
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.corpus.datadir import DataDir, Utterance, read_table
+from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.edit import refuse_same, subset
 from asr.corpus.overlap import recordings
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.files import check_folder
 from asr.text.sentences import sentence_key

@@ -17,8 +17,8 @@ from pathlib import Path
 from asr.audio.entry import command_of
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
-from asr.corpus.datadir import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.table_formats import Row
+from asr.corpus.tables import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError
 from asr.text.characters import clean, compose, mended

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.entry import command_of
-from asr.corpus.datadir import keyed_by, speakers_of, split_line
+from asr.corpus.tables import keyed_by, read_table, speakers_of, split_line
 from asr.errors import InputError, first_line
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
@@ -131,8 +131,6 @@ def validate(
 
 def warnings(path: str | Path) -> list[str]:
     """What is allowed in a valid directory but rarely meant."""
-    from asr.corpus.datadir import read_table
-
     path = Path(path)
     found = []
     utt2spk = read_table(path / "utt2spk")

@@ -14,8 +14,9 @@ import torch
 from asr.audio.cmvn import CmvnStats
 from asr.audio.io import Outputs, read_entry
 from asr.config import DecodeConfig, FeatureConfig
-from asr.corpus.datadir import DataDir, Utterance, write_table
+from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats, speaker_totals
+from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
 from asr.lm.lookahead import WordLM, load_word_lm

@@ -160,7 +160,7 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
 def _data_directory(path: Path) -> Iterator[Input]:
     """The utterances of a Kaldi data directory: of segments, or else the recordings."""
     from asr.audio.io import Clip
-    from asr.corpus.datadir import read_table
+    from asr.corpus.tables import read_table
 
     recordings = read_table(path / "wav.scp")
     if not recordings:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 
 from asr.config import LMConfig
-from asr.corpus.datadir import read_table
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.text.chars import CharTokenizer

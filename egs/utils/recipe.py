@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.corpus.datadir import STATISTICS, Tables, read_tables, write_tables
+from asr.corpus.tables import STATISTICS, Tables, read_tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 
 SHOWN = 10

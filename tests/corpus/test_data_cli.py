@@ -8,8 +8,9 @@ from rich.console import Console
 
 from asr.cli import main as asr
 from asr.commands.data import main
-from asr.corpus.datadir import DataDir, read_table
+from asr.corpus.datadir import DataDir
 from asr.corpus.stats import describe, show, suspicious
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 
 VERBS = ("validate", "fix", "stats", "subset", "combine", "split", "import")

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from asr.corpus.datadir import (
-    DataDir,
+from asr.corpus.datadir import DataDir
+from asr.corpus.tables import (
     keyed_by,
     read_table,
     read_tables,

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from asr.corpus.datadir import DataDir, read_table, read_tables
+from asr.corpus.datadir import DataDir
 from asr.corpus.edit import choose, combine, first_of_each_speaker, fix, of_speakers, split, subset
+from asr.corpus.tables import read_table, read_tables
 from asr.corpus.validate import validate
 from asr.errors import InputError
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.config import TrainConfig, from_dict, load_yaml
-from asr.corpus.datadir import DataDir, read_table
+from asr.corpus.datadir import DataDir
 from asr.corpus.edit import fix
 from asr.corpus.importing import import_kaldi
+from asr.corpus.tables import read_table
 from asr.corpus.validate import validate, warnings
 from asr.errors import InputError
 from asr.lm.lookahead import load_word_lm

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from asr.cli import main
-from asr.corpus.datadir import read_table
 from asr.corpus.holdout import hold_out, nearest_sum, sizes_of_sum
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from asr.corpus.datadir import DataDir, read_table
+from asr.corpus.datadir import DataDir
 from asr.corpus.importing import Imported, import_kaldi, import_rows, make_ids, pair_rows, safe
 from asr.corpus.table_formats import COLUMNS, read_rows
+from asr.corpus.tables import read_table
 from asr.corpus.validate import validate
 from asr.errors import InputError
 

@@ -8,9 +8,9 @@ from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.corpus.datadir import read_table
 from asr.corpus.importing import import_rows
 from asr.corpus.table_formats import COLUMNS, find_audio, read_rows
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 
 NAMES = {name: name for name in COLUMNS}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from asr.corpus.datadir import read_table
+from asr.corpus.tables import read_table
 from asr.errors import EXIT_USAGE, InputError
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.corpus.datadir import read_table
+from asr.corpus.tables import read_table
 from asr.corpus.validate import validate
 from asr.errors import InputError
 

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from asr.config import TrainConfig, from_dict, to_dict
-from asr.corpus.datadir import read_table
+from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.recognize import plausibility as credit
 from asr.recognize.plausibility import Vocabulary, least_credit, own_credit

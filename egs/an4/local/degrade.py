@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 from recipe import run, write_data_dir
 
 from asr.audio.io import read_entry, resample, write_wav
-from asr.corpus.datadir import read_tables
+from asr.corpus.tables import read_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.train.augment import add_noise, coloured_noise, volume
 

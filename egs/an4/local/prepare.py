@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import refuse, run, write_data_dir
 
-from asr.corpus.datadir import Tables
+from asr.corpus.tables import Tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.files import write_atomically
 from asr.text.transcripts import read_lines
