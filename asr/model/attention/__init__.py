@@ -11,13 +11,14 @@ S encoder steps, W columns of a window, D encoder width, H decoder width, A widt
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
 from asr.config.kinds import ATTENTIONS, find_class
+from asr.search import protocol
 
 
 @dataclass(frozen=True)
@@ -46,34 +47,10 @@ State: TypeAlias = Any
 """What a kind hands from one character to the next: a Table of rows."""
 
 
-class Alignment(NamedTuple):
-    """Where one step of the decoder looks."""
+class Alignment(protocol.Alignment):
+    """Where one step of the decoder looks, in tensors."""
 
-    weights: Tensor
-    """(N, M, W); each head sums to 1, or obeys the law of its kind; 0 on padding."""
-    first: Tensor | None = None
-    """Encoder step of column 0, (N,); None: W = S, the weights cover all steps."""
-
-    def heads_over(self, steps: int) -> Tensor:
-        """The weights over all encoder steps, (N, M, steps)."""
-        if self.first is None:
-            return self.weights
-        N, M, W = self.weights.shape
-        columns = self._columns().unsqueeze(1).expand(N, M, W)
-        return self.weights.new_zeros(N, M, steps).scatter(2, columns, self.weights)
-
-    def over(self, steps: int) -> Tensor:
-        """The mean of the heads over all encoder steps, (N, steps)."""
-        heads = self.heads_over(steps)
-        return heads.mean(1) if heads.shape[1] > 1 else heads[:, 0]
-
-    def of_row(self, row: int, steps: int) -> Tensor:
-        """The mean of the heads of one row over the first encoder steps, (steps,)."""
-        if self.first is None and self.weights.shape[1] == 1:
-            return self.weights[row, 0, :steps]
-        first = None if self.first is None else self.first[row : row + 1]
-        longest = max(steps, self.weights.shape[2])
-        return Alignment(self.weights[row : row + 1], first).over(longest)[0, :steps]
+    __slots__ = ()
 
     def mix(self, values: Tensor) -> Tensor:
         """The sum of the values by their weights.
@@ -89,13 +66,8 @@ class Alignment(NamedTuple):
             return torch.bmm(weights, values.flatten(1, 2)).flatten(0, 1)
         utterance = torch.arange(len(values), device=values.device)
         utterance = utterance.repeat_interleave(len(self.weights) // len(values)).unsqueeze(1)
-        window = values.transpose(1, 2)[utterance, self._columns()]  # (N, W, M, G)
+        window = values.transpose(1, 2)[utterance, self.columns()]  # (N, W, M, G)
         return torch.einsum("nmw,nwmg->ng", self.weights, window)
-
-    def _columns(self) -> Tensor:
-        assert self.first is not None
-        steps = torch.arange(self.weights.shape[2], device=self.weights.device)
-        return self.first.unsqueeze(1) + steps  # (N, W)
 
 
 class Attention(nn.Module):
