@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from asr.model.attention.location import Location
 from asr.model.cells.gru import GRU
 from asr.model.encoder import stack_neighbours
-from asr.model.gru import BiGRU, padding_mask
+from asr.model.gru import BiGRU
 from asr.model.las import IGNORE, LAS
+from asr.model.padding import padding_mask
 
 
 def copy_gru(theirs: nn.Module, W: Tensor, U: Tensor, b: Tensor, c: Tensor, suffix: str) -> None:

@@ -126,7 +126,7 @@ def decode(
     shape: Shape, repeats: int, who: str = "asr", device: torch.device = CPU
 ) -> dict[str, Any]:
     """A beam search without CTC over a whole batch, from encoder states to hypotheses."""
-    from asr.model.gru import padding_mask
+    from asr.model.padding import padding_mask
     from asr.search.beam import search
 
     model, states, steps = _search_setting(shape, device)

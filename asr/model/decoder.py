@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig, DecoderConfig
 from asr.model.attention import make_attention
 from asr.model.cells import make_cell
+from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
 from asr.model.fast import lookup
 from asr.model.fast.product import affine
-from asr.model.gru import Reset, padding_mask
 from asr.model.memory import Memory
+from asr.model.padding import padding_mask
 from asr.model.session import DecoderParts, DecoderSession
 
 # Names of parameters in files from before the cells had names of their own.

@@ -3,8 +3,10 @@
 from torch import Tensor, nn
 
 from asr.config import EncoderConfig
+from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
-from asr.model.gru import BiGRU, Reset, padding_mask
+from asr.model.gru import BiGRU
+from asr.model.padding import padding_mask
 
 
 def reduce_steps(count: Tensor | int, config: EncoderConfig) -> Tensor | int:

@@ -19,8 +19,8 @@ from asr.config import LossConfig, ModelConfig
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import PyramidEncoder
 from asr.model.fast.product import affine
-from asr.model.gru import padding_mask
 from asr.model.memory import Memory
+from asr.model.padding import padding_mask
 
 IGNORE = -100  # a target that does not count: padding
 DIAGONAL_WIDTH = 0.2  # of the path that attention is guided to, as a share of the utterance

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.model.gru import padding_mask
+from asr.model.padding import padding_mask
 
 NEVER = -1e10  # log 0 that survives subtraction
 

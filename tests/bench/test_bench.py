@@ -15,7 +15,7 @@ from asr.commands import bench as cli
 from asr.commands.bench import main
 from asr.config import LossConfig
 from asr.errors import InputError
-from asr.model.gru import padding_mask
+from asr.model.padding import padding_mask
 from asr.search.beam import search
 
 TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from asr.model.attention import Alignment, Attention, State, Table
-from asr.model.gru import padding_mask
+from asr.model.padding import padding_mask
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A cell reads several inputs side by side, such as a character and a context. Wha
 to the gates is one product, which may be taken for all steps at once, before the recurrence.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,20 @@ from torch import Tensor, nn
 
 from asr.config.kinds import CELLS, find_class
 from asr.model.fast.product import affine
-from asr.model.gru import fresh_weights
+
+
+def fresh_weights(
+    inputs: int, units: int, gates: int, directions: int = 1
+) -> tuple[Tensor, Tensor]:
+    """W (directions, inputs, gates N), Glorot, and U (directions, N, gates N), orthogonal."""
+    W = torch.empty(directions, inputs, gates, units)
+    U = torch.empty(directions, units, gates, units)
+    bound = math.sqrt(6.0 / (inputs + units))
+    nn.init.uniform_(W, -bound, bound)
+    for direction in U:
+        for gate in range(gates):
+            direction[:, gate] = nn.init.orthogonal_(torch.empty(units, units))
+    return W.flatten(2), U.flatten(2)
 
 
 class Cell(nn.Module):

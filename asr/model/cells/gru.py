@@ -1,12 +1,54 @@
-"""The gated recurrent unit, in both of its forms; see :mod:`asr.model.gru` for the equations."""
+"""The gated recurrent unit, in both of its forms.
+
+In the form that cuDNN and torch have (reset AFTER the product)::
+
+    r  = sigmoid(x W_r + b_r + h U_r)
+    z  = sigmoid(x W_z + b_z + h U_z)
+    n  = tanh(x W_n + b_n + r * (h U_n + c))
+    h' = (1 - z) * n + z * h
+
+and in the form of the paper (arXiv:1406.1078; reset BEFORE the product), where only n differs::
+
+    n  = tanh(x W_n + b_n + (r * h) U_n)
+
+The conventions of all GRUs here: the gates lie side by side in the order r, z, n; ``W`` multiplies
+from the right, so torch's ``weight_ih`` is ``W`` transposed; torch adds a second bias to r and z,
+which is the same as a larger ``b``, so that only the candidate keeps its own (``c``, without effect
+in the paper's form). ``z`` is the share of the OLD state, as in torch; the paper writes it for the
+share of the new one in some versions.
+"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from asr.model.cells import Cell
-from asr.model.gru import Reset, gru_step
+
+Reset = Literal["after", "before"]
+
+
+def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = "after") -> Tensor:
+    """One step for one direction.
+
+    Args:
+        gates: the input's part, x W + b, (B, 3N).
+        state: h, (B, N).
+        U: recurrent weights, (N, 3N).
+        c: bias of the candidate's recurrent part, (N,).
+        reset: where the reset gate stands.
+
+    Returns:
+        h', (B, N).
+    """
+    N = state.shape[-1]
+    r, z = (gates[:, : 2 * N] + state @ U[:, : 2 * N]).sigmoid().chunk(2, dim=-1)  # (B, N)
+    if reset == "after":
+        n = (gates[:, 2 * N :] + r * (state @ U[:, 2 * N :] + c)).tanh()  # (B, N)
+    else:
+        n = (gates[:, 2 * N :] + (r * state) @ U[:, 2 * N :]).tanh()  # (B, N)
+    return n + z * (state - n)
 
 
 class GRU(Cell):

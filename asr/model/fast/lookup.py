@@ -1,16 +1,21 @@
-"""Fast forms of the decoder, found by one lookup; where there is none, plain torch computes.
+"""The fast forms of decoders, layers and dropout, each found by one lookup; None: there is none.
 
-The fast forms know the kinds of attention and of cells; these do not know them.
+The caller then runs its plain form. Fast forms know the kinds of attention, cells and layers; these
+do not know them.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.model.attention import Attention
+from asr.model.attention.location import Location
 from asr.model.cells import Cell
-from asr.model.fast import native
+from asr.model.cells.gru import GRU
+from asr.model.fast import dropout as drop
+from asr.model.fast import layer as layers
+from asr.model.fast import loop, native, session
 from asr.model.memory import Memory
 from asr.model.session import DecoderParts, DecoderSession
 
@@ -22,21 +27,20 @@ class FastDecoder(NamedTuple):
     session: Callable[[DecoderParts, Memory, int], DecoderSession]
 
 
+FastLayer: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
+"""A layer, its input (B, S, I) and the real steps (B,) to its output (B, S, O)."""
+
+
 def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | None:
-    """The fast form for these types, and for the device and type of a tensor; None: there is none.
+    """The fast form for these types, and for the device and type of a tensor.
 
     Args:
         attention: the kind of attention.
         cell: the cell of the decoder.
         tensor: one of those that are to be computed with.
     """
-    from asr.model.attention.location import Location
-    from asr.model.cells.gru import GRU
-
     if type(attention) is not Location or type(cell) is not GRU:
         return None
-    from asr.model.fast import loop, session
-
     if native.usable(tensor, cell.U):
         return FastDecoder(loop.native_loop, session.NativeSession)
     if native.on_gpu(tensor, cell.U):
@@ -44,3 +48,21 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
         if native.kernels().fits(A, K, tensor.device):
             return FastDecoder(loop.kernel_loop, session.KernelSession)
     return None
+
+
+def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
+    """The fast form of an encoder's layer, for the device and type of a tensor."""
+    if f"{type(module).__module__}.{type(module).__name__}" != "asr.model.gru.BiGRU":
+        return None  # the name, since that file imports this one
+    weights: Any = module
+    after = weights.reset == "after"
+    if native.usable(tensor, weights.W):
+        return layers.native_layer
+    if after and native.on_gpu(tensor, weights.W):
+        return layers.kernel_layer
+    return layers.cudnn_layer if after and tensor.device.type == "cuda" else layers.looped_layer
+
+
+def dropout(tensor: Tensor) -> Callable[[Tensor, float], Tensor] | None:
+    """The fast form of dropout with a share, for the device and type of a tensor."""
+    return drop.dropout if native.usable(tensor) else None

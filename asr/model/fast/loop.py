@@ -12,10 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from asr.model.attention.energy import uniform
 from asr.model.attention.location import Location
-from asr.model.cells.gru import GRU
+from asr.model.cells.gru import GRU, Reset
 from asr.model.fast import native
+from asr.model.fast.layer import consume, recurrent_gradients
 from asr.model.fast.product import product
-from asr.model.gru import Reset, recurrent_gradients, spend
 from asr.model.memory import Memory
 
 
@@ -100,7 +100,7 @@ class _NativeLoop(torch.autograd.Function):
             states, weights, *sizes,
         )  # fmt: skip
         if keep:
-            ctx.reset, ctx.sizes, ctx.spent = reset, sizes, False
+            ctx.reset, ctx.sizes, ctx.consumed = reset, sizes, False
             ctx.save_for_backward(
                 gates, inner, states, weights, keys, values, steps, lengths, *attention, U
             )
@@ -110,7 +110,7 @@ class _NativeLoop(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
-        spend(ctx)
+        consume(ctx)
         gates, inner, states, weights, keys, values, steps, lengths, *attention, U = (
             ctx.saved_tensors
         )
@@ -150,7 +150,7 @@ class _KernelLoop(torch.autograd.Function):
             gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, before
         )
         if any(ctx.needs_input_grad):
-            ctx.reset, ctx.spent = reset, False
+            ctx.reset, ctx.consumed = reset, False
             ctx.save_for_backward(
                 gates, inner, queries, states, weights, keys, values, steps, lengths, W, F, w, U
             )
@@ -160,7 +160,7 @@ class _KernelLoop(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
-        spend(ctx)
+        consume(ctx)
         gates, inner, queries, states, weights, keys, values, steps, lengths, *attention, U = (
             ctx.saved_tensors
         )

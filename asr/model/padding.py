@@ -1,0 +1,29 @@
+"""Batches of rows of different lengths: which steps are padding, and the real ones packed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def padding_mask(counts: Tensor, longest: int, device: torch.device) -> Tensor:
+    """True where a row has no step: counts (B,) in main memory to (B, longest) on a device."""
+    return torch.arange(longest, device=device) >= counts.to(device, non_blocking=True)[:, None]
+
+
+def pack(x: Tensor, counts: Sequence[int]) -> Tensor:
+    """The real steps of all utterances one after the other: (B, S, I) to (R, I)."""
+    if min(counts) == x.shape[1]:
+        return x.flatten(0, 1)
+    return torch.cat([row[:count] for row, count in zip(x, counts, strict=True)])
+
+
+def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
+    """The other way round: (R, I) to (B, S, I), 0 on padding."""
+    if min(counts) == steps:
+        return rows.view(len(counts), steps, -1)
+    x = rows.new_empty(len(counts), steps, rows.shape[1])
+    for row, part, count in zip(x, rows.split(counts), counts, strict=True):  # type: ignore[no-untyped-call]
+        row[:count] = part
+        row[count:] = 0.0
+    return x
