@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.corpus.tables import Tables, read_tables, write_tables
+from asr.corpus.tables import Segment, Tables, read_tables, write_tables
 from asr.corpus.validate import validate
 from asr.errors import InputError
 
@@ -103,8 +103,7 @@ def _utterances(tables: Tables) -> Iterator[Utterance]:
     for name, speaker in sorted(tables["utt2spk"].items()):
         recording, begin, end, length = name, 0.0, None, None
         if segments is not None:
-            recording, first, last = segments[name].split()
-            begin, end = float(first), float(last)
+            recording, begin, end = Segment.parse(segments[name])
             length = end - begin
         if name in durations:
             length = float(durations[name])

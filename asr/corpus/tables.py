@@ -6,8 +6,9 @@ Python's ``sorted`` on text agrees with ``LC_ALL=C sort`` on UTF-8.
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from asr.audio.clip import Clip
 from asr.errors import InputError
 from asr.files import is_data_directory, write_text
 from asr.text.transcripts import read_lines
@@ -29,6 +30,20 @@ _OTHERS: dict[str, Unit] = {
     "wav.scp": "recording",
     "cmvn.scp": "speaker",
 }
+
+
+class Segment(NamedTuple):
+    """What a line of segments says of its utterance."""
+
+    recording: str
+    start_s: float
+    end_s: float
+
+    @classmethod
+    def parse(cls, value: str) -> "Segment":
+        """Read ``<rec-id> <begin> <end>``; raises ValueError where it is something else."""
+        recording, start, end = value.split()[:3]
+        return cls(recording, float(start), float(end))
 
 
 def keyed_by(name: str) -> Unit | None:
@@ -84,6 +99,36 @@ def read_tables(path: str | Path) -> Tables:
     """
     path = Path(path)
     return {name: read_table(path / name) for name in table_names(path)}
+
+
+def read_clips(path: Path) -> dict[str, Clip]:
+    """The audio of every utterance of a directory: its segment, or else its recording.
+
+    A segment that ends at -1 s ends with its recording, as in Kaldi.
+
+    Raises:
+        InputError: wav.scp or segments cannot be read.
+    """
+    recordings, segments = read_table(path / "wav.scp"), path / "segments"
+    if not segments.is_file():
+        return {name: Clip.of_entry(entry) for name, entry in recordings.items()}
+    clips = {}
+    for number, (name, value) in enumerate(read_table(segments).items(), 1):
+        try:
+            segment = Segment.parse(value)
+        except ValueError:
+            raise InputError(
+                f'{segments}:{number}: "{value}", expected "<utt-id> <rec-id> <begin> <end>" in '
+                "seconds; `asr data validate` lists all such lines"
+            ) from None
+        if segment.recording not in recordings:
+            raise InputError(
+                f"{segments}:{number}: {segment.recording} is not in wav.scp; add it or remove "
+                "the line"
+            )
+        end_s = None if segment.end_s == -1 else max(segment.end_s, 0.0)
+        clips[name] = Clip.of_entry(recordings[segment.recording], segment.start_s, end_s)
+    return clips
 
 
 def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:

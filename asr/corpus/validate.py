@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.entry import command_of
-from asr.corpus.tables import keyed_by, read_table, speakers_of, split_line
+from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line
 from asr.errors import InputError, first_line
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
@@ -116,15 +116,11 @@ def validate(
                 tables[name] = table
         elif name in required:
             problems.append(Problem(str(path / name), 0, _absent(name)))
-    problems += _break_rules(tables)
-    problems += _audio_missing(tables)
-    problems += _look_alike(tables)
-    problems += _lists_differ(tables)
-    problems += _speakers_unsorted(tables)
-    problems += _spk2utt_differs(tables)
-    problems += _segments_wrong(path, tables)
-    if audio:
-        problems += _audio_differs(tables)
+    if "segments" in tables and "wav.scp" not in tables:
+        message = "no such file, but segments needs it; add it"
+        problems.append(Problem(str(path / "wav.scp"), 0, message))
+    for check in (*CHECKS, _audio_differs) if audio else CHECKS:
+        problems += check(tables)
     order = {str(path / name): index for index, name in enumerate(FILES)}
     return sorted(problems, key=lambda p: (order[p.file], p.line))
 
@@ -204,16 +200,9 @@ def _read(file: Path, problems: list[Problem]) -> Table:
         problems.append(Problem(table.file, number, message))
 
     try:
-        blob = file.read_bytes()
-    except OSError as error:
-        add(0, f"cannot read ({error.strerror}); expected a file of lines")
-        return table
-    if is_utf16(blob):
-        add(0, UTF16)
-        return table
-    source = blob.decode("utf-8", "surrogateescape")
-    if not source:
-        add(0, "the file is empty; expected a line for each id")
+        source = _decode(file)
+    except InputError as error:
+        add(0, str(error))
         return table
     lines = source.split("\n")
     if lines[-1]:
@@ -236,6 +225,19 @@ def _read(file: Path, problems: list[Problem]) -> Table:
             table.lines.setdefault(key, Line(number, value))
             last = key
     return table
+
+
+def _decode(file: Path) -> str:
+    """The text of a file, with its bytes that are not UTF-8; raises InputError with a problem."""
+    try:
+        blob = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read ({error.strerror}); expected a file of lines") from None
+    if is_utf16(blob):
+        raise InputError(UTF16)
+    if not blob:
+        raise InputError("the file is empty; expected a line for each id")
+    return blob.decode("utf-8", "surrogateescape")
 
 
 def _strange(name: str, number: int, line: str) -> Iterator[str]:
@@ -493,28 +495,32 @@ def _some(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _segments_wrong(path: Path, tables: _Tables) -> Iterator[Problem]:
-    """Segments need wav.scp, end within their recordings, and are as long as utt2dur says."""
-    if "segments" not in tables:
-        return
-    segments = tables["segments"]
-    if "wav.scp" not in tables:
-        yield Problem(str(path / "wav.scp"), 0, "no such file, but segments needs it; add it")
-    reco2dur, utt2dur = (_durations(tables, name) for name in ("reco2dur", "utt2dur"))
-    for key, (_, value) in segments.lines.items():
-        if _segment(value):
-            continue
-        recording, begin, end = value.split()
-        length = float(end) - float(begin)
-        if float(end) > reco2dur.get(recording, math.inf) + OVERSHOOT_S:
-            yield segments.problem(
-                key,
-                f"ends at {end} s, but reco2dur says that {recording} lasts "
-                f"{reco2dur[recording]:g} s; mend the times",
-            )
+def _segments_wrong(tables: _Tables) -> Iterator[Problem]:
+    """Segments end within their recordings, and are as long as utt2dur says."""
+    yield from _ends_outside(tables, "reco2dur says that", _durations(tables, "reco2dur"))
+    utt2dur = _durations(tables, "utt2dur")
+    for key, segment in _segments(tables):
+        length = segment.end_s - segment.start_s
         if abs(length - utt2dur.get(key, length)) > OVERSHOOT_S:
-            yield segments.problem(
-                key, f"lasts {length:g} s, but utt2dur says {utt2dur[key]:g} s; mend one of them"
+            message = f"lasts {length:g} s, but utt2dur says {utt2dur[key]:g} s; mend one of them"
+            yield tables["segments"].problem(key, message)
+
+
+def _segments(tables: _Tables) -> Iterator[tuple[str, Segment]]:
+    """The well-formed lines of segments."""
+    for key, line in tables.get("segments", Table("")).lines.items():
+        if not _segment(line.value):
+            yield key, Segment.parse(line.value)
+
+
+def _ends_outside(tables: _Tables, whence: str, lengths: Mapping[str, float]) -> Iterator[Problem]:
+    """Segments that end after their recordings, whose lengths in seconds are given."""
+    for key, (recording, _, end_s) in _segments(tables):
+        if end_s > lengths.get(recording, math.inf) + OVERSHOOT_S:
+            yield tables["segments"].problem(
+                key,
+                f"ends at {end_s} s, but {whence} {recording} lasts {lengths[recording]:g} s; "
+                "mend the times",
             )
 
 
@@ -541,14 +547,7 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
                 yield tables[name].problem(
                     key, f"{duration:g} s, but the audio lasts {lengths[key]:.3f} s; mend it"
                 )
-    segments = tables.get("segments", Table(""))
-    for key, (_, value) in segments.lines.items():
-        if not _segment(value):
-            recording, _, end = value.split()
-            if float(end) > lengths.get(recording, math.inf) + OVERSHOOT_S:
-                yield segments.problem(
-                    key, f"ends at {end} s, but the audio lasts {lengths[recording]:.3f} s; mend it"
-                )
+    yield from _ends_outside(tables, "the audio of", lengths)
 
 
 def _open(path: str, key: str, lengths: dict[str, float]) -> str:
@@ -563,3 +562,10 @@ def _open(path: str, key: str, lengths: dict[str, float]) -> str:
         return f"{path}: a header without any samples; record it again or remove the utterance"
     lengths[key] = length
     return ""
+
+
+CHECKS: tuple[Callable[[_Tables], Iterator[Problem]], ...] = (
+    *(_break_rules, _audio_missing, _look_alike, _lists_differ, _speakers_unsorted),
+    *(_spk2utt_differs, _segments_wrong),
+)
+"""What is checked in the tables of every directory."""

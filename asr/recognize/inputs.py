@@ -9,15 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
+from asr.audio.clip import Clip
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
+from asr.corpus.tables import read_clips
 from asr.errors import InputError
 from asr.text.names import spelled_on_disk
-
-if TYPE_CHECKING:
-    from asr.audio.io import Clip
 
 STDIN = "-"
 Channels = Literal["mix", "each"]
@@ -27,7 +26,7 @@ Channels = Literal["mix", "each"]
 class Input:
     """A piece of audio, how people call it, and how its results are called."""
 
-    clip: "Clip"
+    clip: Clip
     label: str
     file: Path
     """The results have its stem."""
@@ -106,8 +105,6 @@ def printable(name: str) -> str:
 
 
 def _file(path: Path) -> Input:
-    from asr.audio.io import Clip
-
     label = printable(str(path))
     return Input(Clip(path, name=label), label, path)
 
@@ -142,8 +139,6 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
 
     Its results are called by ``stem``, or else by the pipe.
     """
-    from asr.audio.io import Clip
-
     path = spool / (stem or f"pipe{len(list(spool.iterdir()))}")  # the pipe's may be too long
     try:
         with open(path, "wb") as file:
@@ -159,36 +154,11 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
 
 def _data_directory(path: Path) -> Iterator[Input]:
     """The utterances of a Kaldi data directory: of segments, or else the recordings."""
-    from asr.audio.io import Clip
-    from asr.corpus.tables import read_table
-
-    recordings = read_table(path / "wav.scp")
-    if not recordings:
+    clips = read_clips(path)
+    if not clips:
         raise InputError(f"{path / 'wav.scp'}: empty, expected lines <id> <path>")
-    segments = path / "segments"
-    if not segments.is_file():
-        for name, entry in recordings.items():
-            yield Input(replace(Clip.of_entry(entry), name=name), name, _named(name))
-        return
-    for number, (name, value) in enumerate(read_table(segments).items(), 1):
-        recording, start_s, end_s = _segment(value, f"{segments}:{number}", recordings)
-        clip = Clip.of_entry(recordings[recording], start_s, end_s)
+    for name, clip in clips.items():
         yield Input(replace(clip, name=name), name, _named(name))
-
-
-def _segment(value: str, where: str, recordings: dict[str, str]) -> tuple[str, float, float | None]:
-    """Recording, begin and end of a line of segments; an end of -1 is that of the recording."""
-    try:
-        recording, start, end = value.split()[:3]
-        start_s, end_s = float(start), float(end)
-    except ValueError:
-        raise InputError(
-            f'{where}: "{value}", expected "<utt-id> <rec-id> <begin> <end>" in seconds; '
-            "`asr data validate` lists all such lines"
-        ) from None
-    if recording not in recordings:
-        raise InputError(f"{where}: {recording} is not in wav.scp; add it or remove the line")
-    return recording, start_s, None if end_s == -1 else max(end_s, 0.0)
 
 
 def _named(utterance: str) -> Path:

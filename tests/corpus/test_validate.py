@@ -309,7 +309,7 @@ def test_segments_are_compared_with_the_audio(segmented):
     (segmented / "segments").write_text("s1-a r1 0.0 0.8\ns1-b r1 0.8 2.0\ns2-a r2 0.5 3.5\n")
     assert told(segmented) == []
     assert told(segmented, audio=True) == [
-        "segments:3: s2-a: ends at 3.5 s, but the audio lasts 2.000 s; mend it"
+        "segments:3: s2-a: ends at 3.5 s, but the audio of r2 lasts 2 s; mend the times"
     ]
 
 
