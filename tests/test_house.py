@@ -37,8 +37,6 @@ BACKWARDS = {
 NEED_TORCH = ("audio", "corpus.feature_statistics", "store", "lm", "search", "recognize", "explain")
 # functions of more than LONGEST lines, and why they stay whole
 LONG = {
-    "commands.score:make_parser": "one line an option",
-    "commands.score:main": "to be cut",
     "train.evaluate:evaluate": "to be cut",
     "train.loop:__init__": "to be cut",
 }

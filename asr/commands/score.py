@@ -6,17 +6,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.audio.entry import command_of
 from asr.config import whole
 from asr.config.field import at_least
-from asr.errors import EXIT_OK, InputError
+from asr.errors import EXIT_OK
 from asr.files import check_folder, check_outputs
 from asr.text.characters import apostrophes, name_of, upper_share
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
-    from asr.score.page import Clip
-    from asr.score.readers import Transcripts
+    from asr.audio.clip import Clip
+    from asr.score.compare import Comparison
+    from asr.score.readers import Source, TranscriptFile
+    from asr.score.report import Report
     from asr.score.wer import Score
     from asr.text.normalize import WordMap
 
@@ -48,66 +49,82 @@ def main(argv: list[str]) -> int:
     check_outputs([] if options.html is None else [options.html], [*read, *(options.seen or [])])
     if options.out is not None:
         check_folder(options.out)
-    from asr.score import groups, kaldi, page, readers, report
+    from asr.score import kaldi, page, report
+    from asr.score.readers import open_source
+
+    source = open_source(options.ref)
+    found = _report(options, source)
+    if options.out:
+        kaldi.write_scores(found.score, options.out, options.tag, found.speakers)
+    if options.json:
+        print(json.dumps(report.to_dict(found, options.worst), indent=2, ensure_ascii=False))
+    else:
+        shown = [title for title in found.groups if options.tables or title == _SEEN]
+        report.print_report(found, options.worst, shown, color=not options.no_color)
+    if options.html:
+        page.write_page(options.html, found, _audio_beside(source.path))
+    return EXIT_OK
+
+
+def _report(options: argparse.Namespace, source: "Source") -> "Report":
+    """All that is asked for; ``source`` are the references."""
+    from asr.score.groups import by_confidence, by_length, by_seen, by_speaker
+    from asr.score.readers import open_source, read_pair, read_utt2spk
+    from asr.score.report import Report
+
+    mapping = read_map(options.map) if options.map else {}
+    ref, hyp = read_pair(source, open_source(options.hyp), options.format)
+    score = _score(options, options.hyp, ref, hyp, mapping)
+    utt2spk = options.utt2spk or _utt2spk_beside(source.path)
+    speakers = read_utt2spk(utt2spk) if utt2spk else ref.speakers
+    groups = {"By speaker": by_speaker(score, speakers)} if speakers else {}
+    groups["By length"] = by_length(score)
+    comparison = _comparison(options, source, score, mapping) if options.against else None
+    if options.seen:
+        groups[_SEEN] = by_seen(score, _seen_sentences(options, mapping))
+    return Report(
+        score,
+        source.set_name,
+        [(options.ref, ref.format), (options.hyp, hyp.format)],
+        groups,
+        by_confidence(score, hyp.words) if hyp.words else [],
+        comparison,
+        hyp.notes,
+        speakers,
+    )
+
+
+def _comparison(
+    options: argparse.Namespace, source: "Source", score: "Score", mapping: "WordMap"
+) -> "Comparison":
+    """The comparison with the system of ``--against``."""
     from asr.score.compare import compare
+    from asr.score.readers import open_source, read_pair
+
+    ref, other = read_pair(source, open_source(options.against), options.format)
+    return compare(score, _score(options, options.against, ref, other, mapping))
+
+
+def _score(
+    options: argparse.Namespace,
+    name: str,
+    ref: "TranscriptFile",
+    hyp: "TranscriptFile",
+    mapping: "WordMap",
+) -> "Score":
+    """The error rates of the hypotheses in a file, with warnings of what does not match."""
     from asr.score.wer import score
 
-    source = readers.open_source(options.ref)
-    ref, hyp = readers.read_pair(source, readers.open_source(options.hyp), options.format)
-    mapping = read_map(options.map) if options.map else {}
-
-    def scored(hypotheses: "Transcripts") -> "Score":
-        return score(
-            ref.texts,
-            hypotheses.texts,
-            options.normalize,
-            options.mode,
-            ignore_case=options.ignore_case,
-            mapping=mapping,
-        )
-
-    result = scored(hyp)
-    _warn_of(options.hyp, hyp, result, options)
-    utt2spk = options.utt2spk or _utt2spk_beside(source.path)
-    speakers = readers.read_utt2spk(utt2spk) if utt2spk else ref.speakers
-    comparison = None
-    if options.against:
-        other = readers.read_pair(source, readers.open_source(options.against), options.format)[1]
-        other_result = scored(other)
-        _warn_of(options.against, other, other_result, options)
-        comparison = compare(result, other_result)
-    tables = {"By length": groups.by_length(result)}
-    if speakers:
-        tables = {"By speaker": groups.by_speaker(result, speakers), **tables}
-    if options.seen:
-        tables = {**tables, _SEEN: groups.by_seen(result, _seen_sentences(options, mapping))}
-    sureness = groups.by_confidence(result, hyp.words) if hyp.words else []
-    formats = f"{options.ref} ({ref.format}), {options.hyp} ({hyp.format})"
-    if options.out:
-        kaldi.write_scores(result, options.out, options.tag, speakers)
-    if options.json:
-        summary = report.to_dict(result, source.set_name, options.worst)
-        summary |= {"formats": [ref.format, hyp.format], "notes": list(hyp.notes)}
-        summary |= report.parts_to_dict(tables, sureness, comparison)
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
-    else:
-        report.print_report(
-            result, source.set_name, formats, options.worst, color=not options.no_color
-        )
-        shown = {name: tables[name] for name in tables if options.tables or name == _SEEN}
-        report.print_parts(shown, sureness, comparison)
-    if options.html:
-        page.write_page(
-            options.html,
-            result,
-            source.set_name,
-            report.conditions(result, formats),
-            tables,
-            sureness,
-            comparison,
-            _audio_beside(source.path),
-        )
-    return EXIT_OK
+    result = score(
+        ref.texts,
+        hyp.texts,
+        options.normalize,
+        options.mode,
+        ignore_case=options.ignore_case,
+        mapping=mapping,
+    )
+    _warn_of(name, hyp, result, options)
+    return result
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -119,13 +136,20 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("ref", metavar="REF", help="references: folder or file")
     parser.add_argument("hyp", metavar="HYP", help="hypotheses: folder or file")
-    parser.add_argument(
+    _add_equality(parser.add_argument_group("what is compared, and what counts as equal"))
+    _add_tables(parser.add_argument_group("what is told"))
+    _add_files(parser.add_argument_group("files that are written"))
+    return parser
+
+
+def _add_equality(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
         "--format",
         choices=["auto", "text", "trn", "plain"],
         default="auto",
         help="of both files; auto (default) looks at them and the report says what it found",
     )
-    parser.add_argument(
+    group.add_argument(
         "--normalize",
         choices=list(NORMALIZERS),
         default="none",
@@ -133,22 +157,28 @@ def make_parser() -> argparse.ArgumentParser:
         "upper case, letters, digits and apostrophes, whisper rewrites numbers and spellings as "
         "Whisper's authors do (needs the package whisper-normalizer)",
     )
-    parser.add_argument("--ignore-case", action="store_true", help="upper case equals lower case")
-    parser.add_argument(
+    group.add_argument("--ignore-case", action="store_true", help="upper case equals lower case")
+    group.add_argument(
         "--map",
         metavar="FILE",
         help='words that count as others, on both sides, after --normalize: "from => to" a line',
     )
-    parser.add_argument(
+    group.add_argument(
+        "--mode", choices=["all", "present", "strict"], default="all", help=_MODE_HELP
+    )
+
+
+def _add_tables(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
         "--against",
         metavar="HYP_B",
         help="another system's hypotheses: is the difference more than luck? A bootstrap interval "
         "and NIST's matched-pairs test",
     )
-    parser.add_argument(
+    group.add_argument(
         "--tables", action="store_true", help="also print the rates by speaker and by length"
     )
-    parser.add_argument(
+    group.add_argument(
         "--seen",
         metavar="TRAIN",
         action="append",
@@ -156,40 +186,40 @@ def make_parser() -> argparse.ArgumentParser:
         "that it has, and of those that it has not, compared without case and marks; may be "
         "repeated",
     )
-    parser.add_argument(
-        "--html",
-        metavar="FILE",
-        help="also write a page with all errors, to look at and to listen to (where REF is a data "
-        "directory)",
-    )
-    parser.add_argument(
-        "--mode", choices=["all", "present", "strict"], default="all", help=_MODE_HELP
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DECODE_DIR",
-        help="also write Kaldi's files there: wer_<tag>, cer_<tag> (without spaces), scoring_kaldi",
-    )
-    parser.add_argument(
-        "--tag",
-        default="0_0.0",
-        help="<lm-weight>_<penalty> in the names of wer_* and cer_* (default: 0_0.0)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--utt2spk",
         metavar="FILE",
-        help="speakers for per_spk; default: utt2spk of REF's folder, else each utterance alone",
+        help="speaker of each utterance; default: utt2spk of REF's folder, else each utterance "
+        "alone",
     )
-    parser.add_argument(
+    group.add_argument(
         "--worst",
         type=whole(at_least(0)),
         default=5,
         metavar="N",
         help="show the N utterances with most errors (default: 5)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
-    parser.add_argument("--no-color", action="store_true", help="no colours in a terminal")
-    return parser
+    group.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
+    group.add_argument("--no-color", action="store_true", help="no colours in a terminal")
+
+
+def _add_files(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all errors, to look at and to listen to (where REF is a data "
+        "directory)",
+    )
+    group.add_argument(
+        "--out",
+        metavar="DECODE_DIR",
+        help="also write Kaldi's files there: wer_<tag>, cer_<tag> (without spaces), scoring_kaldi",
+    )
+    group.add_argument(
+        "--tag",
+        default="0_0.0",
+        help="<lm-weight>_<penalty> in the names of wer_* and cer_* (default: 0_0.0)",
+    )
 
 
 def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]:
@@ -213,28 +243,16 @@ def _utt2spk_beside(path: Path) -> Path | None:
 
 
 def _audio_beside(path: Path) -> "dict[str, Clip]":
-    """The recordings of a data directory's utterances; a command in wav.scp is not run."""
-    if path.name != "text" or not (path.parent / "wav.scp").is_file():
-        return {}
-    from asr.corpus.tables import read_table
+    """The recordings of a data directory's utterances."""
+    from asr.corpus.tables import read_clips
 
-    wavs = read_table(path.parent / "wav.scp")
-    clips: dict[str, Clip] = {name: (wav, 0.0, None) for name, wav in wavs.items()}
-    segments = path.parent / "segments"
-    if segments.is_file():
-        try:
-            for name, line in read_table(segments).items():
-                recording, start, end = line.split()
-                clips[name] = wavs[recording], float(start), float(end) if float(end) > 0 else None
-        except (KeyError, ValueError) as error:
-            raise InputError(
-                f"{segments}: {name}: {line!r}, expected <recording-id> <start> <end>, of a "
-                "recording in wav.scp; mend the line"
-            ) from error
-    return {name: clip for name, clip in clips.items() if command_of(clip[0]) is None}
+    beside = path.name == "text" and (path.parent / "wav.scp").is_file()
+    return read_clips(path.parent) if beside else {}
 
 
-def _warn_of(name: str, hyp: "Transcripts", result: "Score", options: argparse.Namespace) -> None:
+def _warn_of(
+    name: str, hyp: "TranscriptFile", result: "Score", options: argparse.Namespace
+) -> None:
     """Say what of the hypotheses in a file does not match the references."""
     notes = list(hyp.notes)
     if result.missing:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.score.calibration import ConfidenceBin, confidence_bins
 from asr.score.wer import Counts, Score, total
 from asr.text.sentences import sentence_key
 from asr.text.timed import CtmWord
 
 LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # fewest words of each group
-CONFIDENCES = 10  # bins
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,6 @@ class Group:
     name: str
     sentences: int
     words: Counts
-
-
-@dataclass(frozen=True)
-class Sureness:
-    """Recognised words of about one confidence."""
-
-    low: float
-    high: float
-    words: int
-    right: int
-    mean: float
-    """Of their confidences; equal to the share of right words if these are calibrated."""
 
 
 def by_speaker(score: Score, utt2spk: Mapping[str, str]) -> list[Group]:
@@ -55,13 +43,13 @@ def by_seen(score: Score, seen: Collection[str]) -> list[Group]:
 
 def by_length(score: Score) -> list[Group]:
     """A group for each range of words in the reference, the shortest first."""
-    places = [bisect.bisect_right(LENGTHS, len(ref.split())) - 1 for ref in score.refs]
-    groups = {group.name: group for group in _grouped(score, list(map(_range, places)))}
+    positions = [bisect.bisect_right(LENGTHS, len(ref.split())) - 1 for ref in score.refs]
+    groups = {group.name: group for group in _grouped(score, list(map(_range, positions)))}
     return [groups[name] for name in map(_range, range(len(LENGTHS))) if name in groups]
 
 
-def _range(place: int) -> str:
-    low, high = LENGTHS[place], (*LENGTHS, None)[place + 1]
+def _range(position: int) -> str:
+    low, high = LENGTHS[position], (*LENGTHS, None)[position + 1]
     if high is None:
         return f"{low} words and more"
     if high > low + 1:
@@ -78,7 +66,7 @@ def _grouped(score: Score, names: Sequence[str]) -> list[Group]:
     ]
 
 
-def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[Sureness]:
+def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[ConfidenceBin]:
     """How many of the recognised words are right, by their confidence.
 
     Utterances whose words a normalizer or a map has split or joined are left out.
@@ -91,25 +79,4 @@ def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[
             sure = [(w.confidence, hit) for w, hit in zip(said, hits, strict=True)]
             values += [value for value, _ in sure if value is not None]
             right += [hit for value, hit in sure if value is not None]
-    return _bins(np.array(values, float), np.array(right, bool))
-
-
-def _bins(values: np.ndarray, right: np.ndarray) -> list[Sureness]:
-    places = np.minimum((values * CONFIDENCES).astype(int), CONFIDENCES - 1)
-    return [
-        Sureness(
-            place / CONFIDENCES,
-            (place + 1) / CONFIDENCES,
-            int((places == place).sum()),
-            int(right[places == place].sum()),
-            float(values[places == place].mean()),
-        )
-        for place in range(CONFIDENCES)
-        if (places == place).any()
-    ]
-
-
-def calibration_error(sureness: Sequence[Sureness]) -> float:
-    """Expected calibration error: mean distance of confidence and share of right words."""
-    words = sum(s.words for s in sureness)
-    return sum(abs(s.mean * s.words - s.right) for s in sureness) / max(1, words)
+    return confidence_bins(np.array(values, float), np.array(right, bool))

@@ -5,19 +5,19 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
+from asr.audio.clip import Clip
 from asr.files import write_text
-from asr.score.compare import Comparison
-from asr.score.groups import Group, Sureness
+from asr.score.calibration import ConfidenceBin
+from asr.score.groups import Group
 from asr.score.kaldi import operation
+from asr.score.report import Report, conditions, describe_comparison
 from asr.score.wer import Counts, Pair, Score, errors
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # by a browser
 CONFUSIONS = 20  # rows of the table
 GAP = "\N{MIDDLE DOT}"
-Clip = tuple[str, float, float | None]  # file, start and end in seconds
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -49,39 +49,25 @@ wrong.onchange = search.oninput = filter; filter();
 """
 
 
-def write_page(
-    path: str | Path,
-    score: Score,
-    title: str,
-    conditions: str,
-    groups: Mapping[str, Sequence[Group]],
-    sureness: Sequence[Sureness] = (),
-    comparison: Comparison | None = None,
-    audio: Mapping[str, Clip] = MappingProxyType({}),
-) -> Path:
+def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> Path:
     """Write the page.
 
     Args:
         path: the HTML file.
-        score: what it is about.
-        title: of the page.
-        conditions: under which the rates hold.
-        groups: tables of rates, such as by speaker, and their titles.
-        sureness: words by their confidence.
-        comparison: with another system.
-        audio: file, start and end in seconds of each utterance that can be played.
+        report: what it tells.
+        audio: of the utterances that can be played.
 
     Raises:
         InputError: the file cannot be written.
     """
-    folder = Path(path).resolve().parent
-    sounds = {name: sound for name, clip in audio.items() if (sound := _sound(*clip, folder))}
+    folder, score = Path(path).resolve().parent, report.score
+    sounds = {name: sound for name, clip in audio.items() if (sound := _sound(clip, folder))}
     parts = [
-        *_head(title),
-        *_summary(score, title, conditions, comparison),
+        *_head(report.set_name),
+        *_summary(report),
         '<div class="tables">',
-        *(line for name, rows in groups.items() for line in _group_table(name, rows)),
-        *_sureness_table(sureness),
+        *(line for name, rows in report.groups.items() for line in _group_table(name, rows)),
+        *_confidence_table(report.bins),
         *_confusion_table(score),
         "</div>",
         '<h2>Utterances</h2><div class="bar"><label><input type="checkbox" id="wrong" checked> '
@@ -104,11 +90,10 @@ def _head(title: str) -> list[str]:
     ]
 
 
-def _summary(
-    score: Score, title: str, conditions: str, comparison: Comparison | None
-) -> Iterator[str]:
+def _summary(report: Report) -> Iterator[str]:
+    score = report.score
     low, high = score.interval
-    yield f"<h1>{_text(title)}</h1>"
+    yield f"<h1>{_text(report.set_name)}</h1>"
     yield (
         f'<div><span class="rate">{100 * score.wer:.2f} %</span> of {score.words.total} words are '
         f"wrong (95 % interval {100 * low:.2f} to {100 * high:.2f})</div>"
@@ -119,19 +104,9 @@ def _summary(
         f"spaces; {score.wrong_sentences} of {len(score.ids)} sentences wrong "
         f"({100 * score.ser:.1f} %)</div>"
     )
-    if comparison:
-        yield f"<div>{_text(describe_comparison(comparison))}</div>"
-    yield f'<div class="quiet">{_text(conditions)}</div>'
-
-
-def describe_comparison(c: Comparison) -> str:
-    """A comparison of this system (A) with another (B) in one sentence."""
-    low, high = c.interval
-    return (
-        f"the other system: WER {100 * c.wer_b:.2f} %; difference {100 * c.difference:+.2f} "
-        f"(95 % bootstrap interval {100 * low:+.2f} to {100 * high:+.2f}); matched pairs: "
-        f"{c.segments} segments, z = {c.z:.2f}, p = {c.p:.3f}"
-    )
+    if report.comparison:
+        yield f"<div>{_text(describe_comparison(report.comparison))}</div>"
+    yield f'<div class="quiet">{_text(conditions(report))}</div>'
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -> Iterator[str]:
@@ -153,12 +128,9 @@ def _rates(counts: Counts) -> tuple[object, ...]:
     return f"{100 * counts.rate:.1f}", *numbers
 
 
-def _sureness_table(sureness: Sequence[Sureness]) -> Iterator[str]:
-    if sureness:
-        rows = (
-            (f"{s.low:.1f} to {s.high:.1f}", s.words, f"{100 * s.right / s.words:.1f}")
-            for s in sureness
-        )
+def _confidence_table(bins: Sequence[ConfidenceBin]) -> Iterator[str]:
+    if bins:
+        rows = ((f"{b.low:.1f} to {b.high:.1f}", b.count, f"{100 * b.share:.1f}") for b in bins)
         yield from _table("By confidence", ("", "words", "right %"), rows)
 
 
@@ -196,11 +168,15 @@ def _pair(pair: Pair) -> str:
     return f'<span class="p {operation(pair)}">{words}</span> '
 
 
-def _sound(file: str, start_s: float, end_s: float | None, folder: Path) -> str | None:
-    """Where the page finds a recording: relative to it, with the part of the file to play."""
-    if Path(file).suffix.lower() not in PLAYABLE or not Path(file).is_file():
+def _sound(clip: Clip, folder: Path) -> str | None:
+    """Where the page finds a recording: relative to it, with the part of the file to play.
+
+    A command in wav.scp is not run.
+    """
+    file = Path(os.fsdecode(clip.source))
+    if clip.command or file.suffix.lower() not in PLAYABLE or not file.is_file():
         return None
-    place = quote(os.path.relpath(Path(file).resolve(), folder).replace(os.sep, "/"))
-    if start_s == 0 and end_s is None:
+    place = quote(os.path.relpath(file.resolve(), folder).replace(os.sep, "/"))
+    if clip.start_s == 0 and clip.end_s is None:
         return place
-    return f"{place}#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
+    return f"{place}#t={clip.start_s:g}" + ("" if clip.end_s is None else f",{clip.end_s:g}")

@@ -43,13 +43,13 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Transcripts:
+class TranscriptFile:
     """Transcripts in the order of their file, and how they were read."""
 
     texts: dict[str, str] | list[str]
     """By utterance id; a list for plain files."""
     format: str
-    """text, trn, plain, stm, ctm, or one of :mod:`asr.score.subtitles`."""
+    """text, trn, plain, stm, ctm, or one of :mod:`asr.text.subtitles`."""
     words: dict[str, list[CtmWord]] | None = None
     """The same with times and confidence, where a CTM tells them."""
     speakers: dict[str, str] | None = None
@@ -75,7 +75,7 @@ def open_source(name: str | Path) -> Source:
     return Source(path, read_lines(path))
 
 
-def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Transcripts, ...]:
+def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[TranscriptFile, ...]:
     """References and hypotheses.
 
     Args:
@@ -115,15 +115,15 @@ def _subtitle_format(source: Source) -> str | None:
     return None if source.path.name == "text" else subtitle_format(source.lines, source.path)
 
 
-def _read_whole(source: Source, kind: str) -> Transcripts:
+def _read_whole(source: Source, kind: str) -> TranscriptFile:
     """A file as one text: subtitles, or what is compared with them."""
     if kind not in ("auto", "plain", "text", "trn"):
         text = " ".join(subtitle_lines(source.lines, kind, source.path))
-        return Transcripts([text], kind, notes=() if text else ("no words in it",))
+        return TranscriptFile([text], kind, notes=() if text else ("no words in it",))
     if kind == "auto" and len(source.lines) > 1 and _has_ids(source):
         kind = "text"
     if kind in ("auto", "plain"):
-        return Transcripts([" ".join(source.lines)], "plain, one text")
+        return TranscriptFile([" ".join(source.lines)], "plain, one text")
     texts = _by_id(_read(source, kind))
     if len(texts) != 1:
         raise InputError(
@@ -131,10 +131,10 @@ def _read_whole(source: Source, kind: str) -> Transcripts:
             "of one recording; compare these with the utterance of that recording alone, or with "
             "subtitles (--format plain: the ids are words)"
         )
-    return Transcripts(list(texts.values()), kind)
+    return TranscriptFile(list(texts.values()), kind)
 
 
-def _by_id(transcripts: Transcripts) -> dict[str, str]:
+def _by_id(transcripts: TranscriptFile) -> dict[str, str]:
     assert isinstance(transcripts.texts, dict)
     return transcripts.texts
 
@@ -145,7 +145,7 @@ def _has_ids(source: Source) -> bool:
     return 0 < len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
 
 
-def _renamed(references: Transcripts, hypotheses: Transcripts) -> Transcripts:
+def _renamed(references: TranscriptFile, hypotheses: TranscriptFile) -> TranscriptFile:
     """Hypotheses by the ids of the references, also where these differ in case or ending."""
     if isinstance(references.texts, list) or isinstance(hypotheses.texts, list):
         return hypotheses
@@ -162,7 +162,7 @@ def _renamed(references: Transcripts, hypotheses: Transcripts) -> Transcripts:
 
 def _read_timed(
     ref: Source, hyp: Source, timed: tuple[str | None, str | None], file_format: str
-) -> tuple[Transcripts, Transcripts]:
+) -> tuple[TranscriptFile, TranscriptFile]:
     """References with or without times, and hypotheses in a CTM."""
     if timed[1] != "ctm" or timed[0] == "ctm" or _is_subtitle(ref, timed[0]):
         raise InputError(
@@ -182,11 +182,13 @@ def _is_subtitle(source: Source, timed: str | None) -> bool:
     return timed is None and _subtitle_format(source) is not None
 
 
-def _read_stm(ref: Source, hyp: Source, words: list[CtmWord]) -> tuple[Transcripts, Transcripts]:
+def _read_stm(
+    ref: Source, hyp: Source, words: list[CtmWord]
+) -> tuple[TranscriptFile, TranscriptFile]:
     """The segments of an STM, and the words of a CTM in each of them."""
     segments = parse_stm(ref.lines, ref.path)
     speakers = {segment.id: segment.speaker for segment in segments}
-    references = Transcripts(reference_texts(segments, ref.path), "stm", speakers=speakers)
+    references = TranscriptFile(reference_texts(segments, ref.path), "stm", speakers=speakers)
     tracks = match_tracks((s.track for s in segments), (w.track for w in words))
     notes = tuple(_track_notes(ref, hyp, segments, words, tracks))
     return references, _from_words(words_in_segments(segments, words, tracks), notes)
@@ -249,17 +251,17 @@ def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
     )
 
 
-def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...]) -> Transcripts:
+def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...]) -> TranscriptFile:
     texts = {name: " ".join(w.word for w in said) for name, said in words.items()}
-    return Transcripts(texts, "ctm", words, notes=notes)
+    return TranscriptFile(texts, "ctm", words, notes=notes)
 
 
-def _read(source: Source, kind: str) -> Transcripts:
+def _read(source: Source, kind: str) -> TranscriptFile:
     if kind == "text":
-        return Transcripts(parse_text(source.lines, source.path), kind)
+        return TranscriptFile(parse_text(source.lines, source.path), kind)
     if kind == "trn":
-        return Transcripts(parse_trn(source.lines, source.path), kind)
-    return Transcripts(source.lines, kind)
+        return TranscriptFile(parse_trn(source.lines, source.path), kind)
+    return TranscriptFile(source.lines, kind)
 
 
 def read_sentences(name: str | Path) -> tuple[list[str], str]:

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.cells import cell_len
@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from asr.console import Console
+from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import Comparison
-from asr.score.groups import Group, Sureness, calibration_error
+from asr.score.groups import Group
 from asr.score.kaldi import GAP, operation
-from asr.score.page import describe_comparison
 from asr.score.wer import Counts, Pair, Score, errors, total
 
 _PLAIN_WIDTH = 100  # where the output is not a terminal
@@ -24,21 +24,52 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
 
 
-def print_report(score: Score, name: str, formats: str, worst: int, *, color: bool = True) -> None:
-    """Print the table and the worst utterances to standard output.
+@dataclass(frozen=True)
+class Report:
+    """All that is told of the error rates of a set, on a terminal, as JSON and as a page."""
+
+    score: Score
+    set_name: str
+    files: Sequence[tuple[str, str]]
+    """Name and format of the references and of the hypotheses."""
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    """Tables of rates by their titles, such as "By speaker"."""
+    bins: Sequence[ConfidenceBin] = ()
+    """The recognised words by their confidence."""
+    comparison: Comparison | None = None
+    """With another system."""
+    notes: Sequence[str] = ()
+    """What of the hypotheses did not match the references."""
+    speakers: Mapping[str, str] | None = None
+    """Of the utterances, where they are known."""
+
+
+def print_report(report: Report, worst: int, tables: Collection[str], *, color: bool) -> None:
+    """Print the rates and the worst utterances to standard output.
 
     Args:
-        score: what to print.
-        name: of the set.
-        formats: how the files were read, for the line below the table.
+        report: what to print.
         worst: how many utterances to show.
+        tables: which of ``report.groups``.
         color: False leaves colours out in a terminal too.
     """
-    console = make_console(color)
-    title = f"{_printable(name)}: {_count(len(score.ids), 'sentence')}"
+    console, score = make_console(color), report.score
+    title = f"{_printable(report.set_name)}: {_count(len(score.ids), 'sentence')}"
     console.print(Text(f"{title}, {_count(score.words.total, 'word')}\n", style="bold"))
     console.print(summary_table(score))
-    console.print(f"\n{_printable(conditions(score, formats))}")
+    console.print(f"\n{_printable(conditions(report))}")
+    _print_worst(console, score, worst)
+    for title in tables:
+        console.print(_group_table(title, report.groups[title]))
+    if report.bins:
+        console.print(_confidence_table(report.bins))
+        error = calibration_error(report.bins)
+        console.print(f"expected calibration error {100 * error:.1f} %")
+    if report.comparison:
+        console.print(f"\n{describe_comparison(report.comparison)}", soft_wrap=True)
+
+
+def _print_worst(console: Console, score: Score, worst: int) -> None:
     indices = score.worst(worst)
     if indices:
         wrong = _count(score.wrong_sentences, "wrong utterance")
@@ -49,58 +80,29 @@ def print_report(score: Score, name: str, formats: str, worst: int, *, color: bo
             console.print(line, soft_wrap=True)
 
 
-def print_parts(
-    tables: Mapping[str, Sequence[Group]],
-    sureness: Sequence[Sureness],
-    comparison: Comparison | None,
-) -> None:
-    """Print rates of groups, words by confidence, and the comparison with another system."""
-    console = make_console(False)
-    for title, groups in tables.items():
-        table = Table(box=None, pad_edge=False)
-        table.add_column(f"\n{title}")
-        for column in ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns", "\nSentences"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for group in groups:
-            rate, _, *counts = _row(group.words)
-            table.add_row(_printable(group.name), rate, *counts, str(group.sentences))
-        console.print(table)
-    if sureness:
-        table = Table(box=None, pad_edge=False)
-        for column in ("\nBy confidence", "\nWords", "\nRight %"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for s in sureness:
-            share = f"{100 * s.right / s.words:.1f}"
-            table.add_row(f"{s.low:.1f} to {s.high:.1f}", str(s.words), share)
-        console.print(table)
-        console.print(f"expected calibration error {100 * calibration_error(sureness):.1f} %")
-    if comparison:
-        console.print(f"\n{describe_comparison(comparison)}", soft_wrap=True)
+def _table(first: str, *columns: str) -> Table:
+    """A table without lines whose columns of numbers end at the right."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
-def parts_to_dict(
-    tables: Mapping[str, Sequence[Group]],
-    sureness: Sequence[Sureness],
-    comparison: Comparison | None,
-) -> dict[str, Any]:
-    """The same as JSON can hold it."""
-    return {
-        "groups": {
-            title: [
-                {
-                    "name": g.name,
-                    "sentences": g.sentences,
-                    "wer": _finite(g.words.rate),
-                    "words": _counts(g.words),
-                }
-                for g in groups
-            ]
-            for title, groups in tables.items()
-        },
-        "confidence": [asdict(s) for s in sureness],
-        "calibration_error": calibration_error(sureness) if sureness else None,
-        "against": _comparison(comparison) if comparison else None,
-    }
+def _group_table(title: str, groups: Sequence[Group]) -> Table:
+    columns = ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns", "\nSentences")
+    table = _table(f"\n{title}", *columns)
+    for group in groups:
+        rate, _, *counts = _row(group.words)
+        table.add_row(_printable(group.name), rate, *counts, str(group.sentences))
+    return table
+
+
+def _confidence_table(bins: Sequence[ConfidenceBin]) -> Table:
+    table = _table("\nBy confidence", "\nWords", "\nRight %")
+    for b in bins:
+        table.add_row(f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}")
+    return table
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -123,10 +125,7 @@ def make_console(color: bool) -> Console:
 
 def summary_table(score: Score) -> Table:
     """Rates in percent, and the counts that they come from."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for column in ("%", "95 % interval", "Total", "Corr", "Sub", "Del", "Ins"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = _table("", "%", "95 % interval", "Total", "Corr", "Sub", "Del", "Ins")
     table.add_row("WER", *_row(score.words, _interval(score)), style="bold")
     table.add_row("CER (spaces counted)", *_row(score.characters))
     table.add_row("CER (no spaces)", *_row(score.characters_no_space))
@@ -147,9 +146,21 @@ def _interval(score: Score) -> str:
     return f"{100 * low:.2f} - {100 * high:.2f}"
 
 
-def conditions(score: Score, formats: str) -> str:
+def describe_comparison(c: Comparison) -> str:
+    """A comparison of this system (A) with another (B) in one sentence."""
+    low, high = c.interval
+    return (
+        f"the other system: WER {100 * c.wer_b:.2f} %; difference {100 * c.difference:+.2f} "
+        f"(95 % bootstrap interval {100 * low:+.2f} to {100 * high:+.2f}); matched pairs: "
+        f"{c.segments} segments, z = {c.z:.2f}, p = {c.p:.3f}"
+    )
+
+
+def conditions(report: Report) -> str:
     """Under which the rates hold: normalizer, files, what was done about missing ones."""
-    parts = [f"normalizer {score.normalizer}", formats]
+    score = report.score
+    files = ", ".join(f"{name} ({file_format})" for name, file_format in report.files)
+    parts = [f"normalizer {score.normalizer}", files]
     if score.missing:
         parts.append(f"{len(score.missing)} without a hypothesis, {_MISSING[score.mode]}")
     return "; ".join(parts)
@@ -203,11 +214,38 @@ def _printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def to_dict(score: Score, name: str, worst: int) -> dict[str, Any]:
+def to_dict(report: Report, worst: int) -> dict[str, Any]:
     """The same as JSON can hold it; rates are fractions, None where they are infinite."""
+    bins, comparison = report.bins, report.comparison
+    return {
+        "set": report.set_name,
+        **_score_dict(report.score, worst),
+        "formats": [file_format for _, file_format in report.files],
+        "notes": list(report.notes),
+        "groups": {
+            title: [
+                {
+                    "name": g.name,
+                    "sentences": g.sentences,
+                    "wer": _finite(g.words.rate),
+                    "words": _counts(g.words),
+                }
+                for g in groups
+            ]
+            for title, groups in report.groups.items()
+        },
+        "confidence": [
+            {"low": b.low, "high": b.high, "words": b.count, "right": b.right, "mean": b.mean}
+            for b in bins
+        ],
+        "calibration_error": calibration_error(bins) if bins else None,
+        "against": _comparison(comparison) if comparison else None,
+    }
+
+
+def _score_dict(score: Score, worst: int) -> dict[str, Any]:
     interval = [_finite(value) for value in score.interval]
     return {
-        "set": name,
         "sentences": len(score.ids),
         "wrong_sentences": score.wrong_sentences,
         "missing": list(score.missing),

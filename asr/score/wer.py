@@ -199,13 +199,13 @@ def score(
     absent = frozenset(missing if mode == "present" else ())
     ids = tuple(name for name in references if name not in absent)
     normalize = preparation(normalizer, ignore_case, mapping or {})
-    conditions = [normalizer, *["case ignored"][: int(ignore_case)]]
-    conditions += [f"{len(mapping)} words mapped"] if mapping else []
+    conditions = normalizer + ", case ignored" * ignore_case
+    conditions += f", {len(mapping)} words mapped" if mapping else ""
     return Score(
         ids,
         tuple(_clean(references[name], normalize) for name in ids),
         tuple(_clean(hypotheses.get(name, ""), normalize) for name in ids),
-        ", ".join(conditions),
+        conditions,
         mode,
         missing,
         unknown,

@@ -3,7 +3,8 @@
 import pytest
 
 from asr.errors import InputError
-from asr.score.groups import Sureness, by_confidence, by_length, by_speaker, calibration_error
+from asr.score.calibration import ConfidenceBin, calibration_error
+from asr.score.groups import by_confidence, by_length, by_speaker
 from asr.score.wer import Counts, score
 from asr.text.timed import CtmWord
 
@@ -42,8 +43,8 @@ def test_by_confidence():
         "u2": [word("d", 0.21)],
     }
     assert by_confidence(result, said) == [
-        Sureness(0.2, 0.3, words=2, right=1, mean=pytest.approx(0.23)),
-        Sureness(0.9, 1.0, words=2, right=2, mean=pytest.approx(0.975)),
+        ConfidenceBin(0.2, 0.3, count=2, right=1, mean=pytest.approx(0.23)),
+        ConfidenceBin(0.9, 1.0, count=2, right=2, mean=pytest.approx(0.975)),
     ]
     # |2 * 0.23 - 1| + |2 * 0.975 - 2| words, of four
     assert calibration_error(by_confidence(result, said)) == pytest.approx((0.54 + 0.05) / 4)

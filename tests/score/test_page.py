@@ -85,7 +85,7 @@ def test_bad_segments_are_named(tmp_path, capsys):
         (tmp_path / name).write_text(f"{line}\n")
     data = str(tmp_path)
     assert main(["score", data, data, "--html", str(tmp_path / "page.html")]) == 2
-    assert "segments: u1: 'r2 0 1', expected <recording-id>" in capsys.readouterr().err
+    assert "segments:1: r2 is not in wav.scp" in capsys.readouterr().err
 
 
 def test_confusions_the_most_frequent_first():
