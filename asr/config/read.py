@@ -11,6 +11,9 @@ from asr.config.field import SettingError, UnknownSettingError, type_hints
 from asr.errors import InputError
 
 Config = TypeVar("Config")
+# They decide what weights, optimiser state and feature statistics mean, or what all else follows
+# from: they never change in a training.
+FIXED = ("seed", "features.", "model.", "optim.kind")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -112,3 +115,19 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
     return values
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as one table, with the names of the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def is_fixed(key: str) -> bool:
+    """Whether a setting never changes in a training; dropout may."""
+    return key.startswith(FIXED) and not key.endswith(".dropout")

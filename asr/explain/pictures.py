@@ -1,13 +1,18 @@
-"""What a training looks like: curves and attention, as PNG files that can be opened any time."""
+"""Curves of a training, attention and reliability, as PNG files that can be opened any time."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from asr.figures import own_settings, write_png
+from asr.recognize.calibrate import Evidence
+from asr.recognize.confidence import BINS, LOW, bins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @own_settings()
@@ -70,3 +75,34 @@ def _draw_attention(
         axes.set_title(title, fontsize=8, loc="left")
     rows[-1].set_xlabel("seconds")
     write_png(figure, path)
+
+
+@own_settings()
+def draw_reliability(texts: Evidence, words: Evidence, path: Path) -> None:
+    """The reliability picture: in each tenth of confidence, how many texts and words are right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 5.6), layout="constrained")
+    columns = figure.subplots(2, 2, sharex=True, height_ratios=[3, 1])
+    for found, name, (truth, counts) in zip(
+        (texts, words), ("texts", "words"), columns.T, strict=True
+    ):
+        parts = bins(found.confidences, found.right)
+        truth.plot([0, 1], [0, 1], ":", color="grey")
+        truth.plot([mean for mean, _, _ in parts], [share for _, share, _ in parts], "o-")
+        title = f"{len(found.right)} {name}, calibration error {100 * found.error:.1f} %"
+        truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
+        _draw_counts(counts, found)
+        counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
+    columns[1, 0].axvline(LOW, color="black", linestyle=":")
+    write_png(figure, path)
+
+
+def _draw_counts(axes: "Axes", found: Evidence) -> None:
+    axes.hist(
+        [found.confidences[found.right == 1], found.confidences[found.right == 0]],
+        bins=[k / BINS for k in range(BINS + 1)],
+        stacked=True,
+        label=["right", "wrong"],
+    )
+    axes.legend(fontsize=8, loc="upper center")

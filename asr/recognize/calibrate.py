@@ -1,4 +1,4 @@
-"""``asr calibrate``: teach a model how sure it may be, on recordings with transcripts."""
+"""Teach a model how sure it may be, on recordings with transcripts."""
 
 import sys
 from collections import deque
@@ -9,36 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import (
-    DecodeConfig,
-    SegmentationConfig,
-    add_machine_options,
-    add_settings,
-    from_args,
-    make_parser,
-)
-from asr.config.args import config_files
+from asr.config import SegmentationConfig
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError, first_line
-from asr.figures import own_settings, write_png
-from asr.files import beside, check_outputs
 from asr.recognize.confidence import (
-    BINS,
     FEWEST,
     LOW,
-    bins,
     calibration_error,
     evidence,
     fit,
     folds,
     held_out,
 )
-from asr.recognize.plausibility import USELESS, Standard, Vocabulary, learnt_words, own_credit
-from asr.store.find import find_model, search_settings
+from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
+from asr.store.find import learnt_words
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from asr.recognize.recognizer import Recognizer, Source
     from asr.recognize.transcript import Segment
 
@@ -83,63 +69,18 @@ class Report:
     """Share of them that carry a flag, likewise; None where there are none."""
 
 
-def main(argv: list[str]) -> int:
-    """Parse the command line and calibrate."""
-    parser = make_parser(
-        "asr calibrate",
-        "Fit how sure a model may be of texts and words, from how probable it finds those of a "
-        "data directory and which of them are right. Writes a copy of the model that says so, and "
-        "a picture beside it. Take recordings that the model was not trained on.",
-    )
-    parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
-    parser.add_argument("data", help="Kaldi data directory with transcripts")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write")
-    add_machine_options(parser)
-    add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-
-    from asr.model.machine import use_machine
-    from asr.recognize.recognizer import load
-
-    target = Path(args.output)
-    picture = beside(target, ".reliability.png")
-    read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
-    check_outputs([target, picture], [*read, *config_files(args)])
-    use_machine(args.threads, args.precision)
-    report = calibrate(load(args.model, args.device, config), args.data, args.output, picture)
-    print(
-        f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "
-        f"right; {report.left_out} left out\n"
-        f"expected calibration error {100 * report.error:.1f} %; below {LOW} are "
-        f"{100 * report.marked_wrong:.0f} % of the wrong texts and "
-        f"{100 * report.marked_right:.0f} % of the right ones (of speakers held out)\n"
-        f"words: {report.words}, {report.words_right} of them right; expected calibration error "
-        f"{100 * report.words_error:.1f} %\n"
-        f"{_flagged(report)}\n"
-        f"{picture}: confidence and truth"
-    )
-    return 0
-
-
-def _flagged(report: Report) -> str:
-    """How well the flags do."""
-    right = f"{100 * report.flagged_right:.0f} % of the right texts"
-    if report.flagged_useless is None:
-        return f"flags: {right}; no text is wrong in more than half of its words"
-    wrong = f"{100 * report.flagged_useless:.0f} % of the {report.useless} texts"
-    return f"flags: {wrong} that are wrong in more than half of their words, {right}"
-
-
 def calibrate(
-    recognizer: "Recognizer", data: str | Path, target: str | Path, picture: Path
-) -> Report:
+    recognizer: "Recognizer", data: str | Path, target: str | Path
+) -> tuple[Report, "Evidence", "Evidence"]:
     """Fit the confidence of a model and write it into a copy.
 
     Args:
         recognizer: the model, with the search settings it will be used with.
         data: data directory with transcripts.
         target: the model file to write; weights stay as they are stored.
-        picture: PNG file to draw.
+
+    Returns:
+        the report, and the evidence of the texts and of the words.
 
     Raises:
         InputError: the data directory is not valid, too few texts are right or wrong, or the
@@ -170,8 +111,7 @@ def calibrate(
     }
     loaded = recognizer.loaded
     copy_with_info(loaded.path, target, {**loaded.info, "confidence": confidence})
-    draw(texts, words, picture)
-    return report
+    return report, texts, words
 
 
 @dataclass(frozen=True)
@@ -357,34 +297,3 @@ def _check_counts(right: np.ndarray, data: str | Path) -> None:
             f"least {FEWEST} of each; take more recordings, or such as are "
             f"{'easier' if count < FEWEST else 'harder'} for this model"
         )
-
-
-@own_settings()
-def draw(texts: Evidence, words: Evidence, path: Path) -> None:
-    """The reliability picture: in each tenth of confidence, how many texts and words are right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 5.6), layout="constrained")
-    columns = figure.subplots(2, 2, sharex=True, height_ratios=[3, 1])
-    for found, name, (truth, counts) in zip(
-        (texts, words), ("texts", "words"), columns.T, strict=True
-    ):
-        parts = bins(found.confidences, found.right)
-        truth.plot([0, 1], [0, 1], ":", color="grey")
-        truth.plot([mean for mean, _, _ in parts], [share for _, share, _ in parts], "o-")
-        title = f"{len(found.right)} {name}, calibration error {100 * found.error:.1f} %"
-        truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
-        _draw_counts(counts, found)
-        counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
-    columns[1, 0].axvline(LOW, color="black", linestyle=":")
-    write_png(figure, path)
-
-
-def _draw_counts(axes: "Axes", found: Evidence) -> None:
-    axes.hist(
-        [found.confidences[found.right == 1], found.confidences[found.right == 0]],
-        bins=[k / BINS for k in range(BINS + 1)],
-        stacked=True,
-        label=["right", "wrong"],
-    )
-    axes.legend(fontsize=8, loc="upper center")

@@ -1,21 +1,16 @@
-"""``asr align``: when each word of a data directory was said, as CTM, and how true that is."""
+"""When each word of a data directory was said, as CTM, and how far that is from the truth."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
-from asr.config.args import config_files
-from asr.corpus.datadir import DataDir, Utterance
-from asr.errors import EXIT_SOME_FAILED, InputError, first_line
-from asr.files import check_not_read, check_outputs, write_text
+from asr.corpus.datadir import Utterance
+from asr.errors import InputError, first_line
 from asr.recognize.spelling import tell_lacking
-from asr.store.find import find_model, search_settings
-from asr.text.transcripts import read_lines
+from asr.text.timed import CtmWord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +23,6 @@ _TOO_LONG = (
     "attention, and of little worth; check the transcript and the segment"
 )
 NEAR_S = 0.08  # errors up to it are counted as small
-TimedWord = tuple[str, float, float]  # with start and end in seconds
 
 
 @dataclass(frozen=True)
@@ -54,49 +48,6 @@ class TimeErrors:
                     f"bias {1000 * np.median(errors):+.0f} ms"
                 )
         return "\n".join(lines)
-
-
-def main(argv: list[str]) -> int:
-    """Parse the command line and align; 1 if some utterances could not be read."""
-    parser = make_parser(
-        "asr align",
-        "Write when each word of a data directory was said, as CTM: <utterance> 1 <start> "
-        "<duration> <word>, in seconds from the beginning of the utterance. Compared with another "
-        "CTM, the errors are printed. Exit code 1: some utterances failed, the rest was written.",
-    )
-    parser.add_argument("data", help="Kaldi data directory")
-    parser.add_argument("--model", required=True, help="folder of a training, or a model file")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="CTM to write")
-    parser.add_argument("--ctm", metavar="FILE", help="true times to compare with")
-    parser.add_argument(
-        "--recognise",
-        action="store_true",
-        help="align what is recognised; by default the transcripts",
-    )
-    parser.add_argument(
-        "--by", choices=("ctc", "attention"), default="ctc", help="where the times come from"
-    )
-    add_machine_options(parser)
-    add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
-    check_outputs([args.output], [*read, *config_files(args)])
-
-    from asr.model.machine import pick_device, use_machine
-    from asr.recognize.utterances import Interpreter
-    from asr.store.model_file import load_model
-
-    use_machine(args.threads, args.precision)
-    expected = read_ctm(args.ctm) if args.ctm else None
-    interpreter = Interpreter(load_model(args.model, pick_device(args.device)), config)
-    utterances = DataDir.load(args.data, text=not args.recognise).utterances
-    check_not_read([args.output], (u.wav for u in utterances))
-    found = dict(align(interpreter, utterances, recognise=args.recognise, by=args.by))
-    write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
-    print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
-    if expected is not None:
-        print(compare(found, expected).render())
-    return 0 if len(found) == len(utterances) else EXIT_SOME_FAILED
 
 
 def align(
@@ -171,37 +122,14 @@ def ctm_lines(utterance: str, words: Sequence["Word"]) -> str:
     )
 
 
-def read_ctm(path: str | Path) -> dict[str, list[TimedWord]]:
-    """Words with start and end by utterance (or recording), in the order of the file.
-
-    Raises:
-        InputError: a line is not ``<id> <channel> <start> <duration> <word>``.
-    """
-    found: dict[str, list[TimedWord]] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        fields = line.split()
-        if not fields or line.startswith(";;"):
-            continue
-        try:
-            name, _, start, duration, word = fields[:5]
-            times = float(start), float(duration)
-        except ValueError as error:
-            raise InputError(
-                f'{path}:{number}: found "{line}", expected "<id> <channel> <start> <duration> '
-                '<word>" with times in seconds'
-            ) from error
-        found.setdefault(name, []).append((word, times[0], times[0] + times[1]))
-    return found
-
-
 def compare(
-    found: Mapping[str, Sequence["Word"]], expected: Mapping[str, Sequence[TimedWord]]
+    found: Mapping[str, Sequence["Word"]], expected: Mapping[str, Sequence[CtmWord]]
 ) -> TimeErrors:
     """Errors of the words that two CTMs have in common."""
     from asr.score.wer import align as align_words
 
     names = sorted(found.keys() & expected.keys())
-    texts = [" ".join(word for word, _, _ in expected[name]) for name in names]
+    texts = [" ".join(word.word for word in expected[name]) for name in names]
     heard = [" ".join(word.text for word in found[name]) for name in names]
     starts, ends, total = [], [], sum(map(len, expected.values()))
     for name, pairs in zip(names, align_words(texts, heard), strict=True):
@@ -210,6 +138,6 @@ def compare(
             right = next(theirs) if reference is not None else None
             word = next(ours) if hypothesis is not None else None
             if right is not None and word is not None and reference == hypothesis:
-                starts.append(word.start_s - right[1])
-                ends.append(word.end_s - right[2])
+                starts.append(word.start_s - right.start_s)
+                ends.append(word.end_s - right.start_s - right.duration_s)
     return TimeErrors(np.array(starts), np.array(ends), total - len(starts))

@@ -32,6 +32,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asr.errors import InputError
+from asr.store.find import learnt_words
 
 DOUBTFUL = "doubtful"  # the flag of a text that little speaks for
 STALL = "stall"  # the flag of one that was written while attention stood still
@@ -189,17 +190,3 @@ def standard_from(info: Mapping[str, Any], where: str | Path) -> Standard | None
             f"{where}: its credit has no usable least and oov_rate; run `asr calibrate` again"
         )
     return Standard(least, Vocabulary(learnt_words(info, where), rate))
-
-
-def learnt_words(info: Mapping[str, Any], where: str | Path) -> frozenset[str] | None:
-    """The words of a model's training; None where its info does not tell.
-
-    Raises:
-        InputError: they are not a list of words.
-    """
-    words = info.get("vocabulary")
-    if words is None:
-        return None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{where}: its vocabulary is no list of words; copy or train it again")
-    return frozenset(words)

@@ -1,7 +1,5 @@
 """Average the weights of several checkpoints: steadier than the best of them."""
 
-import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,10 @@ import torch
 from torch import Tensor
 
 from asr.config import TrainConfig, to_dict
+from asr.config.read import flatten, is_fixed
 from asr.errors import InputError
-from asr.files import check_outputs
-from asr.recognize.plausibility import learnt_words
+from asr.store.find import learnt_words
 from asr.store.model_file import LoadedModel, load_model, save_model
-from asr.train.settings import flatten, is_fixed
 
 
 def average_models(
@@ -80,15 +77,3 @@ def _check_same_training(first: LoadedModel, other: LoadedModel) -> None:
 
 def _bars(key: str, here: dict[str, Any], there: dict[str, Any]) -> bool:
     return is_fixed(key) and key != "optim.kind" and here[key] != there[key]
-
-
-def main(argv: list[str]) -> int:
-    """``asr average -o OUT MODEL...``."""
-    parser = argparse.ArgumentParser(prog="asr average", description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="model files of one training")
-    parser.add_argument("-o", "--out", required=True, help="model file to write")
-    args = parser.parse_args(argv)
-    check_outputs([args.out], args.models)
-    average_models(args.models, args.out)
-    print(json.dumps({"model": args.out, "of": args.models}))
-    return 0

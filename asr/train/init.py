@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from asr.config import TrainConfig, to_dict
+from asr.config.read import flatten
 from asr.errors import InputError
 from asr.model.las import LAS
-from asr.recognize.plausibility import learnt_words
-from asr.store.find import find_model
+from asr.store.find import find_model, learnt_words
 from asr.store.model_file import LoadedModel, load_model
 from asr.text.chars import CharTokenizer
-from asr.train.settings import flatten
 
 # Weights with a row for each character: what it is read as, and how decoder and CTC write it.
 BY_CHARACTER = (

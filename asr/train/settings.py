@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr.config import TrainConfig, to_dict
+from asr.config.read import flatten, is_fixed
 from asr.errors import InputError
 
 # They may change at any time: what is learnt does not depend on them, but for the rounding of
@@ -16,28 +17,9 @@ FREE = (
     "skip_limit",
     "batch.workers",
 )
-# They decide what weights, optimiser state and feature statistics mean, or what all else follows
-# from: they never change.
-FIXED = ("seed", "features.", "model.", "optim.kind")
 # The batches of an epoch depend on them: an epoch under way begins again.
 PLAN = ("passes", "batch.")
 DEV = "dev"  # not a setting, but it may be changed by name like one
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of settings as one table, with the names of the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def is_fixed(key: str) -> bool:
-    """Whether a setting never changes in a training; dropout may."""
-    return key.startswith(FIXED) and not key.endswith(".dropout")
 
 
 def check_names(change: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 import asr
+from asr.commands.calibrate import main as calibrate_main
 from asr.commands.transcribe import main
 from asr.config import DecodeConfig
 from asr.corpus.datadir import Utterance
@@ -272,7 +273,7 @@ OPTIONS = ("--beam", "2", "--max_ratio", "0.2", "--device", "cpu")
 
 
 def run(model, data, target):
-    return calibrate.main([model, str(data), "-o", str(target), *OPTIONS])
+    return calibrate_main([model, str(data), "-o", str(target), *OPTIONS])
 
 
 def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
@@ -346,7 +347,7 @@ def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, ca
 
 def test_what_cannot_be_calibrated(model, babble, tmp_path):
     with pytest.raises(InputError, match="confidence needs its score"):
-        calibrate.main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
+        calibrate_main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
     text = (babble / "text").read_text().splitlines()
     (babble / "text").write_text("".join(f"{line.split()[0]} WRONG\n" for line in text))
     with pytest.raises(InputError, match=r"0 texts are right and 18 are wrong, .* easier"):

@@ -218,7 +218,7 @@ def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys,
 
 
 @pytest.mark.parametrize(
-    "room", ["asr.commands.transcribe", "asr.recognize.calibrate", "asr.commands.decode"]
+    "room", ["asr.commands.transcribe", "asr.commands.calibrate", "asr.commands.decode"]
 )
 def test_help_does_not_import_torch(room):
     code = (

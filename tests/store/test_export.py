@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asr.audio.cmvn import CmvnStats
+from asr.commands.export import facts_from, main, search_from
 from asr.config import (
     AugmentConfig,
     DecodeConfig,
@@ -21,7 +22,7 @@ from asr.config import (
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.recognize import load
-from asr.store.export import export_model, facts_from, main, search_from
+from asr.store.export import export_model
 from asr.store.find import search_settings
 from asr.store.model_file import load_model, save_model
 from asr.store.weights import SCALE, pack, unpack

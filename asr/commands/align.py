@@ -1,0 +1,61 @@
+"""``asr align``: when each word of a data directory was said, as CTM."""
+
+from pathlib import Path
+
+from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
+from asr.config.args import config_files
+from asr.corpus.datadir import DataDir
+from asr.errors import EXIT_SOME_FAILED
+from asr.files import check_not_read, check_outputs, write_text
+from asr.recognize.forced import align, compare, ctm_lines
+from asr.store.find import find_model, search_settings
+from asr.text.timed import CtmWord, parse_ctm, words_by_file
+from asr.text.transcripts import read_lines
+
+
+def main(argv: list[str]) -> int:
+    """Parse the command line and align; 1 if some utterances could not be read."""
+    parser = make_parser(
+        "asr align",
+        "Write when each word of a data directory was said, as CTM: <utterance> 1 <start> "
+        "<duration> <word>, in seconds from the beginning of the utterance. Compared with another "
+        "CTM, the errors are printed. Exit code 1: some utterances failed, the rest was written.",
+    )
+    parser.add_argument("data", help="Kaldi data directory")
+    parser.add_argument("--model", required=True, help="folder of a training, or a model file")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="CTM to write")
+    parser.add_argument("--ctm", metavar="FILE", help="true times to compare with")
+    parser.add_argument(
+        "--recognise",
+        action="store_true",
+        help="align what is recognised; by default the transcripts",
+    )
+    parser.add_argument(
+        "--by", choices=("ctc", "attention"), default="ctc", help="where the times come from"
+    )
+    add_machine_options(parser)
+    add_settings(parser, DecodeConfig)
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
+    check_outputs([args.output], [*read, *config_files(args)])
+
+    from asr.model.machine import pick_device, use_machine
+    from asr.recognize.utterances import Interpreter
+    from asr.store.model_file import load_model
+
+    use_machine(args.threads, args.precision)
+    expected = read_ctm(args.ctm) if args.ctm else None
+    interpreter = Interpreter(load_model(args.model, pick_device(args.device)), config)
+    utterances = DataDir.load(args.data, text=not args.recognise).utterances
+    check_not_read([args.output], (u.wav for u in utterances))
+    found = dict(align(interpreter, utterances, recognise=args.recognise, by=args.by))
+    write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
+    print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
+    if expected is not None:
+        print(compare(found, expected).render())
+    return 0 if len(found) == len(utterances) else EXIT_SOME_FAILED
+
+
+def read_ctm(path: str | Path) -> dict[str, list[CtmWord]]:
+    """The words of a CTM file by utterance (or recording), in the order of time."""
+    return words_by_file(parse_ctm(read_lines(path), Path(path)))
