@@ -21,16 +21,13 @@ LONGEST = 60  # lines of a function
 # importing file, without .py: what it may import from a later room, and why
 BACKWARDS = {
     "lm.perplexity": "the protocol of language models stands in model/char_lm",
-    "recognize.calibrate": "is a command",
     "recognize.directory": "opens models",
-    "recognize.forced": "is a command",
     "recognize.recognizer": "opens models",
     "search.beam": "searches with LAS instead of a protocol",
     "search.ctc_prefix": "searches with LAS instead of a protocol",
     "search.greedy": "searches with LAS instead of a protocol",
     "search.protocol": "searches with LAS instead of a protocol",
     "search.scorers": "searches with LAS instead of a protocol",
-    "store.average": "is a command",
     "store.model_file": "builds LAS",
 }
 # modules and rooms that cannot be imported without torch yet

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from asr.figures import own_settings, write_png
 from asr.recognize.calibrate import Evidence
@@ -13,6 +12,9 @@ from asr.recognize.confidence import BINS, LOW, bins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Example = tuple[str, np.ndarray, Sequence[str], float]
+"""Title, attention weights (U, S), the U characters and the seconds of audio."""
 
 
 @own_settings()
@@ -46,29 +48,25 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     write_png(figure, path)
 
 
-def draw_attention(
-    examples: Sequence[tuple[str, Tensor, Sequence[str], float]], path: Path
-) -> None:
+def draw_attention(examples: Sequence[Example], path: Path) -> None:
     """Attention of a few utterances, one above another.
 
     Args:
-        examples: title, weights (U, S), the U characters, seconds of audio.
+        examples: of each utterance the picture's title, weights (U, S), characters and seconds.
         path: the PNG file.
     """
     with own_settings("".join(c for _, _, characters, _ in examples for c in "".join(characters))):
         _draw_attention(examples, path)
 
 
-def _draw_attention(
-    examples: Sequence[tuple[str, Tensor, Sequence[str], float]], path: Path
-) -> None:
+def _draw_attention(examples: Sequence[Example], path: Path) -> None:
     from matplotlib.figure import Figure
 
     height = sum(0.6 + 0.11 * len(weights) for _, weights, _, _ in examples)
     figure = Figure(figsize=(9, height), layout="constrained")
     rows = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
     for axes, (title, weights, characters, duration_s) in zip(rows, examples, strict=True):
-        values = np.sqrt(weights.float().cpu().numpy())  # the root shows faint weights too
+        values = np.sqrt(weights)  # the root shows faint weights too
         edges = (0.0, duration_s, len(characters) - 0.5, -0.5)
         axes.imshow(values, aspect="auto", cmap="magma", extent=edges, vmin=0, vmax=1)
         axes.set_yticks(range(len(characters)), characters, fontsize=6)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from asr.config import DecodeConfig, LossConfig
 from asr.model.las import LAS
@@ -40,7 +39,7 @@ class Evaluation:
     """Character error rate of the same, spaces counted."""
     alignment: float
     """Mean quality of the teacher-forced alignments, 0 to 1."""
-    pictures: dict[str, Tensor] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
     standard: Standard | None = None
     """By what texts are to be judged, see :mod:`asr.recognize.plausibility`; None: too few are
@@ -77,7 +76,7 @@ def evaluate(
     hypotheses: dict[str, str] = {}
     credits: dict[str, float] = {}
     qualities: list[float] = []
-    pictures: dict[str, Tensor] = {}
+    pictures: dict[str, np.ndarray] = {}
     errors: list[str] = []
     for batch in batches:
         errors += batch.errors
@@ -98,7 +97,7 @@ def evaluate(
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
             qualities.append(alignment_quality(weights))
             if name in show:
-                pictures[name] = weights.cpu()
+                pictures[name] = weights.cpu().numpy()
     rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
     heard = np.array([name in credits for name in references])
     credit = np.array([credits.get(name, 0.0) for name in references])

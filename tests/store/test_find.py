@@ -143,7 +143,8 @@ def test_bad_files(tmp_path, content):
 
 def test_listing_does_not_import_torch(shelf):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom asr.commands import models as cli, find\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from asr.commands import models as cli\nfrom asr.store import find\n"
         f"find.FOLDER = Path({str(shelf)!r})\ncli.main([])\ncli.main(['an4', '--json'])\n"
         "assert 'torch' not in sys.modules, 'torch'"
     )
