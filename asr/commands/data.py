@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asr.config import whole
 from asr.config.field import SEED, at_least
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, InputError
-from asr.files import check_folder, check_not_read, is_data_directory
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
+from asr.files import check_folder, check_not_read
 
 if TYPE_CHECKING:
     from asr.corpus.importing import Imported
@@ -434,17 +434,14 @@ def run_import(args: argparse.Namespace) -> int:
 def _check_target(args: argparse.Namespace) -> None:
     """Refuse, before the work, to replace what is imported, or a text that is no table."""
     from asr.corpus.edit import refuse_same
+    from asr.corpus.tables import refuse_text_of_others
 
     out = Path(args.out)
     check_folder(out)
     if args.kaldi:
         refuse_same(args.kaldi, out)
     check_not_read([out / name for name in ("text", "wav.scp", "utt2spk")], [args.table])
-    if (out / "text").exists() and not is_data_directory(out):
-        raise InputError(
-            f"{out / 'text'}: stands in a folder that is no data directory, and would be replaced; "
-            "name another directory to write"
-        )
+    refuse_text_of_others(out, {})
 
 
 def _imported(args: argparse.Namespace) -> "Imported":

@@ -3,7 +3,7 @@
 import random
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from asr.corpus.datadir import DataDir, Utterance, require_valid
@@ -15,6 +15,7 @@ from asr.corpus.tables import (
     restrict,
     speakers_of,
     split_line,
+    split_speakers,
     table_names,
     write_tables,
 )
@@ -261,7 +262,7 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
         every = [(source, _with_segments(source, tables)) for source, tables in every]
     common = set.intersection(*(set(tables) for _, tables in every))
     joined = {name: _join(name, every) for name in sorted(common)}
-    _refuse_split_speakers(joined)
+    _refuse_split_speakers(joined["utt2spk"])
     write_tables(target, joined)
     return len(joined["utt2spk"]), sorted(set().union(*(t for _, t in every)) - common)
 
@@ -295,16 +296,14 @@ def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, st
     return joined
 
 
-def _refuse_split_speakers(tables: Tables) -> None:
+def _refuse_split_speakers(utt2spk: Mapping[str, str]) -> None:
     """Valid directories may interleave when joined: a-b's utterances sort amid those of a."""
-    last, last_key = "", ""
-    for key, speaker in sorted(tables["utt2spk"].items()):
-        if speaker < last:
-            raise InputError(
-                f"joined, {key} of speaker {speaker} would come after {last_key} of {last}, and "
-                "utt2spk would not be sorted by speaker; rename one of the speakers"
-            )
-        last, last_key = speaker, key
+    for before, name in split_speakers(utt2spk):
+        raise InputError(
+            f"joined, {name} of speaker {utt2spk[name]} would come after {before} of "
+            f"{utt2spk[before]}, and utt2spk would not be sorted by speaker; rename one of the "
+            "speakers"
+        )
 
 
 # -- split -----------------------------------------------------------------------------------

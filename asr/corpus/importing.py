@@ -201,25 +201,31 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     """
     rows = _stretches(list(rows))
     texts = [_clean(row.text, normalize) for row in rows]
-    wrong = [_wrong(row, text) for row, text in zip(rows, texts, strict=True)]
-    problems = [f"{row.where}: {what}" for row, what in zip(rows, wrong, strict=True) if what]
     ids = make_ids([(row.id, row.speaker) for row in rows])
-    named = [(name, row.where) for (name, _), row in zip(ids, rows, strict=True) if safe(row.id)]
-    problems += _doubles(named)
-    problems += _one_speaker([speaker for _, speaker in ids], rows)
-    problems += _mixed(rows)
-    _refuse(problems)
+    names, speakers = [name for name, _ in ids], [speaker for _, speaker in ids]
+    _refuse(list(_problems(rows, texts, names, speakers)))
     if not rows:
         raise InputError(f"nothing to import; {target} was not written")
-    tables: Tables = {
-        "utt2spk": dict(ids),
-        "text": {name: text for (name, _), text in zip(ids, texts, strict=True)},
-    }
-    tables |= _recordings([name for name, _ in ids], rows)
-    genders, notes = _genders([speaker for _, speaker in ids], rows)
-    write_tables(target, tables | genders)
+    genders, notes = _genders(speakers, rows)
+    text = dict(zip(names, texts, strict=True))
+    tables = {"utt2spk": dict(ids), "text": text, **_recordings(names, rows), **genders}
+    write_tables(target, tables)
     notes = (*_mended({row.where: row.text for row in rows}), *notes)
-    return Imported(len(ids), len(set(tables["utt2spk"].values())), notes)
+    return Imported(len(ids), len(set(speakers)), notes)
+
+
+def _problems(
+    rows: Sequence[Row], texts: Sequence[str], names: Sequence[str], speakers: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong with rows; ``texts`` are normalised, ``names`` and ``speakers`` ids."""
+    for row, text in zip(rows, texts, strict=True):
+        if wrong := _wrong(row, text):
+            yield f"{row.where}: {wrong}"
+    yield from _doubles(
+        (name, row.where) for name, row in zip(names, rows, strict=True) if safe(row.id)
+    )
+    yield from _one_speaker(speakers, rows)
+    yield from _mixed(rows)
 
 
 def _stretches(rows: list[Row]) -> list[Row]:
@@ -347,46 +353,49 @@ def import_kaldi(
         InputError: a file is missing, ids collide, or audio is missing; the message lists all.
     """
     source = Path(source)
-    for need in NEEDED:
-        read_table(source / need)  # a clear error where one is missing
-    tables = {
-        name: table
-        for name, table in read_tables(source).items()
-        if name == "wav.scp" or not name.endswith(".scp")
-    }
-    wavs, problems, pipes = _rooted(tables["wav.scp"], Path(root))
-    for name, rule in (("utt2spk", RULES["utt2spk"]), ("text", reserved_symbols)):
-        found = ((key, rule(value)) for key, value in tables[name].items())
-        problems += [f"{name}: {key}: {wrong}" for key, wrong in found if wrong]
-    tables["wav.scp"] = wavs
+    tables = _copied(source)
     texts = tables["text"]
+    notes = _mended({f"{source}/text: {key}": value for key, value in texts.items()})
+    problems = [
+        f"{name}: {key}: {wrong}"
+        for name, rule in (("utt2spk", RULES["utt2spk"]), ("text", reserved_symbols))
+        for key, value in tables[name].items()
+        if (wrong := rule(value))
+    ]
     tables["text"] = {key: _clean(value, normalize) for key, value in texts.items()}
     names = _Names.of(tables)
-    problems += names.collisions()
-    notes = _mended({f"{source}/text: {key}": value for key, value in texts.items()})
+    tables["wav.scp"], lacking = _rooted(tables["wav.scp"], Path(root))
+    problems = [*lacking, *problems, *names.collisions()]
     _refuse([f"{source}/{problem}" for problem in problems])
     renamed = {name: names.rename(name, table) for name, table in tables.items()}
     write_tables(target, renamed)
-    if pipes:
-        notes.append(f"{source}/wav.scp: {pipes} commands are copied as they stand; look at them")
+    commands = sum(command_of(value) is not None for value in tables["wav.scp"].values())
+    if commands:
+        notes.append(f"{source}/wav.scp: {commands} commands are copied as they stand; check them")
     speakers = len(set(renamed["utt2spk"].values()))
     return Imported(len(renamed["utt2spk"]), speakers, tuple(notes))
 
 
-def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str], int]:
-    """wav.scp with absolute paths, what is wrong with them, and the number of commands."""
-    result: dict[str, str] = {}
-    problems: list[str] = []
+def _copied(source: Path) -> Tables:
+    """The tables that come along: all but those that point into archives with the old ids."""
+    for need in NEEDED:
+        read_table(source / need)  # a clear error where one is missing
+    tables = read_tables(source)
+    return {n: t for n, t in tables.items() if n == "wav.scp" or not n.endswith(".scp")}
+
+
+def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str]]:
+    """wav.scp with absolute paths, and what is wrong with them; commands stay."""
+    result, problems = dict(wavs), []
     for key, value in wavs.items():
-        result[key] = value
+        path = root / value
         if command_of(value) is not None:
             continue
-        path = root / value
         if value and os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any path
             result[key] = absolute(path)
         else:
             problems.append(f"wav.scp: {key}: {path}: no such audio file; see --root")
-    return result, problems, sum(command_of(value) is not None for value in wavs.values())
+    return result, problems
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Python's ``sorted`` on text agrees with ``LC_ALL=C sort`` on UTF-8.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -139,6 +140,17 @@ def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
     return {speaker: " ".join(names) for speaker, names in speakers.items()}
 
 
+def split_speakers(utt2spk: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Utterances that part their speaker from another's, each after the one before it.
+
+    Sorted by utterance, utt2spk has to be sorted by speaker too.
+    """
+    names = sorted(utt2spk)
+    for before, name in pairwise(names):
+        if utt2spk[name] < utt2spk[before]:
+            yield before, name
+
+
 def write_tables(path: str | Path, tables: Tables) -> Path:
     """Write a directory: the tables, and spk2utt derived from utt2spk.
 
@@ -149,7 +161,7 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
         InputError: a text of something else lies there, such as that of a decoding.
     """
     path = Path(path)
-    _refuse_text_of_others(path, tables)
+    refuse_text_of_others(path, tables)
     if path.is_dir() and not _holds(path, tables):
         for name in {*table_names(path), *STATISTICS} - tables.keys():
             (path / name).unlink(missing_ok=True)
@@ -159,7 +171,8 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
     return path
 
 
-def _refuse_text_of_others(path: Path, tables: Tables) -> None:
+def refuse_text_of_others(path: Path, tables: Tables) -> None:
+    """Raise InputError where ``tables`` would replace the text of something else."""
     text = path / "text"
     same = _holds(path, {"text": tables.get("text", {})})  # left by a command that was killed
     if text.exists() and not is_data_directory(path) and not same:

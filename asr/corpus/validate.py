@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.entry import command_of
-from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line
+from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line, split_speakers
 from asr.errors import InputError, first_line
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
@@ -461,18 +461,15 @@ def _speakers(utt2spk: Table) -> dict[str, str]:
 
 
 def _speakers_unsorted(tables: _Tables) -> Iterator[Problem]:
-    """Sorted by utterance, utt2spk has to be sorted by speaker too."""
     table = tables.get("utt2spk", Table(""))
-    last, last_key = "", ""
-    for key, speaker in sorted(_speakers(table).items()):
-        if speaker < last:
-            yield table.problem(
-                key,
-                f"speaker {speaker} comes after {last} of {last_key}; make the speaker a prefix "
-                'of the utterance, joined by "-" (not by "_", which sorts after digits and '
-                "capitals): `asr data import NEW --kaldi DIR` does it",
-            )
-        last, last_key = speaker, key
+    speakers = _speakers(table)
+    for before, key in split_speakers(speakers):
+        yield table.problem(
+            key,
+            f"speaker {speakers[key]} comes after {speakers[before]} of {before}; make the speaker "
+            'a prefix of the utterance, joined by "-" (not by "_", which sorts after digits and '
+            "capitals): `asr data import NEW --kaldi DIR` does it",
+        )
 
 
 def _spk2utt_differs(tables: _Tables) -> Iterator[Problem]:
