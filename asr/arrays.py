@@ -159,3 +159,10 @@ def prepend(array: Array, value: float) -> Array:
     """Return an array with one more element at the beginning of the last axis."""
     edge = full((*array.shape[:-1], 1), value, array)
     return namespace(array).concatenate([edge, array], -1)
+
+
+def move(holder: object, device: Any) -> None:
+    """Replace the numpy arrays among the attributes of an object by those of a device."""
+    for name, value in list(vars(holder).items()):
+        if is_numpy(value):
+            setattr(holder, name, on_device(value, device))

@@ -79,16 +79,16 @@ def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestL
     """The lists with the scores of the language models of other settings."""
     import torch
 
-    from asr.model.char_lm import sentence_log_probs
+    from asr.lm.perplexity import sentence_log_probs
     from asr.recognize.directory import open_lm
     from asr.text.chars import CharTokenizer
 
-    tokenizer, device = CharTokenizer.from_file(tokens), torch.device("cpu")
-    model = open_lm(replace(config, lm_weight=1.0), tokenizer, device)
+    tokenizer = CharTokenizer.from_file(tokens)
+    model = open_lm(replace(config, lm_weight=1.0), tokenizer, torch.device("cpu"))
     assert model is not None
     unique = sorted({text for texts in lists.texts for text in texts})
     encoded = [tokenizer.encode(text) for text in unique]
-    scores = sentence_log_probs(model, encoded, tokenizer.eos_id, device).tolist()
+    scores = sentence_log_probs(model, encoded, tokenizer.eos_id).tolist()
     return lists.with_lm(dict(zip(unique, scores, strict=True)))
 
 

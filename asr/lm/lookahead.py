@@ -18,7 +18,7 @@ have a share in the words that the n-gram knows: what stands for p(word | h) the
 
     (1 - share) * p(word | h) + share * p(not the end | h) * P_spelling(word)
 
-All rows of a search are handled by a few operations on tensors, without a loop over them. The
+All rows of a search are handled by a few operations on arrays, without a loop over them. The
 sum over the words below a node is one over a range of word numbers, see
 :meth:`asr.lm.ngram.NGram.range_probs`; it costs the same for 100 and for 200,000 words.
 """
@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from asr.arrays import Array, cast, full, move, namespace
 from asr.errors import InputError
 from asr.lm.arpa import BEGIN, END, UNKNOWN, Arpa, read_arpa
 from asr.lm.ngram import NGram
@@ -56,27 +56,26 @@ class UnigramSpeller:
     """
 
     def __init__(
-        self,
-        spellings: Sequence[Sequence[int]],
-        tokenizer: CharTokenizer,
-        device: str | torch.device,
+        self, spellings: Sequence[Sequence[int]], tokenizer: CharTokenizer, device: Any
     ) -> None:
-        counts = torch.ones(len(tokenizer), dtype=torch.float64)
-        counts += torch.bincount(
-            torch.tensor([c for s in spellings for c in s]), minlength=len(tokenizer)
-        )
+        counts = np.ones(len(tokenizer))
+        counts += np.bincount([c for s in spellings for c in s], minlength=len(tokenizer))
         counts[tokenizer.eos_id] += len(spellings)
         counts[tokenizer.blank_id] = 0.0
-        self.log_probs = (counts / counts.sum()).log().to(device)
+        with np.errstate(divide="ignore"):
+            self.log_probs: Array = np.log(counts / counts.sum())
+        move(self, device)
 
     def start(self, rows: int) -> None:
         """There is nothing to know."""
 
-    def step(self, tokens: Tensor, state: None, rows: Tensor) -> tuple[Tensor, None]:
+    def step(self, tokens: Array, state: None, rows: Array) -> tuple[Array, None]:
         """The same for every row; see :class:`asr.lm.protocol.LanguageModel`."""
-        return self.log_probs.expand(len(tokens), -1), None
+        return namespace(tokens).broadcast_to(
+            self.log_probs, (len(tokens), len(self.log_probs))
+        ), None
 
-    def select(self, state: None, rows: Tensor) -> None:
+    def select(self, state: None, rows: Array) -> None:
         """There is nothing to know."""
 
 
@@ -84,13 +83,13 @@ class UnigramSpeller:
 class WordState:
     """Where N hypotheses stand."""
 
-    history: Tensor
+    history: Array
     """The n-gram's number for the words before the present one, (N,)."""
-    node: Tensor
+    node: Array
     """Of the tree, for the characters of the present word, (N,)."""
-    spelled: Tensor
+    spelled: Array
     """Log-probability of these characters by the spelling model, (N,), float64."""
-    next: Tensor
+    next: Array
     """The spelling model's log-probabilities of the next character, (N, V)."""
     speller: Any
     """The spelling model's own state."""
@@ -120,7 +119,7 @@ class WordLM:
         speller: LanguageModel | None = None,
         oov_penalty: float = 0.0,
         share: float = 0.0,
-        device: str | torch.device = "cpu",
+        device: Any = "cpu",
     ) -> None:
         spellings = _spellings(arpa.words, tokenizer)
         if not spellings:
@@ -128,7 +127,7 @@ class WordLM:
         known = set(spellings.values())
         others = (word for word in arpa.words if word not in known)
         self.ngram = NGram(arpa, [*spellings.values(), *others], device)
-        self.tree = PrefixTree(list(spellings), len(tokenizer)).to(device)
+        self.tree = PrefixTree(list(spellings), len(tokenizer), device)
         self.speller = speller or UnigramSpeller(list(spellings), tokenizer, device)
         self.eos, self.vocab, self.penalty = tokenizer.eos_id, len(tokenizer), oov_penalty
         self.own = math.log(1 - share)
@@ -137,14 +136,13 @@ class WordLM:
 
     def start(self, rows: int) -> WordState:
         """The state of so many rows before the first character."""
-        device = self.ngram.device
-        zeros = torch.zeros(rows, dtype=torch.int64, device=device)
-        nothing = torch.zeros(rows, dtype=torch.float64, device=device)
-        spelled = torch.zeros(rows, self.vocab, dtype=torch.float64, device=device)
-        history = zeros + self.ngram.start
-        return WordState(history, zeros + ROOT, nothing, spelled, self.speller.start(rows))
+        history = self.ngram.start_histories(rows)
+        spelled = full(rows, 0.0, history, "float64")
+        following = full((rows, self.vocab), 0.0, spelled)
+        root = full(rows, ROOT, history)
+        return WordState(history, root, spelled, following, self.speller.start(rows))
 
-    def select(self, state: WordState, rows: Tensor) -> WordState:
+    def select(self, state: WordState, rows: Array) -> WordState:
         """The given rows of a state, picked or repeated."""
         return WordState(
             state.history[rows],
@@ -154,74 +152,75 @@ class WordLM:
             self.speller.select(state.speller, rows),
         )
 
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: WordState, rows: Tensor) -> tuple[Tensor, WordState]:
+    @np.errstate(divide="ignore")  # what is impossible has the log-probability -inf
+    def step(self, tokens: Array, state: WordState, rows: Array) -> tuple[Array, WordState]:
         """Read one character a row and score the next one; see :class:`LanguageModel`."""
-        state = self._read(tokens.long(), state, rows)
+        state = self._read(tokens, state, rows)
         return self._score(state, tokens == self.eos), state
 
-    def _read(self, tokens: Tensor, state: WordState, rows: Tensor) -> WordState:
+    def _read(self, tokens: Array, state: WordState, rows: Array) -> WordState:
         following, speller = self.speller.step(tokens, state.speller, rows)
         history, node, spelled = state.history[rows], state.node[rows], state.spelled[rows]
-        space, start = tokens == self.space, tokens == self.eos
+        xp, space, start = namespace(tokens), tokens == self.space, tokens == self.eos
         _, ended = self.ngram.log_probs(history, self._word(node))
-        history = torch.where(space & (node != ROOT), ended, history)
-        history = torch.where(start, self.ngram.start, history)
-        node = torch.where(space | start, ROOT, self.tree.child(node, tokens))
-        said = state.next[rows, tokens].double()
-        spelled = torch.where(space | start, 0.0, spelled + said)
+        history = xp.where(space & (node != ROOT), ended, history)
+        history = xp.where(start, self.ngram.start, history)
+        node = xp.where(space | start, ROOT, self.tree.child(node, tokens))
+        character = cast(state.next[rows, tokens], "float64")
+        spelled = xp.where(space | start, 0.0, spelled + character)
         return WordState(history, node, spelled, following, speller)
 
-    def _word(self, node: Tensor) -> Tensor:
+    def _word(self, node: Array) -> Array:
         """The word that ends at each node, or <unk>, (N,)."""
         word = self.tree.word[node]
-        return torch.where(word < 0, self.ngram.unknown, word)
+        return namespace(word).where(word < 0, self.ngram.unknown, word)
 
-    def _score(self, state: WordState, start: Tensor) -> Tensor:
+    def _score(self, state: WordState, start: Array) -> Array:
         """Log-probabilities of the next character; ``start`` marks beginnings of sentences."""
-        node, spelling, odds = state.node, state.next.double(), self._weigh(state)
+        xp, node, odds = namespace(state.node), state.node, self._weigh(state)
+        spelling = cast(state.next, "float64")
         here, below = self._look_ahead(state)
-        total = torch.logaddexp(below, odds.unknown.unsqueeze(1) + spelling)  # (N, V)
+        total = xp.logaddexp(below, odds.unknown[:, None] + spelling)  # (N, V)
         # the word ends, and the sentence with it or not
-        ends = torch.logaddexp(spelling[:, self.space], spelling[:, self.eos])
-        known = torch.logaddexp(odds.any_word + ends, odds.word)
-        whole = torch.where(self.tree.word[node] >= 0, known, odds.unknown + ends)
-        whole = whole.masked_fill(node == ROOT, -torch.inf)
+        ends = xp.logaddexp(spelling[:, self.space], spelling[:, self.eos])
+        known = xp.logaddexp(odds.any_word + ends, odds.word)
+        whole = xp.where(self.tree.word[node] >= 0, known, odds.unknown + ends)
+        whole = xp.where(node == ROOT, -math.inf, whole)
         total[:, self.space] = whole + odds.later_word
-        total[:, self.eos] = torch.where(start, odds.end, whole + odds.later_end)
+        total[:, self.eos] = xp.where(start, odds.end, whole + odds.later_end)
         # what the prefix had; at the beginning of a word, all but the sentence's end
-        had = torch.where(node == ROOT, odds.no_end, torch.logaddexp(here, odds.unknown))
-        had = torch.where(start, 0.0, had)
-        return (total - had.unsqueeze(1)).clamp(_FLOOR, 0.0).float()
+        had = xp.where(node == ROOT, odds.no_end, xp.logaddexp(here, odds.unknown))
+        had = xp.where(start, 0.0, had)
+        return cast((total - had[:, None]).clip(_FLOOR, 0.0), "float32")
 
     def _weigh(self, state: WordState) -> "_Odds":
         """What the n-gram says of the present word and of the end before and after it."""
         ngram, node, count = self.ngram, state.node, len(state.node)
-        unknown, end = (torch.full_like(node, word) for word in (ngram.unknown, ngram.end))
-        log_probs, after = ngram.log_probs(
-            state.history.repeat(3), torch.cat([self._word(node), unknown, end])
-        )
-        log_word, log_unknown, log_end = log_probs.chunk(3)
+        xp = namespace(node)
+        unknown, end = (full(count, word, node) for word in (ngram.unknown, ngram.end))
+        words = xp.concatenate([self._word(node), unknown, end])
+        log_probs, after = ngram.log_probs(xp.concatenate([state.history] * 3), words)
+        log_word, log_unknown, log_end = log_probs.reshape(3, count)
         log_end, no_end = _or_not(log_end)
         later_end, later_word = _or_not(ngram.log_probs(after[:count], end)[0])
         any_word = self.spelled + no_end + state.spelled
         none_known = self.own + log_unknown - self.penalty + state.spelled
         return _Odds(
-            self.own + log_word, any_word, torch.logaddexp(any_word, none_known), log_end, no_end,
+            self.own + log_word, any_word, xp.logaddexp(any_word, none_known), log_end, no_end,
             later_end, later_word,
         )  # fmt: skip
 
-    def _look_ahead(self, state: WordState) -> tuple[Tensor, Tensor]:
+    def _look_ahead(self, state: WordState) -> tuple[Array, Array]:
         """Log-probabilities of the known words below nodes, (N,), and their children, (N, V)."""
-        tree, node, history = self.tree, state.node, state.history
+        tree, node, history, xp = self.tree, state.node, state.history, namespace(state.node)
         parents, children = tree.every_child(node)
-        nodes = torch.cat([node, children])
+        nodes = xp.concatenate([node, children])
         probs = self.ngram.range_probs(
-            torch.cat([history, history[parents]]), tree.first[nodes], tree.beyond[nodes]
+            xp.concatenate([history, history[parents]]), tree.first[nodes], tree.beyond[nodes]
         )
-        logs = probs.log() + self.own
+        logs = xp.log(probs) + self.own
         here, there = logs[: len(node)], logs[len(node) :]
-        below = here.new_full((len(node), self.vocab), -torch.inf)
+        below = full((len(node), self.vocab), -math.inf, here)
         below[parents, tree.keys[children] % self.vocab] = there
         return here, below
 
@@ -230,26 +229,26 @@ class WordLM:
 class _Odds:
     """Log-probabilities of N hypotheses, (N,) each."""
 
-    word: Tensor
+    word: Array
     """The n-gram's share of the word that ends here."""
-    any_word: Tensor
+    any_word: Array
     """The speller's share of known words that begin like this."""
-    unknown: Tensor
+    unknown: Array
     """Of all words that are spelled like this up to here and go on, known or not."""
-    end: Tensor
+    end: Array
     """No word but the end of the sentence."""
-    no_end: Tensor
+    no_end: Array
     """A word."""
-    later_end: Tensor
+    later_end: Array
     """The end of the sentence after the present word."""
-    later_word: Tensor
+    later_word: Array
     """Another word after the present one."""
 
 
-def _or_not(log_prob: Tensor) -> tuple[Tensor, Tensor]:
+def _or_not(log_prob: Array) -> tuple[Array, Array]:
     """Log-probabilities of something, which is never quite certain, and of its contrary."""
-    log_prob = log_prob.clamp_max(_ALMOST)
-    return log_prob, (-log_prob.exp()).log1p()
+    log_prob, xp = log_prob.clip(max=_ALMOST), namespace(log_prob)
+    return log_prob, xp.log1p(-xp.exp(log_prob))
 
 
 def load_word_lm(
@@ -258,7 +257,7 @@ def load_word_lm(
     speller: LanguageModel | None = None,
     oov_penalty: float = 0.0,
     share: float = 0.0,
-    device: str | torch.device = "cpu",
+    device: Any = "cpu",
 ) -> WordLM:
     """Load an ARPA file for a search over characters; see :class:`WordLM`.
 

@@ -13,12 +13,11 @@ cut the range out of the sums.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from asr.arrays import Array, full, move, namespace
 from asr.errors import InputError
 from asr.lm.arpa import BEGIN, END, UNKNOWN, Arpa, IntArray, Order
 
@@ -40,42 +39,34 @@ class NGram:
         InputError: an n-gram is there twice, or the shorter ones that it needs are not there.
     """
 
-    def __init__(
-        self, arpa: Arpa, words: Sequence[str], device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, arpa: Arpa, words: Sequence[str], device: Any = "cpu") -> None:
         self.words = tuple(words)
         self.ids = {word: i for i, word in enumerate(words)}
         self.begin, self.end, self.unknown = (self.ids[w] for w in (BEGIN, END, UNKNOWN))
         number = np.array([self.ids[word] for word in arpa.words], np.int64)
         tables = _Tables(len(words), [_renumbered(order, number) for order in arpa.orders])
         self.order = len(arpa.orders)
-
-        def tensor(values: npt.NDArray) -> Tensor:
-            return torch.from_numpy(values).to(device)
-
-        self._keys, self._probs = tensor(tables.keys), tensor(np.exp(tables.log_probs))
-        self._log_probs = tensor(tables.log_probs)
-        self._targets, self._first = tensor(tables.targets), tensor(tables.first)
-        self._shorter, self._backoffs = tensor(tables.shorter), tensor(tables.backoffs)
+        self._keys, self._log_probs, self._targets = tables.keys, tables.log_probs, tables.targets
+        self._first, self._shorter, self._backoffs = tables.first, tables.shorter, tables.backoffs
         self._sums = self._differences_summed_up()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tables lie."""
-        return self._keys.device
+        move(self, device)
 
     @property
     def start(self) -> int:
         """The history at the beginning of a sentence."""
         return 1 + self.begin if self.order > 1 else 0
 
-    def _find(self, histories: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    def start_histories(self, rows: int) -> Array:
+        """The history at the beginning of so many sentences, (rows,)."""
+        return full(rows, self.start, self._keys)
+
+    def _find(self, histories: Array, words: Array) -> tuple[Array, Array]:
         """Where each history lists each word, and whether it does."""
         keys = histories * len(self.words) + words
-        places = torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)
+        places = namespace(keys).searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
         return places, self._keys[places] == keys
 
-    def log_probs(self, histories: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probs(self, histories: Array, words: Array) -> tuple[Array, Array]:
         """Natural log-probability of a word after each history, and the history that follows.
 
         Args:
@@ -85,20 +76,21 @@ class NGram:
         Returns:
             (N,) float64 and (N,) int64.
         """
-        factor = torch.zeros(len(histories), dtype=torch.float64, device=histories.device)
-        result, target = torch.full_like(factor, -math.inf), torch.zeros_like(histories)
-        waiting = torch.ones_like(histories, dtype=torch.bool)
+        xp = namespace(histories)
+        factor = full(len(histories), 0.0, self._log_probs)
+        result, target = full(len(histories), -math.inf, factor), xp.zeros_like(histories)
+        waiting = histories >= 0
         for _ in range(self.order):
             places, found = self._find(histories, words)
             found = found & waiting
-            result = torch.where(found, factor + self._log_probs[places], result)
-            target = torch.where(found, self._targets[places], target)
+            result = xp.where(found, factor + self._log_probs[places], result)
+            target = xp.where(found, self._targets[places], target)
             waiting = waiting & ~found
             factor = factor + self._backoffs[histories]
             histories = self._shorter[histories]
         return result, target
 
-    def range_probs(self, histories: Tensor, first: Tensor, beyond: Tensor) -> Tensor:
+    def range_probs(self, histories: Array, first: Array, beyond: Array) -> Array:
         """Summed probability of the words of a range after each history.
 
         Args:
@@ -109,33 +101,33 @@ class NGram:
         Returns:
             (N,), float64.
         """
-        total = torch.zeros(len(histories), dtype=torch.float64, device=histories.device)
-        factor = torch.ones_like(total)
+        xp, total = namespace(histories), full(len(histories), 0.0, self._sums)
+        factor = full(len(histories), 1.0, total)
         for _ in range(self.order):
             total = total + factor * (self._sum(histories, beyond) - self._sum(histories, first))
             # the empty history is its own shorter one, and must not count twice
-            factor = torch.where(histories == 0, 0.0, factor * self._backoffs[histories].exp())
+            factor = xp.where(histories == 0, 0.0, factor * xp.exp(self._backoffs[histories]))
             histories = self._shorter[histories]
-        return total.clamp_min(0.0)
+        return total.clip(0.0)
 
-    def _sum(self, histories: Tensor, beyond: Tensor) -> Tensor:
+    def _sum(self, histories: Array, beyond: Array) -> Array:
         """Sum of the differences of a history's listed words before a word, (N,)."""
-        places = torch.searchsorted(self._keys, histories * len(self.words) + beyond)
+        xp = namespace(histories)
+        places = xp.searchsorted(self._keys, histories * len(self.words) + beyond)
         some = places > self._first[histories]
-        return torch.where(some, self._sums[(places - 1).clamp_min(0)], 0.0)
+        return xp.where(some, self._sums[(places - 1).clip(0)], 0.0)
 
-    def _differences_summed_up(self) -> Tensor:
+    def _differences_summed_up(self) -> Array:
         """Running sums, within each history, of p(w | h) - backoff(h) * p(w | h')."""
         histories, words = self._keys // len(self.words), self._keys % len(self.words)
-        longer = histories > 0
         backed = self.log_probs(self._shorter[histories], words)[0] + self._backoffs[histories]
-        sums = self._probs - torch.where(longer, backed.exp(), 0.0)
-        place = torch.arange(len(sums), device=sums.device) - self._first[histories]
+        sums = np.exp(self._log_probs) - np.where(histories > 0, np.exp(backed), 0.0)
+        place = np.arange(len(sums)) - self._first[histories]
         # doubling distances: sums stay within a history, so that no digits are lost
         distance = 1
         while distance <= int(place.max()):
-            moved = torch.where(place[distance:] >= distance, sums[:-distance], 0.0)
-            sums = torch.cat([sums[:distance], sums[distance:] + moved])
+            moved = np.where(place[distance:] >= distance, sums[:-distance], 0.0)
+            sums = np.concatenate([sums[:distance], sums[distance:] + moved])
             distance *= 2
         return sums
 

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+import numpy.typing as npt
 
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
-from asr.model.char_lm import sentence_log_probs
 from asr.text.chars import CharTokenizer
+
+_BLOCK = 1024  # sentences that are scored side by side
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,41 @@ class Perplexity:
 
 def _perplexity(log_prob: float, count: int) -> float:
     return math.exp(min(700.0, -log_prob / max(1, count)))
+
+
+def sentence_log_probs(
+    lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities of whole sentences with their ends, added up as a search would.
+
+    Args:
+        lm: a language model on the processor.
+        sentences: M of them, characters without <sos/eos>.
+        eos: id of <sos/eos>.
+
+    Returns:
+        (M,).
+    """
+    order = sorted(range(len(sentences)), key=lambda i: -len(sentences[i]))
+    result = np.zeros(len(sentences))
+    for start in range(0, len(order), _BLOCK):
+        chosen = order[start : start + _BLOCK]
+        result[chosen] = _add_up(lm, [[*sentences[i], eos] for i in chosen], eos)
+    return result
+
+
+def _add_up(
+    lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities of sentences with their ends, longest first, (M,)."""
+    total, rows = np.zeros(len(sentences)), np.arange(len(sentences))
+    last, state = np.full(len(rows), eos), lm.start(len(rows))
+    for column in np.array(list(zip_longest(*sentences, fillvalue=-1))):
+        count = int((column >= 0).sum())
+        log_probs, state = lm.step(last[:count], state, rows[:count])
+        last = column[:count]
+        total[:count] += log_probs[rows[:count], last]
+    return total
 
 
 def perplexity(lm: LanguageModel, sentences: Sequence[str], tokenizer: CharTokenizer) -> Perplexity:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from asr.arrays import Array, arange, move, namespace, repeat
 
 ROOT = 0
 
@@ -20,9 +21,10 @@ class PrefixTree:
     Args:
         spellings: characters of each word, in ascending order, all of them different.
         vocab: number of characters (V).
+        device: where the tables lie.
     """
 
-    def __init__(self, spellings: Sequence[Sequence[int]], vocab: int) -> None:
+    def __init__(self, spellings: Sequence[Sequence[int]], vocab: int, device: Any = "cpu") -> None:
         count = len(spellings)
         lengths = np.array([len(s) for s in spellings], np.int64)
         shared = np.array([0, *(_shared(a, b) for a, b in pairwise(spellings))], np.int64)
@@ -43,32 +45,26 @@ class PrefixTree:
             above[long] = below[np.searchsorted(starts, long, side="right") - 1]
             nodes += len(starts)
         self.vocab, self.nowhere = vocab, nodes
-        self.keys = torch.from_numpy(np.concatenate(keys))
+        self.keys: Array = np.concatenate(keys)
         self.first, self.beyond, self.word = (
-            torch.from_numpy(np.append(np.concatenate(parts), fill))
+            np.append(np.concatenate(parts), fill)
             for parts, fill in ((first, 0), (beyond, 0), (word, -1))
         )
-        self.children = torch.searchsorted(self.keys, torch.arange(nodes + 2) * vocab)
+        self.children = np.searchsorted(self.keys, np.arange(nodes + 2) * vocab)
+        move(self, device)
 
-    def to(self, device: str | torch.device) -> "PrefixTree":
-        """Move the tables to a device; returns the tree."""
-        for name in ("keys", "first", "beyond", "word", "children"):
-            setattr(self, name, getattr(self, name).to(device))
-        return self
-
-    def child(self, nodes: Tensor, characters: Tensor) -> Tensor:
+    def child(self, nodes: Array, characters: Array) -> Array:
         """The node below each node by each character, (N,)."""
-        keys = nodes * self.vocab + characters
-        places = torch.searchsorted(self.keys, keys).clamp_max(self.nowhere - 1)
-        return torch.where(self.keys[places] == keys, places, self.nowhere)
+        xp, keys = namespace(nodes), nodes * self.vocab + characters
+        places = xp.searchsorted(self.keys, keys).clip(max=self.nowhere - 1)
+        return xp.where(self.keys[places] == keys, places, self.nowhere)
 
-    def every_child(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def every_child(self, nodes: Array) -> tuple[Array, Array]:
         """All children of some nodes: the places in ``nodes`` of their parents, and the nodes."""
         begin, counts = self.children[nodes], self.children[nodes + 1] - self.children[nodes]
-        places = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
+        places = repeat(arange(len(nodes), nodes), counts)
         before = counts.cumsum(0) - counts
-        count = torch.arange(len(places), device=nodes.device)
-        return places, begin[places] + count - before[places]
+        return places, (begin - before)[places] + arange(len(places), nodes)
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

@@ -6,16 +6,19 @@ fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
 
 from typing import Any, Protocol
 
-from torch import Tensor
+from asr.arrays import Array
 
 
 class LanguageModel(Protocol):
-    """A language model in a search. Its state is a value; only the model knows what is in it."""
+    """A language model in a search. Its state is a value; only the model knows what is in it.
+
+    The arrays are those of the search: numpy on a processor, torch on a GPU.
+    """
 
     def start(self, rows: int) -> Any:
         """The state of so many rows before the first character."""
 
-    def step(self, tokens: Tensor, state: Any, rows: Tensor) -> tuple[Tensor, Any]:
+    def step(self, tokens: Array, state: Any, rows: Array) -> tuple[Array, Any]:
         """Read one character a row and score the next one.
 
         Args:
@@ -27,5 +30,5 @@ class LanguageModel(Protocol):
             log-probabilities (N, V), none of them above 0, and the next state.
         """
 
-    def select(self, state: Any, rows: Tensor) -> Any:
+    def select(self, state: Any, rows: Array) -> Any:
         """The given rows of a state, picked or repeated."""

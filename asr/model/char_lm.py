@@ -1,7 +1,7 @@
 """A character language model: a GRU that guesses the next character, and its file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,15 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from asr.arrays import Array, is_numpy, to_numpy
 from asr.config import LMConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.lm.protocol import LanguageModel
 from asr.store.find import DAMAGED
 from asr.store.model_file import LM_FORMAT, check_weights, read_model_file
 from asr.text.chars import CharTokenizer
 
 VERSION = "1"
-_BLOCK = 1024  # sentences that are scored side by side
 
 
 class CharLM(nn.Module):
@@ -58,23 +57,19 @@ class CharLM(nn.Module):
         return self.readout.weight.new_zeros(self.gru.num_layers, rows, self.gru.hidden_size)
 
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """One character in a search.
+    def step(self, tokens: Array, state: Tensor, rows: Array) -> tuple[Array, Tensor]:
+        """Score the next characters; see :class:`asr.lm.protocol.LanguageModel`.
 
-        Args:
-            tokens: the last characters, (N,).
-            state: of the step before, (layers, M, units).
-            rows: the row of ``state`` that each row goes on from, (N,).
-
-        Returns:
-            log-probabilities (N, V) and the next state.
+        The state is a tensor, (layers, N, units), also where the search computes with numpy.
         """
-        log_probs, state = self(tokens.unsqueeze(1), state[:, rows])
-        return log_probs.squeeze(1), state
+        read = torch.as_tensor(tokens, device=state.device)
+        log_probs, state = self(read[:, None], self.select(state, rows))
+        log_probs = log_probs.squeeze(1)
+        return to_numpy(log_probs) if is_numpy(tokens) else log_probs, state
 
-    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+    def select(self, state: Tensor, rows: Array) -> Tensor:
         """The given rows of a state, picked or repeated."""
-        return state[:, rows]
+        return state[:, torch.as_tensor(rows, device=state.device)]
 
     @torch.no_grad()
     def score(self, sentences: list[list[int]]) -> Tensor:
@@ -94,47 +89,6 @@ def sentence_batch(sentences: list[list[int]], eos: int) -> tuple[Tensor, Tensor
         inputs[row, 1 : len(ids) + 1] = torch.tensor(ids, dtype=torch.int64)
         targets[row, : len(ids) + 1] = torch.tensor([*ids, eos])
     return inputs, targets
-
-
-@torch.no_grad()
-def sentence_log_probs(
-    lm: LanguageModel,
-    sentences: Sequence[Sequence[int]],
-    eos: int,
-    device: str | torch.device = "cpu",
-) -> Tensor:
-    """Log-probabilities of whole sentences with their ends, added up as a search would.
-
-    Args:
-        lm: any language model.
-        sentences: M of them, characters without <sos/eos>.
-        eos: id of <sos/eos>.
-        device: the language model's.
-
-    Returns:
-        (M,), float64, on the processor.
-    """
-    order = sorted(range(len(sentences)), key=lambda i: -len(sentences[i]))
-    result = torch.zeros(len(sentences), dtype=torch.float64)
-    for start in range(0, len(order), _BLOCK):
-        chosen = order[start : start + _BLOCK]
-        ended = [torch.tensor([*sentences[i], eos]) for i in chosen]
-        tokens = nn.utils.rnn.pad_sequence(ended, batch_first=True, padding_value=-1)
-        result[torch.tensor(chosen)] = _add_up(lm, tokens.to(device), eos).cpu()
-    return result
-
-
-def _add_up(lm: LanguageModel, tokens: Tensor, eos: int) -> Tensor:
-    """Sentences with their ends, longest first, then -1, (M, L), to log-probabilities (M,)."""
-    total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    every = torch.arange(len(tokens), device=tokens.device)
-    read, state = torch.full_like(every, eos), lm.start(len(tokens))
-    for column in tokens.t():
-        count = int((column >= 0).sum())
-        log_probs, state = lm.step(read[:count], state, every[:count])
-        read = column[:count]
-        total[:count] += log_probs.gather(1, read.unsqueeze(1)).squeeze(1)
-    return total
 
 
 def save_lm(

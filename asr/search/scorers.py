@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from asr.arrays import to_numpy
 from asr.config import DecodeConfig
 from asr.lm.protocol import LanguageModel
 from asr.model.las import LAS
@@ -101,11 +102,14 @@ class LanguageModelScorer(Scorer):
 
     def step(self, step: Step, state: Any) -> tuple[Tensor, Any]:
         """Score the next characters."""
-        return self.lm.step(step.tokens, state, step.rows)
+        if step.tokens.device.type != "cpu":
+            return self.lm.step(step.tokens, state, step.rows)
+        scores, state = self.lm.step(to_numpy(step.tokens), state, to_numpy(step.rows))
+        return torch.as_tensor(scores), state
 
     def select(self, state: Any, rows: Tensor, encoded: Memory) -> Any:
         """The language model's state of some rows."""
-        return self.lm.select(state, rows)
+        return self.lm.select(state, to_numpy(rows) if rows.device.type == "cpu" else rows)
 
 
 class HotWordScorer(LanguageModelScorer):

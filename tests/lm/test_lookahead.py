@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +13,9 @@ from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
 from asr.lm.lookahead import WordLM, load_word_lm
 from asr.lm.ngram import NGram
+from asr.lm.perplexity import sentence_log_probs
 from asr.lm.prefix_tree import ROOT, PrefixTree
-from asr.model.char_lm import CharLM, sentence_log_probs
+from asr.model.char_lm import CharLM
 from asr.text.chars import CharTokenizer
 
 TOKENS = CharTokenizer.from_texts(["ABCDE "])
@@ -38,10 +40,10 @@ def lm(request):
 def word_by_word(arpa, sentence):
     """Log-probability of a sentence by the n-grams alone."""
     ngram, total = NGram(arpa, arpa.words), 0.0
-    history = torch.tensor([ngram.start])
+    history = np.array([ngram.start])
     for word in [*sentence.split(), "</s>"]:
-        log_prob, history = ngram.log_probs(history, torch.tensor([ngram.ids[word]]))
-        total += float(log_prob)
+        log_prob, history = ngram.log_probs(history, np.array([ngram.ids[word]]))
+        total += log_prob.item()
     return total
 
 
@@ -56,12 +58,12 @@ def test_characters_of_words_add_up_to_their_n_grams(speller):
 
 def read(lm, text, log_probs=()):
     """Log-probabilities of the next character after each character of a text, (U + 1, V)."""
-    row, found = torch.tensor([0]), []
+    row, found = np.array([0]), []
     state = lm.start(1)
     for token in [TOKENS.eos_id, *TOKENS.encode(text)]:
-        log_probs, state = lm.step(torch.tensor([token]), state, row)
+        log_probs, state = lm.step(np.array([token]), state, row)
         found.append(log_probs[0])
-    return torch.stack(found)
+    return np.stack(found)
 
 
 def test_look_ahead_by_hand():
@@ -71,7 +73,7 @@ def test_look_ahead_by_hand():
     lm = WordLM(arpa, TOKENS, oov_penalty=100.0)  # so that unknown words do not matter
     p = {w: 10**x for w, x in zip(arpa.words, arpa.orders[0].log_probs.tolist(), strict=True)}
     a, b, c, space, end = *TOKENS.encode("ABC "), TOKENS.eos_id
-    first, after = read(lm, "A").exp()
+    first, after = np.exp(read(lm, "A"))
     assert float(first[a]) == pytest.approx(p["A"] + p["AB"] + p["ABC"], rel=1e-5)
     assert float(first[end]) == pytest.approx(p["</s>"], rel=1e-5)
     left = p["A"] + p["AB"] + p["ABC"]
@@ -83,7 +85,7 @@ def test_look_ahead_by_hand():
 
 def test_probabilities_never_exceed_one_together(lm):
     for text in ("AB BA", "E", "EDE ABCD A", "ABCDE", "A  A", " "):
-        sums = read(lm, text).exp().sum(1)
+        sums = np.exp(read(lm, text)).sum(1)
         assert (sums < 1 + 1e-5).all()
         assert (sums[: 1 + text.find(" ")] > 0.5).all()
 
@@ -95,27 +97,27 @@ def test_all_short_sentences_together_are_at_most_certain(lm):
         for characters in itertools.product("AB ", repeat=length)
     ]
     found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
-    assert 0.1 < float(found.exp().sum()) < 1.0
+    assert 0.1 < float(np.exp(found).sum()) < 1.0
 
 
 def test_unknown_words_are_spelled():
     """<unk> is spelled by the character model, which has read the sentence before."""
     arpa, speller = estimate(SENTENCES, 2), char_lm()
     found = read(WordLM(arpa, TOKENS, speller), "AB EE ")
-    spelled = torch.stack([read(speller, "AB EE "[:i])[-1] for i in range(7)]).double()
+    spelled = np.stack([read(speller, "AB EE "[:i])[-1] for i in range(7)]).astype(np.float64)
     e, space, end = *TOKENS.encode("E "), TOKENS.eos_id
-    ends = torch.logaddexp(spelled[5, space], spelled[5, end])
+    ends = np.logaddexp(spelled[5, space], spelled[5, end])
     by_hand = spelled[3, e] + spelled[4, e] + ends
     ngram = NGram(arpa, arpa.words)
 
     def after(history, word):
-        log_prob, history = ngram.log_probs(history, torch.tensor([ngram.ids[word]]))
-        return float(log_prob), history
+        log_prob, history = ngram.log_probs(history, np.array([ngram.ids[word]]))
+        return log_prob.item(), history
 
     def goes_on(history):
         return math.log1p(-math.exp(after(history, "</s>")[0]))
 
-    _, history = after(torch.tensor([ngram.start]), "AB")
+    _, history = after(np.array([ngram.start]), "AB")
     unknown, following = after(history, "<unk>")
     # scores after the space: of what is left when AB was not the end; EE is not the end either
     expected = unknown + float(by_hand) + goes_on(following) - goes_on(history)
@@ -128,14 +130,14 @@ def test_the_speller_may_have_a_share_in_known_words():
     arpa, speller, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
     lm = WordLM(arpa, TOKENS, speller, share=0.3)
     found = sentence_log_probs(lm, [[a]], TOKENS.eos_id)
-    spelled = read(speller, "A").double().exp()
+    spelled = np.exp(read(speller, "A").astype(np.float64))
     spelling = float(spelled[0, a] * (spelled[1, TOKENS.eos_id] + spelled[1, lm.space]))
-    ngram, start = NGram(arpa, arpa.words), torch.tensor([NGram(arpa, arpa.words).start])
-    word, history = ngram.log_probs(start, torch.tensor([ngram.ids["A"]]))
-    none, _ = ngram.log_probs(start, torch.tensor([ngram.end]))
-    last, _ = ngram.log_probs(history, torch.tensor([ngram.end]))
-    mixed = 0.7 * float(word.exp()) + 0.3 * (1 - float(none.exp())) * spelling
-    assert float(found) == pytest.approx(math.log(mixed) + float(last), abs=1e-4)
+    ngram, start = NGram(arpa, arpa.words), np.array([NGram(arpa, arpa.words).start])
+    word, history = ngram.log_probs(start, np.array([ngram.ids["A"]]))
+    none, _ = ngram.log_probs(start, np.array([ngram.end]))
+    last, _ = ngram.log_probs(history, np.array([ngram.end]))
+    mixed = 0.7 * np.exp(word).item() + 0.3 * (1 - np.exp(none).item()) * spelling
+    assert found.item() == pytest.approx(math.log(mixed) + last.item(), abs=1e-4)
 
 
 def test_the_penalty_of_unknown_words():
@@ -151,42 +153,66 @@ def test_the_penalty_of_unknown_words():
 def test_rows_are_independent(lm):
     """A row goes on from any row, beside others or alone."""
     texts = ["AB B", "EE A", "A"]
-    state, row = lm.start(3), torch.arange(3)
-    _, state = lm.step(torch.full((3,), TOKENS.eos_id), state, row)
+    state, row = lm.start(3), np.arange(3)
+    _, state = lm.step(np.full(3, TOKENS.eos_id), state, row)
     for column in zip(*(TOKENS.encode(t.ljust(4, "A")) for t in texts), strict=True):
-        log_probs, state = lm.step(torch.tensor(column, dtype=torch.int32), state, row)
+        log_probs, state = lm.step(np.array(column, np.int32), state, row)
     for i, text in enumerate(texts):
-        torch.testing.assert_close(log_probs[i], read(lm, text.ljust(4, "A"))[-1])
-    picked = lm.select(state, torch.tensor([2, 0, 0]))
+        np.testing.assert_allclose(
+            log_probs[i], read(lm, text.ljust(4, "A"))[-1], rtol=1e-5, atol=1e-6
+        )
+    picked = lm.select(state, np.array([2, 0, 0]))
     a, b = TOKENS.encode("AB")
-    one, _ = lm.step(torch.tensor([a, b, a]), picked, row)
-    other, _ = lm.step(torch.tensor([a, b, a]), state, torch.tensor([2, 0, 0]))
-    torch.testing.assert_close(one, other)
-    torch.testing.assert_close(one[1], read(lm, texts[0] + "B")[-1])
+    one, _ = lm.step(np.array([a, b, a]), picked, row)
+    other, _ = lm.step(np.array([a, b, a]), state, np.array([2, 0, 0]))
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(one[1], read(lm, texts[0] + "B")[-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_torch_tensors_give_the_same_as_numpy_arrays(share, monkeypatch):
+    """On a GPU all arrays are tensors; here those of the processor stand for them."""
+    speller = None if share is None else char_lm()
+
+    def scores(kind):
+        lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller, share=share or 0.0)
+        state, found = lm.start(4), []
+        for token in [TOKENS.eos_id, *TOKENS.encode("AB BE A")]:
+            rows = [3, 0, 1, 1]
+            log_probs, state = lm.step(kind([token] * 3 + [3]), state, kind(rows))
+            found.append(log_probs)
+        picked = lm.step(kind([4, 4]), lm.select(state, kind([2, 1])), kind([1, 0]))[0]
+        assert all(isinstance(x, type(kind([]))) for x in [*found, picked])
+        return [np.asarray(x) for x in (*found, picked)]
+
+    expected = scores(np.array)
+    monkeypatch.setattr("asr.arrays.on_device", lambda values, device: torch.from_numpy(values))
+    for one, other in zip(scores(torch.tensor), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_a_tree_by_hand():
     """A, AB, ABC and BA, with A = 0, B = 1, C = 2."""
     tree = PrefixTree([(0,), (0, 1), (0, 1, 2), (1, 0)], vocab=3)
-    a, b = tree.child(torch.tensor([ROOT, ROOT]), torch.tensor([0, 1])).tolist()
-    ab, ba = tree.child(torch.tensor([a, b]), torch.tensor([1, 0])).tolist()
-    (abc,) = tree.child(torch.tensor([ab]), torch.tensor([2])).tolist()
+    a, b = tree.child(np.array([ROOT, ROOT]), np.array([0, 1])).tolist()
+    ab, ba = tree.child(np.array([a, b]), np.array([1, 0])).tolist()
+    (abc,) = tree.child(np.array([ab]), np.array([2])).tolist()
     assert (
-        tree.child(torch.tensor([b, abc, tree.nowhere]), torch.tensor([1, 0, 0])).tolist()
+        tree.child(np.array([b, abc, tree.nowhere]), np.array([1, 0, 0])).tolist()
         == [tree.nowhere] * 3
     )
-    nodes = torch.tensor([ROOT, a, b, ab, ba, abc, tree.nowhere])
+    nodes = np.array([ROOT, a, b, ab, ba, abc, tree.nowhere])
     assert tree.first[nodes].tolist() == [0, 0, 3, 1, 3, 2, 0]
     assert tree.beyond[nodes].tolist() == [4, 3, 4, 3, 4, 3, 0]
     assert tree.word[nodes].tolist() == [-1, 0, -1, 1, 3, 2, -1]
-    places, children = tree.every_child(torch.tensor([abc, ROOT, tree.nowhere, a]))
+    places, children = tree.every_child(np.array([abc, ROOT, tree.nowhere, a]))
     assert places.tolist() == [1, 1, 3]
     assert children.tolist() == [a, b, ab]
 
 
 def test_words_that_the_characters_cannot_spell(tmp_path):
     arpa = estimate(["AÉ B", "AÉ"], 2)
-    assert math.isfinite(float(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)))
+    assert np.isfinite(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)).all()
     write_arpa(estimate(["É"], 2), tmp_path / "w.arpa")
     with pytest.raises(InputError, match=r"w.arpa: 1 of 1 words, 100 % of what is said, .*É"):
         load_word_lm(tmp_path / "w.arpa", TOKENS)

@@ -11,7 +11,8 @@ from asr.config import DecodeConfig, LMConfig
 from asr.errors import InputError
 from asr.lm.kneser_ney import estimate
 from asr.lm.lookahead import WordLM
-from asr.model.char_lm import CharLM, sentence_log_probs
+from asr.lm.perplexity import sentence_log_probs
+from asr.model.char_lm import CharLM
 from asr.model.fast import native
 from asr.model.las import LAS
 from asr.model.session import DecoderSession
