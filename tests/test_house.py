@@ -20,7 +20,6 @@ LONGEST = 60  # lines of a function
 
 # importing file, without .py: what it may import from a later room, and why
 BACKWARDS = {
-    "lm.perplexity": "the protocol of language models stands in model/char_lm",
     "recognize.directory": "opens models",
     "recognize.recognizer": "opens models",
     "search.beam": "searches with LAS instead of a protocol",
@@ -31,7 +30,7 @@ BACKWARDS = {
     "store.model_file": "builds LAS",
 }
 # modules and rooms that cannot be imported without torch yet
-NEED_TORCH = ("audio", "corpus.feature_statistics", "store", "lm", "search", "recognize", "explain")
+NEED_TORCH = ("audio", "corpus.feature_statistics", "store", "search", "recognize", "explain")
 # functions of more than LONGEST lines, and why they stay whole
 LONG = {
     "train.evaluate:evaluate": "to be cut",
