@@ -10,10 +10,12 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.model.attention.location import Location
+from asr.model.batch import Batch
 from asr.model.cells.gru import GRU
 from asr.model.encoder import stack_neighbours
 from asr.model.gru import BiGRU
-from asr.model.las import IGNORE, LAS
+from asr.model.las import LAS
+from asr.model.loss import IGNORE
 from asr.model.padding import padding_mask
 
 
@@ -66,14 +68,14 @@ class Straight(nn.Module):
         self.filters = attention.filters
         del self.model.encoder, decoder.cell
 
-    def loss(self, features: Tensor, frames: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the decoder, scalar."""
-        states, steps = self.encoder(features, frames)
+        states, steps = self.encoder(batch.features, batch.frames)
         padding = padding_mask(steps, states.shape[1], states.device)
         weights = (~padding).float() / steps.unsqueeze(1)
         keys = self.V(states)
         hidden = states.new_zeros(len(states), self.cell.hidden_size)
-        inputs, targets = self.model._inputs_and_targets(tokens, lengths)
+        inputs, targets = self.model._inputs_and_targets(batch.tokens, batch.lengths)
         embedded = self.embedding(inputs)
         logits = []
         for i in range(inputs.shape[1]):

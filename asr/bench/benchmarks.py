@@ -62,9 +62,10 @@ def _contestant(
     data = shape.data(device)
     if who == "straight":
         straight = Straight(model)
-        return straight, lambda: straight.loss(*data)
+        return straight, lambda: straight.loss(data)
     weights = config.loss if config else LOSS
-    return model, lambda: model.loss(*data, weights).total
+    weights = replace(weights, scheduled_sampling=0.0, guide=0.0)
+    return model, lambda: model(data, weights, data.count).total
 
 
 def train(
@@ -116,7 +117,7 @@ def _search_setting(shape: Shape, device: torch.device = CPU) -> tuple[LAS, Tens
         model.decoder.readout.bias[0] = model.decoder.readout.bias[model.eos] = NEVER
         # random weights say nothing; larger ones prefer some characters, as trained ones do
         model.decoder.readout.weight *= 8
-        features, _, _, _ = shape.data(device)
+        features = shape.data(device).features
         frames = torch.full((shape.batch,), shape.frames)
         states, steps = model.encoder(features, frames)
     return model, states, steps

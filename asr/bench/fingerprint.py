@@ -22,13 +22,14 @@ from asr.config import (
     ModelConfig,
     OptimConfig,
 )
+from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.search.beam import search
 from asr.train.schedule import make_optimizer
 
 STEPS = 20
 SHAPE = Shape(batch=4, frames=200, chars=10)
-LOSS = LossConfig(ctc_weight=0.3, consistency=0.2)
+LOSS = LossConfig(ctc_weight=0.3, consistency=0.2, scheduled_sampling=0.1, guide=0.5)
 SEARCH = DecodeConfig(
     beam=4, nbest=2, ctc_weight=0.3, length_bonus=0.5, coverage_weight=0.1, eos_threshold=0.5
 )
@@ -54,16 +55,17 @@ def fingerprint() -> dict[str, Any]:
 
 
 def _train(model: LAS) -> list[float]:
-    features, frames, tokens, lengths = SHAPE.data()
-    half = SHAPE.batch // 2  # consistency compares two copies of each transcript
-    tokens, lengths = torch.cat([tokens[:half]] * 2), torch.cat([lengths[:half]] * 2)
-    frames = torch.cat([frames[:half]] * 2)
+    data, half = SHAPE.data(), SHAPE.batch // 2
+    frames, tokens, lengths = (  # consistency compares two copies of each transcript
+        torch.cat([value[:half]] * 2) for value in (data.frames, data.tokens, data.lengths)
+    )
+    batch = Batch(data.features, frames, tokens, lengths)
     optimizer = make_optimizer(list(model.parameters()), OptimConfig())
     losses = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = model.loss(features, frames, tokens, lengths, LOSS, sampling=0.1, guide=0.5)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        loss = model(batch, LOSS, batch.count)
+        loss.total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.total.item())
@@ -72,10 +74,10 @@ def _train(model: LAS) -> list[float]:
 
 @torch.no_grad()
 def _search(model: LAS) -> list[float]:
-    features, frames, _, _ = SHAPE.data()
+    data = SHAPE.data()
     numbers: list[float] = []
     for config in (SEARCH, DecodeConfig(beam=1, ctc_weight=0.0)):
-        for hypotheses in search(model, model.encode(features, frames), config):
+        for hypotheses in search(model, model.encode(data.features, data.frames), config):
             for each in hypotheses:
                 numbers += [*each.tokens, each.score, *each.log_probs, each.scores.get("ctc", 0.0)]
                 numbers += each.weights.flatten().tolist()

@@ -63,11 +63,12 @@ def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
     subsample = numpy.array([1] + [2] * shape.layers)
     encoder = RNNP(MEL, shape.layers, shape.units, 2 * shape.units, subsample, 0.0, typ="bgrup")
     decoder: Any = espnet_decoder(model.decoder)
-    features, frames, tokens, lengths = shape.data()
-    padded = tokens.masked_fill(torch.arange(shape.chars) >= lengths.unsqueeze(1), -1)
+    data = shape.data()
+    padding = torch.arange(shape.chars) >= data.lengths.unsqueeze(1)
+    padded = data.tokens.masked_fill(padding, -1)
 
     def loss() -> Tensor:
-        states, counts, _ = encoder(features, frames)
+        states, counts, _ = encoder(data.features, data.frames)
         return decoder(states, counts, padded)[0]
 
     return nn.ModuleList([encoder, decoder]), loss
@@ -114,11 +115,11 @@ def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
     model = shape.model()
     encoder = Pyramid(model)
     embedding, decoder, output = speechbrain_decoder(shape)
-    features, frames, tokens, lengths = shape.data()
-    inputs, targets = model._inputs_and_targets(tokens, lengths)
+    data = shape.data()
+    inputs, targets = model._inputs_and_targets(data.tokens, data.lengths)
 
     def loss() -> Tensor:
-        states, steps = encoder(features, frames)
+        states, steps = encoder(data.features, data.frames)
         hidden, _ = decoder(embedding(inputs), states, steps / steps.max())
         return cross_entropy(output(hidden).flatten(0, 1), targets.flatten(), ignore_index=-100)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
 from asr.model.attention.location import Location
+from asr.model.batch import Batch
 from asr.model.gru import BiGRU
 from asr.model.las import LAS
 
@@ -47,13 +48,13 @@ class Shape:
         )
         return LAS(config, MEL, VOCAB)
 
-    def data(self, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features (B, T, 80), frames (B,), tokens (B, U), lengths (B,): noise, the same ever."""
+    def data(self, device: torch.device | None = None) -> Batch:
+        """Noise, the same ever."""
         chance = torch.Generator().manual_seed(1)
         features = torch.randn(self.batch, self.frames, MEL, generator=chance)
         tokens = torch.randint(1, VOCAB - 1, (self.batch, self.chars), generator=chance)
         frames, lengths = self.lengths(self.frames), self.lengths(self.chars)
-        return features.to(device), frames, tokens.to(device), lengths
+        return Batch(features.to(device), frames, tokens.to(device), lengths)
 
     def audio_seconds(self) -> float:
         """Seconds of speech in a batch, without padding."""

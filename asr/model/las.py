@@ -9,75 +9,18 @@ at the encoder's states through attention, and a CTC head on the same states kee
 in step while training (arXiv:1609.06773) and scores hypotheses while decoding.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, ctc_loss
+from torch.nn.functional import ctc_loss
 
 from asr.config import LossConfig, ModelConfig
+from asr.model.batch import Batch, Count
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import PyramidEncoder
 from asr.model.fast.product import affine
+from asr.model.loss import IGNORE, Loss, cross_entropy, divergence, off_diagonal
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
-
-IGNORE = -100  # a target that does not count: padding
-DIAGONAL_WIDTH = 0.2  # of the path that attention is guided to, as a share of the utterance
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The training loss of a batch and its parts, each a mean over characters."""
-
-    total: Tensor
-    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight), and the
-    guide while there is one; scalar."""
-    attention: Tensor
-    """Cross-entropy of the decoder, with label smoothing; scalar."""
-    ctc: Tensor
-    """CTC loss divided by the characters; scalar, 0 where ctc_weight is 0."""
-    consistency: Tensor
-    """Divergence of two copies' CTC probabilities divided by the characters; scalar."""
-    accuracy: Tensor
-    """Share of characters that the decoder guessed right; scalar."""
-    weights: Tensor
-    """Attention, (B, U + 1, S)."""
-
-
-def divergence(log_probs: Tensor, padding: Tensor) -> Tensor:
-    """How much two copies of utterances disagree: KL(p || q) + KL(q || p), summed over steps.
-
-    Each copy learns from the other one, which stands still (arXiv:2410.05101).
-
-    Args:
-        log_probs: of the first copies, then of the second, (B, S, V).
-        padding: True where there is no step, (B, S).
-    """
-    other = log_probs.detach().roll(len(log_probs) // 2, 0)
-    distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
-    return distance.masked_fill(padding, 0.0).sum()
-
-
-def off_diagonal(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
-    """How much attention strays from a straight path through the utterance.
-
-    Args:
-        weights: attention, (B, U + 1, S); 0 on padding.
-        steps: encoder steps of each utterance, (B,).
-        lengths: characters of each transcript, (B,).
-
-    Returns:
-        the mean over characters of sum_t alpha_t (1 - exp(-d_t^2 / (2 * 0.2^2))), d_t being the
-        distance from the diagonal as a share of the utterance (arXiv:1710.08969, eq. 7); scalar.
-    """
-    written, heard = (
-        torch.arange(size, device=weights.device).add(0.5) / counts.to(weights.device).unsqueeze(1)
-        for size, counts in zip(weights.shape[1:], (lengths + 1, steps), strict=True)
-    )
-    distance = written.unsqueeze(2) - heard.unsqueeze(1)  # (B, U + 1, S)
-    penalty = 1 - torch.exp(-distance.square() / (2 * DIAGONAL_WIDTH**2))
-    return (weights * penalty).sum() / (lengths + 1).sum()
 
 
 class LAS(nn.Module):
@@ -120,53 +63,43 @@ class LAS(nn.Module):
         """CTC log-probabilities of every step, (B, S, V)."""
         return affine(memory.states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
-    def loss(
-        self,
-        features: Tensor,
-        frames: Tensor,
-        tokens: Tensor,
-        lengths: Tensor,
-        config: LossConfig,
-        sampling: float = 0.0,
-        guide: float = 0.0,
-    ) -> Loss:
-        """Teacher-forced loss of a padded batch.
+    def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
+        """Teacher-forced loss of a batch: sums over its characters, divided by ``count``.
 
         Args:
-            features: (B, T, F).
-            frames: (B,), in main memory.
-            tokens: transcripts without special characters, (B, U); padding is ignored. With
-                ``config.consistency``, in training, the second half repeats the first.
-            lengths: characters of each transcript, (B,), in main memory.
-            config: weights of the parts.
-            sampling: chance of scheduled sampling at this point of training.
-            guide: weight of :func:`off_diagonal` at this point of training.
+            batch: with ``weights.consistency``, in training, its second half repeats the first.
+            weights: of the parts at this point of training, and its scheduled sampling.
+            count: of this batch, or of all the batches of an update.
         """
-        memory = self.encode(features, frames)
-        inputs, targets = self._inputs_and_targets(tokens, lengths)
-        logits, weights = self.decoder(inputs, lengths + 1, memory, sampling)  # (B, U + 1, V)
-        attention = cross_entropy(
-            logits.flatten(0, 1),
-            targets.flatten(),
-            ignore_index=IGNORE,
-            label_smoothing=config.label_smoothing if self.training else 0.0,
-        )
-        real = targets != IGNORE
-        accuracy = ((logits.argmax(-1) == targets) & real).sum() / real.sum()
-        ctc = consistency = torch.zeros_like(attention)
-        if config.ctc_weight > 0:
+        memory = self.encode(batch.features, batch.frames)
+        inputs, targets = self._inputs_and_targets(batch.tokens, batch.lengths)
+        sampling = weights.scheduled_sampling if self.training else 0.0
+        logits, alignment = self.decoder(inputs, batch.lengths + 1, memory, sampling)
+        written = count.characters + count.utterances
+        smoothing = weights.label_smoothing if self.training else 0.0
+        attention = cross_entropy(logits, targets, smoothing, written)
+        accuracy = (logits.argmax(-1) == targets).sum() / written  # IGNORE is no character
+        ctc, consistency = self._ctc_losses(memory, batch, weights, count)
+        total = (1 - weights.ctc_weight) * attention
+        total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
+        if self.training and weights.guide > 0:
+            stray = off_diagonal(alignment, memory.steps, batch.lengths)
+            total = total + weights.guide * (stray / written)
+        return Loss(total, attention, ctc, consistency, accuracy, alignment)
+
+    def _ctc_losses(
+        self, memory: Memory, batch: Batch, weights: LossConfig, count: Count
+    ) -> tuple[Tensor, Tensor]:
+        """CTC loss, and what two copies disagree about in it; scalars."""
+        ctc = consistency = memory.states.new_zeros(())
+        if weights.ctc_weight > 0:
             log_probs = self.ctc_log_probs(memory)  # (B, S, V)
-            ctc = ctc_loss(
-                log_probs.transpose(0, 1), tokens, memory.steps, lengths, reduction="sum"
-            )
-            ctc = ctc / lengths.sum()
-            if self.training and config.consistency > 0:
-                consistency = divergence(log_probs, memory.padding) / lengths.sum()
-        total = (1 - config.ctc_weight) * attention
-        total = total + config.ctc_weight * (ctc + config.consistency * consistency)
-        if guide > 0:
-            total = total + guide * off_diagonal(weights, memory.steps, lengths)
-        return Loss(total, attention, ctc, consistency, accuracy, weights)
+            by_step = log_probs.transpose(0, 1)
+            ctc = ctc_loss(by_step, batch.tokens, memory.steps, batch.lengths, reduction="sum")
+            ctc = ctc / count.characters
+            if self.training and weights.consistency > 0:
+                consistency = divergence(log_probs, memory.padding) / count.characters
+        return ctc, consistency
 
     def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to write, both (B, U + 1)."""

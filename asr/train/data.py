@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any, BinaryIO
 
@@ -29,36 +29,10 @@ from asr.audio.io import read_entry
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError, first_line
+from asr.model.batch import Batch
 from asr.terminal import Output
 from asr.text.chars import CharTokenizer
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Utterances side by side, padded to the longest; of two copies, all first ones first.
-
-    Counts stay in main memory, also when the rest is on a GPU: what has to be known of them is
-    known without waiting for it.
-    """
-
-    ids: tuple[str, ...]
-    features: Tensor
-    """Normalised frames, (B, T, F); 0 on padding."""
-    frames: Tensor
-    """Real frames, (B,)."""
-    tokens: Tensor
-    """Characters without special ones, (B, U); 0 on padding."""
-    lengths: Tensor
-    """Real characters, (B,)."""
-    audio_s: float
-    """Audio in the batch after speed perturbation, without padding, in seconds."""
-    errors: tuple[str, ...]
-    """Why utterances that belong here are missing: audio that could not be read."""
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch with features and tokens on a device."""
-        return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
 
 
 @dataclass(frozen=True)
@@ -203,13 +177,13 @@ class UtteranceSet:
         errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
         if not good:
             nothing, none = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
-            return Batch((), nothing, none, nothing, none, 0.0, errors)
+            return Batch(nothing, none, nothing, none, errors=errors)
         copies = len(good[0].copies)
         features, frames = pad([e.copies[i] for i in range(copies) for e in good])
         tokens, lengths = pad([e.tokens for e in good] * copies)
         audio_s = float(frames.sum()) * self.extractor.config.frame_shift_ms / 1000
         ids = tuple(e.id for e in good) * copies
-        return Batch(ids, features, frames, tokens, lengths, audio_s, errors)
+        return Batch(features, frames, tokens, lengths, ids, audio_s, errors)
 
 
 AHEAD = 4  # batches that a process keeps ready

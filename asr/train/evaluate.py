@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from asr.config import DecodeConfig, LossConfig
+from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.recognize.flags import alignment_quality
 from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
@@ -15,7 +16,6 @@ from asr.score.wer import errors as wrong_words
 from asr.score.wer import totals
 from asr.search.beam import search
 from asr.text.chars import CharTokenizer
-from asr.train.data import Batch
 
 # The recipes' own: it ranks epochs as they will be used, and what speaks for right texts has to be
 # measured by a search like the one that asks. A beam of 4 without a bonus gets so few texts of
@@ -83,7 +83,7 @@ def evaluate(
         if not batch.ids:
             continue
         batch = batch.to(device)
-        part = model.loss(batch.features, batch.frames, batch.tokens, batch.lengths, loss)
+        part = model(batch, loss, batch.count)
         count = int(batch.lengths.sum())
         characters += count
         attention += float(part.attention) * count

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +30,7 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.files import check_folder, write_atomically, write_text
+from asr.model.batch import Batch
 from asr.model.fast.product import use_precision
 from asr.model.las import LAS
 from asr.model.machine import keep_memory, pick_device, release_memory, use_threads
@@ -41,7 +42,7 @@ from asr.text.chars import CharTokenizer
 from asr.train import checks as preflight
 from asr.train import settings
 from asr.train.checkpoint import Progress, load_state, save_state
-from asr.train.data import Batch, UtteranceSet, load_batches, plan_batches, seed_of
+from asr.train.data import UtteranceSet, load_batches, plan_batches, seed_of
 from asr.train.evaluate import Evaluation, evaluate
 from asr.train.init import begin_with, go_on_from
 from asr.train.log import Journal, clock, plain
@@ -371,15 +372,15 @@ class Training:
             self._show((progress.epoch + progress.batch / count) / config.epochs)
 
     def _loss(self, batch: Batch, step: int) -> Any:
-        loss = self.config.loss
-        on = self.progress.epoch >= loss.sampling_start_epoch
-        sampling = loss.scheduled_sampling if on else 0.0
-        guide = loss.guide * max(0.0, 1 - self.progress.epoch / max(1, loss.guide_epochs))
+        loss, epoch = self.config.loss, self.progress.epoch
+        weights = replace(
+            loss,
+            scheduled_sampling=loss.scheduled_sampling * (epoch >= loss.sampling_start_epoch),
+            guide=loss.guide * max(0.0, 1 - epoch / max(1, loss.guide_epochs)),
+        )
         self.model.train()
         torch.manual_seed(seed_of(self.config.seed, step))
-        return self.model.loss(
-            batch.features, batch.frames, batch.tokens, batch.lengths, loss, sampling, guide
-        )
+        return self.model(batch, weights, batch.count)
 
     def _step(self, batch: Batch, share: float, wait_s: float) -> None:
         """One update; a batch without a finite loss and gradient is saved and skipped.

@@ -5,17 +5,20 @@ would make the processor wait for the GPU, is an error. Counts are tensors in ma
 numbers are known. What a GPU computes, and faster by kernels.py, is in test_kernels.py.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.model.batch import Batch
 from asr.model.fast import native
 from asr.model.las import LAS
 
 MEL, VOCAB = 6, 7
-NO_CTC = LossConfig(ctc_weight=0.0)  # torch's own CTC loss cannot be pretended
+NO_CTC = LossConfig(ctc_weight=0.0, guide=1.0)  # torch's own CTC loss cannot be pretended
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def make_model(device, frontend="none"):
 def batch(device):
     features = torch.randn(3, 41, MEL, device=device)
     tokens = torch.randint(1, VOCAB - 1, (3, 5), device=device)
-    return features, torch.tensor([41, 26, 9]), tokens, torch.tensor([5, 3, 1])
+    return Batch(features, torch.tensor([41, 26, 9]), tokens, torch.tensor([5, 3, 1]))
 
 
 def test_to_ask_for_a_number_is_an_error(gpu):
@@ -53,23 +56,25 @@ def test_to_ask_for_a_number_is_an_error(gpu):
 @pytest.mark.parametrize("sampling", [0.0, 0.1])
 def test_a_training_step_waits_for_nothing(gpu, frontend, sampling):
     model = make_model(gpu, frontend)
-    loss = model.loss(*batch(gpu), NO_CTC, sampling, guide=1.0)
+    data = batch(gpu)
+    loss = model(data, replace(NO_CTC, scheduled_sampling=sampling), data.count)
     assert loss.total.device.type == loss.weights.device.type == "cuda"
 
 
 def test_backward_waits_for_nothing():
     """torch cannot pretend this on a GPU; meta tensors have no numbers to wait for either."""
     model = make_model(torch.device("meta"))
-    model.loss(*batch("meta"), NO_CTC, guide=1.0).total.backward()
+    data = batch("meta")
+    model(data, NO_CTC, data.count).total.backward()
     ends = (model.encoder.layers[0].W, model.decoder.embedding.weight, model.decoder.readout.bias)
     assert all(p.grad is not None and p.grad.shape == p.shape for p in ends)
 
 
 def test_a_step_of_a_search_waits_for_nothing(gpu):
     model = make_model(gpu).eval()
-    features, frames, *_ = batch(gpu)
+    data = batch(gpu)
     with torch.no_grad():
-        memory = model.encode(features, frames)
+        memory = model.encode(data.features, data.frames)
         session = model.decoder.session(memory, width=2)
         state, last = session.start(), torch.full((6,), model.eos, dtype=torch.int32, device=gpu)
         rows = torch.arange(6, dtype=torch.int32, device=gpu)

@@ -119,10 +119,10 @@ def test_decoder_loop_and_its_gradients(reset, units):
 def test_a_training_step_waits_for_nothing():
     shape = Shape(batch=3, frames=40, chars=6, units=16)
     model, data = shape.model().to(DEVICE), shape.data(DEVICE)
-    model.loss(*data, LossConfig(ctc_weight=0.0)).total.backward()  # compiles
+    model(data, LossConfig(ctc_weight=0.0), data.count).total.backward()  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        model.loss(*data, LossConfig(ctc_weight=0.0)).total.backward()
+        model(data, LossConfig(ctc_weight=0.0), data.count).total.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

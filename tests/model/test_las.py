@@ -9,8 +9,10 @@ import torch
 
 from asr.config import EncoderConfig, LossConfig
 from asr.model.attention.energy import uniform
+from asr.model.batch import Batch, Count
 from asr.model.encoder import reduce_steps, stack_neighbours
-from asr.model.las import LAS, divergence, off_diagonal
+from asr.model.las import LAS
+from asr.model.loss import divergence, off_diagonal
 
 MEL, VOCAB = 6, 7
 
@@ -27,6 +29,11 @@ def batch():
     features, frames = torch.randn(3, 41, MEL), torch.tensor([41, 26, 9])
     tokens, lengths = torch.randint(1, VOCAB - 1, (3, 5)), torch.tensor([5, 3, 1])
     return features, frames, tokens, lengths
+
+
+def loss_of(model, features, frames, tokens, lengths, config):
+    given = Batch(features, frames, tokens, lengths)
+    return model(given, config, given.count)
 
 
 def whole(inputs):
@@ -63,15 +70,33 @@ def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):
 def test_loss_of_a_batch_is_the_mean_over_characters(model):
     features, frames, tokens, lengths = batch()
     config = LossConfig(ctc_weight=0.0)
-    together = model.loss(features, frames, tokens, lengths, config).attention
+    together = loss_of(model, features, frames, tokens, lengths, config).attention
     parts = []
     for row in range(3):
         one = slice(row, row + 1)
-        loss = model.loss(
-            features[one], frames[one], tokens[one, : lengths[row]], lengths[one], config
+        loss = loss_of(
+            model, features[one], frames[one], tokens[one, : lengths[row]], lengths[one], config
         )
         parts.append(loss.attention * (lengths[row] + 1))  # <eos> counts
     torch.testing.assert_close(together, sum(parts) / (lengths + 1).sum())
+
+
+def test_losses_of_parts_add_up_to_that_of_the_whole(model):
+    """As on several machines, each with some utterances; padding to the longest costs nothing."""
+    features, frames, tokens, lengths = batch()
+    weights = LossConfig(guide=0.5)
+    model.train()
+    whole_batch = Batch(features, frames, tokens, lengths)
+    expected = model(whole_batch, weights, whole_batch.count)
+    parts = [
+        model(
+            Batch(features[s], frames[s], tokens[s], lengths[s]), weights, Count(lengths.sum(), 3)
+        )
+        for s in (slice(0, 2), slice(2, 3))
+    ]
+    for name in ("total", "attention", "ctc", "accuracy"):
+        found = sum(getattr(part, name) for part in parts)
+        torch.testing.assert_close(found, getattr(expected, name))
 
 
 def test_ctc_equals_the_sum_over_all_paths(model):
@@ -85,7 +110,7 @@ def test_ctc_equals_the_sum_over_all_paths(model):
         collapsed = [c for i, c in enumerate(path) if c and (i == 0 or path[i - 1] != c)]
         if collapsed == [2, 3]:
             total += float(log_probs[range(len(path)), path].sum().exp())
-    loss = model.loss(features, frames, tokens, lengths, LossConfig(ctc_weight=1.0)).ctc
+    loss = loss_of(model, features, frames, tokens, lengths, LossConfig(ctc_weight=1.0)).ctc
     assert loss.item() == pytest.approx(-torch.tensor(total).log().item() / 2, rel=1e-4)
 
 
@@ -101,12 +126,12 @@ def test_divergence_of_two_copies_by_hand():
 def test_consistency_adds_nothing_for_equal_copies(model):
     features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())
     model.train()
-    plain = model.loss(features, frames, tokens, lengths, LossConfig())
-    same = model.loss(features, frames, tokens, lengths, LossConfig(consistency=0.2))
+    plain = loss_of(model, features, frames, tokens, lengths, LossConfig())
+    same = loss_of(model, features, frames, tokens, lengths, LossConfig(consistency=0.2))
     assert float(same.consistency.detach()) == pytest.approx(0.0, abs=1e-6)
     torch.testing.assert_close(same.total, plain.total)
     features[3:, :5] = 0.0  # another mask
-    masked = model.loss(features, frames, tokens, lengths, LossConfig(consistency=0.2))
+    masked = loss_of(model, features, frames, tokens, lengths, LossConfig(consistency=0.2))
     assert float(masked.consistency.detach()) > 0.0
     expected = 0.7 * masked.attention + 0.3 * (masked.ctc + 0.2 * masked.consistency)
     torch.testing.assert_close(masked.total, expected)
@@ -154,17 +179,17 @@ def test_straight_attention_costs_nothing_and_crossed_attention_much():
     assert off_diagonal(straight, steps, lengths) == 0
     crossed = straight.flip(2)  # distances 3/4, 1/4, 1/4, 3/4 of the utterance
     far, near = (1 - math.exp(-(d**2) / (2 * 0.2**2)) for d in (0.75, 0.25))
-    assert float(off_diagonal(crossed, steps, lengths)) == pytest.approx((far + near) / 2)
+    assert float(off_diagonal(crossed, steps, lengths)) == pytest.approx(2 * (far + near))
     padded = torch.zeros(2, 4, 4)
     padded[0], padded[1, :2, :2] = crossed[0], torch.eye(2)
-    mean = off_diagonal(padded, torch.tensor([4, 2]), torch.tensor([3, 1]))
-    assert float(mean) == pytest.approx((2 * far + 2 * near) / 6)
+    both = off_diagonal(padded, torch.tensor([4, 2]), torch.tensor([3, 1]))
+    assert float(both) == pytest.approx(2 * far + 2 * near)
 
 
 def test_a_guide_moves_attention_to_the_diagonal(model):
     features, frames, tokens, lengths = batch()
     model.train()
-    config = LossConfig(ctc_weight=0.0)
+    config = LossConfig(ctc_weight=0.0, guide=10.0)
 
     def stray():
         memory = model.encode(features, frames)
@@ -176,7 +201,7 @@ def test_a_guide_moves_attention_to_the_diagonal(model):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(30):
         optimizer.zero_grad()
-        model.loss(features, frames, tokens, lengths, config, guide=10.0).total.backward()
+        loss_of(model, features, frames, tokens, lengths, config).total.backward()
         optimizer.step()
     assert stray() < 0.8 * before
 
@@ -201,7 +226,7 @@ def test_four_utterances_can_be_learnt(tiny_config):
     tokens, lengths = torch.randint(1, VOCAB - 1, (4, 3)), torch.full((4,), 3)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(150):
-        loss = model.loss(features, frames, tokens, lengths, LossConfig(label_smoothing=0.0))
+        loss = loss_of(model, features, frames, tokens, lengths, LossConfig(label_smoothing=0.0))
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
