@@ -1,4 +1,6 @@
-"""The one exception that users see, and the exit codes of every command."""
+"""The one exception that users see, words of its messages, and the exit codes of every command."""
+
+from collections.abc import Iterable
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 1  # some inputs failed; the results of the others were written
@@ -19,3 +21,15 @@ def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type where it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: ``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str], shown: int = 3) -> str:
+    """The first of some names, and how many more there are: ``a, b, c and 7 more``."""
+    names = list(names)
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asr.config import whole
 from asr.config.field import SEED, at_least
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
 
 if TYPE_CHECKING:
@@ -69,10 +69,6 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 # -- validate, fix ---------------------------------------------------------------------------
 
 
@@ -124,7 +120,7 @@ def run_validate(args: argparse.Namespace) -> int:
 def _tell_problems(path: str, problems: Sequence[object]) -> int:
     for problem in problems:
         _say(str(problem))
-    count = _count(len(problems), "problem")
+    count = counted(len(problems), "problem")
     _say(f"{count} in {path}; `asr data fix {path}` mends sorting, list mismatches and characters")
     return EXIT_USAGE
 
@@ -134,8 +130,8 @@ def _contents(path: str) -> str:
     from asr.corpus.tables import read_tables
 
     tables = read_tables(path)
-    utterances = _count(len(tables["utt2spk"]), "utterance")
-    speakers = _count(len(set(tables["utt2spk"].values())), "speaker")
+    utterances = counted(len(tables["utt2spk"]), "utterance")
+    speakers = counted(len(set(tables["utt2spk"].values())), "speaker")
     seconds = [float(value) for value in tables.get("utt2dur", {}).values()]
     if not seconds:
         times = [segment.split()[1:] for segment in tables.get("segments", {}).values()]
@@ -170,7 +166,7 @@ def run_fix(args: argparse.Namespace) -> int:
     for problem in rest:
         _say(str(problem))
     if rest:
-        _say(f"{_count(len(rest), 'problem')} in {args.dir} could not be mended; mend by hand")
+        _say(f"{counted(len(rest), 'problem')} in {args.dir} could not be mended; mend by hand")
     return EXIT_USAGE if rest else EXIT_OK
 
 
@@ -254,7 +250,7 @@ def run_subset(args: argparse.Namespace) -> int:
     else:
         way = next(way for way in COUNTED if getattr(args, way))
         keep = choose(data, way, getattr(args, way), args.seed)
-    print(f"{args.out}: {_count(subset(args.dir, args.out, keep), 'utterance')}")
+    print(f"{args.out}: {counted(subset(args.dir, args.out, keep), 'utterance')}")
     return EXIT_OK
 
 
@@ -301,9 +297,9 @@ def run_hold_out(args: argparse.Namespace) -> int:
     from asr.corpus.holdout import hold_out
 
     cut = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
-    print(f"{args.train}: {_count(cut.train, 'utterance')}")
+    print(f"{args.train}: {counted(cut.train, 'utterance')}")
     share = f"{100 * cut.share:.1f} %, {100 * args.share:g} % were asked for"
-    print(f"{args.dev}: {_count(cut.dev, 'utterance')} ({share})")
+    print(f"{args.dev}: {counted(cut.dev, 'utterance')} ({share})")
     return EXIT_OK
 
 
@@ -328,7 +324,7 @@ def run_combine(args: argparse.Namespace) -> int:
     number, left_out = combine(args.out, args.dirs)
     if left_out:
         _say(f"warning: left out, not every directory has them: {', '.join(left_out)}")
-    print(f"{args.out}: {_count(number, 'utterance')}")
+    print(f"{args.out}: {counted(number, 'utterance')}")
     return EXIT_OK
 
 
@@ -421,7 +417,7 @@ def run_import(args: argparse.Namespace) -> int:
     for note in result.notes:
         _say(f"note: {note}")
     utterances, speakers = result.utterances, result.speakers
-    print(f"{args.out}: {_count(utterances, 'utterance')}, {_count(speakers, 'speaker')}")
+    print(f"{args.out}: {counted(utterances, 'utterance')}, {counted(speakers, 'speaker')}")
     problems = validate(args.out)
     if problems:
         _tell_problems(args.out, problems)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, first_line
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETUP = "run egs/utils/setup.sh"
 NEED_DISK_GB = 2.0
 NEED_MEMORY_GB = 3.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from asr.config import whole
 from asr.config.field import at_least
-from asr.errors import EXIT_OK
+from asr.errors import EXIT_OK, counted, listed
 from asr.files import check_folder, check_outputs
 from asr.text.characters import apostrophes, name_of, upper_share
 from asr.text.normalize import NORMALIZERS, read_map
@@ -256,9 +256,11 @@ def _warn_of(
     """Say what of the hypotheses in a file does not match the references."""
     notes = list(hyp.notes)
     if result.missing:
-        notes.append(f"no hypothesis for {_some(result.missing)}; mode {options.mode}")
+        count = counted(len(result.missing), "utterance")
+        notes.append(f"no hypothesis for {count} ({listed(result.missing)}); mode {options.mode}")
     if result.unknown:
-        notes.append(f"not in {options.ref}, not scored: {_some(result.unknown)}")
+        count = counted(len(result.unknown), "utterance")
+        notes.append(f"not in {options.ref}, not scored: {count} ({listed(result.unknown)})")
     for note in (*notes, _other_apostrophes(result), _other_case(result)):
         if note:
             _warn(f"{name}: {note}")
@@ -289,7 +291,3 @@ def _other_apostrophes(result: "Score") -> str:
 
 def _warn(message: str) -> None:
     print(f"asr score: warning: {message}", file=sys.stderr)
-
-
-def _some(ids: tuple[str, ...]) -> str:
-    return f"{len(ids)} utterances ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"

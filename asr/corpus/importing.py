@@ -20,7 +20,7 @@ from asr.audio.formats import READABLE
 from asr.corpus.table_formats import Row
 from asr.corpus.tables import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
-from asr.errors import InputError
+from asr.errors import InputError, counted
 from asr.text.characters import clean, compose, mended
 from asr.text.transcripts import decode
 
@@ -327,7 +327,7 @@ def _genders(speakers: Sequence[str], rows: Sequence[Row]) -> tuple[Tables, tupl
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        count = counted(len(problems), "problem")
         raise InputError(f"cannot import:\n{listed}\n{count}; nothing was written")
 
 

@@ -7,14 +7,14 @@ accepts empty transcripts.
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.entry import command_of
 from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line, split_speakers
-from asr.errors import InputError, first_line
+from asr.errors import InputError, first_line, listed
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
 
@@ -482,14 +482,8 @@ def _spk2utt_differs(tables: _Tables) -> Iterator[Problem]:
         if found == wanted:
             continue
         odd = sorted(set(found) ^ set(wanted))
-        what = f"not the utterances of utt2spk ({_some(odd)})" if odd else "utterances not sorted"
+        what = f"not the utterances of utt2spk ({listed(odd)})" if odd else "utterances not sorted"
         yield spk2utt.problem(speaker, f"{what}; `asr data fix` derives the file anew")
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    names = list(names)
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _segments_wrong(tables: _Tables) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asr.audio.clip import Clip
+from asr.errors import counted
 from asr.files import write_text
 from asr.score.calibration import ConfidenceBin
 from asr.score.groups import Group
@@ -157,7 +158,7 @@ def _utterances(score: Score, sounds: Mapping[str, str]) -> Iterator[str]:
         sound = sounds.get(ids[row])
         player = f'<audio controls preload="none" src="{_text(sound)}"></audio>' if sound else ""
         count = int(wrong[row])
-        label = f"{count} error{'' if count == 1 else 's'}" if count else "right"
+        label = counted(count, "error") if count else "right"
         yield f'<div class="u" data-errors="{count}" data-text="{said}">'
         yield f'<header><code>{_text(ids[row])}</code><span class="quiet">{label}</span>'
         yield f"{player}</header>{''.join(map(_pair, score.align(row)))}</div>"

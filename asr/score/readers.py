@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr.errors import InputError
+from asr.errors import InputError, listed
 from asr.score.names import Track, different, match_names, match_tracks
 from asr.text.subtitles import subtitle_format, subtitle_lines
 from asr.text.timed import (
@@ -23,8 +23,6 @@ from asr.text.transcripts import (
     read_lines,
     trn_id,
 )
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ def _others(tracks: dict[Track, Track]) -> str:
 def _listed(tracks: Iterable[Track]) -> str:
     """The first few files and channels."""
     names = [f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks)]
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)})" if len(names) > _SHOWN else "")
+    return listed(names)
 
 
 def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """One table of error rates, and the worst utterances with their words side by side."""
 
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asr.console import Console
+from asr.errors import counted
 from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import Comparison
 from asr.score.groups import Group
@@ -20,7 +20,6 @@ from asr.score.wer import Counts, Pair, Score, errors, total
 _PLAIN_WIDTH = 100  # where the output is not a terminal
 _STYLES = {"C": "", "S": "yellow", "I": "green", "D": "red"}
 _INDENT = 7  # width of "  REF  "
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
 
 
@@ -54,10 +53,10 @@ def print_report(report: Report, worst: int, tables: Collection[str], *, color: 
         color: False leaves colours out in a terminal too.
     """
     console, score = make_console(color), report.score
-    title = f"{_printable(report.set_name)}: {_count(len(score.ids), 'sentence')}"
-    console.print(Text(f"{title}, {_count(score.words.total, 'word')}\n", style="bold"))
+    title = f"{report.set_name}: {counted(len(score.ids), 'sentence')}"
+    console.print(Text(f"{title}, {counted(score.words.total, 'word')}\n", style="bold"))
     console.print(summary_table(score))
-    console.print(f"\n{_printable(conditions(report))}")
+    console.print(f"\n{conditions(report)}")
     _print_worst(console, score, worst)
     for title in tables:
         console.print(_group_table(title, report.groups[title]))
@@ -72,10 +71,10 @@ def print_report(report: Report, worst: int, tables: Collection[str], *, color: 
 def _print_worst(console: Console, score: Score, worst: int) -> None:
     indices = score.worst(worst)
     if indices:
-        wrong = _count(score.wrong_sentences, "wrong utterance")
+        wrong = counted(score.wrong_sentences, "wrong utterance")
         console.print(f"\nMost word errors ({len(indices)} of {wrong}):")
     for index in indices:
-        console.print(Text(f"\n{_printable(heading(score, index))}", style="bold"))
+        console.print(Text(f"\n{heading(score, index)}", style="bold"))
         for line in side_by_side(score.align(index), console.width - _INDENT):
             console.print(line, soft_wrap=True)
 
@@ -94,7 +93,7 @@ def _group_table(title: str, groups: Sequence[Group]) -> Table:
     table = _table(f"\n{title}", *columns)
     for group in groups:
         rate, _, *counts = _row(group.words)
-        table.add_row(_printable(group.name), rate, *counts, str(group.sentences))
+        table.add_row(group.name, rate, *counts, str(group.sentences))
     return table
 
 
@@ -169,7 +168,7 @@ def conditions(report: Report) -> str:
 def heading(score: Score, index: int) -> str:
     """Name and number of errors of an utterance."""
     sums = total(score.word_counts[index : index + 1])
-    numbers = f"{_count(sums.errors, 'error')}, {_count(sums.total, 'word')}"
+    numbers = f"{counted(sums.errors, 'error')}, {counted(sums.total, 'word')}"
     absent = " (no hypothesis)" if score.ids[index] in score.missing else ""
     return f"{score.ids[index]}: {numbers}{absent}"
 
@@ -182,7 +181,7 @@ def side_by_side(pairs: tuple[Pair, ...], width: int) -> Iterator[Text]:
     row: list[tuple[Pair, int]] = []
     used = 0
     for pair in pairs:
-        cells = max(cell_len(_printable(word or GAP)) for word in pair)
+        cells = max(cell_len(word or GAP) for word in pair)
         if row and used + cells > width:
             yield from _three_lines(row)
             row, used = [], 0
@@ -196,22 +195,13 @@ def _three_lines(row: list[tuple[Pair, int]]) -> Iterator[Text]:
     for pair, cells in row:
         op = operation(pair)
         for line, word in zip((refs, hyps), pair, strict=True):
-            shown = _printable(word or GAP)
+            shown = word or GAP
             line.append(shown, style=_STYLES[op])
             line.append(" " * (cells + 1 - cell_len(shown)))
         marks.append(f"{'' if op == 'C' else op:{cells + 1}}", style=_STYLES[op])
     for line in (refs, hyps, marks):
         line.rstrip()
         yield line
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _printable(text: str) -> str:
-    """Control characters could play tricks on the terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def to_dict(report: Report, worst: int) -> dict[str, Any]:

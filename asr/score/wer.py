@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 
-from asr.errors import InputError
+from asr.errors import InputError, counted, listed
 from asr.score.bootstrap import wer_spread
 from asr.text.characters import clean
 from asr.text.normalize import WordMap, apply_map, find_normalizer, fold_case
@@ -29,7 +29,6 @@ Transcripts = str | Sequence[str] | Mapping[str, str]
 
 MODES = ("strict", "present", "all")
 _BLOCK = 4096  # sentences that jiwer aligns at once; bounds the memory of its alignments
-_SHOWN = 5
 _COLUMN = {"equal": 0, "substitute": 1, "insert": 2, "delete": 3}
 _TAG = re.compile(r"\[.*\]|<.*>|!SIL")
 
@@ -259,15 +258,11 @@ def _check_ids(
             "together?"
         )
     if missing and (mode == "strict" or (mode == "present" and len(missing) == len(references))):
+        count = counted(len(missing), "utterance")
         raise InputError(
-            f"{_some(missing)} without a hypothesis; add them, or choose mode all, which "
-            "counts their words as deleted"
+            f"{count} ({listed(missing)}) without a hypothesis; add them, or choose mode all, "
+            "which counts their words as deleted"
         )
-
-
-def _some(ids: Sequence[str]) -> str:
-    more = ", ..." if len(ids) > _SHOWN else ""
-    return f"{len(ids)} utterances ({', '.join(ids[:_SHOWN])}{more})"
 
 
 def _clean(text: str, normalize: Callable[[str], str]) -> str:

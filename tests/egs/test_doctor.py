@@ -47,6 +47,10 @@ def test_other_versions_than_pinned(tmp_path, monkeypatch):
     assert "1 packages differ" in finding.value
 
 
+def test_the_project_is_found():
+    assert (doctor.ROOT / "constraints.txt").is_file()
+
+
 def test_unreadable_format_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "FORMATS", {"wav": ("WAV", "PCM_16"), "odd": ("WAV", "OPUS")})
     findings = {f.name: f for f in doctor.audio_formats()}

@@ -102,8 +102,8 @@ def test_the_report(folders, capsys):
         "  HYP  THE BAT SAT DOWN",
         "           S       I",
     ]
-    assert "no hypothesis for 1 utterances (s2-1); mode all" in captured.err
-    assert "not scored: 1 utterances (s3-1)" in captured.err
+    assert "no hypothesis for 1 utterance (s2-1); mode all" in captured.err
+    assert "not scored: 1 utterance (s3-1)" in captured.err
 
 
 def test_out_writes_kaldis_files_with_the_speakers_of_the_data_directory(folders, capsys):
@@ -221,8 +221,8 @@ def test_what_the_other_system_lacks_is_told(write, capsys):
     other = write("other/text", "u-1 one", "u-3 two")
     assert main(["score", ref, ref, "--json", "--against", other]) == 0
     err = capsys.readouterr().err
-    assert f"{other}: no hypothesis for 1 utterances (u-2)" in err
-    assert f"{other}: not in {ref}, not scored: 1 utterances (u-3)" in err
+    assert f"{other}: no hypothesis for 1 utterance (u-2)" in err
+    assert f"{other}: not in {ref}, not scored: 1 utterance (u-3)" in err
 
 
 def test_references_without_segments_are_refused(write, capsys):

@@ -120,7 +120,7 @@ def test_missing_hypotheses_are_deleted_left_out_or_refused():
     assert score(REFS, hyps).missing == ("u2",)
     assert score(REFS, hyps, mode="present").words == Counts(3, 0, 0, 0)
     assert score(REFS, hyps, mode="present").ids == ("u1", "u3")
-    with pytest.raises(InputError, match=r"1 utterances \(u2\) without a hypothesis"):
+    with pytest.raises(InputError, match=r"1 utterance \(u2\) without a hypothesis"):
         score(REFS, hyps, mode="strict")
 
 
