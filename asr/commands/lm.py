@@ -116,6 +116,7 @@ def ngram(argv: list[str]) -> int:
 
     from asr.lm.arpa import write_arpa
     from asr.lm.kneser_ney import estimate
+    from asr.lm.texts import read_texts
 
     sentences = [s for path in args.text for s in read_texts(path, args.plain)]
     found = estimate(sentences, args.order)
@@ -123,24 +124,6 @@ def ngram(argv: list[str]) -> int:
     sizes = ", ".join(f"{len(o.words)} {k}-grams" for k, o in enumerate(found.orders, 1))
     print(f"{args.out}: {len(sentences)} sentences, {sizes}")
     return EXIT_OK
-
-
-def read_texts(path: str, plain: bool) -> list[str]:
-    """Sentences of a text file or data directory, those without words left out.
-
-    Raises:
-        InputError: the file is missing or malformed, or has no sentence.
-    """
-    from asr.corpus.tables import read_table
-    from asr.text.characters import clean
-    from asr.text.subtitles import plain_lines
-
-    file = Path(path) / "text" if Path(path).is_dir() else Path(path)
-    lines = plain_lines(file) if plain else list(read_table(file).values())
-    found = [words for line in lines if (words := " ".join(clean(line).split()))]
-    if not found:
-        raise InputError(f"{file}: no sentence in it; check the data preparation")
-    return found
 
 
 def score(argv: list[str]) -> int:
@@ -166,16 +149,15 @@ def score(argv: list[str]) -> int:
     if not (args.lm or args.word_lm):
         raise InputError("no language model; name one with --lm or --word_lm")
 
-    import torch
-
     from asr.config import DecodeConfig
     from asr.lm.perplexity import perplexity
-    from asr.recognize.directory import open_lm
+    from asr.lm.texts import read_texts
+    from asr.loading import open_lm
     from asr.text.chars import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(args.tokens)
     config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_share=args.lm_share)
-    lm = open_lm(config, tokenizer, torch.device("cpu"))
+    lm = open_lm(config, tokenizer)
     assert lm is not None
     for path in args.texts:
         found = perplexity(lm, read_texts(path, args.plain), tokenizer)

@@ -77,14 +77,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestLists":
     """The lists with the scores of the language models of other settings."""
-    import torch
-
     from asr.lm.perplexity import sentence_log_probs
-    from asr.recognize.directory import open_lm
+    from asr.loading import open_lm
     from asr.text.chars import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(tokens)
-    model = open_lm(replace(config, lm_weight=1.0), tokenizer, torch.device("cpu"))
+    model = open_lm(replace(config, lm_weight=1.0), tokenizer)
     assert model is not None
     unique = sorted({text for texts in lists.texts for text in texts})
     encoded = [tokenizer.encode(text) for text in unique]

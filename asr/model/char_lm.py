@@ -10,11 +10,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from asr.arrays import Array, is_numpy, to_numpy
-from asr.config import LMConfig, from_dict, to_dict
-from asr.errors import InputError, first_line
+from asr.config import LMConfig, to_dict
 from asr.files import write_atomically
-from asr.store.find import DAMAGED
-from asr.store.model_file import LM_FORMAT, check_weights, read_model_file
+from asr.store.model_file import LM_FORMAT
 from asr.text.chars import CharTokenizer
 
 VERSION = "1"
@@ -109,43 +107,3 @@ def save_lm(
     weights = {name: tensor.detach().cpu() for name, tensor in lm.state_dict().items()}
     blob = to_safetensors(weights, metadata=header)
     return write_atomically(path, lambda file: file.write(blob))
-
-
-def load_lm(
-    path: str | Path, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
-) -> CharLM:
-    """Load a language model for a recogniser.
-
-    Args:
-        path: a file of ``asr lm train``.
-        tokenizer: the recogniser's characters.
-        device: where the weights go.
-
-    Raises:
-        InputError: the file is missing, damaged, another kind of model, or has other characters.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such language model; expected a file made by `asr lm train`")
-    header, tensors = read_model_file(path, LM_FORMAT, VERSION)
-    try:
-        config = from_dict(LMConfig, json.loads(header["config"]), f"{path}: config")
-        symbols = CharTokenizer(json.loads(header["symbols"]), str(path)).symbols
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
-        ) from error
-    if symbols != tokenizer.symbols:
-        differing = sorted(set(symbols) ^ set(tokenizer.symbols))
-        raise InputError(
-            f"{path}: its characters are not the recogniser's (they differ in: "
-            f"{' '.join(differing) or 'their order'}); train it with the recogniser's tokens.txt"
-        )
-    least = config.layers * config.units**2 + len(symbols) * config.embedding
-    check_weights(tensors, least, path)
-    lm = CharLM(config, len(tokenizer))
-    try:
-        lm.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
-    return lm.to(device).eval()

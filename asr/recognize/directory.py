@@ -19,9 +19,9 @@ from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
-from asr.lm.lookahead import WordLM, load_word_lm
+from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
-from asr.model.char_lm import load_lm, sentence_batch
+from asr.model.char_lm import sentence_batch
 from asr.model.memory import Memory
 from asr.recognize.flags import flags
 from asr.recognize.plausibility import Standard, standard_from
@@ -30,7 +30,6 @@ from asr.search.beam import search
 from asr.search.hotwords import HotWords, load_hotwords
 from asr.search.hypothesis import Hypothesis
 from asr.store.model_file import LoadedModel
-from asr.text.chars import CharTokenizer
 from asr.train.data import pad
 
 PARTIAL = "partial.jsonl"
@@ -128,30 +127,10 @@ def encode(loaded: LoadedModel, features: list[torch.Tensor]) -> Memory:
     return loaded.model.encode(padded.to(device), frames)
 
 
-def open_lm(
-    config: DecodeConfig, tokenizer: CharTokenizer, device: torch.device
-) -> LanguageModel | None:
-    """The language model of the settings; None where there is none, or where it has no weight.
-
-    Args:
-        config: search settings.
-        tokenizer: the recogniser's characters.
-        device: where the language model works.
-
-    Raises:
-        InputError: a file is missing or damaged, or was made for other characters.
-    """
-    if config.lm_weight == 0 or not (config.lm or config.word_lm):
-        return None
-    characters = load_lm(config.lm, tokenizer, device) if config.lm else None
-    if not config.word_lm:
-        return characters
-    share = config.lm_share if characters is not None else 0.0
-    return load_word_lm(config.word_lm, tokenizer, characters, config.oov_penalty, share, device)
-
-
 def language_model(loaded: LoadedModel, config: DecodeConfig) -> LanguageModel | None:
-    """The same for a recogniser, on its device."""
+    """The language model of the settings for a recogniser, on its device; None: there is none."""
+    from asr.loading import open_lm
+
     return open_lm(config, loaded.tokenizer, next(loaded.model.parameters()).device)
 
 

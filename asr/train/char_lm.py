@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 
 from asr.config import LMConfig
-from asr.corpus.tables import read_table
 from asr.errors import InputError
+from asr.lm.texts import read_texts
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.text.chars import CharTokenizer
-from asr.text.subtitles import plain_lines
 from asr.train.adamw import AdamW
 
 Sentences = list[list[int]]
@@ -24,29 +23,20 @@ MOST_UNKNOWN = 0.2  # of the characters; a text with more is written in another 
 
 
 def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = False) -> Sentences:
-    """The sentences of a text file as characters' ids.
-
-    Args:
-        path: a Kaldi ``text`` file (an id, then the transcript), or a directory with one.
-        tokenizer: characters; others become <unk>.
-        plain: there are no ids; empty lines are left out.
+    """Read the sentences of a text as the ids of their characters, see :mod:`asr.lm.texts`.
 
     Raises:
-        InputError: the file is missing, malformed, or holds no sentence, or more than a fifth of
-            its characters are unknown; fewer are told of on standard error.
+        InputError: as :func:`asr.lm.texts.read_texts`, or more than a fifth of the characters are
+            unknown; a warning tells of fewer.
     """
-    path = Path(path) / "text" if Path(path).is_dir() else Path(path)
-    lines = plain_lines(path) if plain else list(read_table(path).values())
-    texts = [tokenizer.form(" ".join(line.split())) for line in lines if line.strip()]
-    if not texts:
-        raise InputError(f"{path}: no sentence in it; check the data preparation")
+    texts = read_texts(path, plain, tokenizer.form)
     sentences = [tokenizer.encode(text) for text in texts]
     _check_known(texts, sentences, tokenizer, path)
     return sentences
 
 
 def _check_known(
-    texts: Sequence[str], sentences: Sentences, tokenizer: CharTokenizer, path: Path
+    texts: Sequence[str], sentences: Sentences, tokenizer: CharTokenizer, path: str | Path
 ) -> None:
     unknown = Counter(
         character

@@ -25,7 +25,8 @@ from asr.config import (
     TrainConfig,
 )
 from asr.errors import InputError
-from asr.model.char_lm import CharLM, load_lm, save_lm
+from asr.loading import load_lm
+from asr.model.char_lm import CharLM, save_lm
 from asr.model.las import LAS
 from asr.recognize import load
 from asr.store.find import describe, search_settings

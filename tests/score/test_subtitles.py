@@ -7,8 +7,8 @@ import pytest
 
 from asr.cli import main
 from asr.commands.chars import gather
-from asr.commands.lm import read_texts
 from asr.errors import InputError
+from asr.lm.texts import read_texts
 from asr.recognize.transcript import Segment, Transcript, Word
 from asr.recognize.writers import FORMATS, render
 from asr.score.readers import open_source, read_pair, read_sentences

@@ -11,7 +11,8 @@ from asr.commands import lm as cli
 from asr.config import LMConfig
 from asr.errors import InputError
 from asr.lm.perplexity import sentence_log_probs
-from asr.model.char_lm import CharLM, load_lm, save_lm, sentence_batch
+from asr.loading import load_lm
+from asr.model.char_lm import CharLM, save_lm, sentence_batch
 from asr.text.chars import CharTokenizer
 from asr.train import char_lm as training
 
