@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.config.layers import Recurrent
 from asr.model.attention.location import Location
 from asr.model.batch import Batch
 from asr.model.cells.gru import GRU
 from asr.model.encoder import stack_neighbours
-from asr.model.gru import BiGRU
+from asr.model.encoder.gru import GRU as GRULayer
 from asr.model.las import LAS
 from asr.model.loss import IGNORE
 from asr.model.padding import padding_mask
@@ -33,10 +34,10 @@ class Pyramid(nn.Module):
 
     def __init__(self, model: LAS) -> None:
         super().__init__()
-        self.factors = model.encoder.config.pyramid
-        self.layers = nn.ModuleList()
+        self.settings, self.layers = list[Recurrent](), nn.ModuleList()
         for layer in model.encoder.layers:
-            assert isinstance(layer, BiGRU)
+            assert isinstance(layer, GRULayer)
+            self.settings.append(layer.config)
             gru = nn.GRU(layer.W.shape[1], layer.U.shape[1], batch_first=True, bidirectional=True)
             for d, suffix in enumerate(("_l0", "_l0_reverse")):
                 copy_gru(gru, layer.W[d], layer.U[d], layer.b[d], layer.c[d], suffix)
@@ -44,8 +45,8 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, F) to states (B, S, D), with the counts of both."""
-        for gru, factor in zip(self.layers, self.factors, strict=True):
-            x, counts = stack_neighbours(x, factor), (counts + factor - 1) // factor
+        for gru, config in zip(self.layers, self.settings, strict=True):
+            x, counts = stack_neighbours(x, config.reduction), config.output_steps(counts)
             packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
             x = pad_packed_sequence(gru(packed)[0], batch_first=True)[0]
         return x, counts

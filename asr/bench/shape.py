@@ -8,7 +8,7 @@ from torch import Tensor
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
 from asr.model.attention.location import Location
 from asr.model.batch import Batch
-from asr.model.gru import BiGRU
+from asr.model.encoder.gru import GRU
 from asr.model.las import LAS
 
 MEL, VOCAB = 80, 31
@@ -69,8 +69,8 @@ class Shape:
         steps, U = self.lengths(self.frames).double(), self.lengths(self.chars).double() + 1
         total, N = 0.0, self.units
         for index, layer in enumerate(model.encoder.layers):
-            assert isinstance(layer, BiGRU)
-            steps = (steps / model.encoder.config.pyramid[index]).ceil()
+            assert isinstance(layer, GRU)
+            steps = layer.config.output_steps(steps)
             width = layer.W.shape[1]
             total += float(steps.sum()) * 6 * N * ((3 if index else 2) * width + 3 * N)
         attention = model.decoder.attention

@@ -10,21 +10,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from asr.config.field import THREADS, Check, ConflictError, SettingError, type_hints
-from asr.config.read import build, load_yaml, unfold
+from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, type_hints
+from asr.config.layers import LayerConfig
+from asr.config.read import build, load_yaml, to_dict, unfold
 from asr.errors import InputError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
 
 
 def make_parser(prog: str, description: str) -> "ArgumentParser":
     """An argument parser that reads the text beside a field as its help."""
     from jsonargparse import ArgumentParser, set_parsing_settings
+    from jsonargparse.typing import register_type
 
+    # Tables of layers are left to :func:`build`, which knows their kinds.
+    register_type(LayerConfig, to_dict, dict, type_check=lambda value, cls: isinstance(value, dict))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     return ArgumentParser(prog=prog, description=description, exit_on_error=False)
 
@@ -108,7 +112,7 @@ def settings_of(cls: type[Config], namespace: Any, prog: str) -> Config:
     Raises:
         InputError: one of them is out of range.
     """
-    values = {f.name: namespace[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    values = {f.name: namespace[f.name] for f in fields(cls)}
     try:
         return build(cls, {name: _as_dict(value) for name, value in values.items()})
     except SettingError as error:

@@ -12,10 +12,10 @@ or Python::
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from asr.errors import InputError
 
@@ -141,6 +141,7 @@ def setting(default: T, check: Check) -> T:
 
 THREADS = between(0, 4096)
 SEED = between(0, LARGEST)
+SIZE = between(1, 65536)  # of a layer
 
 
 def require(name: str, value: Any, check: Check) -> None:
@@ -167,6 +168,11 @@ class Settings:
             if check is not None and not check.holds(value):
                 raise SettingError(field.name, value, check.expected)
         self.check()
+
+    @classmethod
+    def variant(cls, values: Mapping[str, Any]) -> type[Self]:
+        """The class for a table of settings; another one where the table names a kind."""
+        return cls
 
     def check(self) -> None:
         """Compare fields with each other.
@@ -201,6 +207,7 @@ def _wrong_items(values: Any, hints: Sequence[Any]) -> str:
     """The same for a tuple."""
     fixed = hints[-1] is not Ellipsis
     each = "whole numbers" if hints[0] is int else "numbers"
+    each = "tables of settings" if dataclasses.is_dataclass(hints[0]) else each
     named = f"a list of {len(hints)} {each}" if fixed else f"a list of {each}"
     if not isinstance(values, tuple | list) or (fixed and len(values) != len(hints)):
         return named

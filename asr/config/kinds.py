@@ -17,6 +17,10 @@ CELLS = {
     "lstm": "asr.model.cells.lstm.LSTM",
 }
 
+LAYERS = {  # of the encoder: a class for the settings, too
+    "gru": ("asr.config.layers.Recurrent", "asr.model.encoder.gru.GRU"),
+}
+
 
 def find_class(path: str) -> Any:
     """The class that a value of a registry names."""

@@ -1,16 +1,15 @@
 """Configurations from plain dictionaries, as YAML files and model headers hold them, and back."""
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from asr.config.field import SettingError, UnknownSettingError, type_hints
+from asr.config.field import SettingError, Settings, UnknownSettingError, type_hints
 from asr.errors import InputError
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Settings)
 # They decide what weights, optimiser state and feature statistics mean, or what all else follows
 # from: they never change in a training.
 FIXED = ("seed", "features.", "model.", "optim.kind")
@@ -53,6 +52,7 @@ def build(cls: type[Config], values: Any) -> Config:
     """
     if not isinstance(values, Mapping):
         raise SettingError("settings", values, "a table of settings")
+    cls = cls.variant(values)
     hints = type_hints(cls)
     found = {}
     for name, value in unfold(values).items():
@@ -67,17 +67,20 @@ def convert(value: Any, hint: Any, name: str) -> Any:
 
     Values that cannot be converted stay as they are; the dataclass refuses them.
     """
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        if isinstance(value, hint):
+            return value
         if value is None:  # a section in YAML without a line below it
             value = {}
         if not isinstance(value, Mapping):
             raise SettingError(name, value, "a table of settings")
         try:
-            return build(hint, value)  # type: ignore[arg-type]
+            return build(hint, value)
         except SettingError as error:
             raise error.within(name) from None
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(convert(item, get_args(hint)[0], name) for item in value)
+        names = (f"{name}[{number} of {len(value)}]" for number in range(1, len(value) + 1))
+        return tuple(convert(v, get_args(hint)[0], n) for v, n in zip(value, names, strict=True))
     if hint in (int, float) and not isinstance(value, bool) and isinstance(value, str | int):
         with contextlib.suppress(ValueError, OverflowError):
             return hint(value)  # YAML takes 1e-3 for text

@@ -11,6 +11,7 @@ from typing import Literal
 
 from asr.config.field import (
     SEED,
+    SIZE,
     THREADS,
     Check,
     ConflictError,
@@ -27,9 +28,10 @@ from asr.config.field import (
     share_below,
 )
 from asr.config.kinds import ATTENTIONS, CELLS
+from asr.config.layers import LayerConfig, Recurrent, Steps
 
 DROPOUT = share_below(0.9995)  # the network drops in thousandths
-SIZE = between(1, 65536)  # of a layer
+FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
 CHANGE = Check("a share from 0 to 0.4", lambda value: 0 <= value <= 0.4)  # people differ by less
 RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
 HYSTERESIS = 0.15  # speech ends where its probability falls so far below the threshold
@@ -123,8 +125,12 @@ class AugmentConfig(Settings):
 
 @dataclass(frozen=True)
 class EncoderConfig(Settings):
-    """Pyramidal bidirectional GRU (arXiv:1508.01211)."""
+    """A stack of layers: by default a pyramidal bidirectional GRU (arXiv:1508.01211)."""
 
+    layers: tuple[LayerConfig, ...] = setting((), FEW_LAYERS)
+    """The layers one by one, such as [{kind: gru, units: 256, reduction: 2}]. Each file of
+    asr/model/encoder is a kind. Empty: those that frontend, units and pyramid stand for, which
+    mean nothing otherwise."""
     frontend: Literal["none", "conv"] = "none"
     """conv: two 3x3 convolutions, each with stride 2 in time and frequency, come first."""
     frontend_channels: int = setting(32, SIZE)
@@ -132,14 +138,34 @@ class EncoderConfig(Settings):
     units: int = setting(256, SIZE)
     """GRU units per direction; the encoder width is D = 2 * units."""
     pyramid: tuple[int, ...] = setting((2, 2, 1), each("a number from 1 for each layer", 1, 1000))
-    """A layer for each entry; the layer sees this many neighbouring steps side by side."""
+    """A GRU layer for each entry; it sees this many neighbouring steps side by side."""
     dropout: float = setting(0.3, DROPOUT)
-    """Dropout on the input of every layer but the first, and on the encoder's output."""
+    """Dropout on the output of every layer."""
+
+    @property
+    def stack(self) -> tuple[LayerConfig, ...]:
+        """All layers, from the features on."""
+        return self.layers or tuple(Recurrent("gru", r, self.units) for r in self.pyramid)
 
     @property
     def frames_per_step(self) -> int:
         """Feature frames that an encoder step stands for."""
-        return math.prod(self.pyramid) * (4 if self.frontend == "conv" else 1)
+        front = 4 if self.frontend == "conv" else 1
+        return front * math.prod(layer.reduction for layer in self.stack)
+
+    def output_steps(self, frames: Steps) -> Steps:
+        """How many encoder steps come of so many frames."""
+        steps = (frames + 3) // 4 if self.frontend == "conv" else frames
+        for layer in self.stack:
+            steps = layer.output_steps(steps)
+        return steps
+
+    def fewest_weights(self, inputs: int) -> int:
+        """Weights that all layers have in any case, by the width of a frame (F)."""
+        total = 0
+        for layer in self.stack:
+            total, inputs = total + layer.fewest_weights(inputs), layer.width(inputs)
+        return total
 
 
 @dataclass(frozen=True)

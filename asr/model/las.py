@@ -16,7 +16,7 @@ from torch.nn.functional import ctc_loss
 from asr.config import LossConfig, ModelConfig
 from asr.model.batch import Batch, Count
 from asr.model.decoder import AttentionDecoder
-from asr.model.encoder import PyramidEncoder
+from asr.model.encoder import Encoder
 from asr.model.fast.product import affine
 from asr.model.loss import IGNORE, Loss, cross_entropy, divergence, off_diagonal
 from asr.model.memory import Memory
@@ -36,7 +36,7 @@ class LAS(nn.Module):
         super().__init__()
         self.config, self.feature_dim, self.vocab = config, feature_dim, vocab
         self.eos = vocab - 1
-        self.encoder = PyramidEncoder(feature_dim, config.encoder, config.reset)
+        self.encoder = Encoder(feature_dim, config.encoder, config.reset)
         self.decoder = AttentionDecoder(
             vocab, self.encoder.width, config.decoder, config.attention, config.reset
         )

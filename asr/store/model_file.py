@@ -224,8 +224,8 @@ def _least(config: ModelConfig, characters: int) -> int:
     encoder, attention, decoder = config.encoder, config.attention, config.decoder
     convolutions = encoder.frontend_channels**2 if encoder.frontend == "conv" else 0
     filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
-    recurrent = sum(encoder.pyramid) * encoder.units**2 + decoder.units**2
-    return convolutions + filters + recurrent + characters * decoder.embedding
+    layers = encoder.fewest_weights(1) + decoder.units**2
+    return convolutions + filters + layers + characters * decoder.embedding
 
 
 def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:

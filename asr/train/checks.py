@@ -9,7 +9,6 @@ from asr.config import TrainConfig
 from asr.corpus.datadir import Utterance
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
-from asr.model.encoder import reduce_steps
 from asr.text.chars import CharTokenizer
 from asr.train.augment import noise_files
 
@@ -64,7 +63,7 @@ def check_fit(
     for utterance in utterances:
         samples = int((utterance.duration_s or 0) / fastest * config.features.sample_rate)
         frames = max(0, extractor.num_frames(samples))
-        steps = int(reduce_steps(frames, config.model.encoder))
+        steps = config.model.encoder.output_steps(frames)
         needed = ctc_steps(tokenizer.encode(utterance.text or ""))
         if steps < max(1, needed):
             misfits.append(
@@ -78,7 +77,7 @@ def check_fit(
             + "\n".join(misfits[:SHOWN] + rest)
             + "\ncheck these transcripts and "
             "segment times and take the wrong ones out of text (then `asr data fix`), or reduce "
-            "less in model.encoder.pyramid"
+            "less in model.encoder.pyramid or layers"
         )
 
 

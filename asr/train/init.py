@@ -119,7 +119,9 @@ def _with_meaning(config: TrainConfig) -> list[str]:
     without = {"features.cmvn", "features.level", "features.dither"}
     if config.features.kind != "mfcc":
         without.add("features.ceps")
-    if config.model.encoder.frontend == "none":
+    if config.model.encoder.layers:
+        without |= {f"model.encoder.{name}" for name in ("units", "pyramid", "frontend")}
+    if config.model.encoder.layers or config.model.encoder.frontend == "none":
         without.add("model.encoder.frontend_channels")
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]

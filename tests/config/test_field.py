@@ -47,7 +47,7 @@ def numbers() -> list:
         for whole in WHOLE
         for config in parts(whole)
         for name, hint in type_hints(type(config)).items()
-        if hint in (int, float) or get_origin(hint) is tuple
+        if hint in (int, float) or (get_origin(hint) is tuple and name != "layers")
     ]
 
 

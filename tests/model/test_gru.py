@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
+from asr.config.layers import Recurrent
 from asr.model.cells.gru import gru_step
+from asr.model.encoder.gru import GRU
 from asr.model.fast import native
 from asr.model.fast.layer import cudnn_layer
-from asr.model.gru import BiGRU
 from asr.model.padding import pack, unpack
 
 COUNTS = torch.tensor([7, 4, 1])
@@ -16,7 +17,7 @@ FORMS = pytest.mark.parametrize("reset", ["after", "before"])
 
 
 def layer_and_input(reset="after", inputs=5, units=4, dtype=torch.float64):
-    layer = BiGRU(inputs, units, reset).to(dtype)
+    layer = GRU(inputs, Recurrent(units=units), reset).to(dtype)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return layer, torch.randn(3, 7, inputs, dtype=dtype, requires_grad=True)

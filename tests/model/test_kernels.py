@@ -7,10 +7,11 @@ import torch
 
 from asr.bench.shape import Shape
 from asr.config import AttentionConfig, DecoderConfig, LossConfig
+from asr.config.layers import Recurrent
 from asr.model.decoder import AttentionDecoder
+from asr.model.encoder.gru import GRU
 from asr.model.fast import native
 from asr.model.fast.product import use_precision
-from asr.model.gru import BiGRU
 
 kernels = pytest.importorskip("asr.model.fast.kernels")
 
@@ -52,7 +53,7 @@ def assert_close(found, expected, tolerance=2e-5):
 
 
 def test_bigru_and_its_gradients():
-    layer, units = BiGRU(6, 40), 40  # more than a program takes at a time
+    layer, units = GRU(6, Recurrent(units=40)), 40  # more than a program takes at a time
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     counts = torch.tensor([5, 1, *[2] * 14, 4])  # more than a program takes
@@ -172,7 +173,7 @@ def test_bfloat16_is_near():
 @pytest.mark.skipif(not GPU, reason="programs that wait for each other need a GPU")
 @pytest.mark.parametrize("batch", [1, 40])
 def test_programs_that_share_a_layer_agree(batch):
-    layer = BiGRU(20, 300).to(DEVICE)
+    layer = GRU(20, Recurrent(units=300)).to(DEVICE)
     x, counts = torch.randn(batch, 60, 20), torch.randint(1, 61, (batch,))
     counts[0] = 60
     states = layer(x.to(DEVICE), counts)

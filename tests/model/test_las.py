@@ -10,7 +10,7 @@ import torch
 from asr.config import EncoderConfig, LossConfig
 from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
-from asr.model.encoder import reduce_steps, stack_neighbours
+from asr.model.encoder import stack_neighbours
 from asr.model.las import LAS
 from asr.model.loss import divergence, off_diagonal
 
@@ -46,8 +46,8 @@ def test_neighbours_are_put_side_by_side():
 
 
 def test_steps_are_rounded_up():
-    assert reduce_steps(9, EncoderConfig(pyramid=(2, 2))) == 3
-    assert reduce_steps(9, EncoderConfig(frontend="conv", pyramid=(1,))) == 3
+    assert EncoderConfig(pyramid=(2, 2)).output_steps(9) == 3
+    assert EncoderConfig(frontend="conv", pyramid=(1,)).output_steps(9) == 3
 
 
 def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):

@@ -2,7 +2,7 @@
 
 :func:`native_layer` takes native.cpp on processors and :func:`kernel_layer` kernels.py on GPUs;
 where these cannot be had, :func:`cudnn_layer` and :func:`looped_layer` take torch. Each computes
-what the plain loop of :class:`asr.model.gru.BiGRU` does; see :mod:`asr.model.cells.gru`.
+what the plain loop of :class:`asr.model.encoder.gru.GRU` does; see :mod:`asr.model.cells.gru`.
 """
 
 from typing import Any, Protocol

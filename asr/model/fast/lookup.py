@@ -5,7 +5,7 @@ do not know them.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from torch import Tensor, nn
 
@@ -52,9 +52,9 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
 
 def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
     """The fast form of an encoder's layer, for the device and type of a tensor."""
-    if f"{type(module).__module__}.{type(module).__name__}" != "asr.model.gru.BiGRU":
+    name, weights = f"{type(module).__module__}.{type(module).__name__}", cast(Any, module)
+    if name != "asr.model.encoder.gru.GRU" or len(weights.W) != 2:
         return None  # the name, since that file imports this one
-    weights: Any = module
     after = weights.reset == "after"
     if native.usable(tensor, weights.W):
         return layers.native_layer

@@ -1,0 +1,61 @@
+"""Settings of the encoder's layers: what all kinds are told, and each of them besides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from asr.config.field import SIZE, Settings, between, one_of, setting
+from asr.config.kinds import LAYERS, find_class
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Steps = TypeVar("Steps", int, "np.ndarray[Any, Any]", "Tensor")
+
+
+@dataclass(frozen=True)
+class LayerConfig(Settings):
+    """What every kind of layer is told."""
+
+    kind: str = setting("gru", one_of(LAYERS))
+    """Each file of asr/model/encoder is a kind."""
+    reduction: int = setting(1, between(1, 1000))
+    """So many neighbouring steps become one."""
+
+    @classmethod
+    def variant(cls, values: Mapping[str, Any]) -> type[Self]:
+        """The settings of the kind that a table names."""
+        kind = cls(kind=values["kind"]).kind if "kind" in values else cls.kind
+        found: type[Self] = find_class(LAYERS[kind][0])
+        return found
+
+    def output_steps(self, steps: Steps) -> Steps:
+        """How many steps come of so many; the last one may be part padding."""
+        return (steps + self.reduction - 1) // self.reduction
+
+    def width(self, inputs: int) -> int:
+        """Width of the output (O) for that of the input (I)."""
+        raise NotImplementedError
+
+    def fewest_weights(self, inputs: int) -> int:
+        """Weights that such a layer has in any case."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Recurrent(LayerConfig):
+    """A recurrent layer over ``reduction`` neighbouring steps side by side."""
+
+    units: int = setting(256, SIZE)
+    """Units per direction (N); the layer's width is directions * units."""
+    directions: int = setting(2, between(1, 2))
+    """2: forwards and backwards; 1: forwards alone, which does not look ahead."""
+
+    def width(self, inputs: int) -> int:
+        """The directions side by side."""
+        return self.directions * self.units
+
+    def fewest_weights(self, inputs: int) -> int:
+        """A gate's matrices."""
+        return self.units * (self.reduction * inputs + self.units)

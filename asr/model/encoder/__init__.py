@@ -1,0 +1,120 @@
+"""The encoder: a stack of layers that make fewer, wider steps of frames (arXiv:1508.01211).
+
+Each kind of layer is one file of this folder and one line of :data:`asr.config.kinds.LAYERS`.
+Everybody else sees :class:`EncoderLayer` alone.
+"""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from asr.config import EncoderConfig
+from asr.config.kinds import LAYERS, find_class
+from asr.config.layers import LayerConfig
+from asr.model.cells.gru import Reset
+from asr.model.dropout import Dropout
+from asr.model.padding import padding_mask
+
+
+class EncoderLayer(nn.Module):
+    """What a kind of layer is to the encoder.
+
+    A kind is made from the width of its input (I), its settings and the form of the GRU.
+    """
+
+    config: Any
+    """Its settings, a :class:`LayerConfig`."""
+    has_dropout: ClassVar[bool] = True
+    """Whether the encoder drops some of its output."""
+
+    def forward(self, x: Tensor, steps: Tensor) -> Tensor:
+        """Run the layer over a padded batch.
+
+        Args:
+            x: (B, S, I); 0 on padding.
+            steps: real steps of each utterance, (B,), in main memory; at least 1.
+
+        Returns:
+            (B, S', O), with ``config.output_steps`` of the steps; 0 on padding.
+        """
+        raise NotImplementedError
+
+
+def make_layer(inputs: int, config: LayerConfig, reset: Reset = "after") -> EncoderLayer:
+    """A layer of the kind that its settings name; see :class:`EncoderLayer`."""
+    made: EncoderLayer = find_class(LAYERS[config.kind][1])(inputs, config, reset)
+    return made
+
+
+def stack_neighbours(x: Tensor, factor: int) -> Tensor:
+    """Put ``factor`` neighbouring steps side by side: (B, S, I) to (B, S / factor, factor * I)."""
+    batch, steps, width = x.shape
+    missing = -steps % factor
+    if missing:
+        x = nn.functional.pad(x, (0, 0, 0, missing))
+    return x.reshape(batch, (steps + missing) // factor, factor * width)
+
+
+class ConvFrontend(nn.Module):
+    """Two 3x3 convolutions that halve time and frequency twice."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.width = channels * ((inputs + 3) // 4)
+
+    def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, F) to (B, T/4, width), with the counts (B,) of both."""
+        x = x.unsqueeze(1)  # (B, 1, T, F)
+        for conv in (self.first, self.second):
+            x = conv(x).relu()  # (B, channels, T/2, F/2)
+            counts = (counts + 1) // 2
+            padding = padding_mask(counts, x.shape[2], x.device)
+            x = x.masked_fill(padding[:, None, :, None], 0.0)
+        return x.transpose(1, 2).flatten(2), counts
+
+
+class Encoder(nn.Module):
+    """The stack.
+
+    Args:
+        inputs: width of a feature frame (F).
+        config: the layers.
+        reset: form of the GRU.
+    """
+
+    def __init__(self, inputs: int, config: EncoderConfig, reset: Reset = "after") -> None:
+        super().__init__()
+        self.frontend = None
+        if config.frontend == "conv":
+            self.frontend = ConvFrontend(inputs, config.frontend_channels)
+            inputs = self.frontend.width
+        self.layers = nn.ModuleList()
+        for settings in config.stack:
+            layer = make_layer(inputs, settings, reset)
+            self.layers.append(layer)
+            inputs = settings.width(inputs)
+        self.width = inputs  # D
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a padded batch.
+
+        Args:
+            features: normalised frames, (B, T, F).
+            frames: real frames of each utterance, (B,), in main memory; at least 1.
+
+        Returns:
+            encoder states (B, S, D), 0 on padding, and real steps (B,), in main memory.
+        """
+        x, steps = features, frames
+        x = x.masked_fill(padding_mask(steps, x.shape[1], x.device).unsqueeze(-1), 0.0)
+        if self.frontend is not None:
+            x, steps = self.frontend(x, steps)
+        for layer in self.layers:
+            assert isinstance(layer, EncoderLayer)
+            x, steps = layer(x, steps), layer.config.output_steps(steps)
+            if layer.has_dropout:
+                x = self.dropout(x)
+        return x, steps

@@ -1,0 +1,155 @@
+"""What holds for every kind of encoder layer, and for the list that a stack is made of."""
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asr.config import (
+    EncoderConfig,
+    TrainConfig,
+    add_settings,
+    from_args,
+    from_dict,
+    make_parser,
+    to_dict,
+)
+from asr.config.kinds import LAYERS, find_class
+from asr.config.layers import LayerConfig, Recurrent
+from asr.errors import InputError
+from asr.model.encoder import Encoder, make_layer
+from asr.model.fast import native
+
+WIDTH, STEPS = 3, torch.tensor([9, 5, 1])
+
+
+def small(kind):
+    """Settings of small layers of a kind, in as many directions as it knows."""
+    names = {field.name for field in dataclasses.fields(find_class(LAYERS[kind][0]))}
+    table = {"kind": kind, "reduction": 2} | dict.fromkeys(names & {"units", "channels"}, 4)
+    directions = [{"directions": d} for d in (1, 2)] if "directions" in names else [{}]
+    return [from_dict(LayerConfig, table | each) for each in directions]
+
+
+def name(settings):
+    return f"{settings.kind}-{getattr(settings, 'directions', 0)}"
+
+
+ALL = [settings for kind in LAYERS for settings in small(kind)]
+EVERY_LAYER = pytest.mark.parametrize("settings", ALL, ids=name)
+FORWARD = [each for each in ALL if getattr(each, "directions", 2) == 1]
+
+
+@pytest.fixture(params=["after", "before"])
+def make(request):
+    """A function that makes a layer whose weights are large enough to matter."""
+
+    def make(settings):
+        layer = make_layer(WIDTH, settings, request.param).eval()
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        return layer
+
+    return make
+
+
+def inputs(dtype=torch.float32):
+    padding = torch.arange(9) >= STEPS.unsqueeze(1)
+    return torch.randn(3, 9, WIDTH, dtype=dtype).masked_fill(padding.unsqueeze(-1), 0.0)
+
+
+@EVERY_LAYER
+def test_an_utterance_is_the_same_alone_and_in_a_batch(settings, make):
+    layer, x = make(settings), inputs()
+    together, steps = layer(x, STEPS), settings.output_steps(STEPS)
+    assert together.shape == (3, settings.output_steps(9), settings.width(WIDTH))
+    for row, count in enumerate(STEPS.tolist()):
+        alone = layer(x[row : row + 1, :count], STEPS[row : row + 1])
+        assert alone.shape[1] == steps[row] == settings.output_steps(count)
+        torch.testing.assert_close(alone[0], together[row, : steps[row]])
+        assert together[row, steps[row] :].eq(0).all()
+
+
+@EVERY_LAYER
+def test_gradients_are_those_of_small_differences(settings, make):
+    layer = make(settings).double()
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+    x = inputs(torch.float64)[:2, :6].requires_grad_()
+
+    def run(x, *parameters):
+        values = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(layer, values, (x, torch.tensor([6, 5])))
+
+    assert torch.autograd.gradcheck(run, (x, *parameters), fast_mode=True)
+
+
+@pytest.mark.parametrize("settings", FORWARD, ids=name)
+def test_one_direction_does_not_look_ahead(settings, make):
+    layer, x = make(settings), inputs()[:1]
+    later = x.clone()
+    later[:, 4:] += 1.0
+    before, after = layer(x, STEPS[:1]), layer(later, STEPS[:1])
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.allclose(before[:, 2:], after[:, 2:])
+
+
+@EVERY_LAYER
+def test_settings_come_back_and_weights_are_as_many_as_they_say(settings, make):
+    config = EncoderConfig(layers=(settings, replace(settings, reduction=4)), dropout=0.0)
+    assert from_dict(EncoderConfig, to_dict(config)) == config
+    encoder = Encoder(WIDTH, config)
+    assert sum(p.numel() for p in encoder.parameters()) >= config.fewest_weights(WIDTH)
+    states, steps = encoder(inputs(), STEPS)
+    assert steps.tolist() == config.output_steps(STEPS).tolist() == [2, 1, 1]
+    assert states.shape == (3, 2, encoder.width) and config.frames_per_step == 8
+
+
+def test_a_layer_of_grus_takes_the_fast_path(monkeypatch):
+    layer, x, calls = make_layer(WIDTH, Recurrent(units=4)), inputs(), []
+    if not native.usable(x):
+        pytest.skip("no compiler")
+    call = native.call
+    monkeypatch.setattr(native, "call", lambda name, *args: (calls.append(name), call(name, *args)))
+    layer(x, STEPS)
+    assert calls == ["bigru_forward"]
+
+
+def test_the_short_settings_stand_for_layers():
+    short = EncoderConfig(units=8, pyramid=(2, 1))
+    assert short.stack == (Recurrent(units=8, reduction=2), Recurrent(units=8))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("3", r"model\.encoder\.layers"),
+        ("[3]", r"model\.encoder\.layers"),
+        ("[{kind: grue}]", r"model\.encoder\.layers\[1 of 1\]\.kind = grue, expected one of gru"),
+        ("[{kind: [1]}]", r"model\.encoder\.layers\[1 of 1\]\.kind = \[1\], expected text"),
+        ("[{}, {units: 0}]", r"model\.encoder\.layers\[2 of 2\]\.units = 0, expected 1 to 65536"),
+        ("[{}, {units: .nan}]", r"layers\[2 of 2\]\.units = nan, expected a whole number"),
+        ("[{size: 3}]", r"layers\[1 of 1\]\.size: no such setting, expected one of kind, reduct"),
+        ("[{reduction: 0}]", r"layers\[1 of 1\]\.reduction = 0, expected 1 to 1000"),
+    ],
+)
+def test_wrong_layers_are_named(layers, message, tmp_path):
+    def parse(*args):
+        parser = make_parser("asr example", "An example.")
+        add_settings(parser, TrainConfig)
+        return from_args(TrainConfig, parser, args)
+
+    (tmp_path / "c.yaml").write_text(f"model.encoder:\n  layers: {layers}\n")
+    with pytest.raises(InputError, match="c.yaml: .*" + message):
+        parse("--config", str(tmp_path / "c.yaml"))
+    with pytest.raises(InputError, match=message):
+        parse("--model.encoder.layers", layers)
+
+
+def test_layers_come_from_the_command_line_and_from_files(tmp_path):
+    parser = make_parser("asr example", "An example.")
+    add_settings(parser, TrainConfig)
+    (tmp_path / "c.yaml").write_text("model:\n  encoder:\n    layers: [{units: 3}]\n")
+    expected = (Recurrent(units=3),)
+    for args in (["--config", str(tmp_path / "c.yaml")], ["--model.encoder.layers=[{units: 3}]"]):
+        assert from_args(TrainConfig, parser, args)[0].model.encoder.layers == expected
