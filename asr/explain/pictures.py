@@ -8,7 +8,8 @@ import numpy as np
 
 from asr.figures import own_settings, write_png
 from asr.recognize.calibrate import Evidence
-from asr.recognize.confidence import BINS, LOW, bins
+from asr.recognize.confidence import LOW
+from asr.score.calibration import BINS, confidence_bins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,9 +86,9 @@ def draw_reliability(texts: Evidence, words: Evidence, path: Path) -> None:
     for found, name, (truth, counts) in zip(
         (texts, words), ("texts", "words"), columns.T, strict=True
     ):
-        parts = bins(found.confidences, found.right)
+        bins = confidence_bins(found.confidences, found.right)
         truth.plot([0, 1], [0, 1], ":", color="grey")
-        truth.plot([mean for mean, _, _ in parts], [share for _, share, _ in parts], "o-")
+        truth.plot([b.mean for b in bins], [b.share for b in bins], "o-")
         title = f"{len(found.right)} {name}, calibration error {100 * found.error:.1f} %"
         truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
         _draw_counts(counts, found)

@@ -15,13 +15,13 @@ from asr.errors import InputError, first_line
 from asr.recognize.confidence import (
     FEWEST,
     LOW,
-    calibration_error,
     evidence,
     fit,
     folds,
     held_out,
 )
 from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
+from asr.score.calibration import calibration_error, confidence_bins
 from asr.store.find import learnt_words
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Evidence:
     @property
     def error(self) -> float:
         """Expected calibration error."""
-        return calibration_error(self.confidences, self.right)
+        return calibration_error(confidence_bins(self.confidences, self.right))
 
 
 def _evidence(

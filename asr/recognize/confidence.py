@@ -35,7 +35,6 @@ LOW_CONFIDENCE = "low-confidence"  # the flag of such a segment
 FEWEST = 5  # right and wrong texts that a fit takes at the least
 PRIOR = 1.0  # strength of the pull towards 0, in utterances
 STEPS, RATE = 4000, 0.5  # of gradient descent
-BINS = 10  # of the calibration error
 
 
 @dataclass(frozen=True)
@@ -146,22 +145,6 @@ def held_out(evidences: np.ndarray, right: np.ndarray, speakers: Sequence[str]) 
         calibration = fit(evidences[rest], right[rest])
         result[inside] = [calibration(e) for e in evidences[inside]]
     return result
-
-
-def bins(confidences: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
-    """Mean confidence, share of right texts and number of utterances of each filled tenth."""
-    number = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    groups = [number == k for k in range(BINS) if (number == k).any()]
-    return [(float(confidences[g].mean()), float(right[g].mean()), int(g.sum())) for g in groups]
-
-
-def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error: how far confidence is from the share of right texts.
-
-    The mean over ten bins of confidence, weighed by their utterances (arXiv:1706.04599).
-    """
-    parts = bins(confidences, right)
-    return sum(abs(mean - share) * count for mean, share, count in parts) / len(right)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -18,8 +18,6 @@ from asr.recognize import calibrate
 from asr.recognize import flags as diagnose
 from asr.recognize.confidence import (
     Calibration,
-    bins,
-    calibration_error,
     evidence,
     fit,
     held_out,
@@ -69,16 +67,6 @@ def test_texts_that_can_be_told_apart_keep_the_fit_finite():
     found = fit(np.array([[-1.0, -1.0]] * 5 + [[-9.0, -2.0]] * 5), np.array([1.0] * 5 + [0.0] * 5))
     assert found((-1.0, -1.0)) > 0.8 > 0.2 > found((-9.0, -2.0))
     assert found((-400.0, -400.0)) < 1e-6
-
-
-def test_calibration_error_by_hand():
-    confidences, right = np.array([0.92, 0.98, 0.31, 0.39, 1.0]), np.array([1, 0, 0, 0, 1])
-    assert bins(confidences, right) == [
-        (pytest.approx(0.35), 0.0, 2),
-        (pytest.approx(2.9 / 3), pytest.approx(2 / 3), 3),
-    ]
-    assert calibration_error(confidences, right) == pytest.approx((0.35 * 2 + 0.3 * 3) / 5)
-    assert calibration_error(np.array([0.5, 0.5]), np.array([0, 1])) == 0
 
 
 def test_no_utterance_is_judged_by_its_own_speaker():

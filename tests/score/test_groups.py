@@ -1,9 +1,10 @@
 """Rates by speaker and length, right words by confidence, and what counts as equal."""
 
+import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.score.calibration import ConfidenceBin, calibration_error
+from asr.score.calibration import ConfidenceBin, calibration_error, confidence_bins
 from asr.score.groups import by_confidence, by_length, by_speaker
 from asr.score.wer import Counts, score
 from asr.text.timed import CtmWord
@@ -48,6 +49,17 @@ def test_by_confidence():
     ]
     # |2 * 0.23 - 1| + |2 * 0.975 - 2| words, of four
     assert calibration_error(by_confidence(result, said)) == pytest.approx((0.54 + 0.05) / 4)
+
+
+def test_calibration_error_by_hand():
+    confidences, right = np.array([0.92, 0.98, 0.31, 0.39, 1.0]), np.array([1, 0, 0, 0, 1])
+    bins = confidence_bins(confidences, right)
+    assert [(b.mean, b.share, b.count) for b in bins] == [
+        (pytest.approx(0.35), 0.0, 2),
+        (pytest.approx(2.9 / 3), pytest.approx(2 / 3), 3),
+    ]
+    assert calibration_error(bins) == pytest.approx((0.35 * 2 + 0.3 * 3) / 5)
+    assert calibration_error(confidence_bins(np.array([0.5, 0.5]), np.array([0, 1]))) == 0
 
 
 def test_words_without_confidence_or_with_another_count_are_left_out():
