@@ -19,6 +19,7 @@ CELLS = {
 
 LAYERS = {  # of the encoder: a class for the settings, too
     "gru": ("asr.config.layers.Recurrent", "asr.model.encoder.gru.GRU"),
+    "lstm": ("asr.config.layers.Recurrent", "asr.model.encoder.lstm.LSTM"),
 }
 
 

@@ -18,6 +18,7 @@ from asr.config import (
 from asr.config.kinds import LAYERS, find_class
 from asr.config.layers import LayerConfig, Recurrent
 from asr.errors import InputError
+from asr.model.cells import make_cell
 from asr.model.encoder import Encoder, make_layer
 from asr.model.fast import native
 
@@ -113,6 +114,30 @@ def test_a_layer_of_grus_takes_the_fast_path(monkeypatch):
     monkeypatch.setattr(native, "call", lambda name, *args: (calls.append(name), call(name, *args)))
     layer(x, STEPS)
     assert calls == ["bigru_forward"]
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_recurrent_layer_is_its_cell_step_by_step(kind):
+    """Two directions of 4 units, of which the second begins at the utterance's end."""
+    layer, cell = make_layer(WIDTH, Recurrent(kind, units=4)), make_cell(kind, [WIDTH], 4, "after")
+    x, steps = inputs(), torch.tensor([9, 9, 9])
+    for d, order in enumerate((range(9), range(8, -1, -1))):
+        copy_direction(layer, d, cell)
+        state = cell.start(3)
+        for t in order:
+            state = cell.step(cell.gates(x[:, t]), state)
+            torch.testing.assert_close(layer(x, steps)[:, t, 4 * d : 4 * d + 4], state[0])
+
+
+@torch.no_grad()
+def copy_direction(layer, d, cell):
+    """Give a cell the weights of one direction of a layer."""
+    if cell.gate_width == 3 * 4:
+        cell.load_state_dict({"W_0": layer.W[d], "U": layer.U[d], "b": layer.b[d], "c": layer.c[d]})
+        return
+    suffix = "_l0" + "_reverse" * d
+    for ours, theirs in ((cell.W_0, "weight_ih"), (cell.U, "weight_hh"), (cell.b, "bias_ih")):
+        ours.copy_(layer.lstm.get_parameter(theirs + suffix).t())
 
 
 def test_the_short_settings_stand_for_layers():
