@@ -1,4 +1,4 @@
-"""The same model in straight torch, as one would write it first: what speed is compared with.
+"""The same model in plain torch, as one would write it first: what speed is compared with.
 
 Packed ``nn.GRU`` layers, a ``GRUCell`` and a loop over characters; the weights are copied, so
 that the loss is the same.
@@ -52,7 +52,7 @@ class Pyramid(nn.Module):
         return x, counts
 
 
-class Straight(nn.Module):
+class Baseline(nn.Module):
     """The model, to be trained with ``loss``."""
 
     def __init__(self, model: LAS) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.bench import measure, peers
-from asr.bench.baseline import Straight
+from asr.bench.baseline import Baseline
 from asr.bench.shape import FRAMES_PER_SECOND, LOSS, Shape
 from asr.config import (
     AugmentConfig,
@@ -60,9 +60,9 @@ def _contestant(
         return peers.speechbrain_step(shape)
     model = shape.model(config.model if config else None).to(device)
     data = shape.data(device)
-    if who == "straight":
-        straight = Straight(model)
-        return straight, lambda: straight.loss(data)
+    if who == "baseline":
+        baseline = Baseline(model)
+        return baseline, lambda: baseline.loss(data)
     weights = config.loss if config else LOSS
     weights = replace(weights, scheduled_sampling=0.0, guide=0.0)
     return model, lambda: model(data, weights, data.count).total
@@ -80,7 +80,7 @@ def train(
     Args:
         shape: sizes.
         repeats: runs of which the median counts.
-        who: asr, straight, espnet or speechbrain.
+        who: asr, baseline, espnet or speechbrain.
         device: where; the others know the processor only.
         config: of a training, whose model and loss take the place of the shape's.
     """

@@ -84,7 +84,7 @@ def is_letter(character: str) -> bool:
     return mark or character.isalnum() or bool(_JOINERS.match(character))
 
 
-def straight(text: str) -> str:
+def plain_apostrophes(text: str) -> str:
     """A text whose apostrophes are all U+0027; accents and quotes count between letters alone."""
     return _APOSTROPHE.sub("'", text)
 

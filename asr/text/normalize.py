@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.text.characters import clean, compose, is_letter, straight
+from asr.text.characters import clean, compose, is_letter, plain_apostrophes
 from asr.text.transcripts import read_lines
 
 WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
@@ -30,7 +30,7 @@ def librispeech(text: str) -> str:
     German sharp s is U+1E9E. An apostrophe stays where it touches a letter, because ``'TIS`` and
     ``BOYS'`` cannot be told from quotes.
     """
-    words = compose(straight(capitals(clean(text)))).translate(_KEPT).split()
+    words = compose(plain_apostrophes(capitals(clean(text)))).translate(_KEPT).split()
     return " ".join(word for word in words if word.strip("'"))
 
 

@@ -1,13 +1,15 @@
 """The measurements measure the same work; their numbers are there and make sense."""
 
 import json
+import re
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from asr.bench import fingerprint as bench_fingerprint
 from asr.bench import peers
-from asr.bench.baseline import Straight
+from asr.bench.baseline import Baseline
 from asr.bench.benchmarks import _search_setting
 from asr.bench.fingerprint import fingerprint
 from asr.bench.shape import LOSS, Shape
@@ -15,6 +17,7 @@ from asr.commands import bench as cli
 from asr.commands.bench import main
 from asr.config import LossConfig
 from asr.errors import InputError
+from asr.model import machine
 from asr.model.padding import padding_mask
 from asr.search.beam import search
 
@@ -22,19 +25,19 @@ TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)
 SIZES = ["--batch=3", "--frames=40", "--chars=6", "--layers=2", "--units=16", "--beam=3"]
 
 
-def test_straight_torch_computes_the_same_loss_and_gradients():
+def test_plain_torch_computes_the_same_loss_and_gradients():
     ours, data = TINY.model(), TINY.data()
-    straight = Straight(TINY.model())
-    loss, other = ours(data, LOSS, data.count).total, straight.loss(data)
+    baseline = Baseline(TINY.model())
+    loss, other = ours(data, LOSS, data.count).total, baseline.loss(data)
     torch.testing.assert_close(loss, other)
     loss.backward()
     other.backward()
     torch.testing.assert_close(
-        ours.encoder.layers[0].U.grad[1].t(), straight.encoder.layers[0].weight_hh_l0_reverse.grad
+        ours.encoder.layers[0].U.grad[1].t(), baseline.encoder.layers[0].weight_hh_l0_reverse.grad
     )
     torch.testing.assert_close(
         torch.cat([ours.decoder.cell.W_0.grad, ours.decoder.cell.W_1.grad]).t(),
-        straight.cell.weight_ih.grad,
+        baseline.cell.weight_ih.grad,
     )
 
 
@@ -70,8 +73,8 @@ def test_a_training_of_other_settings_is_measured(tmp_path, capsys):
     )
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["parameters"] < sum(p.numel() for p in TINY.model().parameters())
-    with pytest.raises(InputError, match="--who straight: does not know the model of --config"):
-        main(["train", *SIZES, f"--config={config}", "--who=straight", "--threads=1"])
+    with pytest.raises(InputError, match="--who baseline: does not know the model of --config"):
+        main(["train", *SIZES, f"--config={config}", "--who=baseline", "--threads=1"])
 
 
 @pytest.mark.parametrize(
@@ -83,15 +86,21 @@ def test_numbers_beside_a_library(work, size, capsys):
     assert any(name.startswith("times_") for name in numbers)
 
 
-def test_a_size_that_is_none_is_refused():
-    with pytest.raises(InputError, match="--frames 0: expected 1 or more"):
+def test_a_size_that_is_none_is_refused(capsys):
+    with pytest.raises(SystemExit):
         main(["train", "--frames=0", "--threads=1"])
+    assert "--frames: 0, expected 1 to 1000000" in capsys.readouterr().err
+
+
+def test_help_tells_the_defaults():
+    defaults = {name: re.search(r"\((\d+)\)$", text)[1] for name, text in cli.SIZES.items()}
+    assert defaults == {name: str(value) for name, value in asdict(Shape()).items()}
 
 
 def test_others_are_measured_on_the_processor_only(monkeypatch):
-    monkeypatch.setattr(cli, "pick_device", torch.device)  # as if there were a GPU
-    with pytest.raises(InputError, match="--who straight: measured on the processor only"):
-        main(["train", *SIZES, "--who=straight", "--device=cuda"])
+    monkeypatch.setattr(machine, "pick_device", torch.device)  # as if there were a GPU
+    with pytest.raises(InputError, match="--who baseline: measured on the processor only"):
+        main(["train", *SIZES, "--who=baseline", "--device=cuda"])
 
 
 def test_espnet_finds_the_same_hypotheses():

@@ -3,7 +3,7 @@ from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.text.characters import clean, decomposed, invisible, mended, straight, visible
+from asr.text.characters import clean, decomposed, invisible, mended, plain_apostrophes, visible
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,10 @@ def test_what_was_mended_is_named():
 
 
 def test_apostrophes():
-    assert straight("don\u2019t don\uff07t Hawai\u02bbi rock \u2019n\u2019") == (
+    assert plain_apostrophes("don\u2019t don\uff07t Hawai\u02bbi rock \u2019n\u2019") == (
         "don't don't Hawai'i rock 'n'"
     )
     assert (
-        straight("don\u2018t don`t 5\u2032 \u2018so\u2018") == "don't don't 5\u2032 \u2018so\u2018"
+        plain_apostrophes("don\u2018t don`t 5\u2032 \u2018so\u2018")
+        == "don't don't 5\u2032 \u2018so\u2018"
     )
