@@ -22,18 +22,21 @@ from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import beside, check_outputs, write_text
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from asr.model.char_lm import CharLM
     from asr.text.chars import CharTokenizer
 
 Entry = dict[str, float]
 
 
-def train(argv: list[str]) -> int:
-    """``asr lm train``: a character language model."""
+def _train_parser() -> "ArgumentParser":
     parser = make_parser(
         "asr lm train",
         "Train a character language model for `asr decode --lm`. Writes one safetensors file, at "
-        "any time that of the best epoch so far, and beside it a .jsonl with a line an epoch.",
+        "any time that of the best epoch so far, and beside it a .jsonl with a line an epoch; and, "
+        "until the training is finished, its state (.state.pt), from which the same command goes "
+        "on after an interruption.",
     )
     parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
     parser.add_argument("--dev", help="text that chooses the epoch; default: see held_out")
@@ -42,11 +45,18 @@ def train(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
     add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
-    config, args = from_args(LMConfig, parser, argv)
-    out = Path(args.out)
-    read = [*args.text, args.dev, args.tokens, *config_files(args)]
-    check_outputs([out, beside(out, ".jsonl")], read)
+    return parser
 
+
+def train(argv: list[str]) -> int:
+    """``asr lm train``: a character language model."""
+    config, args = from_args(LMConfig, _train_parser(), argv)
+    out = Path(args.out)
+    state = beside(out, ".state.pt")
+    read = [*args.text, args.dev, args.tokens, *config_files(args)]
+    check_outputs([out, beside(out, ".jsonl"), state], read)
+
+    from asr.model.char_lm import save_lm
     from asr.model.machine import pick_device, use_threads
     from asr.text.chars import CharTokenizer
     from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
@@ -58,13 +68,15 @@ def train(argv: list[str]) -> int:
         dev = read_sentences(args.dev, tokenizer, args.plain)
     else:
         sentences, dev = hold_out(sentences, config.held_out, config.seed)
-    reporter = _Reporter(out, config, tokenizer)
+    device = pick_device(args.device)
+    report = _Reporter(out, config, tokenizer)
     try:
-        device = pick_device(args.device)
-        _, best = train_lm(config, tokenizer, sentences, dev, reporter, device)
+        lm, best = train_lm(config, tokenizer, sentences, dev, report, state, device)
     except KeyboardInterrupt as interrupt:
-        kept = f"{args.out} is of the best epoch so far" if reporter.lines else "nothing is written"
+        kept = "the same command goes on" if state.exists() else "nothing is written"
         raise KeyboardInterrupt(kept) from interrupt
+    save_lm(out, lm, config, tokenizer, best)
+    state.unlink(missing_ok=True)
     space = tokenizer.encode(" ")[0]
     print(
         f"{args.out}: {len(sentences)} sentences, {len(dev)} for dev; epoch {best['epoch']}, "
@@ -74,23 +86,23 @@ def train(argv: list[str]) -> int:
 
 
 class _Reporter:
-    """Keeps the best model so far, the figures of every epoch, and whoever waits informed."""
+    """Writes the best model so far and the figures of every epoch, and prints the last ones."""
 
     def __init__(self, out: Path, config: LMConfig, tokenizer: "CharTokenizer") -> None:
         self.out, self.config, self.tokenizer = out, config, tokenizer
-        self.lines: list[str] = []
-        self.started = time.monotonic()
+        self.started, self.epochs = time.monotonic(), 0
 
-    def __call__(self, lm: "CharLM", entry: Entry) -> None:
+    def __call__(self, lm: "CharLM", entries: list[Entry]) -> None:
         from asr.model.char_lm import save_lm
         from asr.train.log import Messages, clock
 
+        entry = entries[-1]
         if entry["best"] == entry["epoch"]:
             save_lm(self.out, lm, self.config, self.tokenizer, entry)
-        self.lines.append(json.dumps(entry) + "\n")
-        write_text(beside(self.out, ".jsonl"), "".join(self.lines))
+        write_text(beside(self.out, ".jsonl"), "".join(json.dumps(e) + "\n" for e in entries))
+        self.epochs += 1  # of this run
         passed = time.monotonic() - self.started
-        left = passed / entry["epoch"] * (self.config.epochs - entry["epoch"])
+        left = passed / self.epochs * (self.config.epochs - entry["epoch"])
         print(
             f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
             f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",

@@ -67,7 +67,6 @@ def save_state(
     Raises:
         InputError: the disk is full; the state written before is untouched.
     """
-    buffer = io.BytesIO()
     state = {
         "version": VERSION,
         "config": json.dumps(to_dict(config)),
@@ -77,6 +76,12 @@ def save_state(
         "optimizer": optimizer.state_dict(),
         "progress": dict(vars(progress)),
     }
+    write_state(path, state)
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically; raises InputError where the disk is full."""
+    buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
@@ -107,7 +112,7 @@ def load_state(
     Raises:
         InputError: the file is damaged, of another version, another configuration or other data.
     """
-    state = _read(path)
+    state = read_state(path)
     if state.get("version") != VERSION:
         raise InputError(
             f"{path}: version {state.get('version')}, expected {VERSION}; use the version of asr "
@@ -146,7 +151,8 @@ def _check_data(
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_state` wrote; raises InputError where it is damaged."""
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
     try:

@@ -1,5 +1,6 @@
 """Character language models: what they learn, how they are kept, and what they refuse."""
 
+import itertools
 import math
 import shutil
 from dataclasses import replace
@@ -42,7 +43,7 @@ def test_a_sentence_scores_the_same_alone_in_a_batch_and_step_by_step():
 
 def test_what_is_always_said_becomes_certain():
     train = [TOKENS.encode("A B C")] * 8
-    lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda lm, entry: None)
+    lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda lm, entries: None)
     assert best["dev_loss"] < 0.05
     assert float(lm.score([TOKENS.encode("A B C")]).exp()) > 0.8
     assert float(lm.score([TOKENS.encode("C B A")]).exp()) < 0.01
@@ -52,7 +53,7 @@ def test_the_same_seed_gives_the_same_model():
     train = [TOKENS.encode(text) for text in ("A B", "B C", "C A", "A A B")]
     short = LMConfig(epochs=2, units=8, embedding=4)
     one, other = (
-        training.train_lm(short, TOKENS, train, train, lambda lm, e: None) for _ in range(2)
+        training.train_lm(short, TOKENS, train, train, lambda lm, entries: None) for _ in range(2)
     )
     assert one[1] == other[1]
 
@@ -138,23 +139,59 @@ def test_patience_ends_a_training_that_no_longer_helps():
     entries = []
     settings = replace(TINY, patience=2)
     train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
-    training.train_lm(settings, TOKENS, train, dev, lambda lm, entry: entries.append(entry))
+    training.train_lm(settings, TOKENS, train, dev, lambda lm, found: entries.append(found[-1]))
     last = entries[-1]
     assert last["epoch"] == last["best"] + 2 < settings.epochs
 
 
-def test_an_interrupted_training_leaves_the_best_epoch(files, monkeypatch):
-    original = training._run_epoch
+def interrupt_after(monkeypatch, steps):
+    """Ctrl-C in a later step; the state is written after each one."""
+    original, count = training._Training._step, itertools.count()
 
-    def once(*arguments):
-        if (files / "lm.safetensors").exists():
+    def step(self, batch, rate):
+        if next(count) == steps:
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(self, batch, rate)
 
-    monkeypatch.setattr(training, "_run_epoch", once)
-    with pytest.raises(KeyboardInterrupt, match="the best epoch so far"):
-        lm_train(files, files / "lm.safetensors")
-    load_lm(files / "lm.safetensors", TOKENS)
+    monkeypatch.setattr(training._Training, "_step", step)
+    monkeypatch.setattr(training, "SAVE_EVERY_S", 0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_an_interrupted_training_goes_on_to_the_same_model(files, monkeypatch, steps, capsys):
+    options = ("--epochs", "3", "--batch", "1", "--layers", "2")  # two steps an epoch, with dropout
+    whole, parts = files / "whole.safetensors", files / "parts.safetensors"
+    lm_train(files, whole, *options)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps)
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+            lm_train(files, parts, *options)
+    assert parts.exists() == (steps >= 2)
+    with pytest.raises(InputError, match=r"state.pt: .* batch was 1, is 2; give its command again"):
+        lm_train(files, parts, *options, "--batch", "2")
+    torch.manual_seed(7)
+    drawn = torch.get_rng_state()
+    lm_train(files, parts, *options)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    one, other = (load_lm(path, TOKENS).state_dict() for path in (parts, whole))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert (files / "parts.jsonl").read_text() == (files / "whole.jsonl").read_text()
+    assert not (files / "parts.state.pt").exists()
+
+
+def test_the_state_of_another_training_is_refused(files, monkeypatch):
+    out = files / "lm.safetensors"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            lm_train(files, out, "--batch", "1")
+    (files / "text").write_text("u1 A B\nu2 C C\n")
+    with pytest.raises(InputError, match="it has other sentences or characters"):
+        lm_train(files, out, "--batch", "1")
+    with open(files / "lm.state.pt", "r+b") as file:
+        file.truncate(500)
+    with pytest.raises(InputError, match=r"damaged .* delete it to start over"):
+        lm_train(files, out, "--batch", "1")
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("units", -1), ("dropout", 1.0)])
