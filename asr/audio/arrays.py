@@ -3,8 +3,7 @@
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from asr.audio import channels
 from asr.audio.channels import Mixer
@@ -15,9 +14,9 @@ LOUDEST = 1e10  # files of floats may hold 32-bit integers; what is beyond is da
 WIDTHS = (16, 24, 32, 64)  # bits of samples; integers may have more than their samples need
 
 
-def is_sound(samples: Tensor) -> bool:
+def is_sound(samples: np.ndarray) -> bool:
     """Whether all samples are finite, and small enough for the squares of their spectrum."""
-    return bool((samples.abs() <= LOUDEST).all())
+    return bool((np.abs(samples) <= LOUDEST).all())
 
 
 class ArrayReader:
@@ -36,14 +35,14 @@ class ArrayReader:
         self.mixer = Mixer(rate, lambda: warn_once("samples", channels.WARNING))
         self.width = WIDTHS[0]  # that the samples of wide integers have needed so far
 
-    def push(self, samples: np.ndarray | Tensor) -> Tensor:
+    def push(self, samples: ArrayLike) -> np.ndarray:
         """Samples (N,) or (N, channels), integers or floats; those that are ready come out, (M,).
 
         Raises:
             InputError: they are no finite numbers, or of a wrong shape.
         """
         values = self._floats(_array(samples))
-        shape = tuple(values.shape)
+        shape = values.shape
         if values.ndim == 2 and 0 < len(values) < values.shape[1]:
             raise InputError(
                 f"samples of shape {shape}: more channels than samples, expected (N,) or "
@@ -55,18 +54,18 @@ class ArrayReader:
             )
         return self.mixer.push(values.reshape(len(values), -1 if len(values) else 1))
 
-    def close(self) -> Tensor:
+    def close(self) -> np.ndarray:
         """The samples that are left."""
         return self.mixer.close()
 
-    def whole(self, samples: np.ndarray | Tensor) -> Tensor:
+    def whole(self, samples: ArrayLike) -> np.ndarray:
         """The waveform of a single array."""
-        return torch.cat([self.push(samples), self.close()])
+        return np.concatenate([self.push(samples), self.close()])
 
-    def _floats(self, values: np.ndarray) -> Tensor:
+    def _floats(self, values: np.ndarray) -> np.ndarray:
         """Numbers of any type as float32, full scale 1."""
         if values.dtype.kind == "f":
-            return torch.from_numpy(np.asarray(values, np.float32, order="C"))
+            return np.asarray(values, np.float32)
         bits = 8 * values.dtype.itemsize
         if bits > WIDTHS[0]:
             self.width = max(self.width, _width(values))
@@ -75,12 +74,12 @@ class ArrayReader:
         floats = values.astype(np.float64)
         if values.dtype.kind == "u":
             floats -= middle
-        return torch.from_numpy((floats / middle).astype(np.float32))
+        return (floats / middle).astype(np.float32)
 
 
 def _array(samples: Any) -> np.ndarray:
-    """Numbers as numpy's array in the machine's byte order."""
-    if isinstance(samples, Tensor):
+    """Numbers, which may be a tensor of torch, as numpy's array in the machine's byte order."""
+    if hasattr(samples, "is_floating_point"):
         samples = samples.detach().cpu()
         samples = (samples.float() if samples.is_floating_point() else samples).numpy()
     values = np.asarray(samples)

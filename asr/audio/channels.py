@@ -7,8 +7,7 @@ block or segment is read: the same samples always give the same waveform.
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+import numpy as np
 
 WINDOW_S = 0.5
 CANCELLED = 0.25  # power of the sum over the sum of powers: 1 for unrelated channels, 2 for equal
@@ -32,22 +31,15 @@ def whole_windows(begin: int, end: int, rate: int) -> tuple[int, int]:
     return begin // size * size, -(-end // size) * size
 
 
-def cancelling(samples: Tensor) -> Tensor:
-    """Whether the channels of windows (W, N, channels) cancel each other, (W,) of bool."""
-    centred = samples - samples.mean(1, keepdim=True)
-    powers = centred.square().mean(1)  # (W, channels)
-    total = centred.sum(2).square().mean(1)
-    return (powers.sum(1) > SILENCE) & (total < CANCELLED * powers.sum(1))
-
-
-def _mixed(windows: Tensor) -> tuple[Tensor, bool]:
-    """The waveforms of windows (W, N, channels), (W, N), and whether one has one channel alone."""
-    waveforms = windows.mean(2)
-    alone = cancelling(windows)
-    for index in alone.nonzero().flatten().tolist():
-        powers = windows[index].var(0, correction=0)
-        loud = powers >= 0.5 * powers.max()
-        waveforms[index] = windows[index][:, int(loud.int().argmax())]
+def _mixed(windows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The waveforms of windows (W, channels, N), (W, N), and whether one has one channel alone."""
+    waveforms = windows.mean(1)
+    powers = windows.var(2)  # (W, channels)
+    total = windows.shape[1] ** 2 * waveforms.var(1)
+    alone = (powers.sum(1) > SILENCE) & (total < CANCELLED * powers.sum(1))
+    for index in np.flatnonzero(alone):
+        loud = powers[index] >= 0.5 * powers[index].max()
+        waveforms[index] = windows[index, loud.argmax()]
     return waveforms, bool(alone.any())
 
 
@@ -61,31 +53,31 @@ class Mixer:
 
     def __init__(self, rate: int, warn: Callable[[], None]) -> None:
         self.size, self.warn = window(rate), warn
-        self.rest: Tensor | None = None  # samples of a window that is not complete yet
+        self.rest: np.ndarray | None = None  # samples of a window that is not complete yet
 
-    def push(self, samples: Tensor) -> Tensor:
+    def push(self, samples: np.ndarray) -> np.ndarray:
         """Samples (N, channels) in; those that can be mixed now come out, (M,)."""
         if self.rest is not None and self.rest.shape[1] != samples.shape[1]:
-            return torch.cat([self.close(), self.push(samples)])
+            return np.concatenate([self.close(), self.push(samples)])
         if samples.shape[1] == 1:
             return samples[:, 0]
         if self.rest is not None:
-            samples = torch.cat([self.rest, samples])
+            samples = np.concatenate([self.rest, samples])
         whole = len(samples) // self.size * self.size
         self.rest = samples[whole:]
-        return (
-            self._mix(samples[:whole].reshape(-1, self.size, samples.shape[1]))
-            if whole
-            else torch.zeros(0)
-        )
+        return self._mix(samples[:whole], self.size)
 
-    def close(self) -> Tensor:
+    def close(self) -> np.ndarray:
         """The samples that are left."""
         rest, self.rest = self.rest, None
-        return torch.zeros(0) if rest is None or not len(rest) else self._mix(rest.unsqueeze(0))
+        return np.zeros(0, np.float32) if rest is None else self._mix(rest, len(rest))
 
-    def _mix(self, windows: Tensor) -> Tensor:
-        waveforms, alone = _mixed(windows)
+    def _mix(self, samples: np.ndarray, size: int) -> np.ndarray:
+        """Whole windows of so many samples, (N, channels), to one waveform (N,)."""
+        if not len(samples):
+            return np.zeros(0, np.float32)
+        windows = samples.reshape(-1, size, samples.shape[1]).transpose(0, 2, 1)
+        waveforms, alone = _mixed(np.ascontiguousarray(windows))
         if alone:
             self.warn()
-        return waveforms.flatten()
+        return waveforms.ravel()

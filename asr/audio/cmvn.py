@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from asr.errors import InputError
 from asr.files import write_text
@@ -23,22 +22,22 @@ class CmvnStats:
 
     count: float
     """Frames."""
-    sum: Tensor
+    sum: np.ndarray
     """Sum of the features, (F,), float64."""
-    square_sum: Tensor
+    square_sum: np.ndarray
     """Sum of their squares, (F,), float64."""
 
     @classmethod
     def zero(cls, dim: int) -> "CmvnStats":
         """Of no frames at all."""
-        nothing = torch.zeros(dim, dtype=torch.float64)
+        nothing = np.zeros(dim)
         return cls(0.0, nothing, nothing)
 
     @classmethod
-    def from_features(cls, features: Tensor) -> "CmvnStats":
+    def from_features(cls, features: np.ndarray) -> "CmvnStats":
         """Of features (T, F)."""
-        values = features.double()
-        return cls(float(len(values)), values.sum(0), values.square().sum(0))
+        values = features.astype(np.float64)
+        return cls(float(len(values)), values.sum(0), np.square(values).sum(0))
 
     def __add__(self, other: "CmvnStats") -> "CmvnStats":
         return CmvnStats(
@@ -46,19 +45,19 @@ class CmvnStats:
         )
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> np.ndarray:
         """(F,)."""
         return self.sum / self.count
 
     @property
-    def std(self) -> Tensor:
+    def std(self) -> np.ndarray:
         """Standard deviation, (F,), at least ``STD_FLOOR``."""
-        variance = self.square_sum / self.count - self.mean.square()
-        return variance.clamp_min(STD_FLOOR**2).sqrt()
+        variance = self.square_sum / self.count - np.square(self.mean)
+        return np.sqrt(np.maximum(variance, STD_FLOOR**2))
 
-    def normalize(self, features: Tensor) -> Tensor:
+    def normalize(self, features: np.ndarray) -> np.ndarray:
         """Features (T, F) with mean 0 and variance 1 where the statistics are their own."""
-        return (features - self.mean.to(features)) / self.std.to(features)
+        return (features - self.mean.astype(np.float32)) / self.std.astype(np.float32)
 
 
 def write_stats(path: str | Path, stats: Mapping[str, CmvnStats]) -> Path:
@@ -99,12 +98,12 @@ def _parse(lines: list[str], where: str) -> tuple[str, CmvnStats]:
     try:
         (key, bracket), (first, second) = lines[0].split(), lines[1:]
         rows = [[float(v) for v in line.rstrip(" ]").split()] for line in (first, second)]
-        matrix = torch.tensor(rows, dtype=torch.float64)
+        matrix = np.array(rows)
     except ValueError as error:
         raise InputError(
             f'{where}: expected "<key>  [" and two rows of numbers; {_AGAIN}'
         ) from error
-    count = float(matrix[0, -1]) if matrix.numel() else 0.0
-    if bracket != "[" or not matrix.isfinite().all() or count <= 0:
+    count = float(matrix[0, -1]) if matrix.size else 0.0
+    if bracket != "[" or not np.isfinite(matrix).all() or count <= 0:
         raise InputError(f"{where}: not statistics (sums and a count above 0); {_AGAIN}")
     return key, CmvnStats(count, matrix[0, :-1], matrix[1, :-1])

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from asr.audio import channels
 from asr.audio.arrays import LOUDEST, is_sound
@@ -78,7 +77,7 @@ def read(
     end_s: float | None = None,
     channel: int | None = None,
     name: str | None = None,
-) -> Tensor:
+) -> np.ndarray:
     """Read audio as a mono waveform.
 
     Args:
@@ -103,7 +102,7 @@ def read(
         rate = sound.samplerate
         span = _span(sound, start_s, end_s, name)
         parts = list(_waveforms(sound, span, channel, name, span[1] - span[0]))
-        waveform = torch.cat(parts) if len(parts) > 1 else parts[0]
+        waveform = np.concatenate(parts)
     if rate < sample_rate:
         _warn_of_low_rate(rate, sample_rate, name)
     return resample(waveform, rate, sample_rate)
@@ -133,7 +132,7 @@ def blocks(
     sample_rate: int = SAMPLE_RATE,
     block_s: float = BLOCK_S,
     outputs: Outputs | None = None,
-) -> Iterator[Tensor]:
+) -> Iterator[np.ndarray]:
     """Read audio of any length as a mono waveform, a block at a time.
 
     Args:
@@ -160,7 +159,7 @@ def blocks(
 
 def _blocks(
     source: str | Path | bytes, clip: Clip, name: str, sample_rate: int, block_s: float
-) -> Iterator[Tensor]:
+) -> Iterator[np.ndarray]:
     with opened(source, name) as sound:
         rate = sound.samplerate
         span = _span(sound, clip.start_s, clip.end_s, name)
@@ -189,7 +188,7 @@ def _span(sound: Sound, start_s: float, end_s: float | None, name: str) -> tuple
 
 def _waveforms(
     sound: Sound, span: tuple[int, int], channel: int | None, name: str, size: int
-) -> Iterator[Tensor]:
+) -> Iterator[np.ndarray]:
     """A span of a channel or of all channels together, (N,), ``size`` samples at a time.
 
     The windows in which channels are mixed count from the beginning of the file.
@@ -203,21 +202,21 @@ def _waveforms(
         first, last = channels.whole_windows(begin, end, sound.samplerate)
     place = first
     for samples in _samples(sound, first, min(last, sound.frames), name, size):  # (N, channels)
-        mixed = mixer.push(samples) if channel is None else samples[:, channel - 1].contiguous()
+        mixed = mixer.push(samples) if channel is None else samples[:, channel - 1]
         yield mixed[max(0, begin - place) : max(0, end - place)]
         place += len(mixed)
     if len(rest := mixer.close()):
         yield rest[max(0, begin - place) : max(0, end - place)]
 
 
-def _samples(sound: Sound, begin: int, end: int, name: str, size: int) -> Iterator[Tensor]:
+def _samples(sound: Sound, begin: int, end: int, name: str, size: int) -> Iterator[np.ndarray]:
     """Samples ``begin`` to ``end`` of all channels, (N, channels), ``size`` at a time."""
     place = begin
     try:
         if begin:
             sound.seek(begin)
         while place < end:
-            samples = torch.from_numpy(sound.read(min(size, end - place)))
+            samples = sound.read(min(size, end - place))
             place += len(samples)
             if not is_sound(samples):
                 raise AudioError(
@@ -242,7 +241,7 @@ def read_pipe(
     start_s: float = 0.0,
     end_s: float | None = None,
     outputs: Outputs | None = None,
-) -> Tensor:
+) -> np.ndarray:
     """Run a shell command that the user wrote into wav.scp and read its output as audio.
 
     Args:
@@ -283,7 +282,7 @@ def read_entry(
     start_s: float = 0.0,
     end_s: float | None = None,
     outputs: Outputs | None = None,
-) -> Tensor:
+) -> np.ndarray:
     """Read the right-hand side of a wav.scp line: a path, or a command that ends in ``|``."""
     command = command_of(entry)
     if command is not None:
@@ -293,7 +292,7 @@ def read_entry(
     return read(path_of(entry), sample_rate=sample_rate, start_s=start_s, end_s=end_s)
 
 
-def write_wav(path: str | Path, waveform: Tensor | np.ndarray, sample_rate: int) -> Path:
+def write_wav(path: str | Path, waveform: ArrayLike, sample_rate: int) -> Path:
     """Write a 16-bit wav file atomically; waveform (N,) with full scale 1."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.asarray(waveform), sample_rate, subtype="PCM_16", format="WAV")

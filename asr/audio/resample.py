@@ -5,27 +5,22 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-import torch
-import torchaudio
-from torch import Tensor
+from numpy.lib.stride_tricks import sliding_window_view
 
 LARGEST_RATIO = 2000  # of rates; beyond, the table of the sinc would grow without bound
+ZEROS, ROLLOFF = 6, 0.99  # of the sinc on either side; what is kept of the lower Nyquist frequency
+_NOTHING = np.zeros(0, np.float32)
 
 
-def resample(waveform: Tensor, rate: int, target: int) -> Tensor:
+def resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Change the rate of a waveform (N,) by windowed-sinc interpolation.
 
-    The result has ceil(N * target / rate) samples.
+    The result has ceil(N * target / rate) samples. They equal those of torchaudio's ``resample``.
     """
     if rate == target:
         return waveform
-    common = gcd(rate, target)
-    if max(rate, target) // common > LARGEST_RATIO:
-        import librosa
-
-        result = librosa.resample(waveform.numpy(), orig_sr=rate, target_sr=target)
-        return torch.from_numpy(result)
-    return _resampler(rate // common, target // common)(waveform)
+    resampler = Resampler(rate, target)
+    return np.concatenate([resampler.push(waveform), resampler.close()])
 
 
 class Resampler:
@@ -40,44 +35,67 @@ class Resampler:
         common = gcd(rate, target)
         self.period, self.made = rate // common, target // common  # so many in, so many out
         self.same = rate == target
+        self.taken = self.given = 0  # samples
         self.stream: Any = None
-        self.sinc: Any = None
-        if self.same:
-            return
         if max(self.period, self.made) > LARGEST_RATIO:
             import soxr
 
             self.stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
-            return
-        self.sinc = _resampler(self.period, self.made)
-        self.reach = self.sinc.width  # samples to both sides that an output depends on
-        self.before = self.reach // self.period + 1  # periods of samples kept for the left side
-        self.samples = torch.zeros(self.before * self.period)
+        elif not self.same:
+            self.first, self.filters = sinc_filters(self.period, self.made)
+            self.samples = np.zeros(-self.first[0], np.float32)
 
-    def push(self, waveform: Tensor) -> Tensor:
+    def push(self, waveform: np.ndarray) -> np.ndarray:
         """Samples (N,) in; those that can be known now come out."""
         if self.same:
             return waveform
-        if self.stream is not None:
-            return torch.from_numpy(self.stream.resample_chunk(waveform.numpy()))
-        self.samples = torch.cat([self.samples, waveform])
-        periods = (len(self.samples) - self.reach) // self.period - self.before
-        if periods <= 0:
-            return waveform[:0]
-        result = self.sinc(self.samples)[self.before * self.made :][: periods * self.made]
-        self.samples = self.samples[periods * self.period :]
+        self.taken += len(waveform)
+        result = self._filtered(waveform)
+        self.given += len(result)
         return result
 
-    def close(self) -> Tensor:
+    def close(self) -> np.ndarray:
         """The samples that are left."""
         if self.same:
-            return torch.zeros(0)
+            return _NOTHING
+        left = -(-self.taken * self.made // self.period) - self.given
         if self.stream is not None:
-            rest = self.stream.resample_chunk(np.zeros(0, np.float32), last=True)
-            return torch.from_numpy(rest)
-        return self.sinc(self.samples)[self.before * self.made :]
+            rest = self.stream.resample_chunk(_NOTHING, last=True)[:left]
+            return np.pad(rest, (0, left - len(rest)))
+        return self._filtered(np.zeros(self._span(), np.float32))[:left]
+
+    def _span(self) -> int:
+        """Samples that one period's output depends on."""
+        return int(self.first[-1] - self.first[0]) + self.filters.shape[1]
+
+    def _filtered(self, waveform: np.ndarray) -> np.ndarray:
+        if self.stream is not None:
+            return np.asarray(self.stream.resample_chunk(waveform))
+        samples = np.concatenate([self.samples, waveform])
+        periods = max(0, (len(samples) - self._span()) // self.period + 1)
+        self.samples = samples[periods * self.period :]
+        result = np.empty((periods, self.made), np.float32)
+        if periods:
+            windows = sliding_window_view(samples, self.filters.shape[1])
+            for made, first in enumerate(self.first - self.first[0]):
+                rows = windows[first :: self.period][:periods]
+                np.einsum("pn,n->p", rows, self.filters[made], out=result[:, made])
+        return result.ravel()
 
 
 @lru_cache(maxsize=32)
-def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(rate, target)
+def sinc_filters(period: int, made: int) -> tuple[np.ndarray, np.ndarray]:
+    """Filters that make ``made`` samples of ``period`` and some around them.
+
+    Returns:
+        The first sample that each filter needs, counted from the beginning of the period,
+        (made,), and the filters, each a sinc under a Hann window, (made, samples).
+    """
+    cutoff = ROLLOFF * min(1.0, made / period)  # in halves of the rate that comes in
+    reach = ZEROS / cutoff
+    # Rounded as in torchaudio, whose samples the models of before were trained with.
+    places = (np.arange(made) / made).astype(np.float32).astype(np.float64) * period
+    first = np.ceil(places - reach).astype(int)
+    times = cutoff * (first[:, None] + np.arange(int(2 * reach) + 1) - places[:, None])
+    window = np.cos(np.pi / 2 * np.clip(times / ZEROS, -1, 1)) ** 2
+    return first, (cutoff * window * np.sinc(times)).astype(np.float32)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -131,24 +132,24 @@ class SpeechDetector:
         self.network = speech_network()
         self.state = self.network.initial()
         self.resampler = Resampler(rate, RATE)
-        self.rest = torch.zeros(0)  # samples that do not fill a chunk yet
+        self.rest = np.zeros(0, np.float32)  # samples that do not fill a chunk yet
 
-    def push(self, waveform: Tensor) -> Tensor:
+    def push(self, waveform: np.ndarray) -> np.ndarray:
         """Probabilities of the chunks that are complete with these samples, (N,)."""
         return self._run(self.resampler.push(waveform))
 
-    def close(self) -> Tensor:
+    def close(self) -> np.ndarray:
         """That of the last chunk, which silence fills up; empty where there is none."""
         found = [self._run(self.resampler.close())]
         if len(self.rest):
-            found.append(self._run(torch.zeros(CHUNK - len(self.rest))))
-        return torch.cat(found)
+            found.append(self._run(np.zeros(CHUNK - len(self.rest), np.float32)))
+        return np.concatenate(found)
 
-    def _run(self, waveform: Tensor) -> Tensor:
-        samples = torch.cat([self.rest, waveform])
+    def _run(self, waveform: np.ndarray) -> np.ndarray:
+        samples = np.concatenate([self.rest, waveform])
         whole = len(samples) // CHUNK * CHUNK
         self.rest = samples[whole:]
         if whole == 0:
-            return torch.zeros(0)
-        probabilities, self.state = self.network(samples[:whole], self.state)
-        return probabilities
+            return np.zeros(0, np.float32)
+        found, self.state = self.network(torch.from_numpy(samples[:whole]), self.state)
+        return np.asarray(found)

@@ -8,9 +8,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 import torch
-from torch import Tensor
 
 from asr.audio.io import SAMPLE_RATE, read, read_entry
 from asr.bench.measure import memory_mb
@@ -30,7 +30,7 @@ LOWEST_DB = -90.0  # a third of the gaps is silent, noise in the others is as lo
 class Spoken:
     """An utterance with its transcript."""
 
-    waveform: Tensor
+    waveform: np.ndarray
     text: str
 
 
@@ -55,12 +55,12 @@ def utterances(data: str) -> list[Spoken]:
     return found
 
 
-def gap(noise_db: float, generator: torch.Generator) -> Tensor:
+def gap(noise_db: float, generator: torch.Generator) -> np.ndarray:
     """Silence or noise of some colour, as long as a pause between sentences."""
     samples = round(uniform(*GAP_S, generator) * SAMPLE_RATE)
     colour = sorted(COLOURS)[below(len(COLOURS), generator)]
     level = 10 ** (uniform(LOWEST_DB, noise_db, generator) / 20) * (below(3, generator) > 0)
-    return level * coloured_noise(samples, colour, generator)
+    return level * coloured_noise(samples, colour, generator).numpy()
 
 
 def join(spoken: list[Spoken], minutes: float, noise_db: float, path: Path) -> list[Spoken]:
@@ -70,8 +70,8 @@ def join(spoken: list[Spoken], minutes: float, noise_db: float, path: Path) -> l
     samples = 0
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
         for utterance in cycle(spoken):
-            part = torch.cat([utterance.waveform, gap(noise_db, generator)])
-            file.write(part.numpy())
+            part = np.concatenate([utterance.waveform, gap(noise_db, generator)])
+            file.write(part)
             samples += len(part)
             said.append(utterance)
             if samples >= minutes * 60 * SAMPLE_RATE:

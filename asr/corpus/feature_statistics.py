@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.audio.io import Outputs, read_entry
@@ -87,7 +85,7 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     """
     path = Path(directory)
     utterances = DataDir.load(path, text=False).utterances
-    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         measured = list(
             pool.map(partial(measure, config=config, outputs=Outputs()), utterances, chunksize=8)
         )

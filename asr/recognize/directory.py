@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 
 from asr.audio.cmvn import CmvnStats
@@ -45,7 +46,7 @@ def fitting(config: DecodeConfig, loaded: LoadedModel) -> DecodeConfig:
 @torch.no_grad()
 def decode_features(
     loaded: LoadedModel,
-    features: list[torch.Tensor],
+    features: list[np.ndarray],
     config: DecodeConfig,
     lm: LanguageModel | None = None,
     hotwords: HotWords | None = None,
@@ -73,7 +74,7 @@ class Reading:
 @torch.no_grad()
 def read_features(
     loaded: LoadedModel,
-    features: list[torch.Tensor],
+    features: list[np.ndarray],
     config: DecodeConfig,
     lm: LanguageModel | None = None,
     hotwords: HotWords | None = None,
@@ -86,7 +87,7 @@ def read_features(
 
 @torch.no_grad()
 def force_features(
-    loaded: LoadedModel, features: list[torch.Tensor], texts: Sequence[tuple[int, ...]]
+    loaded: LoadedModel, features: list[np.ndarray], texts: Sequence[tuple[int, ...]]
 ) -> list[Reading]:
     """Readings of utterances (T_i, F) whose characters are known."""
     if not features:
@@ -120,10 +121,10 @@ def _with_alignments(
 
 
 @torch.no_grad()
-def encode(loaded: LoadedModel, features: list[torch.Tensor]) -> Memory:
+def encode(loaded: LoadedModel, features: list[np.ndarray]) -> Memory:
     """What the encoder makes of utterances (T_i, F)."""
     device = next(loaded.model.parameters()).device
-    padded, frames = pad(features)
+    padded, frames = pad([torch.from_numpy(each) for each in features])
     return loaded.model.encode(padded.to(device), frames)
 
 

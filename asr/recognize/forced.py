@@ -13,8 +13,6 @@ from asr.recognize.spelling import tell_lacking
 from asr.text.timed import CtmWord
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from asr.recognize.transcript import Word
     from asr.recognize.utterances import Interpreter
 
@@ -97,7 +95,7 @@ def align(
 
 def _readable(
     interpreter: "Interpreter", utterances: Sequence[Utterance]
-) -> Iterator[tuple[Utterance, "Tensor"]]:
+) -> Iterator[tuple[Utterance, np.ndarray]]:
     from asr.audio.io import Outputs, read_entry
 
     loaded, outputs = interpreter.loaded, Outputs()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from asr.audio import io
 from asr.audio.arrays import ArrayReader
 from asr.audio.cmvn import CmvnStats
+from asr.audio.features import normalize
 from asr.audio.io import Clip, Outputs, Resampler
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
@@ -22,12 +23,12 @@ from asr.recognize.segmentation import Piece, make_cutter
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Interpreter
 from asr.store.find import default_model, own_settings
-from asr.store.model_file import LoadedModel, load_model, normalize
+from asr.store.model_file import LoadedModel, load_model
 
 WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
 WINDOW_BATCHES = 4  # and the most pieces of it, in batches
 
-Source = str | Path | bytes | Clip | tuple[np.ndarray | Tensor, int]
+Source = str | Path | bytes | Clip | tuple[ArrayLike, int]
 
 
 def load(
@@ -86,7 +87,7 @@ class _Task:
 
     job: _Job
     piece: Piece
-    features: Tensor
+    features: np.ndarray
 
 
 class Recognizer:
@@ -216,7 +217,7 @@ class Recognizer:
             for piece in self._pieces(self._blocks(source, outputs)):
                 speaker += CmvnStats.from_features(self.loaded.extractor(piece.waveform))
 
-        def counted() -> Iterator[Tensor]:
+        def counted() -> Iterator[np.ndarray]:
             for block in self._blocks(source, outputs):
                 job.samples += len(block)
                 if report:
@@ -227,7 +228,7 @@ class Recognizer:
             job.waiting += 1
             yield _Task(job, piece, self.loaded.features(piece.waveform, speaker))
 
-    def _pieces(self, blocks: Iterable[Tensor]) -> Iterator[Piece]:
+    def _pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[Piece]:
         cutter = make_cutter(self.segmentation, self.rate)
         for block in blocks:
             yield from cutter.push(block)
@@ -248,7 +249,7 @@ class Recognizer:
                 task.job.waiting -= 1
 
     def _read(
-        self, pieces: Sequence[Piece], features: list[Tensor], attention: bool
+        self, pieces: Sequence[Piece], features: list[np.ndarray], attention: bool
     ) -> list[Segment]:
         """Recognise pieces side by side, given their features (T_i, F)."""
         spans = [(piece.start / self.rate, piece.end / self.rate) for piece in pieces]
@@ -263,7 +264,7 @@ class Recognizer:
 
     def stream(
         self,
-        chunks: Iterable[np.ndarray | Tensor],
+        chunks: Iterable[ArrayLike],
         rate: int | None = None,
         *,
         attention: bool = False,
@@ -304,7 +305,7 @@ class Recognizer:
             ready = normalize(features, kind, self.loaded.cmvn, speaker)
             yield from self._read([piece], [ready], attention)
 
-    def _resampled(self, chunks: Iterable[np.ndarray | Tensor], rate: int) -> Iterator[Tensor]:
+    def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
         reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
         for chunk in chunks:
             yield resampler.push(reader.push(chunk))
@@ -327,7 +328,7 @@ class Recognizer:
         """Another model with the same settings."""
         return Recognizer(loaded, self.config, self.min_confidence, self.segmentation)
 
-    def _blocks(self, source: Source, outputs: Outputs) -> Iterator[Tensor]:
+    def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
         """The audio at the model's rate, a block at a time."""
         if isinstance(source, (str, Path, bytes)):
             source = Clip(source)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from asr.audio.vad import CHUNK, RATE, SpeechDetector
 from asr.config import SegmentationConfig
@@ -32,7 +32,7 @@ class Piece:
 
     start: int
     """Number of its first sample."""
-    waveform: Tensor
+    waveform: np.ndarray
     """(N,)."""
 
     @property
@@ -44,7 +44,7 @@ class Piece:
 class Cutter(Protocol):
     """Takes audio in blocks and gives pieces as soon as they are complete."""
 
-    def push(self, waveform: Tensor) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
         ...
 
@@ -64,11 +64,11 @@ def make_cutter(config: SegmentationConfig, rate: int) -> Cutter:
     return FixedCutter(rate) if config.vad == "fixed" else WholeCutter(rate)
 
 
-def quietest(window: Tensor, rate: int) -> int:
+def quietest(window: np.ndarray, rate: int) -> int:
     """The middle of the quietest 0.2 s of a window (N,), as the number of a sample."""
     size = min(round(QUIET_S * rate), len(window))
     step = max(1, size // 4)
-    energy = window.square().unfold(0, size, step).mean(1)
+    energy = sliding_window_view(np.square(window), size)[::step].mean(1)
     return int(energy.argmin()) * step + size // 2
 
 
@@ -77,25 +77,25 @@ class Tape:
 
     def __init__(self) -> None:
         self.first = 0
-        self.samples = torch.zeros(0)
+        self.samples = np.zeros(0, np.float32)
 
     @property
     def end(self) -> int:
         """Number of the sample that comes next."""
         return self.first + len(self.samples)
 
-    def push(self, waveform: Tensor) -> None:
+    def push(self, waveform: np.ndarray) -> None:
         """Add samples at the end."""
-        self.samples = torch.cat([self.samples, waveform])
+        self.samples = np.concatenate([self.samples, waveform])
 
-    def take(self, start: int, end: int) -> Tensor:
+    def take(self, start: int, end: int) -> np.ndarray:
         """A copy of the samples from ``start`` to ``end``."""
-        return self.samples[start - self.first : end - self.first].clone()
+        return self.samples[start - self.first : end - self.first].copy()
 
     def forget(self, before: int) -> None:
         """Drop what comes before a sample."""
         if before > self.first:
-            self.samples = self.samples[before - self.first :].clone()
+            self.samples = self.samples[before - self.first :].copy()
             self.first = before
 
 
@@ -105,7 +105,7 @@ class FixedCutter:
     def __init__(self, rate: int) -> None:
         self.rate, self.tape = rate, Tape()
 
-    def push(self, waveform: Tensor) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
         self.tape.push(waveform)
         longest, earliest = round(FIXED_S * self.rate), round(EARLIEST_S * self.rate)
@@ -133,7 +133,7 @@ class WholeCutter:
     def __init__(self, rate: int) -> None:
         self.rate, self.tape = rate, Tape()
 
-    def push(self, waveform: Tensor) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
         self.tape.push(waveform)
         if self.tape.end > WHOLE_S * self.rate:
@@ -167,7 +167,7 @@ class SpeechCutter:
         self.over = False  # a pause has ended it, and what comes after is awaited for its padding
         self.taken = 0  # the sample after the last piece
 
-    def push(self, waveform: Tensor) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
         self.tape.push(waveform)
         yield from self._follow(self.detector.push(waveform))
@@ -179,7 +179,7 @@ class SpeechCutter:
             self.end = min(self.end, self.tape.end)
             yield from self._give(self.tape.end)
 
-    def _follow(self, probabilities: Tensor) -> Iterator[Piece]:
+    def _follow(self, probabilities: np.ndarray) -> Iterator[Piece]:
         for probability in probabilities.tolist():
             start, now = self._sample(self.chunks), self._sample(self.chunks + 1)
             self.chunks += 1

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from torch import Tensor
+import numpy as np
 
 from asr.config import DecodeConfig
 from asr.config.field import require, share
@@ -72,7 +72,7 @@ class Interpreter:
 
     def __call__(
         self,
-        features: Sequence[Tensor],
+        features: Sequence[np.ndarray],
         spans: Sequence[tuple[float, float]],
         *,
         attention: bool = False,
@@ -90,7 +90,7 @@ class Interpreter:
             for reading, frames, span in zip(readings, features, spans, strict=True)
         ]
 
-    def read(self, features: Sequence[Tensor]) -> list[Reading]:
+    def read(self, features: Sequence[np.ndarray]) -> list[Reading]:
         """Hypotheses for utterances (T_i, F), those that failed searched a second time."""
         readings = read_features(self.loaded, list(features), self.config, self.lm, self.hotwords)
         failed = [i for i, reading in enumerate(readings) if failures(reading)]
@@ -104,7 +104,7 @@ class Interpreter:
 
     def words(
         self,
-        features: Sequence[Tensor],
+        features: Sequence[np.ndarray],
         texts: Sequence[str | None],
         *,
         by_attention: bool = False,
@@ -131,7 +131,7 @@ class Interpreter:
         ]
         return [_named(words, given.get(i)) for i, words in enumerate(found)]
 
-    def _force(self, features: Sequence[Tensor], texts: Mapping[int, str]) -> list[Reading]:
+    def _force(self, features: Sequence[np.ndarray], texts: Mapping[int, str]) -> list[Reading]:
         tokens = [tuple(self.loaded.tokenizer.encode(text)) for text in texts.values()]
         return force_features(self.loaded, [features[i] for i in texts], tokens)
 
@@ -141,7 +141,7 @@ class Interpreter:
         return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
 
     def _segment(
-        self, reading: Reading, features: Tensor, span: tuple[float, float], attention: bool
+        self, reading: Reading, features: np.ndarray, span: tuple[float, float], attention: bool
     ) -> Segment:
         best, tokenizer = reading.hypotheses[0], self.loaded.tokenizer
         segment = Segment(
@@ -166,12 +166,12 @@ class Interpreter:
         return replace(segment, confidence=confidence, flags=segment.flags + low)
 
     def _words(
-        self, reading: Reading, features: Tensor, start_s: float, text: str | None = None
+        self, reading: Reading, features: np.ndarray, start_s: float, text: str | None = None
     ) -> tuple[Word, ...]:
         """Words of a reading; ``text``, where it is given, has a character for each token."""
         best = reading.hypotheses[0]
         text = self.loaded.tokenizer.decode(best.tokens) if text is None else text
-        sound = sounding(features.cpu().numpy(), self.loaded.config.features)
+        sound = sounding(features, self.loaded.config.features)
         words = time_words(text, _places(reading), self.step_s, sound, self.shift_s)
         moved = [_moved(word, start_s) for word in words]
         if reading.alignment is None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
-from asr.audio.features import FeatureExtractor
+from asr.audio.features import FeatureExtractor, normalize
 from asr.config import ModelConfig, TrainConfig, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
@@ -47,7 +48,7 @@ class LoadedModel:
     info: dict[str, Any]
     """How it was trained (epoch, dev scores), its ``card`` of facts, how sure it is."""
 
-    def features(self, waveform: Tensor, speaker: CmvnStats | None = None) -> Tensor:
+    def features(self, waveform: np.ndarray, speaker: CmvnStats | None = None) -> np.ndarray:
         """Normalised features of a waveform.
 
         Args:
@@ -59,18 +60,6 @@ class LoadedModel:
             (T, F).
         """
         return normalize(self.extractor(waveform), self.config.features.cmvn, self.cmvn, speaker)
-
-
-def normalize(
-    features: Tensor, kind: str, overall: CmvnStats | None, speaker: CmvnStats | None
-) -> Tensor:
-    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F)."""
-    if kind == "none":
-        return features
-    stats = overall if kind == "global" else speaker
-    if stats is None:
-        stats = CmvnStats.from_features(features)
-    return stats.normalize(features)
 
 
 def save_model(
@@ -99,9 +88,9 @@ def save_model(
     """
     tensors = pack(weights, storage)
     if cmvn is not None:
-        count = torch.tensor([cmvn.count], dtype=torch.float64)
+        count = np.array([cmvn.count])
         for name, value in zip(_STATISTICS, (count, cmvn.sum, cmvn.square_sum), strict=True):
-            tensors[name] = value
+            tensors[name] = torch.from_numpy(value)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -230,12 +219,12 @@ def _least(config: ModelConfig, characters: int) -> int:
 
 def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:
     """Take the statistics of the training set out of the tensors of a file; None: it has none."""
-    found = [tensors.pop(name).double() for name in _STATISTICS if name in tensors]
+    found = [tensors.pop(name).double().numpy() for name in _STATISTICS if name in tensors]
     if not found:
         return None
-    shapes = [list(value.shape) for value in found]
-    finite = all(bool(value.isfinite().all()) for value in found)
-    if shapes != [[1], [dim], [dim]] or not finite or found[0].item() <= 0:
+    shapes = [value.shape for value in found]
+    finite = all(np.isfinite(value).all() for value in found)
+    if shapes != [(1,), (dim,), (dim,)] or not finite or found[0].item() <= 0:
         raise InputError(
             f"{path}: its feature statistics are not those of {dim} features; the file is damaged; "
             "copy or train the model again"

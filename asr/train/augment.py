@@ -6,11 +6,12 @@ Nothing here clips: waveforms are floats, and a loud one may go beyond full scal
 from functools import lru_cache
 
 import torch
+import torchaudio
 from torch import Tensor
 
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
-from asr.audio.io import info, read, resample
+from asr.audio.io import info, read
 from asr.config import AugmentConfig
 from asr.errors import InputError
 
@@ -34,7 +35,16 @@ def speed(waveform: Tensor, factor: float) -> Tensor:
     """
     if round(100 * factor) < 1:
         raise InputError(f"augment.speeds: {factor:g}, expected factors such as 0.9")
-    return resample(waveform, round(100 * factor), 100)
+    return _resample(waveform, round(100 * factor), 100)
+
+
+def _resample(waveform: Tensor, rate: int, target: int) -> Tensor:
+    return waveform if rate == target else _resampler(rate, target)(waveform)
+
+
+@lru_cache(maxsize=32)
+def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(rate, target)
 
 
 def volume(waveform: Tensor, gain_db: float) -> Tensor:
@@ -46,7 +56,7 @@ def narrowband(waveform: Tensor, sample_rate: int) -> Tensor:
     """Take away what is above 4 kHz, (N,) to (N,), as telephones do."""
     if sample_rate <= NARROW_HZ:
         return waveform
-    low = resample(resample(waveform, sample_rate, NARROW_HZ), NARROW_HZ, sample_rate)
+    low = _resample(_resample(waveform, sample_rate, NARROW_HZ), NARROW_HZ, sample_rate)
     return low[: len(waveform)]
 
 
@@ -105,7 +115,8 @@ def recorded_noise(
     total_s, needed_s = info(path).duration_s, samples / sample_rate
     start_s = uniform(0.0, max(0.0, total_s - needed_s), generator)
     end_s = min(start_s + needed_s, total_s)
-    return read(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
+    noise = read(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
+    return torch.from_numpy(noise)
 
 
 def augment_waveform(

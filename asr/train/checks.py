@@ -24,7 +24,7 @@ def check_settings(config: TrainConfig) -> None:
     """
     extractor = FeatureExtractor(config.features)
     for warp in (1 - config.augment.vtln, 1 + config.augment.vtln):
-        extractor.warped_filters(warp)
+        extractor.warped_bands(warp)
     if config.augment.noise_prob > 0 and config.augment.noise_dir:
         noise_files(config.augment.noise_dir)
 

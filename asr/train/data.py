@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
-from asr.audio.features import FeatureExtractor
+from asr.audio.features import FeatureExtractor, normalize
 from asr.audio.io import read_entry
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
@@ -152,20 +152,19 @@ class UtteranceSet:
         generator = torch.Generator().manual_seed(seed_of(self.seed, number, index))
         warp = tempo = 1.0
         if self.augment is not None:
-            waveform = augment_waveform(waveform, self.augment, generator, self.sample_rate)
+            samples = torch.from_numpy(waveform)
+            waveform = augment_waveform(samples, self.augment, generator, self.sample_rate).numpy()
             warp = draw_factor(self.augment.vtln, generator)
             tempo = draw_factor(self.augment.tempo, generator)
-        features = self.extractor(waveform, generator, warp, tempo)
-        features = self._normalize(features, utterance.speaker)
+        noise = None
+        if self.extractor.config.dither > 0:
+            noise = torch.randn(len(waveform), generator=generator).numpy()
+        found = self.extractor(waveform, noise, warp, tempo)
+        stats = self.speakers.get(utterance.speaker)
+        features = torch.from_numpy(normalize(found, self.kind, self.overall, stats))
         if self.augment is None:
             return (features,)
         return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
-
-    def _normalize(self, features: Tensor, speaker: str) -> Tensor:
-        if self.kind == "none":
-            return features
-        stats = self.overall if self.kind == "global" else self.speakers.get(speaker)
-        return (stats or CmvnStats.from_features(features)).normalize(features)
 
     def batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
         """Read utterances and put them side by side."""

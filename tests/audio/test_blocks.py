@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import torchaudio
 
 from asr.audio import decode
 from asr.audio.io import (
@@ -36,14 +37,19 @@ def noise(count, channels=1):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("size", [97, 512, 9999])
 def test_a_rate_changed_in_blocks_is_the_rate_changed_at_once(rate, size):
-    waveform = torch.from_numpy(noise(rate // 8)).float()
+    waveform = noise(rate // 8).astype(np.float32)
     resampler = Resampler(rate, 16000)
-    parts = [resampler.push(part) for part in waveform.split(size)] + [resampler.close()]
+    parts = [resampler.push(waveform[i : i + size]) for i in range(0, len(waveform), size)]
     whole = resample(waveform, rate, 16000)
-    joined = torch.cat(parts)
-    assert abs(len(joined) - len(whole)) <= (1 if rate == 44056 else 0)  # another library's count
-    short = min(len(joined), len(whole))
-    torch.testing.assert_close(joined[:short], whole[:short], atol=1e-5, rtol=0)
+    joined = np.concatenate([*parts, resampler.close()])
+    np.testing.assert_allclose(joined, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [4000, 11025, 44100, 48000, 192000])
+def test_another_rate_equals_torchaudio(rate):
+    waveform = noise(rate // 8).astype(np.float32)
+    expected = torchaudio.transforms.Resample(rate, 16000)(torch.from_numpy(waveform))
+    np.testing.assert_allclose(resample(waveform, rate, 16000), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -52,10 +58,10 @@ def test_blocks_are_the_file(rate, format, subtype):
     data = encode(noise(rate * 2), rate, format, subtype)
     parts = list(blocks(Clip(data), block_s=0.3))
     assert len(parts) > 6 and max(map(len, parts)) < 0.5 * 16000
-    torch.testing.assert_close(torch.cat(parts), read(data), atol=1e-5, rtol=0)
-    part = torch.cat(list(blocks(Clip(data, 0.5, 1.25), block_s=0.3)))
+    np.testing.assert_allclose(np.concatenate(parts), read(data), atol=1e-5)
+    part = np.concatenate(list(blocks(Clip(data, 0.5, 1.25), block_s=0.3)))
     expected = read(data, start_s=0.5, end_s=1.25)
-    torch.testing.assert_close(part, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(part, expected, atol=1e-5)
 
 
 def test_a_channel_alone():
@@ -63,8 +69,10 @@ def test_a_channel_alone():
     data = encode(both)
     for channel in (1, 2):
         alone = encode(both[:, channel - 1])
-        assert torch.cat(list(blocks(Clip(data, channel=channel)))).equal(read(alone))
-        assert read(data, channel=channel).equal(read(alone))
+        assert np.array_equal(
+            np.concatenate(list(blocks(Clip(data, channel=channel)))), read(alone)
+        )
+        assert np.array_equal(read(data, channel=channel), read(alone))
     for channel in (0, 3):
         with pytest.raises(AudioError, match=f"channel {channel}, expected 1 to 2"):
             list(blocks(Clip(data, channel=channel)))
@@ -83,9 +91,9 @@ def test_entries_of_a_wav_scp(tmp_path):
     path = tmp_path / "a b.wav"
     path.write_bytes(encode(noise(16000)))
     whole = read(path)
-    assert torch.cat(list(blocks(Clip.of_entry(f" {path} ")))).equal(whole)
+    assert np.array_equal(np.concatenate(list(blocks(Clip.of_entry(f" {path} ")))), whole)
     piped = Clip.of_entry(f"cat '{path}' | cat |", 0.5)
-    assert torch.cat(list(blocks(piped))).equal(whole[8000:])
+    assert np.array_equal(np.concatenate(list(blocks(piped))), whole[8000:])
     with pytest.raises(AudioError, match=r"exit code 3; it said: no$"):
         list(blocks(Clip.of_entry("echo no >&2; exit 3 |")))
     with pytest.raises(AudioError, match="cannot read"):  # a path is never run
@@ -109,7 +117,7 @@ def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_p
     assert (tmp_path / "runs").read_text() == 5 * "x\n"
     path.write_bytes(encode(noise(16000)))
     clips = [Clip.of_entry(entry, start_s) for start_s in (0.0, 0.5)]
-    assert [len(torch.cat(list(blocks(clip)))) for clip in clips] == [16000, 8000]
+    assert [len(np.concatenate(list(blocks(clip)))) for clip in clips] == [16000, 8000]
 
 
 # m4a, mp4 and webm
@@ -151,11 +159,13 @@ def test_sound_of_media_files(container, codec, tmp_path):
     for channel, hertz in ((1, 440), (2, 880)):
         waveform = read(path, channel=channel)[1600:14400]
         assert waveform.std() == pytest.approx(0.5 / 2**0.5, rel=0.05)
-        assert int(torch.fft.rfft(waveform).abs().argmax()) == pytest.approx(hertz * 0.8, abs=1)
+        assert int(np.abs(np.fft.rfft(waveform)).argmax()) == pytest.approx(hertz * 0.8, abs=1)
     whole = read(data)
-    torch.testing.assert_close(torch.cat(list(blocks(Clip(path), block_s=0.3))), whole)
+    np.testing.assert_allclose(
+        np.concatenate(list(blocks(Clip(path), block_s=0.3))), whole, atol=1e-5
+    )
     part = read(data, start_s=0.5, end_s=0.75)
-    assert (part - whole[8000:12000])[10:-10].abs().max() < 1e-3  # filters swing at the ends
+    assert np.abs((part - whole[8000:12000])[10:-10]).max() < 1e-3  # filters swing at the ends
 
 
 def test_media_files_that_are_damaged():
@@ -215,8 +225,10 @@ def test_the_times_of_a_video_are_those_of_its_picture(container, tmp_path):
     whole = read(path)
     assert info(path).samples == len(whole) == pytest.approx(5 * 16000, abs=1100)
     assert not whole[: 3 * 16000 - 1100].any() and whole[3 * 16000 + 1100 :].std() > 0.1
-    torch.testing.assert_close(torch.cat(list(blocks(Clip(path), block_s=0.7))), whole)
-    assert read(path, start_s=2.9, end_s=3.5)[3000:].equal(whole[49400:56000])
+    np.testing.assert_allclose(
+        np.concatenate(list(blocks(Clip(path), block_s=0.7))), whole, atol=1e-5
+    )
+    assert np.array_equal(read(path, start_s=2.9, end_s=3.5)[3000:], whole[49400:56000])
 
 
 def test_an_interruption_of_the_sound_is_silence():

@@ -28,17 +28,19 @@ def in_every_way(tmp_path, *channels):
     path.write_bytes(encode(*channels))
     whole = read(path)
     for block_s in (0.3, 0.7, 10):
-        assert torch.cat(list(blocks(Clip(path), block_s=block_s))).equal(whole)
+        assert np.array_equal(np.concatenate(list(blocks(Clip(path), block_s=block_s))), whole)
     for start_s, end_s in ((0.0, 0.2), (0.7, 1.3), (1.0, 2.0), (2.9, 3.0)):
         part = whole[round(start_s * RATE) : round(end_s * RATE)]
-        assert read(path, start_s=start_s, end_s=end_s).equal(part)
-        assert torch.cat(list(blocks(Clip(path, start_s, end_s), block_s=0.1))).equal(part)
+        assert np.array_equal(read(path, start_s=start_s, end_s=end_s), part)
+        assert np.array_equal(
+            np.concatenate(list(blocks(Clip(path, start_s, end_s), block_s=0.1))), part
+        )
     samples = np.stack(channels, 1)
-    assert ArrayReader(RATE).whole(samples).equal(whole)
+    assert np.array_equal(ArrayReader(RATE).whole(samples), whole)
     reader = ArrayReader(RATE)
     parts = [reader.push(part) for part in np.array_split(samples, 50)] + [reader.close()]
-    assert torch.cat(parts).equal(whole)
-    return whole.numpy()
+    assert np.array_equal(np.concatenate(parts), whole)
+    return whole
 
 
 @pytest.mark.parametrize("share", [1.0, 0.9, 0.6])

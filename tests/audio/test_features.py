@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torchaudio.compliance.kaldi as kaldi
@@ -14,16 +15,16 @@ from asr.errors import InputError
 
 FBANK = FeatureConfig()
 MFCC = FeatureConfig(kind="mfcc", mel_bins=23)
-SAME_AS_KALDI = {"atol": 1e-3, "rtol": 0.0}  # of natural logarithms, in float32
+SAME_AS_KALDI = {"atol": 1e-3}  # of natural logarithms, in float32
 
 
 def noise(samples, scale=0.1):
-    return scale * torch.randn(samples)
+    return (scale * np.random.default_rng(1).standard_normal(samples)).astype(np.float32)
 
 
 def kaldi_fbank(waveform, config=FBANK, warp=1.0):
     return kaldi.fbank(
-        32768 * waveform.unsqueeze(0),
+        32768 * torch.from_numpy(waveform)[None],
         num_mel_bins=config.mel_bins,
         sample_frequency=config.sample_rate,
         frame_length=config.frame_length_ms,
@@ -33,7 +34,7 @@ def kaldi_fbank(waveform, config=FBANK, warp=1.0):
         dither=0.0,
         use_energy=False,
         vtln_warp=warp,
-    )
+    ).numpy()
 
 
 def frame_by_hand(samples):
@@ -61,19 +62,19 @@ def frame_by_hand(samples):
             elif centre < m < right:
                 energy += float(power[k]) * (right - m) / width
         energies.append(math.log(max(energy, torch.finfo(torch.float32).eps)))
-    return torch.tensor(energies)
+    return np.array(energies)
 
 
 def test_frames_equal_those_made_by_hand(speech):
     features = FeatureExtractor(FBANK)(speech)
     for t in (0, 40, len(features) - 1):
         by_hand = frame_by_hand(speech[160 * t : 160 * t + 400])
-        torch.testing.assert_close(features[t], by_hand, **SAME_AS_KALDI)
+        np.testing.assert_allclose(features[t], by_hand, **SAME_AS_KALDI)
 
 
 def test_speech_equals_torchaudio(speech):
     features = FeatureExtractor(FBANK)(speech)
-    torch.testing.assert_close(features, kaldi_fbank(speech), **SAME_AS_KALDI)
+    np.testing.assert_allclose(features, kaldi_fbank(speech), **SAME_AS_KALDI)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_every_length_equals_torchaudio(samples):
     extractor = FeatureExtractor(FBANK)
     features = extractor(waveform)
     assert features.shape == (extractor.num_frames(samples), 80)
-    torch.testing.assert_close(features, kaldi_fbank(waveform), **SAME_AS_KALDI)
+    np.testing.assert_allclose(features, kaldi_fbank(waveform), **SAME_AS_KALDI)
 
 
 @pytest.mark.parametrize(
@@ -102,14 +103,14 @@ def test_settings_equal_torchaudio(changes):
     config = replace(FBANK, **changes)
     waveform = noise(9000)
     expected = kaldi_fbank(waveform, config)
-    torch.testing.assert_close(FeatureExtractor(config)(waveform), expected, **SAME_AS_KALDI)
+    np.testing.assert_allclose(FeatureExtractor(config)(waveform), expected, **SAME_AS_KALDI)
 
 
 @pytest.mark.parametrize("warp", [0.8, 0.95, 1.0, 1.05, 1.2])
 def test_warped_frequencies_equal_torchaudio(warp):
     waveform = noise(9000)
     features = FeatureExtractor(FBANK)(waveform, warp=warp)
-    torch.testing.assert_close(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
+    np.testing.assert_allclose(features, kaldi_fbank(waveform, warp=warp), **SAME_AS_KALDI)
 
 
 @pytest.mark.parametrize("warp", [0.9, 1.1])
@@ -118,25 +119,25 @@ def test_filters_that_begin_where_warping_does(warp):
     waveform = noise(9000)
     at, near = (replace(FBANK, low_freq_hz=low, mel_bins=23) for low in (100.0, 99.9))
     found, expected = (FeatureExtractor(config)(waveform, warp=warp) for config in (at, near))
-    torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=0.02, rtol=0)
+    np.testing.assert_allclose(found[:, 1:], expected[:, 1:], atol=0.02)
 
 
 @pytest.mark.parametrize("tempo", [0.75, 1.0, 1.25])
 def test_another_tempo_is_another_frame_shift(speech, tempo):
     other = replace(FBANK, frame_shift_ms=10 * tempo)
     features = FeatureExtractor(FBANK)(speech, tempo=tempo)
-    assert features.equal(FeatureExtractor(other)(speech))
+    assert np.array_equal(features, FeatureExtractor(other)(speech))
 
 
 def test_a_constant_offset_changes_nothing():
     waveform = noise(8000, scale=0.01)
     extractor = FeatureExtractor(FBANK)
-    torch.testing.assert_close(extractor(waveform + 0.5), extractor(waveform), atol=2e-2, rtol=0)
+    np.testing.assert_allclose(extractor(waveform + 0.5), extractor(waveform), atol=2e-2)
 
 
 def test_digital_silence_is_the_floor():
-    features = FeatureExtractor(FBANK)(torch.zeros(4000))
-    torch.testing.assert_close(features, torch.full((23, 80), math.log(2**-23)))
+    features = FeatureExtractor(FBANK)(np.zeros(4000))
+    np.testing.assert_allclose(features, math.log(2**-23), atol=1e-5)
 
 
 def test_long_audio_has_the_features_of_its_parts():
@@ -144,29 +145,33 @@ def test_long_audio_has_the_features_of_its_parts():
     extractor = FeatureExtractor(FBANK)
     start = BLOCK + 7
     part = extractor(waveform[160 * start : 160 * (start + 5) + 240])
-    torch.testing.assert_close(extractor(waveform)[start : start + 5], part, **SAME_AS_KALDI)
+    np.testing.assert_allclose(extractor(waveform)[start : start + 5], part, **SAME_AS_KALDI)
 
 
 def test_the_waveform_is_left_as_it_was():
     waveform = noise(4000)
-    before = waveform.clone()
+    before = waveform.copy()
     FeatureExtractor(replace(FBANK, dither=1.0))(waveform)
-    assert waveform.equal(before)
+    assert np.array_equal(waveform, before)
 
 
 def test_mfcc_equals_torchaudio(speech):
     expected = kaldi.mfcc(
-        32768 * speech.unsqueeze(0), num_mel_bins=23, num_ceps=13, dither=0.0, use_energy=False
+        32768 * torch.from_numpy(speech)[None],
+        num_mel_bins=23,
+        num_ceps=13,
+        dither=0.0,
+        use_energy=False,
     )
     features = FeatureExtractor(MFCC)(speech)
     assert features.shape[1] == MFCC.dim == 13
-    torch.testing.assert_close(features, expected, atol=5e-3, rtol=1e-4)
+    np.testing.assert_allclose(features, expected, atol=5e-3, rtol=1e-4)
 
 
 def test_mfcc_keeps_as_many_cepstra_as_asked_for(speech):
     features = FeatureExtractor(replace(MFCC, ceps=7))(speech)
     expected = FeatureExtractor(MFCC)(speech)[:, :7]
-    torch.testing.assert_close(features, expected, atol=1e-3, rtol=0)
+    np.testing.assert_allclose(features, expected, atol=1e-3)
 
 
 def deltas_by_hand(column, order):
@@ -183,9 +188,9 @@ def deltas_by_hand(column, order):
 
 def test_deltas_equal_those_made_by_hand():
     column = [0.0, 1.0, 4.0, 9.0, 16.0, 5.0, -3.0]
-    result = add_deltas(torch.tensor(column).unsqueeze(1), order=2)
-    expected = torch.tensor([column, deltas_by_hand(column, 1), deltas_by_hand(column, 2)]).T
-    torch.testing.assert_close(result, expected)
+    result = add_deltas(np.array(column)[:, None], order=2)
+    expected = np.array([column, deltas_by_hand(column, 1), deltas_by_hand(column, 2)]).T
+    np.testing.assert_allclose(result, expected)
     assert result[2, 1].item() == pytest.approx((9 - 1 + 2 * 16 - 2 * 0) / 10)
 
 
@@ -197,25 +202,23 @@ def test_deltas_stand_after_the_static_features(kind, static):
     extractor = FeatureExtractor(config)
     features = extractor(waveform)
     assert extractor.dim == config.dim == features.shape[1] == 3 * static
-    assert features[:, :static].equal(FeatureExtractor(plain)(waveform))
+    assert np.array_equal(features[:, :static], FeatureExtractor(plain)(waveform))
 
 
 def test_one_frame_has_deltas_of_zero():
     features = FeatureExtractor(replace(FBANK, delta_order=2))(noise(400))
     assert features.shape == (1, 240)
-    assert features[:, 80:].abs().max() < 1e-4
+    assert np.abs(features[:, 80:]).max() < 1e-4
 
 
-def test_dither_follows_from_the_generator():
-    extractor = FeatureExtractor(replace(FBANK, dither=1.0))
-    silence = torch.zeros(4000)
-    first, same, other = (
-        extractor(silence, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
-    assert first.equal(same)
-    assert not first.equal(other)
-    assert first.mean() > 0  # well above the floor of -16
-    assert extractor(silence).equal(extractor(silence))
+def test_dither_is_noise_that_is_given_or_always_the_same():
+    extractor = FeatureExtractor(replace(FBANK, dither=2.0))
+    silence = np.zeros(4000, np.float32)
+    first = extractor(silence, noise(4000, scale=1.0))
+    expected = FeatureExtractor(FBANK)(noise(4000, scale=2.0 / 32768))
+    np.testing.assert_allclose(first, expected, atol=1e-3)
+    assert not np.array_equal(extractor(silence), first)
+    assert np.array_equal(extractor(silence), extractor(silence))
 
 
 def test_number_of_frames():
@@ -227,7 +230,7 @@ def test_number_of_frames():
 @pytest.mark.parametrize("samples", [0, 399])
 def test_audio_shorter_than_a_window(samples):
     with pytest.raises(AudioError, match=r"expected at least 0.025 s \(one analysis window\)"):
-        FeatureExtractor(FBANK)(torch.zeros(samples))
+        FeatureExtractor(FBANK)(np.zeros(samples))
 
 
 @pytest.mark.parametrize(
@@ -246,9 +249,9 @@ def test_settings_that_contradict_each_other(changes, message):
 
 def test_level_makes_loud_and_quiet_recordings_the_same():
     """And brings the loud frames to 0; without it a gain of 2 adds 2 ln 2 everywhere."""
-    waveform = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(1))
+    waveform = noise(16000)
     plain, level = FeatureExtractor(FeatureConfig()), FeatureExtractor(FeatureConfig(level=True))
-    torch.testing.assert_close(plain(2 * waveform), plain(waveform) + 2 * math.log(2))
-    torch.testing.assert_close(level(2 * waveform), level(waveform), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(plain(2 * waveform), plain(waveform) + 2 * math.log(2), atol=1e-5)
+    np.testing.assert_allclose(level(2 * waveform), level(waveform), atol=1e-4)
     assert float(loudness(level(waveform))) == pytest.approx(0, abs=1e-4)
-    torch.testing.assert_close(level(waveform), plain(waveform) - loudness(plain(waveform)))
+    np.testing.assert_allclose(level(waveform), plain(waveform) - loudness(plain(waveform)))

@@ -6,7 +6,6 @@ import time
 import numpy as np
 import pytest
 import soundfile
-import torch
 from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,8 +76,8 @@ def try_to_read(data):
         length = info(data).samples
         parts = list(blocks(Clip(data, channel=1), block_s=0.05))
         whole = read(data, channel=1)
-        assert length > 0 and torch.cat(parts).shape == whole.shape
-        assert torch.isfinite(whole).all()
+        assert length > 0 and np.concatenate(parts).shape == whole.shape
+        assert np.isfinite(whole).all()
         read(data, start_s=0.1, end_s=0.2)
     except AudioError as error:
         assert str(error).startswith("audio data: ") and "\n" not in str(error)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,31 +15,31 @@ from asr.errors import InputError
 @pytest.fixture
 def waveform(speech):
     """A sentence, a pause and the sentence again; 100 samples more than whole chunks."""
-    both = torch.cat([speech, torch.zeros(16000), speech])
+    both = np.concatenate([speech, np.zeros(16000, np.float32), speech])
     return both[: len(both) // 512 * 512 + 100]
 
 
 def probabilities(waveform, size, rate=16000):
     detector = SpeechDetector(rate)
-    parts = [detector.push(part) for part in waveform.split(size)]
-    return torch.cat([*parts, detector.close()])
+    parts = [detector.push(waveform[i : i + size]) for i in range(0, len(waveform), size)]
+    return np.concatenate([*parts, detector.close()])
 
 
 def test_probabilities_are_those_of_the_package(waveform):
     folder = vad.find_spec("silero_vad").submodule_search_locations[0]
     theirs = torch.jit.load(f"{folder}/{vad.WEIGHTS}")
-    padded = torch.nn.functional.pad(waveform, (0, 412))
+    padded = torch.from_numpy(np.pad(waveform, (0, 412)))
     with torch.no_grad():
         expected = torch.cat([theirs(chunk[None], 16000).flatten() for chunk in padded.split(512)])
     found = probabilities(waveform, 50000)
     assert found.max() > 0.9 and found.min() < 0.1
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [1, 511, 5000])
 def test_blocks_change_nothing(waveform, size):
     part = waveform[:20000]
-    torch.testing.assert_close(probabilities(part, size), probabilities(part, 20000))
+    np.testing.assert_allclose(probabilities(part, size), probabilities(part, 20000), atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [8000, 48000])
@@ -48,7 +49,7 @@ def test_other_rates(waveform, rate):
     found = probabilities(resample(waveform, 16000, rate), 4000, rate)
     expected = probabilities(waveform, 4000)
     assert len(found) == len(expected)
-    assert ((found > 0.5) == (expected > 0.5)).float().mean() > 0.9
+    assert ((found > 0.5) == (expected > 0.5)).mean() > 0.9
 
 
 def test_nothing_gives_nothing():
@@ -57,8 +58,9 @@ def test_nothing_gives_nothing():
 
 def test_the_package_is_not_imported_for_it_would_set_the_threads():
     code = (
-        "import sys, torch\nfrom asr.audio.vad import SpeechDetector\ntorch.set_num_threads(2)\n"
-        "SpeechDetector(16000).push(torch.zeros(5000))\n"
+        "import sys, numpy, torch\nfrom asr.audio.vad import SpeechDetector\n"
+        "torch.set_num_threads(2)\n"
+        "SpeechDetector(16000).push(numpy.zeros(5000, 'f'))\n"
         "assert torch.get_num_threads() == 2 and 'silero_vad' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

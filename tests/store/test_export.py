@@ -44,7 +44,7 @@ def model(config, tmp_path):
     torch.manual_seed(0)
     tokenizer = CharTokenizer.from_texts(["AB C"])
     las = LAS(config.model, 20, len(tokenizer))
-    cmvn = CmvnStats.from_features(torch.randn(50, 20))
+    cmvn = CmvnStats.from_features(torch.randn(50, 20).numpy())
     info = {
         "dev_wer": 0.25,
         "average_of": ["epoch_001.safetensors"],
@@ -85,12 +85,12 @@ def test_log_probabilities_stay_close(model, tmp_path, storage, tolerance):
     assert all(w.dtype == torch.float32 for w in after.model.state_dict().values())
     assert after.tokenizer.symbols == before.tokenizer.symbols
     assert 0 < done.error < 0.01
-    waveform = 0.1 * torch.randn(16000)
-    torch.testing.assert_close(after.features(waveform), before.features(waveform))
+    waveform = 0.1 * torch.randn(16000).numpy()
+    assert (after.features(waveform) == before.features(waveform)).all()
     tokens = torch.tensor([[6, 3, 4, 5]])  # <sos> A B C
     found = []
     for loaded in (before, after):
-        features = loaded.features(waveform).unsqueeze(0)
+        features = torch.from_numpy(loaded.features(waveform))[None]
         memory = loaded.model.encode(features, torch.tensor([features.shape[1]]))
         logits, _ = loaded.model.decoder(tokens, torch.tensor([4]), memory)
         found.append((logits.log_softmax(-1), loaded.model.ctc_log_probs(memory)))

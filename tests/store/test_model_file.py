@@ -27,7 +27,7 @@ def saved(tiny_config, tmp_path):
         config = TrainConfig(**{"features": FEATURES, "model": tiny_config, **changes})
         tokenizer = CharTokenizer.from_texts(["AB C"])
         model = LAS(tiny_config, FEATURES.dim, len(tokenizer))
-        cmvn = CmvnStats.from_features(torch.randn(50, 20))
+        cmvn = CmvnStats.from_features(torch.randn(50, 20).numpy())
         path = tmp_path / name
         weights = model.state_dict()
         save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=cmvn, info={"epoch": 7})
@@ -44,9 +44,9 @@ def test_what_is_saved_comes_back(saved):
     assert not loaded.model.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[name])
-    waveform = torch.randn(16000)
+    waveform = torch.randn(16000).numpy()
     expected = cmvn.normalize(loaded.extractor(waveform))
-    torch.testing.assert_close(loaded.features(waveform), expected)
+    assert (loaded.features(waveform) == expected).all()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
@@ -20,23 +20,23 @@ from recipe import run, write_data_dir
 from asr.audio.io import read_entry, resample, write_wav
 from asr.corpus.tables import read_tables
 from asr.errors import EXIT_USAGE, InputError
-from asr.train.augment import add_noise, coloured_noise, volume
+from asr.train.augment import add_noise, coloured_noise
 
 RATE, TELEPHONE_RATE = 16000, 8000
 SNR_DB = 10.0
 
 
-def noisy(waveform: Tensor) -> Tensor:
+def noisy(waveform: np.ndarray) -> np.ndarray:
     """With pink noise, the same for every recording of a length."""
     noise = coloured_noise(len(waveform), "pink", torch.Generator().manual_seed(len(waveform)))
-    return add_noise(waveform, noise, SNR_DB)
+    return add_noise(torch.from_numpy(waveform), noise, SNR_DB).numpy()
 
 
-CONDITIONS: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
+CONDITIONS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
     "telephone": (TELEPHONE_RATE, lambda waveform: resample(waveform, RATE, TELEPHONE_RATE)),
     "noise": (RATE, noisy),
-    "quiet": (RATE, lambda waveform: volume(waveform, -30.0)),
-    "overdriven": (RATE, lambda waveform: volume(waveform, 20.0).clamp(-1, 1)),
+    "quiet": (RATE, lambda waveform: 10 ** (-30 / 20) * waveform),
+    "overdriven": (RATE, lambda waveform: (10 * waveform).clip(-1, 1)),
 }
 
 

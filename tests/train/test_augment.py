@@ -22,6 +22,12 @@ from asr.train.augment import (
 PLAIN = AugmentConfig(speeds=(1.0,), volume_db=0.0)
 
 
+@pytest.fixture
+def tone():
+    """One second of 440 Hz at 16 kHz, half of full scale."""
+    return 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
