@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from asr.config.field import SIZE, Settings, between, one_of, setting
+from asr.config.field import SIZE, Check, Settings, between, one_of, setting
 from asr.config.kinds import LAYERS, find_class
 
 if TYPE_CHECKING:
@@ -59,3 +59,27 @@ class Recurrent(LayerConfig):
     def fewest_weights(self, inputs: int) -> int:
         """A gate's matrices."""
         return self.units * (self.reduction * inputs + self.units)
+
+
+@dataclass(frozen=True)
+class Convolutions(LayerConfig):
+    """3x3 convolutions, each of which halves time and frequency."""
+
+    kind: Literal["conv2d"] = "conv2d"
+    reduction: int = setting(4, Check("2, 4, 8 or 16", lambda value: value in (2, 4, 8, 16)))
+    """Takes a convolution for each factor of 2."""
+    channels: int = setting(32, SIZE)
+    """Channels of each convolution (C)."""
+
+    @property
+    def count(self) -> int:
+        """How many convolutions there are."""
+        return self.reduction.bit_length() - 1
+
+    def width(self, inputs: int) -> int:
+        """All channels of a frequency after those of the one before."""
+        return self.channels * self.output_steps(inputs)
+
+    def fewest_weights(self, inputs: int) -> int:
+        """Those of the filters."""
+        return 9 * self.channels * (1 + (self.count - 1) * self.channels)
