@@ -28,7 +28,7 @@ from asr.config.field import (
     share_below,
 )
 from asr.config.kinds import ATTENTIONS, CELLS
-from asr.config.layers import LayerConfig, Recurrent, Steps
+from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
 
 DROPOUT = share_below(0.9995)  # the network drops in thousandths
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
@@ -145,20 +145,21 @@ class EncoderConfig(Settings):
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
         """All layers, from the features on."""
-        return self.layers or tuple(Recurrent("gru", r, self.units) for r in self.pyramid)
+        if self.layers:
+            return self.layers
+        front = [Convolutions(channels=self.frontend_channels)] if self.frontend == "conv" else []
+        return (*front, *(Recurrent("gru", r, self.units) for r in self.pyramid))
 
     @property
     def frames_per_step(self) -> int:
         """Feature frames that an encoder step stands for."""
-        front = 4 if self.frontend == "conv" else 1
-        return front * math.prod(layer.reduction for layer in self.stack)
+        return math.prod(layer.reduction for layer in self.stack)
 
     def output_steps(self, frames: Steps) -> Steps:
         """How many encoder steps come of so many frames."""
-        steps = (frames + 3) // 4 if self.frontend == "conv" else frames
         for layer in self.stack:
-            steps = layer.output_steps(steps)
-        return steps
+            frames = layer.output_steps(frames)
+        return frames
 
     def fewest_weights(self, inputs: int) -> int:
         """Weights that all layers have in any case, by the width of a frame (F)."""

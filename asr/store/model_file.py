@@ -211,10 +211,9 @@ def check_weights(weights: Mapping[str, Tensor], least: int, path: Path) -> None
 def _least(config: ModelConfig, characters: int) -> int:
     """Weights of the largest parts of a network, without all that they are multiplied by."""
     encoder, attention, decoder = config.encoder, config.attention, config.decoder
-    convolutions = encoder.frontend_channels**2 if encoder.frontend == "conv" else 0
     filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
     layers = encoder.fewest_weights(1) + decoder.units**2
-    return convolutions + filters + layers + characters * decoder.embedding
+    return filters + layers + characters * decoder.embedding
 
 
 def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:

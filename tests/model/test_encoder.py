@@ -178,3 +178,29 @@ def test_layers_come_from_the_command_line_and_from_files(tmp_path):
     expected = (Recurrent(units=3),)
     for args in (["--config", str(tmp_path / "c.yaml")], ["--model.encoder.layers=[{units: 3}]"]):
         assert from_args(TrainConfig, parser, args)[0].model.encoder.layers == expected
+
+
+OLD_NAMES = [
+    "frontend.first.weight",
+    "frontend.first.bias",
+    "frontend.second.weight",
+    "frontend.second.bias",
+    "layers.0.W",
+    "layers.0.U",
+    "layers.0.b",
+    "layers.0.c",
+    "layers.1.W",
+    "layers.1.U",
+    "layers.1.b",
+    "layers.1.c",
+]
+
+
+def test_convolutions_of_before_that_were_no_layer_load():
+    """The order of the parameters is the same, by which optimisers keep their state."""
+    config = EncoderConfig(units=4, pyramid=(2, 1), frontend="conv", frontend_channels=3)
+    old, new = Encoder(WIDTH, config).state_dict(), Encoder(WIDTH, config)
+    values = zip(OLD_NAMES, old.values(), strict=True)
+    torch.nn.ModuleDict({"encoder": new}).load_state_dict({f"encoder.{n}": v for n, v in values})
+    for name, value in new.named_parameters():
+        assert torch.equal(value, old[name])

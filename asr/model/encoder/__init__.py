@@ -4,6 +4,7 @@ Each kind of layer is one file of this folder and one line of :data:`asr.config.
 Everybody else sees :class:`EncoderLayer` alone.
 """
 
+import re
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -55,26 +56,6 @@ def stack_neighbours(x: Tensor, factor: int) -> Tensor:
     return x.reshape(batch, (steps + missing) // factor, factor * width)
 
 
-class ConvFrontend(nn.Module):
-    """Two 3x3 convolutions that halve time and frequency twice."""
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.width = channels * ((inputs + 3) // 4)
-
-    def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T, F) to (B, T/4, width), with the counts (B,) of both."""
-        x = x.unsqueeze(1)  # (B, 1, T, F)
-        for conv in (self.first, self.second):
-            x = conv(x).relu()  # (B, channels, T/2, F/2)
-            counts = (counts + 1) // 2
-            padding = padding_mask(counts, x.shape[2], x.device)
-            x = x.masked_fill(padding[:, None, :, None], 0.0)
-        return x.transpose(1, 2).flatten(2), counts
-
-
 class Encoder(nn.Module):
     """The stack.
 
@@ -86,10 +67,6 @@ class Encoder(nn.Module):
 
     def __init__(self, inputs: int, config: EncoderConfig, reset: Reset = "after") -> None:
         super().__init__()
-        self.frontend = None
-        if config.frontend == "conv":
-            self.frontend = ConvFrontend(inputs, config.frontend_channels)
-            inputs = self.frontend.width
         self.layers = nn.ModuleList()
         for settings in config.stack:
             layer = make_layer(inputs, settings, reset)
@@ -97,6 +74,7 @@ class Encoder(nn.Module):
             inputs = settings.width(inputs)
         self.width = inputs  # D
         self.dropout = Dropout(config.dropout)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a padded batch.
@@ -110,11 +88,21 @@ class Encoder(nn.Module):
         """
         x, steps = features, frames
         x = x.masked_fill(padding_mask(steps, x.shape[1], x.device).unsqueeze(-1), 0.0)
-        if self.frontend is not None:
-            x, steps = self.frontend(x, steps)
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
             x, steps = layer(x, steps), layer.config.output_steps(steps)
             if layer.has_dropout:
                 x = self.dropout(x)
         return x, steps
+
+
+def _rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give the parameters of an older file, whose convolutions are no layer, the names of today."""
+    old = [name for name in state if name.startswith(prefix)]
+    if f"{prefix}frontend.first.weight" not in old:
+        return
+    for name, value in [(name, state.pop(name)) for name in old]:
+        rest = re.sub(r"^layers\.(\d+)", lambda m: f"layers.{int(m[1]) + 1}", name[len(prefix) :])
+        for number, word in enumerate(("first", "second")):
+            rest = rest.replace(f"frontend.{word}", f"layers.0.convolutions.{number}")
+        state[prefix + rest] = value
