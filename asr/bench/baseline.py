@@ -16,7 +16,7 @@ from asr.model.cells.gru import GRU
 from asr.model.encoder import stack_neighbours
 from asr.model.encoder.gru import GRU as GRULayer
 from asr.model.las import LAS
-from asr.model.loss import IGNORE
+from asr.model.loss import IGNORE, inputs_and_targets
 from asr.model.padding import padding_mask
 
 
@@ -76,7 +76,7 @@ class Baseline(nn.Module):
         weights = (~padding).float() / steps.unsqueeze(1)
         keys = self.V(states)
         hidden = states.new_zeros(len(states), self.cell.hidden_size)
-        inputs, targets = self.model._inputs_and_targets(batch.tokens, batch.lengths)
+        inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.model.eos)
         embedded = self.embedding(inputs)
         logits = []
         for i in range(inputs.shape[1]):

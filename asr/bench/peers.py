@@ -20,6 +20,7 @@ from asr.model.attention.location import Location
 from asr.model.cells.gru import GRU
 from asr.model.decoder import AttentionDecoder
 from asr.model.las import LAS
+from asr.model.loss import inputs_and_targets
 
 SOS = VOCAB - 1
 
@@ -116,7 +117,7 @@ def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
     encoder = Pyramid(model)
     embedding, decoder, output = speechbrain_decoder(shape)
     data = shape.data()
-    inputs, targets = model._inputs_and_targets(data.tokens, data.lengths)
+    inputs, targets = inputs_and_targets(data.tokens, data.lengths, model.eos)
 
     def loss() -> Tensor:
         states, steps = encoder(data.features, data.frames)

@@ -1,17 +1,19 @@
 """A character language model: a GRU that guesses the next character, and its file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.arrays import Array, is_numpy, to_numpy
 from asr.config import LMConfig, to_dict
 from asr.files import write_atomically
+from asr.model.loss import inputs_and_targets
 from asr.store.model_file import LM_FORMAT
 from asr.text.chars import CharTokenizer
 
@@ -78,15 +80,11 @@ class CharLM(nn.Module):
         return log_probs.masked_fill(targets < 0, 0.0).sum(1)
 
 
-def sentence_batch(sentences: list[list[int]], eos: int) -> tuple[Tensor, Tensor]:
-    """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to guess, both (N, L); -1 is no target."""
-    longest = max(map(len, sentences)) + 1
-    inputs = torch.full((len(sentences), longest), eos)
-    targets = torch.full((len(sentences), longest), -1)
-    for row, ids in enumerate(sentences):
-        inputs[row, 1 : len(ids) + 1] = torch.tensor(ids, dtype=torch.int64)
-        targets[row, : len(ids) + 1] = torch.tensor([*ids, eos])
-    return inputs, targets
+def sentence_batch(sentences: Sequence[Sequence[int]], eos: int) -> tuple[Tensor, Tensor]:
+    """The inputs and targets of sentences, see :func:`asr.model.loss.inputs_and_targets`."""
+    tokens = [torch.tensor(sentence, dtype=torch.int64) for sentence in sentences]
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    return inputs_and_targets(pad_sequence(tokens, batch_first=True), lengths, eos)
 
 
 def save_lm(

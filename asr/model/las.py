@@ -9,7 +9,6 @@ at the encoder's states through attention, and a CTC head on the same states kee
 in step while training (arXiv:1609.06773) and scores hypotheses while decoding.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
@@ -18,7 +17,7 @@ from asr.model.batch import Batch, Count
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import Encoder
 from asr.model.fast.product import affine
-from asr.model.loss import IGNORE, Loss, cross_entropy, divergence, off_diagonal
+from asr.model.loss import Loss, cross_entropy, divergence, inputs_and_targets, off_diagonal
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
 
@@ -72,7 +71,7 @@ class LAS(nn.Module):
             count: of this batch, or of all the batches of an update.
         """
         memory = self.encode(batch.features, batch.frames)
-        inputs, targets = self._inputs_and_targets(batch.tokens, batch.lengths)
+        inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
         logits, alignment = self.decoder(inputs, batch.lengths + 1, memory, sampling)
         written = count.characters + count.utterances
@@ -100,12 +99,3 @@ class LAS(nn.Module):
             if self.training and weights.consistency > 0:
                 consistency = divergence(log_probs, memory.padding) / count.characters
         return ctc, consistency
-
-    def _inputs_and_targets(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to write, both (B, U + 1)."""
-        padding = padding_mask(lengths, tokens.shape[1], tokens.device)
-        edge = tokens.new_full((len(tokens), 1), self.eos)
-        inputs = torch.cat([edge, tokens.masked_fill(padding, self.eos)], dim=1)
-        targets = torch.cat([tokens.masked_fill(padding, IGNORE), edge * 0 + IGNORE], dim=1)
-        ends = lengths.to(tokens.device, non_blocking=True).unsqueeze(1)
-        return inputs, targets.scatter(1, ends, self.eos)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
+from asr.model.padding import padding_mask
+
 IGNORE = -100  # a target that does not count: padding
 DIAGONAL_WIDTH = 0.2  # of the path that attention is guided to, as a share of the utterance
 
@@ -79,3 +81,13 @@ def off_diagonal(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
     distance = written.unsqueeze(2) - heard.unsqueeze(1)  # (B, U + 1, S)
     penalty = 1 - torch.exp(-distance.square() / (2 * DIAGONAL_WIDTH**2))
     return (weights * penalty).sum()
+
+
+def inputs_and_targets(tokens: Tensor, lengths: Tensor, eos: int) -> tuple[Tensor, Tensor]:
+    """<sos> y_1 ... y_U to read and y_1 ... y_U <eos> to guess, of padded (B, U), (B, U + 1)."""
+    padding = padding_mask(lengths, tokens.shape[1], tokens.device)
+    edge = tokens.new_full((len(tokens), 1), eos)
+    inputs = torch.cat([edge, tokens.masked_fill(padding, eos)], dim=1)
+    targets = torch.cat([tokens.masked_fill(padding, IGNORE), edge * 0 + IGNORE], dim=1)
+    ends = lengths.to(tokens.device, non_blocking=True).unsqueeze(1)
+    return inputs, targets.scatter(1, ends, eos)

@@ -20,6 +20,7 @@ from asr.config import LMConfig, to_dict
 from asr.errors import InputError, first_line
 from asr.lm.texts import read_texts
 from asr.model.char_lm import CharLM, sentence_batch
+from asr.model.loss import IGNORE
 from asr.text.chars import CharTokenizer
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import read_state, write_state
@@ -214,7 +215,7 @@ class _Training:
         """Update the weights; returns the mean loss of a character and how many there were."""
         lm = self.lm
         inputs, targets = (part.to(self.device) for part in sentence_batch(batch, lm.eos))
-        loss = nll_loss(lm(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=-1)
+        loss = nll_loss(lm(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         self.optimizer.param_groups[0]["lr"] = rate

@@ -12,7 +12,7 @@ from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
 from asr.model.encoder import stack_neighbours
 from asr.model.las import LAS
-from asr.model.loss import divergence, off_diagonal
+from asr.model.loss import divergence, inputs_and_targets, off_diagonal
 
 MEL, VOCAB = 6, 7
 
@@ -193,7 +193,7 @@ def test_a_guide_moves_attention_to_the_diagonal(model):
 
     def stray():
         memory = model.encode(features, frames)
-        inputs, _ = model._inputs_and_targets(tokens, lengths)
+        inputs, _ = inputs_and_targets(tokens, lengths, model.eos)
         weights = model.decoder(inputs, lengths + 1, memory)[1].detach()
         return float(off_diagonal(weights, memory.steps, lengths))
 

@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.lm.perplexity import sentence_log_probs
 from asr.loading import load_lm
 from asr.model.char_lm import CharLM, save_lm, sentence_batch
+from asr.model.loss import IGNORE
 from asr.text.chars import CharTokenizer
 from asr.train import char_lm as training
 
@@ -24,7 +25,7 @@ TINY = LMConfig(epochs=40, units=16, embedding=8, dropout=0.0, batch=4, learning
 def test_sentences_side_by_side():
     inputs, targets = sentence_batch([[3, 4], [5]], eos=6)
     assert inputs.tolist() == [[6, 3, 4], [6, 5, 6]]
-    assert targets.tolist() == [[3, 4, 6], [5, 6, -1]]
+    assert targets.tolist() == [[3, 4, 6], [5, 6, IGNORE]]
 
 
 def test_a_sentence_scores_the_same_alone_in_a_batch_and_step_by_step():
