@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.corpus.tables import Segment, Tables, read_tables, write_tables
+from asr.corpus.tables import Segment, Tables, read_tables
 from asr.corpus.validate import validate
 from asr.errors import InputError
 
@@ -58,26 +58,6 @@ class DataDir:
         path = Path(path)
         require_valid(path, text=text)
         return cls(path, tuple(_utterances(read_tables(path))))
-
-    def write(self, path: str | Path) -> Path:
-        """Write the utterances as a data directory: what an :class:`Utterance` holds, no more.
-
-        ``text``, ``utt2dur`` and ``segments`` are written where every utterance has them.
-        To keep all tables of a directory on disk, see :func:`asr.corpus.edit.subset`.
-        """
-        tables: Tables = {
-            "utt2spk": {u.id: u.speaker for u in self.utterances},
-            "wav.scp": {u.recording: u.wav for u in self.utterances},
-            "text": {u.id: u.text for u in self.utterances if u.text is not None},
-            "utt2dur": {u.id: str(u.duration_s) for u in self.utterances if u.duration_s},
-            "segments": {
-                u.id: f"{u.recording} {u.start_s} {u.end_s}"
-                for u in self.utterances
-                if u.end_s is not None
-            },
-        }
-        complete = {"wav.scp"} | {n for n in tables if len(tables[n]) == len(self.utterances)}
-        return write_tables(path, {n: table for n, table in tables.items() if n in complete})
 
 
 def require_valid(path: str | Path, *, text: bool) -> None:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from asr.corpus.datadir import DataDir
@@ -51,20 +49,6 @@ def test_loading_an_invalid_directory_tells_where(make):
 def test_a_missing_directory(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         DataDir.load(tmp_path / "none")
-
-
-def test_write_and_load_gives_the_same_utterances(segmented, make, tmp_path):
-    for source in (segmented, make()):
-        data = DataDir.load(source)
-        again = DataDir.load(data.write(tmp_path / "copy"))
-        assert again.utterances == data.utterances
-
-
-def test_write_leaves_out_text_that_some_lack(make, tmp_path):
-    data = DataDir.load(make())
-    first = replace(data.utterances[0], text=None)
-    path = DataDir(data.path, (first, *data.utterances[1:])).write(tmp_path / "copy")
-    assert not (path / "text").exists()
 
 
 def test_tables_are_written_in_byte_order(tmp_path):
