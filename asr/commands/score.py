@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asr.config import whole
 from asr.config.field import at_least
+from asr.config.help import Parser
 from asr.errors import EXIT_OK, counted, listed
 from asr.files import check_folder, check_outputs
 from asr.text.characters import apostrophes, name_of, upper_share
@@ -129,11 +130,7 @@ def _score(
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of ``asr score``."""
-    parser = argparse.ArgumentParser(
-        prog="asr score",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="asr score", description=_DESCRIPTION)
     parser.add_argument("ref", metavar="REF", help="references: folder or file")
     parser.add_argument("hyp", metavar="HYP", help="hypotheses: folder or file")
     _add_equality(parser.add_argument_group("what is compared, and what counts as equal"))

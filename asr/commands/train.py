@@ -1,6 +1,22 @@
 """``asr train``: train a model, or go on with a training."""
 
 from asr.config import TrainConfig, add_settings, from_args, make_parser
+from asr.config.help import Page
+
+PAGE = Page(
+    {
+        "data": "train dev tokens out",
+        "start": "init change config seed device threads",
+        "length": "epochs passes average",
+        "model": "model.encoder.units model.attention.kind model.decoder.cell loss.ctc_weight",
+        "optimiser": "optim.learning_rate optim.warmup_steps batch.seconds batch.workers",
+    },
+    (
+        "asr train --config egs/an4/conf/train.yaml --train data/train \\\n"
+        "            --dev data/dev --tokens data/tokens.txt --out exp/mine",
+        "asr train ... --out exp/mine --change epochs --epochs 60",
+    ),
+)
 
 
 def main(argv: list[str]) -> int:
@@ -10,6 +26,7 @@ def main(argv: list[str]) -> int:
         "Train a model. Started again with the same --out, it goes on where it stood. "
         "Writes final.safetensors, config.yaml, train.jsonl, pictures/, tensorboard/ and "
         "checkpoints/ into the --out folder.",
+        PAGE,
     )
     parser.add_argument("--train", required=True, help="data directory to train on")
     parser.add_argument("--dev", required=True, help="data directory to choose the best epochs on")

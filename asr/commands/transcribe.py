@@ -22,6 +22,7 @@ from asr.config import (
     settings_of,
 )
 from asr.config.field import share
+from asr.config.help import Page
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_folder, check_not_read, write_text
 from asr.recognize.confidence import LOW
@@ -84,13 +85,28 @@ def main(argv: list[str]) -> int:
         return code or (EXIT_SOME_FAILED if args.strict and marked else 0)
 
 
+PAGE = Page(
+    {
+        "input": "inputs data list recursive channels",
+        "output": "format output skip_existing strict",
+        "model": "model min_confidence device threads",
+        "search": "beam lm lm_weight word_lm hotwords hotword_weight config",
+        "audio": "vad pause_s longest_s",
+    },
+    (
+        "asr transcribe talk.mp3 --model exp/mine -f srt",
+        "asr transcribe recordings/ --recursive -f txt,json -o out",
+    ),
+    "0 done, 1 some files failed and the others were written, 2 bad input or usage",
+)
+
+
 def _parser() -> Any:
     parser = make_parser(
         "asr transcribe",
-        "Write down what is said in audio files (wav, flac, ogg, opus, mp3, NIST SPHERE, and with "
-        "the extra `media` m4a, mp4, webm; any rate, any number of channels, any length). Without "
-        "-o the text goes to standard output. Exit code 1: some files failed, the others were "
-        "written.",
+        "Write down what is said in audio files of any length and almost any format (video with "
+        "the extra `media`). Without -o the text goes to standard output.",
+        PAGE,
     )
     parser.add_argument(
         "inputs",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, type_hints
+from asr.config.help import PAGE, Page, Paged
 from asr.config.layers import LayerConfig
 from asr.config.read import build, load_yaml, to_dict, unfold
 from asr.errors import InputError
@@ -22,7 +23,7 @@ Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
 
 
-def make_parser(prog: str, description: str) -> "ArgumentParser":
+def make_parser(prog: str, description: str, page: Page = PAGE) -> "ArgumentParser":
     """An argument parser that reads the text beside a field as its help."""
     from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
@@ -30,7 +31,14 @@ def make_parser(prog: str, description: str) -> "ArgumentParser":
     # Tables of layers are left to :func:`build`, which knows their kinds.
     register_type(LayerConfig, to_dict, dict, type_check=lambda value, cls: isinstance(value, dict))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    return ArgumentParser(prog=prog, description=description, exit_on_error=False)
+
+    class SettingsParser(Paged, ArgumentParser):  # type: ignore[misc]
+        def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+            return super().parse_args(self.spelled(args), *others, **options)
+
+    parser = SettingsParser(prog=prog, description=description, exit_on_error=False)
+    parser.page = page
+    return parser
 
 
 def add_settings(parser: "ArgumentParser", *classes: type) -> None:

@@ -1,0 +1,48 @@
+"""Help on two screens, options in usual spellings."""
+
+import pytest
+
+from asr.cli import VERBS, main
+from asr.config import help as pages
+from asr.errors import InputError
+
+MOST = 80  # lines: two screens of 40
+
+
+def parser(**options):
+    made = pages.Parser(prog="asr x", page=pages.Page({"search": "beam_width"}), **options)
+    made.add_argument("--beam_width", type=int, default=8, help="hypotheses")
+    made.add_argument("--rare", action="store_true", help="for a few")
+    return made
+
+
+def test_help_shows_the_groups_of_the_page_alone(capsys):
+    assert "rare" not in parser().format_help()
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["--help-all"])
+    assert ended.value.code == 0
+    assert "--rare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["--beam-width", "--beam_width"])
+@pytest.mark.parametrize("form", ["{} 3", "{}=3"])
+def test_dashes_and_underscores_are_the_same(name, form):
+    assert parser().parse_args(form.format(name).split()).beam_width == 3
+
+
+def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(InputError, match="--beam-widht: no such option; did you mean --beam-width"):
+        parser().parse_args(["--beam-widht", "3"])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_fits_two_screens(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    try:
+        main([verb, "--help"])
+    except SystemExit as ended:
+        assert not ended.code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= MOST
+    assert max(map(len, lines)) <= 80
+    assert "(default: null)" not in lines
