@@ -76,7 +76,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestLists":
-    """The lists with the scores of the language models of other settings."""
+    """Return the lists with the scores of other language models."""
     from asr.lm.perplexity import sentence_log_probs
     from asr.loading import open_lm
     from asr.text.chars import CharTokenizer
@@ -91,7 +91,7 @@ def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestL
 
 
 def _report(lists: "NBestLists", result: "GridSearch") -> str:
-    """What people want to know first, as a table."""
+    """Return the word error rates and the chosen weights as a table."""
     header = "  ".join(f"{name:>12}" for name in result.settings())
     lines = [
         f"{len(lists.texts)} lists of {lists.mean_length:.1f} hypotheses, {lists.words} words",

@@ -39,10 +39,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Arpa:
-    """What an ARPA file holds."""
+    """The contents of an ARPA file."""
 
     words: tuple[str, ...]
-    """The vocabulary, with <s>, </s> and <unk>; a word's place is its id."""
+    """The vocabulary, with <s>, </s> and <unk>; a word's position is its id."""
     orders: tuple[Order, ...]
     """Unigrams first; row i of them is word i."""
 
@@ -98,7 +98,7 @@ class _Reader:
         return _with_unknown(Arpa(tuple(self.ids), tuple(orders)))
 
     def _next(self) -> str:
-        """The next line that is not blank, without space around it."""
+        """Return the next line that is not blank, without space around it."""
         for line in self.lines:
             self.number += 1
             self.line = line.strip()
@@ -112,7 +112,7 @@ class _Reader:
         raise InputError(f'{self.path}:{self.number}: found "{self.line[:80]}", {message}')
 
     def _counts(self) -> list[int]:
-        """Numbers of n-grams: ``ngram <order>=<count>`` lines."""
+        """Read the numbers of n-grams: ``ngram <order>=<count>`` lines."""
         counts: list[int] = []
         while not self._next().startswith("\\"):
             name, _, count = self.line.partition("=")
@@ -126,7 +126,7 @@ class _Reader:
         return counts
 
     def _section(self, order: int, count: int, last: bool) -> Order:
-        """The n-grams of one order; stops at the line after them."""
+        """Read the n-grams of one order; stop at the line after them."""
         begin = self.number
         words: list[list[int]] = []
         log_probs: list[float] = []
@@ -170,7 +170,7 @@ class _Reader:
 
 
 def _with_unknown(arpa: Arpa) -> Arpa:
-    """The same with a little probability for unknown words where there is none."""
+    """Give unknown words a little probability where the file has none for them."""
     if UNKNOWN in arpa.words:
         return arpa
     first = arpa.orders[0]

@@ -2,16 +2,15 @@
 
 With a(h w) the count of an n-gram: how often it was seen at the highest order, and how many
 different words stood before it at the others (n-grams that begin a sentence keep their counts,
-for nothing can stand before them)::
+because nothing can stand before them)::
 
     p(w | h) = (a(h w) - D(a(h w))) / a(h .)  +  gamma(h) * p(w | h')
-    gamma(h) = (what was taken off) / a(h .)
+    gamma(h) = (sum of the discounts) / a(h .)
 
-The unigrams are interpolated with a uniform distribution over all words and <unk>, which so
-gets its probability. Of the usual methods it is the best on large texts, and on small ones it
-does well too: with trigrams of AN4's 5,000 words, dev perplexity is 19.2, Witten-Bell's 22.3.
-Where a text is too small to estimate the discounts D, which takes n-grams seen once, twice,
-three and four times, they are 0.5, 1 and 1.5.
+The unigrams are interpolated with a uniform distribution over all words and <unk>, which gives
+<unk> its probability. With trigrams of AN4's 5,000 words, the perplexity of dev is 19.2, and 22.3
+by Witten-Bell smoothing. The discounts D are estimated from the n-grams seen once, twice, three
+and four times; where one of these numbers is 0, they are 0.5, 1 and 1.5.
 """
 
 from collections.abc import Iterable
@@ -32,7 +31,7 @@ _BEGIN, _END = 0, 1  # their ids
 
 @dataclass(frozen=True)
 class _Counts:
-    """The different n-grams of one order (k) in a text, R of them, sorted by their words."""
+    """The R different n-grams of one order (k) in a text, sorted by their words."""
 
     words: IntArray
     """(R, k)."""
@@ -45,7 +44,7 @@ class _Counts:
 
 
 def estimate(sentences: Iterable[str], order: int) -> Arpa:
-    """N-grams of some sentences.
+    """Estimate n-grams from sentences.
 
     Args:
         sentences: words with white space between them.
@@ -75,14 +74,16 @@ def estimate(sentences: Iterable[str], order: int) -> Arpa:
 
 
 def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
-    """The vocabulary, and all sentences in a row with their edges."""
+    """Return the vocabulary, and all sentences in a row as ids between <s> and </s>."""
     ids = {word: i for i, word in enumerate(_SPECIAL)}
     text: list[int] = []
     for sentence in sentences:
         words = sentence.split()
         wrong = [word for word in words if word in _SPECIAL]
         if wrong:
-            raise InputError(f'the text has "{wrong[0]}" as a word, which n-grams use otherwise')
+            raise InputError(
+                f'the text has the word "{wrong[0]}", which n-grams reserve; remove it'
+            )
         text.append(_BEGIN)
         text += [ids.setdefault(word, len(ids)) for word in words]
         text.append(_END)
@@ -92,25 +93,25 @@ def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
 
 
 def _count(ids: IntArray, vocab: int, order: int) -> list[_Counts]:
-    """The n-grams of all orders, within sentences."""
+    """Count the n-grams of all orders within sentences."""
     every, zero = np.arange(vocab), np.zeros(vocab, np.int64)
     tables = [_Counts(every[:, None], zero, every, np.bincount(ids, minlength=vocab))]
-    rows = ids  # of the n-gram, shorter by one, that begins at each place; -1 beyond a sentence
+    rows = ids  # of the n-gram, shorter by one, that begins at each position; -1 beyond a sentence
     for k in range(2, order + 1):
         inside = (rows[: 1 - k] >= 0) & (ids[k - 2 : -1] != _END)
-        places = np.flatnonzero(inside)
-        keys = rows[places] * vocab + ids[places + k - 1]
+        positions = np.flatnonzero(inside)
+        keys = rows[positions] * vocab + ids[positions + k - 1]
         unique, first, inverse, seen = np.unique(keys, True, True, True)
         prefix, last = unique // vocab, unique % vocab
         words = np.hstack([tables[-1].words[prefix], last[:, None]])
-        tables.append(_Counts(words, prefix, rows[places[first] + 1], seen))
+        tables.append(_Counts(words, prefix, rows[positions[first] + 1], seen))
         rows = np.full(len(ids), -1)
-        rows[places] = inverse
+        rows[positions] = inverse
     return tables
 
 
 def _adjusted(table: _Counts, longer: _Counts | None) -> IntArray:
-    """How often at the highest order; below, after how many different words, (R,)."""
+    """Return counts at the highest order; below, numbers of different words before, (R,)."""
     counts = table.seen.copy()
     if longer is not None:
         before = np.bincount(longer.suffix, minlength=len(counts))
@@ -121,7 +122,7 @@ def _adjusted(table: _Counts, longer: _Counts | None) -> IntArray:
 
 
 def _discounts(counts: IntArray) -> FloatArray:
-    """What is taken off counts of 0, 1, 2 and more, (4,), as Chen and Goodman estimate it."""
+    """Return the discounts of counts of 0, 1, 2 and more, (4,), as Chen and Goodman do."""
     _, *of = np.bincount(np.minimum(counts, 5), minlength=6)[:5].tolist()  # seen 1, 2, 3, 4 times
     if not all(of):
         return FALLBACK

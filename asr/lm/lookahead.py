@@ -40,19 +40,19 @@ from asr.lm.prefix_tree import ROOT, PrefixTree
 from asr.lm.protocol import LanguageModel
 from asr.text.chars import SPACE, CharTokenizer
 
-MOST_UNSPELLED = 0.5  # of what is said, by the n-gram's unigrams; with more it cannot help
-WARN_UNSPELLED = 0.1
-_FLOOR = -50.0  # log-probability of what cannot be, as a space after a space
+MOST_UNSPELLED = 0.5  # share of the running words, by the unigrams, above which it cannot help
+WARN_UNSPELLED = 0.1  # share above which a warning is printed
+_FLOOR = -50.0  # log-probability of the impossible, such as a space after a space
 _ALMOST = -1e-9  # largest log-probability of an end; a text may still go on
 
 
 class UnigramSpeller:
-    """The spelling model where there is no better one: how frequent characters are in words.
+    """Spells words by the frequency of characters in the vocabulary; keeps no state.
 
     Args:
         spellings: characters of each word; every word counts once.
         tokenizer: the characters; none is impossible.
-        device: where it works.
+        device: where its arrays lie.
     """
 
     def __init__(
@@ -67,26 +67,26 @@ class UnigramSpeller:
         move(self, device)
 
     def start(self, rows: int) -> None:
-        """There is nothing to know."""
+        """Return no state."""
 
     def step(self, tokens: Array, state: None, rows: Array) -> tuple[Array, None]:
-        """The same for every row; see :class:`asr.lm.protocol.LanguageModel`."""
+        """Return the same scores for every row; see :class:`asr.lm.protocol.LanguageModel`."""
         return namespace(tokens).broadcast_to(
             self.log_probs, (len(tokens), len(self.log_probs))
         ), None
 
     def select(self, state: None, rows: Array) -> None:
-        """There is nothing to know."""
+        """Return no state."""
 
 
 @dataclass(frozen=True)
 class WordState:
-    """Where N hypotheses stand."""
+    """State of N hypotheses."""
 
     history: Array
     """The n-gram's number for the words before the present one, (N,)."""
     node: Array
-    """Of the tree, for the characters of the present word, (N,)."""
+    """Node of the tree for the characters of the present word, (N,)."""
     spelled: Array
     """Log-probability of these characters by the spelling model, (N,), float64."""
     next: Array
@@ -106,7 +106,7 @@ class WordLM:
             vocabulary.
         oov_penalty: taken from the n-gram's log-probability of every unknown word.
         share: of the speller in known words, from 0 to below 1.
-        device: where it works.
+        device: where its arrays lie.
 
     Raises:
         InputError: no word can be spelled, or the tables of the n-grams are not consistent.
@@ -135,7 +135,7 @@ class WordLM:
         self.space = tokenizer.encode(" ")[0]
 
     def start(self, rows: int) -> WordState:
-        """The state of so many rows before the first character."""
+        """Return the state of so many rows before the first character."""
         history = self.ngram.start_histories(rows)
         spelled = full(rows, 0.0, history, "float64")
         following = full((rows, self.vocab), 0.0, spelled)
@@ -143,7 +143,7 @@ class WordLM:
         return WordState(history, root, spelled, following, self.speller.start(rows))
 
     def select(self, state: WordState, rows: Array) -> WordState:
-        """The given rows of a state, picked or repeated."""
+        """Return the given rows of a state, picked or repeated."""
         return WordState(
             state.history[rows],
             state.node[rows],
@@ -171,12 +171,12 @@ class WordLM:
         return WordState(history, node, spelled, following, speller)
 
     def _word(self, node: Array) -> Array:
-        """The word that ends at each node, or <unk>, (N,)."""
+        """Return the word that ends at each node, or <unk>, (N,)."""
         word = self.tree.word[node]
         return namespace(word).where(word < 0, self.ngram.unknown, word)
 
     def _score(self, state: WordState, start: Array) -> Array:
-        """Log-probabilities of the next character; ``start`` marks beginnings of sentences."""
+        """Return log-probabilities of the next character; ``start`` marks sentence starts."""
         xp, node, odds = namespace(state.node), state.node, self._weigh(state)
         spelling = cast(state.next, "float64")
         here, below = self._look_ahead(state)
@@ -188,13 +188,13 @@ class WordLM:
         whole = xp.where(node == ROOT, -math.inf, whole)
         total[:, self.space] = whole + odds.later_word
         total[:, self.eos] = xp.where(start, odds.end, whole + odds.later_end)
-        # what the prefix had; at the beginning of a word, all but the sentence's end
-        had = xp.where(node == ROOT, odds.no_end, xp.logaddexp(here, odds.unknown))
-        had = xp.where(start, 0.0, had)
-        return cast((total - had[:, None]).clip(_FLOOR, 0.0), "float32")
+        # the mass of the prefix; at the beginning of a word, all but the end of the sentence
+        mass = xp.where(node == ROOT, odds.no_end, xp.logaddexp(here, odds.unknown))
+        mass = xp.where(start, 0.0, mass)
+        return cast((total - mass[:, None]).clip(_FLOOR, 0.0), "float32")
 
     def _weigh(self, state: WordState) -> "_Odds":
-        """What the n-gram says of the present word and of the end before and after it."""
+        """Score the present word, and the end of the sentence before and after it."""
         ngram, node, count = self.ngram, state.node, len(state.node)
         xp = namespace(node)
         unknown, end = (full(count, word, node) for word in (ngram.unknown, ngram.end))
@@ -211,7 +211,7 @@ class WordLM:
         )  # fmt: skip
 
     def _look_ahead(self, state: WordState) -> tuple[Array, Array]:
-        """Log-probabilities of the known words below nodes, (N,), and their children, (N, V)."""
+        """Score all known words below the nodes, (N,), and below their children, (N, V)."""
         tree, node, history, xp = self.tree, state.node, state.history, namespace(state.node)
         parents, children = tree.every_child(node)
         nodes = xp.concatenate([node, children])
@@ -230,23 +230,23 @@ class _Odds:
     """Log-probabilities of N hypotheses, (N,) each."""
 
     word: Array
-    """The n-gram's share of the word that ends here."""
+    """The n-gram's share of the word that ends at the node."""
     any_word: Array
-    """The speller's share of known words that begin like this."""
+    """The speller's share of known words with this prefix."""
     unknown: Array
-    """Of all words that are spelled like this up to here and go on, known or not."""
+    """What the speller gives to all words with this prefix, known or not."""
     end: Array
-    """No word but the end of the sentence."""
+    """The sentence ends instead of another word."""
     no_end: Array
-    """A word."""
+    """Another word comes."""
     later_end: Array
-    """The end of the sentence after the present word."""
+    """The sentence ends after the present word."""
     later_word: Array
-    """Another word after the present one."""
+    """Another word comes after the present one."""
 
 
 def _or_not(log_prob: Array) -> tuple[Array, Array]:
-    """Log-probabilities of something, which is never quite certain, and of its contrary."""
+    """Return the log-probabilities of an event, which is never certain, and of its opposite."""
     log_prob, xp = log_prob.clip(max=_ALMOST), namespace(log_prob)
     return log_prob, xp.log1p(-xp.exp(log_prob))
 
@@ -262,9 +262,9 @@ def load_word_lm(
     """Load an ARPA file for a search over characters; see :class:`WordLM`.
 
     Raises:
-        InputError: the file is missing or damaged, or most of its words, as they are spoken, have
-            other characters. Where a part has, or where all are in one case and the characters
-            are in both, a warning says so.
+        InputError: the file is missing or damaged, or most running words have characters that the
+            recogniser does not write. A warning says so where a part has them, or where all words
+            are in one case and the recogniser writes both.
     """
     arpa = read_arpa(path)
     _check_words(arpa, tokenizer, path)
@@ -275,7 +275,7 @@ def load_word_lm(
 
 
 def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None:
-    """The words are written as the recogniser writes; otherwise they spoil its texts."""
+    """Refuse words that the recogniser does not write, for they would spoil its texts."""
     chances = dict(zip(arpa.words, (10.0 ** arpa.orders[0].log_probs).tolist(), strict=True))
     for name in (BEGIN, END, UNKNOWN):
         chances.pop(name, None)
@@ -285,8 +285,8 @@ def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None
     share = sum(chances[word] for word in missing) / (sum(chances.values()) or 1.0)
     if share > WARN_UNSPELLED:
         message = (
-            f"{path}: {len(missing)} of {len(chances)} words, {100 * share:.0f} % of what is said, "
-            f'have characters that this model does not write, "{missing[0]}" for one'
+            f"{path}: {len(missing)} of {len(chances)} words, {100 * share:.0f} % of running words"
+            f', have characters that this model does not write, "{missing[0]}" for one'
             f"{_other_case(missing, tokenizer)}"
         )
         if share > MOST_UNSPELLED:
@@ -308,7 +308,7 @@ def _can_spell(word: str, tokenizer: CharTokenizer) -> bool:
 
 
 def _other_case(words: Sequence[str], tokenizer: CharTokenizer) -> str:
-    """A remark where most of these words could be written in the other case."""
+    """Return a remark where most of these words could be written in the other case."""
     for case, name in ((str.upper, "capitals"), (str.lower, "small letters")):
         if sum(_can_spell(case(word), tokenizer) for word in words) > len(words) / 2:
             return f" (it writes {name})"
@@ -316,7 +316,7 @@ def _other_case(words: Sequence[str], tokenizer: CharTokenizer) -> str:
 
 
 def _spellings(words: Sequence[str], tokenizer: CharTokenizer) -> dict[tuple[int, ...], str]:
-    """Words by their characters, in ascending order; only those that the characters can spell."""
+    """Return the words that the characters can spell by their ids, in ascending order."""
     found = {}
     for word in words:
         ids = tuple(tokenizer.encode(word))

@@ -53,21 +53,21 @@ class NGram:
 
     @property
     def start(self) -> int:
-        """The history at the beginning of a sentence."""
+        """History at the beginning of a sentence."""
         return 1 + self.begin if self.order > 1 else 0
 
     def start_histories(self, rows: int) -> Array:
-        """The history at the beginning of so many sentences, (rows,)."""
+        """Return the histories at the beginning of so many sentences, (rows,)."""
         return full(rows, self.start, self._keys)
 
     def _find(self, histories: Array, words: Array) -> tuple[Array, Array]:
-        """Where each history lists each word, and whether it does."""
+        """Return the position of each word in the list of its history, and whether it is there."""
         keys = histories * len(self.words) + words
-        places = namespace(keys).searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
-        return places, self._keys[places] == keys
+        positions = namespace(keys).searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return positions, self._keys[positions] == keys
 
     def log_probs(self, histories: Array, words: Array) -> tuple[Array, Array]:
-        """Natural log-probability of a word after each history, and the history that follows.
+        """Return natural log-probabilities of words after histories, and the next histories.
 
         Args:
             histories: (N,).
@@ -81,17 +81,17 @@ class NGram:
         result, target = full(len(histories), -math.inf, factor), xp.zeros_like(histories)
         waiting = histories >= 0
         for _ in range(self.order):
-            places, found = self._find(histories, words)
+            positions, found = self._find(histories, words)
             found = found & waiting
-            result = xp.where(found, factor + self._log_probs[places], result)
-            target = xp.where(found, self._targets[places], target)
+            result = xp.where(found, factor + self._log_probs[positions], result)
+            target = xp.where(found, self._targets[positions], target)
             waiting = waiting & ~found
             factor = factor + self._backoffs[histories]
             histories = self._shorter[histories]
         return result, target
 
     def range_probs(self, histories: Array, first: Array, beyond: Array) -> Array:
-        """Summed probability of the words of a range after each history.
+        """Return the summed probability of a range of words after each history.
 
         Args:
             histories: (N,).
@@ -111,29 +111,29 @@ class NGram:
         return total.clip(0.0)
 
     def _sum(self, histories: Array, beyond: Array) -> Array:
-        """Sum of the differences of a history's listed words before a word, (N,)."""
+        """Return the sum of the differences of a history's listed words before a word, (N,)."""
         xp = namespace(histories)
-        places = xp.searchsorted(self._keys, histories * len(self.words) + beyond)
-        some = places > self._first[histories]
-        return xp.where(some, self._sums[(places - 1).clip(0)], 0.0)
+        positions = xp.searchsorted(self._keys, histories * len(self.words) + beyond)
+        some = positions > self._first[histories]
+        return xp.where(some, self._sums[(positions - 1).clip(0)], 0.0)
 
     def _differences_summed_up(self) -> Array:
-        """Running sums, within each history, of p(w | h) - backoff(h) * p(w | h')."""
+        """Return sums within each history, up to each word, of p(w | h) - backoff(h) p(w | h')."""
         histories, words = self._keys // len(self.words), self._keys % len(self.words)
         backed = self.log_probs(self._shorter[histories], words)[0] + self._backoffs[histories]
         sums = np.exp(self._log_probs) - np.where(histories > 0, np.exp(backed), 0.0)
-        place = np.arange(len(sums)) - self._first[histories]
+        position = np.arange(len(sums)) - self._first[histories]
         # doubling distances: sums stay within a history, so that no digits are lost
         distance = 1
-        while distance <= int(place.max()):
-            moved = np.where(place[distance:] >= distance, sums[:-distance], 0.0)
+        while distance <= int(position.max()):
+            moved = np.where(position[distance:] >= distance, sums[:-distance], 0.0)
             sums = np.concatenate([sums[:distance], sums[distance:] + moved])
             distance *= 2
         return sums
 
 
 def _renumbered(order: Order, number: IntArray) -> Order:
-    """The n-grams with other numbers for the words, sorted by them."""
+    """Return the n-grams with other numbers for the words, sorted by them."""
     words = number[order.words]
     rows = np.lexsort(words.T[::-1])
     return Order(words[rows], order.log_probs[rows], order.backoffs[rows])
@@ -141,7 +141,7 @@ def _renumbered(order: Order, number: IntArray) -> Order:
 
 class _Tables:
     """N-grams of all orders by history: the number of a listed n-gram as a history is 1 + its
-    place among all that are listed, shorter ones first.
+    position among all that are listed, shorter ones first.
 
     Args:
         vocab: number of words (V).
@@ -180,19 +180,19 @@ class _Tables:
         self.first = np.searchsorted(self.keys, np.arange(histories) * vocab)
 
     def _numbers(self, keys: list[IntArray], bases: list[int], words: IntArray) -> IntArray:
-        """Numbers of some histories, all of one length, (R, k); -1 where they are not listed."""
+        """Return the numbers of histories of one length, (R, k); -1 where they are not listed."""
         found = np.zeros(len(words), np.int64)
         for k in range(words.shape[1]):
             wanted = found * self.vocab + words[:, k]
-            places = np.searchsorted(keys[k], wanted).clip(max=max(0, len(keys[k]) - 1))
+            positions = np.searchsorted(keys[k], wanted).clip(max=max(0, len(keys[k]) - 1))
             listed = (found >= 0) & (len(keys[k]) > 0)
             if len(keys[k]):
-                listed &= keys[k][places] == wanted
-            found = np.where(listed, bases[k] + places, -1)
+                listed &= keys[k][positions] == wanted
+            found = np.where(listed, bases[k] + positions, -1)
         return found
 
     def _longest(self, keys: list[IntArray], bases: list[int], words: IntArray) -> IntArray:
-        """Numbers of the longest listed suffixes, (R, k) to (R,)."""
+        """Return the numbers of the longest listed suffixes, (R, k) to (R,)."""
         found = np.full(len(words), -1, np.int64)
         for skip in range(words.shape[1] + 1):
             found = np.where(found < 0, self._numbers(keys, bases, words[:, skip:]), found)

@@ -1,4 +1,4 @@
-"""How well a language model guesses a text."""
+"""Perplexity of a text under a language model."""
 
 import math
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ _BLOCK = 1024  # sentences that are scored side by side
 
 @dataclass(frozen=True)
 class Perplexity:
-    """What a language model says of a text."""
+    """Log-probabilities of a text under a language model."""
 
     sentences: tuple[tuple[float, str], ...]
-    """Natural logarithm of each sentence's probability, its end included, and the sentence."""
+    """Natural log-probability of each sentence with its end, and the sentence."""
     unknown_words: int | None
     """Words that the n-gram does not know; None where there is none."""
 
     @property
     def log_prob(self) -> float:
-        """Of the whole text."""
+        """Natural log-probability of the whole text."""
         return math.fsum(log_prob for log_prob, _ in self.sentences)
 
     @property
     def words(self) -> int:
-        """Words of the text."""
+        """Number of words."""
         return sum(len(text.split()) for _, text in self.sentences)
 
     @property
     def characters(self) -> int:
-        """Characters of the text, with the spaces between words."""
+        """Number of characters, with the spaces between words."""
         return sum(len(text) for _, text in self.sentences)
 
     @property
@@ -65,7 +65,7 @@ def _perplexity(log_prob: float, count: int) -> float:
 def sentence_log_probs(
     lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
 ) -> npt.NDArray[np.float64]:
-    """Log-probabilities of whole sentences with their ends, added up as a search would.
+    """Return log-probabilities of whole sentences with their ends, added up as a search would.
 
     Args:
         lm: a language model on the processor.
@@ -86,7 +86,7 @@ def sentence_log_probs(
 def _add_up(
     lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
 ) -> npt.NDArray[np.float64]:
-    """Log-probabilities of sentences with their ends, longest first, (M,)."""
+    """Return log-probabilities of sentences that hold their ends, longest first, (M,)."""
     total, rows = np.zeros(len(sentences)), np.arange(len(sentences))
     last, state = np.full(len(rows), eos), lm.start(len(rows))
     for column in np.array(list(zip_longest(*sentences, fillvalue=-1))):
@@ -98,7 +98,7 @@ def _add_up(
 
 
 def perplexity(lm: LanguageModel, sentences: Sequence[str], tokenizer: CharTokenizer) -> Perplexity:
-    """Score sentences, single spaces between their words, with a language model on the CPU."""
+    """Score sentences with single spaces with a language model on the processor."""
     encoded = [tokenizer.encode(text) for text in sentences]
     scores = sentence_log_probs(lm, encoded, tokenizer.eos_id).tolist()
     unknown = None

@@ -16,7 +16,7 @@ class PrefixTree:
 
     Nodes are numbered breadth first, so that the children of a node lie side by side; below
     node i are the words from ``first[i]`` up to ``beyond[i]``. The last node is no part of the
-    tree: where prefixes are that no word has.
+    tree: it stands for prefixes that no word has.
 
     Args:
         spellings: characters of each word, in ascending order, all of them different.
@@ -54,21 +54,21 @@ class PrefixTree:
         move(self, device)
 
     def child(self, nodes: Array, characters: Array) -> Array:
-        """The node below each node by each character, (N,)."""
+        """Return the node below each node by its character, (N,)."""
         xp, keys = namespace(nodes), nodes * self.vocab + characters
-        places = xp.searchsorted(self.keys, keys).clip(max=self.nowhere - 1)
-        return xp.where(self.keys[places] == keys, places, self.nowhere)
+        positions = xp.searchsorted(self.keys, keys).clip(max=self.nowhere - 1)
+        return xp.where(self.keys[positions] == keys, positions, self.nowhere)
 
     def every_child(self, nodes: Array) -> tuple[Array, Array]:
-        """All children of some nodes: the places in ``nodes`` of their parents, and the nodes."""
+        """Return all children of nodes, after the positions of their parents in ``nodes``."""
         begin, counts = self.children[nodes], self.children[nodes + 1] - self.children[nodes]
-        places = repeat(arange(len(nodes), nodes), counts)
+        positions = repeat(arange(len(nodes), nodes), counts)
         before = counts.cumsum(0) - counts
-        return places, (begin - before)[places] + arange(len(places), nodes)
+        return positions, (begin - before)[positions] + arange(len(positions), nodes)
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
+    """Return the length of the common prefix."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i

@@ -10,13 +10,13 @@ from asr.arrays import Array
 
 
 class LanguageModel(Protocol):
-    """A language model in a search. Its state is a value; only the model knows what is in it.
+    """A language model in a search. Its state is a value that only the model reads.
 
     The arrays are those of the search: numpy on a processor, torch on a GPU.
     """
 
     def start(self, rows: int) -> Any:
-        """The state of so many rows before the first character."""
+        """Return the state of so many rows before the first character."""
 
     def step(self, tokens: Array, state: Any, rows: Array) -> tuple[Array, Any]:
         """Read one character a row and score the next one.
@@ -31,4 +31,4 @@ class LanguageModel(Protocol):
         """
 
     def select(self, state: Any, rows: Array) -> Any:
-        """The given rows of a state, picked or repeated."""
+        """Return the given rows of a state, picked or repeated."""

@@ -1,4 +1,4 @@
-"""A character language model: a GRU that guesses the next character, and its file."""
+"""A character language model, a GRU that predicts the next character, and its file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class CharLM(nn.Module):
         self.readout = nn.Linear(config.units, vocab)
 
     def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read characters and guess those that follow.
+        """Read characters and predict those that follow.
 
         Args:
             tokens: (N, L).
@@ -53,7 +53,7 @@ class CharLM(nn.Module):
         return self.readout(self.dropout(hidden)).log_softmax(-1), state
 
     def start(self, rows: int) -> Tensor:
-        """The state before the first character, (layers, rows, units)."""
+        """Return the state before the first character, (layers, rows, units)."""
         return self.readout.weight.new_zeros(self.gru.num_layers, rows, self.gru.hidden_size)
 
     @torch.no_grad()
@@ -68,12 +68,12 @@ class CharLM(nn.Module):
         return to_numpy(log_probs) if is_numpy(tokens) else log_probs, state
 
     def select(self, state: Tensor, rows: Array) -> Tensor:
-        """The given rows of a state, picked or repeated."""
+        """Return the given rows of a state, picked or repeated."""
         return state[:, torch.as_tensor(rows, device=state.device)]
 
     @torch.no_grad()
     def score(self, sentences: list[list[int]]) -> Tensor:
-        """Log-probabilities of whole sentences, with their ends, (N,)."""
+        """Return log-probabilities of whole sentences with their ends, (N,)."""
         device = self.readout.weight.device
         inputs, targets = (part.to(device) for part in sentence_batch(sentences, self.eos))
         log_probs = self(inputs)[0].gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2)
@@ -81,7 +81,7 @@ class CharLM(nn.Module):
 
 
 def sentence_batch(sentences: Sequence[Sequence[int]], eos: int) -> tuple[Tensor, Tensor]:
-    """The inputs and targets of sentences, see :func:`asr.model.loss.inputs_and_targets`."""
+    """Return the inputs and targets of sentences, see :func:`asr.model.loss.inputs_and_targets`."""
     tokens = [torch.tensor(sentence, dtype=torch.int64) for sentence in sentences]
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     return inputs_and_targets(pad_sequence(tokens, batch_first=True), lengths, eos)

@@ -68,7 +68,7 @@ def _check_known(
 
 
 def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:
-    """Part sentences by chance: those to train on, and a share, one at least, to choose by.
+    """Split sentences at random: those to train on, and a share (at least one) to choose by.
 
     Raises:
         InputError: there is one sentence only.
@@ -83,7 +83,7 @@ def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, 
 
 
 def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
-    """Mean of -log p over characters and sentence ends, in nats; sets evaluation mode."""
+    """Return the mean of -log p over characters and ends, in nats; sets evaluation mode."""
     lm.eval()
     order = sorted(sentences, key=len)
     total = sum(float(lm.score(order[i : i + batch]).sum()) for i in range(0, len(order), batch))
@@ -91,7 +91,7 @@ def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
 
 
 def describe(loss: float, sentences: Sentences, space: int) -> str:
-    """Perplexities of a mean loss, by character and by word."""
+    """Return the perplexities of a mean loss, by character and by word."""
     characters = sum(len(s) + 1 for s in sentences)
     words = sum(s.count(space) + 2 for s in sentences)  # the end counts as a word
     return (
@@ -101,7 +101,7 @@ def describe(loss: float, sentences: Sentences, space: int) -> str:
 
 
 def _batches(sentences: Sentences, size: int, seed: int, epoch: int) -> list[Sentences]:
-    """Sentences of similar length together, in random order."""
+    """Return batches of sentences of similar length, in random order."""
     chance = np.random.default_rng([seed, epoch])
     key = np.array([len(s) for s in sentences]) * chance.uniform(0.8, 1.2, len(sentences))
     order = np.argsort(key, kind="stable").tolist()
@@ -119,7 +119,7 @@ class Progress:
     loss: float = 0.0
     """Sum over the characters of this epoch, in nats."""
     characters: int = 0
-    """How many these are."""
+    """Characters of this epoch so far."""
     entries: list[Entry] = field(default_factory=list)
     """The figures of every finished epoch: ``epoch`` from 1, ``train_loss``, ``dev_loss`` and
     ``best``, the best epoch so far."""
@@ -191,7 +191,7 @@ class _Training:
             self._go_on(state)
 
     def finished(self) -> bool:
-        """Whether all epochs are done, or no more can be expected of others."""
+        """Whether all epochs are done, or ``patience`` has run out."""
         entries, patience = self.progress.entries, self.config.patience
         waited = len(entries) - entries[-1]["best"] if entries else 0
         return len(entries) >= self.config.epochs or bool(patience and waited >= patience)
@@ -289,7 +289,7 @@ class _Training:
 
 
 def _fingerprint(tokenizer: CharTokenizer, *texts: Sentences) -> str:
-    """A hash of the characters and of all sentences."""
+    """Return a hash of the characters and of all sentences."""
     digest = hashlib.sha256(tokenizer.table().encode())
     for sentences in texts:
         for sentence in sentences:

@@ -46,7 +46,7 @@ class GridSearch:
         return c, 0, b
 
     def edges(self) -> list[str]:
-        """Settings of the best point at an end of their range beyond which others lie."""
+        """Settings of the best point that lie at an end of their range."""
         ends = {"length_bonus": self.bonuses[[0, -1]]}
         if len(self.lm_weights) > 1:
             ends["lm_weight"] = self.lm_weights[-1:]
@@ -67,7 +67,7 @@ class GridSearch:
 
 
 def search_grid(lists: NBestLists, lm: bool = True) -> GridSearch:
-    """Word error rates at every point of the grid; axes without scores have one point.
+    """Compute the word error rate at every point of the grid; axes without scores have one point.
 
     Args:
         lists: with their scores.
@@ -94,7 +94,7 @@ def _weighted(scores: Array, weight: float) -> Array:
 
 
 def best_point(rates: Array) -> tuple[int, int, int]:
-    """The point in the best neighbourhood; of several, the one with the lowest rate.
+    """Return the point in the best neighbourhood; of several, the one with the lowest rate.
 
     A dev set is small: a lone low point is luck, a low region is not. So points compete by the
     mean of their rate and that of the points around them.

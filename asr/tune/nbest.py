@@ -39,7 +39,7 @@ class NBestLists:
     """The hypotheses of each utterance."""
 
     def with_lm(self, scores: Mapping[str, float]) -> "NBestLists":
-        """The same lists with the scores of another language model, by text."""
+        """Return the lists with the scores of another language model, by text."""
         lm = self.lm.copy()
         for row, texts in zip(lm, self.texts, strict=True):
             row[: len(texts)] = [scores[text] for text in texts]
@@ -47,7 +47,7 @@ class NBestLists:
 
     @property
     def mean_length(self) -> float:
-        """Entries of a list on average."""
+        """Mean number of entries of a list."""
         return sum(map(len, self.texts)) / len(self.texts)
 
     @property
@@ -64,7 +64,7 @@ class NBestLists:
 
 
 def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBestLists:
-    """The lists of decodings, those of one after those of another, with the errors of entries.
+    """Read the lists of decodings, one decoding after the other, and count the errors of entries.
 
     Args:
         references: data directory, or text file.
@@ -90,7 +90,7 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Utterance to the entries of its list."""
+    """Return the entries of each utterance."""
     entries: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(read_lines(path), 1):
         try:
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _scores(entry: dict[str, Any]) -> dict[str, float]:
-    """The scores of an entry; older lists name them otherwise."""
+    """Return the scores of an entry; older lists have other names."""
     if "scores" not in entry:
         return {name: entry[key] for name, key in SCORES.items()}
     scores = entry["scores"]
@@ -115,7 +115,7 @@ def _scores(entry: dict[str, Any]) -> dict[str, float]:
 
 
 def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> NBestLists:
-    """Entries side by side."""
+    """Put the entries side by side and count their word errors."""
     longest = max(map(len, entries))
     shape = (len(entries), longest)
     table = {k: np.full(shape, -np.inf) for k in SCORES}

@@ -214,7 +214,7 @@ def test_words_that_the_characters_cannot_spell(tmp_path):
     arpa = estimate(["AÉ B", "AÉ"], 2)
     assert np.isfinite(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)).all()
     write_arpa(estimate(["É"], 2), tmp_path / "w.arpa")
-    with pytest.raises(InputError, match=r"w.arpa: 1 of 1 words, 100 % of what is said, .*É"):
+    with pytest.raises(InputError, match=r"w.arpa: 1 of 1 words, 100 % of running words, .*É"):
         load_word_lm(tmp_path / "w.arpa", TOKENS)
 
 
