@@ -21,6 +21,7 @@ LAYERS = {  # of the encoder: a class for the settings, too
     "gru": ("asr.config.layers.Recurrent", "asr.model.encoder.gru.GRU"),
     "lstm": ("asr.config.layers.Recurrent", "asr.model.encoder.lstm.LSTM"),
     "conv2d": ("asr.config.layers.Convolutions", "asr.model.encoder.conv2d.Conv2d"),
+    "attention": ("asr.config.layers.SelfAttention", "asr.model.encoder.attention.SelfAttention"),
 }
 
 

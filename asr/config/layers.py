@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from asr.config.field import SIZE, Check, Settings, between, one_of, setting
+from asr.config.field import SIZE, Check, SettingError, Settings, between, one_of, setting
 from asr.config.kinds import LAYERS, find_class
 
 if TYPE_CHECKING:
@@ -83,3 +83,27 @@ class Convolutions(LayerConfig):
     def fewest_weights(self, inputs: int) -> int:
         """Those of the filters."""
         return 9 * self.channels * (1 + (self.count - 1) * self.channels)
+
+
+@dataclass(frozen=True)
+class SelfAttention(LayerConfig):
+    """A block of the Transformer over ``reduction`` neighbouring steps side by side."""
+
+    kind: Literal["attention"] = "attention"
+    units: int = setting(256, SIZE)
+    """Width of the layer (N); its inner layer is four times as wide."""
+    heads: int = setting(4, between(1, 1024))
+    """Heads of the attention (M), each N / M wide."""
+
+    def check(self) -> None:
+        """Heads are of one width."""
+        if self.units % self.heads:
+            raise SettingError("heads", self.heads, f"a divisor of units = {self.units}")
+
+    def width(self, inputs: int) -> int:
+        """The units."""
+        return self.units
+
+    def fewest_weights(self, inputs: int) -> int:
+        """Those of the products."""
+        return self.units * (self.reduction * inputs + 12 * self.units)

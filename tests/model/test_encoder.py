@@ -155,6 +155,11 @@ def test_the_short_settings_stand_for_layers():
         ("[{}, {units: 0}]", r"model\.encoder\.layers\[2 of 2\]\.units = 0, expected 1 to 65536"),
         ("[{}, {units: .nan}]", r"layers\[2 of 2\]\.units = nan, expected a whole number"),
         ("[{size: 3}]", r"layers\[1 of 1\]\.size: no such setting, expected one of kind, reduct"),
+        (
+            "[{kind: attention, units: 6}]",
+            r"layers\[1 of 1\]\.heads = 4, expected a divisor of",
+        ),
+        ("[{kind: conv2d, reduction: 3}]", r"layers\[1 of 1\]\.reduction = 3, expected 2, 4, 8"),
         ("[{reduction: 0}]", r"layers\[1 of 1\]\.reduction = 0, expected 1 to 1000"),
     ],
 )

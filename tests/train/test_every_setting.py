@@ -14,7 +14,7 @@ import pytest
 
 from asr.config import FeatureConfig, TrainConfig, from_dict, to_dict
 from asr.config.field import type_hints
-from asr.config.layers import Recurrent
+from asr.config.layers import Convolutions, Recurrent, SelfAttention
 from asr.corpus.datadir import DataDir
 from asr.corpus.edit import subset
 from asr.corpus.feature_statistics import gather
@@ -32,7 +32,10 @@ OF_USE = {  # where neither 0 nor 1 makes sense
     "augment.speeds": [(1.0,), (0.9, 1.1)],
     "augment.noise_snr_db": [(0.0, 0.0)],
     "model.encoder.pyramid": [(1,), (3, 2)],
-    "model.encoder.layers": [(Recurrent(reduction=2, units=8), Recurrent(units=6, directions=1))],
+    "model.encoder.layers": [
+        (Recurrent("lstm", reduction=2, units=8), Recurrent(units=6, directions=1)),
+        (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),
+    ],
 }
 
 
