@@ -82,7 +82,7 @@ def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
         wrong = [word for word in words if word in _SPECIAL]
         if wrong:
             raise InputError(
-                f'the text has the word "{wrong[0]}", which n-grams reserve; remove it'
+                f'the text has "{wrong[0]}" as a word, which n-grams reserve; remove it'
             )
         text.append(_BEGIN)
         text += [ids.setdefault(word, len(ids)) for word in words]
