@@ -17,6 +17,10 @@ class InputError(Exception):
     """
 
 
+class AudioError(InputError):
+    """Audio that cannot be read, or is not what its header promises."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type where it has none."""
     text = str(error).strip()

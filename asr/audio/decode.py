@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from asr.audio.clip import AudioError, MediaError
 from asr.audio.formats import READABLE
 from asr.audio.header import (
     Layout,
@@ -27,9 +26,9 @@ from asr.audio.header import (
     survey,
     without_flac_length,
 )
-from asr.audio.media import INSTALL, MediaFile, codec_of, container_of, installed
+from asr.audio.media import INSTALL, MediaError, MediaFile, codec_of, container_of, installed
 from asr.audio.memory import identity, remembered, warn_once
-from asr.errors import first_line
+from asr.errors import AudioError, first_line
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; other rates are those of damaged headers
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
@@ -276,7 +275,7 @@ def opened(source: str | Path | bytes, name: str, *, checked: bool = False) -> I
         checked: whether the length in the header of a flac file is compared with its end.
 
     Raises:
-        AudioError: see :func:`asr.audio.io.read`.
+        AudioError: see :func:`asr.audio.clip.read`.
     """
     file = _File(source, name)
     sound = file.sound(checked)

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from asr.audio.clip import AudioError
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig
-from asr.errors import InputError
+from asr.errors import AudioError, InputError
 
 PREEMPHASIS = 0.97
 FLOOR = np.finfo(np.float32).eps  # log of nothing, as in Kaldi

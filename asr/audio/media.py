@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio.clip import MediaError
 from asr.audio.memory import remembered
-from asr.errors import first_line
+from asr.errors import InputError, first_line
 
 INSTALL = "pip install 'asr-las[media]' (or PyAV alone: pip install av)"
 ENDS_EARLY_S = 0.5  # a track may be so much shorter than its file says: encoders pad
@@ -21,6 +20,10 @@ GAP_S = 0.1  # from here on, times without sound are filled with silence
 MOST_SILENCE_S = 1800.0  # in one file; more comes from damage
 MICROSECONDS = 1_000_000  # FFmpeg counts the length of a file in them
 _BLOCK = 1 << 16  # samples of silence at a time
+
+
+class MediaError(InputError):
+    """A file that FFmpeg cannot decode, or without sound."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.audio.io import Resampler
+from asr.audio.resample import Resampler
 from asr.errors import InputError
 
 RATE = 16000

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 
-from asr.audio.io import SAMPLE_RATE, read, read_entry
+from asr.audio.clip import SAMPLE_RATE, read
 from asr.bench.measure import memory_mb
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.corpus.datadir import DataDir
@@ -41,10 +41,7 @@ def utterances(data: str) -> list[Spoken]:
         InputError: there is no such directory, or something is wrong in it.
     """
     if data:
-        return [
-            Spoken(read_entry(u.wav, start_s=u.start_s, end_s=u.end_s), u.text or "")
-            for u in DataDir.load(data).utterances
-        ]
+        return [Spoken(read(u.clip), u.text or "") for u in DataDir.load(data).utterances]
     found = []
     for table in sorted(MINI.rglob("*.trans.txt")):
         for line in table.read_text(encoding="utf-8").splitlines():

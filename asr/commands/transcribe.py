@@ -364,7 +364,7 @@ def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
 
 def _seconds(item: Input) -> float:
     """Length of an input as far as its header tells; what fails will be said in its turn."""
-    from asr.audio.io import info
+    from asr.audio.clip import info
 
     clip = item.clip
     if clip.end_s is not None:

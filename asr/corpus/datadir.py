@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio.clip import Clip
 from asr.corpus.tables import Segment, Tables, read_tables
 from asr.corpus.validate import validate
 from asr.errors import InputError
@@ -30,6 +31,11 @@ class Utterance:
     """Transcript; None where the directory has none."""
     duration_s: float | None
     """From utt2dur or segments, if they are there."""
+
+    @property
+    def clip(self) -> Clip:
+        """Its audio."""
+        return Clip.of_entry(self.wav, self.start_s, self.end_s)
 
 
 @dataclass(frozen=True)

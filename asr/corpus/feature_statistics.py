@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asr.audio.clip import Outputs, read
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
-from asr.audio.io import Outputs, read_entry
 from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict, whole
 from asr.config.field import between
 from asr.corpus.datadir import DataDir, Utterance
@@ -44,13 +44,7 @@ def measure(
 ) -> Measured:
     """Read an utterance and sum up its features; an unreadable one says why."""
     try:
-        waveform = read_entry(
-            utterance.wav,
-            sample_rate=config.sample_rate,
-            start_s=utterance.start_s,
-            end_s=utterance.end_s,
-            outputs=outputs,
-        )
+        waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
         features = FeatureExtractor(config)(waveform)
     except InputError as error:
         return Measured(utterance.id, utterance.speaker, 0.0, 0, None, first_line(error))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from asr.audio.entry import command_of
+from asr.audio.clip import command_of, info
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.table_formats import Row
@@ -242,8 +242,6 @@ def _stretches(rows: list[Row]) -> list[Row]:
 
 def _is_longer(row: Row) -> bool:
     """Whether a recording is longer than the duration of its row."""
-    from asr.audio.io import info
-
     try:
         return info(row.audio).duration_s > float(row.duration) + ROUNDING_S
     except (InputError, ValueError):  # said elsewhere

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio.entry import command_of
+from asr.audio.clip import command_of
 from asr.corpus.datadir import Utterance
 from asr.text.sentences import sentence_key
 

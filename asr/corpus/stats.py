@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.audio.entry import command_of
+from asr.audio.clip import command_of, info
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError
 
@@ -95,8 +95,6 @@ def _durations(data: DataDir) -> dict[str, float]:
 
 
 def _duration(data: DataDir, utterance: Utterance) -> float:
-    from asr.audio.io import info
-
     if command_of(utterance.wav) is not None:
         raise InputError(
             f"{data.path}/wav.scp: {utterance.id} is a command, so its duration is not known; "

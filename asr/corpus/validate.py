@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from asr.audio.entry import command_of
+from asr.audio.clip import command_of, info
 from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line, split_speakers
 from asr.errors import InputError, first_line, listed
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
@@ -543,8 +543,6 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
 
 def _open(path: str, key: str, lengths: dict[str, float]) -> str:
     """Note the length of an audio file; returns why it cannot be read, or nothing."""
-    from asr.audio.io import info
-
     try:
         length = info(path).duration_s
     except InputError as error:

@@ -241,18 +241,12 @@ def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator
     waiting: deque[Utterance] = deque()
 
     def sources() -> Iterator["Source"]:
-        from asr.audio.io import Outputs, read_entry
+        from asr.audio.clip import Outputs, read
 
         outputs = Outputs()
         for u in utterances:
             try:
-                waveform = read_entry(
-                    u.wav,
-                    sample_rate=recognizer.rate,
-                    start_s=u.start_s,
-                    end_s=u.end_s,
-                    outputs=outputs,
-                )
+                waveform = read(u.clip, sample_rate=recognizer.rate, outputs=outputs)
             except InputError as error:
                 _leave_out(u, first_line(error))
                 continue

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
+from asr.audio.clip import Outputs, read
 from asr.audio.cmvn import CmvnStats
-from asr.audio.io import Outputs, read_entry
 from asr.config import DecodeConfig, FeatureConfig
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats, speaker_totals
@@ -270,9 +270,7 @@ class Decoding:
         rate, outputs = self.loaded.config.features.sample_rate, Outputs()
         for u in utterances:
             try:
-                waveform = read_entry(
-                    u.wav, sample_rate=rate, start_s=u.start_s, end_s=u.end_s, outputs=outputs
-                )
+                waveform = read(u.clip, sample_rate=rate, outputs=outputs)
                 features.append(self.loaded.features(waveform, self.speakers.get(u.speaker)))
             except InputError as error:
                 self.errors[u.id] = first_line(error)

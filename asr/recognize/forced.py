@@ -96,18 +96,12 @@ def align(
 def _readable(
     interpreter: "Interpreter", utterances: Sequence[Utterance]
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
-    from asr.audio.io import Outputs, read_entry
+    from asr.audio.clip import Outputs, read
 
     loaded, outputs = interpreter.loaded, Outputs()
     for u in utterances:
         try:
-            waveform = read_entry(
-                u.wav,
-                sample_rate=loaded.config.features.sample_rate,
-                start_s=u.start_s,
-                end_s=u.end_s,
-                outputs=outputs,
-            )
+            waveform = read(u.clip, sample_rate=loaded.config.features.sample_rate, outputs=outputs)
             yield u, loaded.features(waveform)
         except InputError as error:
             print(f"asr align: {u.id}: {first_line(error)}", file=sys.stderr)

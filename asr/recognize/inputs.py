@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from asr.audio.clip import Clip
+from asr.audio.clip import Clip, info
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.tables import read_clips
@@ -167,8 +167,6 @@ def _named(utterance: str) -> Path:
 
 
 def _each_channel(item: Input) -> Iterator[Input]:
-    from asr.audio.io import info
-
     if item.clip.command:
         raise InputError(
             f"{item.label}: a command of wav.scp, whose channels are not known before it runs; "

@@ -10,11 +10,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asr.audio import io
 from asr.audio.arrays import ArrayReader
+from asr.audio.clip import BLOCK_S, Clip, Outputs, blocks
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import normalize
-from asr.audio.io import Clip, Outputs, Resampler
+from asr.audio.resample import Resampler, resample
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
 from asr.model.machine import pick_device
@@ -132,7 +132,7 @@ class Recognizer:
         """Recognise audio.
 
         Args:
-            source: a file, the bytes of one, a :class:`~asr.audio.io.Clip` (a stretch or a
+            source: a file, the bytes of one, a :class:`~asr.audio.clip.Clip` (a stretch or a
                 channel of a file), or samples, (N,) or (N, channels), floats with full scale 1
                 or integers, and their rate; or a list of these.
             attention: whether the segments carry their attention weights.
@@ -333,7 +333,7 @@ class Recognizer:
         if isinstance(source, (str, Path, bytes)):
             source = Clip(source)
         if isinstance(source, Clip):
-            yield from io.blocks(source, sample_rate=self.rate, outputs=outputs)
+            yield from blocks(source, sample_rate=self.rate, outputs=outputs)
             return
         if not (isinstance(source, tuple) and len(source) == 2):
             raise InputError(
@@ -341,6 +341,6 @@ class Recognizer:
                 "samples with their rate, (samples, rate)"
             )
         samples, rate = source
-        waveform = io.resample(ArrayReader(rate).whole(samples), rate, self.rate)
-        size = round(io.BLOCK_S * self.rate)
+        waveform = resample(ArrayReader(rate).whole(samples), rate, self.rate)
+        size = round(BLOCK_S * self.rate)
         yield from (waveform[start : start + size] for start in range(0, len(waveform), size))

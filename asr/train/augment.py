@@ -9,9 +9,9 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from asr.audio.clip import Clip, info, read
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
-from asr.audio.io import info, read
 from asr.config import AugmentConfig
 from asr.errors import InputError
 
@@ -115,8 +115,7 @@ def recorded_noise(
     total_s, needed_s = info(path).duration_s, samples / sample_rate
     start_s = uniform(0.0, max(0.0, total_s - needed_s), generator)
     end_s = min(start_s + needed_s, total_s)
-    noise = read(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)
-    return torch.from_numpy(noise)
+    return torch.from_numpy(read(Clip(path, start_s, end_s), sample_rate=sample_rate))
 
 
 def augment_waveform(

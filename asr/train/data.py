@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
-from asr.audio.io import read_entry
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError, first_line
@@ -143,12 +143,7 @@ class UtteranceSet:
             ) from error
 
     def _features(self, utterance: Utterance, number: int, index: int) -> tuple[Tensor, ...]:
-        waveform = read_entry(
-            utterance.wav,
-            sample_rate=self.sample_rate,
-            start_s=utterance.start_s,
-            end_s=utterance.end_s,
-        )
+        waveform = read(utterance.clip, sample_rate=self.sample_rate)
         generator = torch.Generator().manual_seed(seed_of(self.seed, number, index))
         warp = tempo = 1.0
         if self.augment is not None:

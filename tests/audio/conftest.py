@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import io, memory
+from asr.audio import clip, memory
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 
 
 @pytest.fixture(autouse=True)
 def nothing_warned_yet(monkeypatch):
-    monkeypatch.setattr(io, "_warned", False)
+    monkeypatch.setattr(clip, "_warned", False)
     monkeypatch.setattr(memory, "_told", set())
 
 
@@ -25,4 +25,4 @@ def tone():
 @pytest.fixture
 def speech():
     """A sentence of the bundled corpus."""
-    return io.read(min((MINI / "test-mini").rglob("*.opus")))
+    return clip.read(min((MINI / "test-mini").rglob("*.opus")))

@@ -9,17 +9,9 @@ import torch
 import torchaudio
 
 from asr.audio import decode
-from asr.audio.io import (
-    AudioError,
-    Clip,
-    Outputs,
-    Resampler,
-    blocks,
-    info,
-    read,
-    read_entry,
-    resample,
-)
+from asr.audio.clip import Clip, Outputs, blocks, info, read
+from asr.audio.resample import Resampler, resample
+from asr.errors import AudioError
 
 RATES = [4000, 8000, 11025, 16000, 44100, 44056, 48000, 192000]
 
@@ -60,7 +52,7 @@ def test_blocks_are_the_file(rate, format, subtype):
     assert len(parts) > 6 and max(map(len, parts)) < 0.5 * 16000
     np.testing.assert_allclose(np.concatenate(parts), read(data), atol=1e-5)
     part = np.concatenate(list(blocks(Clip(data, 0.5, 1.25), block_s=0.3)))
-    expected = read(data, start_s=0.5, end_s=1.25)
+    expected = read(Clip(data, start_s=0.5, end_s=1.25))
     np.testing.assert_allclose(part, expected, atol=1e-5)
 
 
@@ -72,7 +64,7 @@ def test_a_channel_alone():
         assert np.array_equal(
             np.concatenate(list(blocks(Clip(data, channel=channel)))), read(alone)
         )
-        assert np.array_equal(read(data, channel=channel), read(alone))
+        assert np.array_equal(read(Clip(data, channel=channel)), read(alone))
     for channel in (0, 3):
         with pytest.raises(AudioError, match=f"channel {channel}, expected 1 to 2"):
             list(blocks(Clip(data, channel=channel)))
@@ -106,7 +98,7 @@ def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_p
     entry = f"echo x >> {tmp_path}/runs; cat {path} |"
 
     def lengths(**more):
-        return [len(read_entry(entry, start_s=s, **more)) for s in (0.0, 0.5)]
+        return [len(read(Clip.of_entry(entry, start_s=s), **more)) for s in (0.0, 0.5)]
 
     path.write_bytes(encode(noise(16000)))
     assert lengths() == [16000, 8000]
@@ -157,14 +149,14 @@ def test_sound_of_media_files(container, codec, tmp_path):
     assert (found.sample_rate, found.channels) == (48000, 2)
     assert found.duration_s == pytest.approx(1.0, abs=0.1)
     for channel, hertz in ((1, 440), (2, 880)):
-        waveform = read(path, channel=channel)[1600:14400]
+        waveform = read(Clip(path, channel=channel))[1600:14400]
         assert waveform.std() == pytest.approx(0.5 / 2**0.5, rel=0.05)
         assert int(np.abs(np.fft.rfft(waveform)).argmax()) == pytest.approx(hertz * 0.8, abs=1)
     whole = read(data)
     np.testing.assert_allclose(
         np.concatenate(list(blocks(Clip(path), block_s=0.3))), whole, atol=1e-5
     )
-    part = read(data, start_s=0.5, end_s=0.75)
+    part = read(Clip(data, start_s=0.5, end_s=0.75))
     assert np.abs((part - whole[8000:12000])[10:-10]).max() < 1e-3  # filters swing at the ends
 
 
@@ -228,7 +220,7 @@ def test_the_times_of_a_video_are_those_of_its_picture(container, tmp_path):
     np.testing.assert_allclose(
         np.concatenate(list(blocks(Clip(path), block_s=0.7))), whole, atol=1e-5
     )
-    assert np.array_equal(read(path, start_s=2.9, end_s=3.5)[3000:], whole[49400:56000])
+    assert np.array_equal(read(Clip(path, start_s=2.9, end_s=3.5))[3000:], whole[49400:56000])
 
 
 def test_an_interruption_of_the_sound_is_silence():

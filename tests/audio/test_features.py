@@ -9,9 +9,8 @@ import torch
 import torchaudio.compliance.kaldi as kaldi
 
 from asr.audio.features import BLOCK, FeatureExtractor, add_deltas, loudness
-from asr.audio.io import AudioError
 from asr.config import FeatureConfig
-from asr.errors import InputError
+from asr.errors import AudioError, InputError
 
 FBANK = FeatureConfig()
 MFCC = FeatureConfig(kind="mfcc", mel_bins=23)

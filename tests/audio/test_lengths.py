@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from asr.audio import media
-from asr.audio.io import AudioError, Clip, blocks, info, read
+from asr.audio.clip import Clip, blocks, info, read
+from asr.errors import AudioError
 
 RATE = 16000
 SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, 8 * RATE)
@@ -45,7 +46,7 @@ def agree(data, tmp_path):
     np.testing.assert_allclose(np.concatenate(list(blocks(Clip(path), block_s=0.7))), whole)
     end_s = len(whole) / RATE
     for start_s in (0.1, end_s - 0.3, end_s / 2):
-        part = read(path, start_s=start_s, end_s=start_s + 0.25)
+        part = read(Clip(path, start_s=start_s, end_s=start_s + 0.25))
         start = round(start_s * RATE)
         np.testing.assert_allclose(part, whole[start : start + 4000], atol=1e-5, rtol=0)
     return whole
@@ -229,7 +230,7 @@ def test_a_wav_file_beyond_4_gib(tmp_path):
     content.close()
     assert info(path).samples == size // 32
     last_s = size / 32 / 48000
-    end = read(path, sample_rate=48000, start_s=last_s - 0.1, channel=3)
+    end = read(Clip(path, start_s=last_s - 0.1, channel=3), sample_rate=48000)
     assert len(end) == 4800 and end[-1] == 0.5
 
 
@@ -253,7 +254,7 @@ def test_codecs_of_telephones(format, subtype, tmp_path):
     assert np.array_equal(
         np.concatenate(list(blocks(Clip(path), sample_rate=8000, block_s=0.3))), whole
     )
-    part = read(path, sample_rate=8000, start_s=2.0, end_s=2.5)
+    part = read(Clip(path, start_s=2.0, end_s=2.5), sample_rate=8000)
     assert np.array_equal(part, whole[16000:20000]) and part.std() == pytest.approx(0.354, abs=0.03)
 
 

@@ -44,7 +44,7 @@ def test_blocks_change_nothing(waveform, size):
 
 @pytest.mark.parametrize("rate", [8000, 48000])
 def test_other_rates(waveform, rate):
-    from asr.audio.io import resample
+    from asr.audio.resample import resample
 
     found = probabilities(resample(waveform, 16000, rate), 4000, rate)
     expected = probabilities(waveform, 4000)

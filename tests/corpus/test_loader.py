@@ -75,14 +75,14 @@ def test_a_killed_process_is_told_of(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unexpected_error_names_its_utterance(dataset, monkeypatch, workers):
-    read = batches.read_entry
+    read = batches.read
 
-    def fail(entry, **options):
-        if entry.endswith("/3.wav"):
+    def fail(clip, **options):
+        if str(clip.source).endswith("/3.wav"):
             raise ZeroDivisionError("no such number")
-        return read(entry, **options)
+        return read(clip, **options)
 
-    monkeypatch.setattr(batches, "read_entry", fail)
+    monkeypatch.setattr(batches, "read", fail)
     loaded = load_batches(dataset, PLAN, workers=workers)
     assert [next(loaded).ids[0] for _ in range(3)] == ["u00", "u01", "u02"]
     with pytest.raises(InputError, match="u03: ZeroDivisionError: no such number"):

@@ -225,7 +225,7 @@ def test_each_wrong_segment_is_told(segmented, name):
 
 
 def test_a_segment_may_end_half_a_second_late(segmented):
-    """As in Kaldi's extract-segments; asr.audio.io.read allows it too."""
+    """As in Kaldi's extract-segments; asr.audio.clip.read allows it too."""
     (segmented / "segments").write_text("s1-a r1 0.0 0.8\ns1-b r1 0.8 2.4\ns2-a r2 0.5 1.5\n")
     assert told(segmented) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio.io import info, read, write_wav
+from asr.audio.clip import info, read, write_wav
 from asr.corpus.datadir import DataDir
 from asr.corpus.validate import validate
 from asr.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio import io
+from asr.audio import clip
 from asr.audio.vad import SpeechDetector
 from asr.config import SegmentationConfig
 from asr.errors import InputError
@@ -138,7 +138,7 @@ def test_sentences_are_found_in_noise(monkeypatch, rate):
     gap = np.random.default_rng(0).normal(0, 0.001, 2 * rate).astype(np.float32)
     waveform, places = gap, []
     for file in files:
-        speech = io.read(file, sample_rate=rate)
+        speech = clip.read(file, sample_rate=rate)
         places.append((len(waveform), len(waveform) + len(speech)))
         waveform = np.concatenate([waveform, speech, gap])
     found = cut(waveform, rate * 3, rate)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import asr
-from asr.audio.io import Clip
+from asr.audio.clip import Clip
 from asr.audio.vad import SpeechDetector
 from asr.recognize import segmentation as segment
 

@@ -82,7 +82,7 @@ def test_words_have_times_within_their_segment(model, audio):
 
 def test_times_count_from_the_beginning_of_the_recording(model, audio):
     interpreter = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3)).interpreter
-    waveform = asr.audio.io.read(audio / "b.wav", sample_rate=16000)
+    waveform = asr.audio.clip.read(audio / "b.wav", sample_rate=16000)
     features = interpreter.loaded.features(waveform)
     (early,), (late,) = (interpreter([features], [(s, s + 0.8)]) for s in (0.0, 5.0))
     assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asr.audio.io import write_wav
+from asr.audio.clip import write_wav
 from asr.config import AugmentConfig
 from asr.errors import InputError
 from asr.train.augment import (

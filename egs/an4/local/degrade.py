@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import run, write_data_dir
 
-from asr.audio.io import read_entry, resample, write_wav
+from asr.audio.clip import Clip, read, write_wav
+from asr.audio.resample import resample
 from asr.corpus.tables import read_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.train.augment import add_noise, coloured_noise
@@ -52,7 +53,9 @@ def degrade(data: Path, out: Path, condition: str) -> None:
     entries = {}
     for name, entry in tables["wav.scp"].items():
         path = out / "wav" / f"{name}.wav"
-        entries[name] = str(write_wav(path, change(read_entry(entry, sample_rate=RATE)), rate))
+        entries[name] = str(
+            write_wav(path, change(read(Clip.of_entry(entry), sample_rate=RATE)), rate)
+        )
     write_data_dir(out, {**tables, "wav.scp": entries})
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import refuse, run
 
-from asr.audio.entry import command_of
+from asr.audio.clip import command_of
 from asr.corpus.edit import subset
 from asr.corpus.importing import import_kaldi
 from asr.corpus.tables import Tables, keyed_by, read_table, read_tables, restrict, speakers_of

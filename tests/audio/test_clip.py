@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import header, io
-from asr.audio.entry import command_of
-from asr.audio.io import AudioError, info, read, read_entry, read_pipe, write_wav
+from asr.audio import clip, header
+from asr.audio.clip import Clip, command_of, info, read, write_wav
+from asr.errors import AudioError
 
 FORMATS = [  # format, subtype, largest error of a 440 Hz tone of amplitude 0.5
     ("WAV", "PCM_U8", 1 / 128),
@@ -81,8 +81,8 @@ def test_float_samples_beyond_full_scale_are_kept():
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "NIST"])
 def test_a_slice_is_the_same_stretch_of_the_whole(format):
     data = encode(np.arange(16000) / 32768, format=format)
-    assert np.array_equal(read(data, start_s=0.25, end_s=0.5), read(data)[4000:8000])
-    assert np.array_equal(read(data, start_s=0.75), read(data)[12000:])
+    assert np.array_equal(read(Clip(data, start_s=0.25, end_s=0.5)), read(data)[4000:8000])
+    assert np.array_equal(read(Clip(data, start_s=0.75)), read(data)[12000:])
 
 
 def test_a_slice_does_not_decode_what_stands_before_or_after(tmp_path):
@@ -92,14 +92,14 @@ def test_a_slice_does_not_decode_what_stands_before_or_after(tmp_path):
     path.write_bytes(data)
     with pytest.raises(AudioError, match="damaged"):
         read(path)
-    assert len(read(path, start_s=0.5, end_s=1.5)) == 16000
+    assert len(read(Clip(path, start_s=0.5, end_s=1.5))) == 16000
 
 
 def test_a_segment_may_end_a_little_after_its_recording():
     data = encode(sine(16000))
-    assert len(read(data, start_s=0.5, end_s=1.4)) == 8000
+    assert len(read(Clip(data, start_s=0.5, end_s=1.4))) == 8000
     with pytest.raises(AudioError, match=r"asked for 0.5 s to 1.6 s, the audio lasts 1.000 s"):
-        read(data, start_s=0.5, end_s=1.6)
+        read(Clip(data, start_s=0.5, end_s=1.6))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_segment_may_end_a_little_after_its_recording():
 )
 def test_segments_that_hold_nothing(start_s, end_s):
     with pytest.raises(AudioError, match="check the segment's times"):
-        read(encode(sine(16000)), start_s=start_s, end_s=end_s)
+        read(Clip(encode(sine(16000)), start_s=start_s, end_s=end_s))
 
 
 def test_low_rates_are_mentioned_once(capsys, tmp_path):
@@ -211,7 +211,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_wav_of_unknown_length(size, tone):
     data = WAV[:40] + struct.pack("<I", size) + WAV[44:]
     assert np.array_equal(read(data), read(WAV))
-    assert len(read(data, start_s=0.75)) == 4000
+    assert len(read(Clip(data, start_s=0.75))) == 4000
 
 
 def test_wav_of_unknown_length_is_not_copied(tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def test_wav_of_unknown_length_is_not_copied(tmp_path, monkeypatch):
         return read_stream(self, buffer)
 
     monkeypatch.setattr(header.View, "readinto", watched)
-    parts = list(io.blocks(io.Clip(tmp_path / "long.wav"), block_s=0.1))
+    parts = list(clip.blocks(clip.Clip(tmp_path / "long.wav"), block_s=0.1))
     assert np.array_equal(np.concatenate(parts), read(WAV)) and 0 < most <= 65536
 
 
@@ -235,7 +235,7 @@ def test_flac_of_unknown_length(tone):
     data = whole[:21] + bytes([whole[21] & 0xF0, 0, 0, 0, 0]) + whole[26:]
     assert info(data).samples == 16000
     assert np.array_equal(read(data), read(whole))
-    assert np.array_equal(read(data, start_s=0.75, end_s=0.9), read(whole)[12000:14400])
+    assert np.array_equal(read(Clip(data, start_s=0.75, end_s=0.9)), read(whole)[12000:14400])
 
 
 def test_an_empty_wav_with_a_comment_is_empty():
@@ -247,16 +247,16 @@ def test_an_empty_wav_with_a_comment_is_empty():
 def test_pipe_and_entry(tmp_path):
     path = tmp_path / "a b.wav"
     path.write_bytes(WAV)
-    assert np.array_equal(read_pipe(f"cat '{path}' | cat"), read(WAV))
-    assert np.array_equal(read_entry(f"cat '{path}' |", start_s=0.5), read(WAV)[8000:])
-    assert np.array_equal(read_entry(str(path), end_s=0.5), read(WAV)[:8000])
+    assert np.array_equal(read(Clip(f"cat '{path}' | cat", command=True)), read(WAV))
+    assert np.array_equal(read(Clip.of_entry(f"cat '{path}' |", start_s=0.5)), read(WAV)[8000:])
+    assert np.array_equal(read(Clip.of_entry(str(path), end_s=0.5)), read(WAV)[:8000])
 
 
 def test_an_entry_without_a_bar_is_not_run(tmp_path):
     for entry in ("touch made", "touch made|\xa0"):  # the space without a break is of the name
         assert command_of(entry) is None
         with pytest.raises(AudioError, match="cannot read"):
-            read_entry(entry.replace("made", f"{tmp_path}/made"))
+            read(Clip.of_entry(entry.replace("made", f"{tmp_path}/made")))
     assert not (tmp_path / "made").exists()
     assert command_of(" cat it \t| ") == "cat it"
 
@@ -272,4 +272,4 @@ def test_an_entry_without_a_bar_is_not_run(tmp_path):
 )
 def test_pipes_that_fail(command, message):
     with pytest.raises(AudioError, match=message):
-        read_pipe(command)
+        read(Clip(command, command=True))
