@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.errors import EXIT_OK, InputError
 from asr.files import check_outputs
-from asr.text.characters import clean, mended
+from asr.text.characters import changed_characters, clean
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
 from asr.text.subtitles import plain_lines
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     if options.output is not None:
         check_outputs([options.output], options.inputs)
     texts = gather(options.inputs, options.format)
-    note = mended(texts.values())
+    note = changed_characters(texts.values())
     normalize = NORMALIZERS[options.normalize]
     texts = {place: clean(normalize(clean(text))) for place, text in texts.items()}
     if not any(texts.values()):

@@ -15,7 +15,7 @@ from asr.files import check_folder, check_not_read
 if TYPE_CHECKING:
     from asr.corpus.importing import Imported
 
-DESCRIPTION = "Check, mend, describe, cut, join and import Kaldi data directories."
+DESCRIPTION = "Check, fix, describe, cut, join and import Kaldi data directories."
 COUNTED = ("first", "last", "random", "shortest")
 
 Run = Callable[[argparse.Namespace], int]
@@ -78,7 +78,7 @@ def _validate(verbs: Verbs) -> None:
         "validate",
         run_validate,
         "list every problem, with file and line",
-        "List every problem of a data directory with file, line, and how to mend it.\n"
+        "List every problem of a data directory with file, line, and how to fix it.\n"
         "Stricter than Kaldi's validator. Exit code 0: valid; 2: it has problems.",
         "asr data validate data/train --check-audio",
     )
@@ -121,7 +121,7 @@ def _tell_problems(path: str, problems: Sequence[object]) -> int:
     for problem in problems:
         _say(str(problem))
     count = counted(len(problems), "problem")
-    _say(f"{count} in {path}; `asr data fix {path}` mends sorting, list mismatches and characters")
+    _say(f"{count} in {path}; `asr data fix {path}` fixes sorting, list mismatches and characters")
     return EXIT_USAGE
 
 
@@ -149,7 +149,7 @@ def _fix(verbs: Verbs) -> None:
         "Sort by bytes, remove malformed lines and doubles, keep the utterances that every\n"
         "file has, compose letters (Unicode NFC), remove invisible characters, and derive\n"
         "spk2utt. Tells every line that it removes; the files as they\n"
-        "were are in DIR/.backup. Exit code 2: something is left that only you can mend.",
+        "were are in DIR/.backup. Exit code 2: something is left that only you can fix.",
         "asr data fix data/train",
     )
     verb.add_argument("dir", metavar="DIR", help="the data directory")
@@ -160,13 +160,13 @@ def run_fix(args: argparse.Namespace) -> int:
     from asr.corpus.edit import fix
     from asr.corpus.validate import validate
 
-    for line in fix(args.dir) or [f"{args.dir}: nothing to mend"]:
+    for line in fix(args.dir) or [f"{args.dir}: nothing to fix"]:
         print(line)
     rest = validate(args.dir, text=(Path(args.dir) / "text").is_file())
     for problem in rest:
         _say(str(problem))
     if rest:
-        _say(f"{counted(len(rest), 'problem')} in {args.dir} could not be mended; mend by hand")
+        _say(f"{counted(len(rest), 'problem')} in {args.dir} could not be fixed; edit the files")
     return EXIT_USAGE if rest else EXIT_OK
 
 

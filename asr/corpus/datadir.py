@@ -70,7 +70,7 @@ def require_valid(path: str | Path, *, text: bool) -> None:
     """Stop where a directory is not valid.
 
     Raises:
-        InputError: with the first problems, and how to see and mend them all.
+        InputError: with the first problems, and how to see and fix them all.
     """
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
@@ -79,7 +79,7 @@ def require_valid(path: str | Path, *, text: bool) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise InputError(
             f"{path}: {len(problems)} problems in this data directory:\n{shown}\n"
-            f"`asr data validate {path}` lists all, `asr data fix {path}` mends most"
+            f"`asr data validate {path}` lists all, `asr data fix {path}` fixes most"
         )
 
 

@@ -1,4 +1,4 @@
-"""Mend, cut and join data directories; every table in them follows."""
+"""Fix, cut and join data directories; every table in them follows."""
 
 import random
 import re
@@ -22,7 +22,7 @@ from asr.corpus.tables import (
 from asr.corpus.validate import RULES, other_forms, validate
 from asr.errors import InputError
 from asr.files import write_atomically
-from asr.text.characters import clean, mended
+from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
@@ -81,7 +81,7 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
     first: dict[str, int] = {}
     lines = read_lines(path)
     for number, line in enumerate(lines, 1):
-        key, value = _mend_characters(path.name, line)
+        key, value = _fix_characters(path.name, line)
         if not key:
             continue
         wrong = RULES[path.name](value) if path.name in RULES else ""
@@ -93,12 +93,12 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
         else:
             table[key], first[key] = value, number
     paths = path.name.endswith(".scp")
-    note = mended(split_line(line)[0] if paths else line for line in lines)
+    note = changed_characters(split_line(line)[0] if paths else line for line in lines)
     done += [f"{path}: {note}"] if note else []
     return table
 
 
-def _mend_characters(name: str, line: str) -> tuple[str, str]:
+def _fix_characters(name: str, line: str) -> tuple[str, str]:
     """Key and value of clean characters; paths keep theirs, but for control characters."""
     key, value = split_line(_CONTROL.sub(" ", line.lstrip("\ufeff")))
     value = value if name.endswith(".scp") else clean(value)

@@ -87,7 +87,7 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     if broken:
         raise InputError(
             f"{path}: the audio of {len(broken)} of {len(measured)} utterances cannot be read; "
-            "mend the files, or take their lines out and run `asr data fix`:\n" + "\n".join(broken)
+            "fix the files, or take their lines out and run `asr data fix`:\n" + "\n".join(broken)
         )
     write_table(path / "utt2dur", {m.id: f"{m.duration_s:.4f}" for m in measured})
     write_table(path / "utt2num_frames", {m.id: str(m.frames) for m in measured})

@@ -21,7 +21,7 @@ from asr.corpus.table_formats import Row
 from asr.corpus.tables import Tables, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError, counted
-from asr.text.characters import clean, compose, mended
+from asr.text.characters import changed_characters, clean, compose
 from asr.text.transcripts import decode
 
 NEEDED = ("wav.scp", "text", "utt2spk")
@@ -119,10 +119,10 @@ def _clean(text: str, normalize: Normalize) -> str:
     return " ".join(clean(normalize(clean(text))).split())
 
 
-def _mended(texts: Mapping[str, str]) -> list[str]:
-    """A note on the characters that were mended in transcripts by their places."""
+def _changed_characters(texts: Mapping[str, str]) -> list[str]:
+    """A note on the characters that were changed in transcripts by their places."""
     changed = [place for place, text in texts.items() if clean(text) != text]
-    note = mended(map(texts.__getitem__, changed))
+    note = changed_characters(map(texts.__getitem__, changed))
     return [f"transcripts: {note}; the first in {changed[0]}"] if note else []
 
 
@@ -210,7 +210,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     text = dict(zip(names, texts, strict=True))
     tables = {"utt2spk": dict(ids), "text": text, **_recordings(names, rows), **genders}
     write_tables(target, tables)
-    notes = (*_mended({row.where: row.text for row in rows}), *notes)
+    notes = (*_changed_characters({row.where: row.text for row in rows}), *notes)
     return Imported(len(ids), len(set(speakers)), notes)
 
 
@@ -261,7 +261,7 @@ def _wrong_audio(audio: str) -> str:
     if not audio:
         return "no audio file is named; add it"
     if not os.path.isfile(audio):  # noqa: PTH113  # false, not an error, for any path
-        return f"{audio}: no such audio file; mend the path"
+        return f"{audio}: no such audio file; fix the path"
     if _UNFIT_PATH.search(absolute(audio)):
         return f"{audio!r}: in wav.scp this would be a command or another path; rename the file"
     return ""
@@ -281,7 +281,7 @@ def _wrong_times(row: Row) -> str:
         return ""
     if is_number(row.start) and is_number(row.end) and 0 <= float(row.start) < float(row.end):
         return ""
-    return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; mend them"
+    return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; fix them"
 
 
 def _mixed(rows: Sequence[Row]) -> list[str]:
@@ -312,7 +312,7 @@ def _genders(speakers: Sequence[str], rows: Sequence[Row]) -> tuple[Tables, tupl
     for speaker, row in zip(speakers, rows, strict=True):
         gender = row.gender[:1].lower()
         if gender in ("m", "f") and table.setdefault(speaker, gender) != gender:
-            raise InputError(f"{row.where}: {speaker} is m and f; mend the rows of this speaker")
+            raise InputError(f"{row.where}: {speaker} is m and f; fix the rows of this speaker")
     if not table:
         return {}, ()
     unknown = sorted(set(speakers) - table.keys())
@@ -339,7 +339,7 @@ def import_kaldi(
 
     Tables that are keyed by utterance, recording or speaker come along under the new ids;
     feature and statistics archives stay behind, since they point to files with the old ones.
-    Lists that differ are copied as they are: ``asr data fix`` mends them in the copy.
+    Lists that differ are copied as they are: ``asr data fix`` fixes them in the copy.
 
     Args:
         source: with wav.scp, text and utt2spk at least.
@@ -353,7 +353,7 @@ def import_kaldi(
     source = Path(source)
     tables = _copied(source)
     texts = tables["text"]
-    notes = _mended({f"{source}/text: {key}": value for key, value in texts.items()})
+    notes = _changed_characters({f"{source}/text: {key}": value for key, value in texts.items()})
     problems = [
         f"{name}: {key}: {wrong}"
         for name, rule in (("utt2spk", RULES["utt2spk"]), ("text", reserved_symbols))

@@ -394,7 +394,7 @@ def _names_audio(value: str, comma: str, folder: Path) -> bool:
 # -- JSON ------------------------------------------------------------------------------------
 
 _GAP = re.compile(r"[\s,:]*")
-_NESTED = "nested too deep to be a row; mend the line"
+_NESTED = "nested too deep to be a row; fix the line"
 
 
 def _read_json(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
@@ -425,7 +425,7 @@ def _whole(path: Path, source: str) -> Any:
         begin = source.lstrip().partition("\n")[0].rstrip()
         if begin.startswith("{") and begin.endswith("}"):
             return None
-        raise InputError(f"{path}:{error.lineno}: not JSON ({error}); mend the file") from error
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error}); fix the file") from error
     except ValueError:  # a number with thousands of digits
         return None
 
@@ -466,9 +466,9 @@ def _parse_json(text: str, columns: Mapping[str, str]) -> Record:
     except RecursionError:
         return _NESTED
     except ValueError as error:
-        return f"not JSON ({error}); mend the line"
+        return f"not JSON ({error}); fix the line"
     if not isinstance(record, dict):
-        return f"found {text.strip()[:40]}, expected an object in braces; mend the line"
+        return f"found {text.strip()[:40]}, expected an object in braces; fix the line"
     names = list(record)
     keys = {ours: _key(names, ours, name) for ours, name in columns.items()}
     missing = [need for need in NEEDED if keys[need] is None]
@@ -502,7 +502,7 @@ def _wrong_value(ours: str, key: str, value: Any) -> str:
     if not (value is None or isinstance(value, str) or (number and ours in NUMBERS)):
         expected = "a number or text" if ours in NUMBERS else "text in quotes"
         shown = "a list or an object" if isinstance(value, list | dict) else json.dumps(value)[:40]
-        return f'"{key}" is {shown}, expected {expected}; mend the line'
+        return f'"{key}" is {shown}, expected {expected}; fix the line'
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        return f'"{key}" has half a surrogate pair (\\ud83d, say), which is no character; mend it'
+        return f'"{key}" has half a surrogate pair (\\ud83d, say), which is no character; fix it'
     return ""

@@ -46,7 +46,7 @@ class Problem:
     line: int
     """From 1; 0 where the file as a whole is meant."""
     message: str
-    """What was found, what was expected, how to mend it."""
+    """What was found, what was expected, how to fix it."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -292,17 +292,17 @@ def is_number(text: str) -> bool:
 
 def _seconds(value: str) -> str:
     good = is_number(value) and float(value) > 0
-    return "" if good else f'found "{value}", expected seconds above 0; mend the number'
+    return "" if good else f'found "{value}", expected seconds above 0; fix the number'
 
 
 def _whole(value: str) -> str:
     good = value.isascii() and value.isdecimal() and value.strip("0")
-    return "" if good else f'found "{value}", expected a whole number above 0; mend the number'
+    return "" if good else f'found "{value}", expected a whole number above 0; fix the number'
 
 
 def _one_word(value: str) -> str:
     good = len(value.split()) == 1
-    return "" if good else f'found "{value}", expected one word; mend the line'
+    return "" if good else f'found "{value}", expected one word; fix the line'
 
 
 def _something(value: str) -> str:
@@ -319,7 +319,7 @@ def _speaker(value: str) -> str:
 
 
 def _gender(value: str) -> str:
-    return "" if value in ("m", "f") else f'found "{value}", expected m or f; mend the line'
+    return "" if value in ("m", "f") else f'found "{value}", expected m or f; fix the line'
 
 
 def _words(value: str) -> str:
@@ -329,10 +329,10 @@ def _words(value: str) -> str:
 def _segment(value: str) -> str:
     fields = value.split()
     if len(fields) != 3 or not (is_number(fields[1]) and is_number(fields[2])):
-        return f'found "{value}", expected "<rec-id> <begin> <end>" in seconds; mend the line'
+        return f'found "{value}", expected "<rec-id> <begin> <end>" in seconds; fix the line'
     begin, end = float(fields[1]), float(fields[2])
     good = 0 <= begin < end
-    return "" if good else f"{begin:g} to {end:g} s, expected 0 <= begin < end; mend the times"
+    return "" if good else f"{begin:g} to {end:g} s, expected 0 <= begin < end; fix the times"
 
 
 def reserved_symbols(text: str) -> str:
@@ -390,9 +390,9 @@ def _is_file(path: str) -> bool:
 
 def _no_such_audio(value: str) -> str:
     if os.path.isdir(value):  # noqa: PTH112  # false, not an error, for any path
-        return f"{value}: a folder, expected an audio file; mend the path"
+        return f"{value}: a folder, expected an audio file; fix the path"
     if Path(value).is_absolute():
-        return f"{value}: no such file; mend the path"
+        return f"{value}: no such file; fix the path"
     return (
         f"{value}: no such file in {Path.cwd()}; relative paths start at the current folder: "
         "`asr data import NEW --kaldi DIR --root CORPUS` makes them absolute"
@@ -493,7 +493,7 @@ def _segments_wrong(tables: _Tables) -> Iterator[Problem]:
     for key, segment in _segments(tables):
         length = segment.end_s - segment.start_s
         if abs(length - utt2dur.get(key, length)) > OVERSHOOT_S:
-            message = f"lasts {length:g} s, but utt2dur says {utt2dur[key]:g} s; mend one of them"
+            message = f"lasts {length:g} s, but utt2dur says {utt2dur[key]:g} s; fix one of them"
             yield tables["segments"].problem(key, message)
 
 
@@ -511,7 +511,7 @@ def _ends_outside(tables: _Tables, whence: str, lengths: Mapping[str, float]) ->
             yield tables["segments"].problem(
                 key,
                 f"ends at {end_s} s, but {whence} {recording} lasts {lengths[recording]:g} s; "
-                "mend the times",
+                "fix the times",
             )
 
 
@@ -536,7 +536,7 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
         for key, duration in _durations(tables, name).items():
             if abs(duration - lengths.get(key, duration)) > ROUNDING_S:
                 yield tables[name].problem(
-                    key, f"{duration:g} s, but the audio lasts {lengths[key]:.3f} s; mend it"
+                    key, f"{duration:g} s, but the audio lasts {lengths[key]:.3f} s; fix it"
                 )
     yield from _ends_outside(tables, "the audio of", lengths)
 

@@ -346,6 +346,6 @@ def read_utt2spk(path: str | Path) -> dict[str, str]:
         if len(line.split()) != 2:
             raise InputError(
                 f'{path}:{number}: {len(line.split())} fields, expected "<utt-id> <spk-id>"; '
-                "mend the line"
+                "fix the line"
             )
     return parse_text(lines, path)

@@ -122,7 +122,7 @@ def decomposed(text: str) -> str:
     return next((c for c in [*marks, *gone] if c in gone), marks[0] if marks else "")
 
 
-def mended(texts: Iterable[str]) -> str:
+def changed_characters(texts: Iterable[str]) -> str:
     """What :func:`clean` does to some texts, for a message; empty: nothing."""
     gone, composed = Counter[str](), 0
     for text in texts:

@@ -176,7 +176,7 @@ def _tsv(lines: Sequence[str], path: Path) -> Iterator[str]:
         if len(fields) != len(columns):
             raise InputError(
                 f"{path}:{number}: {len(fields)} fields, expected {len(columns)} as in the "
-                "header; mend the line"
+                "header; fix the line"
             )
         yield fields[columns.index("text")]
 

@@ -79,7 +79,7 @@ def _lines(
         fields = compose(line).split()
         if len(fields) < least:
             raise InputError(
-                f'{path}:{number}: {len(fields)} fields, expected "{form}"; mend the line'
+                f'{path}:{number}: {len(fields)} fields, expected "{form}"; fix the line'
             )
         yield f"{path}:{number}", fields
 
@@ -90,7 +90,7 @@ def _seconds(value: str, name: str, where: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise InputError(f'{where}: {name} "{value}", expected seconds, 0 or more; mend the line')
+        raise InputError(f'{where}: {name} "{value}", expected seconds, 0 or more; fix the line')
     return seconds
 
 

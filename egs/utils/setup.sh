@@ -139,7 +139,7 @@ run_pip() { # run_pip ARGUMENT...: pip with its output in the log, the large dow
     done; then
     say "pip failed; the end of $log:"
     tail -n 15 "$log" | sed 's/^/  /' >&2
-    fail "mend what it says (network? disk?) and run this again"
+    fail "fix what it says (network? disk?) and run this again"
   fi
 }
 

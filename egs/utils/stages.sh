@@ -148,7 +148,7 @@ _report_failure() {
       echo "stage $stage_number ($stage_title) was interrupted; go on with:"
     else
       echo "stage $stage_number ($stage_title) did not end well (exit code $code)"
-      echo "when that is mended, go on with:"
+      echo "when that is fixed, go on with:"
     fi
     echo "  $(recipe_command "--stage $stage_number")"
   } >&2

@@ -52,7 +52,7 @@ def test_validate_prints_every_problem(make, capsys):
     assert [problem.split(": ")[0] for problem in problems] == [
         f"{path}/text:{n}" for n in (1, 2, 3)
     ]
-    assert last.startswith(f"3 problems in {path}; `asr data fix {path}` mends")
+    assert last.startswith(f"3 problems in {path}; `asr data fix {path}` fixes")
     assert output.out == ""
 
 
@@ -84,10 +84,10 @@ def test_fix_says_what_is_left(make, capsys):
     output = capsys.readouterr()
     assert "kept 3 of 3 utterances" in output.out
     assert "text:3: s2-a: <s> must not be" in output.err
-    assert f"1 problem in {path} could not be mended" in output.err
+    assert f"1 problem in {path} could not be fixed" in output.err
     (path / "text").write_text("s1-a A\ns1-b B\ns2-a C\n")
     assert main(["fix", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: nothing to mend\n"
+    assert capsys.readouterr().out == f"{path}: nothing to fix\n"
 
 
 def test_subset(make, tmp_path, capsys):

@@ -58,14 +58,14 @@ def test_fix_tells_every_line_that_it_removes(make):
     assert ids(path) == ["s1-a"]
 
 
-def test_fix_mends_characters(make):
+def test_fix_changes_characters(make):
     path = make(text="\ufeffs1-a ONE\u00a0TWO\r\ns1-b  T\u200bWO\x07\n\ns2-a FOUR")
     fix(path)
     assert read_table(path / "text") == {"s1-a": "ONE TWO", "s1-b": "TWO", "s2-a": "FOUR"}
     assert validate(path) == []
 
 
-def test_format_characters_and_decomposed_letters_are_mended(make):
+def test_format_characters_and_decomposed_letters_are_fixed(make):
     path = make(text="s1-a co\u00adop\ns1-b CAFE\u0301\ns2-a SIX\n")
     done = fix(path)
     assert done[0] == (

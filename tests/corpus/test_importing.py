@@ -217,7 +217,7 @@ def test_tables_that_cannot_be_read(audio):
         import_table(audio, "t.csv", "audio,text\n")
 
 
-def test_characters_are_mended_and_named(audio):
+def test_characters_are_changed_and_named(audio):
     table = "audio,text,speaker\na.wav,co\u00adop,Rene\u0301\nb.wav,cafe\u0301,Ren\u00e9\n"
     result = import_table(audio, "t.csv", table)
     assert (result.utterances, result.speakers) == (2, 1)

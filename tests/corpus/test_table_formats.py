@@ -296,7 +296,7 @@ def test_an_empty_cell_of_mysql(table):
 def test_audio_without_a_path_is_told(table):
     rows = table("t.jsonl", '{"audio":{"path":null,"bytes":"x"},"text":"one"}\n{"audio":"a.wav"}')
     assert rows == [
-        '1: "audio" is a list or an object, expected text in quotes; mend the line',
+        '1: "audio" is a list or an object, expected text in quotes; fix the line',
         "2: no text; add it, or name the key with --text-column",
     ]
 

@@ -118,7 +118,7 @@ CASES = {
     "missing audio": (
         {"wav_scp": "s1-a /none/a.wav\ns1-b none/b.wav\ns2-a x |\n"},
         [
-            "wav.scp:1: s1-a: /none/a.wav: no such file; mend the path",
+            "wav.scp:1: s1-a: /none/a.wav: no such file; fix the path",
             "wav.scp:2: s1-b: none/b.wav: no such file in /",
         ],
     ),
@@ -300,7 +300,7 @@ def test_audio_is_opened_when_asked_for(make, wav, tmp_path):
     assert told(path) == []
     found = told(path, audio=True)
     assert found[0].startswith(f"wav.scp:2: s1-b: {broken}: ")
-    assert found[1:] == ["utt2dur:1: s1-a: 2.3 s, but the audio lasts 2.000 s; mend it"]
+    assert found[1:] == ["utt2dur:1: s1-a: 2.3 s, but the audio lasts 2.000 s; fix it"]
 
 
 def test_segments_are_compared_with_the_audio(segmented):
@@ -309,7 +309,7 @@ def test_segments_are_compared_with_the_audio(segmented):
     (segmented / "segments").write_text("s1-a r1 0.0 0.8\ns1-b r1 0.8 2.0\ns2-a r2 0.5 3.5\n")
     assert told(segmented) == []
     assert told(segmented, audio=True) == [
-        "segments:3: s2-a: ends at 3.5 s, but the audio of r2 lasts 2 s; mend the times"
+        "segments:3: s2-a: ends at 3.5 s, but the audio of r2 lasts 2 s; fix the times"
     ]
 
 

@@ -3,7 +3,14 @@ from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.text.characters import clean, decomposed, invisible, mended, plain_apostrophes, visible
+from asr.text.characters import (
+    changed_characters,
+    clean,
+    decomposed,
+    invisible,
+    plain_apostrophes,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +65,14 @@ def test_what_is_clean_stays(text):
     assert not decomposed(once)
 
 
-def test_what_was_mended_is_named():
-    assert mended(["one", "t\u00adw\u00ado", "e\u0301", "\u200ethree"]) == (
+def test_what_was_changed_is_named():
+    assert changed_characters(["one", "t\u00adw\u00ado", "e\u0301", "\u200ethree"]) == (
         "2 U+00AD (SOFT HYPHEN) removed, 1 U+200E (LEFT-TO-RIGHT MARK) removed, "
         "letters of 1 texts composed (Unicode NFC)"
     )
     assert decomposed("cafe\u0301") == "\u0301"
     assert decomposed("q\u0307\u0323") == "\u0307"  # the dot below comes first
-    assert mended(["plain", "\u00e9t\u00e9"]) == ""
+    assert changed_characters(["plain", "\u00e9t\u00e9"]) == ""
 
 
 def test_apostrophes():

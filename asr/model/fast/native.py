@@ -178,7 +178,7 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         print(
             f"warning: {SOURCE.name} cannot be compiled by {' '.join(command)}, or its library "
-            f"not loaded ({_reason(error)}); going on with plain torch, which is slower; mend or "
+            f"not loaded ({_reason(error)}); going on with plain torch, which is slower; fix or "
             "remove what is named, or set ASR_NATIVE=0 to do without",
             file=sys.stderr,
         )
