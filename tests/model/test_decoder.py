@@ -1,25 +1,29 @@
-"""The decoder's fast loop equals the plain one; a search's step equals both."""
+"""The decoder's fast loop equals the plain one, for every attention and cell; so does a search."""
 
 import pytest
 import torch
 
 from asr.config import AttentionConfig, DecoderConfig
+from asr.config.kinds import ATTENTIONS
 from asr.model.decoder import AttentionDecoder
-from asr.model.fast import native
+from asr.model.fast import lookup, native
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
+EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
+EVERY_CELL = pytest.mark.parametrize("cell", ["after", "before", "lstm"])  # a GRU by its reset
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 
 
-def make(reset, units):
+def make(kind, cell, units):
+    gru = cell != "lstm"
     decoder = AttentionDecoder(
         VOCAB,
         WIDTH,
-        DecoderConfig(units=units, embedding=6, dropout=0.0),
-        AttentionConfig(units=units + 1, filters=3, filter_width=5),
-        reset,
+        DecoderConfig(cell="gru" if gru else "lstm", units=units, embedding=6, dropout=0.0),
+        AttentionConfig(kind=kind, units=units + 1, filters=3, filter_width=5),
+        cell if gru else "after",
     )
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -40,7 +44,7 @@ def outputs_and_gradients(decoder, states, padding, tokens, threads=1):
         loss = (logits * real * torch.randn(logits.shape, generator=chance)).sum()
         loss = loss + (weights * real * torch.randn(weights.shape, generator=chance)).sum()
         # the paper's form has no c
-        loss = loss + 0.0 * decoder.cell.c.sum()
+        loss = loss + 0.0 * sum(parameter.sum() for parameter in decoder.parameters())
         gradients = torch.autograd.grad(loss, [states, *decoder.parameters()])
     finally:
         torch.set_num_threads(before)
@@ -49,9 +53,11 @@ def outputs_and_gradients(decoder, states, padding, tokens, threads=1):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("units", [4, 37, 64])
-@pytest.mark.parametrize("reset", ["after", "before"])
-def test_native_loop_equals_the_plain_one(reset, units, threads, monkeypatch):
-    case = make(reset, units)
+@EVERY_CELL
+@EVERY_KIND
+def test_native_loop_equals_the_plain_one(kind, cell, units, threads, monkeypatch):
+    case = make(kind, cell, units)
+    assert lookup.decoder(case[0].attention, case[0].cell, case[1]) is not None
     logits, weights, gradients = outputs_and_gradients(*case, threads=threads)
     monkeypatch.setattr(native, "usable", lambda *_: False)
     plain_logits, plain_weights, plain_gradients = outputs_and_gradients(*case)
@@ -64,10 +70,11 @@ def test_native_loop_equals_the_plain_one(reset, units, threads, monkeypatch):
 
 
 @pytest.mark.parametrize("units", [16, 37])  # read where they lie, and packed
-@pytest.mark.parametrize("reset", ["after", "before"])
-def test_a_step_for_many_rows_equals_plain_torch(reset, units, monkeypatch):
+@EVERY_CELL
+@EVERY_KIND
+def test_a_step_for_many_rows_equals_plain_torch(kind, cell, units, monkeypatch):
     """Two rows look at each utterance, and go on from any row of the step before."""
-    decoder, states, padding, _ = make(reset, units)
+    decoder, states, padding, _ = make(kind, cell, units)
     decoder.eval()
     memory = decoder.precompute(states.detach(), STEPS, padding)
     session = decoder.session(memory, width=2)
@@ -81,13 +88,15 @@ def test_a_step_for_many_rows_equals_plain_torch(reset, units, monkeypatch):
         log_probs, alignment, new = session.step(tokens, state, rows)
         plain, plain_alignment, plain_new = plain_session.step(tokens, state, rows)
         torch.testing.assert_close(log_probs, plain, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(new.cell[0], plain_new.cell[0], atol=1e-5, rtol=1e-5)
+        for ours, right in zip(new.cell, plain_new.cell, strict=True):
+            torch.testing.assert_close(ours, right, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(alignment.weights, plain_alignment.weights, atol=1e-6, rtol=1e-4)
         state = new
 
 
-def test_a_number_that_is_none_is_not_hidden():
-    decoder, states, padding, tokens = make("after", 8)
+@EVERY_KIND
+def test_a_number_that_is_none_is_not_hidden(kind):
+    decoder, states, padding, tokens = make(kind, "after", 8)
     with torch.no_grad():
         states[1, 2, 3] = torch.nan
         memory = decoder.precompute(states, STEPS, padding)

@@ -33,5 +33,5 @@ class _Dropout(torch.autograd.Function):
 def _drop(x: Tensor, seed: int, per_mille: int) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
-    native.call("dropout", x, out, x.numel(), seed, per_mille)
+    native.call("dropout", x=x, out=out, n=x.numel(), seed=seed, per_mille=per_mille)
     return out

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from asr.model.cells.gru import Reset
 from asr.model.fast import native
+from asr.model.fast.kinds import CELLS, Form
 from asr.model.fast.product import part_product, product
 from asr.model.padding import pack, padding_mask, unpack
 
@@ -86,22 +87,24 @@ def looped_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
     return both.transpose(0, 1).masked_fill(padding.unsqueeze(-1), 0.0)
 
 
-def recurrent_gradients(before: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset) -> Tensor:
-    """Gradient of U, (N, 3N), by products over all R steps.
+def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: Form) -> Tensor:
+    """Gradient of U, (N, G), by products over all R steps.
 
     Args:
         before: h of the step before, (R, N).
-        d_gates: gradients of the gates' activations, (R, 3N).
-        inner: reset after: gradient of h U_n + c; before: r * h; (R, N).
-        reset: where the reset gate stands.
+        d_gates: gradients of the gates' activations, (R, G).
+        kept: reset after: gradient of h U_n + c; before: r * h; (R, N).
+        form: of the cell.
     """
+    if form == "lstm":
+        return product(before.t(), d_gates)
     N = before.shape[-1]
     d_U = before.new_empty(N, 3 * N)
     d_U[:, : 2 * N] = part_product(before.t(), d_gates, 0, 2 * N)
-    if reset == "after":
-        d_U[:, 2 * N :] = product(before.t(), inner)
+    if form == "after":
+        d_U[:, 2 * N :] = product(before.t(), kept)
     else:
-        d_U[:, 2 * N :] = part_product(inner.t(), d_gates, 2 * N, 3 * N)
+        d_U[:, 2 * N :] = part_product(kept.t(), d_gates, 2 * N, 3 * N)
     return d_U
 
 
@@ -137,10 +140,12 @@ class _Native(torch.autograd.Function):
         keep = any(ctx.needs_input_grad)
         inner = x.new_empty(2, len(rows), N) if keep else None
         out = x.new_empty(batch, steps, 2 * N)
-        sizes = (batch, steps, N, reset == "before")
-        native.call("bigru_forward", *gates, U, c, counts, inner, out, *sizes)
+        native.call(
+            "layer_forward", gates_forward=gates[0], gates_back=gates[1], U=U, c=c, counts=counts,
+            kept=inner, out=out, cell=CELLS[reset], B=batch, S=steps, N=N,
+        )  # fmt: skip
         if keep:
-            ctx.reset, ctx.sizes, ctx.consumed = reset, sizes, False
+            ctx.reset, ctx.consumed = reset, False
             ctx.save_for_backward(rows, counts, W, U, *gates, inner, out)
         return out
 
@@ -150,18 +155,20 @@ class _Native(torch.autograd.Function):
         """Gradients of x, W, U, b and c from that of the states."""
         consume(ctx)
         rows, counts, W, U, *gates, inner, out = ctx.saved_tensors
-        N = U.shape[1]
+        (batch, steps, _), N, d_out = grad.shape, U.shape[1], grad.contiguous()
         olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(2, 3 * N), U.new_zeros(2, N)
         native.call(
-            "bigru_backward", grad.contiguous(), out, *gates, inner, olds, U, counts, d_b, d_c,
-            *ctx.sizes,
+            "layer_backward", gates_forward=gates[0], gates_back=gates[1], U=U, counts=counts,
+            kept=inner, out=out, d_out=d_out, olds=olds, d_b=d_b,
+            d_c=d_c if ctx.reset == "after" else None, cell=CELLS[ctx.reset], B=batch,
+            S=steps, N=N,
         )  # fmt: skip
         d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(2)]
         d_W = [product(rows.t(), gates[d]) for d in range(2)]
         d_x = None
         if ctx.needs_input_grad[0]:
             d_rows = product(gates[0], W[0].t()).add_(product(gates[1], W[1].t()))
-            d_x = unpack(d_rows, counts.tolist(), grad.shape[1])
+            d_x = unpack(d_rows, counts.tolist(), steps)
         return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 
 

@@ -14,8 +14,8 @@ from asr.model.attention.location import Location
 from asr.model.cells import Cell
 from asr.model.cells.gru import GRU
 from asr.model.fast import dropout as drop
+from asr.model.fast import kinds, loop, native, session
 from asr.model.fast import layer as layers
-from asr.model.fast import loop, native, session
 from asr.model.memory import Memory
 from asr.model.session import DecoderParts, DecoderSession
 
@@ -39,14 +39,15 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
         cell: the cell of the decoder.
         tensor: one of those that are to be computed with.
     """
-    if type(attention) is not Location or type(cell) is not GRU:
+    if kinds.energy(attention) is None or kinds.form(cell) is None:
         return None
     if native.usable(tensor, cell.U):
         return FastDecoder(loop.native_loop, session.NativeSession)
-    if native.on_gpu(tensor, cell.U):
-        A, K = attention.V.out_features, attention.filters.kernel_size[0]
-        if native.kernels().fits(A, K, tensor.device):
-            return FastDecoder(loop.kernel_loop, session.KernelSession)
+    if not (isinstance(attention, Location) and isinstance(cell, GRU)):
+        return None
+    A, K = attention.V.out_features, attention.filters.kernel_size[0]
+    if native.on_gpu(tensor, cell.U) and native.kernels().fits(A, K, tensor.device):
+        return FastDecoder(loop.kernel_loop, session.KernelSession)
     return None
 
 

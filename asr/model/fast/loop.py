@@ -1,6 +1,6 @@
 """The decoder's loop over whole transcripts in one call, with its backward pass.
 
-For location-aware attention and a GRU: by native.cpp on processors and kernels.py on GPUs. The
+By native.cpp on processors, and for location-aware attention and a GRU by kernels.py on GPUs. The
 plain loop of :class:`asr.model.decoder.AttentionDecoder` computes the same.
 """
 
@@ -10,52 +10,51 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from asr.model.attention import Attention
 from asr.model.attention.energy import uniform
 from asr.model.attention.location import Location
+from asr.model.cells import Cell
 from asr.model.cells.gru import GRU, Reset
-from asr.model.fast import native
+from asr.model.fast import kinds, native
 from asr.model.fast.layer import consume, recurrent_gradients
 from asr.model.fast.product import product
 from asr.model.memory import Memory
 
 
-def location_weights(attention: Location) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of the attention as native.cpp takes them: (H, A), (C, K), (C, A) and (A,)."""
-    return (
-        attention.W.weight.t().contiguous(),
-        attention.filters.weight.squeeze(1).contiguous(),
-        attention.U.weight.t().contiguous(),
-        attention.w.weight.view(-1),
-    )
-
-
-def folded_weights(attention: Location) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as kernels.py takes them: W (H, A), F = filters^T location (K, A), w (A,)."""
-    W, filters, location, w = location_weights(attention)
-    return W, filters.t() @ location, w
-
-
 def native_loop(
-    attention: Location, cell: GRU, characters: Tensor, lengths: Tensor, memory: Memory
+    attention: Attention, cell: Cell, characters: Tensor, lengths: Tensor, memory: Memory
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence on a processor.
 
     Args:
         attention: the kind.
         cell: the cell.
-        characters: their part of the gates, (B, L, 3H).
+        characters: their part of the gates, (B, L, G).
         lengths: real characters, (B,), in main memory.
         memory: encoder output.
 
     Returns:
         outputs of the cell (B, L, H) and attention weights (B, L, S).
     """
+    energy, form = kinds.energy(attention), kinds.form(cell)
+    assert energy and form
     values = memory.values[:, 0, :, : cell.gate_width]
     return _NativeLoop.apply(  # type: ignore[no-untyped-call]
-        characters, memory.keys.keys.contiguous(), values.contiguous(),
-        native.int32(memory.steps), native.int32(lengths), *location_weights(attention), cell.U,
-        cell.c, cell.reset,
+        energy.number, form, characters, getattr(cell, "c", None),
+        memory.keys.keys.contiguous(), values.contiguous(), native.int32(memory.steps),
+        native.int32(lengths), *energy[1:], cell.U,
     )  # fmt: skip
+
+
+def folded_weights(attention: Location) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of the attention as kernels.py takes them.
+
+    Returns:
+        W (H, A), F = filters^T location (K, A), w (A,).
+    """
+    filters, location = attention.filters.weight.squeeze(1), attention.U.weight
+    W = attention.W.weight.t().contiguous()
+    return W, filters.t() @ location.t().contiguous(), attention.w.weight.view(-1)
 
 
 def kernel_loop(
@@ -73,6 +72,20 @@ def kernel_loop(
     )  # fmt: skip
 
 
+INPUTS = ("keys", "values", "steps", "lengths", "W", "filters", "location", "w", "U")
+"""What the native loop reads, by its names in native.cpp."""
+
+
+def _fields(number: int, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
+    """Fields of :class:`native.Loop` that forward and backward share."""
+    given = dict(zip(INPUTS, inputs, strict=True))
+    (B, L, H), S, (_, A) = states.shape, weights.shape[2], given["W"].shape
+    C, K = (0, 0) if given["filters"] is None else given["filters"].shape
+    sizes = {"B": B, "L": L, "S": S, "H": H, "A": A, "C": C, "K": K}
+    kind = {"energy": number, "cell": kinds.CELLS[form]}
+    return {**given, **sizes, **kind, "states": states, "weights": weights}
+
+
 class _NativeLoop(torch.autograd.Function):
     """The loop over whole transcripts by native.cpp, and its backward pass.
 
@@ -81,29 +94,20 @@ class _NativeLoop(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
-        W: Tensor, filters: Tensor, location: Tensor, w: Tensor, U: Tensor, c: Tensor,
-        reset: Reset,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Gates of the characters (B, L, 3H) to states (B, L, H) and weights (B, L, S)."""
+        ctx: Any, number: int, form: kinds.Form, gates: Tensor, c: Tensor | None, *inputs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Gates of the characters (B, L, G) to states (B, L, H) and weights (B, L, S)."""
         batch, length, _ = gates.shape
-        S, A = keys.shape[1:]
-        H, (C, K) = U.shape[0], filters.shape
-        sizes = (batch, length, S, H, A, C, K, reset == "before")
+        keys, U = inputs[0], inputs[-1]
         gates = gates.clone()
-        keep = any(ctx.needs_input_grad)
-        inner = gates.new_empty(batch, length, H) if keep else None
-        states, weights = gates.new_empty(batch, length, H), gates.new_empty(batch, length, S)
-        attention = (W, filters, location, w)
-        native.call(
-            "decoder_forward", gates, keys, values, steps, lengths, *attention, U, c, inner,
-            states, weights, *sizes,
-        )  # fmt: skip
-        if keep:
-            ctx.reset, ctx.sizes, ctx.consumed = reset, sizes, False
-            ctx.save_for_backward(
-                gates, inner, states, weights, keys, values, steps, lengths, *attention, U
-            )
+        states = gates.new_empty(batch, length, len(U))
+        weights = gates.new_empty(batch, length, keys.shape[1])
+        kept = torch.empty_like(states) if any(ctx.needs_input_grad) else None
+        shared = _fields(number, form, states, weights, *inputs)
+        native.call("decoder_forward", gates=gates, c=c, kept=kept, **shared)
+        if kept is not None:
+            ctx.number, ctx.form, ctx.consumed = number, form, False
+            ctx.save_for_backward(gates, kept, states, weights, *inputs)
         return states, weights
 
     @staticmethod
@@ -111,23 +115,26 @@ class _NativeLoop(torch.autograd.Function):
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
         consume(ctx)
-        gates, inner, states, weights, keys, values, steps, lengths, *attention, U = (
-            ctx.saved_tensors
+        gates, kept, states, weights, *inputs = ctx.saved_tensors
+        shared = _fields(ctx.number, ctx.form, states, weights, *inputs)
+        d_states, d_weights = d_states.contiguous(), d_weights.contiguous()
+        d_queries = gates.new_zeros(*gates.shape[:2], shared["A"])
+        d_keys, d_filters, d_location, d_w = (
+            None if shared[name] is None else torch.zeros_like(shared[name])
+            for name in ("keys", "filters", "location", "w")
         )
-        _, filters, location, w = attention
-        d_queries = gates.new_zeros(*gates.shape[:2], keys.shape[2])
-        d_keys, d_filters, d_location, d_w = map(torch.zeros_like, (keys, filters, location, w))
         native.call(
-            "decoder_backward", d_states.contiguous(), d_weights.contiguous(), keys, values,
-            states, weights, steps, lengths, *attention, U, gates, inner, d_queries, d_keys,
-            d_filters, d_location, d_w, *ctx.sizes,
+            "decoder_backward", gates=gates, kept=kept, d_states=d_states, d_weights=d_weights,
+            d_queries=d_queries, d_keys=d_keys, d_filters=d_filters, d_location=d_location,
+            d_w=d_w, **shared,
         )  # fmt: skip
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
-        d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, inner, ctx.reset)
+        d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, kept, ctx.form)
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (
-            gates, d_keys, d_values, None, None, d_W, d_filters, d_location, d_w, d_U, d_c, None
+            None, None, gates, d_c, d_keys, d_values, None, None, d_W, d_filters, d_location, d_w,
+            d_U,
         )  # fmt: skip
 
 
@@ -174,18 +181,20 @@ class _KernelLoop(torch.autograd.Function):
 
 
 def _weight_gradients(
-    before: Tensor, d_queries: Tensor, d_gates: Tensor, inner: Tensor, reset: Reset
-) -> tuple[Tensor, Tensor, Tensor]:
+    before: Tensor, d_queries: Tensor, d_gates: Tensor, kept: Tensor, form: kinds.Form
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of W, U and c, each a product over all characters.
 
     Args:
         before: states before each character, (B, L, H).
         d_queries: gradients of queries, (B, L, A).
-        d_gates: of the gates' activations, (B, L, 3H).
-        inner: see :func:`recurrent_gradients`; (B, L, H).
-        reset: where the reset gate stands.
+        d_gates: of the gates' activations, (B, L, G).
+        kept: see :func:`recurrent_gradients`; (B, L, H).
+        form: of the cell.
     """
-    olds, rows = before.flatten(0, 1), inner.flatten(0, 1)
-    d_U = recurrent_gradients(olds, d_gates.flatten(0, 1), rows, reset)
-    d_c = rows.sum(0) if reset == "after" else torch.zeros_like(rows[0])
+    olds, rows = before.flatten(0, 1), kept.flatten(0, 1)
+    d_U = recurrent_gradients(olds, d_gates.flatten(0, 1), rows, form)
+    d_c = None if form == "lstm" else rows.sum(0)
+    if form == "before":  # it has no effect, but counts as trained
+        d_c = torch.zeros_like(rows[0])
     return product(olds.t(), d_queries.flatten(0, 1)), d_U, d_c

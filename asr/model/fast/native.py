@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,14 +28,73 @@ from asr.errors import InputError, first_line
 from asr.files import write_text
 
 SOURCE = Path(__file__).with_name("native.cpp")
-# Arguments of each function: pointers, then integers, of which the last is the thread count.
-ARGUMENTS = {
-    "bigru_forward": (7, 5),
-    "bigru_backward": (10, 5),
-    "decoder_forward": (14, 9),
-    "decoder_backward": (20, 9),
-    "decoder_step": (20, 10),
-    "dropout": (2, 4),
+
+
+class Arguments(ctypes.Structure):
+    """What a function takes: a struct of native.cpp, pointers first, threads last."""
+
+    def set(self, **values: Tensor | int | None) -> Self:
+        """Set fields: tensors to their addresses. The caller keeps the tensors.
+
+        They have to be contiguous, float32 or int32; the function writes into some of them.
+        """
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                assert value.is_contiguous() and value.device.type == "cpu", name
+                assert value.dtype in (torch.float32, torch.int32), name
+                value = value.data_ptr()
+            setattr(self, name, value)
+        return self
+
+
+def _fields(pointers: str, integers: str) -> list[tuple[str, Any]]:
+    return [
+        *((name, ctypes.c_void_p) for name in pointers.split()),
+        *((name, ctypes.c_int) for name in [*integers.split(), "threads"]),
+    ]
+
+
+class Layer(Arguments):
+    """A bidirectional layer."""
+
+    _fields_ = _fields(
+        "gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell B S N"
+    )
+
+
+class Loop(Arguments):
+    """The decoder's loop over whole transcripts."""
+
+    _fields_ = _fields(
+        "gates keys values steps lengths W filters location w U c kept states weights"
+        " d_states d_weights d_queries d_keys d_filters d_location d_w",
+        "energy cell B L S H A C K",
+    )
+
+
+class Step(Arguments):
+    """One step of a search."""
+
+    _fields_ = _fields(
+        "tokens from state memory previous gates keys steps filters location w c bias"
+        " values W U candidate readout states memories weights log_probs",
+        "energy cell R beam S H A C K V",
+    )
+
+
+class Dropout(Arguments):
+    """Dropout of n numbers."""
+
+    _fields_ = _fields("x out", "n seed per_mille")
+
+
+FUNCTIONS = {
+    "layer_forward": Layer,
+    "layer_backward": Layer,
+    "decoder_forward": Loop,
+    "decoder_backward": Loop,
+    "decoder_step": Step,
+    "dropout": Dropout,
 }
 OLDEST = (8, 0)  # compute capability that kernels.py needs: Ampere
 DAY_S = 86400  # a compiler that failed is asked again after this time
@@ -123,7 +182,8 @@ def _whole(path: Path) -> bool:
 def _build(command: list[str]) -> Path:
     """Compile, unless that was done before; raises OSError or SubprocessError."""
     cache = _cache()
-    facts = (SOURCE.read_text(), *FLAGS, *command, platform.machine(), _processor())
+    sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    facts = (*sources, *FLAGS, *command, platform.machine(), _processor())
     stem = f"native-{_digest(repr(facts).encode())}"
     for found in cache.glob(f"{stem}-*.so"):
         if _whole(found):
@@ -171,9 +231,8 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         loaded = ctypes.CDLL(str(_build(command)))
-        for name, (pointers, integers) in ARGUMENTS.items():
-            types = [ctypes.c_void_p] * pointers + [ctypes.c_int] * integers
-            getattr(loaded, name).argtypes = types
+        for name, arguments in FUNCTIONS.items():
+            getattr(loaded, name).argtypes = [ctypes.POINTER(arguments)]
         return loaded
     except (OSError, subprocess.SubprocessError) as error:
         print(
@@ -225,23 +284,17 @@ def on_gpu(*tensors: Tensor) -> bool:
     return fits and torch.cuda.is_available() and kernels() is not None
 
 
-def call(name: str, *arguments: Tensor | int | None) -> None:
-    """Call a function of native.cpp, with the address of each tensor; adds the thread count.
-
-    Tensors have to be contiguous, float32 or int32; the function writes into some of them.
-    """
+def run(name: str, arguments: Arguments) -> None:
+    """Call a function of native.cpp on torch's number of threads."""
     loaded = library()
     assert loaded is not None, name
-    values: list[int | None] = []
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            assert argument.is_contiguous() and argument.device.type == "cpu", name
-            assert argument.dtype in (torch.float32, torch.int32), name
-            values.append(argument.data_ptr())
-        else:
-            values.append(argument)
-    assert len(values) + 1 == sum(ARGUMENTS[name]), name
-    getattr(loaded, name)(*values, torch.get_num_threads())
+    arguments.threads = torch.get_num_threads()
+    getattr(loaded, name)(arguments)
+
+
+def call(name: str, **values: Tensor | int | None) -> None:
+    """The same with the fields of its struct, see :meth:`Arguments.set`; others are null or 0."""
+    run(name, FUNCTIONS[name]().set(**values))
 
 
 def int32(numbers: Tensor | Sequence[int]) -> Tensor:

@@ -1,16 +1,18 @@
 """The decoder's step in a search in one call: by native.cpp on processors, kernels.py on GPUs.
 
-For location-aware attention and a GRU; the weights are laid out once for a whole search.
+The weights are laid out once for a whole search. kernels.py is for location-aware attention and a
+GRU.
 """
 
 import torch
 from torch import Tensor, nn
 
 from asr.model.attention import Alignment
+from asr.model.attention.energy import Energy
 from asr.model.attention.location import LastWeights, Location
 from asr.model.cells.gru import GRU
-from asr.model.fast import native
-from asr.model.fast.loop import folded_weights, location_weights
+from asr.model.fast import kinds, native
+from asr.model.fast.loop import folded_weights
 from asr.model.fast.product import as_read
 from asr.model.memory import Memory
 from asr.model.session import DecoderParts, DecoderSession, DecoderState
@@ -25,59 +27,69 @@ def blocks(matrix: Tensor) -> Tensor:
     return padded.view(*padded.shape[:-1], -1, 32).transpose(-3, -2).contiguous()
 
 
-class _FastSession(DecoderSession):
-    """What both have in common."""
-
-    def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
-        assert isinstance(parts.attention, Location) and isinstance(parts.cell, GRU)
-        self.attention, self.cell = parts.attention, parts.cell
-        self.before = parts.cell.reset == "before"
-        super().__init__(parts, memory, width)
-
-
-class NativeSession(_FastSession):
+class NativeSession(DecoderSession):
     """A search on a processor."""
 
     @torch.no_grad()
     def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
+        energy, form = kinds.energy(parts.attention), kinds.form(parts.cell)
+        assert energy and form and isinstance(parts.attention, Energy)
+        self.attention = parts.attention
+        U, (H, V) = parts.cell.U, parts.readout.shape
+        first = 2 * H if form == "before" else U.shape[1]  # columns of the first product
+        C, K = (0, 0) if energy.filters is None else energy.filters.shape
+        self.weights = {
+            "W": blocks(energy.W),
+            "U": blocks(U[:, :first]),
+            "candidate": blocks(U[:, first:]),
+            "readout": blocks(parts.readout),
+            "filters": energy.filters,
+            "location": energy.location,
+            "w": energy.w,
+            "c": getattr(parts.cell, "c", None),
+            "gates": parts.gates,
+            "bias": parts.bias,
+        }
+        self.arguments = native.Step(energy=energy.number, cell=kinds.CELLS[form]).set(
+            beam=width, H=H, A=energy.W.shape[1], C=C, K=K, V=V, **self.weights
+        )
         super().__init__(parts, memory, width)
-        W, *self.location = location_weights(self.attention)
-        U, H = self.cell.U, len(self.cell.U)
-        first = 2 * H if self.before else 3 * H  # columns of the first product
-        self.weights = blocks(W), *self.location, blocks(U[:, :first]), blocks(U[:, first:])
-        self.readout = blocks(parts.readout)
 
     def bind(self, memory: Memory) -> None:
         """See :meth:`DecoderSession.bind`."""
         super().bind(memory)
         self.keys, self.values = memory.keys.keys.contiguous(), blocks(memory.values[:, 0])
-        self.steps = native.int32(memory.steps)
+        self.steps, S = native.int32(memory.steps), self.keys.shape[1]
+        self.arguments.set(keys=self.keys, values=self.values, steps=self.steps, S=S)
 
     @torch.no_grad()
     def step(
         self, tokens: Tensor, state: DecoderState, rows: Tensor
     ) -> tuple[Tensor, Alignment, DecoderState]:
         """See :meth:`DecoderSession.step`."""
-        (before,), looked = state.cell, state.attention.weights
-        N, S, (H, V) = len(tokens), self.keys.shape[1], self.parts.readout.shape
-        (C, K), A = self.location[0].shape, self.keys.shape[2]
-        hidden, weights = before.new_empty(N, H), before.new_empty(N, S)
-        log_probs = hidden.new_empty(N, V)
-        native.call(
-            "decoder_step", tokens, rows, before, looked, self.parts.gates, self.keys,
-            self.values, self.steps, *self.weights, self.cell.c, self.readout, self.parts.bias,
-            hidden, weights, log_probs, N, self.width, S, H, A, C, K, V, self.before,
+        N, (h, *c) = len(tokens), state.cell
+        cell = tuple(h.new_empty(N, h.shape[1]) for _ in state.cell)
+        weights = h.new_empty(N, self.keys.shape[1])
+        log_probs = h.new_empty(N, len(self.parts.bias))
+        arguments = self.arguments.set(
+            tokens=tokens, state=h, memory=c[0] if c else None,
+            previous=getattr(state.attention, "weights", None), states=cell[0],
+            memories=cell[1] if c else None, weights=weights, log_probs=log_probs, R=N,
+            **{"from": rows},
         )  # fmt: skip
-        alignment = Alignment(weights.unsqueeze(1))
-        return log_probs, alignment, DecoderState((hidden,), LastWeights(weights))
+        native.run("decoder_step", arguments)
+        looked = self.attention.after(weights, state.attention)
+        return log_probs, Alignment(weights.unsqueeze(1)), DecoderState(cell, looked)
 
 
-class KernelSession(_FastSession):
+class KernelSession(DecoderSession):
     """A search on a GPU."""
 
     @torch.no_grad()
     def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
+        assert isinstance(parts.attention, Location) and isinstance(parts.cell, GRU)
         super().__init__(parts, memory, width)
+        self.attention, self.cell = parts.attention, parts.cell
         W, *self.location = folded_weights(self.attention)
         self.read = [as_read(matrix) for matrix in (W, self.cell.U, parts.readout)]
 
@@ -94,10 +106,10 @@ class KernelSession(_FastSession):
     ) -> tuple[Tensor, Alignment, DecoderState]:
         """See :meth:`DecoderSession.step`."""
         (before,), looked = state.cell, state.attention.weights
-        W, U, readout = self.read
+        (W, U, readout), reset_before = self.read, self.cell.reset == "before"
         log_probs, hidden, weights = native.kernels().step(
             tokens, rows, before, looked, self.parts.gates, self.keys, self.values, self.steps,
-            W, *self.location, U, self.cell.c, readout, self.parts.bias, self.before,
+            W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before,
         )  # fmt: skip
         alignment = Alignment(weights.unsqueeze(1))
         return log_probs, alignment, DecoderState((hidden,), LastWeights(weights))

@@ -1,0 +1,226 @@
+// The energies of attention over one utterance, their softmax, and sums by the weights;
+// asr/model/attention has the equations.
+//
+// A thread makes one object of a kind and calls it for every row and step. Kinds have the same
+// members, for which the loops of native.cpp are templates.
+
+#pragma once
+
+#include <cmath>
+
+#include "product.h"
+
+namespace {
+
+// Attention weights below this are left out of sums over encoder steps. The weights of a step
+// sum to one, so that S of them move a sum of values v by less than S * 1e-9 * max |v|: below
+// the rounding of float32 for any utterance.
+constexpr float NEGLIGIBLE = 1e-9f;
+
+// Additive energies, w . tanh(keys + query), and location-aware ones, which have C filters of width
+// K, and U (C, A): w . tanh(keys + query + U f), f being the filters over the weights of the step
+// before. A convolution is a product with a matrix whose rows are the same numbers, each row one
+// further on.
+class Additive {
+ public:
+  // Arguments is a struct of native.cpp with w, filters, location, S, A, C and K.
+  template <class Arguments>
+  explicit Additive(const Arguments &a)
+      : filters_(a.filters), w_(a.w), A_(a.A), C_(a.C), K_(a.K), stride_(padded(a.S)),
+        taps_(padded(K_)), U_(a.location, C_, A_, A_, 1), margin_(stride_ + taps_),
+        past_(margin_, K_, stride_, 1, 1, true),
+        location_(static_cast<size_t>(C_) * stride_ + ROWS),
+        mix_(static_cast<size_t>(ROWS) * U_.n) {}
+
+  // energies (steps) from keys (steps, A), query (A), and previous (steps), the weights before.
+  void energies(const float *keys, const float *query, const float *previous, int steps,
+                float *energies) {
+    look(previous, steps);
+    for (int t = 0; t < steps; t += ROWS) {
+      const int rows = std::min(ROWS, steps - t);
+      product(rows, location_ + t, 1, stride_, U_, mix_);
+      for (int i = 0; i < rows; i++) {
+        vec total{};
+        const float *key = keys + static_cast<size_t>(t + i) * A_, *mix = mix_ + i * U_.n;
+        each(A_, [&](int a, int n) {
+          vec x = load(key + a, n) + load(query + a, n) + load(mix + a, n);
+          total += load(w_ + a, n) * tanh(x);
+        });
+        energies[t + i] = sum(total);
+      }
+    }
+  }
+
+  class Back;
+
+ private:
+  // f = filters * previous, (C, S) in location_.
+  void look(const float *previous, int steps) {
+    if (!C_) return;
+    std::memset(margin_, 0, sizeof(float) * (stride_ + taps_));
+    std::memcpy(margin_ + K_ / 2, previous, sizeof(float) * steps);
+    product(C_, filters_, K_, 1, past_, location_);
+  }
+
+  const float *filters_, *w_;
+  const int A_, C_, K_, stride_, taps_;
+  const Packed U_;
+  Buffer margin_;
+  const Packed past_;  // (K, S): past_[k][t] = margin_[t + k]
+  Buffer location_, mix_;
+};
+
+// Its backward, which sums the gradients of w, U and the filters over all calls.
+class Additive::Back : Additive {
+ public:
+  template <class Arguments>
+  explicit Back(const Arguments &a)
+      : Additive(a), back_U_(a.location, A_, C_, 1, A_), back_filters_(a.filters, C_, K_, K_, 1),
+        d_w_(U_.n), d_U_(C_ * U_.n), d_filters_(C_ * taps_),
+        d_mix_(static_cast<size_t>(a.S) * U_.n),
+        d_location_(static_cast<size_t>(a.S) * back_U_.n),
+        d_taps_(static_cast<size_t>(a.S) * taps_), d_margin_(stride_ + taps_) {}
+
+  // Gradients of one row's step. In: d_energies, which are 0 but from first to end.
+  // Added to: d_keys (steps, A), d_query (A), and the sums. Set: d_previous (steps).
+  void back(const float *keys, const float *query, const float *previous, int steps,
+            const float *d_energies, int first, int end, float *d_keys, float *d_query,
+            float *d_previous) {
+    look(previous, steps);
+    for (int t = first; t < end; t += ROWS) {
+      const int rows = std::min(ROWS, end - t);
+      product(rows, location_ + t, 1, stride_, U_, mix_);
+      each(A_, [&](int a, int n) {
+        const vec asked = load(query + a, n), w = load(w_ + a, n);
+        vec d_w{}, d_asked{};
+        for (int i = 0; i < rows; i++) {
+          const size_t at = static_cast<size_t>(t + i) * A_ + a;
+          vec x = tanh(load(keys + at, n) + asked + load(mix_ + i * U_.n + a, n));
+          vec d = d_energies[t + i] * w * (1.0f - x * x);
+          d_w += d_energies[t + i] * x;
+          d_asked += d;
+          store(d_keys + at, load(d_keys + at, n) + d, n);
+          store(d_mix_ + static_cast<size_t>(t + i) * U_.n + a, d, n);
+        }
+        store(d_w_ + a, load(d_w_ + a, n) + d_w, n);
+        store(d_query + a, load(d_query + a, n) + d_asked, n);
+      });
+    }
+    if (C_) look_back(first, end - first, steps, d_previous);
+  }
+
+  // Adds the sums to d_w (A), d_location (C, A) and d_filters (C, K).
+  template <class Arguments>
+  void collect(const Arguments &a) const {
+    add(a.d_w, d_w_, A_);
+    for (int c = 0; c < C_; c++) {
+      add(a.d_location + c * A_, d_U_ + c * U_.n, A_);
+      add(a.d_filters + c * K_, d_filters_ + c * taps_, K_);
+    }
+  }
+
+ private:
+  // Backward of look, from the n steps of d_mix_ from first on.
+  void look_back(int first, int n, int steps, float *d_previous) {
+    std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
+    if (n > 0) {
+      const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;
+      product(C_, location_ + first, stride_, 1, Packed(d_mix, n, U_.n, U_.n, 1, true), d_U_, true);
+      product(n, d_mix, U_.n, 1, back_U_, d_location_);  // (n, C)
+      product(C_, d_location_, 1, back_U_.n, Packed(margin_ + first, n, taps_, 1, 1, true),
+              d_filters_, true);
+      product(n, d_location_, back_U_.n, 1, back_filters_, d_taps_);  // (n, K)
+      for (int t = 0; t < n; t++) add(d_margin_ + first + t, d_taps_ + t * taps_, taps_);
+    }
+    std::memcpy(d_previous, d_margin_ + K_ / 2, sizeof(float) * steps);
+  }
+
+  const Packed back_U_, back_filters_;
+  Buffer d_w_, d_U_, d_filters_, d_mix_, d_location_, d_taps_, d_margin_;
+};
+
+// Energies that are the product of key and query; their scale is in the query's weights.
+class Dot {
+ public:
+  template <class Arguments>
+  explicit Dot(const Arguments &a) : A_(a.A) {}
+
+  void energies(const float *keys, const float *query, const float *, int steps, float *energies) {
+    for (int t = 0; t < steps; t++)
+      energies[t] = dot(keys + static_cast<size_t>(t) * A_, query, A_);
+  }
+
+  class Back;
+
+ private:
+  const int A_;
+};
+
+class Dot::Back : Dot {
+ public:
+  using Dot::Dot;
+
+  void back(const float *keys, const float *query, const float *, int, const float *d_energies,
+            int first, int end, float *d_keys, float *d_query, float *) {
+    for (int t = first; t < end; t++) {
+      const float *key = keys + static_cast<size_t>(t) * A_, d = d_energies[t];
+      float *d_key = d_keys + static_cast<size_t>(t) * A_;
+      each(A_, [&](int a, int n) {
+        store(d_key + a, load(d_key + a, n) + d * load(query + a, n), n);
+        store(d_query + a, load(d_query + a, n) + d * load(key + a, n), n);
+      });
+    }
+  }
+
+  template <class Arguments>
+  void collect(const Arguments &) const {}
+};
+
+// The softmax of energies (steps), in place.
+inline void softmax(float *weights, int steps) {
+  float highest = -INFINITY, total = 0;
+  for (int t = 0; t < steps; t++) highest = std::max(highest, weights[t]);
+  each(steps, [&](int t, int n) { store(weights + t, exp(load(weights + t, n) - highest), n); });
+  for (int t = 0; t < steps; t++) total += weights[t];
+  const float scale = 1.0f / total;
+  each(steps, [&](int t, int n) { store(weights + t, load(weights + t, n) * scale, n); });
+}
+
+// Its backward: d_weights (steps) to d_energies. All that are not 0 lie from first to end.
+inline void softmax_back(const float *weights, const float *d_weights, int steps,
+                         float *d_energies, int &first, int &end) {
+  float mean = 0;
+  for (int t = 0; t < steps; t++)
+    if (!(weights[t] < NEGLIGIBLE)) mean += weights[t] * d_weights[t];
+  first = steps, end = 0;
+  for (int t = 0; t < steps; t++) {
+    const bool counts = !(weights[t] < NEGLIGIBLE);
+    d_energies[t] = counts ? weights[t] * (d_weights[t] - mean) : 0.0f;
+    if (counts) first = std::min(first, t), end = t + 1;
+  }
+}
+
+// total (width) += sum over steps of weights * values (steps, width), four steps at a time.
+inline void weighted_sum(const float *weights, const float *values, int steps, int width,
+                         float *total) {
+  int chosen[4], count = 0;
+  for (int t = 0; t < steps; t++) {
+    if (!(weights[t] < NEGLIGIBLE)) chosen[count++] = t;
+    if (count < 4 && t + 1 < steps) continue;
+    vec weight[4];
+    const float *value[4];
+    for (int i = 0; i < 4; i++) {
+      weight[i] = splat(i < count ? weights[chosen[i]] : 0.0f);
+      value[i] = values + static_cast<size_t>(i < count ? chosen[i] : t) * width;
+    }
+    if (count)
+      each(width, [&](int j, int n) {
+        vec low = weight[0] * load(value[0] + j, n) + weight[1] * load(value[1] + j, n);
+        vec high = weight[2] * load(value[2] + j, n) + weight[3] * load(value[3] + j, n);
+        store(total + j, load(total + j, n) + (low + high), n);
+      });
+    count = 0;
+  }
+}
+
+}  // namespace

@@ -1,0 +1,56 @@
+"""The kinds of attention and of cells as the fast forms take them."""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from asr.model.attention.additive import Additive
+from asr.model.attention.dot import Dot
+from asr.model.attention.location import Location
+from asr.model.cells.gru import GRU
+from asr.model.cells.lstm import LSTM
+
+Form: TypeAlias = Literal["after", "before", "lstm"]
+"""A cell: a GRU by where its reset gate stands, or an LSTM."""
+
+CELLS: dict[Form, int] = {"after": 0, "before": 1, "lstm": 2}
+"""Their numbers in native.cpp."""
+
+
+def form(cell: Any) -> Form | None:
+    """The form of a cell; None: there is no fast one."""
+    if type(cell) is LSTM:
+        return "lstm"
+    return cell.reset if type(cell) is GRU else None
+
+
+class EnergyWeights(NamedTuple):
+    """An attention's energies."""
+
+    number: int
+    """Its kind in native.cpp."""
+    W: Tensor
+    """From states to queries, (H, A)."""
+    filters: Tensor | None = None
+    """(C, K)."""
+    location: Tensor | None = None
+    """From the filters to what is added to keys and queries, (C, A)."""
+    w: Tensor | None = None
+    """(A,)."""
+
+
+def energy(attention: Any) -> EnergyWeights | None:
+    """The energies of an attention; None: there is no fast form."""
+    if type(attention) is Dot:
+        return EnergyWeights(1, (attention.W.weight.t() * attention.scale).contiguous())
+    if type(attention) is Additive:
+        return EnergyWeights(0, attention.W.weight.t().contiguous(), w=attention.w.weight.view(-1))
+    if type(attention) is Location:
+        return EnergyWeights(
+            0,
+            attention.W.weight.t().contiguous(),
+            attention.filters.weight.squeeze(1).contiguous(),
+            attention.U.weight.t().contiguous(),
+            attention.w.weight.view(-1),
+        )
+    return None
