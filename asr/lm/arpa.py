@@ -18,6 +18,7 @@ from asr.files import write_atomically
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 ZERO = -99.0  # how ARPA files write log 0
 MOST_DIGITS = 12  # of a number of n-grams
+MOST_BACKOFF = 30.0  # far above those of real models; the product over nine orders is finite
 NO_UNKNOWN = -7.0  # log10 of an unknown word's probability where a file has no <unk>
 _GZIP = b"\x1f\x8b"
 
@@ -142,8 +143,10 @@ class _Reader:
                 backoffs.append(float(fields[-1]) if backed else 0.0)
             except ValueError:
                 self._fail("expected numbers around the words")
-            if not (log_probs[-1] <= 1e-4 and math.isfinite(backoffs[-1])):
+            if not log_probs[-1] <= 1e-4:
                 self._fail("expected a log10 of a probability, which is 0 or less")
+            if not -math.inf < backoffs[-1] <= MOST_BACKOFF:
+                self._fail(f"expected a log10 of a back-off weight, at most {MOST_BACKOFF:g}")
             words.append(self._ids(fields[1 : order + 1], order))
         if len(words) != count:
             raise InputError(

@@ -120,6 +120,8 @@ def test_the_large_letters_of_other_toolkits(tmp_path):
         ("-1.0\t</s>", "one\t</s>", r":10: .*expected numbers around the words"),
         ("-1.0\t</s>", "1.0\t</s>", r":10: .*which is 0 or less"),
         ("-1.0\t</s>", "nan\t</s>", r":10: .*which is 0 or less"),
+        ("-0.6\tA\t-0.3", "-0.6\tA\t400", r":11: .*back-off weight, at most 30"),
+        ("-0.6\tA\t-0.3", "-0.6\tA\tnan", r":11: .*back-off weight, at most 30"),
         ("-0.9 B C", "-0.9 B D", r":18: .*'D' is not among the 1-grams"),
         ("-0.7\tB", "-0.7\tA", r":12: .*every word once"),
         ("\\2-grams:", "\\4-grams:", r':15: .*expected "\\2-grams:"'),
