@@ -30,7 +30,7 @@ BACKWARDS = {
     "store.model_file": "builds LAS",
 }
 # modules and rooms that cannot be imported without torch yet
-NEED_TORCH = ("audio.vad", "store", "search", "recognize", "explain")
+NEED_TORCH = ("store", "search", "recognize", "explain")
 # functions of more than LONGEST lines, and why they stay whole
 LONG = {
     "train.evaluate:evaluate": "to be cut",

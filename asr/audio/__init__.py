@@ -10,7 +10,7 @@
 - channels.py: channels to one waveform
 - resample.py: another sample rate, at once or in blocks
 - memory.py: lengths that were counted, and warnings that were printed
-- vad.py: where somebody speaks
+- vad.py: what a detector of speech does
 - features.py: waveforms to log-mel filterbanks or MFCC with Kaldi's values, normalised
 - cmvn.py: mean and variance normalisation, and its statistics in Kaldi's text format
 """

@@ -15,11 +15,13 @@ from asr.audio.clip import BLOCK_S, Clip, Outputs, blocks
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import normalize
 from asr.audio.resample import Resampler, resample
+from asr.audio.vad import MakeDetector
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
+from asr.model import vad
 from asr.model.machine import pick_device
 from asr.recognize.confidence import LOW
-from asr.recognize.segmentation import Piece, make_cutter
+from asr.recognize.segmentation import Piece, make_segmenter
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Interpreter
 from asr.store.find import default_model, own_settings
@@ -64,7 +66,7 @@ def load(
     loaded = load_model(path or default_model(), pick_device(device))
     if config is None:
         config = DecodeConfig(**own_settings(loaded.info.get("search", {}), loaded.path))
-    return Recognizer(loaded, config, min_confidence, segmentation)
+    return Recognizer(loaded, config, min_confidence, segmentation, vad.SileroDetector)
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Recognizer:
     """Turns audio into text.
 
     One recogniser may be used by several threads at once: nothing in it changes after it was
-    made, every call has cutters and queues of its own, and the calls take turns at the network,
+    made, every call has segmenters and queues of its own, and the calls take turns at the network,
     which uses all processors anyway. Only the generators that it returns belong to one thread.
 
     Args:
@@ -102,9 +104,10 @@ class Recognizer:
         config: search settings.
         min_confidence: segments below it get the flag ``low-confidence``.
         segmentation: how audio is cut; by default at the pauses between speech.
+        make_detector: makes a detector of speech for a sample rate.
 
     Raises:
-        InputError: a setting is out of range.
+        InputError: a setting is out of range, or there is no speech detector for it.
     """
 
     def __init__(
@@ -113,13 +116,17 @@ class Recognizer:
         config: DecodeConfig,
         min_confidence: float = LOW,
         segmentation: SegmentationConfig | None = None,
+        make_detector: MakeDetector | None = None,
     ) -> None:
         self.loaded, self.min_confidence = loaded, min_confidence
         self.interpreter = Interpreter(loaded, config, min_confidence)
         self.config = self.interpreter.config  # without CTC, where the model has none
         self.rate = loaded.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
-        make_cutter(self.segmentation, self.rate)  # says now what is wrong with the settings
+        self.make_detector = make_detector
+        make_segmenter(
+            self.segmentation, self.rate, make_detector
+        )  # says now what is wrong with the settings
         self._turn = threading.Lock()
 
     @overload
@@ -229,10 +236,10 @@ class Recognizer:
             yield _Task(job, piece, self.loaded.features(piece.waveform, speaker))
 
     def _pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[Piece]:
-        cutter = make_cutter(self.segmentation, self.rate)
+        segmenter = make_segmenter(self.segmentation, self.rate, self.make_detector)
         for block in blocks:
-            yield from cutter.push(block)
-        yield from cutter.close()
+            yield from segmenter.push(block)
+        yield from segmenter.close()
 
     def _is_full(self, window: Sequence[_Task]) -> bool:
         samples = sum(len(task.piece.waveform) for task in window)
@@ -321,12 +328,16 @@ class Recognizer:
     ) -> "Recognizer":
         """The same model with other search settings, or with audio cut in another way."""
         config = replace(self.config, **changes)  # type: ignore[arg-type]
-        segmentation = segmentation or self.segmentation
-        return Recognizer(self.loaded, config, self.min_confidence, segmentation)
+        return self._like(self.loaded, config, segmentation or self.segmentation)
 
     def with_model(self, loaded: LoadedModel) -> "Recognizer":
         """Another model with the same settings."""
-        return Recognizer(loaded, self.config, self.min_confidence, self.segmentation)
+        return self._like(loaded, self.config, self.segmentation)
+
+    def _like(
+        self, loaded: LoadedModel, config: DecodeConfig, segmentation: SegmentationConfig
+    ) -> "Recognizer":
+        return Recognizer(loaded, config, self.min_confidence, segmentation, self.make_detector)
 
     def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
         """The audio at the model's rate, a block at a time."""

@@ -4,7 +4,7 @@ Attention models lose their way in audio that is longer than what they were trai
 words into silence. So speech is found first (see :mod:`asr.audio.vad`), padded with some of the
 audio around it, and cut at pauses. Which pause ends a segment depends on its length: in the
 beginning only a long one does, near the limit any breath. What is cut never overlaps and never
-leaves out speech, and no cutter holds more than its longest piece and a few seconds.
+leaves out speech, and no segmenter holds more than its longest piece and a few seconds.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from asr.audio.vad import CHUNK, RATE, SpeechDetector
+from asr.audio.vad import CHUNK, RATE, MakeDetector, SpeechDetector
 from asr.config import SegmentationConfig
 from asr.config.settings import HYSTERESIS, SHORTEST_PAUSE_S
 from asr.errors import InputError
@@ -41,7 +41,7 @@ class Piece:
         return self.start + len(self.waveform)
 
 
-class Cutter(Protocol):
+class Segmenter(Protocol):
     """Takes audio in blocks and gives pieces as soon as they are complete."""
 
     def push(self, waveform: np.ndarray) -> Iterator[Piece]:
@@ -53,15 +53,19 @@ class Cutter(Protocol):
         ...
 
 
-def make_cutter(config: SegmentationConfig, rate: int) -> Cutter:
-    """The cutter of the settings, for one stream of audio at ``rate`` samples per second.
+def make_segmenter(
+    config: SegmentationConfig, rate: int, make_detector: MakeDetector | None
+) -> Segmenter:
+    """The segmenter of the settings, for one stream of audio at ``rate`` samples per second.
 
     Raises:
-        InputError: silero-vad is not installed.
+        InputError: a speech detector is needed, and there is none or it cannot be made.
     """
     if config.vad == "silero":
-        return SpeechCutter(config, rate)
-    return FixedCutter(rate) if config.vad == "fixed" else WholeCutter(rate)
+        if make_detector is None:
+            raise InputError("no speech detector here; go without it: --vad fixed")
+        return SpeechSegmenter(config, rate, make_detector(rate))
+    return FixedSegmenter(rate) if config.vad == "fixed" else WholeSegmenter(rate)
 
 
 def quietest(window: np.ndarray, rate: int) -> int:
@@ -72,7 +76,7 @@ def quietest(window: np.ndarray, rate: int) -> int:
     return int(energy.argmin()) * step + size // 2
 
 
-class Tape:
+class SampleBuffer:
     """The last samples of a stream, found by their numbers."""
 
     def __init__(self) -> None:
@@ -99,31 +103,31 @@ class Tape:
             self.first = before
 
 
-class FixedCutter:
+class FixedSegmenter:
     """All of the audio, cut at its quietest place after 20 to 30 s."""
 
     def __init__(self, rate: int) -> None:
-        self.rate, self.tape = rate, Tape()
+        self.rate, self.buffer = rate, SampleBuffer()
 
     def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
-        self.tape.push(waveform)
+        self.buffer.push(waveform)
         longest, earliest = round(FIXED_S * self.rate), round(EARLIEST_S * self.rate)
-        while len(self.tape.samples) > longest:
-            window = self.tape.samples[earliest:longest]
-            yield self._cut(self.tape.first + earliest + quietest(window, self.rate))
+        while len(self.buffer.samples) > longest:
+            window = self.buffer.samples[earliest:longest]
+            yield self._cut(self.buffer.first + earliest + quietest(window, self.rate))
 
     def close(self) -> Iterator[Piece]:
         """Give the rest."""
-        yield self._cut(self.tape.end)
+        yield self._cut(self.buffer.end)
 
     def _cut(self, end: int) -> Piece:
-        piece = Piece(self.tape.first, self.tape.take(self.tape.first, end))
-        self.tape.forget(end)
+        piece = Piece(self.buffer.first, self.buffer.take(self.buffer.first, end))
+        self.buffer.forget(end)
         return piece
 
 
-class WholeCutter:
+class WholeSegmenter:
     """All of the audio in one piece.
 
     Raises:
@@ -131,12 +135,12 @@ class WholeCutter:
     """
 
     def __init__(self, rate: int) -> None:
-        self.rate, self.tape = rate, Tape()
+        self.rate, self.buffer = rate, SampleBuffer()
 
     def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
-        self.tape.push(waveform)
-        if self.tape.end > WHOLE_S * self.rate:
+        self.buffer.push(waveform)
+        if self.buffer.end > WHOLE_S * self.rate:
             raise InputError(
                 f"longer than {WHOLE_S:g} s, the most that --vad none takes; "
                 "cut it, or take --vad silero or fixed"
@@ -145,20 +149,21 @@ class WholeCutter:
 
     def close(self) -> Iterator[Piece]:
         """Give it."""
-        yield Piece(0, self.tape.samples)
+        yield Piece(0, self.buffer.samples)
 
 
-class SpeechCutter:
+class SpeechSegmenter:
     """The speech of the audio, padded, and cut at pauses.
 
     Args:
         config: thresholds and lengths.
         rate: samples per second.
+        detector: of speech, for a stream of this rate.
     """
 
-    def __init__(self, config: SegmentationConfig, rate: int) -> None:
+    def __init__(self, config: SegmentationConfig, rate: int, detector: SpeechDetector) -> None:
         self.config, self.rate = config, rate
-        self.detector, self.tape = SpeechDetector(rate), Tape()
+        self.detector, self.buffer = detector, SampleBuffer()
         self.padding = round(config.padding_s * rate)
         self.chunks = 0  # that have a probability
         self.speaking = False
@@ -169,15 +174,15 @@ class SpeechCutter:
 
     def push(self, waveform: np.ndarray) -> Iterator[Piece]:
         """Take samples (N,)."""
-        self.tape.push(waveform)
+        self.buffer.push(waveform)
         yield from self._follow(self.detector.push(waveform))
 
     def close(self) -> Iterator[Piece]:
         """Give the speech that the audio ends with."""
         yield from self._follow(self.detector.close())
         if self.begin is not None:
-            self.end = min(self.end, self.tape.end)
-            yield from self._give(self.tape.end)
+            self.end = min(self.end, self.buffer.end)
+            yield from self._give(self.buffer.end)
 
     def _follow(self, probabilities: np.ndarray) -> Iterator[Piece]:
         for probability in probabilities.tolist():
@@ -201,7 +206,7 @@ class SpeechCutter:
 
     def _silence(self, now: int) -> Iterator[Piece]:
         if self.begin is None:
-            self.tape.forget(min(self.tape.end, now - self.padding))
+            self.buffer.forget(min(self.buffer.end, now - self.padding))
             return
         self.over = self.over or now - self.end >= self._pause() * self.rate
         if self.over and now - self.end >= 2 * self.padding:
@@ -221,16 +226,16 @@ class SpeechCutter:
         if self.end - begin > shortest:
             start = max(self.taken, begin - self.padding)
             self.taken = min(self.end + self.padding, latest)
-            yield Piece(start, self.tape.take(start, self.taken))
-        self.tape.forget(max(self.taken, self.end - self.padding))
+            yield Piece(start, self.buffer.take(start, self.taken))
+        self.buffer.forget(max(self.taken, self.end - self.padding))
 
     def _split(self, now: int) -> Piece:
         """The first part of a segment that got too long, up to its quietest place."""
         assert self.begin is not None
         half = (self.begin + now) // 2
-        end = half + quietest(self.tape.take(half, now), self.rate)
+        end = half + quietest(self.buffer.take(half, now), self.rate)
         start = max(self.taken, self.begin - self.padding)
-        piece = Piece(start, self.tape.take(start, end))
+        piece = Piece(start, self.buffer.take(start, end))
         self.taken = self.begin = end
-        self.tape.forget(end)
+        self.buffer.forget(end)
         return piece

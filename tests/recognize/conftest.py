@@ -7,8 +7,8 @@ import torch
 
 from asr.audio.vad import CHUNK
 from asr.config import FeatureConfig, LossConfig, TrainConfig
+from asr.model import vad
 from asr.model.las import LAS
-from asr.recognize import segmentation as segment
 from asr.store.model_file import save_model
 from asr.text.chars import CharTokenizer
 
@@ -34,7 +34,7 @@ class LoudDetector:
 @pytest.fixture(autouse=True)
 def noise_is_speech(monkeypatch):
     """The models here are fed noise, which the detector of speech would throw away."""
-    monkeypatch.setattr(segment, "SpeechDetector", LoudDetector)
+    monkeypatch.setattr(vad, "SileroDetector", LoudDetector)
 
 
 @pytest.fixture

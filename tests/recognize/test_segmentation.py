@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from asr.audio import clip
-from asr.audio.vad import SpeechDetector
 from asr.config import SegmentationConfig
 from asr.errors import InputError
-from asr.recognize import segmentation as segment
-from asr.recognize.segmentation import make_cutter, quietest
+from asr.model import vad as silero
+from asr.model.vad import SileroDetector
+from asr.recognize.segmentation import make_segmenter, quietest
 
 RATE = 1000  # of the made-up sounds
 MINI = Path(__file__).parents[2] / "data" / "mini"
@@ -31,11 +31,13 @@ def split(waveform, size):
     return [waveform[start : start + size] for start in range(0, len(waveform), size)]
 
 
-def cut(waveform, size=700, rate=RATE, pause_s=1.0, **settings):
+def cut(waveform, size=700, rate=RATE, pause_s=1.0, detector=None, **settings):
     """Pieces of a waveform that comes in blocks."""
-    cutter = make_cutter(SegmentationConfig(pause_s=pause_s, **settings), rate)
-    found = [piece for block in split(waveform, size) for piece in cutter.push(block)]
-    found += cutter.close()
+    segmenter = make_segmenter(
+        SegmentationConfig(pause_s=pause_s, **settings), rate, detector or silero.SileroDetector
+    )
+    found = [piece for block in split(waveform, size) for piece in segmenter.push(block)]
+    found += segmenter.close()
     for piece in found:
         assert np.array_equal(piece.waveform, waveform[piece.start : piece.end])
     for one, two in pairwise(found):
@@ -98,12 +100,12 @@ def test_silence_and_nothing_and_clicks_have_no_pieces():
 
 @pytest.mark.parametrize("vad", ["silero", "fixed"])
 def test_memory_is_bounded(vad):
-    cutter = make_cutter(SegmentationConfig(vad=vad), RATE)
+    segmenter = make_segmenter(SegmentationConfig(vad=vad), RATE, silero.SileroDetector)
     endless = (sound(100), np.zeros(100 * RATE), sound(*[3, 0.5] * 30), sound(*[0.05, 0.5] * 99))
     for waveform in endless:
         for block in split(waveform, 100):
-            list(cutter.push(block))
-            assert len(cutter.tape.samples) <= (17 if vad == "silero" else 31) * RATE
+            list(segmenter.push(block))
+            assert len(segmenter.buffer.samples) <= (17 if vad == "silero" else 31) * RATE
 
 
 def test_fixed_pieces_hold_everything():
@@ -127,13 +129,12 @@ def test_whole_pieces_have_a_limit():
 def test_settings_out_of_range(settings):
     name, value = next(iter(settings.items()))
     with pytest.raises(InputError, match=f"{name} = {value}, expected"):
-        make_cutter(SegmentationConfig(**settings), RATE)
+        SegmentationConfig(**settings)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_sentences_are_found_in_noise(monkeypatch, rate):
+def test_sentences_are_found_in_noise(rate):
     """With the true detector: every sentence of the bundled corpus, and little beside them."""
-    monkeypatch.setattr(segment, "SpeechDetector", SpeechDetector)
     files = sorted((MINI / "test-mini").rglob("*.opus"))[:6]
     gap = np.random.default_rng(0).normal(0, 0.001, 2 * rate).astype(np.float32)
     waveform, places = gap, []
@@ -141,7 +142,7 @@ def test_sentences_are_found_in_noise(monkeypatch, rate):
         speech = clip.read(file, sample_rate=rate)
         places.append((len(waveform), len(waveform) + len(speech)))
         waveform = np.concatenate([waveform, speech, gap])
-    found = cut(waveform, rate * 3, rate)
+    found = cut(waveform, rate * 3, rate, detector=SileroDetector)
     assert len(found) == len(files)
     for piece, (start, end) in zip(found, places, strict=True):
         outside = np.concatenate([waveform[start : piece.start], waveform[piece.end : end]])

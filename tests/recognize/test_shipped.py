@@ -6,8 +6,8 @@ import pytest
 
 import asr
 from asr.audio.clip import Clip
-from asr.audio.vad import SpeechDetector
-from asr.recognize import segmentation as segment
+from asr.model import vad
+from asr.model.vad import SileroDetector
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 ENDS = {  # utterances that end with a time of day
@@ -29,7 +29,7 @@ def last_words(utterance: str, count: int) -> Clip:
 
 @pytest.fixture
 def recognizer(monkeypatch):
-    monkeypatch.setattr(segment, "SpeechDetector", SpeechDetector)  # the real one
+    monkeypatch.setattr(vad, "SileroDetector", SileroDetector)  # the real one
     return asr.load("an4", "cpu")
 
 

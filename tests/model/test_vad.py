@@ -2,25 +2,30 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from asr.audio import vad
-from asr.audio.vad import SpeechDetector
+from asr.audio.clip import read
 from asr.errors import InputError
+from asr.model import vad
+from asr.model.vad import SileroDetector
+
+MINI = Path(__file__).parents[2] / "data" / "mini"
 
 
 @pytest.fixture
-def waveform(speech):
+def waveform():
     """A sentence, a pause and the sentence again; 100 samples more than whole chunks."""
+    speech = read(min((MINI / "test-mini").rglob("*.opus")))
     both = np.concatenate([speech, np.zeros(16000, np.float32), speech])
     return both[: len(both) // 512 * 512 + 100]
 
 
 def probabilities(waveform, size, rate=16000):
-    detector = SpeechDetector(rate)
+    detector = SileroDetector(rate)
     parts = [detector.push(waveform[i : i + size]) for i in range(0, len(waveform), size)]
     return np.concatenate([*parts, detector.close()])
 
@@ -53,14 +58,14 @@ def test_other_rates(waveform, rate):
 
 
 def test_nothing_gives_nothing():
-    assert len(SpeechDetector(16000).close()) == 0
+    assert len(SileroDetector(16000).close()) == 0
 
 
 def test_the_package_is_not_imported_for_it_would_set_the_threads():
     code = (
-        "import sys, numpy, torch\nfrom asr.audio.vad import SpeechDetector\n"
+        "import sys, numpy, torch\nfrom asr.model.vad import SileroDetector\n"
         "torch.set_num_threads(2)\n"
-        "SpeechDetector(16000).push(numpy.zeros(5000, 'f'))\n"
+        "SileroDetector(16000).push(numpy.zeros(5000, 'f'))\n"
         "assert torch.get_num_threads() == 2 and 'silero_vad' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -71,4 +76,4 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     vad.speech_network.cache_clear()
     with pytest.raises(InputError, match=r"pip install 'silero-vad.*--vad fixed"):
-        SpeechDetector(16000)
+        SileroDetector(16000)
