@@ -18,7 +18,7 @@ VERBS = {
     # verb: (module with main(argv) -> exit code, what it does)
     "data": ("asr.commands.data", "validate, fix, describe, cut and import Kaldi data directories"),
     "features": (
-        "asr.corpus.feature_statistics",
+        "asr.commands.features",
         "count frames and gather CMVN statistics of data directories",
     ),
     "chars": ("asr.commands.chars", "collect the characters of the training transcripts"),

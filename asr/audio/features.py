@@ -3,6 +3,11 @@
 For every window of 25 ms, 10 ms apart, Kaldi's compute-fbank-feats removes the mean, takes
 differences (pre-emphasis), applies the "povey" window, and sums the power spectrum under
 triangles on the mel scale. The steps here are the same, for a block of windows at a time.
+
+Who is a speaker, for normalisation by speaker (``features.cmvn: speaker``): the data directory says
+it in training, decoding, alignment and calibration, and all of a speaker's utterances there count
+(:mod:`asr.corpus.feature_statistics`). Without a data directory a file is one speaker, and a stream
+is one of whom only the past is known.
 """
 
 import math
@@ -158,7 +163,10 @@ def loudness(log_mel: np.ndarray) -> np.floating:
 def normalize(
     features: np.ndarray, kind: str, overall: CmvnStats | None, speaker: CmvnStats | None
 ) -> np.ndarray:
-    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F)."""
+    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F).
+
+    A speaker of whom nothing is known has the statistics of these features.
+    """
     if kind == "none":
         return features
     stats = overall if kind == "global" else speaker

@@ -1,12 +1,9 @@
-"""``asr features``: measure every utterance and gather the statistics for normalisation.
+"""What ``asr features`` measures: lengths, and the statistics for normalisation.
 
 Features are computed from the audio whenever they are needed, at more than a thousand times
-real time, because every epoch changes the audio; nothing but these small files is stored:
-utt2dur, utt2num_frames, cmvn.ark with the sums of every speaker (their total gives the
-global statistics), and features.json, which says of what features.
+real time, because every epoch changes the audio; nothing but small files is stored.
 """
 
-import argparse
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,8 +14,7 @@ from typing import Any
 from asr.audio.clip import Outputs, read
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
-from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, to_dict, whole
-from asr.config.field import between
+from asr.config import FeatureConfig, load_yaml, to_dict
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.tables import STATISTICS, write_table
 from asr.errors import InputError, first_line
@@ -125,24 +121,3 @@ def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str
 def _that_count(config: FeatureConfig) -> dict[str, Any]:
     """The settings that statistics depend on."""
     return {k: v for k, v in to_dict(config).items() if k not in ("cmvn", "dither")}
-
-
-def main(argv: list[str]) -> int:
-    """``asr features DATA_DIR... [--config FILE] [--nj N]``."""
-    parser = argparse.ArgumentParser(prog="asr features", description=__doc__)
-    parser.add_argument("data", nargs="+", metavar="DATA_DIR")
-    parser.add_argument("--config", help="training configuration; its features section counts")
-    parser.add_argument(
-        "--nj", type=whole(between(1, 4096)), default=1, help="processes (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    config = FeatureConfig()
-    if args.config:
-        config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
-    FeatureExtractor(config)  # refuses filters that are empty before data are read
-    for directory in args.data:
-        measured = gather(directory, config, args.nj)
-        hours = sum(m.duration_s for m in measured) / 3600
-        frames = sum(m.frames for m in measured)
-        print(f"{directory}: {len(measured)} utterances, {hours:.2f} h, {frames} frames")
-    return 0

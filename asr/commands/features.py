@@ -1,0 +1,33 @@
+"""``asr features``: measure every utterance and gather the statistics for normalisation.
+
+Writes utt2dur, utt2num_frames, cmvn.ark with the sums of every speaker (their total gives the
+global statistics), and features.json, which says of what features.
+"""
+
+import argparse
+
+from asr.audio.features import FeatureExtractor
+from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, whole
+from asr.config.field import between
+from asr.corpus.feature_statistics import gather
+
+
+def main(argv: list[str]) -> int:
+    """``asr features DATA_DIR... [--config FILE] [--nj N]``."""
+    parser = argparse.ArgumentParser(prog="asr features", description=__doc__)
+    parser.add_argument("data", nargs="+", metavar="DATA_DIR")
+    parser.add_argument("--config", help="training configuration; its features section counts")
+    parser.add_argument(
+        "--nj", type=whole(between(1, 4096)), default=1, help="processes (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    config = FeatureConfig()
+    if args.config:
+        config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
+    FeatureExtractor(config)  # refuses filters that are empty before data are read
+    for directory in args.data:
+        measured = gather(directory, config, args.nj)
+        hours = sum(m.duration_s for m in measured) / 3600
+        frames = sum(m.frames for m in measured)
+        print(f"{directory}: {len(measured)} utterances, {hours:.2f} h, {frames} frames")
+    return 0
