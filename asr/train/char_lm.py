@@ -228,6 +228,8 @@ class _Training:
         progress, epoch = self.progress, len(self.progress.entries) + 1
         loss, dev_loss = progress.loss / progress.characters, mean_loss(self.lm, self.dev)
         if not math.isfinite(loss + dev_loss):
+            if self.state is not None:  # from there it would only diverge again
+                self.state.unlink(missing_ok=True)
             raise InputError(
                 f"epoch {epoch}: the loss is not finite; lower learning_rate (now "
                 f"{self.config.learning_rate:g})"

@@ -180,6 +180,16 @@ def test_an_interrupted_training_goes_on_to_the_same_model(files, monkeypatch, s
     assert not (files / "parts.state.pt").exists()
 
 
+def test_a_training_that_diverged_begins_anew(files, monkeypatch):
+    out = files / "lm.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "mean_loss", lambda lm, sentences: math.nan)
+        patch.setattr(training, "SAVE_EVERY_S", 0.0)
+        with pytest.raises(InputError, match="epoch 1: the loss is not finite; lower"):
+            lm_train(files, out)
+    assert lm_train(files, out, "--learning_rate", "1e-3") == 0
+
+
 def test_the_state_of_another_training_is_refused(files, monkeypatch):
     out = files / "lm.safetensors"
     with monkeypatch.context() as patch:
