@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from asr.config import DecodeConfig, LMConfig, from_dict
+from asr.config import DecodeConfig, LMConfig
+from asr.config.read import from_dict
 from asr.errors import InputError, first_line
 from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
-from asr.config.args import config_files
+from asr.config import DecodeConfig
+from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
 from asr.corpus.datadir import DataDir
 from asr.errors import EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asr.config import DecodeConfig, SegmentationConfig, TrainConfig, from_dict, load_yaml, whole
+from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
+from asr.config.args import whole
 from asr.config.field import between
+from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, InputError
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
-from asr.config.args import config_files
+from asr.config import DecodeConfig
+from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
 from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
 from asr.recognize.calibrate import Report, calibrate

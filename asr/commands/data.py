@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from asr.config import whole
+from asr.config.args import whole
 from asr.config.field import SEED, at_least
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read

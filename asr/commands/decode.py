@@ -2,7 +2,8 @@
 
 import sys
 
-from asr.config import DecodeConfig, add_machine_options, add_settings, from_args, make_parser
+from asr.config import DecodeConfig
+from asr.config.args import add_machine_options, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED
 
 

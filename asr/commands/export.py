@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from asr.config import DecodeConfig, from_dict, load_yaml
+from asr.config import DecodeConfig
+from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.store.export import export_model
 

@@ -7,8 +7,10 @@ global statistics), and features.json, which says of what features.
 import argparse
 
 from asr.audio.features import FeatureExtractor
-from asr.config import FeatureConfig, TrainConfig, from_dict, load_yaml, whole
+from asr.config import FeatureConfig, TrainConfig
+from asr.config.args import whole
 from asr.config.field import between
+from asr.config.read import from_dict, load_yaml
 from asr.corpus.feature_statistics import gather
 
 

@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 
 from asr.commands.transcribe import add_model_options, open_recognizer
-from asr.config import (
-    DecodeConfig,
-    SegmentationConfig,
-    add_settings,
-    from_args,
-    make_parser,
-    settings_of,
-)
+from asr.config import DecodeConfig, SegmentationConfig
+from asr.config.args import add_settings, from_args, make_parser, settings_of
 from asr.errors import EXIT_OK, InputError, first_line
 from asr.store.find import search_settings
 from asr.terminal import reader_gone

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config import (
-    LMConfig,
+from asr.config import LMConfig
+from asr.config.args import (
     add_machine_options,
     add_settings,
+    config_files,
     from_args,
     make_parser,
     real,
 )
-from asr.config.args import config_files
 from asr.config.field import between, require, share_below
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import beside, check_outputs, write_text

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config import whole
+from asr.config.args import whole
 from asr.config.field import at_least
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, counted, listed

@@ -1,6 +1,7 @@
 """``asr train``: train a model, or go on with a training."""
 
-from asr.config import TrainConfig, add_settings, from_args, make_parser
+from asr.config import TrainConfig
+from asr.config.args import add_settings, from_args, make_parser
 from asr.config.help import Page
 
 PAGE = Page(

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config import (
-    DecodeConfig,
-    SegmentationConfig,
+from asr.config import DecodeConfig, SegmentationConfig
+from asr.config.args import (
     add_machine_options,
     add_settings,
     from_args,

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config import DecodeConfig, from_dict, load_yaml, real
+from asr.config import DecodeConfig
+from asr.config.args import real
 from asr.config.field import at_least, share_below
+from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import beside, check_outputs, write_json, write_text
 

@@ -1,17 +1,5 @@
-"""Settings: declared in settings, checked by field, read from files by read, options by args."""
+"""Settings: declared in settings and layers, checked by field, read by read, options by args."""
 
-from asr.config.args import (
-    add_machine_options,
-    add_settings,
-    add_threads,
-    from_args,
-    make_parser,
-    real,
-    settings_of,
-    whole,
-)
-from asr.config.field import require
-from asr.config.read import from_dict, load_yaml, to_dict
 from asr.config.settings import (
     AttentionConfig,
     AugmentConfig,
@@ -42,16 +30,4 @@ __all__ = [
     "OptimConfig",
     "SegmentationConfig",
     "TrainConfig",
-    "add_machine_options",
-    "add_settings",
-    "add_threads",
-    "from_args",
-    "from_dict",
-    "load_yaml",
-    "make_parser",
-    "real",
-    "require",
-    "settings_of",
-    "to_dict",
-    "whole",
 ]

@@ -14,7 +14,8 @@ from typing import Any
 from asr.audio.clip import Outputs, read
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
-from asr.config import FeatureConfig, load_yaml, to_dict
+from asr.config import FeatureConfig
+from asr.config.read import load_yaml, to_dict
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.tables import STATISTICS, write_table
 from asr.errors import InputError, first_line

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.arrays import Array, is_numpy, to_numpy
-from asr.config import LMConfig, to_dict
+from asr.config import LMConfig
+from asr.config.read import to_dict
 from asr.files import write_atomically
 from asr.model.loss import inputs_and_targets
 from asr.store.model_file import LM_FORMAT

@@ -86,7 +86,7 @@ def use_threads(threads: int) -> None:
 
 
 def use_machine(threads: int, precision: str) -> None:
-    """What :func:`asr.config.add_machine_options` asks for, but for the device."""
+    """What :func:`asr.config.args.add_machine_options` asks for, but for the device."""
     use_threads(threads)
     use_precision(precision)
 

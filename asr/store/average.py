@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr.config import TrainConfig, to_dict
-from asr.config.read import flatten, is_fixed
+from asr.config import TrainConfig
+from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
 from asr.store.find import learnt_words
 from asr.store.model_file import LoadedModel, load_model, save_model

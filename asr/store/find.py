@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.config import DecodeConfig, from_dict
+from asr.config import DecodeConfig
+from asr.config.read import from_dict
 from asr.errors import InputError, first_line
 
 FORMAT = "asr-las"  # in the header of every model file

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
-from asr.config import ModelConfig, TrainConfig, from_dict, to_dict
+from asr.config import ModelConfig, TrainConfig
+from asr.config.read import from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.model.las import LAS

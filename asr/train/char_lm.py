@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from asr.config import LMConfig, to_dict
+from asr.config import LMConfig
+from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.lm.texts import read_texts
 from asr.model.char_lm import CharLM, sentence_batch

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr.config import TrainConfig, to_dict
+from asr.config import TrainConfig
+from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.train.adamw import AdamW

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from asr.config import TrainConfig, to_dict
-from asr.config.read import flatten
+from asr.config import TrainConfig
+from asr.config.read import flatten, to_dict
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.store.find import find_model, learnt_words

@@ -25,7 +25,8 @@ import yaml
 from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
-from asr.config import TrainConfig, to_dict
+from asr.config import TrainConfig
+from asr.config.read import to_dict
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line

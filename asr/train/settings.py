@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from asr.config import TrainConfig, to_dict
-from asr.config.read import flatten, is_fixed
+from asr.config import TrainConfig
+from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
 
 # They may change at any time: what is learnt does not depend on them, but for the rounding of
@@ -39,7 +39,7 @@ def changed_settings(
     """The settings that a training goes on with otherwise.
 
     Args:
-        theirs: its configuration so far, as :func:`asr.config.to_dict` gives it.
+        theirs: its configuration so far, as :func:`asr.config.read.to_dict` gives it.
         ours: the configuration that it is to go on with.
         change: names of settings that are meant to change.
         where: the file that remembers the training, for the message.

@@ -22,7 +22,8 @@ from typing import Any
 
 from recipe import run
 
-from asr.config import DecodeConfig, TrainConfig, from_dict, load_yaml, to_dict
+from asr.config import DecodeConfig, TrainConfig
+from asr.config.read import from_dict, load_yaml, to_dict
 from asr.corpus import edit
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError

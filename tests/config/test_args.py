@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from asr.config import TrainConfig, add_settings, from_args, make_parser, real, whole
+from asr.config import TrainConfig
+from asr.config.args import add_settings, from_args, make_parser, real, whole
 from asr.config.field import at_least, share
 from asr.errors import InputError
 

@@ -12,16 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.config import (
-    AugmentConfig,
-    DecodeConfig,
-    LMConfig,
-    TrainConfig,
-    from_dict,
-    load_yaml,
-    to_dict,
-)
+from asr.config import AugmentConfig, DecodeConfig, LMConfig, TrainConfig
 from asr.config.field import type_hints
+from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from fuzz import budget
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config import TrainConfig, from_dict, load_yaml
+from asr.config import TrainConfig
+from asr.config.read import from_dict, load_yaml
 from asr.corpus.datadir import DataDir
 from asr.corpus.edit import fix
 from asr.corpus.importing import import_kaldi

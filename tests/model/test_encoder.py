@@ -6,17 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asr.config import (
-    EncoderConfig,
-    TrainConfig,
-    add_settings,
-    from_args,
-    from_dict,
-    make_parser,
-    to_dict,
-)
+from asr.config import EncoderConfig, TrainConfig
+from asr.config.args import add_settings, from_args, make_parser
 from asr.config.kinds import LAYERS, find_class
 from asr.config.layers import LayerConfig, Recurrent
+from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
 from asr.model.cells import make_cell
 from asr.model.encoder import Encoder, make_layer

@@ -9,16 +9,8 @@ import torch
 
 from asr.audio.cmvn import CmvnStats
 from asr.commands.export import facts_from, main, search_from
-from asr.config import (
-    AugmentConfig,
-    DecodeConfig,
-    EncoderConfig,
-    FeatureConfig,
-    TrainConfig,
-    add_settings,
-    from_args,
-    make_parser,
-)
+from asr.config import AugmentConfig, DecodeConfig, EncoderConfig, FeatureConfig, TrainConfig
+from asr.config.args import add_settings, from_args, make_parser
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.recognize import load

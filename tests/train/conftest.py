@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.config import FeatureConfig, TrainConfig, from_dict
+from asr.config import FeatureConfig, TrainConfig
+from asr.config.read import from_dict
 from asr.corpus.feature_statistics import gather
 from asr.text.chars import CharTokenizer
 

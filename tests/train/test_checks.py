@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from asr.config import AugmentConfig, FeatureConfig, TrainConfig, from_dict
+from asr.config import AugmentConfig, FeatureConfig, TrainConfig
+from asr.config.read import from_dict
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer

@@ -12,9 +12,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from asr.config import FeatureConfig, TrainConfig, from_dict, to_dict
+from asr.config import FeatureConfig, TrainConfig
 from asr.config.field import type_hints
 from asr.config.layers import Convolutions, Recurrent, SelfAttention
+from asr.config.read import from_dict, to_dict
 from asr.corpus.datadir import DataDir
 from asr.corpus.edit import subset
 from asr.corpus.feature_statistics import gather

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from asr.commands import train as cli
-from asr.config import TrainConfig, add_settings, from_args, make_parser
+from asr.config import TrainConfig
+from asr.config.args import add_settings, from_args, make_parser
 from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
 from asr.store.model_file import copy_with_info, load_model

@@ -17,7 +17,8 @@ import pytest
 import torch
 import yaml
 
-from asr.config import TrainConfig, from_dict, to_dict
+from asr.config import TrainConfig
+from asr.config.read import from_dict, to_dict
 from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.recognize import plausibility as credit
