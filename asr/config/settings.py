@@ -378,7 +378,7 @@ class DecodeConfig(Settings):
     """End a sentence only when its log-probability is at least this factor times the best
     other character's (1.5 in arXiv:1904.02619); 0 turns the check off."""
     end_margin: float = setting(10.0, at_least(0))
-    """Give up what goes on when it is so much worse than the finished hypotheses; 0 goes on as
+    """Stop once every open hypothesis trails the finished ones by this much; 0 goes on as
     long as bonuses could make up for it."""
     max_ratio: float = setting(1.0, more_than(0, 100))
     """Most characters per encoder step."""

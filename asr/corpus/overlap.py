@@ -59,8 +59,8 @@ def recordings(utterances: Iterable[Utterance]) -> dict[str, Hashable]:
     """
     found = _by_file(utterances)
     sizes = Counter(file.size for file in found)
-    twins = [file for file in found if file.size and sizes[file.size] > 1]
-    pairs, left_out = _copies(twins, twins)
+    alike = [file for file in found if file.size and sizes[file.size] > 1]
+    pairs, left_out = _copies(alike, alike)
     if left_out:
         print(
             f"note: {left_out} recordings were not searched for copies: too many have the same "
@@ -115,9 +115,9 @@ def _alike(
 ) -> list[tuple[list[_File], list[_File]]]:
     """Files of both for which a key is the same."""
     groups: dict[Hashable, tuple[list[_File], list[_File]]] = defaultdict(lambda: ([], []))
-    for place, files in enumerate((train, dev)):
+    for side, files in enumerate((train, dev)):
         for file in files:
-            groups[key(file)][place].append(file)
+            groups[key(file)][side].append(file)
     return [group for group in groups.values() if all(group)]
 
 

@@ -123,10 +123,10 @@ def find_audio(folder: Path, name: str) -> str:
     """
     if name.startswith("file:///"):
         name = unquote(name.removeprefix("file://"))
-    places = [str(folder / place / name) for place in BESIDE]
+    paths = [str(folder / part / name) for part in BESIDE]
     if "\\" in name:
-        places.append(str(folder / name.replace("\\", "/")))
-    return next(filter(None, map(_existing, places)), str(folder / name))
+        paths.append(str(folder / name.replace("\\", "/")))
+    return next(filter(None, map(_existing, paths)), str(folder / name))
 
 
 def _existing(path: str) -> str:
@@ -176,15 +176,15 @@ def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[t
     line, names = next(rows, (first, []))
     if isinstance(names, str):
         raise InputError(f"{path}:{line}: {names}")
-    places = _places(names, columns)
-    if comma == "|" and len(names) in _LJSPEECH and not any(places[need] for need in NEEDED):
-        places = {ours: [] for ours in columns} | {"audio": [0], "text": [len(names) - 1]}
+    positions = _positions(names, columns)
+    if comma == "|" and len(names) in _LJSPEECH and not any(positions[need] for need in NEEDED):
+        positions = {ours: [] for ours in columns} | {"audio": [0], "text": [len(names) - 1]}
         rows = chain([(line, names)], rows)
-    _check_columns(f"{path}:{line}", names, places, columns)
+    _check_columns(f"{path}:{line}", names, positions, columns)
     for line, fields in rows:
         yield (
             line,
-            fields if isinstance(fields, str) else _record(fields, len(names), places, comma),
+            fields if isinstance(fields, str) else _record(fields, len(names), positions, comma),
         )
 
 
@@ -203,19 +203,19 @@ def _separator(path: Path, source: str, columns: Mapping[str, str]) -> str:
         return "\t"
     header = source.lstrip("\n").partition("\n")[0]
     for comma in ",;\t|":
-        places = _places([name.strip('" ') for name in header.split(comma)], columns)
-        if all(places[need] for need in NEEDED):
+        positions = _positions([name.strip('" ') for name in header.split(comma)], columns)
+        if all(positions[need] for need in NEEDED):
             return comma
     return "|" if header.count("|") + 1 in _LJSPEECH else max(",;\t|", key=header.count)
 
 
-def _places(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
+def _positions(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
     """Where each column stands; once, if all is well."""
     names = [name.strip() for name in names]
-    return {ours: _place(names, ours, name) for ours, name in columns.items()}
+    return {ours: _position(names, ours, name) for ours, name in columns.items()}
 
 
-def _place(names: Sequence[str], ours: str, name: str) -> list[int]:
+def _position(names: Sequence[str], ours: str, name: str) -> list[int]:
     """Where a column stands: by the name that the user gave, or by another usual one."""
     others = ALIASES.get(ours, ()) if name == ours else ()
     for each in (name, *others):
@@ -228,10 +228,10 @@ def _place(names: Sequence[str], ours: str, name: str) -> list[int]:
 def _check_columns(
     where: str,
     names: Sequence[str],
-    places: Mapping[str, list[int]],
+    positions: Mapping[str, list[int]],
     columns: Mapping[str, str],
 ) -> None:
-    for ours, found in places.items():
+    for ours, found in positions.items():
         if len(found) > 1:
             raise InputError(
                 f'{where}: {len(found)} columns are called "{names[found[0]]}"; rename the others'
@@ -243,7 +243,9 @@ def _check_columns(
             )
 
 
-def _record(fields: list[str], count: int, places: Mapping[str, list[int]], comma: str) -> Record:
+def _record(
+    fields: list[str], count: int, positions: Mapping[str, list[int]], comma: str
+) -> Record:
     while len(fields) > count and not fields[-1].strip():  # a spreadsheet's empty columns
         fields = fields[:-1]
     if len(fields) > count:
@@ -251,8 +253,10 @@ def _record(fields: list[str], count: int, places: Mapping[str, list[int]], comm
         mark = {"\t": "a tab"}.get(comma, f'"{comma}"')
         return f"{len(fields)} fields, expected {count}; {mark} separates them, {remedy}"
     return {
-        ours: _value(ours, fields[place[0]].strip(), comma) if place and fields[place[0] :] else ""
-        for ours, place in places.items()
+        ours: _value(ours, fields[position[0]].strip(), comma)
+        if position and fields[position[0] :]
+        else ""
+        for ours, position in positions.items()
     }
 
 
@@ -326,52 +330,52 @@ class _Quoted:
 
     def rows(self) -> Iterator[tuple[int, list[str] | str]]:
         """Line numbers, and the fields of a row or what is wrong with it."""
-        place = 0
-        while place < len(self.source):
+        position = 0
+        while position < len(self.source):
             line = self.line
-            fields, place = self._row(place)
+            fields, position = self._row(position)
             yield line, fields
 
-    def _row(self, place: int) -> tuple[list[str] | str, int]:
-        """The fields of the row that begins at a place, or what is wrong, and the next place."""
+    def _row(self, position: int) -> tuple[list[str] | str, int]:
+        """The fields of the row at a position, or what is wrong with it, and the next position."""
         fields: list[str] = []
-        begin, odd = place, 0
+        begin, odd = position, 0
         while True:
-            found = self._field(place)
+            found = self._field(position)
             if found is None:
                 return self._skip(begin, _STRAY)
             value, end = found
             if _names_audio(value, self.comma, self.folder):
                 return self._skip(begin, _SWALLOWED)
-            odd += self.source.count('"', place, end) % 2
+            odd += self.source.count('"', position, end) % 2
             fields.append(value)
             if self.source[end : end + 1] != self.comma:
                 break
-            place = end + 1
+            position = end + 1
         self.line += self.source.count("\n", begin, end) + 1
         if odd > 1:
             return _STRAY, end + 1
         return (_NUL if any("\0" in field for field in fields) else fields), end + 1
 
-    def _field(self, place: int) -> tuple[str, int] | None:
-        """The value of the field that begins at a place and where it ends; None: a stray quote."""
-        if not self.source.startswith('"', self._spaces(place)):
-            match = self.bare.match(self.source, place)
+    def _field(self, position: int) -> tuple[str, int] | None:
+        """The value of the field at a position and where it ends; None: a stray quote."""
+        if not self.source.startswith('"', self._spaces(position)):
+            match = self.bare.match(self.source, position)
             assert match
             return match[0], match.end()
-        doubled = self.doubled.match(self.source, place)
-        escaped = self.escaped.match(self.source, place)
+        doubled = self.doubled.match(self.source, position)
+        escaped = self.escaped.match(self.source, position)
         if doubled and (not doubled[1].endswith("\\") or not escaped):
             return doubled[1].replace('""', '"'), doubled.end()
         if escaped and not (doubled and escaped.end() != doubled.end()):
             return re.sub(r'\\(["\\])', r"\1", escaped[1]).replace('""', '"'), escaped.end()
-        pairs = self.pairs.match(self.source, place)
+        pairs = self.pairs.match(self.source, position)
         return (pairs[0], pairs.end()) if pairs and not escaped else None
 
-    def _spaces(self, place: int) -> int:
-        while self.source.startswith(" ", place):
-            place += 1
-        return place
+    def _spaces(self, position: int) -> int:
+        while self.source.startswith(" ", position):
+            position += 1
+        return position
 
     def _skip(self, begin: int, wrong: str) -> tuple[str, int]:
         """Give up a row: the next one begins at the next line."""
@@ -403,12 +407,12 @@ def _read_json(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[
     if isinstance(whole, dict) and all(_key(list(whole), n, columns[n]) for n in NEEDED):
         yield 1, _parse_json(source, columns)
     elif whole is not None:
-        place = _start_of_list(path, source, whole)
-        line = 1 + source.count("\n", 0, place)
-        for text, begin, end in _members(source, place, "]"):
-            line += source.count("\n", place, begin)
+        position = _start_of_list(path, source, whole)
+        line = 1 + source.count("\n", 0, position)
+        for text, begin, end in _members(source, position, "]"):
+            line += source.count("\n", position, begin)
             yield line, _parse_json(text, columns)
-            line, place = line + source.count("\n", begin, end), end
+            line, position = line + source.count("\n", begin, end), end
     else:
         for line, text in enumerate(_line_feeds(source).split("\n"), 1):
             if text.strip():
@@ -448,16 +452,16 @@ def _start_of_list(path: Path, source: str, whole: Any) -> int:
     return lists[0]
 
 
-def _members(source: str, place: int, close: str) -> Iterator[tuple[str, int, int]]:
+def _members(source: str, position: int, close: str) -> Iterator[tuple[str, int, int]]:
     """Text, begin and end of what stands in a list or an object, which is known to be JSON."""
     decoder = json.JSONDecoder()
     while True:
-        gap = _GAP.match(source, place)
+        gap = _GAP.match(source, position)
         assert gap
         if source[gap.end()] == close:
             return
-        _, place = decoder.raw_decode(source, gap.end())
-        yield source[gap.end() : place], gap.end(), place
+        _, position = decoder.raw_decode(source, gap.end())
+        yield source[gap.end() : position], gap.end(), position
 
 
 def _parse_json(text: str, columns: Mapping[str, str]) -> Record:
@@ -492,8 +496,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _key(names: Sequence[str], ours: str, name: str) -> str | None:
-    places = _place(names, ours, name)
-    return names[places[0]] if places else None
+    positions = _position(names, ours, name)
+    return names[positions[0]] if positions else None
 
 
 def _wrong_value(ours: str, key: str, value: Any) -> str:

@@ -99,7 +99,7 @@ def answers(ask: Callable[[], bool]) -> bool:
 
 
 def printable(name: str) -> str:
-    r"""A name as text in one line: bytes that are no text become ``\udcXX``, line ends ``\n``."""
+    r"""A printable file name: bytes that are not UTF-8 become ``\udcXX``, line ends ``\n``."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return text.replace("\n", "\\n").replace("\t", "\\t")
 

@@ -17,7 +17,7 @@ from asr.errors import InputError
 
 Storage = Literal["float32", "float16", "int8"]
 
-SCALE = ":scale"  # what the scales of a matrix are named by, after its own name
+SCALE = ":scale"  # suffix of the tensor that holds a matrix's scales
 LEVELS = 127
 SMALL = 4096  # numbers below which a matrix stays float32
 _DAMAGED = "the file is damaged; copy or export the model again"

@@ -120,10 +120,10 @@ def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
 
 def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
     """A cue goes on to the number of the next one: empty lines within it lose nothing."""
-    places = _cue_places(lines, path)
-    numbered = bool(places) and places[0] > 0 and lines[places[0] - 1].strip().isdigit()
-    for place, after in pairwise([*places, len(lines)]):
-        cue = [line for line in lines[place + 1 : after] if line.strip()]
+    cues = _cue_lines(lines, path)
+    numbered = bool(cues) and cues[0] > 0 and lines[cues[0] - 1].strip().isdigit()
+    for start, after in pairwise([*cues, len(lines)]):
+        cue = [line for line in lines[start + 1 : after] if line.strip()]
         apart = lines[after - 1].strip() and not lines[after - 2].strip()
         last = after == len(lines)
         if (numbered or apart) and not last and cue and cue[-1].strip().isdigit():
@@ -139,8 +139,8 @@ def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
     """
     rolling = any(map(_WORD_TIME.search, lines))
     last = None
-    for place in _cue_places(lines, path):
-        cue = takewhile(bool if rolling else str.strip, lines[place + 1 :])
+    for start in _cue_lines(lines, path):
+        cue = takewhile(bool if rolling else str.strip, lines[start + 1 :])
         said = [line for line in map(_said, cue) if line.strip()]
         yield from said[1:] if rolling and said[:1] == [last] else said
         last = said[-1] if said else last
@@ -152,15 +152,15 @@ def _printed(lines: Sequence[str], path: Path) -> Iterator[str]:
         yield _PRINTED.sub("", line)
 
 
-def _cue_places(lines: Sequence[str], path: Path) -> list[int]:
+def _cue_lines(lines: Sequence[str], path: Path) -> list[int]:
     """The lines with times."""
-    places = [i for i, line in enumerate(lines) if _CUE.match(line)]
-    if not places and any(line.strip() and not line.startswith("WEBVTT") for line in lines):
+    cues = [i for i, line in enumerate(lines) if _CUE.match(line)]
+    if not cues and any(line.strip() and not line.startswith("WEBVTT") for line in lines):
         raise InputError(
             f"{path}: no line with times as 00:00:01,000 --> 00:00:02,000, expected subtitles; "
             "rename the file if it has another format"
         )
-    return places
+    return cues
 
 
 def _said(line: str) -> str:

@@ -193,8 +193,8 @@ def words_in_segments(
     for word in sorted(words, key=lambda w: w.middle_s):
         if word.track in same:
             track = tracks[same[word.track]]
-            place = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
-            segment = track[min(place, len(track) - 1)]
+            index = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
+            segment = track[min(index, len(track) - 1)]
             if not segment.ignored:
                 said[segment.id].append(word)
     return said
