@@ -1,6 +1,7 @@
 """``asr data``: Kaldi data directories."""
 
 import argparse
+import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 DESCRIPTION = "Check, fix, describe, cut, join and import Kaldi data directories."
 COUNTED = ("first", "last", "random", "shortest")
 
-Run = Callable[[argparse.Namespace], int]
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -29,8 +29,7 @@ def main(argv: list[str]) -> int:
         parser.print_help()
         return EXIT_USAGE
     args = parser.parse_args(argv)
-    run: Run = args.run
-    return run(args)
+    return int(args.run(args))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,17 +46,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _verb(
-    verbs: Verbs,
-    name: str,
-    run: Run,
-    summary: str,
-    text: str,
-    example: str,
+    verbs: Verbs, run: Callable[[argparse.Namespace], int], summary: str, example: str
 ) -> argparse.ArgumentParser:
+    """A verb that carries the name of its function, whose docstring is the help."""
     verb = verbs.add_parser(
-        name,
+        run.__name__.removeprefix("run_").replace("_", "-"),
         help=summary,
-        description=text,
+        description=inspect.getdoc(run),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,11 +70,8 @@ def _say(message: str) -> None:
 def _validate(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "validate",
         run_validate,
         "list every problem, with file and line",
-        "List every problem of a data directory with file, line, and how to fix it.\n"
-        "Stricter than Kaldi's validator. Exit code 0: valid; 2: it has problems.",
         "asr data validate data/train --check-audio",
     )
     verb.add_argument("dir", metavar="DIR", help="the data directory")
@@ -103,7 +95,10 @@ def _validate(verbs: Verbs) -> None:
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    """``asr data validate``."""
+    """List every problem of a data directory with file, line, and how to fix it.
+
+    Stricter than Kaldi's validator. Exit code 0: valid; 2: it has problems.
+    """
     from asr.corpus.validate import validate, warnings
 
     problems = validate(
@@ -143,20 +138,20 @@ def _contents(path: str) -> str:
 def _fix(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "fix",
         run_fix,
         "sort, and keep the utterances that every file has",
-        "Sort by bytes, remove malformed lines and doubles, keep the utterances that every\n"
-        "file has, compose letters (Unicode NFC), remove invisible characters, and derive\n"
-        "spk2utt. Tells every line that it removes; the files as they\n"
-        "were are in DIR/.backup. Exit code 2: something is left that only you can fix.",
         "asr data fix data/train",
     )
     verb.add_argument("dir", metavar="DIR", help="the data directory")
 
 
 def run_fix(args: argparse.Namespace) -> int:
-    """``asr data fix``."""
+    """Sort the tables and keep the utterances that every file has.
+
+    Removes malformed lines, doubles and invisible characters, composes letters (Unicode NFC) and
+    derives spk2utt. Tells every line that it removes; the files as they were are in DIR/.backup.
+    Exit code 2: something is left that only you can fix.
+    """
     from asr.corpus.edit import fix
     from asr.corpus.validate import validate
 
@@ -176,12 +171,8 @@ def run_fix(args: argparse.Namespace) -> int:
 def _stats(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "stats",
         run_stats,
         "counts, durations, and transcripts that look wrong",
-        "Count utterances, speakers, hours and words; show how durations and speaking rates\n"
-        "spread, and which transcripts hardly fit their audio. Durations come from utt2dur\n"
-        "or segments, else from the headers of the audio files.",
         "asr data stats data/train",
     )
     verb.add_argument("dir", metavar="DIR", help="the data directory")
@@ -189,7 +180,11 @@ def _stats(verbs: Verbs) -> None:
 
 
 def run_stats(args: argparse.Namespace) -> int:
-    """``asr data stats``."""
+    """Describe a data directory, and list the transcripts that hardly fit their audio.
+
+    Counts utterances, speakers, hours and words, and shows how durations and speaking rates
+    spread. Durations come from utt2dur or segments, else from the headers of the audio files.
+    """
     from asr.corpus.datadir import DataDir
     from asr.corpus.stats import describe, show
 
@@ -210,10 +205,8 @@ def run_stats(args: argparse.Namespace) -> int:
 def _subset(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "subset",
         run_subset,
         "some of the utterances",
-        "Write a directory with some of the utterances of another one; all tables follow.",
         "asr data subset data/all data/dev --speakers dev_speakers.txt\n"
         "  asr data subset data/train data/train_500 --random 500 --seed 1",
     )
@@ -236,7 +229,7 @@ def _subset(verbs: Verbs) -> None:
 
 
 def run_subset(args: argparse.Namespace) -> int:
-    """``asr data subset``."""
+    """Write a directory with some of the utterances of another one; all tables follow."""
     from asr.corpus.datadir import DataDir
     from asr.corpus.edit import choose, first_of_each_speaker, of_speakers, subset
 
@@ -264,13 +257,8 @@ def _listed(path: str) -> list[str]:
 def _hold_out(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "hold-out",
         run_hold_out,
         "a set to test on that has no speaker and no sentence of the rest",
-        "Cut a directory in two: DEV has about the share of the utterances, TRAIN the rest, and\n"
-        "no speaker and no sentence is in both; all tables follow. Sentences are compared\n"
-        "without case and marks. Exit code 2: there is no such cut; the nearest one is told,\n"
-        "and nothing is written.",
         "asr data hold-out data/all data/train data/dev --share 0.1 --disjoint speaker,text",
     )
     verb.add_argument("dir", metavar="DIR", help="the directory to cut")
@@ -293,7 +281,12 @@ def _hold_out(verbs: Verbs) -> None:
 
 
 def run_hold_out(args: argparse.Namespace) -> int:
-    """``asr data hold-out``."""
+    """Cut a directory in two parts without a common speaker or sentence.
+
+    DEV has about the share of the utterances, TRAIN the rest; all tables follow. Sentences are
+    compared without case and punctuation. Exit code 2: there is no such cut; the nearest one is
+    told, and nothing is written.
+    """
     from asr.corpus.holdout import hold_out
 
     cut = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
@@ -306,11 +299,8 @@ def run_hold_out(args: argparse.Namespace) -> int:
 def _combine(verbs: Verbs) -> None:
     verb = _verb(
         verbs,
-        "combine",
         run_combine,
         "join directories",
-        "Join directories. Files that only some of them have are left out and named; the same\n"
-        "id with different contents is refused.",
         "asr data combine data/train_all data/train_a data/train_b",
     )
     verb.add_argument("out", metavar="OUT", help="the directory to write")
@@ -318,7 +308,11 @@ def _combine(verbs: Verbs) -> None:
 
 
 def run_combine(args: argparse.Namespace) -> int:
-    """``asr data combine``."""
+    """Join directories.
+
+    Files that only some of them have are left out and named; the same id with different
+    contents is refused.
+    """
     from asr.corpus.edit import combine
 
     number, left_out = combine(args.out, args.dirs)
@@ -329,22 +323,17 @@ def run_combine(args: argparse.Namespace) -> int:
 
 
 def _split(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        "split",
-        run_split,
-        "parts for parallel jobs",
-        "Cut a directory into N parts of about the same size: DIR/split<N>/<n> by speaker, or\n"
-        "DIR/split<N>utt/<n> by utterance. Prints the parts.",
-        "asr data split data/train 4",
-    )
+    verb = _verb(verbs, run_split, "parts for parallel jobs", "asr data split data/train 4")
     verb.add_argument("dir", metavar="DIR", help="the data directory")
     verb.add_argument("parts", type=whole(at_least(1)), metavar="N", help="number of parts")
     verb.add_argument("--per-utt", action="store_true", help="speakers may be cut too")
 
 
 def run_split(args: argparse.Namespace) -> int:
-    """``asr data split``."""
+    """Cut a directory into N parts of about the same size, and print them.
+
+    The parts are DIR/split<N>/<n> by speaker, or DIR/split<N>utt/<n> by utterance.
+    """
     from asr.corpus.edit import split
 
     for folder in split(args.dir, args.parts, by_utterance=args.per_utt):
@@ -360,12 +349,8 @@ def _import(verbs: Verbs) -> None:
 
     verb = _verb(
         verbs,
-        "import",
         run_import,
         "make a directory from a table, a folder, or another directory",
-        "Make a data directory from a table, from a folder of a.wav + a.txt pairs, or from a\n"
-        "Kaldi-like directory. Ids get the speaker in front, paths become absolute; every bad\n"
-        "row is listed with its line, and then nothing is written.",
         "asr data import data/all --table recordings.csv --normalize librispeech\n"
         "  asr data import data/all --folder recordings --speaker-from folder\n"
         "  asr data import data/train --kaldi corpus/train --root corpus",
@@ -410,7 +395,11 @@ def _import(verbs: Verbs) -> None:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    """``asr data import``."""
+    """Make a data directory from a table, a folder of a.wav + a.txt, or another directory.
+
+    Ids get the speaker in front, paths become absolute; every bad row is listed with its line,
+    and then nothing is written.
+    """
     from asr.corpus.validate import validate, warnings
 
     result = _imported(args)

@@ -26,18 +26,9 @@ _SECONDS = r"\s*-?\d+([.,]\d+)?([eE][-+]?\d+)?"
 _LABEL = re.compile(rf"{_SECONDS}\t{_SECONDS}(\t|$)")
 _TEXT_COLUMNS = {"text", "sentence", "transcript", "transcription"}
 _OTHER_COLUMNS = {
-    *(
-        "path",
-        "audio",
-        "audio_filepath",
-        "file_name",
-        "filename",
-        "wav",
-        "start",
-        "begin",
-        "offset",
-    ),
-    *("id", "utt_id", "utt-id", "utterance_id", "sentence_id", "client_id", "duration", "speaker"),
+    *("path", "audio", "audio_filepath", "file_name", "filename", "wav", "id", "utt_id", "utt-id"),
+    *("utterance_id", "sentence_id", "client_id", "speaker", "start", "begin", "offset"),
+    "duration",
 }
 _LOOKED_AT = 50  # lines at the beginning, by which a format is recognised
 _OTHERS = {  # what the first line of other formats looks like
