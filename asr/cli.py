@@ -14,35 +14,31 @@ from asr.terminal import guarded
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-VERBS = {
-    # verb: (module with main(argv) -> exit code, what it does)
-    "data": ("asr.commands.data", "validate, fix, describe, cut and import Kaldi data directories"),
-    "features": (
-        "asr.commands.features",
-        "count frames and gather CMVN statistics of data directories",
-    ),
-    "chars": ("asr.commands.chars", "collect the characters of the training transcripts"),
-    "train": ("asr.commands.train", "train a model"),
-    "lm": ("asr.commands.lm", "make language models, and compare them on a text"),
-    "average": ("asr.commands.average", "average the weights of several checkpoints"),
-    "decode": ("asr.commands.decode", "decode a data directory"),
-    "score": ("asr.commands.score", "word, character and sentence error rates"),
-    "tune": ("asr.commands.tune", "choose the weights of a search on a dev set"),
-    "transcribe": ("asr.commands.transcribe", "write down what is said in audio files"),
-    "listen": ("asr.commands.listen", "write down what is said into the microphone"),
-    "align": ("asr.commands.align", "write when each word of a data directory was said"),
-    "models": ("asr.commands.models", "list the models that come with this installation"),
-    "export": ("asr.commands.export", "write a smaller copy of a model, to pass on"),
-    "calibrate": ("asr.commands.calibrate", "teach a model how sure it may be of a text"),
-    "bench": ("asr.commands.bench", "measure speed and memory, beside other toolkits"),
-    "doctor": ("asr.commands.doctor", "check versions, devices and audio formats"),
+VERBS = {  # each is a module of asr/commands with main(argv) -> exit code
+    "data": "validate, fix, describe, cut and import Kaldi data directories",
+    "features": "count frames and gather CMVN statistics of data directories",
+    "chars": "collect the characters of the training transcripts",
+    "train": "train a model",
+    "lm": "make language models, and compare them on a text",
+    "average": "average the weights of several checkpoints",
+    "decode": "decode a data directory",
+    "score": "word, character and sentence error rates",
+    "tune": "choose the weights of a search on a dev set",
+    "transcribe": "transcribe audio files",
+    "listen": "transcribe what the microphone hears",
+    "align": "align transcripts with their audio: the time of each word",
+    "models": "list the models that come with this installation",
+    "export": "write a smaller copy of a model, to pass on",
+    "calibrate": "fit the confidences and flags of a model on recordings with transcripts",
+    "bench": "measure speed and memory, beside other toolkits",
+    "doctor": "check versions, devices and audio formats",
 }
 
 
 def usage() -> str:
     """The text of ``asr --help``."""
     width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())
+    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
     return (
         "usage: asr VERB [OPTION...]\n\n"
         "Attention-based speech recognition that you train on your own recordings.\n\n"
@@ -82,7 +78,7 @@ def _run(argv: list[str]) -> int:
 def _run_verb(verb: str, args: list[str]) -> int:
     with _interrupted_by_signals() as signals:
         try:
-            code = int(import_module(VERBS[verb][0]).main(args) or 0)
+            code = int(import_module(f"asr.commands.{verb}").main(args) or 0)
             sys.stdout.flush()  # a full disk is to be noticed here
             return code
         except InputError as error:

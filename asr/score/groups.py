@@ -73,10 +73,11 @@ def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[
     """
     values, right = [], []
     for row, name in enumerate(score.ids):
-        said = words.get(name, ())
+        recognised = words.get(name, ())
         hits = [ref == hyp for ref, hyp in score.align(row) if hyp is not None]
-        if len(hits) == len(said):
-            sure = [(w.confidence, hit) for w, hit in zip(said, hits, strict=True)]
-            values += [value for value, _ in sure if value is not None]
-            right += [hit for value, hit in sure if value is not None]
+        if len(hits) == len(recognised):
+            for word, hit in zip(recognised, hits, strict=True):
+                if word.confidence is not None:
+                    values.append(word.confidence)
+                    right.append(hit)
     return confidence_bins(np.array(values, float), np.array(right, bool))

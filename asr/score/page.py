@@ -24,7 +24,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
        color: #222; background: #fff; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.rate { font-size: 2.2rem; font-weight: 600; } .quiet { color: #777; }
+.rate { font-size: 2.2rem; font-weight: 600; } .note { color: #777; }
 table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; } th { font-weight: 600; color: #777; }
 .tables { display: flex; flex-wrap: wrap; gap: 0 4rem; align-items: flex-start; }
@@ -107,7 +107,7 @@ def _summary(report: Report) -> Iterator[str]:
     )
     if report.comparison:
         yield f"<div>{_text(describe_comparison(report.comparison))}</div>"
-    yield f'<div class="quiet">{_text(conditions(report))}</div>'
+    yield f'<div class="note">{_text(conditions(report))}</div>'
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -> Iterator[str]:
@@ -148,19 +148,19 @@ def confusions(score: Score) -> list[tuple[Pair, int]]:
 
 def _confusion_table(score: Score) -> Iterator[str]:
     rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in confusions(score)[:CONFUSIONS])
-    return _table("Confusions", ("said", "heard", "times"), rows)
+    return _table("Confusions", ("reference", "hypothesis", "times"), rows)
 
 
 def _utterances(score: Score, sounds: Mapping[str, str]) -> Iterator[str]:
     wrong, ids = errors(score.word_counts), score.ids
     for row in sorted(range(len(ids)), key=lambda row: (-wrong[row], ids[row])):
-        said = _text(f"{ids[row]} {score.refs[row]} {score.hyps[row]}")
+        words = _text(f"{ids[row]} {score.refs[row]} {score.hyps[row]}")
         sound = sounds.get(ids[row])
         player = f'<audio controls preload="none" src="{_text(sound)}"></audio>' if sound else ""
         count = int(wrong[row])
         label = counted(count, "error") if count else "right"
-        yield f'<div class="u" data-errors="{count}" data-text="{said}">'
-        yield f'<header><code>{_text(ids[row])}</code><span class="quiet">{label}</span>'
+        yield f'<div class="u" data-errors="{count}" data-text="{words}">'
+        yield f'<header><code>{_text(ids[row])}</code><span class="note">{label}</span>'
         yield f"{player}</header>{''.join(map(_pair, score.align(row)))}</div>"
 
 

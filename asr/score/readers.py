@@ -152,7 +152,7 @@ def _renamed(references: TranscriptFile, hypotheses: TranscriptFile) -> Transcri
     if not changed:
         return hypotheses
     texts = {ids.get(name, name): text for name, text in hypotheses.texts.items()}
-    words = hypotheses.words and {ids.get(n, n): said for n, said in hypotheses.words.items()}
+    words = hypotheses.words and {ids.get(n, n): found for n, found in hypotheses.words.items()}
     note = f"{len(changed)} ids are spelled otherwise than the references' and taken for the same"
     shown = f"{note}, for example {changed[0][0]} for {changed[0][1]}"
     return replace(hypotheses, texts=texts, words=words, notes=(*hypotheses.notes, shown))
@@ -250,7 +250,7 @@ def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
 
 
 def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...]) -> TranscriptFile:
-    texts = {name: " ".join(w.word for w in said) for name, said in words.items()}
+    texts = {name: " ".join(w.word for w in found) for name, found in words.items()}
     return TranscriptFile(texts, "ctm", words, notes=notes)
 
 
@@ -273,7 +273,7 @@ def read_sentences(name: str | Path) -> tuple[list[str], str]:
         return [segment.text for segment in parse_stm(source.lines, source.path)], "stm"
     if _by_suffix(source) == "ctm":
         words = words_by_file(parse_ctm(source.lines, source.path))
-        return [" ".join(w.word for w in said) for said in words.values()], "ctm"
+        return [" ".join(w.word for w in found) for found in words.values()], "ctm"
     timed = _subtitle_format(source)
     if timed is not None:
         return subtitle_lines(source.lines, timed, source.path), timed

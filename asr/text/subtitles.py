@@ -105,8 +105,8 @@ def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
     Raises:
         InputError: it has lines, but not of that format.
     """
-    said = (" ".join(line.split()) for line in _READERS[kind](lines, path))
-    return [line for line in said if line]
+    texts = (" ".join(line.split()) for line in _READERS[kind](lines, path))
+    return [text for text in texts if text]
 
 
 def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
         last = after == len(lines)
         if (numbered or apart) and not last and cue and cue[-1].strip().isdigit():
             cue.pop()
-        yield from map(_said, cue)
+        yield from map(_words, cue)
 
 
 def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
@@ -132,9 +132,9 @@ def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
     last = None
     for start in _cue_lines(lines, path):
         cue = takewhile(bool if rolling else str.strip, lines[start + 1 :])
-        said = [line for line in map(_said, cue) if line.strip()]
-        yield from said[1:] if rolling and said[:1] == [last] else said
-        last = said[-1] if said else last
+        texts = [line for line in map(_words, cue) if line.strip()]
+        yield from texts[1:] if rolling and texts[:1] == [last] else texts
+        last = texts[-1] if texts else last
 
 
 def _printed(lines: Sequence[str], path: Path) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _cue_lines(lines: Sequence[str], path: Path) -> list[int]:
     return cues
 
 
-def _said(line: str) -> str:
+def _words(line: str) -> str:
     """A line of a cue without tags, entities and marks of speakers."""
     return _SPEAKER.sub("", html.unescape(_TAG.sub("", line)))
 

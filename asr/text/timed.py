@@ -189,12 +189,12 @@ def words_in_segments(
     tracks: dict[tuple[str, str], list[StmSegment]] = defaultdict(list)
     for segment in sorted(segments, key=lambda s: s.end_s):
         tracks[segment.track].append(segment)
-    said: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
+    found: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
     for word in sorted(words, key=lambda w: w.middle_s):
         if word.track in same:
             track = tracks[same[word.track]]
             index = bisect.bisect_left(track, word.middle_s, key=lambda s: s.end_s)
             segment = track[min(index, len(track) - 1)]
             if not segment.ignored:
-                said[segment.id].append(word)
-    return said
+                found[segment.id].append(word)
+    return found
