@@ -1,4 +1,4 @@
-"""``asr <verb>``: each verb imports only its own room, so help answers at once."""
+"""``asr <verb>``: each verb is imported on its own, so that help is fast."""
 
 import contextlib
 import faulthandler
@@ -94,7 +94,7 @@ def _run_verb(verb: str, args: list[str]) -> int:
 
 @contextlib.contextmanager
 def _interrupted_by_signals() -> Iterator[list[int]]:
-    """TERM, and HUP of a terminal that is closed, end a verb as Ctrl-C does: it tidies up.
+    """Turn TERM, and HUP of a closed terminal, into the KeyboardInterrupt of Ctrl-C.
 
     Gives the list of the signals that came. One that is ignored already (nohup) stays ignored.
     """

@@ -1,4 +1,4 @@
-"""rich's console and progress bar, with text from outside kept from commanding the terminal."""
+"""rich's console and progress bar, with control characters of texts escaped."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The one exception that users see, words of its messages, and the exit codes of every command."""
+"""The one exception that users see, helpers for its messages, and exit codes."""
 
 from collections.abc import Iterable
 

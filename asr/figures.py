@@ -1,4 +1,4 @@
-"""Pictures by matplotlib, whatever its settings are on this machine."""
+"""Pictures by matplotlib that do not depend on the user's settings."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def own_settings(characters: str = "") -> Iterator[None]:
-    """The defaults of matplotlib, with fonts that have the characters where some are installed.
+    """Use matplotlib's defaults, and installed fonts that have the characters.
 
     Settings of a user are for pictures on a screen: a notebook's MPLBACKEND, or LaTeX that is not
     there, would end in errors.
@@ -40,7 +40,7 @@ def own_settings(characters: str = "") -> Iterator[None]:
 
 @functools.cache
 def _fonts_for(characters: str) -> tuple[str, ...]:
-    """Installed fonts with the characters that matplotlib's own lack; says once what none has."""
+    """Find installed fonts for characters that matplotlib lacks; warn if none has them."""
     from matplotlib.font_manager import fontManager, get_font
 
     def known(path: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Writing files: never half of one, never into what is read, never through a planted name."""
+"""Writing files atomically, and checks of outputs before the work begins."""
 
 import errno
 import hashlib
@@ -61,7 +61,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
 
 
 def _real(path: str | Path) -> Path:
-    """The file or folder that is written to under a name: links and ``new/..`` are followed."""
+    """Resolve links and ``..`` of a path that may not exist yet."""
     return Path(os.path.realpath(path))
 
 
@@ -73,7 +73,7 @@ def _refusal(path: Path, error: OSError | ValueError) -> str:
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a new file under a name that nobody can guess, and give it that of ``path``."""
+    """Write a new file under a random name, then rename it to ``path``."""
     before = _status(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -106,7 +106,7 @@ def _keep_owner_and_mode(temporary: Path, before: os.stat_result) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether something stands at a path that is neither a file nor a folder."""
+    """Whether a path is a device, a pipe or an open descriptor."""
     if _descriptor(path) is not None:
         return True
     found = _status(_real(path))
@@ -125,7 +125,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write all at once, so that whatever fails before leaves the stream as it is."""
+    """Write everything at the end, so that an earlier failure leaves the stream untouched."""
     buffer = io.BytesIO()
     write(buffer)
     number = _descriptor(path)
@@ -165,7 +165,7 @@ def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | N
 
 
 def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Refuse, before the work, to write what is also read, under whatever name.
+    """Refuse, before the work, to write a file that is also read, under whatever name.
 
     Raises:
         InputError: a target is one of the inputs.
@@ -221,7 +221,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _identity(path: Path) -> list[tuple[int, int]]:
-    """What tells files apart, whatever they are called; nothing where there is no file."""
+    """Device and inode of a file; empty if there is none."""
     with suppress(OSError, ValueError):
         found = _real(path).stat()
         return [(found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else []
@@ -229,7 +229,7 @@ def _identity(path: Path) -> list[tuple[int, int]]:
 
 
 def _read_from(path: Path) -> list[tuple[int, int]]:
-    """The same of an input; what is read in a folder stands for it."""
+    """The identities of an input and, for a folder, of the files that are read in it."""
     inside = [path / name for name in _READ_IN_FOLDERS]
     return [key for each in (path, *inside) for key in _identity(each)]
 
@@ -240,7 +240,7 @@ def is_data_directory(folder: Path) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the next one above it that is there."""
+    """The folder, or the nearest parent that exists."""
     return next((each for each in (folder, *folder.parents) if each.exists()), folder)
 
 
@@ -253,7 +253,7 @@ def longest_name(folder: Path) -> int:
 
 
 def fitting_name(stem: str, end: str, longest: int) -> str:
-    """``stem + end``, the stem cut where it is too long; what it was goes in as a hash.
+    """Return ``stem + end``; a stem that is too long is cut and its hash appended.
 
     Args:
         stem: of any length.

@@ -1,4 +1,4 @@
-"""All output: it cannot command a terminal, say what its encoding lacks, or end the work.
+"""Standard output and error without control characters; a reader that leaves does not end the work.
 
 :func:`guarded` stands around a whole command. Whatever is printed in it passes through
 :class:`Output`. Control characters, which names, transcripts and model cards may hold, come out
@@ -49,7 +49,7 @@ class Output:
         self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write what the stream can say; returns the number of characters, as files do."""
+        """Write a text, escaped for the stream; returns the number of characters, as files do."""
         clean = text if self._controls else escaped(text, terminal=self._stream.isatty())
         clean = clean.encode(self._encoding, "backslashreplace").decode(self._encoding)
         with self._reader_may_go():
@@ -68,7 +68,7 @@ class Output:
 
     @property
     def rich_proxied_file(self) -> "Output":
-        """What rich writes to: the same, open for the control characters of its drawing."""
+        """The stream that rich writes to, which lets its control characters pass."""
         return Output(self._stream, controls=True)
 
     @contextmanager
@@ -83,7 +83,7 @@ class Output:
             self.gone = True
 
     def _forget(self) -> None:
-        """What is still in the buffer, and all that follows, goes nowhere."""
+        """Send the buffer, and all later output, to the null device."""
         self.gone = True
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -95,7 +95,7 @@ class Output:
 
 
 def reader_gone() -> bool:
-    """Whether standard output has no reader any more, so that printing more is of no use."""
+    """Whether the reader of standard output has gone away."""
     return sys.stdout is None or getattr(sys.stdout, "gone", False)
 
 
@@ -115,7 +115,7 @@ def guarded() -> Iterator[None]:
 
 
 def _open_closed_descriptors() -> None:
-    """A file opened later must not get the number of a standard stream: libraries write there."""
+    """Open closed standard descriptors, so that no other file gets their number."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
-    """Place (``file:line``) and transcript of everything in the inputs."""
+    """Return the transcripts of all inputs by ``file:line``."""
     texts: dict[str, str] = {}
     for name in inputs:
         path = Path(name)

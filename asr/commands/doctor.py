@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
 
 def examine() -> list[Finding]:
-    """Everything that can be found out; a check that fails is itself a finding."""
+    """Run all checks; a check that fails is itself a finding."""
     findings: list[Finding] = []
     for check in (versions, environment, processor, graphics, audio_formats, disk):
         try:
@@ -165,7 +165,7 @@ def cpu_flags() -> set[str]:
 
 
 def memory_gb() -> tuple[float, float]:
-    """Available and installed memory; the available one is the installed one outside Linux."""
+    """Available and installed memory in GB; outside Linux both are the installed one."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     try:
         text = Path("/proc/meminfo").read_text(encoding="utf-8")

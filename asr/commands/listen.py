@@ -1,4 +1,4 @@
-"""``asr listen``: write down what is said into the microphone, a segment after each pause."""
+"""``asr listen``: transcribe the microphone, a segment after each pause."""
 
 import queue
 import signal

@@ -1,4 +1,4 @@
-"""``asr transcribe``: write down what is said in audio files."""
+"""``asr transcribe``: transcribe audio files."""
 
 import json
 import sys

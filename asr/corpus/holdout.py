@@ -26,7 +26,7 @@ KEYS: dict[str, Callable[[Iterable[Utterance]], Mapping[str, Hashable]]] = {
 }
 """What sets may have nothing in common of."""
 
-TOLERANCE = 0.5  # of the share: what is farther from it is not what was asked for
+TOLERANCE = 0.5  # of the share: a cut that is farther from it is refused
 TRIES = 20
 
 

@@ -36,12 +36,12 @@ Normalize = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of an import."""
+    """Result of an import."""
 
     utterances: int
     speakers: int
     notes: tuple[str, ...] = ()
-    """What the user should know, a sentence each."""
+    """Notes for the user, a sentence each."""
 
 
 # -- Names -----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def pair_rows(
 
 
 def _pair(path: Path) -> str:
-    """What a recording and its transcript have in common, however the system spells it."""
+    """The name that a recording and its transcript share, in composed letters."""
     return compose(str(path.with_suffix("")))
 
 
@@ -229,7 +229,7 @@ def _problems(
 
 
 def _stretches(rows: list[Row]) -> list[Row]:
-    """Rows that tell durations alone begin with their recordings, where others are stretches.
+    """Let rows with a duration alone begin at 0 where other rows have a start.
 
     They are also stretches where a recording is longer than its duration says.
     """

@@ -55,7 +55,7 @@ def same_audio(
 def recordings(utterances: Iterable[Utterance]) -> dict[str, Hashable]:
     """The recording of each utterance, by its id; a file, links to it and copies are one.
 
-    It is said where files were not compared, because too many have the same size.
+    Prints how many files were not compared, because too many have the same size.
     """
     found = _by_file(utterances)
     sizes = Counter(file.size for file in found)

@@ -1,6 +1,6 @@
 """Rows of tables, as spreadsheets, corpora and other toolkits write them.
 
-A row comes as its author meant it, or with what is wrong with it; two rows never become one.
+A row is read as its author meant it, or it says what is wrong; two rows never become one.
 """
 
 import json

@@ -19,7 +19,7 @@ Tables = dict[str, dict[str, str]]
 
 Unit = Literal["utterance", "recording", "speaker"]
 
-# Computed from all utterances together, so never cut or joined; and how.
+# Statistics of all utterances together, which cannot be cut or joined, and their settings.
 STATISTICS = ("cmvn.ark", "features.json")
 
 _PREFIXES: dict[str, Unit] = {"utt2": "utterance", "reco2": "recording", "spk2": "speaker"}
@@ -48,7 +48,7 @@ class Segment(NamedTuple):
 
 
 def keyed_by(name: str) -> Unit | None:
-    """What the lines of a file are keyed by; None: it is no table, or spk2utt, which is derived.
+    """The unit that keys the lines of a file; None if it is no table, or spk2utt, which is derived.
 
     Kaldi's names say it: utt2dur and utt2lang are keyed by utterance, reco2dur by recording,
     spk2gender by speaker, whatever comes after the 2.
@@ -141,7 +141,7 @@ def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 
 def split_speakers(utt2spk: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Utterances that part their speaker from another's, each after the one before it.
+    """Yield neighbouring utterances whose speakers are not sorted, as (before, after).
 
     Sorted by utterance, utt2spk has to be sorted by speaker too.
     """

@@ -356,7 +356,7 @@ RULES: dict[str, Rule] = {
     "utt2uniq": _one_word,
     "utt2lang": _one_word,
 }
-"""What follows the key in each file; a rule returns what is wrong with it, or nothing.
+"""Rules for what follows the key in each file; a rule returns what is wrong, or nothing.
 
 A line that breaks its rule is malformed: ``asr data fix`` removes it.
 """

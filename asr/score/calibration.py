@@ -1,4 +1,4 @@
-"""Confidence against the share of what was right: bins, and the expected calibration error."""
+"""Calibration of confidences: bins with their accuracy, and the expected calibration error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

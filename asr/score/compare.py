@@ -1,4 +1,4 @@
-"""Is one system better than another, or was it luck? Both on the same references."""
+"""Significance tests of the difference between two systems on the same references."""
 
 import math
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def compare(a: Score, b: Score) -> Comparison:
 def bootstrap_difference(
     wrong: npt.NDArray[np.int64], words: npt.NDArray[np.int64]
 ) -> tuple[tuple[float, float], float]:
-    """Draw utterances again and again, the same ones for both systems.
+    """Bootstrap the difference of two systems: every replicate draws the same utterances for both.
 
     Args:
         wrong: errors of A and B in each utterance, (N, 2).
@@ -85,7 +85,7 @@ def bootstrap_difference(
 
 
 def matched_segments(one: Sequence[Pair], other: Sequence[Pair]) -> list[tuple[int, int]]:
-    """Errors of A and B in each stretch that holds any, within an utterance.
+    """Count the errors of A and B in each segment of an utterance that has errors.
 
     Stretches are separated by two or more words that both systems have right, so that errors
     in one hardly depend on those in another (Gillick and Cox, ICASSP 1989; NIST's MAPSSWE).

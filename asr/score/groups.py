@@ -1,4 +1,4 @@
-"""Where the errors are: by speaker, by length of the sentence, by confidence of the word."""
+"""Error rates by speaker, by sentence length and by confidence."""
 
 import bisect
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ class Group:
 
 
 def by_speaker(score: Score, utt2spk: Mapping[str, str]) -> list[Group]:
-    """A group for each speaker, the most errors in percent first; those unknown go together."""
+    """Return a group for each speaker, the highest WER first; unknown speakers form one group."""
     groups = _grouped(score, [utt2spk.get(name, "(unknown)") for name in score.ids])
     return sorted(groups, key=lambda group: (-group.words.rate, group.name))
 
@@ -67,7 +67,7 @@ def _grouped(score: Score, names: Sequence[str]) -> list[Group]:
 
 
 def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[ConfidenceBin]:
-    """How many of the recognised words are right, by their confidence.
+    """Return the share of correct words in each bin of confidence.
 
     Utterances whose words a normalizer or a map has split or joined are left out.
     """

@@ -1,4 +1,4 @@
-"""Which file of the hypotheses is which one of the references: as named, or nearly so.
+"""Match names in the hypotheses with those in the references, exactly or by similar spelling.
 
 sclite takes names that differ in case alone for the same, and channel 1 for A. Here too, and
 folders and the endings of audio files do not count; but only where one name on each side remains.
@@ -52,7 +52,7 @@ def different(matched: dict[Name, Name]) -> list[tuple[Name, Name]]:
 def _match(
     refs: Iterable[Name], hyps: Iterable[Name], forms: Sequence[Callable[[Name], Hashable]]
 ) -> dict[Name, Name]:
-    """Pairs whose names have the same form and no others have it; the first form goes first."""
+    """Pair names whose normal form is the same and unique; the strictest form is tried first."""
     left, right = dict.fromkeys(refs), dict.fromkeys(hyps)
     matched: dict[Name, Name] = {}
     for form in forms:

@@ -1,4 +1,4 @@
-"""The report as a page: one HTML file that needs nothing else, to look at errors and hear them."""
+"""The report as one self-contained HTML page that shows and plays the errors."""
 
 import html
 import os

@@ -1,4 +1,4 @@
-"""Find out what kind of files the references and hypotheses are, and read them."""
+"""Detect the formats of references and hypotheses, and read them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -138,7 +138,7 @@ def _by_id(transcripts: TranscriptFile) -> dict[str, str]:
 
 
 def _has_ids(source: Source) -> bool:
-    """Whether lines start with an id of their own each, by its look."""
+    """Whether every line starts with a different word that looks like an id."""
     firsts = _first_fields(source)
     return 0 < len(set(firsts)) == len(firsts) and all(map(_looks_like_id, firsts))
 
@@ -199,7 +199,7 @@ def _track_notes(
     words: list[CtmWord],
     tracks: dict[Track, Track],
 ) -> Iterator[str]:
-    """What of the two files does not belong together.
+    """Describe what the two files do not have in common.
 
     Raises:
         InputError: there is no segment, or none of the words belongs to one.

@@ -1,4 +1,4 @@
-"""One table of error rates, and the worst utterances with their words side by side."""
+"""The report of error rates, printed or as JSON."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of the error rates of a set, on a terminal, as JSON and as a page."""
+    """Contents of the report on a test set: printed, as JSON or as a page."""
 
     score: Score
     set_name: str

@@ -35,7 +35,7 @@ _TAG = re.compile(r"\[.*\]|<.*>|!SIL")
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the words (or characters) of the references, in Kaldi's order."""
+    """Counts of correct, substituted, inserted and deleted words (or characters)."""
 
     correct: int
     substitutions: int
@@ -62,7 +62,7 @@ class Counts:
 
 @dataclass(frozen=True, repr=False)
 class Score:
-    """Error rates of a set; everything is computed when it is first asked for.
+    """Error rates of a test set, computed on first use.
 
     Rates are fractions: a ``wer`` of 0.125 is 12.5 %.
     """
@@ -321,7 +321,7 @@ def _without_spaces(texts: Iterable[str]) -> list[list[str]]:
 
 
 def kaldi_characters(text: str) -> list[str]:
-    """A text as Kaldi's score_kaldi_cer.sh cuts it: no spaces, ``[NOISE]`` and ``<unk>`` whole."""
+    """Split a text as score_kaldi_cer.sh does: no spaces, ``[NOISE]`` and ``<unk>`` whole."""
     if not _TAG.search(text):
         return list(text.replace(" ", ""))
     words = text.split()

@@ -1,4 +1,4 @@
-"""What a character is: one form for transcripts, ids, file names, hot words, tokens and scores.
+"""Characters in one form, for transcripts, ids, file names, hot words, tokens and scores.
 
 Letters are composed (Unicode NFC). Invisible characters go: format characters such as soft
 hyphens, marks of direction and joiners, variation selectors, fillers, control characters. A joiner
@@ -50,7 +50,7 @@ def visible(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A text in the one form of its characters: visible, composed; white space is left alone."""
+    """Return a text without invisible characters and with composed letters; white space stays."""
     return text if text.isascii() and text.isprintable() else _letters(visible(text))
 
 
@@ -68,7 +68,7 @@ def _unshaped(match: re.Match[str]) -> str:
 
 
 def _needed(match: re.Match[str]) -> str:
-    """The first of some joiners where a script needs it: beside its letters, between letters."""
+    """Return the first joiner if a letter of a joining script is beside it, else nothing."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if not (_JOINING.match(before) or _JOINING.match(after)):
         return ""
@@ -123,7 +123,7 @@ def decomposed(text: str) -> str:
 
 
 def changed_characters(texts: Iterable[str]) -> str:
-    """What :func:`clean` does to some texts, for a message; empty: nothing."""
+    """Describe what :func:`clean` changes in some texts; empty if nothing."""
     gone, composed = Counter[str](), 0
     for text in texts:
         if not text.isascii() or not text.isprintable():

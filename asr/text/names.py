@@ -1,4 +1,4 @@
-"""Names of files that are spelled with other forms of the same letters."""
+"""File names whose letters are composed or decomposed."""
 
 import os
 
@@ -6,7 +6,7 @@ from asr.text.characters import compose
 
 
 def spelled_on_disk(path: str) -> str:
-    """A path with the letters in the form that the disk has; itself where there is no such file.
+    """Return a path as its file is spelled on disk; the same path if there is no such file.
 
     A Mac may write an accent as a mark of its own, where tables and keyboards have one letter.
     """

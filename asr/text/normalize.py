@@ -1,4 +1,4 @@
-"""Normalizers: what is made of a transcript before it is trained on or scored.
+"""Normalizers of transcripts, for training and scoring.
 
 A word error rate means little without the name of its normalizer; every report names it.
 """
@@ -35,14 +35,14 @@ def librispeech(text: str) -> str:
 
 
 def capitals(text: str) -> str:
-    """A text in upper case, in which no two letters become one."""
+    """Return a text in upper case, except where two letters would become one."""
     if text.isascii():
         return text.upper()
     return "".join(_CAPITALS.get(c) or c.upper() for c in text)
 
 
 def fold_case(text: str) -> str:
-    """A text in lower case, for comparison: what differs in lower case alone is equal.
+    """Return a text in lower case, for comparison without case.
 
     Upper case would make the dotless i of Turkish an i, and the German sharp s a double one.
     """

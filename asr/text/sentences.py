@@ -1,4 +1,4 @@
-"""When two transcripts are the same sentence."""
+"""Comparison of sentences without case and punctuation."""
 
 import unicodedata
 
@@ -6,14 +6,14 @@ from asr.text.characters import APOSTROPHES, clean
 
 
 def sentence_key(text: str) -> str:
-    """A text without case, marks and the ways of writing a letter: equal for equal sentences."""
+    """Return a key that sentences share if only case, punctuation or letter forms differ."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold())
     letters = "".join(_letter(c) for c in text)
     return " ".join(letters.split()) or " ".join(text.split())
 
 
 def _letter(character: str) -> str:
-    """Itself; a space for marks, but for those within words, which vanish."""
+    """Return a letter as it is, a space for punctuation, nothing for punctuation within a word."""
     kind = unicodedata.category(character)
     if kind[0] in "LMN":
         return character

@@ -1,4 +1,4 @@
-"""Files that hold the text of one recording with times: what is said in them, without the times.
+"""Text of subtitles and other transcripts of one recording, without their times.
 
 Subtitles (srt, vtt), Whisper's tsv, json and printed lines, Audacity's labels and Praat's
 TextGrid. They are recognised by what is in them, so that their numbers and times never count as
@@ -100,7 +100,7 @@ def plain_lines(path: str | Path) -> list[str]:
 
 
 def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
-    """What is said in a file of one of the formats, in its lines; those without words left out.
+    """Return the text of a file of one of the formats, line by line, without empty lines.
 
     Raises:
         InputError: it has lines, but not of that format.
@@ -110,7 +110,7 @@ def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
 
 
 def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """A cue goes on to the number of the next one: empty lines within it lose nothing."""
+    """A cue ends at the number of the next one, because it may hold empty lines."""
     cues = _cue_lines(lines, path)
     numbered = bool(cues) and cues[0] > 0 and lines[cues[0] - 1].strip().isdigit()
     for start, after in pairwise([*cues, len(lines)]):
@@ -123,7 +123,7 @@ def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """A cue ends with an empty line: names of cues, notes and styles come after it.
+    """A cue ends at an empty line; names of cues, notes and styles follow it.
 
     Where words have times of their own, as YouTube writes them, lines move up: each cue begins
     with the last line of the one before.
@@ -207,7 +207,7 @@ def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _whole(text: str) -> str:
-    """A text without halves of surrogates, which JSON can hold and no file can."""
+    """Replace halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -65,14 +65,14 @@ class CtmWord:
 
     @property
     def middle_s(self) -> float:
-        """By which it belongs to a segment."""
+        """Middle of the word, which decides to which segment it belongs."""
         return self.start_s + self.duration_s / 2
 
 
 def _lines(
     lines: Sequence[str], path: Path, least: int, form: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """Place and fields of every line that is no comment."""
+    """Yield ``file:line`` and the fields of every line but comments."""
     for number, line in enumerate(lines, 1):
         if is_trn_comment(line):
             continue
