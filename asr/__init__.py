@@ -13,14 +13,15 @@ __all__ = ["Clip", "Recognizer", "SegmentationConfig", "load", "score"]
 if TYPE_CHECKING:
     from asr.audio.clip import Clip
     from asr.config import SegmentationConfig
-    from asr.recognize import Recognizer, load
+    from asr.loading import load
+    from asr.recognize.recognizer import Recognizer
     from asr.score import score
 
 _ROOMS = {
     "Clip": "asr.audio.clip",
-    "Recognizer": "asr.recognize",
+    "Recognizer": "asr.recognize.recognizer",
     "SegmentationConfig": "asr.config",
-    "load": "asr.recognize",
+    "load": "asr.loading",
     "score": "asr.score",
 }
 

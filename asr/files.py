@@ -17,7 +17,10 @@ from typing import Any, BinaryIO
 from asr.errors import InputError
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
-_READ_IN_FOLDERS = ("text", "nbest.jsonl", "final.safetensors", "wav.scp", "segments", "utt2spk")
+_READ_IN_FOLDERS = (
+    *("text", "results.jsonl", "nbest.jsonl", "final.safetensors"),
+    *("wav.scp", "segments", "utt2spk"),
+)
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",

@@ -1,19 +1,114 @@
 """Open the files of models with the runtime that computes with them."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from asr.config import DecodeConfig, LMConfig
+from asr.config import DecodeConfig, LMConfig, SegmentationConfig
 from asr.config.read import from_dict
 from asr.errors import InputError, first_line
 from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel
+from asr.model import vad
 from asr.model.char_lm import VERSION, CharLM
-from asr.store.find import DAMAGED
-from asr.store.model_file import LM_FORMAT, check_weights, read_model_file
+from asr.model.las import LAS
+from asr.model.machine import pick_device
+from asr.model.runtime import TorchModel
+from asr.recognize.confidence import LOW
+from asr.recognize.recognizer import Recognizer
+from asr.recognize.utterances import LoadedModel, Scorers, UtteranceRecognizer
+from asr.search.hotwords import load_hotwords
+from asr.store.find import DAMAGED, default_model
+from asr.store.model_file import LM_FORMAT, Header, check_weights, read_model, read_model_file
+from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
+
+
+def load(
+    path: str | Path | None = None,
+    device: str = "auto",
+    config: DecodeConfig | None = None,
+    min_confidence: float = LOW,
+    segmentation: SegmentationConfig | None = None,
+) -> Recognizer:
+    """Load a recogniser.
+
+    Example:
+        >>> import asr
+        >>> recognizer = asr.load("exp/las")
+        >>> transcript = recognizer.transcribe("talk.wav")
+        >>> text = transcript.text
+        >>> for segment in transcript.segments:
+        ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
+        0.0 to 2.4 s
+
+    Args:
+        path: folder of a training, a model file, or the name of a model that ships; by default
+            the model that comes with the package.
+        device: auto, cpu, cuda or cuda:N.
+        config: search settings; by default those that come with the model (``asr export
+            --search``), or else a beam of 8 with CTC.
+        min_confidence: segments below it get the flag ``low-confidence``.
+        segmentation: how audio is cut; by default at the pauses between speech.
+
+    Raises:
+        InputError: there is no usable model, or a setting is out of range.
+    """
+    loaded, config, opened = _open(path, device, config)
+    return Recognizer(loaded, config, segmentation, opened, min_confidence, vad.SileroDetector)
+
+
+def load_for_utterances(
+    path: str | Path | None = None, device: str = "auto", config: DecodeConfig | None = None
+) -> UtteranceRecognizer:
+    """Load what recognises utterances, which need not be cut; see :func:`load`."""
+    loaded, config, opened = _open(path, device, config)
+    return UtteranceRecognizer(loaded, config, opened(config))
+
+
+def _open(
+    path: str | Path | None, device: str, config: DecodeConfig | None
+) -> tuple[LoadedModel, DecodeConfig, Callable[[DecodeConfig], Scorers]]:
+    """A model, the search settings, and what opens their scorers."""
+    where = pick_device(device)
+    header, weights = read_model(path or default_model())
+    loaded = LoadedModel(header, make_model(header, weights, where))
+    opened = partial(open_scorers, tokenizer=header.tokenizer, device=where)
+    return loaded, config or DecodeConfig(**header.search), opened
+
+
+def make_model(header: Header, weights: Weights, device: str | torch.device = "cpu") -> TorchModel:
+    """The network of a model file, in evaluation mode.
+
+    Raises:
+        InputError: the weights are not those of the configuration.
+    """
+    config = header.config
+    las = LAS(config.model, config.features.dim, len(header.tokenizer))
+    try:
+        las.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise InputError(
+            f"{header.path}: the weights do not fit the configuration: {error}"
+        ) from error
+    return TorchModel(las.to(device).eval(), has_ctc=header.has_ctc)
+
+
+def open_scorers(
+    config: DecodeConfig, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
+) -> Scorers:
+    """The language model and the hot words of the settings.
+
+    Raises:
+        InputError: a file is missing or damaged, or was made for other characters.
+    """
+    hotwords = None
+    if config.hotwords:
+        hotwords = load_hotwords(config.hotwords, config.hotword_weight, tokenizer, device)
+    return Scorers(open_lm(config, tokenizer, device), hotwords)
 
 
 def open_lm(
@@ -72,7 +167,7 @@ def load_lm(
     check_weights(tensors, least, path)
     lm = CharLM(config, len(tokenizer))
     try:
-        lm.load_state_dict(tensors)
+        lm.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     except RuntimeError as error:
         raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
     return lm.to(device).eval()

@@ -17,7 +17,9 @@ from asr.bench.measure import memory_mb
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
-from asr.recognize import Recognizer, Transcript, load
+from asr.loading import load
+from asr.recognize.recognizer import Recognizer
+from asr.recognize.transcript import Transcript
 from asr.score import score
 from asr.train.augment import COLOURS, below, coloured_noise, uniform
 

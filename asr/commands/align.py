@@ -7,7 +7,6 @@ from asr.config.args import add_machine_options, add_settings, config_files, fro
 from asr.corpus.datadir import DataDir
 from asr.errors import EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
-from asr.recognize.forced import align, compare, ctm_lines
 from asr.store.find import find_model, search_settings
 from asr.text.timed import CtmWord, parse_ctm, words_by_file
 from asr.text.transcripts import read_lines
@@ -39,16 +38,16 @@ def main(argv: list[str]) -> int:
     read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
     check_outputs([args.output], [*read, *config_files(args)])
 
-    from asr.model.machine import pick_device, use_machine
-    from asr.recognize.utterances import Interpreter
-    from asr.store.model_file import load_model
+    from asr.loading import load_for_utterances
+    from asr.model.machine import use_machine
+    from asr.recognize.forced import align, compare, ctm_lines
 
     use_machine(args.threads, args.precision)
     expected = read_ctm(args.ctm) if args.ctm else None
-    interpreter = Interpreter(load_model(args.model, pick_device(args.device)), config)
+    recognizer = load_for_utterances(args.model, args.device, config)
     utterances = DataDir.load(args.data, text=not args.recognise).utterances
     check_not_read([args.output], (u.wav for u in utterances))
-    found = dict(align(interpreter, utterances, recognise=args.recognise, by=args.by))
+    found = dict(align(recognizer, args.data, utterances, recognise=args.recognise, by=args.by))
     write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
     print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
     if expected is not None:

@@ -1,14 +1,16 @@
 """``asr calibrate``: teach a model how sure it may be, on recordings with transcripts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
-from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
-from asr.recognize.calibrate import Report, calibrate
 from asr.recognize.confidence import LOW
 from asr.store.find import find_model, search_settings
+
+if TYPE_CHECKING:
+    from asr.recognize.calibrate import Report
 
 
 def main(argv: list[str]) -> int:
@@ -26,15 +28,17 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
+    from asr.explain.pictures import draw_reliability
+    from asr.loading import load_for_utterances
     from asr.model.machine import use_machine
-    from asr.recognize.recognizer import load
+    from asr.recognize.calibrate import calibrate
 
     target = Path(args.output)
     picture = beside(target, ".reliability.png")
     read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
     check_outputs([target, picture], [*read, *config_files(args)])
     use_machine(args.threads, args.precision)
-    recognizer = load(args.model, args.device, config)
+    recognizer = load_for_utterances(args.model, args.device, config)
     report, texts, words = calibrate(recognizer, args.data, args.output)
     draw_reliability(texts, words, picture)
     print(
@@ -51,7 +55,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _flagged(report: Report) -> str:
+def _flagged(report: "Report") -> str:
     """How well the flags do."""
     right = f"{100 * report.flagged_right:.0f} % of the right texts"
     if report.flagged_useless is None:

@@ -32,7 +32,7 @@ from asr.terminal import reader_gone
 
 if TYPE_CHECKING:
     from asr.console import Progress
-    from asr.recognize import Recognizer
+    from asr.recognize.recognizer import Recognizer
     from asr.recognize.transcript import Transcript
 
 
@@ -179,8 +179,8 @@ def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
 ) -> "Recognizer":
     """The recogniser that the options of :func:`add_model_options` ask for."""
+    from asr.loading import load
     from asr.model.machine import use_machine
-    from asr.recognize import load
 
     use_machine(args.threads, args.precision)
     model = args.model or default_model()
@@ -189,7 +189,7 @@ def open_recognizer(
     recognizer = load(model, args.device, config, args.min_confidence, segmentation)
     if recognizer.config.ctc_weight == 0 < config.ctc_weight:
         print("this model was trained without CTC and is searched without it", file=sys.stderr)
-    elif config.ctc_weight == 0 and "confidence" in recognizer.loaded.info:
+    elif config.ctc_weight == 0 and "confidence" in recognizer.header.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
     return recognizer
 
@@ -320,7 +320,7 @@ class _Run:
         self.marked += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            write_text(target, render(result, kind, printable(item.file.stem)))
+            write_text(target, render(result, kind, printable(item.file.stem), item.label))
         if not self.plan:
             _print(item, result, self.formats, several=len(self.inputs) > 1)
 
@@ -396,7 +396,7 @@ def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, sev
     """To standard output: the text, with the file's name where there are several."""
     for kind in formats:
         if kind == "json":
-            value = {"file": item.label, **transcript.to_dict()}
+            value = transcript.to_dict(printable(item.file.stem), item.label)
             print(json.dumps(value, ensure_ascii=False), flush=True)
         elif kind == "txt":
             text = transcript.text

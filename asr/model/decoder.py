@@ -28,9 +28,7 @@ from asr.model.fast.product import affine
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
 from asr.model.session import DecoderParts, DecoderSession
-
-# Names of parameters in files from before the cells had names of their own.
-OLD_NAMES = {"W_y": "cell.W_0", "W_c": "cell.W_1", "U": "cell.U", "b": "cell.b", "c": "cell.c"}
+from asr.store.weights import OLD_NAMES
 
 
 class AttentionDecoder(nn.Module):

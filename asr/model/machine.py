@@ -74,21 +74,30 @@ def _quota(group: Path) -> float:
         return 0.0
 
 
-def use_threads(threads: int) -> None:
+def use_threads(threads: int) -> int:
     """CPU threads for matrix products; 0 takes every usable core. Tiny numbers count as zero.
+
+    Returns:
+        how many threads that are.
 
     Raises:
         InputError: fewer than 0 are asked for, or more than any machine has.
     """
     require("threads", threads, THREADS)
-    torch.set_num_threads(threads or usable_cores())
+    count = threads or usable_cores()
+    torch.set_num_threads(count)
     torch.set_flush_denormal(True)
+    return count
 
 
-def use_machine(threads: int, precision: str) -> None:
-    """What :func:`asr.config.args.add_machine_options` asks for, but for the device."""
-    use_threads(threads)
+def use_machine(threads: int, precision: str) -> int:
+    """What :func:`asr.config.args.add_machine_options` asks for, but for the device.
+
+    Returns:
+        how many threads compute.
+    """
     use_precision(precision)
+    return use_threads(threads)
 
 
 # Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.

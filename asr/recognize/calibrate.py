@@ -1,17 +1,14 @@
 """Teach a model how sure it may be, on recordings with transcripts."""
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.config import SegmentationConfig
 from asr.corpus.datadir import DataDir, Utterance
-from asr.errors import InputError, first_line
+from asr.errors import InputError
 from asr.recognize.confidence import (
     FEWEST,
     LOW,
@@ -20,13 +17,13 @@ from asr.recognize.confidence import (
     folds,
     held_out,
 )
+from asr.recognize.directory import read_batches, speaker_stats
 from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
+from asr.recognize.segmentation import FIXED_S
+from asr.recognize.transcript import Segment
+from asr.recognize.utterances import LoadedModel, UtteranceRecognizer
 from asr.score.calibration import calibration_error, confidence_bins
-from asr.store.find import learnt_words
-
-if TYPE_CHECKING:
-    from asr.recognize.recognizer import Recognizer, Source
-    from asr.recognize.transcript import Segment
+from asr.store.model_file import copy_with_info
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Judged:
     """An utterance, as recognised."""
 
     utterance: Utterance
-    segment: "Segment"
+    segment: Segment
     right: bool
     """Whether all of the text is."""
     useless: bool
@@ -70,7 +67,7 @@ class Report:
 
 
 def calibrate(
-    recognizer: "Recognizer", data: str | Path, target: str | Path
+    recognizer: UtteranceRecognizer, data: str | Path, target: str | Path
 ) -> tuple[Report, "Evidence", "Evidence"]:
     """Fit the confidence of a model and write it into a copy.
 
@@ -86,8 +83,6 @@ def calibrate(
         InputError: the data directory is not valid, too few texts are right or wrong, or the
             search is without CTC.
     """
-    from asr.store.model_file import copy_with_info
-
     if recognizer.config.ctc_weight == 0:
         raise InputError(
             "a search without CTC (--ctc_weight 0, or a model trained with loss.ctc_weight 0): "
@@ -95,7 +90,7 @@ def calibrate(
         )
     utterances = DataDir.load(data).utterances
     known = known_words(recognizer)
-    judged = list(judge(_as_if_new(recognizer), utterances))
+    judged = judge(_as_if_new(recognizer), data, utterances)
     texts = _texts(judged)
     _check_counts(texts.right, data)
     words = _words(judged)
@@ -109,8 +104,8 @@ def calibrate(
         "credit": standard.to_info(),
         "fitted_on": asdict(report),
     }
-    loaded = recognizer.loaded
-    copy_with_info(loaded.path, target, {**loaded.info, "confidence": confidence})
+    header = recognizer.header
+    copy_with_info(header.path, target, {**header.info, "confidence": confidence})
     return report, texts, words
 
 
@@ -157,13 +152,10 @@ def _words(judged: Sequence[Judged]) -> Evidence:
     return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
 
 
-def known_words(recognizer: "Recognizer") -> frozenset[str] | None:
+def known_words(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
     """Words of the training and of the search's lists; None where the model does not tell."""
-    from asr.recognize.directory import listed_words
-
-    loaded, interpreter = recognizer.loaded, recognizer.interpreter
-    learnt = learnt_words(loaded.info, loaded.path)
-    listed = listed_words(loaded, interpreter.lm, interpreter.hotwords)
+    learnt = recognizer.header.vocabulary
+    listed = recognizer.scorers.words(recognizer.header.tokenizer)
     return None if learnt is None else learnt | listed
 
 
@@ -176,7 +168,7 @@ def standard_for(judged: Sequence[Judged], known: frozenset[str] | None) -> Stan
     """
     vocabulary = Vocabulary.measured(known, (j.utterance.text or "" for j in judged))
 
-    def credits(segments: Iterable["Segment"]) -> list[float]:
+    def credits(segments: Iterable[Segment]) -> list[float]:
         return [own_credit(each, vocabulary.log_prob(each.text)) for each in segments]
 
     return Standard.measured(
@@ -226,45 +218,34 @@ def _report(
     )
 
 
-def _as_if_new(recognizer: "Recognizer") -> "Recognizer":
+def _as_if_new(recognizer: UtteranceRecognizer) -> UtteranceRecognizer:
     """The recogniser of a model that was never calibrated."""
     known = ("confidence", "credit")
-    info = {k: v for k, v in recognizer.loaded.info.items() if k not in known}
-    return recognizer.with_model(replace(recognizer.loaded, info=info))
+    info = {k: v for k, v in recognizer.header.info.items() if k not in known}
+    loaded = LoadedModel(replace(recognizer.header, info=info), recognizer.model)
+    return UtteranceRecognizer(loaded, recognizer.config, recognizer.scorers)
 
 
-def judge(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Iterator[Judged]:
-    """Recognise utterances and compare them with their transcripts.
+def judge(
+    recognizer: UtteranceRecognizer, data: str | Path, utterances: Sequence[Utterance]
+) -> list[Judged]:
+    """Recognise utterances of a data directory and compare them with their transcripts.
 
-    Those that cannot be read or are cut because of their length are left out, and it is said.
+    Those that cannot be read or are too long for one go are left out, and it is said.
     """
-    waiting: deque[Utterance] = deque()
-
-    def sources() -> Iterator["Source"]:
-        from asr.audio.clip import Outputs, read
-
-        outputs = Outputs()
-        for u in utterances:
-            try:
-                waveform = read(u.clip, sample_rate=recognizer.rate, outputs=outputs)
-            except InputError as error:
-                _leave_out(u, first_line(error))
-                continue
-            waiting.append(u)
-            yield waveform, recognizer.rate
-
-    whole = recognizer.with_config(SegmentationConfig(vad="fixed"))
-    for found in whole.transcribe_each(sources()):
-        u = waiting.popleft()
-        if isinstance(found, InputError):
-            _leave_out(u, first_line(found))
-        elif len(found.segments) != 1:
-            _leave_out(u, f"{found.duration_s:.0f} s are too long for one go")
-        else:
-            yield _compare(u, found.segments[0])
+    found: dict[str, Judged] = {}
+    speakers = speaker_stats(data, utterances, recognizer.header.config.features)
+    for batch in read_batches(recognizer, utterances, speakers, _leave_out):
+        for u, chunk in (each for each in batch if each[1].end_s > FIXED_S):
+            _leave_out(u, f"{chunk.end_s:.0f} s are too long for one go")
+        batch = [each for each in batch if each[1].end_s <= FIXED_S]
+        segments = recognizer.recognize([chunk for _, chunk in batch]) if batch else []
+        for (u, _), segment in zip(batch, segments, strict=True):
+            found[u.id] = _compare(u, segment)
+    return [found[u.id] for u in utterances if u.id in found]
 
 
-def _compare(utterance: Utterance, segment: "Segment") -> Judged:
+def _compare(utterance: Utterance, segment: Segment) -> Judged:
     from asr.score.wer import align
 
     reference = " ".join((utterance.text or "").split())

@@ -1,11 +1,15 @@
 """What is suspicious about a hypothesis, from attention, CTC and their probabilities."""
 
-import torch
-from torch import Tensor
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from asr.recognize.plausibility import DOUBTFUL, STALL
 from asr.search.alignment import Alignment
 from asr.search.hypothesis import BLANK, Hypothesis
+from asr.search.protocol import FloatArray
 
 LOOP_REPEATS = 3  # the same stretch of characters so many times in a row
 LOOP_LENGTH = 4  # shortest stretch that counts
@@ -18,26 +22,12 @@ SKIPPED_LENGTH = 3  # characters in a row that CTC is sure of and the text has n
 LEAST_CREDIT = -1.0  # a character, below which a text is doubtful
 
 
-def places(weights: Tensor) -> Tensor:
+def positions(weights: FloatArray) -> FloatArray:
     """The mean encoder step that each character looked at: weights (U, S) to (U,)."""
-    steps = torch.arange(weights.shape[1], dtype=weights.dtype, device=weights.device)
-    return weights @ steps
+    return weights @ np.arange(weights.shape[1], dtype=weights.dtype)
 
 
-def alignment_quality(weights: Tensor) -> float:
-    """Does attention run along the audio? Weights (U, S) to a number from 0 to 1.
-
-    The correlation of the places looked at with the order of the characters, 0 where it is
-    negative: 1 for a straight path, about 0 before an alignment has formed.
-    """
-    looked = places(weights)
-    looked = looked - looked.mean()
-    order = torch.arange(len(looked), dtype=weights.dtype, device=weights.device)
-    order = order - order.mean()
-    return max(0.0, float(looked @ order / (looked.norm() * order.norm()).clamp_min(1e-6)))
-
-
-def loops(tokens: tuple[int, ...], weights: Tensor) -> bool:
+def loops(tokens: tuple[int, ...], weights: FloatArray) -> bool:
     """Whether a stretch of characters comes three times in a row while attention stands still.
 
     "SEVEN SEVEN SEVEN" that was said three times moves attention on; a loop does not.
@@ -46,7 +36,7 @@ def loops(tokens: tuple[int, ...], weights: Tensor) -> bool:
         tokens: the U characters.
         weights: attention of each of them, (U, S) or more rows.
     """
-    looked = places(weights)
+    looked = positions(weights)
     for length in range(LOOP_LENGTH, len(tokens) // LOOP_REPEATS + 1):
         run = 0
         for i in range(length, len(tokens)):
@@ -59,13 +49,13 @@ def loops(tokens: tuple[int, ...], weights: Tensor) -> bool:
     return False
 
 
-def stalls(weights: Tensor) -> bool:
+def stalls(weights: FloatArray) -> bool:
     """Whether attention, (U, S), stands still while many characters are written."""
-    looked = places(weights)
+    looked = positions(weights)
     if len(looked) < STALL_LENGTH:
         return False
-    windows = looked.unfold(0, STALL_LENGTH, 1)
-    return bool((windows.amax(1) - windows.amin(1) < STALL_STEPS).any())
+    windows = sliding_window_view(looked, STALL_LENGTH)
+    return bool((windows.max(1) - windows.min(1) < STALL_STEPS).any())
 
 
 def skips(alignment: Alignment) -> bool:
@@ -83,7 +73,7 @@ def skips(alignment: Alignment) -> bool:
     return False
 
 
-def cut_off(weights: Tensor, alignment: Alignment | None = None) -> bool:
+def cut_off(weights: FloatArray, alignment: Alignment | None = None) -> bool:
     """Whether the last 30 % of the audio were never looked at, though something is said there.
 
     Args:
@@ -129,7 +119,8 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
         (:func:`stalls`), ``cut-off`` (:func:`cut_off`), ``skipped`` (:func:`skips`) and
         ``doubtful`` (little :func:`credit`).
     """
-    tokens, weights = hypothesis.tokens, hypothesis.weights
+    tokens = hypothesis.tokens
+    weights: Any = hypothesis.weights
     found = [] if hypothesis.ended else ["no-end"]
     if loops(tokens, weights):
         found.append("loop")
@@ -148,3 +139,8 @@ def _says_something(hypothesis: Hypothesis, alignment: Alignment | None) -> bool
     """No text is right where CTC hears nothing either."""
     heard = alignment is None or alignment.heard.any()
     return bool(hypothesis.tokens or heard)
+
+
+def failures(found: Iterable[str]) -> list[str]:
+    """The flags that another search may remove: all but those that speak of doubt."""
+    return [flag for flag in found if flag != DOUBTFUL]

@@ -3,18 +3,17 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from asr.corpus.datadir import Utterance
-from asr.errors import InputError, first_line
+from asr.errors import InputError
+from asr.recognize.directory import read_batches, speaker_stats
 from asr.recognize.spelling import tell_lacking
+from asr.recognize.transcript import Word
+from asr.recognize.utterances import UtteranceRecognizer
 from asr.text.timed import CtmWord
-
-if TYPE_CHECKING:
-    from asr.recognize.transcript import Word
-    from asr.recognize.utterances import Interpreter
 
 _TOO_LONG = (
     "more characters than the audio has encoder steps, so CTC cannot align them; times are from "
@@ -49,12 +48,13 @@ class TimeErrors:
 
 
 def align(
-    interpreter: "Interpreter",
+    recognizer: UtteranceRecognizer,
+    data: str | Path,
     utterances: Sequence[Utterance],
     *,
     recognise: bool = False,
     by: str = "ctc",
-) -> Iterator[tuple[str, tuple["Word", ...]]]:
+) -> Iterator[tuple[str, tuple[Word, ...]]]:
     """Words with their times, in seconds from the beginning of the utterance.
 
     Utterances that cannot be read are left out, and it is said, as it is where the audio is too
@@ -62,52 +62,42 @@ def align(
     them; it is said which characters the model lacks.
 
     Args:
-        interpreter: the model, with search settings.
-        utterances: with transcripts, unless they are to be recognised.
+        recognizer: the model, with search settings.
+        data: the data directory.
+        utterances: of it, with transcripts, unless they are to be recognised.
         recognise: whether to align what is recognised.
         by: ``ctc`` or ``attention``.
 
     Raises:
         InputError: the model was not trained with CTC, but that is asked for.
     """
-    if by == "ctc" and interpreter.loaded.config.loss.ctc_weight == 0:
+    if by == "ctc" and not recognizer.header.has_ctc:
         raise InputError(
-            f"{interpreter.loaded.path}: trained without CTC, so it cannot align by it; "
+            f"{recognizer.header.path}: trained without CTC, so it cannot align by it; "
             "take --by attention"
         )
     if not recognise:
         texts = {u.id: u.text or "" for u in utterances}
-        if lacking := tell_lacking(texts, interpreter.loaded.tokenizer):
+        if lacking := tell_lacking(texts, recognizer.header.tokenizer):
             print(f"asr align: warning: the model lacks {lacking}", file=sys.stderr)
-    size = interpreter.config.batch
-    ordered = sorted(utterances, key=lambda u: u.duration_s or 0.0)
-    for start in range(0, len(ordered), size):
-        batch = list(_readable(interpreter, ordered[start : start + size]))
-        features = [each for _, each in batch]
-        said = [None if recognise else u.text or "" for u, _ in batch]
-        if batch:
-            words = interpreter.words(features, said, by_attention=by == "attention")
-            for (u, _), each in zip(batch, words, strict=True):
-                if by == "ctc" and each and each[0].evidence is None:
-                    print(f"asr align: warning: {u.id}: {_TOO_LONG}", file=sys.stderr)
-                yield u.id, each
+    speakers = speaker_stats(data, utterances, recognizer.header.config.features)
+    for batch in read_batches(recognizer, utterances, speakers, _left_out):
+        if not batch:
+            continue
+        features = [chunk.features for _, chunk in batch]
+        said = None if recognise else [u.text or "" for u, _ in batch]
+        words = recognizer.words(features, said, by_attention=by == "attention")
+        for (u, _), each in zip(batch, words, strict=True):
+            if by == "ctc" and each and each[0].evidence is None:
+                print(f"asr align: warning: {u.id}: {_TOO_LONG}", file=sys.stderr)
+            yield u.id, each
 
 
-def _readable(
-    interpreter: "Interpreter", utterances: Sequence[Utterance]
-) -> Iterator[tuple[Utterance, np.ndarray]]:
-    from asr.audio.clip import Outputs, read
-
-    loaded, outputs = interpreter.loaded, Outputs()
-    for u in utterances:
-        try:
-            waveform = read(u.clip, sample_rate=loaded.config.features.sample_rate, outputs=outputs)
-            yield u, loaded.features(waveform)
-        except InputError as error:
-            print(f"asr align: {u.id}: {first_line(error)}", file=sys.stderr)
+def _left_out(utterance: Utterance, reason: str) -> None:
+    print(f"asr align: {utterance.id}: {reason}", file=sys.stderr)
 
 
-def ctm_lines(utterance: str, words: Sequence["Word"]) -> str:
+def ctm_lines(utterance: str, words: Sequence[Word]) -> str:
     """The CTM of an utterance, a line for each word."""
     return "".join(
         f"{utterance} 1 {w.start_s:.3f} {w.end_s - w.start_s:.3f} {w.text}\n" for w in words
@@ -115,7 +105,7 @@ def ctm_lines(utterance: str, words: Sequence["Word"]) -> str:
 
 
 def compare(
-    found: Mapping[str, Sequence["Word"]], expected: Mapping[str, Sequence[CtmWord]]
+    found: Mapping[str, Sequence[Word]], expected: Mapping[str, Sequence[CtmWord]]
 ) -> TimeErrors:
     """Errors of the words that two CTMs have in common."""
     from asr.score.wer import align as align_words

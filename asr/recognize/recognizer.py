@@ -18,55 +18,16 @@ from asr.audio.resample import Resampler, resample
 from asr.audio.vad import MakeDetector
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
-from asr.model import vad
-from asr.model.machine import pick_device
 from asr.recognize.confidence import LOW
-from asr.recognize.segmentation import Piece, make_segmenter
+from asr.recognize.segmentation import Piece, Segmenter, make_segmenter
 from asr.recognize.transcript import Segment, Transcript
-from asr.recognize.utterances import Interpreter
-from asr.store.find import default_model, own_settings
-from asr.store.model_file import LoadedModel, load_model
+from asr.recognize.utterances import Chunk, LoadedModel, Scorers, UtteranceRecognizer
+from asr.search.protocol import FloatArray
 
 WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
 WINDOW_BATCHES = 4  # and the most pieces of it, in batches
 
 Source = str | Path | bytes | Clip | tuple[ArrayLike, int]
-
-
-def load(
-    path: str | Path | None = None,
-    device: str = "auto",
-    config: DecodeConfig | None = None,
-    min_confidence: float = LOW,
-    segmentation: SegmentationConfig | None = None,
-) -> "Recognizer":
-    """Load a recogniser.
-
-    Example:
-        >>> import asr
-        >>> recognizer = asr.load("exp/las")
-        >>> transcript = recognizer.transcribe("talk.wav")
-        >>> text = transcript.text
-        >>> for segment in transcript.segments:
-        ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
-        0.0 to 2.4 s
-
-    Args:
-        path: folder of a training, a model file, or the name of a model that ships; by default
-            the model that comes with the package.
-        device: auto, cpu, cuda or cuda:N.
-        config: search settings; by default those that come with the model (``asr export
-            --search``), or else a beam of 8 with CTC.
-        min_confidence: segments below it get the flag ``low-confidence``.
-        segmentation: how audio is cut; by default at the pauses between speech.
-
-    Raises:
-        InputError: there is no usable model, or a setting is out of range.
-    """
-    loaded = load_model(path or default_model(), pick_device(device))
-    if config is None:
-        config = DecodeConfig(**own_settings(loaded.info.get("search", {}), loaded.path))
-    return Recognizer(loaded, config, min_confidence, segmentation, vad.SileroDetector)
 
 
 @dataclass
@@ -85,11 +46,10 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Task:
-    """A piece of an input, ready for the model."""
+    """A chunk of an input."""
 
     job: _Job
-    piece: Piece
-    features: np.ndarray
+    chunk: Chunk
 
 
 class Recognizer:
@@ -102,8 +62,10 @@ class Recognizer:
     Args:
         loaded: the model.
         config: search settings.
-        min_confidence: segments below it get the flag ``low-confidence``.
         segmentation: how audio is cut; by default at the pauses between speech.
+        open_scorers: opens the language model and the hot words of search settings; by default
+            there are none.
+        min_confidence: segments below it get the flag ``low-confidence``.
         make_detector: makes a detector of speech for a sample rate.
 
     Raises:
@@ -114,20 +76,30 @@ class Recognizer:
         self,
         loaded: LoadedModel,
         config: DecodeConfig,
-        min_confidence: float = LOW,
         segmentation: SegmentationConfig | None = None,
+        open_scorers: Callable[[DecodeConfig], Scorers] = lambda config: Scorers(),
+        min_confidence: float = LOW,
         make_detector: MakeDetector | None = None,
     ) -> None:
-        self.loaded, self.min_confidence = loaded, min_confidence
-        self.interpreter = Interpreter(loaded, config, min_confidence)
-        self.config = self.interpreter.config  # without CTC, where the model has none
-        self.rate = loaded.config.features.sample_rate
+        self.loaded, self.header = loaded, loaded.header
+        self.open_scorers, self.min_confidence = open_scorers, min_confidence
+        self.utterances = UtteranceRecognizer(loaded, config, open_scorers(config), min_confidence)
+        self.config = self.utterances.config  # without CTC, where the model has none
+        self.rate = self.header.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
         self.make_detector = make_detector
-        make_segmenter(
-            self.segmentation, self.rate, make_detector
-        )  # says now what is wrong with the settings
+        self._segmenter()  # validates the settings early
         self._turn = threading.Lock()
+
+    def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
+        """Recognise one batch; nothing is read or written.
+
+        Args:
+            chunks: of any recordings, side by side.
+            attention: whether the segments carry their attention weights.
+        """
+        with self._turn:
+            return self.utterances.recognize(chunks, attention=attention)
 
     @overload
     def transcribe(self, source: Source, *, attention: bool = False) -> Transcript: ...
@@ -219,10 +191,10 @@ class Recognizer:
         outputs: Outputs,
     ) -> Iterator[_Task]:
         speaker = None
-        if self.loaded.config.features.cmvn == "speaker":  # an input is taken for one speaker
-            speaker = CmvnStats.zero(self.loaded.extractor.dim)
+        if self.header.config.features.cmvn == "speaker":  # an input is taken for one speaker
+            speaker = CmvnStats.zero(self.utterances.extractor.dim)
             for piece in self._pieces(self._blocks(source, outputs)):
-                speaker += CmvnStats.from_features(self.loaded.extractor(piece.waveform))
+                speaker += CmvnStats.from_features(self.utterances.extractor(piece.waveform))
 
         def counted() -> Iterator[np.ndarray]:
             for block in self._blocks(source, outputs):
@@ -233,35 +205,33 @@ class Recognizer:
 
         for piece in self._pieces(counted()):
             job.waiting += 1
-            yield _Task(job, piece, self.loaded.features(piece.waveform, speaker))
+            yield _Task(job, self._chunk(piece, self.utterances.features(piece.waveform, speaker)))
+
+    def _chunk(self, piece: Piece, features: FloatArray) -> Chunk:
+        return Chunk(features, piece.start / self.rate, piece.end / self.rate)
 
     def _pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[Piece]:
-        segmenter = make_segmenter(self.segmentation, self.rate, self.make_detector)
+        segmenter = self._segmenter()
         for block in blocks:
             yield from segmenter.push(block)
         yield from segmenter.close()
 
+    def _segmenter(self) -> Segmenter:
+        return make_segmenter(self.segmentation, self.rate, self.make_detector)
+
     def _is_full(self, window: Sequence[_Task]) -> bool:
-        samples = sum(len(task.piece.waveform) for task in window)
-        return samples >= WINDOW_S * self.rate or len(window) >= WINDOW_BATCHES * self.config.batch
+        seconds = sum(task.chunk.end_s - task.chunk.start_s for task in window)
+        return seconds >= WINDOW_S or len(window) >= WINDOW_BATCHES * self.config.batch
 
     def _decode_all(self, window: list[_Task], attention: bool) -> None:
         """Hand the segments of a window to the inputs that they belong to."""
-        window = sorted(window, key=lambda task: len(task.features))
+        window = sorted(window, key=lambda task: len(task.chunk.features))
         for first in range(0, len(window), self.config.batch):
             batch = window[first : first + self.config.batch]
-            pieces, features = [t.piece for t in batch], [t.features for t in batch]
-            for task, segment in zip(batch, self._read(pieces, features, attention), strict=True):
+            found = self.recognize([task.chunk for task in batch], attention=attention)
+            for task, segment in zip(batch, found, strict=True):
                 task.job.segments.append(segment)
                 task.job.waiting -= 1
-
-    def _read(
-        self, pieces: Sequence[Piece], features: list[np.ndarray], attention: bool
-    ) -> list[Segment]:
-        """Recognise pieces side by side, given their features (T_i, F)."""
-        spans = [(piece.start / self.rate, piece.end / self.rate) for piece in pieces]
-        with self._turn:
-            return self.interpreter(features, spans, attention=attention)
 
     def _finished(self, jobs: deque[_Job]) -> Iterator[Transcript | InputError]:
         while jobs and jobs[0].read and (jobs[0].error or not jobs[0].waiting):
@@ -301,16 +271,14 @@ class Recognizer:
             ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
             0.0 to 2.4 s
         """
-        speaker = None
-        if self.loaded.config.features.cmvn == "speaker":  # of what was said so far
-            speaker = CmvnStats.zero(self.loaded.extractor.dim)
+        config, extract = self.header.config.features, self.utterances.extractor
+        speaker = CmvnStats.zero(config.dim) if config.cmvn == "speaker" else None
         for piece in self._pieces(self._resampled(chunks, self.rate if rate is None else rate)):
-            features = self.loaded.extractor(piece.waveform)
-            if speaker is not None:
+            features = extract(piece.waveform)
+            if speaker is not None:  # of what was said so far
                 speaker += CmvnStats.from_features(features)
-            kind = self.loaded.config.features.cmvn
-            ready = normalize(features, kind, self.loaded.cmvn, speaker)
-            yield from self._read([piece], [ready], attention)
+            ready = normalize(features, config.cmvn, self.header.cmvn, speaker)
+            yield from self.recognize([self._chunk(piece, ready)], attention=attention)
 
     def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
         reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
@@ -328,16 +296,14 @@ class Recognizer:
     ) -> "Recognizer":
         """The same model with other search settings, or with audio cut in another way."""
         config = replace(self.config, **changes)  # type: ignore[arg-type]
-        return self._like(self.loaded, config, segmentation or self.segmentation)
-
-    def with_model(self, loaded: LoadedModel) -> "Recognizer":
-        """Another model with the same settings."""
-        return self._like(loaded, self.config, self.segmentation)
-
-    def _like(
-        self, loaded: LoadedModel, config: DecodeConfig, segmentation: SegmentationConfig
-    ) -> "Recognizer":
-        return Recognizer(loaded, config, self.min_confidence, segmentation, self.make_detector)
+        return Recognizer(
+            self.loaded,
+            config,
+            segmentation or self.segmentation,
+            self.open_scorers,
+            self.min_confidence,
+            self.make_detector,
+        )
 
     def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
         """The audio at the model's rate, a block at a time."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from asr.search.protocol import FloatArray
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,21 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """An entry of an n-best list."""
+
+    text: str
+    """As the model spells it, with all spaces."""
+    score: float
+    scores: Mapping[str, float]
+    """As in a segment."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"text": self.text, **_scores(self)}
+
+
+@dataclass(frozen=True)
 class Segment:
     """A stretch of audio that was recognised in one go."""
 
@@ -39,9 +54,9 @@ class Segment:
     flags: tuple[str, ...]
     """What is suspicious about it, see :func:`asr.recognize.flags.flags`; ``low-confidence``."""
     tokens: tuple[int, ...]
-    nbest: tuple[str, ...] = ()
-    """Other readings, the chosen one first."""
-    attention: Tensor | None = None
+    nbest: tuple[Candidate, ...] = ()
+    """What else it may be, the chosen one first."""
+    attention: FloatArray | None = None
     """Weights of every character and of the end, (U + 1, S); only if asked for."""
     confidence: float | None = None
     """The chance that all of the text is right, 0 to 1; None: the model was not calibrated."""
@@ -76,8 +91,13 @@ class Transcript:
         """That of the least sure segment; None where the model does not say."""
         return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """With whisper's keys, flags and confidence; None stands for what no model here tells."""
+    def to_dict(self, name: str = "", audio: str = "") -> dict[str, Any]:
+        """With whisper's keys, flags and confidence; None stands for what no model here tells.
+
+        Args:
+            name: of the utterance or recording; "" leaves it and ``audio`` out.
+            audio: where it comes from.
+        """
         segments = [
             {
                 "id": number,
@@ -90,22 +110,29 @@ class Transcript:
                 "compression_ratio": _compression_ratio(s.text),
                 "no_speech_prob": None,
                 "avg_logprob": round(s.scores["decoder"] / (len(s.tokens) + 1), 4),
-                "score": round(s.score, 4),
+                **_scores(s),
                 "confidence": _rounded(s.confidence),
                 "flags": list(s.flags),
-                "nbest": list(s.nbest),
+                "nbest": [each.to_dict() for each in s.nbest],
                 "words": [_word(word) for word in s.words],
             }
             for number, s in enumerate(self.segments)
         ]
+        named = {"id": name, "audio": audio} if name else {}
         return {
+            **named,
+            "duration": round(self.duration_s, 3),
             "text": self.text,
             "language": None,
-            "duration": round(self.duration_s, 3),
             "confidence": _rounded(self.confidence),
             "flags": list(self.flags),
             "segments": segments,
         }
+
+
+def _scores(scored: Candidate | Segment) -> dict[str, Any]:
+    scores = {name: round(score, 4) for name, score in scored.scores.items()}
+    return {"score": round(scored.score, 4), "scores": scores}
 
 
 def _compression_ratio(text: str) -> float:

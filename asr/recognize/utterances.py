@@ -1,12 +1,18 @@
-"""From what a model hears to segments: text, times, confidence, and marks where it failed."""
+"""A batch of utterances: encode, search, search again what failed, and tell how good it is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from asr.arrays import to_numpy
+from asr.audio.cmvn import CmvnStats
+from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
 from asr.config.field import require, share
+from asr.lm.lookahead import WordLM
+from asr.lm.protocol import LanguageModel
 from asr.recognize.confidence import (
     LOW,
     LOW_CONFIDENCE,
@@ -14,16 +20,8 @@ from asr.recognize.confidence import (
     evidence,
     word_evidence,
 )
-from asr.recognize.directory import (
-    Reading,
-    fitting,
-    force_features,
-    language_model,
-    open_hotwords,
-    open_standard,
-    read_features,
-)
-from asr.recognize.plausibility import DOUBTFUL
+from asr.recognize.flags import failures, flags
+from asr.recognize.plausibility import standard_from
 from asr.recognize.spelling import spell
 from asr.recognize.timing import (
     ATTENTION_DELAY,
@@ -32,80 +30,142 @@ from asr.recognize.timing import (
     time_words,
     word_spans,
 )
-from asr.recognize.transcript import Segment, Word
-from asr.search.alignment import FloatArray, attention_places
-from asr.store.model_file import LoadedModel
+from asr.recognize.transcript import Candidate, Segment, Word
+from asr.search.alignment import Alignment, attention_places, ctc_align
+from asr.search.beam import search
+from asr.search.hotwords import HotWords
+from asr.search.hypothesis import Hypothesis
+from asr.search.protocol import Encoded, FloatArray, Model
+from asr.store.model_file import Header
+from asr.text.chars import CharTokenizer
 
-# A second search is twice as wide and rewards every step that gets attention. Texts of half-trained
-# models on AN4 that failed (75 of 500) had 459 wrong words after the first search and 433 after
-# that; with twice the CTC weight instead of the reward, 452.
-SECOND_COVERAGE_WEIGHT = 0.5
+# The fallback search is twice as wide and rewards every step that gets attention. Texts of
+# half-trained models on AN4 that failed (75 of 500) had 459 wrong words after the first search and
+# 433 after that; with twice the CTC weight instead of the reward, 452.
+FALLBACK_COVERAGE_WEIGHT = 0.5
 
 
-class Interpreter:
-    """Reads features with a model.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network and what its file says about it."""
+
+    header: Header
+    model: Model
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """What takes part in a search besides the network."""
+
+    lm: LanguageModel | None = None
+    hotwords: HotWords | None = None
+
+    def words(self, tokenizer: CharTokenizer) -> frozenset[str]:
+        """The words of a word n-gram and of the hot words."""
+        words = set(self.lm.ngram.words) if isinstance(self.lm, WordLM) else set()
+        for spelling in () if self.hotwords is None else self.hotwords.values:
+            words.update(tokenizer.decode(spelling).split())
+        return frozenset(words)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a recording, ready for the model."""
+
+    features: FloatArray
+    """Normalised, (T, F); see :meth:`UtteranceRecognizer.features`."""
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a search found for an utterance."""
+
+    hypotheses: Sequence[Hypothesis]
+    """Best first."""
+    alignment: Alignment | None
+    """Of the best one with CTC; None where there is none: the model was not trained with CTC, or
+    the text has more characters than the audio has steps."""
+    flags: tuple[str, ...] = field(init=False)
+    """What is suspicious about the best one, by the rules for all models."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flags", flags(self.hypotheses[0], self.alignment))
+
+    def positions(self) -> np.ndarray:
+        """The encoder step of each character of the best one: by CTC, or else by attention."""
+        if self.alignment is not None:
+            return self.alignment.places - CTC_DELAY
+        best: Any = self.hypotheses[0]
+        return attention_places(best.weights[: len(best.tokens)]) - ATTENTION_DELAY
+
+
+class UtteranceRecognizer:
+    """Recognises utterances side by side.
 
     Args:
         loaded: the model.
         config: search settings.
+        scorers: those of the settings, opened.
         min_confidence: segments below it get the flag ``low-confidence``.
 
     Raises:
-        InputError: min_confidence is no share, or a file that a setting names cannot be used.
+        InputError: min_confidence is no share, or what the model's file tells is damaged.
     """
 
     def __init__(
-        self, loaded: LoadedModel, config: DecodeConfig, min_confidence: float = LOW
+        self,
+        loaded: LoadedModel,
+        config: DecodeConfig,
+        scorers: Scorers,
+        min_confidence: float = LOW,
     ) -> None:
         require("min_confidence", min_confidence, share())
-        config = fitting(config, loaded)
-        self.loaded, self.config, self.min_confidence = loaded, config, min_confidence
-        self.calibration = self.word_calibration = None
-        if config.ctc_weight > 0:  # needs CTC's score
-            self.calibration = Calibration.from_info(loaded.info, loaded.path)
-            self.word_calibration = Calibration.from_info(loaded.info, loaded.path, "words")
-        self.lm = language_model(loaded, config)
-        self.hotwords = open_hotwords(loaded, config)
-        self.standard = open_standard(loaded, config, self.lm, self.hotwords)
-        self.shift_s = loaded.config.features.frame_shift_ms / 1000
-        self.step_s = self.shift_s * loaded.config.model.encoder.frames_per_step
+        header = loaded.header
+        self.header, self.model = header, loaded.model
+        if not header.has_ctc:
+            config = replace(config, ctc_weight=0.0)
+        self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
+        self.extractor = FeatureExtractor(header.config.features)
+        self.calibration = self.word_calibration = self.standard = None
+        if config.ctc_weight > 0:  # they need CTC's score
+            self.calibration = Calibration.from_info(header.info, header.path)
+            self.word_calibration = Calibration.from_info(header.info, header.path, "words")
+            found = standard_from(header.info, header.path)
+            self.standard = found and found.knowing(scorers.words(header.tokenizer))
 
-    def __call__(
-        self,
-        features: Sequence[np.ndarray],
-        spans: Sequence[tuple[float, float]],
-        *,
-        attention: bool = False,
-    ) -> list[Segment]:
+    @property
+    def fallback(self) -> DecodeConfig:
+        """Settings that leave a search less room for loops and holes."""
+        coverage = max(self.config.coverage_weight, FALLBACK_COVERAGE_WEIGHT)
+        return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
+
+    def features(self, waveform: FloatArray, speaker: CmvnStats | None = None) -> FloatArray:
+        """Normalised features (T, F) of a waveform (N,).
+
+        Args:
+            waveform: mono at the model's rate.
+            speaker: statistics of the speaker, for a model trained with them; by default those of
+                the waveform.
+        """
+        kind = self.header.config.features.cmvn
+        return normalize(self.extractor(waveform), kind, self.header.cmvn, speaker)
+
+    def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
         """Recognise stretches of audio side by side.
 
         Args:
-            features: of each stretch, (T_i, F).
-            spans: where each begins and ends in its recording, in seconds.
+            chunks: of any recordings.
             attention: whether the segments carry their attention weights.
         """
-        readings = self.read(features)
-        return [
-            self._segment(reading, frames, span, attention)
-            for reading, frames, span in zip(readings, features, spans, strict=True)
-        ]
-
-    def read(self, features: Sequence[np.ndarray]) -> list[Reading]:
-        """Hypotheses for utterances (T_i, F), those that failed searched a second time."""
-        readings = read_features(self.loaded, list(features), self.config, self.lm, self.hotwords)
-        failed = [i for i, reading in enumerate(readings) if failures(reading)]
-        if failed:
-            again = [features[i] for i in failed]
-            found = read_features(self.loaded, again, self._stronger(), self.lm, self.hotwords)
-            for i, second in zip(failed, found, strict=True):
-                if len(failures(second)) <= len(failures(readings[i])):
-                    readings[i] = second
-        return readings
+        found = self._search_all([chunk.features for chunk in chunks])
+        return [self._segment(*each, attention) for each in zip(found, chunks, strict=True)]
 
     def words(
         self,
-        features: Sequence[np.ndarray],
-        texts: Sequence[str | None],
+        features: Sequence[FloatArray],
+        texts: Sequence[str] | None = None,
         *,
         by_attention: bool = False,
     ) -> list[tuple[Word, ...]]:
@@ -113,48 +173,70 @@ class Interpreter:
 
         Args:
             features: of the utterances, (T_i, F).
-            texts: what was said in them; None where it is to be recognised. Their words are kept,
-                also where the model lacks some of the characters (:mod:`asr.recognize.spelling`).
+            texts: what was said in them; None: it is to be recognised. Their words are kept, also
+                where the model lacks some of the characters (:mod:`asr.recognize.spelling`).
             by_attention: whether attention tells the times, and not CTC.
         """
-        tokenizer = self.loaded.tokenizer
-        given = {i: text for i, text in enumerate(texts) if text is not None}
-        forms = {i: tokenizer.form(spell(text, tokenizer)) for i, text in given.items()}
-        readings = dict(zip(given, self._force(features, forms), strict=True))
-        others = [i for i in range(len(texts)) if i not in readings]
-        if others:
-            readings.update(zip(others, self.read([features[i] for i in others]), strict=True))
+        tokenizer = self.header.tokenizer
+        if texts is None:
+            found = self._search_all(features)
+            forms = [tokenizer.decode(each.hypotheses[0].tokens) for each in found]
+        else:
+            forms = [tokenizer.form(spell(text, tokenizer)) for text in texts]
+            found = self._force(features, [tuple(tokenizer.encode(form)) for form in forms])
         if by_attention:
-            readings = {i: replace(each, alignment=None) for i, each in readings.items()}
-        found = [
-            self._words(readings[i], each, 0.0, forms.get(i)) for i, each in enumerate(features)
-        ]
-        return [_named(words, given.get(i)) for i, words in enumerate(found)]
+            found = [Recognition(each.hypotheses, None) for each in found]
+        words = [self._words(*each) for each in zip(found, features, forms, strict=True)]
+        return words if texts is None else [_named(*e) for e in zip(words, texts, strict=True)]
 
-    def _force(self, features: Sequence[np.ndarray], texts: Mapping[int, str]) -> list[Reading]:
-        tokens = [tuple(self.loaded.tokenizer.encode(text)) for text in texts.values()]
-        return force_features(self.loaded, [features[i] for i in texts], tokens)
+    def _search_all(self, features: Sequence[FloatArray]) -> list[Recognition]:
+        """Encode once and search; search a second time, with the fallback, what failed."""
+        encoded = self.model.encode(features)
+        found = self._search(encoded, self.config)
+        failed = [i for i, each in enumerate(found) if failures(each.flags)]
+        if failed:
+            again = self._search(encoded.select(failed), self.fallback)
+            for i, second in zip(failed, again, strict=True):
+                if len(failures(second.flags)) <= len(failures(found[i].flags)):
+                    found[i] = second
+        return found
 
-    def _stronger(self) -> DecodeConfig:
-        """Settings that leave a search less room for loops and holes."""
-        coverage = max(self.config.coverage_weight, SECOND_COVERAGE_WEIGHT)
-        return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
+    def _search(self, encoded: Encoded, config: DecodeConfig) -> list[Recognition]:
+        batch: Any = (self.model, encoded)  # until the search takes such a model
+        found: Any = search(
+            batch[0].las, batch[1].memory, config, self.scorers.lm, self.scorers.hotwords
+        )
+        found = [[replace(h, weights=h.weights.cpu().numpy()) for h in each] for each in found]
+        return _with_alignments(encoded, found)
 
-    def _segment(
-        self, reading: Reading, features: np.ndarray, span: tuple[float, float], attention: bool
-    ) -> Segment:
-        best, tokenizer = reading.hypotheses[0], self.loaded.tokenizer
+    def _force(
+        self, features: Sequence[FloatArray], texts: Sequence[tuple[int, ...]]
+    ) -> list[Recognition]:
+        """The same for utterances whose characters are known."""
+        encoded = self.model.encode(features)
+        found: list[list[Any]] = []
+        for text, forced in zip(texts, self.model.teacher_force(encoded, texts), strict=True):
+            score, log_probs = sum(forced.log_probs), tuple(forced.log_probs)
+            scores = {"decoder": score}
+            attention: Any = forced.attention
+            found.append([Hypothesis(text, score, scores, attention, True, log_probs)])
+        return _with_alignments(encoded, found)
+
+    def _segment(self, found: Recognition, chunk: Chunk, attention: bool) -> Segment:
+        best: Any = found.hypotheses[0]
+        decode = self.header.tokenizer.decode
+        text = decode(best.tokens)
         segment = Segment(
-            start_s=span[0],
-            end_s=span[1],
-            text=" ".join(tokenizer.decode(best.tokens).split()),
+            start_s=chunk.start_s,
+            end_s=chunk.end_s,
+            text=" ".join(text.split()),
             score=best.score,
             scores=best.scores,
-            flags=reading.flags,
+            flags=found.flags,
             tokens=best.tokens,
-            nbest=tuple(tokenizer.decode(h.tokens) for h in reading.hypotheses),
+            nbest=tuple(Candidate(decode(h.tokens), h.score, h.scores) for h in found.hypotheses),
             attention=best.weights if attention else None,
-            words=self._words(reading, features, span[0]),
+            words=tuple(_moved(w, chunk.start_s) for w in self._words(found, chunk.features, text)),
         )
         if self.standard is not None:
             judged = self.standard.judge(segment.flags, segment, segment.text)
@@ -165,43 +247,34 @@ class Interpreter:
         low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         return replace(segment, confidence=confidence, flags=segment.flags + low)
 
-    def _words(
-        self, reading: Reading, features: np.ndarray, start_s: float, text: str | None = None
-    ) -> tuple[Word, ...]:
-        """Words of a reading; ``text``, where it is given, has a character for each token."""
-        best = reading.hypotheses[0]
-        text = self.loaded.tokenizer.decode(best.tokens) if text is None else text
-        sound = sounding(features, self.loaded.config.features)
-        words = time_words(text, _places(reading), self.step_s, sound, self.shift_s)
-        moved = [_moved(word, start_s) for word in words]
-        if reading.alignment is None:
-            return tuple(moved)
-        evidences = word_evidence(best, reading.alignment, word_spans(text))
+    def _words(self, found: Recognition, features: FloatArray, text: str) -> tuple[Word, ...]:
+        """Words with their times; ``text`` has a character for each token."""
+        step_s, config = self.header.step_s, self.header.config.features
+        sound = sounding(features, config)
+        words = time_words(text, found.positions(), step_s, sound, config.frame_shift_ms / 1000)
+        if found.alignment is None:
+            return words
+        evidences = word_evidence(found.hypotheses[0], found.alignment, word_spans(text))
         sure = self.word_calibration
         return tuple(
             replace(word, evidence=each, confidence=None if sure is None else sure(each))
-            for word, each in zip(moved, evidences, strict=True)
+            for word, each in zip(words, evidences, strict=True)
         )
 
 
-def failures(reading: Reading) -> list[str]:
-    """What another search may mend: all flags but those that speak of doubt."""
-    return [flag for flag in reading.flags if flag != DOUBTFUL]
+def _with_alignments(encoded: Encoded, found: Sequence[Sequence[Hypothesis]]) -> list[Recognition]:
+    """Align the best hypothesis of each utterance with CTC, where the model has it."""
+    if encoded.ctc is None:
+        return [Recognition(hypotheses, None) for hypotheses in found]
+    log_probs = to_numpy(encoded.ctc)  # (B, S, V)
+    return [
+        Recognition(hypotheses, ctc_align(each[:steps], hypotheses[0].tokens))
+        for hypotheses, each, steps in zip(found, log_probs, encoded.steps, strict=True)
+    ]
 
 
-def _places(reading: Reading) -> FloatArray:
-    """The encoder step that each character belongs to: by CTC, or else by attention."""
-    if reading.alignment is not None:
-        return reading.alignment.places - CTC_DELAY
-    best = reading.hypotheses[0]
-    weights = best.weights[: len(best.tokens)].cpu().numpy()
-    return attention_places(weights) - ATTENTION_DELAY
-
-
-def _named(words: tuple[Word, ...], text: str | None) -> tuple[Word, ...]:
+def _named(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
     """The same words as a text writes them."""
-    if text is None:
-        return words
     return tuple(replace(w, text=name) for w, name in zip(words, text.split(), strict=True))
 
 

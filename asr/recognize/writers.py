@@ -108,8 +108,8 @@ def _txt(transcript: "Transcript", name: str) -> str:
     return "".join(segment.text + "\n" for segment in transcript.segments)
 
 
-def _json(transcript: "Transcript", name: str) -> str:
-    return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2) + "\n"
+def _json(transcript: "Transcript", name: str, audio: str = "") -> str:
+    return json.dumps(transcript.to_dict(name, audio), ensure_ascii=False, indent=2) + "\n"
 
 
 def _srt(transcript: "Transcript", name: str) -> str:
@@ -275,12 +275,15 @@ def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict
     return plan
 
 
-def render(transcript: "Transcript", kind: str, name: str = "audio") -> str:
+def render(transcript: "Transcript", kind: str, name: str = "audio", audio: str = "") -> str:
     """A transcript in one of the :data:`FORMATS`.
 
     Args:
         transcript: with or without words.
         kind: a key of :data:`FORMATS`.
         name: of the recording, for the formats that want one.
+        audio: where it comes from, for json.
     """
+    if kind == "json":
+        return _json(transcript, name, audio)
     return FORMATS[kind][1](transcript, name)

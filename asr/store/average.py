@@ -4,20 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from asr.config import TrainConfig
 from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
-from asr.store.find import learnt_words
-from asr.store.model_file import LoadedModel, load_model, save_model
+from asr.store.model_file import Header, read_model, save_model
+from asr.store.weights import Weights
 
 
 def average_models(
     sources: Sequence[str | Path],
     target: str | Path,
-    measure: Callable[[dict[str, Tensor]], Mapping[str, Any]] = lambda weights: {},
+    measure: Callable[[Weights], Mapping[str, Any]] = lambda weights: {},
     config: TrainConfig | None = None,
 ) -> dict[str, Any]:
     """Write the mean of several models of one training.
@@ -35,16 +34,16 @@ def average_models(
     Raises:
         InputError: a file is damaged, or the models differ in more than their weights.
     """
-    first = load_model(sources[0])
-    total = {k: v.double() for k, v in first.model.state_dict().items()}
-    words = [learnt_words(first.info, first.path)]
+    first, weights = read_model(sources[0])
+    total = {name: value.astype(np.float64) for name, value in weights.items()}
+    words = [first.vocabulary]
     for source in sources[1:]:
-        other = load_model(source)
+        other, weights = read_model(source)
         _check_same_training(first, other)
-        for key, value in other.model.state_dict().items():
-            total[key] += value
-        words.append(learnt_words(other.info, other.path))
-    mean = {k: (v / len(sources)).to(torch.float32) for k, v in total.items()}
+        for name, value in weights.items():
+            total[name] += value
+        words.append(other.vocabulary)
+    mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
     known = [each for each in words if each is not None]
     learnt = sorted(frozenset[str]().union(*known)) if len(known) == len(words) else None
     names = [Path(s).name for s in sources]
@@ -60,7 +59,7 @@ def average_models(
     return info
 
 
-def _check_same_training(first: LoadedModel, other: LoadedModel) -> None:
+def _check_same_training(first: Header, other: Header) -> None:
     """Refuse a mean of weights that do not mean the same; raises InputError."""
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
     differing = [f"{k} is {there[k]}, not {here[k]}" for k in here if _bars(k, here, there)]

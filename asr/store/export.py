@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from asr.files import check_outputs
 from asr.store.find import find_model, own_settings
-
-if TYPE_CHECKING:
-    from asr.store.weights import Storage
+from asr.store.model_file import read_model, save_model
+from asr.store.weights import Storage, pack, unpack
 
 # What is worth knowing about a model that travels; the rest is about the machine it comes from.
 KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "vocabulary")
@@ -35,7 +36,7 @@ class Exported:
 def export_model(
     model: str | Path,
     target: str | Path,
-    storage: "Storage",
+    storage: Storage,
     facts: Mapping[str, str],
     search: Mapping[str, Any] | None = None,
 ) -> Exported:
@@ -55,32 +56,28 @@ def export_model(
     Raises:
         InputError: there is no such model, or ``target`` is the model itself.
     """
-    from asr.store.model_file import load_model, save_model
-    from asr.store.weights import pack, unpack
-
     check_outputs([target], [find_model(model)])
-    loaded = load_model(model)
-    info = {key: loaded.info[key] for key in KEPT if key in loaded.info}
+    header, weights = read_model(model)
+    info = {key: header.info[key] for key in KEPT if key in header.info}
     if card := {**info.get("card", {}), **facts}:
         info["card"] = card
     if search is not None:
         info["search"] = dict(search)
     if "search" in info:
-        info["search"] = own_settings(info["search"], loaded.path)
-    config = loaded.config
+        info["search"] = own_settings(info["search"], header.path)
+    config = header.config
     config = replace(config, device="auto", augment=replace(config.augment, noise_dir=""))
-    weights = loaded.model.state_dict()
     path = save_model(
         target,
         weights,
         config=config,
-        tokenizer=loaded.tokenizer,
-        cmvn=loaded.cmvn,
+        tokenizer=header.tokenizer,
+        cmvn=header.cmvn,
         info=info,
         storage=storage,
     )
     stored = unpack(pack(weights, storage), storage, path)
-    errors = {name: float((stored[name] - value).abs().max()) for name, value in weights.items()}
+    errors = {name: float(np.abs(stored[name] - value).max()) for name, value in weights.items()}
     worst = max(errors, key=errors.__getitem__)
-    sizes = path.stat().st_size, loaded.path.stat().st_size
-    return Exported(path, *sizes, errors[worst], worst, float(weights[worst].abs().max()))
+    sizes = path.stat().st_size, header.path.stat().st_size
+    return Exported(path, *sizes, errors[worst], worst, float(np.abs(weights[worst]).max()))

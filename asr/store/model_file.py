@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from safetensors.numpy import save as to_safetensors
 
+from asr.arrays import Array
 from asr.audio.cmvn import CmvnStats
-from asr.audio.features import FeatureExtractor, normalize
 from asr.config import ModelConfig, TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.model.las import LAS
-from asr.store.find import DAMAGED, FORMAT, find_model
-from asr.store.weights import Storage, pack, unpack
+from asr.store.find import DAMAGED, FORMAT, find_model, learnt_words, own_settings
+from asr.store.weights import Storage, Weights, pack, unpack
 from asr.text.chars import CharTokenizer
 
 LM_FORMAT = "asr-lm"
@@ -35,37 +32,43 @@ _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model with all that is needed to feed it audio and to read its output."""
+class Header:
+    """All that a model's file holds besides the weights."""
 
     path: Path
-    model: LAS
-    """In evaluation mode, on the device asked for."""
     config: TrainConfig
     tokenizer: CharTokenizer
-    extractor: FeatureExtractor
     cmvn: CmvnStats | None
     """Statistics of the training set; None where the features are not normalised globally."""
     info: dict[str, Any]
     """How it was trained (epoch, dev scores), its ``card`` of facts, how sure it is."""
 
-    def features(self, waveform: np.ndarray, speaker: CmvnStats | None = None) -> np.ndarray:
-        """Normalised features of a waveform.
+    @property
+    def has_ctc(self) -> bool:
+        """Whether the CTC head was trained."""
+        return self.config.loss.ctc_weight > 0
 
-        Args:
-            waveform: mono at the model's rate, (N,).
-            speaker: statistics of the speaker, for a model trained with them; by default
-                those of this waveform.
+    @property
+    def step_s(self) -> float:
+        """Seconds of an encoder step."""
+        return (
+            self.config.features.frame_shift_ms / 1000 * self.config.model.encoder.frames_per_step
+        )
 
-        Returns:
-            (T, F).
-        """
-        return normalize(self.extractor(waveform), self.config.features.cmvn, self.cmvn, speaker)
+    @property
+    def search(self) -> dict[str, Any]:
+        """Search settings that the model brings; raises InputError where they are of no use."""
+        return own_settings(self.info.get("search", {}), self.path)
+
+    @property
+    def vocabulary(self) -> frozenset[str] | None:
+        """Words of the training's transcripts; None where the file does not tell."""
+        return learnt_words(self.info, self.path)
 
 
 def save_model(
     path: str | Path,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Array],
     *,
     config: TrainConfig,
     tokenizer: CharTokenizer,
@@ -77,7 +80,7 @@ def save_model(
 
     Args:
         path: ends in .safetensors by convention.
-        weights: the model's state dict.
+        weights: of the network, by their names; numpy arrays or tensors.
         config: the resolved configuration of the training.
         tokenizer: the characters.
         cmvn: statistics of the training set, if the features are normalised with them.
@@ -89,9 +92,8 @@ def save_model(
     """
     tensors = pack(weights, storage)
     if cmvn is not None:
-        count = np.array([cmvn.count])
-        for name, value in zip(_STATISTICS, (count, cmvn.sum, cmvn.square_sum), strict=True):
-            tensors[name] = torch.from_numpy(value)
+        values = (np.array([cmvn.count]), cmvn.sum, cmvn.square_sum)
+        tensors |= zip(_STATISTICS, values, strict=True)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -109,15 +111,15 @@ def copy_with_info(source: Path, target: str | Path, info: Mapping[str, Any]) ->
     return _write(target, {**header, "info": json.dumps(dict(info))}, tensors)
 
 
-def _write(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor]) -> Path:
+def _write(path: str | Path, header: dict[str, str], tensors: Weights) -> Path:
     blob = to_safetensors(tensors, metadata=header)
     return write_atomically(path, lambda file: file.write(blob))
 
 
 def read_model_file(
     path: Path, form: str = FORMAT, version: str = VERSION
-) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a model file, as they lie in it.
+) -> tuple[dict[str, str], Weights]:
+    """Header and arrays of a model file, as they lie in it.
 
     Args:
         path: the file.
@@ -130,7 +132,7 @@ def read_model_file(
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or train the model again")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -150,13 +152,12 @@ def read_model_file(
     return header, tensors
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
-    """Load a model for decoding.
+def read_model(path: str | Path) -> tuple[Header, Weights]:
+    """Read a model as header and float32 weights.
 
     Args:
         path: a model file, the folder of a finished training, or the name of a model that
             ships.
-        device: where the weights go.
 
     Raises:
         InputError: the file is missing, damaged, or of another version.
@@ -167,24 +168,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     cmvn = _statistics(tensors, config.features.dim, path)
     weights = unpack(tensors, header.get("storage", "float32"), path)
     check_weights(weights, _least(config.model, len(tokenizer)), path)
-    model = LAS(config.model, config.features.dim, len(tokenizer))
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
-    extractor = FeatureExtractor(config.features)
-    return LoadedModel(
-        path,
-        model.to(device).eval(),
-        config,
-        tokenizer,
-        extractor,
-        cmvn,
-        info,
-    )
+    return Header(path, config, tokenizer, cmvn, info), weights
 
 
-def check_weights(weights: Mapping[str, Tensor], least: int, path: Path) -> None:
+def check_weights(weights: Weights, least: int, path: Path) -> None:
     """Refuse weights that a network cannot compute with, before memory is taken for it.
 
     Args:
@@ -195,14 +182,14 @@ def check_weights(weights: Mapping[str, Tensor], least: int, path: Path) -> None
     Raises:
         InputError: there are too few for the sizes that the header claims, or some are not finite.
     """
-    found = sum(value.numel() for value in weights.values())
+    found = sum(value.size for value in weights.values())
     if found < least:
         raise InputError(
             f"{path}: {found} weights, and its configuration has {least} or more; the file is "
             "damaged; copy or train the model again"
         )
     for name, value in weights.items():
-        if not value.isfinite().all():
+        if not np.isfinite(value).all():
             raise InputError(
                 f"{path}: {name} has weights that are not finite, so that no text would come of "
                 "it; its training failed or the file is damaged; copy or train the model again"
@@ -217,14 +204,14 @@ def _least(config: ModelConfig, characters: int) -> int:
     return filters + layers + characters * decoder.embedding
 
 
-def _statistics(tensors: dict[str, Tensor], dim: int, path: Path) -> CmvnStats | None:
+def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:
     """Take the statistics of the training set out of the tensors of a file; None: it has none."""
-    found = [tensors.pop(name).double().numpy() for name in _STATISTICS if name in tensors]
+    found = [tensors.pop(name).astype(np.float64) for name in _STATISTICS if name in tensors]
     if not found:
         return None
-    shapes = [value.shape for value in found]
+    shapes = [list(value.shape) for value in found]
     finite = all(np.isfinite(value).all() for value in found)
-    if shapes != [(1,), (dim,), (dim,)] or not finite or found[0].item() <= 0:
+    if shapes != [[1], [dim], [dim]] or not finite or found[0].item() <= 0:
         raise InputError(
             f"{path}: its feature statistics are not those of {dim} features; the file is damaged; "
             "copy or train the model again"

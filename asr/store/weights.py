@@ -10,42 +10,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from asr.arrays import Array, to_numpy
 from asr.errors import InputError
+
+Weights = dict[str, np.ndarray]
 
 Storage = Literal["float32", "float16", "int8"]
 
 SCALE = ":scale"  # suffix of the tensor that holds a matrix's scales
 LEVELS = 127
 SMALL = 4096  # numbers below which a matrix stays float32
+# Names of a decoder's parameters in files from before its cells had names of their own.
+OLD_NAMES = {"W_y": "cell.W_0", "W_c": "cell.W_1", "U": "cell.U", "b": "cell.b", "c": "cell.c"}
 _DAMAGED = "the file is damaged; copy or export the model again"
 
 
-def pack(weights: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
     """Weights as they lie in a file.
 
     Args:
-        weights: a model's state dict.
+        weights: of a model, by their names; numpy arrays or tensors.
         storage: how.
 
     Raises:
         InputError: a weight is not finite, or too large for float16.
     """
-    packed: dict[str, Tensor] = {}
+    packed: Weights = {}
     for name, tensor in weights.items():
-        value = tensor.detach().cpu().float()
+        value = to_numpy(tensor).astype(np.float32, copy=False)
         if storage == "int8" and _is_matrix(name, value):
             packed[name], packed[name + SCALE] = _quantise(name, value)
         else:
-            packed[name] = value.half() if storage == "float16" else value
-        if storage != "float32" and not packed.get(name + SCALE, packed[name]).isfinite().all():
+            packed[name] = value.astype(np.float16) if storage == "float16" else value
+        if storage != "float32" and not np.isfinite(packed.get(name + SCALE, packed[name])).all():
             raise InputError(f"{name}: a weight is not finite or too large for {storage}")
-    return {name: value.contiguous() for name, value in packed.items()}
+    return {name: np.ascontiguousarray(value) for name, value in packed.items()}
 
 
-def unpack(tensors: Mapping[str, Tensor], storage: str, where: str | Path) -> dict[str, Tensor]:
+def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -> Weights:
     """The float32 weights of what lies in a file.
 
     Args:
@@ -61,15 +65,15 @@ def unpack(tensors: Mapping[str, Tensor], storage: str, where: str | Path) -> di
             f"{where}: weights stored as {storage!r}, this version reads "
             f"{', '.join(get_args(Storage))}; use the version of asr that wrote it"
         )
-    weights: dict[str, Tensor] = {}
+    weights: Weights = {}
     for name, tensor in tensors.items():
         if name.endswith(SCALE):
             continue
         scale = tensors.get(name + SCALE)
-        if tensor.is_floating_point() and scale is None:
-            weights[name] = tensor.float()
-        elif tensor.dtype == torch.int8 and scale is not None and _fits(scale, name, tensor):
-            weights[name] = tensor.float() * scale.float()
+        if tensor.dtype.kind == "f" and scale is None:
+            weights[_renamed(name)] = tensor.astype(np.float32, copy=False)
+        elif tensor.dtype == np.int8 and scale is not None and _fits(scale, name, tensor):
+            weights[_renamed(name)] = tensor.astype(np.float32) * scale.astype(np.float32)
         else:
             raise InputError(
                 f"{where}: {name} is {tensor.dtype} with {'no' if scale is None else 'wrong'} "
@@ -78,26 +82,32 @@ def unpack(tensors: Mapping[str, Tensor], storage: str, where: str | Path) -> di
     return weights
 
 
-def _is_matrix(name: str, value: Tensor) -> bool:
+def _renamed(name: str) -> str:
+    """A parameter's name of today."""
+    module, _, rest = name.partition(".")
+    return f"decoder.{OLD_NAMES.get(rest, rest)}" if module == "decoder" else name
+
+
+def _is_matrix(name: str, value: np.ndarray) -> bool:
     """Biases of a layer with two directions have two dimensions too."""
     bias = name.rpartition(".")[2] in ("b", "c", "bias")
-    return value.ndim > 1 and value.numel() >= SMALL and not bias
+    return value.ndim > 1 and value.size >= SMALL and not bias
 
 
-def _inputs(name: str, value: Tensor) -> tuple[int, ...]:
+def _inputs(name: str, value: np.ndarray) -> tuple[int, ...]:
     """The dimensions that an output sums over: the last but one of matrices that multiply from
     the right, all but the first in torch's own modules, whose matrices are named ``weight``."""
     return tuple(range(1, value.ndim)) if name.endswith(".weight") else (value.ndim - 2,)
 
 
-def _quantise(name: str, value: Tensor) -> tuple[Tensor, Tensor]:
+def _quantise(name: str, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers from -127 to 127 and their scales, 1 along the inputs."""
-    largest = value.abs().amax(_inputs(name, value), keepdim=True)
-    scale = (largest / LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
-    return (value / scale).round().clamp(-LEVELS, LEVELS).to(torch.int8), scale
+    largest = np.abs(value).max(_inputs(name, value), keepdims=True)
+    scale = np.maximum(largest / LEVELS, np.finfo(np.float32).tiny)
+    return np.rint(value / scale).clip(-LEVELS, LEVELS).astype(np.int8), scale
 
 
-def _fits(scale: Tensor, name: str, value: Tensor) -> bool:
+def _fits(scale: np.ndarray, name: str, value: np.ndarray) -> bool:
     inputs = _inputs(name, value)
     expected = [1 if i in inputs else size for i, size in enumerate(value.shape)]
-    return list(scale.shape) == expected and bool(scale.isfinite().all())
+    return list(scale.shape) == expected and bool(np.isfinite(scale).all())

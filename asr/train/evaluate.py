@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from asr.config import DecodeConfig, LossConfig
+from asr.explain.metrics import alignment_quality
 from asr.model.batch import Batch
 from asr.model.las import LAS
-from asr.recognize.flags import alignment_quality
 from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
 from asr.score import score
 from asr.score.wer import errors as wrong_words
@@ -86,8 +86,7 @@ def evaluate(
         part = model(batch, loss, batch.count)
         count = int(batch.lengths.sum())
         characters += count
-        attention += float(part.attention) * count
-        ctc += float(part.ctc) * count
+        attention, ctc = attention + float(part.attention) * count, ctc + float(part.ctc) * count
         accuracy += float(part.accuracy) * count
         memory = model.encode(batch.features, batch.frames)
         for row, found in enumerate(search(model, memory, config)):
@@ -95,9 +94,10 @@ def evaluate(
             hypotheses[name] = tokenizer.decode(found[0].tokens)
             credits[name] = own_credit(found[0], vocabulary.log_prob(hypotheses[name]))
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
+            weights = weights.cpu().numpy()
             qualities.append(alignment_quality(weights))
             if name in show:
-                pictures[name] = weights.cpu().numpy()
+                pictures[name] = weights
     rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
     heard = np.array([name in credits for name in references])
     credit = np.array([credits.get(name, 0.0) for name in references])

@@ -13,8 +13,9 @@ from asr.config import TrainConfig
 from asr.config.read import flatten, to_dict
 from asr.errors import InputError
 from asr.model.las import LAS
-from asr.store.find import find_model, learnt_words
-from asr.store.model_file import LoadedModel, load_model
+from asr.store.find import find_model
+from asr.store.model_file import read_model
+from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
 
 # Weights with a row for each character: what it is read as, and how decoder and CTC write it.
@@ -50,12 +51,12 @@ def begin_with(
     Raises:
         InputError: there is no such model, or its sizes or features are others.
     """
-    loaded = load_model(init)
-    _check_settings(init, loaded.config, config)
-    _copy(loaded, model, tokenizer)
-    origin = {"model": init, "sha256": checksum(loaded.path)}
-    words = learnt_words(loaded.info, loaded.path)
-    report = _report(origin, loaded.tokenizer.symbols, tokenizer.symbols)
+    header, weights = read_model(init)
+    _check_settings(init, header.config, config)
+    _copy(weights, header.tokenizer.symbols, model, tokenizer)
+    origin = {"model": init, "sha256": checksum(header.path)}
+    words = header.vocabulary
+    report = _report(origin, header.tokenizer.symbols, tokenizer.symbols)
     return origin, None if words is None else sorted(words), report
 
 
@@ -133,13 +134,12 @@ def _as_typed(value: Any) -> str:
 
 
 @torch.no_grad()
-def _copy(loaded: LoadedModel, model: LAS, tokenizer: CharTokenizer) -> None:
-    known = {symbol: row for row, symbol in enumerate(loaded.tokenizer.symbols)}
+def _copy(weights: Weights, symbols: Sequence[str], model: LAS, tokenizer: CharTokenizer) -> None:
+    known = {symbol: row for row, symbol in enumerate(symbols)}
     ours = [row for row, symbol in enumerate(tokenizer.symbols) if symbol in known]
     theirs = [known[tokenizer.symbols[row]] for row in ours]
-    weights = loaded.model.state_dict()
     for name, weight in model.state_dict().items():
-        value = weights[name].to(weight)
+        value = torch.from_numpy(weights[name]).to(weight)
         if name in BY_CHARACTER:
             weight[ours] = value[theirs]
         else:

@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import TrainConfig
@@ -38,7 +37,8 @@ from asr.model.machine import keep_memory, pick_device, release_memory, use_thre
 from asr.recognize.plausibility import Vocabulary
 from asr.store.average import average_models
 from asr.store.find import MODEL_FILE
-from asr.store.model_file import load_model, save_model
+from asr.store.model_file import read_model, save_model
+from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
 from asr.train import checks as preflight
 from asr.train import settings
@@ -526,8 +526,8 @@ class Training:
         for entry in self.progress.history:
             entry["gone"] = not self._has_model(entry)
             if not entry["gone"]:
-                loaded = load_model(self.out / "checkpoints" / entry["checkpoint"])
-                found = self._measure(loaded.model.state_dict())
+                _, others = read_model(self.out / "checkpoints" / entry["checkpoint"])
+                found = self._measure(others)
                 entry |= {key: found[key] for key in ("dev_wer", "dev_cer", "credit")}
         self.model.load_state_dict(weights)
         self._save()
@@ -535,7 +535,7 @@ class Training:
     def _has_model(self, entry: dict[str, Any]) -> bool:
         """Whether the model of an epoch is there and whole."""
         try:
-            load_model(self.out / "checkpoints" / entry["checkpoint"])
+            read_model(self.out / "checkpoints" / entry["checkpoint"])
         except InputError:
             return False
         return True
@@ -654,9 +654,9 @@ class Training:
             )
         return there or [last]
 
-    def _measure(self, weights: dict[str, Tensor]) -> dict[str, Any]:
+    def _measure(self, weights: Weights) -> dict[str, Any]:
         """Dev scores of other weights, in place of which the model has no further use."""
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         scores = self._evaluate()
         return {
             "dev_wer": scores.wer,

@@ -15,7 +15,7 @@ from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
-NBEST = "nbest.jsonl"
+RESULTS, NBEST = "results.jsonl", "nbest.jsonl"  # of `asr decode` today, and of earlier versions
 SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # to older names
 
 
@@ -81,7 +81,8 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
     nothing = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
-        found = _read(Path(decoding) / NBEST)
+        results = Path(decoding) / RESULTS
+        found = _read(results if results.is_file() else results.with_name(NBEST))
         unknown = sorted(set(found) - set(texts))
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
@@ -95,7 +96,8 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             entry = json.loads(line)
-            entries[entry["utterance"]] = [{"text": e["text"]} | _scores(e) for e in entry["nbest"]]
+            name, nbest = _list(entry)
+            entries[name] = [{"text": e["text"]} | _scores(e) for e in nbest]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
@@ -104,6 +106,13 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     if not any(entries.values()):
         raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 30`")
     return entries
+
+
+def _list(entry: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """The utterance of a line and its entries; older lists hold nothing else."""
+    if "segments" not in entry:
+        return entry["utterance"], entry["nbest"]
+    return entry["id"], [each for segment in entry["segments"] for each in segment["nbest"]]
 
 
 def _scores(entry: dict[str, Any]) -> dict[str, float]:

@@ -113,7 +113,7 @@ decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24" decode_st
 say_list() { echo "$dir/decode_${dev}_nbest"; }
 mapfile -t lists < <(each_training say_list)
 tuned=${dir}_tuned
-if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//nbest.jsonl}" \
+if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//results.jsonl}" \
   "$decode_config" $words $spelling; then
   asr tune data/$dev "${lists[@]}" --no-lm --config "$decode_config" --out $tuned/ctc.yaml
   asr tune data/$dev "${lists[@]}" --word_lm $words --lm $spelling --lm_share 0 \

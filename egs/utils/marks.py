@@ -28,9 +28,9 @@ from asr.corpus import edit
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.files import write_json
+from asr.loading import load_for_utterances
 from asr.recognize.calibrate import judge
 from asr.recognize.confidence import LOW_CONFIDENCE
-from asr.recognize.recognizer import load
 
 ASR = (sys.executable, "-m", "asr.cli")
 EVERY = 9  # of so many speakers one is kept apart
@@ -143,7 +143,8 @@ def first_half_right(out: Path) -> Path | None:
 
 def measure(model: Path, apart: Path, search: DecodeConfig) -> list[int]:
     """Marked useless texts, useless texts, marked right texts, right texts."""
-    judged = list(judge(load(model, config=search), DataDir.load(apart).utterances))
+    utterances = DataDir.load(apart).utterances
+    judged = judge(load_for_utterances(model, config=search), apart, utterances)
     marked = [bool({*j.segment.flags} - {LOW_CONFIDENCE}) for j in judged]
     useless, right = [j.useless for j in judged], [j.right for j in judged]
     return [

@@ -97,7 +97,7 @@ _decode() {
       $decode_cmd "$out/log/decode.log" \
         asr decode --config "$decode_config" --model "$model" --data data/$set --out "$out" \
         --device $device --threads $threads $decode_options
-      stage_done "$out/text" "$out/nbest.jsonl"
+      stage_done "$out/text" "$out/results.jsonl"
     fi
   done
 }

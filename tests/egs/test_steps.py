@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
 done
 case $verb in
   train) echo "weights of $seed" >"$out/final.safetensors" ;;
-  decode) [ ! -e broken ] && echo "a ONE" >"$out/text" && touch "$out/nbest.jsonl" ;;
+  decode) [ ! -e broken ] && echo "a ONE" >"$out/text" && touch "$out/results.jsonl" ;;
   score) mkdir -p "$out/scoring_kaldi" && echo "%WER 5.00 $out" >"$out/scoring_kaldi/best_wer" ;;
   transcribe) echo "ONE" ;;
 esac
@@ -220,7 +220,7 @@ def test_language_models_of_the_search_settings_are_inputs(run, recipe):
 def test_a_lost_list_of_hypotheses_is_made_again(run, recipe):
     run("--stop-stage", "5")
     calls(recipe)
-    (recipe / "exp/las/decode_dev_beam/nbest.jsonl").unlink()
+    (recipe / "exp/las/decode_dev_beam/results.jsonl").unlink()
     run("--stop-stage", "5")
     assert [c[1] for c in calls(recipe)] == ["decode"]
 

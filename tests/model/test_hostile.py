@@ -25,12 +25,11 @@ from asr.config import (
     TrainConfig,
 )
 from asr.errors import InputError
-from asr.loading import load_lm
+from asr.loading import load, load_lm
 from asr.model.char_lm import CharLM, save_lm
 from asr.model.las import LAS
-from asr.recognize import load
 from asr.store.find import describe, search_settings
-from asr.store.model_file import load_model, save_model
+from asr.store.model_file import read_model, save_model
 from asr.text.chars import CharTokenizer
 
 SMALL = ModelConfig(
@@ -91,7 +90,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     weights = LAS(SMALL, 20, len(TOKENS)).state_dict()
     weights["ctc.bias"][0] = value
     with pytest.raises(InputError, match=r"ctc\.bias has weights that are not finite"):
-        load_model(write(tmp_path / "a.safetensors", weights))
+        read_model(write(tmp_path / "a.safetensors", weights))
     lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS))
     with torch.no_grad():
         lm.readout.bias[0] = value

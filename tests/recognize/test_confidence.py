@@ -27,7 +27,7 @@ from asr.recognize.plausibility import least_credit, own_credit
 from asr.recognize.transcript import Segment
 from asr.search.alignment import Alignment
 from asr.search.hypothesis import Hypothesis
-from asr.store.model_file import load_model
+from asr.store.model_file import read_model
 
 SHORT = DecodeConfig(beam=2, max_ratio=0.2)  # a model of random weights knows no end
 SURE = {"bias": 9.0, "attention": 0.0, "ctc": 0.0}
@@ -183,7 +183,7 @@ def test_words_of_the_lists_count_as_learnt(save, audio, tmp_path):
     model = save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=["A"])
 
     def known(**lists):
-        standard = asr.load(model, "cpu", DecodeConfig(**lists)).interpreter.standard
+        standard = asr.load(model, "cpu", DecodeConfig(**lists)).utterances.standard
         return standard.vocabulary.words
 
     assert known() == {"A"}
@@ -192,7 +192,7 @@ def test_words_of_the_lists_count_as_learnt(save, audio, tmp_path):
 
 
 def test_models_without_coefficients_have_no_confidence(model):
-    assert asr.load(model, "cpu").interpreter.calibration is None
+    assert asr.load(model, "cpu").utterances.calibration is None
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     assert run(model, babble, target) == 0
     out = capsys.readouterr().out
     assert "18 utterances" in out and "12 of them right; 0 left out" in out
-    before, after = load_model(model), load_model(target)
-    for name, value in before.model.state_dict().items():
-        assert value.equal(after.model.state_dict()[name])
+    (_, before), (after, weights) = read_model(model), read_model(target)
+    for name, value in before.items():
+        assert np.array_equal(value, weights[name])
     assert after.info["confidence"]["fitted_on"]["right"] == 12
     assert after.info["confidence"]["credit"]["least"] < 0
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
@@ -283,12 +283,12 @@ def test_calibrated_again_a_model_is_as_calibrated_once(model, babble, tmp_path)
     once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
     run(model, babble, once)
     run(str(once), babble, twice)
-    assert load_model(twice).info["confidence"] == load_model(once).info["confidence"]
+    assert read_model(twice)[0].info["confidence"] == read_model(once)[0].info["confidence"]
 
 
 def test_words_have_their_own_confidence(model, babble, tmp_path):
     run(model, babble, tmp_path / "sure.safetensors")
-    info = load_model(tmp_path / "sure.safetensors").info["confidence"]
+    info = read_model(tmp_path / "sure.safetensors")[0].info["confidence"]
     assert info["fitted_on"]["words"] >= 18 and 0 <= info["fitted_on"]["words_error"] <= 1
     recognizer = asr.load(tmp_path / "sure.safetensors", "cpu", SHORT)
     words = recognizer.transcribe(babble / "s1-0.wav").words

@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.model.fast.product import use_precision
 from asr.model.las import LAS
 from asr.recognize import directory as decode
+from asr.recognize.utterances import UtteranceRecognizer
 from asr.store.model_file import save_model
 from asr.text.chars import CharTokenizer
 
@@ -57,9 +58,13 @@ def run(model, data, out, *options):
     return main([*arguments, "--threads", "1", "--beam", "3", "--batch", "2", *options])
 
 
+def results(out):
+    lines = (out / decode.RESULTS).read_text().splitlines()
+    return {entry["id"]: entry for entry in map(json.loads, lines)}
+
+
 def nbest(out):
-    lines = (out / "nbest.jsonl").read_text().splitlines()
-    return {entry["utterance"]: entry["nbest"] for entry in map(json.loads, lines)}
+    return {name: entry["segments"][0]["nbest"] for name, entry in results(out).items()}
 
 
 def test_results(save, data, tmp_path):
@@ -122,7 +127,7 @@ def test_texts_are_judged_by_what_their_model_has_learnt(save, data, tmp_path, l
     """It babbles words that it has not learnt: too little, or enough, speaks for them."""
     model = save(credit={"least": least, "oov_rate": 0.1}, vocabulary=[])
     assert run(model, data, tmp_path / "out", "--length_bonus", "9") == 0
-    found = [each[0] for each in nbest(tmp_path / "out").values()]
+    found = results(tmp_path / "out").values()
     assert all(h["text"] for h in found)
     assert all(("doubtful" in h["flags"]) == doubted for h in found)
 
@@ -148,16 +153,16 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
 def decoded(monkeypatch):
     """How many utterances each batch had; the batch after ``stop_after`` is interrupted."""
     sizes = []
-    original = decode.decode_features
+    original = UtteranceRecognizer.recognize
 
-    def counted(loaded, features, config, lm=None, hotwords=None):
+    def counted(self, chunks):
         if len(sizes) == counted.stop_after:
             raise KeyboardInterrupt
-        sizes.append(len(features))
-        return original(loaded, features, config, lm, hotwords)
+        sizes.append(len(chunks))
+        return original(self, chunks)
 
     counted.stop_after, counted.sizes = -1, sizes
-    monkeypatch.setattr(decode, "decode_features", counted)
+    monkeypatch.setattr(UtteranceRecognizer, "recognize", counted)
     return counted
 
 
@@ -175,7 +180,7 @@ def test_an_interrupted_decoding_goes_on(save, data, tmp_path, decoded):
     model, out = save(), tmp_path / "out"
     interrupt(decoded, model, data, out)
     with open(out / decode.PARTIAL, "a") as file:
-        file.write('{"utterance": "bob-')  # killed while it wrote
+        file.write('{"id": "bob-')  # killed while it wrote
     assert run(model, data, out) == 0
     assert decoded.sizes == [2]
     assert run(model, data, tmp_path / "whole") == 0

@@ -329,7 +329,7 @@ def test_less_than_no_thread(transcribe, audio):
 def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
     true, files = cli.render, [audio / "a.wav", audio / "b.wav"]
 
-    def interrupted(transcript, kind, name):
+    def interrupted(transcript, kind, name, audio):
         if transcript.duration_s == 0.8:
             raise KeyboardInterrupt
         return true(transcript, kind, name)

@@ -7,32 +7,29 @@ import pytest
 import asr
 from asr.commands.transcribe import main
 from asr.config import DecodeConfig
-from asr.recognize import utterances as interpret
+from asr.recognize import utterances
+from asr.recognize.utterances import Chunk
 
 
 @pytest.fixture
 def flagged(monkeypatch):
-    """Make the flags of readings depend on the beam of the search, and count the searches."""
-    searches, original = [], interpret.read_features
+    """Make the flags of texts depend on the beam of the search, and count the searches."""
+    searches, original, of = [], utterances.search, utterances.flags
 
-    def counted(loaded, features, config, lm, hotwords):
-        searches.append((config.beam, config.coverage_weight, len(features)))
-        counted.beam = config.beam
-        return original(loaded, features, config, lm, hotwords)
+    def counted(model, encoded, config, lm, hotwords):
+        searches.append((config.beam, config.coverage_weight, len(encoded.steps)))
+        return original(model, encoded, config, lm, hotwords)
 
     def set_flags(flags):
-        """Flags of the readings by the beam they come from."""
-        beams = {}
-        of = interpret.Reading.flags.fget
+        """Flags of the texts by the beam they come from."""
 
-        def by_beam(self):
-            beam = beams.setdefault(id(self), (counted.beam, self))[0]
-            return flags.get(beam, of(self))
+        def by_beam(hypothesis, alignment):
+            return flags.get(searches[-1][0], of(hypothesis, alignment))
 
-        monkeypatch.setattr(interpret.Reading, "flags", property(by_beam))
+        monkeypatch.setattr(utterances, "flags", by_beam)
         return searches
 
-    monkeypatch.setattr(interpret, "read_features", counted)
+    monkeypatch.setattr(utterances, "search", counted)
     return set_flags
 
 
@@ -44,7 +41,7 @@ def heard(model, audio):
 def test_what_failed_is_searched_a_second_time(model, audio, flagged):
     searches = flagged({2: ("loop",), 4: ()})
     assert heard(model, audio).flags == ()
-    assert searches == [(2, 0.0, 1), (4, interpret.SECOND_COVERAGE_WEIGHT, 1)]
+    assert searches == [(2, 0.0, 1), (4, utterances.FALLBACK_COVERAGE_WEIGHT, 1)]
 
 
 def test_what_fails_again_keeps_its_flags(model, audio, flagged):
@@ -81,10 +78,10 @@ def test_words_have_times_within_their_segment(model, audio):
 
 
 def test_times_count_from_the_beginning_of_the_recording(model, audio):
-    interpreter = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3)).interpreter
+    recognizer = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3))
     waveform = asr.audio.clip.read(audio / "b.wav", sample_rate=16000)
-    features = interpreter.loaded.features(waveform)
-    (early,), (late,) = (interpreter([features], [(s, s + 0.8)]) for s in (0.0, 5.0))
+    features = recognizer.utterances.features(waveform)
+    (early,), (late,) = (recognizer.recognize([Chunk(features, s, s + 0.8)]) for s in (0.0, 5.0))
     assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)
     assert late.words[-1].characters[-1][2] == pytest.approx(late.words[-1].end_s)
 

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,11 +13,11 @@ from asr.commands.export import facts_from, main, search_from
 from asr.config import AugmentConfig, DecodeConfig, EncoderConfig, FeatureConfig, TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
 from asr.errors import InputError
+from asr.loading import load, make_model
 from asr.model.las import LAS
-from asr.recognize import load
 from asr.store.export import export_model
 from asr.store.find import search_settings
-from asr.store.model_file import load_model, save_model
+from asr.store.model_file import read_model, save_model
 from asr.store.weights import SCALE, pack, unpack
 from asr.text.chars import CharTokenizer
 
@@ -55,43 +56,45 @@ def test_rows_of_int8_by_hand():
     assert packed["x.weight"][0, :3].tolist() == [127, -50, 1]
     assert packed["x.weight" + SCALE].shape == (2, 1)
     back = unpack(packed, "int8", "here")
-    torch.testing.assert_close(back["x.weight"][0, :3], torch.tensor([1.27, -0.5, 0.01]))
+    assert back["x.weight"][0, :3] == pytest.approx([1.27, -0.5, 0.01])
     assert not back["x.weight"][1].any()  # a row of zeros
-    assert torch.equal(back["x.bias"], torch.tensor([0.123456]))
+    assert back["x.bias"] == np.float32(0.123456)
 
 
 def test_matrices_that_multiply_from_the_right_have_a_scale_for_each_column():
-    W = torch.randn(2, 64, 96) * torch.logspace(-3, 3, 96)  # (directions, inputs, outputs)
+    W = (
+        torch.randn(2, 64, 96) * torch.logspace(-3, 3, 96)
+    ).numpy()  # (directions, inputs, outputs)
     packed = pack({"layer.W": W, "layer.b": torch.randn(2, 4096)}, "int8")
     assert packed["layer.W" + SCALE].shape == (2, 1, 96)
-    assert packed["layer.b"].dtype == torch.float32
-    error = (unpack(packed, "int8", "here")["layer.W"] - W).abs().amax(1)
-    assert (error <= W.abs().amax(1) / 127 / 2 * 1.001).all()  # half a step
+    assert packed["layer.b"].dtype == np.float32
+    error = np.abs(unpack(packed, "int8", "here")["layer.W"] - W).max(1)
+    assert (error <= np.abs(W).max(1) / 127 / 2 * 1.001).all()  # half a step
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("storage", "tolerance"), [("float16", 5e-3), ("int8", 5e-2)])
 def test_log_probabilities_stay_close(model, tmp_path, storage, tolerance):
     done = export_model(model, tmp_path / "small.safetensors", storage, {})
-    before, after = load_model(model), load_model(done.path)
-    assert all(w.dtype == torch.float32 for w in after.model.state_dict().values())
+    (before, exact), (after, rounded) = read_model(model), read_model(done.path)
+    assert all(w.dtype == np.float32 for w in rounded.values())
     assert after.tokenizer.symbols == before.tokenizer.symbols
     assert 0 < done.error < 0.01
-    waveform = 0.1 * torch.randn(16000).numpy()
-    assert (after.features(waveform) == before.features(waveform)).all()
+    assert np.array_equal(after.cmvn.sum, before.cmvn.sum)
+    features = torch.randn(1, 98, 20)
     tokens = torch.tensor([[6, 3, 4, 5]])  # <sos> A B C
     found = []
-    for loaded in (before, after):
-        features = torch.from_numpy(loaded.features(waveform))[None]
-        memory = loaded.model.encode(features, torch.tensor([features.shape[1]]))
-        logits, _ = loaded.model.decoder(tokens, torch.tensor([4]), memory)
-        found.append((logits.log_softmax(-1), loaded.model.ctc_log_probs(memory)))
+    for header, weights in ((before, exact), (after, rounded)):
+        las = make_model(header, weights).las
+        memory = las.encode(features, torch.tensor([98]))
+        logits, _ = las.decoder(tokens, torch.tensor([4]), memory)
+        found.append((logits.log_softmax(-1), las.ctc_log_probs(memory)))
     for one, other in zip(*found, strict=True):
         assert float((one - other).abs().max()) < tolerance
 
 
 def test_the_size_by_hand(model, tmp_path):
-    numbers = sum(w.numel() for w in load_model(model).model.state_dict().values())
+    numbers = sum(w.size for w in read_model(model)[1].values())
     large = 2 * (40 + 128) * 96  # W of both encoder layers, (2, inputs, 96)
     large += 2 * 2 * 32 * 96  # U of both
     scales = 2 * 2 * 2 * 96  # layers, W and U, directions, outputs
@@ -150,10 +153,10 @@ def test_small_again_is_the_same(model, tmp_path):
 
 def test_facts_are_added_and_what_is_about_the_training_is_dropped(model, tmp_path):
     done = export_model(model, tmp_path / "small.safetensors", "int8", {"licence": "MIT"})
-    loaded = load_model(done.path)
+    header, _ = read_model(done.path)
     card = {"wer": "25 %", "licence": "MIT"}
-    assert loaded.info == {"dev_wer": 0.25, "card": card, **DOUBT}
-    assert loaded.config.augment.noise_dir == ""
+    assert header.info == {"dev_wer": 0.25, "card": card, **DOUBT}
+    assert header.config.augment.noise_dir == ""
     assert b"noises/of" not in done.path.read_bytes()
 
 
@@ -162,7 +165,7 @@ def test_the_command(model, tmp_path, capsys):
     args = [str(model), "-o", str(target), "--dtype", "int8", "--info", "wer=9 % (dev)"]
     assert main(args) == 0
     assert "int8, 0.0" in capsys.readouterr().out
-    assert load_model(target).info["card"]["wer"] == "9 % (dev)"
+    assert read_model(target)[0].info["card"]["wer"] == "9 % (dev)"
     assert main([str(model), "-o", "/dev/null"]) == 0
     with pytest.raises(InputError, match="is also read"):
         main([str(model), "-o", str(model)])
@@ -188,7 +191,7 @@ def with_header(path, change):
         (lambda h: h.pop("encoder.layers.0.U:scale"), "not a model file or cut short"),
         (
             lambda h: h.update(renamed=h.pop("encoder.layers.0.U:scale")),
-            r"encoder\.layers\.0\.U is torch\.int8 with no scales",
+            r"encoder\.layers\.0\.U is int8 with no scales",
         ),
         (
             lambda h: h["encoder.layers.0.U:scale"].update(shape=[2, 96, 1]),
@@ -200,14 +203,14 @@ def test_bad_files(model, tmp_path, change, message):
     done = export_model(model, tmp_path / "small.safetensors", "int8", {})
     with_header(done.path, change)
     with pytest.raises(InputError, match=message):
-        load_model(done.path)
+        read_model(done.path)
 
 
 def test_a_file_cut_short(model, tmp_path):
     done = export_model(model, tmp_path / "small.safetensors", "int8", {})
     done.path.write_bytes(done.path.read_bytes()[:-1])
     with pytest.raises(InputError, match="cut short"):
-        load_model(done.path)
+        read_model(done.path)
 
 
 @pytest.mark.parametrize(("storage", "value"), [("float16", 1e6), ("int8", float("nan"))])

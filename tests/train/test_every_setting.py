@@ -21,7 +21,7 @@ from asr.corpus.edit import subset
 from asr.corpus.feature_statistics import gather
 from asr.explain import pictures
 from asr.model.fast.product import use_precision
-from asr.store.model_file import load_model
+from asr.store.model_file import read_model
 from asr.train.loop import Training
 
 OF_USE = {  # where neither 0 nor 1 makes sense
@@ -90,7 +90,7 @@ def train(few, tiny_training, tmp_path, monkeypatch):
                 gather(data / part, config.features)
         folders = (str(data / part) for part in ("train", "dev", "tokens.txt"))
         Training(config, *folders, tmp_path / "exp").run()
-        assert load_model(tmp_path / "exp").config == config
+        assert read_model(tmp_path / "exp")[0].config == config
         lines = map(json.loads, (tmp_path / "exp" / "train.jsonl").read_text().splitlines())
         return [line["loss"] for line in lines if line["kind"] == "step"]
 

@@ -25,7 +25,7 @@ from asr.recognize import plausibility as credit
 from asr.recognize.plausibility import Vocabulary, least_credit, own_credit
 from asr.search.beam import search
 from asr.store.average import average_models
-from asr.store.model_file import copy_with_info, load_model
+from asr.store.model_file import copy_with_info, read_model
 from asr.train.data import load_batches
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.log import Messages
@@ -39,7 +39,7 @@ def start(config, corpus, out):
 
 
 def weights(path):
-    return load_model(path).model.state_dict()
+    return {name: torch.from_numpy(value) for name, value in read_model(path)[1].items()}
 
 
 def assert_same_weights(one, other):
@@ -63,7 +63,7 @@ def finished(tone_corpus, tiny_training, tmp_path):
 
 def test_what_a_training_leaves_behind(finished, tiny_training):
     assert yaml.safe_load((finished / "config.yaml").read_text()) == to_dict(tiny_training)
-    assert load_model(finished).config == tiny_training
+    assert read_model(finished)[0].config == tiny_training
     assert (finished / "pictures" / "curves.png").stat().st_size > 0
     assert (finished / "pictures" / "attention_003.png").stat().st_size > 0
     assert len(list((finished / "tensorboard").iterdir())) == 1
@@ -72,10 +72,10 @@ def test_what_a_training_leaves_behind(finished, tiny_training):
 
 def test_the_mean_of_the_best_epochs_is_scored_itself(finished, tone_corpus, tiny_training):
     training = start(tiny_training, tone_corpus, finished)
-    model = load_model(finished)
-    assert len(model.info["average_of"]) == 2
-    training.model.load_state_dict(model.model.state_dict())
-    assert training._evaluate().wer == model.info["dev_wer"]
+    header, _ = read_model(finished)
+    assert len(header.info["average_of"]) == 2
+    training.model.load_state_dict(weights(finished))
+    assert training._evaluate().wer == header.info["dev_wer"]
 
 
 def test_dev_texts_that_are_right_tell_what_speaks_for_such(
@@ -133,11 +133,11 @@ def test_a_word_proves_nothing_where_most_are_new():
 
 
 def test_a_mean_knows_the_words_of_all(finished, tmp_path):
-    loaded = load_model(finished)
+    header, _ = read_model(finished)
     paths = []
     for name, words in (("a", ["ONE"]), ("b", ["TWO", "ONE"]), ("c", None)):
         paths.append(tmp_path / f"{name}.safetensors")
-        copy_with_info(loaded.path, paths[-1], {"vocabulary": words})
+        copy_with_info(header.path, paths[-1], {"vocabulary": words})
     target = tmp_path / "mean.safetensors"
     assert average_models(paths[:2], target)["vocabulary"] == ["ONE", "TWO"]
     assert average_models(paths, target)["vocabulary"] is None  # one does not tell
@@ -147,7 +147,7 @@ def test_a_model_knows_the_words_of_its_training(finished, tone_corpus):
     texts = read_table(tone_corpus / "train" / "text").values()
     expected = sorted({word for text in texts for word in text.split()})
     for path in (finished, *(finished / "checkpoints").glob("epoch_*")):
-        assert load_model(path).info["vocabulary"] == expected
+        assert read_model(path)[0].info["vocabulary"] == expected
 
 
 def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_training, tmp_path):
@@ -286,7 +286,7 @@ def test_with_other_threads_and_workers_it_ends_with_the_same_model(
     others = replace(tiny_training, batch=batch, checkpoint_minutes=9.0, skip_limit=3)
     start(others, tone_corpus, out).run()
     assert_same_weights(out, finished)
-    assert load_model(out).config == others
+    assert read_model(out)[0].config == others
 
 
 def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, tiny_training):
@@ -356,7 +356,7 @@ def test_epochs_are_not_chosen_by_figures_of_two_dev_sets(
     training.progress.history[1]["dev_wer"] = 9.0  # of the other set
     training.run()
     assert "measuring the epochs so far again" in capsys.readouterr().err
-    assert "epoch_001.safetensors" not in load_model(out).info["average_of"]
+    assert "epoch_001.safetensors" not in read_model(out)[0].info["average_of"]
     assert training.progress.history[1]["dev_wer"] < 9.0
     start(tiny_training, corpus, out).run()
 
@@ -367,7 +367,7 @@ def test_the_mean_goes_without_models_that_are_gone(tone_corpus, tiny_training, 
     (out / "checkpoints" / "epoch_001.safetensors").unlink()
     (out / "checkpoints" / "epoch_002.safetensors").write_bytes(b"cut short")
     start(config, tone_corpus, out).run()
-    assert load_model(out).info["average_of"] == ["epoch_003.safetensors"]
+    assert read_model(out)[0].info["average_of"] == ["epoch_003.safetensors"]
     err = capsys.readouterr().err
     assert "no whole model of epoch 1, 2" in err or "no whole model of epoch 2, 1" in err
 
@@ -378,7 +378,7 @@ def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
     for path in (finished / "checkpoints").glob("epoch_*"):
         path.unlink()
     start(tiny_training, tone_corpus, finished).run()
-    assert load_model(finished).info["average_of"] == ["epoch_003.safetensors"]
+    assert read_model(finished)[0].info["average_of"] == ["epoch_003.safetensors"]
     for name, value in weights(finished).items():
         assert torch.equal(value, before[name]), name
 

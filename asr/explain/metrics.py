@@ -1,0 +1,18 @@
+"""Numbers that tell how good an alignment is."""
+
+import numpy as np
+
+from asr.recognize.flags import positions
+from asr.search.protocol import FloatArray
+
+
+def alignment_quality(weights: FloatArray) -> float:
+    """Does attention run along the audio? Weights (U, S) to a number from 0 to 1.
+
+    The correlation of the positions looked at with the order of the characters, 0 where it is
+    negative: 1 for a straight path, about 0 before an alignment has formed.
+    """
+    looked, order = positions(weights), np.arange(len(weights), dtype=weights.dtype)
+    looked, order = looked - looked.mean(), order - order.mean()
+    norm = np.linalg.norm(looked) * np.linalg.norm(order)
+    return max(0.0, float(looked @ order / max(norm, 1e-6)))
