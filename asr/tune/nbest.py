@@ -1,6 +1,7 @@
 """N-best lists of a dev set: the scores and the word errors of every hypothesis."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,10 +118,12 @@ def _list(entry: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
 
 def _scores(entry: dict[str, Any]) -> dict[str, float]:
     """Return the scores of an entry; older lists have other names."""
-    if "scores" not in entry:
-        return {name: entry[key] for name, key in SCORES.items()}
-    scores = entry["scores"]
-    return {"decoder": scores["decoder"]} | {k: scores.get(k, 0.0) for k in ("ctc", "lm")}
+    named = entry.get("scores") or {name: entry[key] for name, key in SCORES.items()}
+    found = {"decoder": float(named["decoder"])}
+    found |= {name: float(named.get(name, 0.0)) for name in ("ctc", "lm")}
+    if not isinstance(entry["text"], str) or any(map(math.isnan, found.values())):
+        raise ValueError("expected a text and numbers")
+    return found
 
 
 def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> NBestLists:

@@ -154,6 +154,10 @@ def test_bad_lists(decoding, tmp_path):
     (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": [{"text": "A"}]}\n')
     with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
         read_lists(folder / "ref", [folder])
+    for text, score in (("A", None), ("A", "much"), ("A", float("nan")), (None, -1.0)):
+        folder = decoding({"u1": [entry(text, score, -1.0)]})
+        with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
+            read_lists(folder / "ref", [folder])
     (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": []}\n')
     with pytest.raises(InputError, match="no hypotheses"):
         read_lists(folder / "ref", [folder])
