@@ -19,6 +19,8 @@ import numpy.typing as npt
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 
+_SMALL = 1024  # numbers that are sorted sooner than searched for the largest
+
 
 def namespace(array: Array) -> Any:
     """Return the module of an array: numpy or torch."""
@@ -33,6 +35,13 @@ def is_numpy(array: Array) -> bool:
 def to_numpy(array: Array) -> npt.NDArray[Any]:
     """Return an array as numpy's, in main memory; the memory is shared where that is possible."""
     return array if is_numpy(array) else array.detach().cpu().numpy()
+
+
+def hand_over(*found: Array) -> list[npt.NDArray[Any]]:
+    """Return arrays of one shape as numpy's; a GPU is waited for once, and gives float64."""
+    if is_numpy(found[0]):
+        return list(found)
+    return list(to_numpy(namespace(found[0]).stack([each.double() for each in found])))
 
 
 def on_device(values: npt.NDArray[Any], device: Any) -> Array:
@@ -95,13 +104,6 @@ def repeat(array: Array, counts: Any) -> Array:
     return array.repeat(counts, 0) if is_numpy(array) else array.repeat_interleave(counts, 0)
 
 
-def gather(array: Array, indices: Array) -> Array:
-    """Return the elements at these indices of the last axis: (..., V) and (..., K) to (..., K)."""
-    if is_numpy(array):
-        return np.take_along_axis(array, indices, -1)
-    return array.gather(-1, indices.long())
-
-
 def scatter(array: Array, indices: Array, values: Array) -> Array:
     """Return a copy with other values at these indices of the last axis, (..., K) of (..., V)."""
     if is_numpy(array):
@@ -118,23 +120,32 @@ def amax(array: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
     return array.amax(axis, keepdim=keepdims)
 
 
+def broadcast_to(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array in a larger shape, without copying."""
+    return array if array.shape == shape else namespace(array).broadcast_to(array, shape)
+
+
 def topk(array: Array, count: int) -> tuple[Array, Array]:
-    """Return the largest elements of each row, in descending order, and their indices.
+    """Return the largest elements of each row, in descending order, and where they are.
 
     Args:
-        array: (B, N); of NaN, which one comes out is undefined.
+        array: (B, N); NaN counts as the largest.
         count: how many (K).
 
     Returns:
-        two arrays (B, K).
+        the elements (B, K) and their positions in the flattened array, for ``take``, (B, K).
     """
+    B, N = array.shape
+    first = arange(B, array)[:, None] * N
     if not is_numpy(array):
-        return array.topk(count, dim=-1)
-    found = np.argpartition(-array, count - 1, -1)[:, :count]
-    found.sort(-1)  # among equals the first comes first
-    order = np.argsort(-np.take_along_axis(array, found, -1), -1, kind="stable")
-    found = np.take_along_axis(found, order, -1)
-    return np.take_along_axis(array, found, -1), found
+        best, found = array.topk(count, dim=1)
+        return best, found + first
+    if N > _SMALL:
+        found = array.argpartition(-count, 1)[:, -count:] + first
+        best, order = topk(array.take(found), count)
+        return best, found.take(order)
+    found = array.argsort(1)[:, : -count - 1 : -1] + first
+    return array.take(found), found
 
 
 def logsumexp(array: Array, *, keepdims: bool = False) -> Array:

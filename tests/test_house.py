@@ -22,15 +22,10 @@ LONGEST = 60  # lines of a function
 BACKWARDS = {
     "recognize.directory": "opens models",
     "recognize.recognizer": "opens models",
-    "search.beam": "searches with LAS instead of a protocol",
-    "search.ctc_prefix": "searches with LAS instead of a protocol",
-    "search.greedy": "searches with LAS instead of a protocol",
-    "search.protocol": "searches with LAS instead of a protocol",
-    "search.scorers": "searches with LAS instead of a protocol",
     "store.model_file": "builds LAS",
 }
 # modules and rooms that cannot be imported without torch yet
-NEED_TORCH = ("store", "search", "recognize", "explain")
+NEED_TORCH = ()
 # functions of more than LONGEST lines, and why they stay whole
 LONG = {
     "train.evaluate:evaluate": "to be cut",

@@ -128,16 +128,19 @@ def decode(
 ) -> dict[str, Any]:
     """A beam search without CTC over a whole batch, from encoder states to hypotheses."""
     from asr.model.padding import padding_mask
+    from asr.model.runtime import TorchModel
     from asr.search.beam import search
 
     model, states, steps = _search_setting(shape, device)
+    runtime = TorchModel(model)
     config = replace(SEARCH, beam=shape.beam)
 
     def ours() -> list[list[int]]:
         with torch.no_grad():
             padding = padding_mask(steps, states.shape[1], states.device)
             memory = model.decoder.precompute(states, steps, padding)
-            return [list(best[0].tokens) for best in search(model, memory, config)]
+            found = search(runtime, runtime.encoded(memory), config)
+            return [list(best[0].tokens) for best in found]
 
     run: Callable[[], Any] = ours
     if who == "espnet":

@@ -24,6 +24,7 @@ from asr.config import (
 )
 from asr.model.batch import Batch
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
 from asr.search.beam import search
 from asr.train.schedule import make_optimizer
 
@@ -31,7 +32,7 @@ STEPS = 20
 SHAPE = Shape(batch=4, frames=200, chars=10)
 LOSS = LossConfig(ctc_weight=0.3, consistency=0.2, scheduled_sampling=0.1, guide=0.5)
 SEARCH = DecodeConfig(
-    beam=4, nbest=2, ctc_weight=0.3, length_bonus=0.5, coverage_weight=0.1, eos_threshold=0.5
+    beam=4, nbest=2, ctc_weight=0.3, length_bonus=0.5, coverage_weight=0.1, eos_threshold=5.0
 )
 ATTENTION = AttentionConfig(units=32, filters=4, filter_width=7)
 DECODER = DecoderConfig(units=48, embedding=24, dropout=0.1)
@@ -74,10 +75,11 @@ def _train(model: LAS) -> list[float]:
 
 @torch.no_grad()
 def _search(model: LAS) -> list[float]:
-    data = SHAPE.data()
+    data, runtime = SHAPE.data(), TorchModel(model)
     numbers: list[float] = []
     for config in (SEARCH, DecodeConfig(beam=1, ctc_weight=0.0)):
-        for hypotheses in search(model, model.encode(data.features, data.frames), config):
+        encoded = runtime.encoded(model.encode(data.features, data.frames))
+        for hypotheses in search(runtime, encoded, config):
             for each in hypotheses:
                 numbers += [*each.tokens, each.score, *each.log_probs, each.scores.get("ctc", 0.0)]
                 numbers += each.weights.flatten().tolist()

@@ -102,7 +102,8 @@ class TorchModel:
 
     def encoded(self, memory: Memory) -> TorchEncoded:
         """Return what the network's own encoder made as a search takes it."""
-        return TorchEncoded(memory, self)
+        longest = int(memory.steps.max()) == memory.states.shape[1]
+        return TorchEncoded(memory if longest else memory.select([*range(len(memory.steps))]), self)
 
     def decode(self, encoded: TorchEncoded, width: int) -> TorchSession:
         """See the protocol."""
@@ -123,7 +124,7 @@ class TorchModel:
 
     def as_int32(self, numbers: Array) -> Tensor:
         """Return numbers of a search as the decoder takes them."""
-        return (torch.from_numpy(numbers) if self.numpy else numbers).int()
+        return torch.from_numpy(numbers.astype(np.int32)) if self.numpy else numbers.int()
 
     def from_torch(self, tensor: Tensor) -> Array:
         """Return a tensor as an array of a search."""

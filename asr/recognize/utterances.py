@@ -202,11 +202,7 @@ class UtteranceRecognizer:
         return found
 
     def _search(self, encoded: Encoded, config: DecodeConfig) -> list[Recognition]:
-        batch: Any = (self.model, encoded)  # until the search takes such a model
-        found: Any = search(
-            batch[0].las, batch[1].memory, config, self.scorers.lm, self.scorers.hotwords
-        )
-        found = [[replace(h, weights=h.weights.cpu().numpy()) for h in each] for each in found]
+        found = search(self.model, encoded, config, self.scorers.lm, self.scorers.hotwords)
         return _with_alignments(encoded, found)
 
     def _force(
@@ -214,12 +210,11 @@ class UtteranceRecognizer:
     ) -> list[Recognition]:
         """The same for utterances whose characters are known."""
         encoded = self.model.encode(features)
-        found: list[list[Any]] = []
+        found = []
         for text, forced in zip(texts, self.model.teacher_force(encoded, texts), strict=True):
             score, log_probs = sum(forced.log_probs), tuple(forced.log_probs)
             scores = {"decoder": score}
-            attention: Any = forced.attention
-            found.append([Hypothesis(text, score, scores, attention, True, log_probs)])
+            found.append([Hypothesis(text, score, scores, forced.attention, True, log_probs)])
         return _with_alignments(encoded, found)
 
     def _segment(self, found: Recognition, chunk: Chunk, attention: bool) -> Segment:

@@ -18,114 +18,112 @@ each is one cumulative sum: x[t] = logaddexp(x[t-1] + a[t], b[t]) has the soluti
 A + logcumsumexp(b - A), A = cumsum(a). The differences are large, hence float64.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from asr.model.padding import padding_mask
+from asr import arrays
+from asr.arrays import Array
 
 NEVER = -1e10  # log 0 that survives subtraction
 
 
-@dataclass(frozen=True)
-class PrefixState:
+class PrefixState(NamedTuple):
     """Forward variables of the prefixes so far; time has S + 1 entries, 0 before the audio."""
 
-    nonblank: Tensor
+    nonblank: Array
     """(N, S + 1)."""
-    blank: Tensor
+    blank: Array
     """(N, S + 1)."""
-    last: Tensor
+    total: Array
+    """Log-probabilities that the first t steps spell the prefix, the sum of both, (N, S + 1)."""
+    last: Array
     """Last character, (N,); <blank> before the first one, which nothing equals."""
 
-    def select(self, rows: Tensor, steps: int | None = None) -> "PrefixState":
+    def select(self, rows: Array, steps: int | None = None) -> "PrefixState":
         """The given rows, picked or repeated; cut to so many steps, if that is given."""
         end = None if steps is None else steps + 1
-        return PrefixState(self.nonblank[rows, :end], self.blank[rows, :end], self.last[rows])
-
-    def total(self) -> Tensor:
-        """Log-probabilities that the first t steps spell the prefix, (N, S + 1)."""
-        return torch.logaddexp(self.nonblank, self.blank)
+        nonblank, blank, total = (each[rows][:, :end] for each in self[:3])
+        return PrefixState(nonblank, blank, total, self.last[rows])
 
 
 class CTCPrefixScorer:
-    """CTC's opinion of hypotheses: N = B * K rows, those of an utterance side by side.
+    """CTC scores of hypotheses: N = B * K rows, those of an utterance side by side.
 
     Args:
         log_probs: of every step and character, (B, S, V).
-        steps: real steps, (B,), in main memory.
+        steps: real steps of each utterance (B).
         blank: id of <blank>.
         eos: id of <sos/eos>; its score is that of the whole transcript.
         width: hypotheses of each utterance (K).
     """
 
     def __init__(
-        self, log_probs: Tensor, steps: Tensor, blank: int, eos: int, width: int = 1
+        self, log_probs: Array, steps: Sequence[int], blank: int, eos: int, width: int = 1
     ) -> None:
-        device = log_probs.device
-        beyond = padding_mask(steps, log_probs.shape[1], device)  # (B, S)
-        by_character = log_probs.double().transpose(1, 2).contiguous()  # (B, V, S)
-        self.log_probs = by_character.masked_fill(beyond.unsqueeze(1), NEVER)
-        self.probs = self.log_probs.exp()
-        self.utterance = torch.arange(len(steps), device=device).repeat_interleave(width)
-        self.ends = steps.to(device).repeat_interleave(width).unsqueeze(1)  # (N, 1)
+        B, S, V = log_probs.shape
+        self.log_probs = arrays.full((B, V, S), NEVER, log_probs, "float64")
+        for into, each, count in zip(self.log_probs, log_probs, steps, strict=True):
+            into[:, :count] = each[:count].T
+        self.probs = arrays.namespace(log_probs).exp(self.log_probs)
+        self.utterance = arrays.repeat(arrays.arange(B, log_probs), width)  # (N,)
+        self.rows = arrays.arange(B * width, log_probs)
+        self.ends = arrays.repeat(arrays.like(steps, log_probs, "int64"), width)  # (N,)
         self.blank, self.eos, self.width = blank, eos, width
+        self.blanks = self.log_probs[self.utterance, blank]  # (N, S)
+        self.all_blank = self.blanks.cumsum(axis=1)
 
     def start(self) -> PrefixState:
         """The empty prefix: nothing but blanks so far."""
-        last = torch.full_like(self.utterance, self.blank)
-        blanks = self._of(last).cumsum(1)  # (N, S)
-        blank = torch.nn.functional.pad(blanks, (1, 0), value=0.0)
-        return PrefixState(torch.full_like(blank, NEVER), blank, last)
+        blank = arrays.prepend(self.all_blank, 0.0)
+        nonblank = arrays.full(tuple(blank.shape), NEVER, blank)
+        last = arrays.full(len(self.rows), self.blank, self.rows)
+        return PrefixState(nonblank, blank, blank, last)
 
-    def score(self, state: PrefixState) -> Tensor:
+    @np.errstate(divide="ignore")  # what is impossible has the log-probability -inf
+    def score(self, state: PrefixState) -> Array:
         """Log-probabilities of the prefixes followed by each character, (N, V)."""
-        total = state.total()
-        score = self._arrive(total[:, :-1])
-        repeat = (state.blank[:, :-1] + self._of(state.last)).logsumexp(1, keepdim=True)
-        score = score.scatter(1, state.last.unsqueeze(1), repeat)
+        score = self._arrive(state.total[:, :-1])
+        repeat = state.blank[:, :-1] + self.log_probs[self.utterance, state.last]
+        score[self.rows, state.last] = arrays.logsumexp(repeat)
         score[:, self.blank] = NEVER
-        score[:, self.eos] = self._end(total)
+        score[:, self.eos] = self.end(state)
         return score
 
-    def _arrive(self, phi: Tensor) -> Tensor:
+    def _arrive(self, phi: Array) -> Array:
         """logsumexp over t of (phi[t-1] + p[t, c]) for all characters: (N, S) to (N, V)."""
-        count, vocab, longest = self.log_probs.shape
-        top = phi.amax(1, keepdim=True)
-        weights = (phi - top).exp().view(count, self.width, longest)
-        sums = torch.bmm(weights, self.probs.transpose(1, 2)).view(-1, vocab)  # (N, V)
-        return (sums.log() + top).clamp_min(NEVER)
+        xp, (count, vocab, longest) = arrays.namespace(phi), self.log_probs.shape
+        top = arrays.amax(phi, keepdims=True)
+        weights = xp.exp(phi - top).reshape(count, self.width, longest)
+        sums = weights @ self.probs.swapaxes(1, 2)  # (B, K, V)
+        return (xp.log(sums.reshape(-1, vocab)) + top).clip(NEVER)
 
-    def end(self, state: PrefixState) -> Tensor:
+    def end(self, state: PrefixState) -> Array:
         """Log-probability that the prefix is the whole transcript, (N,)."""
-        return self._end(state.total())
+        return state.total[self.rows, self.ends]
 
-    def _end(self, total: Tensor) -> Tensor:
-        return total.gather(1, self.ends).squeeze(1)
-
-    def advance(self, state: PrefixState, tokens: Tensor) -> PrefixState:
+    def advance(self, state: PrefixState, tokens: Array) -> PrefixState:
         """The prefixes followed by one character each, tokens (N,)."""
-        character = self._of(tokens)  # (N, S)
-        repeat = (tokens == state.last).unsqueeze(1)
-        phi = torch.where(repeat, state.blank, state.total())[:, :-1]
-        nonblank = _accumulate(character, phi + character)
-        silence = self._of(torch.full_like(tokens, self.blank))
-        blank = _accumulate(silence, nonblank[:, :-1] + silence)
-        return PrefixState(nonblank, blank, tokens)
+        xp = arrays.namespace(tokens)
+        character = self.log_probs[self.utterance, tokens]  # (N, S)
+        repeat = (tokens == state.last)[:, None]
+        phi = xp.where(repeat, state.blank, state.total)[:, :-1]
+        nonblank = _accumulate(character.cumsum(axis=1), phi + character)
+        blank = _accumulate(self.all_blank, nonblank[:, :-1] + self.blanks)
+        return PrefixState(nonblank, blank, xp.logaddexp(nonblank, blank), tokens)
 
-    def _of(self, tokens: Tensor) -> Tensor:
-        """Log-probabilities of one character a row over time, (N, S)."""
-        return self.log_probs[self.utterance, tokens]
-
-    def select(self, utterances: Tensor, steps: Tensor) -> "CTCPrefixScorer":
+    def select(self, utterances: Array, steps: Sequence[int]) -> "CTCPrefixScorer":
         """The scorer of some of the utterances, of so many steps, cut to the longest of them."""
-        kept = self.log_probs[utterances, :, : int(steps.max())].transpose(1, 2)
+        kept = self.log_probs[utterances][:, :, : max(steps)].swapaxes(1, 2)
         return CTCPrefixScorer(kept, steps, self.blank, self.eos, self.width)
 
 
-def _accumulate(keep: Tensor, arrive: Tensor) -> Tensor:
-    """x[t] = logaddexp(x[t-1] + keep[t], arrive[t]) with x[0] = log 0: (N, S) to (N, S + 1)."""
-    total = keep.cumsum(1)
-    x = total + (arrive - total).logcumsumexp(1)
-    return torch.nn.functional.pad(x, (1, 0), value=NEVER)
+def _accumulate(total: Array, arrive: Array) -> Array:
+    """x[t] = logaddexp(x[t-1] + a[t], arrive[t]) with x[0] = log 0: (N, S) to (N, S + 1).
+
+    Args:
+        total: cumsum(a), (N, S).
+        arrive: (N, S).
+    """
+    return arrays.prepend(total + arrays.logcumsumexp(arrive - total), NEVER)

@@ -12,11 +12,12 @@ one that says where it leads: a step of the search looks up a row of each.
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from asr import arrays
+from asr.arrays import Array
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
 from asr.text.transcripts import read_lines
@@ -35,10 +36,7 @@ class HotWords:
     """
 
     def __init__(
-        self,
-        words: Mapping[Spelling, float],
-        tokenizer: CharTokenizer,
-        device: str | torch.device = "cpu",
+        self, words: Mapping[Spelling, float], tokenizer: CharTokenizer, device: Any = "cpu"
     ) -> None:
         self.space, self.eos = tokenizer.encode(" ")[0], tokenizer.eos_id
         self.values = {word: weight * len(word) for word, weight in words.items()}
@@ -54,21 +52,21 @@ class HotWords:
         following[:, [self.space, self.eos]] = self.places[()]
         for start, place in self.places.items():
             self._fill(start, gains[place], following[place])
-        self.gains = torch.from_numpy(gains).float().to(device)
-        self.following = torch.from_numpy(following).to(device)
+        self.gains = arrays.on_device(gains.astype(np.float32), device)
+        self.following = arrays.on_device(following, device)
         self.most = float(gains.max())
         """The most that a character can earn."""
 
-    def start(self, rows: int) -> Tensor:
+    def start(self, rows: int) -> Array:
         """The places of so many rows before the first character, (rows,)."""
-        return torch.zeros(rows, dtype=torch.int64, device=self.gains.device)
+        return arrays.full(rows, 0, self.following)
 
-    def step(self, tokens: Tensor, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: Array, state: Array, rows: Array) -> tuple[Array, Array]:
         """Read one character a row and say what each next one earns, (N, V)."""
         places = self.following[state[rows], tokens]
         return self.gains[places], places
 
-    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+    def select(self, state: Array, rows: Array) -> Array:
         """The given rows of a state, picked or repeated."""
         return state[rows]
 
@@ -118,7 +116,7 @@ class HotWords:
 
 
 def load_hotwords(
-    path: str | Path, weight: float, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
+    path: str | Path, weight: float, tokenizer: CharTokenizer, device: Any = "cpu"
 ) -> HotWords:
     """Read a file of hot words: a word or phrase a line, after it a tab and its weight, or none.
 

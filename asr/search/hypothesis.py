@@ -1,9 +1,11 @@
 """What search works with: hypotheses, and how long they may be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+
+from asr.search.protocol import FloatArray
 
 BLANK = 0  # id of <blank>, which only CTC may say
 
@@ -19,7 +21,7 @@ class Hypothesis:
     scores: Mapping[str, float]
     """What each scorer that took part gave, the end included, before its weight: ``decoder``,
     ``ctc``, ``lm`` and the other names of :mod:`asr.search.scorers`."""
-    weights: Tensor
+    weights: FloatArray
     """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
     ended: bool
     """False: cut off at the length limit."""
@@ -28,6 +30,7 @@ class Hypothesis:
     the score ``decoder``."""
 
 
-def length_limit(steps: Tensor, max_ratio: float) -> Tensor:
-    """Most characters for encoder steps (B,): their share, but never fewer than 4."""
-    return (steps * max_ratio).long().clamp_min(4)
+def length_limits(steps: Sequence[int], max_ratio: float) -> list[int]:
+    """Most characters for each count of encoder steps: a share of it, but never fewer than 4."""
+    shares = np.asarray(steps, np.float32) * np.float32(max_ratio)
+    return shares.astype(np.int64).clip(4).tolist()

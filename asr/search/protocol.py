@@ -7,7 +7,7 @@ of each side by side, N = B K rows, S encoder steps, V characters, M heads, W co
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from asr import arrays
 from asr.arrays import Array
 
-FloatArray = npt.NDArray[np.floating]
+FloatArray: TypeAlias = npt.NDArray[np.floating]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 class Alignment(NamedTuple):
@@ -148,7 +149,7 @@ class Scorer(Protocol):
     """True: :meth:`step` scores the whole hypothesis with the next character; False: the next
     character alone, and the search adds up."""
 
-    def start(self, encoded: Any, width: int) -> Any:
+    def start(self, encoded: Encoded, width: int) -> Any:
         """Return the state before the first character; by default there is none.
 
         Args:
@@ -169,7 +170,7 @@ class Scorer(Protocol):
             next state.
         """
 
-    def select(self, state: Any, rows: Array, encoded: Any) -> Any:
+    def select(self, state: Any, rows: Array, encoded: Encoded) -> Any:
         """Return the state of some rows, for the others have left the batch.
 
         Args:
@@ -179,12 +180,15 @@ class Scorer(Protocol):
         """
         return None
 
-    def bound(self, score: float, left: int, steps: int) -> float:
-        """Return the most that a hypothesis can still add to its total, weight included.
+    def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray | float:
+        """Return the most that hypotheses can still add to their totals, weight included.
 
         Args:
-            score: of the hypothesis so far.
-            left: most characters that it may still get.
-            steps: encoder steps of its utterance.
+            scores: of the hypotheses so far, (B, K).
+            left: most characters that each may still get, (B, 1).
+            steps: encoder steps of its utterance, (B, 1).
+
+        Returns:
+            (B, K) or what broadcasts to it.
         """
         return 0.0

@@ -3,34 +3,32 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from asr.arrays import to_numpy
+from asr import arrays
+from asr.arrays import Array
 from asr.config import DecodeConfig
 from asr.lm.protocol import LanguageModel
-from asr.model.las import LAS
-from asr.model.memory import Memory
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState
 from asr.search.hotwords import HotWords
 from asr.search.hypothesis import BLANK
-from asr.search.protocol import Scorer, Step
+from asr.search.protocol import Encoded, FloatArray, IntArray, Scorer, Step
 
 
 def make_scorers(
-    model: LAS,
+    eos: int,
     config: DecodeConfig,
     lm: LanguageModel | None = None,
     hotwords: HotWords | None = None,
 ) -> list[Scorer]:
     """The scorers with a weight, in the order in which the search adds them up."""
     others = [
-        CTC(config.ctc_weight, model),
+        CTC(config.ctc_weight, eos),
         None if lm is None else LanguageModelScorer(config.lm_weight, lm),
         None if hotwords is None else HotWordScorer(hotwords),
-        LengthBonus(config.length_bonus, model.eos),
+        LengthBonus(config.length_bonus, eos),
         Coverage(config.coverage_weight, config.coverage_threshold),
-        EndThreshold(config.eos_threshold, model.eos),
+        EndThreshold(config.eos_threshold, eos),
     ]
     found = (scorer for scorer in others if scorer is not None and scorer.weight != 0)
     return [Decoder(1 - config.ctc_weight), *found]
@@ -43,7 +41,7 @@ class Decoder(Scorer):
     weight: float
     name = "decoder"
 
-    def step(self, step: Step, state: None) -> tuple[Tensor, None]:
+    def step(self, step: Step, state: None) -> tuple[Array, None]:
         """Score the next characters."""
         return step.log_probs, None
 
@@ -61,31 +59,31 @@ class CTC(Scorer):
     """Log-probability by CTC of all transcripts that begin like the hypothesis."""
 
     weight: float
-    model: LAS
+    eos: int
     name = "ctc"
     cumulative = True
 
-    def start(self, encoded: Memory, width: int) -> CTCState:
-        """Apply the CTC head to the encoder output."""
-        log_probs = self.model.ctc_log_probs(encoded)
-        scorer = CTCPrefixScorer(log_probs, encoded.steps, BLANK, self.model.eos, width)
+    def start(self, encoded: Encoded, width: int) -> CTCState:
+        """No prefix yet."""
+        if encoded.ctc is None:
+            raise ValueError("a search with a CTC weight needs a model with CTC")
+        scorer = CTCPrefixScorer(encoded.ctc, encoded.steps, BLANK, self.eos, width)
         return CTCState(scorer, None)
 
-    def step(self, step: Step, state: CTCState) -> tuple[Tensor, CTCState]:
+    def step(self, step: Step, state: CTCState) -> tuple[Array, CTCState]:
         """Extend the prefixes by the last characters; score them with each next one."""
         scorer, prefix = state
         if prefix is None:
             prefix = scorer.start()
         else:
             prefix = scorer.advance(prefix.select(step.rows), step.tokens)
-        return scorer.score(prefix).to(step.log_probs.dtype), CTCState(scorer, prefix)
+        return arrays.cast(scorer.score(prefix), "float32"), CTCState(scorer, prefix)
 
-    def select(self, state: CTCState, rows: Tensor, encoded: Memory) -> CTCState:
+    def select(self, state: CTCState, rows: Array, encoded: Encoded) -> CTCState:
         """The rows and the log-probabilities of their utterances."""
         scorer, prefix = state
-        utterances = rows[:: scorer.width] // scorer.width
-        scorer = scorer.select(utterances, encoded.steps)
-        return CTCState(scorer, prefix and prefix.select(rows, encoded.states.shape[1]))
+        scorer = scorer.select(rows[:: scorer.width] // scorer.width, encoded.steps)
+        return CTCState(scorer, prefix and prefix.select(rows, max(encoded.steps)))
 
 
 @dataclass
@@ -96,20 +94,17 @@ class LanguageModelScorer(Scorer):
     lm: LanguageModel
     name = "lm"
 
-    def start(self, encoded: Memory, width: int) -> Any:
+    def start(self, encoded: Encoded, width: int) -> Any:
         """The language model's state of all rows."""
         return self.lm.start(len(encoded.steps) * width)
 
-    def step(self, step: Step, state: Any) -> tuple[Tensor, Any]:
+    def step(self, step: Step, state: Any) -> tuple[Array, Any]:
         """Score the next characters."""
-        if step.tokens.device.type != "cpu":
-            return self.lm.step(step.tokens, state, step.rows)
-        scores, state = self.lm.step(to_numpy(step.tokens), state, to_numpy(step.rows))
-        return torch.as_tensor(scores), state
+        return self.lm.step(step.tokens, state, step.rows)
 
-    def select(self, state: Any, rows: Tensor, encoded: Memory) -> Any:
+    def select(self, state: Any, rows: Array, encoded: Encoded) -> Any:
         """The language model's state of some rows."""
-        return self.lm.select(state, to_numpy(rows) if rows.device.type == "cpu" else rows)
+        return self.lm.select(state, rows)
 
 
 class HotWordScorer(LanguageModelScorer):
@@ -121,7 +116,7 @@ class HotWordScorer(LanguageModelScorer):
         super().__init__(1.0, hotwords)
         self.most = hotwords.most
 
-    def bound(self, score: float, left: int, steps: int) -> float:
+    def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
         """Every further character may earn the most."""
         return self.most * left
 
@@ -134,15 +129,15 @@ class LengthBonus(Scorer):
     eos: int
     name = "length"
 
-    def step(self, step: Step, state: None) -> tuple[Tensor, None]:
+    def step(self, step: Step, state: None) -> tuple[Array, None]:
         """1 for every character, 0 for the end."""
-        ones = torch.ones_like(step.log_probs[0])
+        ones = arrays.full(step.log_probs.shape[1], 1.0, step.log_probs)
         ones[self.eos] = 0.0
         return ones, None
 
-    def bound(self, score: float, left: int, steps: int) -> float:
+    def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
         """All further characters, or none where they cost something."""
-        return max(0.0, self.weight * left)
+        return max(0.0, self.weight) * left
 
 
 @dataclass
@@ -154,24 +149,24 @@ class Coverage(Scorer):
     name = "coverage"
     cumulative = True
 
-    def start(self, encoded: Memory, width: int) -> Tensor:
+    def start(self, encoded: Encoded, width: int) -> Array:
         """The attention that each encoder step has gathered, (N, S)."""
-        B, S, _ = encoded.states.shape
-        return encoded.states.new_zeros(B * width, S)
+        shape = len(encoded.steps) * width, max(encoded.steps)
+        return encoded.array(np.zeros(shape, np.float32))
 
-    def step(self, step: Step, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, step: Step, state: Array) -> tuple[Array, Array]:
         """The count with the attention of this step, which does not depend on the character."""
         gathered = state[step.rows] + step.alignment.over(state.shape[1])
-        covered = (gathered > self.threshold).sum(1, keepdim=True)
-        return covered.to(step.log_probs.dtype), gathered
+        covered = (gathered > self.threshold).sum(axis=1, keepdims=True)
+        return arrays.cast(covered, "float32"), gathered
 
-    def select(self, state: Tensor, rows: Tensor, encoded: Memory) -> Tensor:
+    def select(self, state: Array, rows: Array, encoded: Encoded) -> Array:
         """The rows, cut to the longest utterance."""
-        return state[rows, : encoded.states.shape[1]]
+        return state[rows][:, : max(encoded.steps)]
 
-    def bound(self, score: float, left: int, steps: int) -> float:
+    def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
         """All encoder steps that are not covered yet."""
-        return self.weight * (steps - score)
+        return self.weight * (steps - scores)
 
 
 class EndThreshold(Scorer):
@@ -188,11 +183,10 @@ class EndThreshold(Scorer):
         self.weight = float(threshold > 0)
         self.threshold, self.eos = threshold, eos
 
-    def step(self, step: Step, state: None) -> tuple[Tensor, None]:
+    def step(self, step: Step, state: None) -> tuple[Array, None]:
         """-inf for an end that comes too early, else 0."""
-        others = step.log_probs.clone()
-        others[:, [BLANK, self.eos]] = -torch.inf
-        early = step.log_probs[:, self.eos] < self.threshold * others.amax(1)
-        scores = torch.zeros_like(others)
-        scores[:, self.eos].masked_fill_(early, -torch.inf)
+        best = arrays.amax(step.log_probs[:, BLANK + 1 : self.eos])
+        scores = arrays.full(tuple(step.log_probs.shape), 0.0, step.log_probs)
+        early = step.log_probs[:, self.eos] < self.threshold * best
+        scores[early, self.eos] = -np.inf
         return scores, None

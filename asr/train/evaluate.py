@@ -10,6 +10,7 @@ from asr.config import DecodeConfig, LossConfig
 from asr.explain.metrics import alignment_quality
 from asr.model.batch import Batch
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
 from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
 from asr.score import score
 from asr.score.wer import errors as wrong_words
@@ -69,7 +70,7 @@ def evaluate(
         vocabulary: the training's words, and the dev set's rate of others.
         show: utterances whose attention is wanted.
     """
-    model.eval()
+    runtime = TorchModel(model.eval())
     config = SEARCH if loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
     device = next(model.parameters()).device
     characters, attention, ctc, accuracy = 0, 0.0, 0.0, 0.0
@@ -88,12 +89,12 @@ def evaluate(
         characters += count
         attention, ctc = attention + float(part.attention) * count, ctc + float(part.ctc) * count
         accuracy += float(part.accuracy) * count
-        memory = model.encode(batch.features, batch.frames)
-        for row, found in enumerate(search(model, memory, config)):
+        encoded = runtime.encoded(model.encode(batch.features, batch.frames))
+        for row, found in enumerate(search(runtime, encoded, config)):
             name = batch.ids[row]
             hypotheses[name] = tokenizer.decode(found[0].tokens)
             credits[name] = own_credit(found[0], vocabulary.log_prob(hypotheses[name]))
-            weights = part.weights[row, : int(batch.lengths[row]) + 1, : int(memory.steps[row])]
+            weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
             weights = weights.cpu().numpy()
             qualities.append(alignment_quality(weights))
             if name in show:

@@ -19,6 +19,7 @@ from asr.config import LossConfig
 from asr.errors import InputError
 from asr.model import machine
 from asr.model.padding import padding_mask
+from asr.model.runtime import TorchModel
 from asr.search.beam import search
 
 TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)
@@ -111,7 +112,8 @@ def test_espnet_finds_the_same_hypotheses():
         memory = model.decoder.precompute(states, steps, padding)
         from asr.config import DecodeConfig
 
-        found = search(model, memory, DecodeConfig(beam=3, ctc_weight=0.0))
+        runtime = TorchModel(model)
+        found = search(runtime, runtime.encoded(memory), DecodeConfig(beam=3, ctc_weight=0.0))
     theirs = peers.espnet_search(TINY, model, states, steps)()
     assert [list(best[0].tokens) for best in found] == theirs
 

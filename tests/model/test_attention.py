@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,8 @@ from asr.config.kinds import ATTENTIONS
 from asr.model.attention import Alignment, make_attention
 from asr.model.fast import native
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
 from asr.search.beam import search
-from asr.search.greedy import greedy
 
 MEL, VOCAB, STEPS = 6, 7, torch.tensor([9, 5, 2])
 EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
@@ -34,6 +35,11 @@ def encoded(model, rows=slice(None)):
     frames = 2 * STEPS[rows]
     features = torch.randn(3, 18, MEL, generator=torch.Generator().manual_seed(1))[rows]
     return model.encode(features[:, : int(frames.max())], frames)
+
+
+def searched(model, config, rows=slice(None)):
+    runtime = TorchModel(model)
+    return search(runtime, runtime.encoded(encoded(model, rows)), config)
 
 
 def three_steps(attention, memory, queries):
@@ -116,21 +122,28 @@ def test_gradients_are_those_of_small_differences(kind):
 
 @EVERY_KIND
 def test_a_beam_of_one_is_greedy(kind):
+    """Each character is the best one after those before, by teacher forcing."""
     model = make_model(kind)
-    memory, config = encoded(model), DecodeConfig(beam=1, ctc_weight=0.0, length_bonus=1e-9)
-    for beams, one in zip(search(model, memory, config), greedy(model, memory), strict=True):
-        assert beams[0].tokens == one.tokens
-        torch.testing.assert_close(beams[0].weights, one.weights)
+    with torch.no_grad():
+        for row, (best,) in enumerate(searched(model, DecodeConfig(beam=1, ctc_weight=0.0))):
+            read = torch.tensor([[VOCAB - 1, *best.tokens]])
+            lengths, memory = torch.tensor([read.shape[1]]), encoded(model, slice(row, row + 1))
+            logits, weights = model.decoder(read, lengths, memory)
+            found = logits[0, :, 1:].argmax(-1) + 1  # without <blank>
+            assert found.tolist()[: len(best.tokens)] == list(best.tokens)
+            assert not best.ended or found[-1] == VOCAB - 1
+            count = len(best.weights)
+            np.testing.assert_allclose(best.weights, weights[0, :count].numpy(), atol=1e-5)
 
 
 @EVERY_KIND
 def test_a_hypothesis_scores_what_it_scores_alone(kind):
     """The beams of other utterances, and other hypotheses, leave it alone."""
     model, config = make_model(kind), DecodeConfig(beam=3, nbest=3, ctc_weight=0.0)
-    together = search(model, encoded(model), replace(config, coverage_weight=0.1))
+    together = searched(model, replace(config, coverage_weight=0.1))
     for row in range(3):
         one = slice(row, row + 1)
-        (alone,) = search(model, encoded(model, one), replace(config, coverage_weight=0.1))
+        (alone,) = searched(model, replace(config, coverage_weight=0.1), one)
         assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
         for a, b in zip(alone, together[row], strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-4)

@@ -2,12 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from asr.config import DecodeConfig
 from asr.errors import InputError
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
 from asr.search.beam import search
 from asr.search.hotwords import HotWords, load_hotwords
 from asr.text.chars import CharTokenizer
@@ -24,9 +26,9 @@ def hot(**words):
 def earned(words, text, *, ended=True):
     """What a text earns, character by character, with its end."""
     state, gains = words.start(1), []
-    row, last = torch.zeros(1, dtype=torch.int64), TOKENS.eos_id
+    row, last = np.zeros(1, int), TOKENS.eos_id
     for token in [*TOKENS.encode(text), *([TOKENS.eos_id] if ended else [])]:
-        scores, state = words.step(torch.tensor([last]), state, row)
+        scores, state = words.step(np.array([last]), state, row)
         gains.append(float(scores[0, token]))
         last = token
     return sum(gains)
@@ -125,18 +127,20 @@ NOISE_FRAMES = (40, 25, 9)
 def heard(tiny_config):
     """A function that searches noise with a random model: all of it, or one utterance alone."""
     torch.manual_seed(2)
-    model = LAS(tiny_config, 6, len(TOKENS)).eval()
+    las = LAS(tiny_config, 6, len(TOKENS)).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in las.parameters():
             parameter.mul_(3.0)
+    model = TorchModel(las)
     noise = torch.randn(3, max(NOISE_FRAMES), 6)
 
     def heard(words, only=None, nbest=1):
         rows = range(len(noise)) if only is None else [only]
         frames = [NOISE_FRAMES[row] for row in rows]
-        memory = model.encode(noise[rows, : max(frames)], torch.tensor(frames))
+        chosen = zip(noise[rows].numpy(), frames, strict=True)
+        encoded = model.encode([each[:count] for each, count in chosen])
         config = DecodeConfig(beam=4, nbest=nbest, max_ratio=0.6)
-        return search(model, memory, config, hotwords=words)
+        return search(model, encoded, config, hotwords=words)
 
     return heard
 

@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,11 +16,13 @@ from asr.lm.perplexity import sentence_log_probs
 from asr.model.char_lm import CharLM
 from asr.model.fast import native
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
 from asr.model.session import DecoderSession
-from asr.search.beam import BeamSearch, search
+from asr.search import beam
+from asr.search.beam import BeamSearch
 from asr.search.ctc_prefix import CTCPrefixScorer
-from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
+from asr.search.hypothesis import BLANK, length_limits
 from asr.search.protocol import Scorer
 from asr.search.scorers import make_scorers
 from asr.text.chars import CharTokenizer
@@ -38,36 +41,58 @@ def model(tiny_config):
     return model
 
 
-def memory(model, frames=(40, 25, 9)):
+def encode(model, frames=(40, 25, 9)):
     torch.manual_seed(1)
-    return model.encode(torch.randn(len(frames), max(frames), MEL), torch.tensor(frames))
+    features = torch.randn(len(frames), max(frames), MEL)
+    return TorchModel(model).encoded(model.encode(features, torch.tensor(frames)))
 
 
-def beam_search(model, m, config, *further):
-    scorers = [*make_scorers(model, config), *further]
-    return BeamSearch(model, m, config, scorers).run()
+def search(m, *args):
+    return beam.search(m.model, m, *args)
+
+
+def beam_search(m, config, *further):
+    scorers = [*make_scorers(EOS, config), *further]
+    return BeamSearch(m.model, m, config, scorers).run()
+
+
+def greedy(m):
+    """The best character, one after another, of one utterance: tokens, score, attention."""
+    session, tokens, score, looked = m.model.decode(m, 1), [EOS], 0.0, []
+    state, rows = session.start(), np.zeros(1, int)
+    while True:
+        log_probs, alignment, state = session.step(np.array(tokens[-1:]), state, rows)
+        log_probs[:, BLANK] = -np.inf
+        token = int(log_probs.argmax())
+        if token != EOS and len(tokens) > length_limits(m.steps, 1.0)[0]:
+            return tuple(tokens[1:]), score, np.stack(looked), False
+        score += float(log_probs[0, token])
+        looked.append(alignment.over(m.steps[0])[0])
+        if token == EOS:
+            return tuple(tokens[1:]), score, np.stack(looked), True
+        tokens.append(token)
 
 
 def test_beam_of_one_is_greedy(model):
-    m = memory(model, (40, 31, 25, 17, 9))
-    for one, beams in zip(greedy(model, m), beam_search(model, m, PLAIN), strict=True):
-        assert beams[0].tokens == one.tokens
-        assert beams[0].ended == one.ended
-        assert beams[0].score == pytest.approx(one.score, abs=1e-4)
-        torch.testing.assert_close(beams[0].weights, one.weights)
+    m = encode(model, (40, 31, 25, 17, 9))
+    for row, (best,) in enumerate(search(m, PLAIN)):
+        tokens, score, weights, ended = greedy(m.select([row]))
+        assert best.tokens == tokens and best.ended == ended
+        assert best.score == pytest.approx(score, abs=1e-4)
+        np.testing.assert_allclose(best.weights, weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
 def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
     config = DecodeConfig(beam=4, nbest=3, ctc_weight=ctc_weight, length_bonus=0.2)
-    m = memory(model)
-    together = search(model, m, config)
+    m = encode(model)
+    together = search(m, config)
     for row in range(3):
-        alone = search(model, m.select([row]), config)[0]
+        alone = search(m.select([row]), config)[0]
         assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
         for a, b in zip(alone, together[row], strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-4)
-            torch.testing.assert_close(a.weights, b.weights)
+            np.testing.assert_allclose(a.weights, b.weights, atol=1e-5)
 
 
 @pytest.fixture
@@ -85,12 +110,12 @@ def score_by_hand(model, m, tokens, config, lm=None):
     inputs = torch.tensor([[EOS, *tokens]])
     targets = torch.tensor([[*tokens, EOS]])
     lengths = torch.tensor([len(tokens) + 1])
-    log_probs = model.decoder(inputs, lengths, m)[0].log_softmax(-1)
+    log_probs = model.decoder(inputs, lengths, m.memory)[0].log_softmax(-1)
     attention = log_probs.gather(2, targets.unsqueeze(-1)).sum()
     ctc = -torch.nn.functional.ctc_loss(
-        model.ctc_log_probs(m).transpose(0, 1),
+        model.ctc_log_probs(m.memory).transpose(0, 1),
         torch.tensor([tokens]),
-        m.steps,
+        m.memory.steps,
         torch.tensor([len(tokens)]),
         reduction="sum",
     )
@@ -110,7 +135,7 @@ def test_a_wide_beam_is_exhaustive(model, lm, ctc_weight, with_lm):
         beam=400, nbest=5, ctc_weight=ctc_weight, length_bonus=0.3, lm_weight=0.7, end_margin=0
     )
     lm = lm if with_lm else None
-    m = memory(model, (9,))
+    m = encode(model, (9,))
     with torch.no_grad():
         every = {
             tokens: score_by_hand(model, m, tokens, config, lm)
@@ -118,7 +143,7 @@ def test_a_wide_beam_is_exhaustive(model, lm, ctc_weight, with_lm):
             for tokens in itertools.product((1, 2, 3), repeat=length)
         }
     best = sorted(every, key=every.__getitem__, reverse=True)
-    found = search(model, m, config, lm)[0]
+    found = search(m, config, lm)[0]
     assert [h.tokens for h in found] == best[: len(found)]
     assert len(found) == 5 or ctc_weight == 1.0  # where CTC allows fewer
     for hypothesis in found:
@@ -127,10 +152,10 @@ def test_a_wide_beam_is_exhaustive(model, lm, ctc_weight, with_lm):
 
 def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
     config = DecodeConfig(beam=4, nbest=2, lm_weight=0.5)
-    m = memory(model)
-    together = search(model, m, config, lm)
+    m = encode(model)
+    together = search(m, config, lm)
     for row in range(3):
-        alone = search(model, m.select([row]), config, lm)[0]
+        alone = search(m.select([row]), config, lm)[0]
         for a, b in zip(alone, together[row], strict=True):
             assert a.tokens == b.tokens
             assert a.scores["lm"] == pytest.approx(b.scores["lm"], abs=1e-4)
@@ -142,7 +167,7 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
     symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
     lm = WordLM(estimate(["A", "A A", "AA A"], 2), symbols)
     config = DecodeConfig(beam=400, nbest=5, length_bonus=0.3, lm_weight=0.7, end_margin=0)
-    m = memory(model, (9,))
+    m = encode(model, (9,))
     with torch.no_grad():
         transcripts = [t for n in range(5) for t in itertools.product((1, 2, 3), repeat=n)]
         read = sentence_log_probs(lm, transcripts, EOS).tolist()
@@ -151,7 +176,7 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
             for tokens, score in zip(transcripts, read, strict=True)
         }
     best = sorted(every, key=every.__getitem__, reverse=True)
-    found = search(model, m, config, lm)[0]
+    found = search(m, config, lm)[0]
     assert [h.tokens for h in found] == best[:5]
     for hypothesis in found:
         assert hypothesis.score == pytest.approx(every[hypothesis.tokens], abs=1e-3)
@@ -162,8 +187,8 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
 
 def test_a_language_model_of_no_weight_changes_nothing(model, lm):
     config = DecodeConfig(beam=4, lm_weight=0.0)
-    m = memory(model)
-    for a, b in zip(search(model, m, config, lm), search(model, m, config), strict=True):
+    m = encode(model)
+    for a, b in zip(search(m, config, lm), search(m, config), strict=True):
         assert a[0].tokens == b[0].tokens
         assert a[0].score == pytest.approx(b[0].score, abs=1e-5)
 
@@ -201,33 +226,30 @@ def test_prefix_scores_equal_the_sum_over_all_paths(prefix):
 
 
 def test_the_length_bonus_lengthens(model):
-    m = memory(model)
-    short = search(model, m, replace(PLAIN, beam=8, length_bonus=-2.0))
-    long = search(model, m, replace(PLAIN, beam=8, length_bonus=2.0))
+    m = encode(model)
+    short = search(m, replace(PLAIN, beam=8, length_bonus=-2.0))
+    long = search(m, replace(PLAIN, beam=8, length_bonus=2.0))
     assert sum(len(h[0].tokens) for h in long) > sum(len(h[0].tokens) for h in short)
 
 
 def test_the_end_threshold_delays_the_end(model):
-    m = memory(model)
-    free = search(model, m, replace(PLAIN, beam=8))
-    strict = search(model, m, replace(PLAIN, beam=8, eos_threshold=0.5))
+    m = encode(model)
+    free = search(m, replace(PLAIN, beam=8))
+    strict = search(m, replace(PLAIN, beam=8, eos_threshold=0.5))
     assert sum(len(h[0].tokens) for h in strict) > sum(len(h[0].tokens) for h in free)
 
 
 def test_coverage_rewards_looking_everywhere(model):
-    m = memory(model)
+    m = encode(model)
     for threshold, weight in ((0.1, 3.0),):
         config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
-        seen = [(h[0].weights.sum(0) > threshold).sum() for h in search(model, m, config)]
-        plain = [
-            (h[0].weights.sum(0) > threshold).sum()
-            for h in search(model, m, replace(PLAIN, beam=8))
-        ]
+        seen = [(h[0].weights.sum(0) > threshold).sum() for h in search(m, config)]
+        plain = [(h[0].weights.sum(0) > threshold).sum() for h in search(m, replace(PLAIN, beam=8))]
         assert sum(seen) > sum(plain)
 
 
 def test_nbest_is_sorted_and_distinct(model):
-    for found in search(model, memory(model), DecodeConfig(beam=6, nbest=4)):
+    for found in search(encode(model), DecodeConfig(beam=6, nbest=4)):
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         assert len({h.tokens for h in found}) == len(found) > 1
 
@@ -235,11 +257,11 @@ def test_nbest_is_sorted_and_distinct(model):
 def test_the_limit_cuts_off(model):
     with torch.no_grad():
         model.decoder.readout.bias[EOS] = -100.0
-    m = memory(model)
-    for found, one in zip(beam_search(model, m, PLAIN), greedy(model, m), strict=True):
-        assert not found[0].ended and not one.ended
-        assert found[0].tokens == one.tokens
-        assert len(one.tokens) == max(4, one.weights.shape[1])
+    m = encode(model)
+    for row, (found,) in enumerate(beam_search(m, PLAIN)):
+        tokens, _, weights, ended = greedy(m.select([row]))
+        assert not found.ended and not ended
+        assert found.tokens == tokens and len(tokens) == max(4, weights.shape[1])
 
 
 def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
@@ -255,14 +277,13 @@ def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
 
     monkeypatch.setattr(DecoderSession, "step", step)
     config = replace(PLAIN, beam=400, length_bonus=16.0, end_margin=0.0)
-    best = search(model, memory(model, (9,)), config)[0][0]
+    best = search(encode(model, (9,)), config)[0][0]
     assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters
     assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
     # after one character what goes on is at -14, and the empty transcript at 0
     for margin, tokens in ((13.9, ()), (14.1, best.tokens)):
         assert (
-            search(model, memory(model, (9,)), replace(config, end_margin=margin))[0][0].tokens
-            == tokens
+            search(encode(model, (9,)), replace(config, end_margin=margin))[0][0].tokens == tokens
         )
 
 
@@ -320,7 +341,7 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
     config = DecodeConfig(
         beam=4, nbest=4, ctc_weight=0.3, length_bonus=0.5, eos_threshold=0.01, max_ratio=0.5
     )
-    for found in search(model, memory(model, (40, 25)), config):
+    for found in search(encode(model, (40, 25)), config):
         assert not any(h.ended for h in found)
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         for h in found:
@@ -352,14 +373,14 @@ def test_settings_that_no_search_can_follow(name, value):
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
 @pytest.mark.parametrize("beam", [1, 4])
 def test_characters_have_log_probabilities(model, beam, ctc_weight):
-    m = memory(model, (40, 31, 25, 17, 9))
-    found = search(model, m, DecodeConfig(beam=beam, nbest=beam, ctc_weight=ctc_weight))
+    m = encode(model, (40, 31, 25, 17, 9))
+    found = search(m, DecodeConfig(beam=beam, nbest=beam, ctc_weight=ctc_weight))
     for row, hypotheses in enumerate(found):
         one = m.select([row])
         for h in hypotheses:
             characters = torch.tensor([*h.tokens, EOS])
             inputs = torch.tensor([[EOS, *h.tokens]])
-            logits, _ = model.decoder(inputs, torch.tensor([inputs.shape[1]]), one)
+            logits, _ = model.decoder(inputs, torch.tensor([inputs.shape[1]]), one.memory)
             expected = logits[0].log_softmax(-1).gather(1, characters.unsqueeze(1)).squeeze(1)
             count = len(h.tokens) + h.ended
             torch.testing.assert_close(
@@ -374,11 +395,11 @@ class Favourite(Scorer):
     name, weight = "favourite", 3.0
 
     def start(self, encoded, width):
-        return torch.zeros(len(encoded.steps) * width)  # how often it was read
+        return encoded.array(np.zeros(len(encoded.steps) * width))  # how often it was read
 
     def step(self, step, state):
         count = state[step.rows] + (step.tokens == 2)
-        scores = torch.zeros_like(step.log_probs)
+        scores = np.zeros_like(step.log_probs)
         scores[:, 2] = 1 - count % 2
         return scores, count
 
@@ -390,9 +411,9 @@ class Favourite(Scorer):
 
 
 def test_a_further_scorer_is_one_class(model):
-    m = memory(model)
+    m = encode(model)
     config = DecodeConfig(beam=8, nbest=3, end_margin=0)
-    plain, liked = search(model, m, config), beam_search(model, m, config, Favourite())
+    plain, liked = search(m, config), beam_search(m, config, Favourite())
     assert sum(h[0].tokens.count(2) for h in liked) > sum(h[0].tokens.count(2) for h in plain)
     for h in itertools.chain.from_iterable(liked):
         assert h.scores["favourite"] == (h.tokens.count(2) + 1) // 2
@@ -402,13 +423,13 @@ def test_a_further_scorer_is_one_class(model):
 
 def covered_by_hand(model, m, tokens, threshold):
     inputs = torch.tensor([[EOS, *tokens]])
-    weights = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m)[1]
+    weights = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m.memory)[1]
     return int((weights[0].sum(0) > threshold).sum())
 
 
 def end_allowed(model, m, tokens, threshold):
     inputs = torch.tensor([[EOS, *tokens]])
-    logits = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m)[0][0, -1]
+    logits = model.decoder(inputs, torch.tensor([inputs.shape[1]]), m.memory)[0][0, -1]
     log_probs = logits.log_softmax(-1)
     return log_probs[EOS] >= threshold * log_probs[1:EOS].max()
 
@@ -428,7 +449,7 @@ def test_a_wide_beam_is_exhaustive_with_all_scorers(model, lm):
         eos_threshold=1.5,
         end_margin=0,
     )
-    m = memory(model, (9,))
+    m = encode(model, (9,))
     every = {}
     for tokens in (t for n in range(5) for t in itertools.product((1, 2, 3), repeat=n)):
         if end_allowed(model, m, tokens, 1.5):
@@ -439,9 +460,9 @@ def test_a_wide_beam_is_exhaustive_with_all_scorers(model, lm):
                 + 0.9 * 2 * words.count("AA")
             )
     best = sorted(every, key=every.__getitem__, reverse=True)
-    found = search(model, m, config, lm, hotwords)[0]
+    found = search(m, config, lm, hotwords)[0]
     assert [h.tokens for h in found] == best[:5]
-    weights = {s.name: s.weight for s in make_scorers(model, config, lm, hotwords)}
+    weights = {s.name: s.weight for s in make_scorers(EOS, config, lm, hotwords)}
     assert [*weights] == ["decoder", "ctc", "lm", "hotwords", "length", "coverage", "eos"]
     for h in found:
         assert h.score == pytest.approx(every[h.tokens], abs=1e-3)
@@ -450,3 +471,58 @@ def test_a_wide_beam_is_exhaustive_with_all_scorers(model, lm):
         )
         assert h.scores["length"] == len(h.tokens)
         assert h.scores["coverage"] == covered_by_hand(model, m, h.tokens, 0.6)
+
+
+ALL = DecodeConfig(
+    beam=6,
+    nbest=3,
+    ctc_weight=0.3,
+    length_bonus=0.3,
+    lm_weight=0.7,
+    coverage_weight=0.4,
+    coverage_threshold=0.6,
+    eos_threshold=5.0,
+)
+
+
+@pytest.mark.parametrize("config", [ALL, PLAIN, replace(PLAIN, beam=300)])
+def test_numpy_and_torch_find_the_same(model, lm, config):
+    """Tensors as on a GPU, here on the processor."""
+    symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
+    hotwords, m = HotWords({(3, 3): 0.9}, symbols), encode(model, (40, 25, 31, 9))
+    ours = search(m, config, lm, hotwords)
+    m = encode(model, (40, 25, 31, 9))
+    m.model.numpy = False
+    hotwords.gains, hotwords.following = map(torch.from_numpy, (hotwords.gains, hotwords.following))
+    theirs = search(m, config, lm, hotwords)
+    for a, b in zip(itertools.chain(*ours), itertools.chain(*theirs), strict=True):
+        assert a.tokens == b.tokens and a.ended == b.ended
+        assert a.score == pytest.approx(b.score, rel=1e-6)
+        assert a.scores == pytest.approx(b.scores, rel=1e-6)
+        np.testing.assert_allclose(a.weights, b.weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("without", [(), ("native",)])
+@pytest.mark.parametrize(("beam", "utterance"), [(1, 1), (4, 1), (4, 2)])
+def test_scores_that_overflow_are_refused(model, monkeypatch, beam, utterance, without):
+    """All weights are finite; logits are not."""
+    if without:
+        monkeypatch.setattr(native, "usable", lambda *_: False)
+    with torch.no_grad():
+        if utterance == 1:
+            model.decoder.readout.weight.fill_(1e38)
+        m = encode(model, (25, 9))
+        if utterance == 2:  # the first one is as it should be
+            m.memory.values[1].fill_(math.nan)
+    with pytest.raises(InputError, match=f"utterance {utterance} of 2 .* score of decoder is NaN"):
+        search(m, replace(PLAIN, beam=beam))
+
+
+def test_a_search_whose_scores_all_become_infinite_is_refused(model):
+    """One character takes all probability, and it is the one that no text holds."""
+    with torch.no_grad():
+        model.decoder.readout.bias.fill_(-3e38)
+        model.decoder.readout.bias[BLANK] = 0.0
+        model.decoder.readout.bias[EOS] = -torch.finfo(torch.float32).max
+    with pytest.raises(InputError, match=r"utterance 1 of 2 .* no text has a finite score"):
+        search(encode(model, (25, 9)), PLAIN)

@@ -21,6 +21,7 @@ from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.corpus.tables import read_table
 from asr.errors import InputError
+from asr.model.runtime import TorchModel
 from asr.recognize import plausibility as credit
 from asr.recognize.plausibility import Vocabulary, least_credit, own_credit
 from asr.search.beam import search
@@ -78,6 +79,12 @@ def test_the_mean_of_the_best_epochs_is_scored_itself(finished, tone_corpus, tin
     assert training._evaluate().wer == header.info["dev_wer"]
 
 
+def best_of(model, batch):
+    runtime = TorchModel(model)
+    encoded = runtime.encoded(model.encode(batch.features, batch.frames))
+    return [found[0] for found in search(runtime, encoded, SEARCH)]
+
+
 def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
@@ -85,8 +92,7 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     training = start(tiny_training, tone_corpus, finished)
     batches = list(load_batches(training.dev_set, [[(0, 0), (0, 1)]]))
     training.model.eval()
-    memory = training.model.encode(batches[0].features, batches[0].frames)
-    first, second = (found[0] for found in search(training.model, memory, SEARCH))
+    first, second = best_of(training.model, batches[0])
     decode = training.tokenizer.decode
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
@@ -110,8 +116,7 @@ def test_right_and_useless_dev_texts_are_told_apart(
     training = start(tiny_training, tone_corpus, finished)
     batch = next(iter(load_batches(training.dev_set, [[(0, 0), (0, 1)]])))
     training.model.eval()
-    memory = training.model.encode(batch.features, batch.frames)
-    first, second = (found[0] for found in search(training.model, memory, SEARCH))
+    first, second = best_of(training.model, batch)
     said = {batch.ids[0]: training.tokenizer.decode(first.tokens), batch.ids[1]: "C" * 30, "x": ""}
     measured = []
     monkeypatch.setattr(credit.Standard, "measured", lambda *credits: measured.append(credits))
