@@ -20,7 +20,9 @@ from asr.audio.header import (
     Layout,
     Part,
     View,
+    after_tags,
     cut_out_mp3,
+    is_mp3,
     last_granules,
     size_of,
     survey,
@@ -52,6 +54,8 @@ class Sound(Protocol):
     samplerate: int
     channels: int
     frames: int
+    note: str
+    """What people should know; may be empty."""
 
     @property
     def reason(self) -> str:
@@ -96,6 +100,8 @@ class Decoded:
         AudioError: the length is to be counted, and the file is damaged.
         soundfile.LibsndfileError: libsndfile does not know this kind of file.
     """
+
+    note = ""
 
     def __init__(self, opened: Callable[[], Any], key: Hashable = None) -> None:
         self._opened, self._place, self.reason = opened, 0, ""
@@ -214,6 +220,7 @@ class Joined:
         self._openers, self._at = openers, 0
         self._ends: list[int] = []
         self._sound = openers[0]()
+        self.note = self._sound.note
         self.samplerate, self.channels = self._sound.samplerate, self._sound.channels
         total = 0
         for index in range(len(openers)):
@@ -291,17 +298,22 @@ class _File:
 
     def __init__(self, source: str | Path | bytes, name: str) -> None:
         self.source, self.name = source, name
+        self.begin = 0  # after tags that only mp3 should have
         with _told_as_audio_error(name):
             self.key = identity(source)
             with self.stream() as stream:
                 self.head = stream.read(4096)
                 self._refuse()
+                if self.head.startswith(b"ID3") and not is_mp3(stream, self.head):
+                    self.begin = after_tags(stream)
+            with self.stream() as stream:
+                self.head = stream.read(4096)
                 self.layout = self._layout(stream)
 
     def stream(self) -> BinaryIO:
         """The bytes of a file, or those given."""
         if isinstance(self.source, bytes):
-            return io.BytesIO(self.source)
+            return self._after_tags(io.BytesIO(self.source))
         with _told_as_audio_error(self.name):
             stream = open(self.source, "rb")  # noqa: SIM115 - the caller closes it
         if not stream.seekable():
@@ -309,7 +321,10 @@ class _File:
             raise AudioError(
                 f"{self.name}: a pipe, which cannot be read twice; write it into a file first"
             )
-        return stream
+        return self._after_tags(stream)
+
+    def _after_tags(self, stream: BinaryIO) -> Any:
+        return View(stream, Part(((self.begin, size_of(stream)),))) if self.begin else stream
 
     def _refuse(self) -> None:
         """What no decoder has to look at."""
@@ -399,9 +414,7 @@ class _File:
 
     def _handed(self, part: Part | None) -> Any:
         """What libsndfile gets: the name of a file where that is enough."""
-        if isinstance(self.source, bytes):
-            return self._view(part or Part(((0, len(self.source)),)))
-        if part:
+        if part or self.begin or isinstance(self.source, bytes):
             return self._view(part)
         # bytes: names are any bytes on Unix, also such as are no text
         return str(self.source) if os.name == "nt" else os.fsencode(self.source)
@@ -415,8 +428,8 @@ class _File:
         if layout.missing and not is_little(missing_s, duration_s):
             raise self._cut(layout.missing)
         check_missing(missing_s, sound, sound.frames, self.name)
-        if layout.note:
-            warn_once(self.name, layout.note)
+        for note in filter(None, (layout.note, sound.note)):
+            warn_once(self.name, note)
 
 
 def is_little(missing_s: float, found_s: float) -> bool:

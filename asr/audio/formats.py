@@ -3,7 +3,7 @@
 SOUNDFILE_SUFFIXES = frozenset(
     {
         *(".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
-        *(".sph", ".nist", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc"),
+        *(".mpga", ".sph", ".nist", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc"),
     }
 )
 """Endings of what libsndfile reads."""
@@ -12,7 +12,7 @@ MEDIA_SUFFIXES = frozenset(
     {
         *(".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".3g2", ".webm", ".mkv", ".mka"),
         *(".avi", ".wma", ".wmv", ".asf", ".aac", ".ac3", ".eac3", ".amr", ".awb", ".spx"),
-        *(".ogv", ".flv", ".mpg", ".mpeg", ".wv", ".ape", ".tta"),
+        *(".ogv", ".flv", ".mpg", ".mpeg", ".wv", ".ape", ".tta", ".weba", ".3ga", ".m4r"),
     }
 )
 """Endings of what PyAV reads; where it is not installed, such a file is an error that says so."""

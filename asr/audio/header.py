@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, Literal
 
 UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
+_PAGE = re.compile(rb"OggS\0[\0-\7]")
+_LONGEST_PAGE = 1 << 18  # samples, of a stream that begins at its beginning
 _FLAC_TAIL = 1 << 16  # bytes at the end of a flac file that hold the header of a frame
 _KBPS = (  # of mp3 with low rates, and with 32 kHz and more
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -23,8 +25,10 @@ _KBPS = (  # of mp3 with low rates, and with 32 kHz and more
 _SURE_FRAMES = 3  # one after the other, which other files do not have
 _LARGEST_FRAME = 2881  # bytes of a frame of mp3
 _MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
-_FARTHEST = 1 << 62  # a damaged length may lead beyond what a file can have
+_FARTHEST = 1 << 43  # bytes: no file is so long, but a damaged header may say so
 _SCANNED = 1 << 20  # bytes that are searched at a time
+_TO_THE_END = b"\xff\xff\xff\xff"  # the length of AU files that go on to their end
+_AIFF_UNKNOWN_SIZE = 0x7F000000  # what sox writes into a pipe
 
 Piece = bytes | tuple[int, int]
 """Bytes, or those of the file from an offset to another."""
@@ -83,12 +87,14 @@ def survey(stream: BinaryIO, head: bytes) -> Layout:
         return _flac(stream, size)
     if is_mp3(stream, head):
         return _mp3(stream, size)
+    if parts := _joined(stream, size, head):
+        return Layout(parts)
     begin, length = _promise(stream, head)
     if begin and begin + length > size:
         return Layout(missing=begin + length - size, present=size - begin)
-    if length and begin + length < size and head.startswith(b".snd"):
-        part = Part(((0, 8), b"\xff\xff\xff\xff", (12, size)))  # to the end
-        return Layout((part,), note=_more(length, size - begin))
+    if begin + length < size and head.startswith(b".snd") and head[8:12] != _TO_THE_END:
+        part = Part(((0, 8), _TO_THE_END, (12, size)))
+        return Layout((part,), note=_more(length, size - begin) if length else "")
     if length and begin + length < size and head.startswith(b"NIST_1A"):
         return Layout(note=_more(length, size - begin))
     if length and head.startswith(b"FORM"):
@@ -110,15 +116,63 @@ def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
         return _sphere(head)
     if head.startswith(b".snd"):
         begin, length = (int.from_bytes(head[i : i + 4], "big") for i in (4, 8))
-        return begin, 0 if length == 0xFFFFFFFF else length
+        return begin, 0 if head[8:12] == _TO_THE_END else length
+    begin = length = 0
     if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
-        return _chunk(stream, b"SSND", 12, "big")
-    if head.startswith(b"caff"):
+        begin, length = _chunk(stream, b"SSND", 12, "big")
+        length = 0 if length >= _AIFF_UNKNOWN_SIZE else length
+    elif head.startswith(b"RIFX"):
+        begin, length = _chunk(stream, b"data", 12, "big")
+    elif head.startswith(b"caff"):
         begin, length = _chunk(stream, b"data", 8, "big", width=8)
-        return begin, 0 if length >= 1 << 63 else length  # -1: to the end
-    if head.startswith(b"riff\x2e\x91\xcf\x11"):
-        return _chunk(stream, b"data", 40, "little", width=8, name=16)
-    return 0, 0
+    elif head.startswith(b"riff\x2e\x91\xcf\x11"):
+        begin, length = _chunk(stream, b"data", 40, "little", width=8, name=16)
+    return begin, 0 if length >= _FARTHEST else length  # -1: to the end
+
+
+def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
+    """The files of some formats that follow each other in one; none where it is one."""
+    if head.startswith(b"FLV\1"):
+        places = list(_find(stream, head[:4]))
+        return _cut([p for p in places if _bytes_at(stream, p + 5, 4) == b"\0\0\0\x09"], size)
+    ends = {b"FORM": _aiff_end, b"caff": _caf_end}
+    end_of = _mp4_end if head[4:8] == b"ftyp" else ends.get(head[:4])
+    starts: list[int] = []
+    place = 0
+    while end_of and place < size and (end := end_of(stream, place)) > place:
+        starts.append(place)
+        place = end
+    return _cut(starts, size)
+
+
+def _aiff_end(stream: BinaryIO, start: int) -> int:
+    """The end of the AIFF file that begins at a place; 0: none does."""
+    head = _bytes_at(stream, start, 12)
+    length = int.from_bytes(head[4:8], "big")
+    return start + 8 + length + length % 2 if head[8:11] == b"AIF" else 0
+
+
+def _caf_end(stream: BinaryIO, start: int) -> int:
+    """The same of CAF."""
+    place = start + 8 if _bytes_at(stream, start, 4) == b"caff" else 0
+    for _ in range(_MOST_CHUNKS if place else 0):
+        head = _bytes_at(stream, place, 12)
+        if len(head) < 12 or head.startswith(b"caff"):
+            break
+        place += 12 + int.from_bytes(head[4:], "big")
+    return place
+
+
+def _mp4_end(stream: BinaryIO, start: int) -> int:
+    """The same of mp4."""
+    place = start if _bytes_at(stream, start + 4, 4) == b"ftyp" else 0
+    for _ in range(_MOST_CHUNKS):
+        head = _bytes_at(stream, place, 16)
+        length = int.from_bytes(head[8:] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        if length < 8 or (place > start and head[4:8] == b"ftyp"):
+            break
+        place += length
+    return place
 
 
 def _sphere(head: bytes) -> tuple[int, int]:
@@ -246,6 +300,8 @@ def _after_chunks(
         head = _bytes_at(stream, place, 12)
         if head[:3] in (b"TAG", b"ID3", b"APE"):  # which programs for music append
             return size
+        if head.startswith(b"data"):  # more sound; libsndfile would read it alone
+            return place
         length = int.from_bytes(head[4:8], order)
         is_name = all(32 <= byte < 127 for byte in head[:4])
         if is_wav(head) or head.startswith(b"FORM") or not is_name or place + 8 + length > size:
@@ -281,16 +337,25 @@ def _ogg(stream: BinaryIO, size: int) -> Layout:
         if place != after or not starts:
             starts.append(place)
         after = place + _page_bytes(_bytes_at(stream, place, 27 + 255))
-    return Layout(_cut(starts, size))
+    return Layout(_cut(starts, size), promised=_vorbis_samples(stream) if len(starts) == 1 else 0)
 
 
-def _cut(starts: list[int], size: int) -> tuple[Part, ...]:
+def _vorbis_samples(stream: BinaryIO) -> int:
+    """Samples of a Vorbis stream, by its last page; 0: not known, or cut out of a longer one."""
+    head = _bytes_at(stream, 0, _OGG_PAGE_BYTES)
+    ends = [int.from_bytes(head[m.end() : m.end() + 8], "little") for m in _PAGE.finditer(head)]
+    first = next((end for end in ends if 0 < end < 1 << 63), 0)
+    last = last_granules(stream)
+    return last[1] if head[29:35] == b"vorbis" and last and 0 < first < _LONGEST_PAGE else 0
+
+
+def _cut(starts: list[int], size: int, *, hidden: bool = False) -> tuple[Part, ...]:
     """The streams that begin at these places; none where the file is one stream."""
     if len(starts) < 2:
         return ()
     starts = starts[:_MOST_STREAMS]
     ends = [*starts[1:], size]
-    return tuple(Part((span,)) for span in zip(starts, ends, strict=True))
+    return tuple(Part((span,), hidden) for span in zip(starts, ends, strict=True))
 
 
 def _page_bytes(page: bytes) -> int:
@@ -386,7 +451,7 @@ def without_flac_length(head: bytes, end: int) -> Part:
 def is_mp3(stream: BinaryIO, head: bytes) -> bool:
     """Whether a file begins with a frame of mp3, or with tags and one."""
     if head.startswith(b"ID3"):
-        head = _bytes_at(stream, _after_tags(stream), 4)
+        head = _bytes_at(stream, after_tags(stream), 4)
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 6 != 0
 
 
@@ -420,9 +485,8 @@ def _frame_bytes(head: bytes) -> int:
     )
 
 
-def _after_tags(stream: BinaryIO) -> int:
-    """Where the tags (ID3v2) at the start of a file end."""
-    place = 0
+def after_tags(stream: BinaryIO, place: int = 0) -> int:
+    """Where the tags (ID3v2) at the start of a file, or at another place, end."""
     while len(head := _bytes_at(stream, place, 10)) == 10 and head.startswith(b"ID3"):
         length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
         place += 10 + length + (10 if head[5] & 0x10 else 0)
@@ -431,21 +495,47 @@ def _after_tags(stream: BinaryIO) -> int:
 
 def _mp3(stream: BinaryIO, size: int) -> Layout:
     """Only a first frame with the numbers of frames and of bytes, which is right, is believed."""
-    begin, end = _after_tags(stream), _before_tag(stream, size)
+    begin, end = after_tags(stream), _before_tag(stream, size)
     head = _bytes_at(stream, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
     if at < 0:
-        return Layout((Part(((begin, end),), hidden=True),))
+        starts, note = _mp3_streams(stream, begin, end)
+        parts = (Part(((begin, end),), hidden=True),)
+        return Layout(_cut(starts, end, hidden=True) or parts, note=note)
     flags, frames, length = (
         int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12)
     )
     told = flags & 3 == 3
     if told and 0 <= end - begin - length < _LARGEST_FRAME:
         return Layout()
+    starts, note = _mp3_streams(stream, begin, end)
+    if len(starts) > 1:
+        return Layout(_cut(starts, end, hidden=True))
     pieces: tuple[Piece, ...] = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
     each = 1152 if head[1] & 8 else 576  # samples of a frame
     cut = told and length > end - begin
-    return Layout((Part(pieces, hidden=True),), promised=frames * each if cut else 0.0)
+    return Layout((Part(pieces, hidden=True),), promised=frames * each if cut else 0.0, note=note)
+
+
+def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str]:
+    """Where mp3 of another kind begins, which mpg123 does not go on with; and what is no mp3."""
+    starts: list[int] = []
+    place, kind = begin, None
+    while place < end:
+        head = _bytes_at(stream, place, 4)
+        if length := _frame_bytes(head):
+            if kind != (kind := (head[1] & 0x18, head[2] & 0x0C, head[3] >> 6 == 3)):
+                starts.append(place)
+            place += length
+            continue
+        found = after_tags(stream, place) - place or _first_frame(_bytes_at(stream, place, 4096))
+        if not found:
+            break
+        place += found
+    rest = end - place
+    known = not starts or _bytes_at(stream, place, 8) in (b"APETAGEX", b"LYRICSBE")
+    note = f"its last {rest} bytes are no mp3; they are not read" if rest > _LARGEST_FRAME else ""
+    return starts, "" if known else note
 
 
 class View(io.RawIOBase):

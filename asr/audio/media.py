@@ -193,7 +193,8 @@ class MediaFile:
     def _header(self) -> tuple[int, int, float]:
         """Rate and channels of the track, and the time at which the file begins."""
         with self._open() as file:
-            track = file.streams.audio[0]
+            track, tracks = file.streams.audio[0], len(file.streams.audio)
+            self.note = f"it has {tracks} sound tracks; the first is read" if tracks > 1 else ""
             if track.codec_context is None or not (track.rate and track.channels):
                 raise MediaError("damaged, or of a codec that is not known here")
             return track.rate, track.channels, (file.start_time or 0) / MICROSECONDS

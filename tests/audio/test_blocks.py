@@ -115,12 +115,12 @@ def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_p
 # m4a, mp4 and webm
 
 
-def media(container, codec, samples, rate=16000):
+def media(container, codec, samples, rate=16000, tracks=1):
     """A file as phones and browsers make it; the duration stands in an mp4 alone."""
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        track = output.add_stream(codec, rate=rate, layout="stereo")
+        track, *_ = [output.add_stream(codec, rate=rate, layout="stereo") for _ in range(tracks)]
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples.T, np.float32), format="fltp", layout="stereo"
         )
@@ -138,6 +138,19 @@ MEDIA = [("mp4", "aac"), ("webm", "libopus"), ("matroska", "pcm_s16le")]
 def tones(rate, seconds=1.0):
     time = np.arange(round(rate * seconds)) / rate
     return 0.5 * np.sin(2 * np.pi * np.array([440, 880]) * time[:, None])
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "flv"])
+def test_joined_media_files_are_read_to_their_end(container):
+    one, two = (media(container, "aac", tones(44100, seconds), 44100) for seconds in (1.0, 2.0))
+    whole = read(one + two)
+    assert len(whole) == pytest.approx(3 * 16000, abs=0.2 * 16000)
+    assert whole[-8000:].std() > 0.1
+
+
+def test_a_file_with_several_tracks_says_which_is_read(capsys):
+    read(media("matroska", "pcm_s16le", tones(16000), tracks=2))
+    assert "it has 2 sound tracks; the first is read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("container", "codec"), MEDIA)
