@@ -23,8 +23,7 @@ from asr.config import (
 )
 from asr.model.las import LAS
 from asr.model.machine import keep_memory
-from asr.train.adamw import AdamW
-from asr.train.schedule import make_optimizer
+from asr.train.schedule import Optimizer, make_optimizer
 
 CPU = torch.device("cpu")
 SEARCH = DecodeConfig(ctc_weight=0.0)
@@ -36,7 +35,7 @@ def _training_step(
 ) -> Callable[[], float]:
     """Forward, backward, clipping and AdamW: this project's, or torch's for the others."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer: AdamW | torch.optim.Optimizer = make_optimizer(parameters, OptimConfig())
+    optimizer: Optimizer = make_optimizer(parameters, OptimConfig())
     if who != "asr":
         optimizer = torch.optim.AdamW(parameters, lr=OptimConfig().learning_rate, fused=True)
 
@@ -190,7 +189,8 @@ def loader(utterances: int, repeats: int) -> dict[str, Any]:
     from asr.audio.cmvn import CmvnStats
     from asr.corpus.datadir import Utterance
     from asr.text.chars import CharTokenizer
-    from asr.train.data import UtteranceSet, load_batches, plan_batches
+    from asr.train.data import UtteranceSet, plan_batches
+    from asr.train.loader import load_batches
 
     chance = numpy.random.default_rng(1)
     shape = Shape()

@@ -1,5 +1,11 @@
 """``asr train``: train a model, or go on with a training."""
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
 from asr.config.help import Page
@@ -56,5 +62,31 @@ def main(argv: list[str]) -> int:
     from asr.train.loop import Training
 
     training = Training(config, args.train, args.dev, args.tokens, args.out, args.init, args.change)
-    print(training.run())
+    with stopped_by_signals(training.stop):
+        print(training.run())
     return 0
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C calls ``stop``, and a second one ends the process as it would otherwise.
+
+    TERM, and HUP of a terminal that is closed, call it too, unless `nohup` has HUP ignored. Outside
+    the main thread signals cannot be handled.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:  # TERM may well come twice, to the group and passed on
+            signal.signal(number, before[signal.SIGINT])
+        stop()
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

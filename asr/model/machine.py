@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -88,6 +90,15 @@ def use_threads(threads: int) -> int:
     torch.set_num_threads(count)
     torch.set_flush_denormal(True)
     return count
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random numbers from a seed; then torch's generators stand again where they stood."""
+    count = torch.cuda.device_count()  # 0, too, where there is none
+    with torch.random.fork_rng(range(count)):
+        torch.manual_seed(seed)
+        yield
 
 
 def use_machine(threads: int, precision: str) -> int:

@@ -1,8 +1,6 @@
 """What a training is at one moment, and how it survives a crash.
 
-``checkpoints/last.pt`` holds the whole state after some step; it is replaced atomically, so
-that a crash while writing leaves the one before. It is read with ``weights_only=True``,
-which accepts tensors and plain values and runs no code. Every random number of a step
+``checkpoints/last.pt`` holds the whole state after some step. Every random number of a step
 follows from (seed, step), so no generator has a state to keep.
 """
 
@@ -16,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr.config import TrainConfig
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.train.adamw import AdamW
+from asr.train.data import TrainData
+from asr.train.schedule import Optimizer
 from asr.train.settings import DEV, PLAN, changed_settings
 
 VERSION = 2
@@ -51,78 +49,66 @@ class Progress:
     known: list[str] | None = field(default_factory=list)
     """Words of that model's training; None where its file does not tell."""
 
+    def add(self, losses: dict[str, float], characters: float) -> None:
+        """Add a step's means over so many characters to the sums of this epoch."""
+        for name in ("loss", "attention", "ctc", "accuracy"):
+            self.sums[name] = self.sums.get(name, 0.0) + losses[name] * characters
+        self.sums["characters"] = self.sums.get("characters", 0.0) + characters
 
-def save_state(
-    path: Path,
-    model: nn.Module,
-    optimizer: AdamW | torch.optim.Optimizer,
-    progress: Progress,
-    config: TrainConfig,
-    data: str,
-    dev: str,
-) -> None:
-    """Write the whole state atomically.
+    def end_epoch(self, entry: dict[str, Any]) -> None:
+        """Begin the next epoch; ``entry`` tells of the one that has ended."""
+        self.history.append(entry)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
-    ``data`` and ``dev`` are fingerprints of the training and the dev data.
 
-    Raises:
-        InputError: the disk is full; the state written before is untouched.
-    """
-    state = {
+def pack_state(
+    model: nn.Module, optimizer: Optimizer, progress: Progress, data: TrainData
+) -> dict[str, Any]:
+    """The whole state, for :meth:`asr.train.folder.RunFolder.save`."""
+    return {
         "version": VERSION,
-        "config": json.dumps(to_dict(config)),
-        "data": data,
-        "dev": dev,
+        "config": json.dumps(to_dict(data.config)),
+        "data": data.fingerprint,
+        "dev": data.dev_fingerprint,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": dict(vars(progress)),
     }
-    write_state(path, state)
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values atomically; raises InputError where the disk is full."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def load_state(
+def restore_state(
+    state: dict[str, Any],
     path: Path,
     model: nn.Module,
-    optimizer: AdamW | torch.optim.Optimizer,
-    config: TrainConfig,
-    data: str,
-    dev: str,
+    optimizer: Optimizer,
+    data: TrainData,
     change: Sequence[str] = (),
 ) -> tuple[Progress, list[str]]:
     """Restore model and optimiser.
 
     Args:
-        path: of the state.
+        state: what :func:`pack_state` gave.
+        path: its file, for messages.
         model: its weights are overwritten.
         optimizer: its state is overwritten.
-        config: settings to go on with.
-        data: fingerprint of the training data.
-        dev: fingerprint of the dev data.
+        data: to go on with, with settings to go on with.
         change: names of settings that may differ, ``dev`` for the dev data.
 
     Returns:
         where the training stood, and the names of what is other than before.
 
     Raises:
-        InputError: the file is damaged, of another version, another configuration or other data.
+        InputError: the state is damaged, of another version, another configuration or other data.
     """
-    state = read_state(path)
     if state.get("version") != VERSION:
         raise InputError(
             f"{path}: version {state.get('version')}, expected {VERSION}; use the version of asr "
             "that wrote it, or another --out folder, or delete the file"
         )
     try:
-        changed = changed_settings(json.loads(state["config"]), config, change, str(path))
-        _check_data(path, state, data, dev, change)
-        if state.get("dev", dev) != dev:
+        changed = changed_settings(json.loads(state["config"]), data.config, change, str(path))
+        _check_data(path, state, data, change)
+        if state.get("dev", data.dev_fingerprint) != data.dev_fingerprint:
             changed.append(DEV)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -137,23 +123,36 @@ def load_state(
     return progress, changed
 
 
-def _check_data(
-    path: Path, state: dict[str, Any], data: str, dev: str, change: Sequence[str]
-) -> None:
-    if state["data"] != data:
+def _check_data(path: Path, state: dict[str, Any], data: TrainData, change: Sequence[str]) -> None:
+    if state["data"] != data.fingerprint:
         raise InputError(
             f"{path}: this training began with other training data, characters or feature "
             "statistics; use another --out folder"
         )
-    if state.get("dev", dev) != dev and DEV not in change:
+    other = state.get("dev", data.dev_fingerprint) != data.dev_fingerprint
+    if other and DEV not in change:
         raise InputError(
             f"{path}: this training has chosen its best epochs on other dev data; use the same, "
             f"or add --change {DEV} to measure the epochs so far again, or use another --out folder"
         )
 
 
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically.
+
+    Raises:
+        InputError: the disk is full; the state written before is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_state` wrote; raises InputError where it is damaged."""
+    """Read what :func:`write_state` wrote; raises InputError where it is damaged.
+
+    ``weights_only=True`` accepts tensors and plain values and runs no code.
+    """
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
     try:

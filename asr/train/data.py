@@ -5,19 +5,9 @@ so that a training that was interrupted goes on with the very same numbers, howe
 processes read the audio.
 """
 
-import mmap
-import multiprocessing
-import os
-import pickle
-import signal
-import socket
-import sys
-import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -26,13 +16,18 @@ from torch import Tensor
 from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
-from asr.config import AugmentConfig, BatchConfig, FeatureConfig
-from asr.corpus.datadir import Utterance
+from asr.config import AugmentConfig, BatchConfig, FeatureConfig, TrainConfig
+from asr.corpus.datadir import DataDir, Utterance
+from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
-from asr.terminal import Output
 from asr.text.chars import CharTokenizer
+from asr.train import checks
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
+from asr.train.rank import Rank
+
+Key = tuple[int, int]  # number of the pass over the data, index of the utterance
+SHOWN = 3  # dev utterances whose attention is drawn
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def plan_batches(
     durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, number: int | None = None
-) -> list[list[tuple[int, int]]]:
+) -> list[list[Key]]:
     """Group utterances of similar length; as many as fit the audio budget with padding.
 
     Args:
@@ -79,7 +74,7 @@ def plan_batches(
     if number is not None and not (number == 0 and config.shortest_first):
         generator = np.random.default_rng([seed, number])
         key = lengths * generator.uniform(0.9, 1.1, len(lengths))
-    batches: list[list[tuple[int, int]]] = []
+    batches: list[list[Key]] = []
     longest = 0.0
     for index in np.argsort(key, kind="stable").tolist():
         longest = max(longest, lengths[index]) if batches else lengths[index]
@@ -126,10 +121,15 @@ class UtteranceSet:
         self.overall, self.speakers = overall, speakers or {}
         self.augment, self.seed, self.copies = augment, seed, copies
 
+    @property
+    def durations_s(self) -> list[float]:
+        """Length of every utterance in seconds."""
+        return [u.duration_s or 0.0 for u in self.utterances]
+
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, key: tuple[int, int]) -> Example:
+    def __getitem__(self, key: Key) -> Example:
         number, index = key
         utterance, tokens = self.utterances[index], self.tokens[index]
         try:
@@ -161,7 +161,7 @@ class UtteranceSet:
             return (features,)
         return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
 
-    def batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[Key]) -> Batch:
         """Read utterances and put them side by side."""
         return self.collate([self[key] for key in keys])
 
@@ -180,185 +180,84 @@ class UtteranceSet:
         return Batch(features, frames, tokens, lengths, ids, audio_s, errors)
 
 
-AHEAD = 4  # batches that a process keeps ready
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
+    """A checksum of what training sees of its data.
+
+    Ids, transcripts and durations, what the characters are, and what is taken from the features.
+    """
+    lines = (f"{u.id} {u.duration_s} {u.text}\n" for u in utterances)
+    sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
+    seen = "".join(lines) + "\n".join(tokenizer.symbols) + repr(sums)
+    return hashlib.sha256(seen.encode()).hexdigest()
 
 
-def load_batches(
-    dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], *, workers: int = 0
-) -> Generator[Batch, None, None]:
-    """Read the planned batches in order, ``workers`` processes ahead of the consumer.
+class TrainData:
+    """Training and dev set of a training, read and checked.
 
-    The processes end with the iterator, at the latest when it is closed. Each has a socket of its
-    own to the consumer, and hands over every batch as an open file in memory: none can hold up the
-    others or leave a lock behind, however it ends, and the size of /dev/shm does not matter.
+    Args:
+        config: of the training.
+        train: data directory with text and the files of ``asr features``.
+        dev: another one, with other speakers.
+        tokens: tokens.txt of ``asr chars``.
 
     Raises:
-        InputError: a process was killed, or an utterance caused an error that is not one of its
-            audio.
+        InputError: a directory cannot be read, or does not suit the configuration.
     """
-    if not workers:
-        yield from map(dataset.batch, plan)
-        return
-    with _processes(dataset, plan, min(workers, len(plan))) as started:
-        for number in range(len(plan)):
-            yield _receive(*started[number % len(started)])
 
-
-@contextmanager
-def _processes(
-    dataset: UtteranceSet, plan: Sequence[Sequence[tuple[int, int]]], count: int
-) -> Generator[list[tuple[BaseProcess, socket.socket]], None, None]:
-    """Processes that share a plan in turns, each with the socket to receive its batches from."""
-    started: list[tuple[BaseProcess, socket.socket]] = []
-    try:
-        for first in range(count):
-            _start(dataset, plan[first::count], started)
-        yield started
-    finally:
-        for process, connection in started:  # all are killed before one is waited for
-            _kill(process)
-            connection.close()
-        for process, _ in started:
-            if process.pid is not None:
-                process.join(5.0)
-
-
-def _start(
-    dataset: UtteranceSet,
-    plan: Sequence[Sequence[tuple[int, int]]],
-    started: list[tuple[BaseProcess, socket.socket]],
-) -> None:
-    """Start one more process; raises InputError where the system allows none."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    try:
-        ours, theirs = socket.socketpair()
-        inherited = [connection for _, connection in started] + [ours]
-        process: BaseProcess = context.Process(
-            target=_read_ahead, args=(dataset, plan, theirs, inherited), daemon=True
+    def __init__(self, config: TrainConfig, train: str, dev: str, tokens: str) -> None:
+        self.config = config
+        self.tokenizer = CharTokenizer.from_file(tokens)
+        sets = self._load(train, learnt=True), self._load(dev, learnt=False)
+        checks.check_separation(*sets)
+        speakers = [read_speaker_stats(directory, config.features) for directory in (train, dev)]
+        sums = [sum(s.values(), CmvnStats.zero(config.features.dim)) for s in speakers]
+        self.cmvn = sums[0]
+        self.fingerprint, self.dev_fingerprint = (
+            fingerprint(utterances, self.tokenizer, cmvn)
+            for utterances, cmvn in zip(sets, sums, strict=True)
         )
-        started.append((process, ours))
-        with theirs, _signals_wait():
-            process.start()
-    except OSError as error:
-        raise InputError(
-            f"no process can be started to read audio ({error.strerror}); lower batch.workers, "
-            "or allow more processes and open files (ulimit -u, ulimit -n)"
-        ) from error
+        common = (self.tokenizer, config.features, self.cmvn)
+        copies = 2 if config.loss.consistency > 0 else 1
+        self.train = UtteranceSet(
+            sets[0], *common, speakers[0], config.augment, config.seed, copies
+        )
+        self.dev = UtteranceSet(sets[1], *common, speakers[1])
+        self.references = {u.id: u.text or "" for u in sets[1]}
+        self.words = {word for u in sets[0] for word in (u.text or "").split()}
 
+    def _load(self, directory: str, *, learnt: bool) -> tuple[Utterance, ...]:
+        utterances, config = DataDir.load(directory).utterances, self.config
+        checks.check_durations(utterances, directory)
+        checks.check_characters(utterances, self.tokenizer, directory, strict=learnt)
+        if learnt or config.loss.ctc_weight > 0:
+            fastest = max(config.augment.speeds) * (1 + config.augment.tempo) if learnt else 1.0
+            checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
+        return utterances
 
-@contextmanager
-def _signals_wait() -> Generator[None, None, None]:
-    """Hold signals back, or a process that has just begun would obey the parent's handlers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def epoch(self, number: int, rank: Rank) -> list[list[Key]]:
+        """The batches of an epoch (from 0) that a process trains on, equally many for each."""
+        config, passes = self.config, self.config.passes
+        plan = [
+            batch
+            for each in range(number * passes, (number + 1) * passes)
+            for batch in plan_batches(
+                self.train.durations_s, config.batch, seed=config.seed, number=each
+            )
+        ]
+        return plan[rank.index : len(plan) - len(plan) % rank.count : rank.count]
 
+    def largest_batch(self) -> list[Key]:
+        """The batch with most padded audio."""
+        durations = self.train.durations_s
+        plan = plan_batches(durations, self.config.batch)
+        return max(plan, key=lambda keys: len(keys) * max(durations[i] for _, i in keys))
 
-def _kill(process: BaseProcess) -> None:
-    """End a process and the commands of wav.scp that it runs, which share its group."""
-    if process.pid is None or process.exitcode is not None:
-        return
-    with suppress(OSError):  # it had no time to make its group
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # TERM is ignored, see below
+    def dev_batches(self) -> list[list[Key]]:
+        """The whole dev set."""
+        return plan_batches(self.dev.durations_s, self.config.batch)
 
-
-def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
-    files: list[int] = []
-    with suppress(OSError):
-        _, files, _, _ = socket.recv_fds(connection, 1, 1)
-    if files:
-        with suppress(OSError):  # it has sent its last batch and ended
-            connection.send(b".")
-        return _unpack(files[0])
-    process.join(5.0)
-    raise InputError(
-        f"a process that reads audio has ended (exit code {process.exitcode}); with -9 the system "
-        "killed it, mostly for want of memory: lower batch.workers or batch.seconds"
-    )
-
-
-def _unpack(descriptor: int) -> Batch:
-    """The batch in a file of :func:`_pack`; raises InputError where it holds an error."""
-    with open(descriptor, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
-        found = pickle.loads(view)
-    if isinstance(found, str):
-        raise InputError(found)
-    fields: dict[str, Any] = {
-        k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in found
-    }
-    return Batch(**fields)
-
-
-def _pack(found: Batch | str) -> BinaryIO:
-    """A file in memory with a batch or an error."""
-    if isinstance(found, Batch):  # with arrays, for tensors would be put into /dev/shm
-        values = vars(found).items()
-        content = pickle.dumps([(k, v.numpy() if isinstance(v, Tensor) else v) for k, v in values])
-    else:
-        content = pickle.dumps(found)
-    file = _memory_file()
-    file.write(content)
-    file.flush()
-    return file
-
-
-def _memory_file() -> BinaryIO:
-    """A file in memory where the system has such, otherwise one without a name."""
-    with suppress(AttributeError, OSError):  # some containers refuse
-        return open(os.memfd_create("batch"), "wb")
-    return tempfile.TemporaryFile()
-
-
-def _read_ahead(
-    dataset: UtteranceSet,
-    plan: Sequence[Sequence[tuple[int, int]]],
-    connection: socket.socket,
-    inherited: Sequence[socket.socket],
-) -> None:
-    """What a process does: it reads its batches and sends them, or the error that ended it."""
-    _stand_alone()
-    for each in inherited:  # or nobody would notice that the parent has ended
-        each.close()
-    torch.set_num_threads(1)
-    for number, keys in enumerate(plan):
-        if number >= AHEAD and not _still_wanted(connection):
-            return
-        with _read(dataset, keys) as file:
-            try:
-                socket.send_fds(connection, [b"."], [file.fileno()])
-            except OSError:  # the parent has ended, or it will see that this process has
-                return
-
-
-def _stand_alone() -> None:
-    """Leave a process nothing of its parent's that could hold it up or stop it early."""
-    # Who stops a job signals all its processes; these read on until the parent has saved.
-    for ignored in STOPPING:
-        signal.signal(ignored, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    with suppress(OSError):
-        os.setpgid(0, 0)
-    # A thread that was drawing a progress bar may have held the locks of the parent's stream.
-    with suppress(OSError):
-        sys.stderr = Output(open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
-
-
-def _read(dataset: UtteranceSet, keys: Sequence[tuple[int, int]]) -> BinaryIO:
-    """A file with a batch, or with what went wrong."""
-    try:
-        return _pack(dataset.batch(keys))
-    except Exception as error:
-        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        return _pack(f"{name}{error}")
-
-
-def _still_wanted(connection: socket.socket) -> bool:
-    """Wait until a batch has been taken; False: nobody will take one any more."""
-    try:
-        return bool(connection.recv(1))
-    except OSError:
-        return False
+    def shown(self) -> list[str]:
+        """Utterances of the dev set, of several lengths, whose attention is drawn."""
+        by_length = sorted(self.dev.utterances, key=lambda u: u.duration_s or 0.0)
+        step = max(1, len(by_length) // (SHOWN + 1))
+        return [u.id for u in by_length[step::step][:SHOWN]] or [by_length[0].id]

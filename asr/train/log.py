@@ -72,7 +72,7 @@ class Messages:
             return
 
 
-class Journal:
+class Log:
     """Writes ``train.jsonl`` (a line for each step and epoch), events and messages.
 
     Args:

@@ -9,10 +9,10 @@ from torch import nn
 from asr.config import OptimConfig
 from asr.train.adamw import AdamW
 
+Optimizer = AdamW | torch.optim.Optimizer
 
-def make_optimizer(
-    parameters: Iterable[nn.Parameter], config: OptimConfig
-) -> AdamW | torch.optim.Optimizer:
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
     """The optimiser of the configuration; its learning rate is set before every step."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.kind == "adadelta":

@@ -6,7 +6,8 @@ import torch
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.text.chars import CharTokenizer
-from asr.train.data import UtteranceSet, load_batches, plan_batches
+from asr.train.data import UtteranceSet, plan_batches
+from asr.train.loader import load_batches
 
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
 

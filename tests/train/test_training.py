@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from asr.commands.train import stopped_by_signals
 from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.corpus.tables import read_table
@@ -27,10 +28,13 @@ from asr.recognize.plausibility import Vocabulary, least_credit, own_credit
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
-from asr.train.data import load_batches
+from asr.train import report
 from asr.train.evaluate import SEARCH, evaluate
+from asr.train.folder import folder_lock
+from asr.train.loader import load_batches
 from asr.train.log import Messages
-from asr.train.loop import Interrupted, Training, sole_user
+from asr.train.loop import Interrupted, Training
+from asr.train.step import StepResult
 
 
 def start(config, corpus, out):
@@ -76,7 +80,7 @@ def test_the_mean_of_the_best_epochs_is_scored_itself(finished, tone_corpus, tin
     header, _ = read_model(finished)
     assert len(header.info["average_of"]) == 2
     training.model.load_state_dict(weights(finished))
-    assert training._evaluate().wer == header.info["dev_wer"]
+    assert training.selection.evaluate().wer == header.info["dev_wer"]
 
 
 def best_of(model, batch):
@@ -90,13 +94,13 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
 ):
     """Whatever the model writes is declared right; one is declared wrong, and does not count."""
     training = start(tiny_training, tone_corpus, finished)
-    batches = list(load_batches(training.dev_set, [[(0, 0), (0, 1)]]))
+    batches = list(load_batches(training.data.dev, [[(0, 0), (0, 1)]]))
     training.model.eval()
     first, second = best_of(training.model, batches[0])
-    decode = training.tokenizer.decode
+    decode = training.data.tokenizer.decode
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
-    common = (training.tokenizer, tiny_training.loss, vocabulary)
+    common = (training.data.tokenizer, tiny_training.loss, vocabulary)
     monkeypatch.setattr(credit, "FEWEST", 2)
     scores = evaluate(training.model, batches, said, *common)
     assert scores.wer == 0
@@ -114,14 +118,18 @@ def test_right_and_useless_dev_texts_are_told_apart(
 ):
     """One is right, one useless, and one could not be read, which says nothing."""
     training = start(tiny_training, tone_corpus, finished)
-    batch = next(iter(load_batches(training.dev_set, [[(0, 0), (0, 1)]])))
+    batch = next(iter(load_batches(training.data.dev, [[(0, 0), (0, 1)]])))
     training.model.eval()
     first, second = best_of(training.model, batch)
-    said = {batch.ids[0]: training.tokenizer.decode(first.tokens), batch.ids[1]: "C" * 30, "x": ""}
+    said = {
+        batch.ids[0]: training.data.tokenizer.decode(first.tokens),
+        batch.ids[1]: "C" * 30,
+        "x": "",
+    }
     measured = []
     monkeypatch.setattr(credit.Standard, "measured", lambda *credits: measured.append(credits))
     vocabulary = Vocabulary(None, 0.5)
-    evaluate(training.model, [batch], said, training.tokenizer, tiny_training.loss, vocabulary)
+    evaluate(training.model, [batch], said, training.data.tokenizer, tiny_training.loss, vocabulary)
     [(right, useless, _)] = measured
     assert right.tolist() == [own_credit(first)] and useless.tolist() == [own_credit(second)]
 
@@ -209,9 +217,20 @@ def test_killed_and_started_again_ends_with_the_same_weights(
     assert_same_weights(out, finished)
 
 
+def stop_in_a_step(training):
+    """What a signal's handler does."""
+    step = training._step
+
+    def stop_then_step(*args):
+        training.stop()
+        step(*args)
+
+    training._step = stop_then_step
+
+
 def test_interrupted_saves_and_goes_on(finished, tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "stopped")
-    training._stop = True  # what the signal handler sets
+    stop_in_a_step(training)
     with pytest.raises(Interrupted, match="after step 1"):
         training.run()
     start(tiny_training, tone_corpus, tmp_path / "stopped").run()
@@ -265,13 +284,17 @@ def go_on(config, corpus, out, *change):
 
 
 def interrupted(config, corpus, out, epochs=1):
-    """A training that got TERM after an epoch."""
+    """A training that was stopped after an epoch."""
     training = start(config, corpus, out)
 
-    def stop_after(entry):
-        training._stop = entry["epoch"] == epochs
+    write = training.selection.write
 
-    training._report = stop_after
+    def write_then_stop(entry):
+        write(entry)
+        if entry["epoch"] == epochs:
+            training.stop()
+
+    training.selection.write = write_then_stop
     with pytest.raises(Interrupted):
         training.run()
     return out
@@ -311,7 +334,7 @@ def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, t
 
 def test_a_changed_plan_begins_the_epoch_again(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
-    training._stop = True
+    stop_in_a_step(training)
     with pytest.raises(Interrupted):
         training.run()
     smaller = replace(tiny_training, batch=replace(tiny_training.batch, seconds=2.0))
@@ -389,11 +412,11 @@ def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("place", ["_gradient", "_describe", "_report", "draw"])
+@pytest.mark.parametrize("place", ["gradient", "evaluate", "history_entry", "epoch_line", "draw"])
 def test_an_error_costs_no_work(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch, place, workers
 ):
-    """In a step, after a dev set, and in a picture, which does not matter."""
+    """In a step, in a dev set or after it, and in a picture, which does not matter."""
     config = replace(
         tiny_training, checkpoint_minutes=9.0, batch=replace(tiny_training.batch, workers=workers)
     )
@@ -409,10 +432,15 @@ def test_an_error_costs_no_work(
         training.run()
         assert len(calls) == 3
     else:
-        method = getattr(training, place)
-        setattr(training, place, lambda *a: method(*a) if training.progress.step < 3 else fail())
+        owners = {"gradient": training.step, "evaluate": training.selection}
+        owner = owners.get(place, report)
+        method = getattr(owner, place)
+        monkeypatch.setattr(
+            owner, place, lambda *a: method(*a) if training.progress.step < 3 else fail()
+        )
         with pytest.raises(RuntimeError, match="loose"):
             training.run()
+        monkeypatch.undo()
         again = start(config, tone_corpus, tmp_path / "las")
         assert again.progress.step >= 3
         again.run()
@@ -442,7 +470,8 @@ def test_a_signal_ends_the_look_at_the_dev_set(
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match="saved after step"):
         patch.setattr("asr.train.evaluate.search", search_then_signal)
-        training.run()
+        with stopped_by_signals(training.stop):
+            training.run()
     again = start(tiny_training, tone_corpus, tmp_path / "las")
     assert again.progress.epoch == 0 and again.progress.batch > 0
     again.run()
@@ -451,7 +480,7 @@ def test_a_signal_ends_the_look_at_the_dev_set(
 
 def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
-    with sole_user(tmp_path / "las"), pytest.raises(InputError, match="another training"):
+    with folder_lock(tmp_path / "las"), pytest.raises(InputError, match="another training"):
         training.run()
     assert not (tmp_path / "las" / "config.yaml").exists()  # that of the other one stays
 
@@ -499,10 +528,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch
 ):
     training = start(tiny_training, tone_corpus, tmp_path / "full")
-    training._stop = True
+    stop_in_a_step(training)
     with pytest.raises(Interrupted):
         training.run()
-    before = training.state_file.read_bytes()
+    before = training.folder.state_file.read_bytes()
 
     rename = Path.replace
 
@@ -516,17 +545,22 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     with pytest.raises(InputError, match=r"last\.pt: cannot write \(No space left on device\)"):
         again.run()
     monkeypatch.undo()
-    assert training.state_file.read_bytes() == before
-    assert not list(training.state_file.parent.glob(".*"))  # no half-written file is left
+    assert training.folder.state_file.read_bytes() == before
+    assert not list(training.folder.state_file.parent.glob(".*"))  # no half-written file is left
     start(tiny_training, tone_corpus, tmp_path / "full").run()
     assert_same_weights(tmp_path / "full", finished)
 
 
 def test_numbers_that_are_none_are_null(tone_corpus, tiny_training, tmp_path):
     training = start(replace(tiny_training, epochs=1), tone_corpus, tmp_path / "nan")
-    gradient = training._gradient
-    broken = [math.nan, math.inf, -math.inf, 0.5, 1.0]
-    training._gradient = lambda batch, step: gradient(batch, step) if step > 1 else broken
+    gradient, calls = training.step.gradient, []
+    broken = StepResult(math.nan, math.inf, -math.inf, 0.5, 1.0)
+
+    def broken_once(*args):
+        calls.append(args)
+        return broken if len(calls) == 2 else gradient(*args)  # the first one is tried out
+
+    training.step.gradient = broken_once
     training.run()
     first = (tmp_path / "nan" / "train.jsonl").read_text().splitlines()[0]
     assert '"loss": null, "attention": null, "ctc": null, "accuracy": 0.5' in first

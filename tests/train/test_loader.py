@@ -15,8 +15,10 @@ from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
-from asr.train import data as batches
-from asr.train.data import UtteranceSet, load_batches
+from asr.train import data
+from asr.train import loader as batches
+from asr.train.data import UtteranceSet
+from asr.train.loader import load_batches
 
 PLAN = [[(0, i)] for i in range(12)]
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
@@ -75,14 +77,14 @@ def test_a_killed_process_is_told_of(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unexpected_error_names_its_utterance(dataset, monkeypatch, workers):
-    read = batches.read
+    read = data.read
 
     def fail(clip, **options):
         if str(clip.source).endswith("/3.wav"):
             raise ZeroDivisionError("no such number")
         return read(clip, **options)
 
-    monkeypatch.setattr(batches, "read", fail)
+    monkeypatch.setattr(data, "read", fail)
     loaded = load_batches(dataset, PLAN, workers=workers)
     assert [next(loaded).ids[0] for _ in range(3)] == ["u00", "u01", "u02"]
     with pytest.raises(InputError, match="u03: ZeroDivisionError: no such number"):

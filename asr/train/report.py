@@ -1,0 +1,85 @@
+"""What a training tells people: lines for the log, and pictures."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from asr.config import TrainConfig
+from asr.train.checkpoint import Progress
+from asr.train.data import TrainData
+from asr.train.evaluate import Evaluation
+from asr.train.log import clock
+
+GOOD_ALIGNMENT = 0.2  # before an alignment has formed the quality is below 0.1
+
+
+def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[str, Any]:
+    """Figures of the epoch that ends, for the history and for train.jsonl."""
+    epoch, sums = progress.epoch + 1, progress.sums
+    characters = max(1.0, sums.get("characters", 0.0))
+    train = {k: sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
+    return {
+        "step": progress.step,
+        "epoch": epoch,
+        **{f"train_{key}": value for key, value in train.items()},
+        "dev_attention": scores.attention,
+        "dev_ctc": scores.ctc,
+        "dev_accuracy": scores.accuracy,
+        "dev_wer": scores.wer,
+        "dev_cer": scores.cer,
+        "credit": scores.standard and scores.standard.to_info(),
+        "alignment": scores.alignment,
+        "learning_rate": rate,
+        "elapsed_s": round(progress.elapsed_s, 1),
+        "checkpoint": f"epoch_{epoch:03d}.safetensors",
+    }
+
+
+def epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    """The line of an epoch, of so many."""
+    epoch = entry["epoch"]
+    left_s = entry["elapsed_s"] / epoch * (epochs - epoch)
+    return (
+        f"epoch {epoch}/{epochs}: train attention {entry['train_attention']:.3f}, CTC "
+        f"{entry['train_ctc']:.3f}; dev attention {entry['dev_attention']:.3f}, CTC "
+        f"{entry['dev_ctc']:.3f}, WER {100 * entry['dev_wer']:.1f} %, CER "
+        f"{100 * entry['dev_cer']:.1f} %, alignment {entry['alignment']:.2f}; "
+        f"{clock(entry['elapsed_s'])} done, {clock(left_s)} left"
+    )
+
+
+def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | None:
+    """What to say where attention has not learnt to run along the audio."""
+    step = config.alignment_alarm_step
+    if not step or entry["step"] < step or entry["alignment"] >= GOOD_ALIGNMENT:
+        return None
+    return (
+        f"ALARM: after {entry['step']} steps the attention does not run along the audio "
+        f"(quality {entry['alignment']:.2f}, expected {GOOD_ALIGNMENT} or more); look at "
+        f"{folder}/pictures. Check that transcripts belong to their audio; then try "
+        "loss.ctc_weight 0.5, shorter utterances first, or more data"
+    )
+
+
+def progress_note(progress: Progress, share: float) -> str:
+    """Loss of this epoch, speed and time left, where a share of the training is done."""
+    mean = progress.sums.get("loss", 0.0) / max(1.0, progress.sums.get("characters", 0.0))
+    left_s = progress.elapsed_s / max(share, 1e-9) * (1 - share)
+    speed = progress.audio_s / max(progress.elapsed_s, 1e-9)
+    return f"loss {mean:.3f}, {speed:.0f} times real time, {clock(left_s)} left"
+
+
+def draw(folder: Path, history: list[dict[str, Any]], scores: Evaluation, data: TrainData) -> None:
+    """Draw the curves of a training, and attention after its last epoch."""
+    from asr.explain import pictures  # matplotlib may refuse to be imported
+
+    pictures.draw_curves(history, folder / "curves.png")
+    epoch, symbols = history[-1]["epoch"], data.tokenizer.symbols
+    seconds = dict(zip(data.references, data.dev.durations_s, strict=True))
+    examples = []
+    for name, weights in scores.pictures.items():
+        ids = data.tokenizer.encode(data.references[name])
+        characters = [*(symbols[i].replace("<space>", "_") for i in ids), "<eos>"]
+        examples.append((f"{name}, epoch {epoch}", weights, characters, seconds[name]))
+    if examples:
+        pictures.draw_attention(examples, folder / f"attention_{epoch:03d}.png")
