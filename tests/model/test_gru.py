@@ -16,8 +16,11 @@ COUNTS = torch.tensor([7, 4, 1])
 FORMS = pytest.mark.parametrize("reset", ["after", "before"])
 
 
-def layer_and_input(reset="after", inputs=5, units=4, dtype=torch.float64):
-    layer = GRU(inputs, Recurrent(units=units), reset).to(dtype)
+DIRECTIONS = pytest.mark.parametrize("directions", [1, 2])
+
+
+def layer_and_input(reset="after", inputs=5, units=4, dtype=torch.float64, directions=2):
+    layer = GRU(inputs, Recurrent(units=units, directions=directions), reset).to(dtype)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return layer, torch.randn(3, 7, inputs, dtype=dtype, requires_grad=True)
@@ -62,9 +65,10 @@ def test_gradcheck(reset):
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("units", [4, 37, 64])  # below, beside and at whole vectors
+@DIRECTIONS
 @FORMS
-def test_native_equals_the_plain_loop(reset, units, threads):
-    layer, x = layer_and_input(reset, units=units, dtype=torch.float32)
+def test_native_equals_the_plain_loop(reset, directions, units, threads):
+    layer, x = layer_and_input(reset, units=units, dtype=torch.float32, directions=directions)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -100,8 +104,9 @@ def test_equals_torch():
     torch.testing.assert_close(layer(x, torch.full((3,), 7)), theirs(x)[0])
 
 
-def test_cudnn_equals_the_plain_loop():
-    layer, x = layer_and_input()
+@DIRECTIONS
+def test_cudnn_equals_the_plain_loop(directions):
+    layer, x = layer_and_input(directions=directions)
     fast, slow = cudnn_layer(layer, x, COUNTS), layer.loop(x, COUNTS)
     torch.testing.assert_close(fast, slow)
     for a, b in zip(gradients(fast, layer, x), gradients(slow, layer, x), strict=True):

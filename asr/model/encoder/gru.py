@@ -39,11 +39,12 @@ class GRU(EncoderLayer):
         orders = (range(steps), range(steps - 1, -1, -1))
         directions = []
         for d, order in enumerate(orders[: len(self.W)]):
-            gates = x @ self.W[d] + self.b[d]  # (B, S, 3N)
-            state = x.new_zeros(len(x), self.U.shape[1])  # (B, N)
+            gates = (x @ self.W[d] + self.b[d]).unbind(1)  # S of (B, 3N)
+            U, c = self.U[d], self.c[d]
+            state = x.new_zeros(len(x), len(U))  # (B, N)
             states = {}
             for t in order:
-                new = gru_step(gates[:, t], state, self.U[d], self.c[d], self.reset)
+                new = gru_step(gates[t], state, U, c, self.reset)
                 state = states[t] = torch.where(padding[:, t], state, new)
             directions.append(torch.stack([states[t] for t in range(steps)], dim=1))
         return torch.cat(directions, dim=-1).masked_fill(padding, 0.0)

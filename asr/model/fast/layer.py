@@ -1,4 +1,4 @@
-"""Both directions of a GRU layer in one call, with its backward pass.
+"""All directions of a GRU layer in one call, with its backward pass.
 
 :func:`native_layer` takes native.cpp on processors and :func:`kernel_layer` kernels.py on GPUs;
 where these cannot be had, :func:`cudnn_layer` and :func:`looped_layer` take torch. Each computes
@@ -22,51 +22,59 @@ from asr.model.padding import pack, padding_mask, unpack
 HOLD = 1e4
 
 
-class BiGRUWeights(Protocol):
-    """The layer: 2 directions of N units."""
+class GRUWeights(Protocol):
+    """The layer: D directions of N units."""
 
     W: Tensor
-    """(2, I, 3N)."""
+    """(D, I, 3N)."""
     U: Tensor
-    """(2, N, 3N)."""
+    """(D, N, 3N)."""
     b: Tensor
-    """(2, 3N)."""
+    """(D, 3N)."""
     c: Tensor
-    """(2, N)."""
+    """(D, N)."""
     reset: Reset
     training: bool
 
 
-def native_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """Input (B, S, I) and real steps (B,) in main memory to states (B, S, 2N), 0 on padding."""
+def native_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
+    """Input (B, S, I) and real steps (B,) in main memory to states (B, S, D N), 0 on padding."""
     return _Native.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), native.int32(counts), layer.W, layer.U, layer.b, layer.c, layer.reset
     )
 
 
-def kernel_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same on a GPU; reset after only."""
+def kernel_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
+    """The same on a GPU; two directions and reset after only."""
     return _Kernel.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), counts, layer.W, layer.U, layer.b, layer.c
     )
 
 
-def cudnn_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
+def cudnn_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
     """The same by torch's own kernel, which is cuDNN's on a GPU; reset after only."""
     packed = nn.utils.rnn.pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
-    N = layer.U.shape[1]
+    D, N, _ = layer.U.shape
     # cuDNN wants all weights in one piece of memory, matrices first; else it copies them
     second = nn.functional.pad(layer.c, (2 * N, 0))
-    matrices = [m[d].t() for d in range(2) for m in (layer.W, layer.U)]
-    biases = [b[d] for d in range(2) for b in (layer.b, second)]
+    matrices = [m[d].t() for d in range(D) for m in (layer.W, layer.U)]
+    biases = [b[d] for d in range(D) for b in (layer.b, second)]
     parts = [*matrices, *biases]
     flat = torch.cat([part.flatten() for part in parts])
     pieces = torch.split(flat, [part.numel() for part in parts])
     views = [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
-    parameters = [views[i] for i in (0, 1, 4, 5, 2, 3, 6, 7)]
-    start = x.new_zeros(2, len(x), N)
+    order = (0, 1, 4, 5, 2, 3, 6, 7) if D == 2 else range(4)  # as torch has them
+    start = x.new_zeros(D, len(x), N)
     data, _ = torch._VF.gru(
-        packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, layer.training, True
+        packed.data,
+        packed.batch_sizes,
+        start,
+        [views[i] for i in order],
+        True,
+        1,
+        0.0,
+        layer.training,
+        D == 2,
     )
     result = nn.utils.rnn.PackedSequence(
         data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
@@ -76,8 +84,8 @@ def cudnn_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
     )[0]  # fmt: skip
 
 
-def looped_layer(layer: BiGRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same step by step in torch, on any device and in any precision."""
+def looped_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
+    """The same step by step in torch, on any device and in any precision; two directions only."""
     padding = padding_mask(counts, x.shape[1], x.device)
     x = x.transpose(0, 1).contiguous()  # (S, B, I): steps first, as the loop reads them
     states = _Looped.apply(  # type: ignore[no-untyped-call]
@@ -120,7 +128,7 @@ def consume(ctx: Any) -> None:
 
 
 class _Native(torch.autograd.Function):
-    """Both directions of a layer by native.cpp, which walks through the steps.
+    """A layer by native.cpp, which walks through the steps.
 
     The input's part of all gates is one product before, and every weight's gradient one
     product after, both of the real steps alone. Buffers take over: the gates' activations become
@@ -132,17 +140,16 @@ class _Native(torch.autograd.Function):
         ctx: Any, x: Tensor, counts: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
         reset: Reset,
     ) -> Tensor:  # fmt: skip
-        """Input (B, S, I) to states (B, S, 2N)."""
-        batch, steps, _ = x.shape
-        N = U.shape[1]
+        """Input (B, S, I) to states (B, S, D N)."""
+        (batch, steps, _), (D, N, _) = x.shape, U.shape
         rows = pack(x, counts.tolist())  # (R, I)
-        gates = [product(rows, W[d], b[d]) for d in range(2)]  # (R, 3N)
+        gates = [product(rows, W[d], b[d]) for d in range(D)]  # (R, 3N)
         keep = any(ctx.needs_input_grad)
-        inner = x.new_empty(2, len(rows), N) if keep else None
-        out = x.new_empty(batch, steps, 2 * N)
+        inner = x.new_empty(D, len(rows), N) if keep else None
+        out = x.new_empty(batch, steps, D * N)
         native.call(
-            "layer_forward", gates_forward=gates[0], gates_back=gates[1], U=U, c=c, counts=counts,
-            kept=inner, out=out, cell=CELLS[reset], B=batch, S=steps, N=N,
+            "layer_forward", gates_forward=gates[0], gates_back=gates[-1], U=U, c=c, counts=counts,
+            kept=inner, out=out, cell=CELLS[reset], D=D, B=batch, S=steps, N=N,
         )  # fmt: skip
         if keep:
             ctx.reset, ctx.consumed = reset, False
@@ -155,19 +162,21 @@ class _Native(torch.autograd.Function):
         """Gradients of x, W, U, b and c from that of the states."""
         consume(ctx)
         rows, counts, W, U, *gates, inner, out = ctx.saved_tensors
-        (batch, steps, _), N, d_out = grad.shape, U.shape[1], grad.contiguous()
-        olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(2, 3 * N), U.new_zeros(2, N)
+        (batch, steps, _), (D, N, _), d_out = grad.shape, U.shape, grad.contiguous()
+        olds, d_b, d_c = torch.empty_like(inner), U.new_zeros(D, 3 * N), U.new_zeros(D, N)
         native.call(
-            "layer_backward", gates_forward=gates[0], gates_back=gates[1], U=U, counts=counts,
+            "layer_backward", gates_forward=gates[0], gates_back=gates[-1], U=U, counts=counts,
             kept=inner, out=out, d_out=d_out, olds=olds, d_b=d_b,
-            d_c=d_c if ctx.reset == "after" else None, cell=CELLS[ctx.reset], B=batch,
+            d_c=d_c if ctx.reset == "after" else None, cell=CELLS[ctx.reset], D=D, B=batch,
             S=steps, N=N,
         )  # fmt: skip
-        d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(2)]
-        d_W = [product(rows.t(), gates[d]) for d in range(2)]
+        d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(D)]
+        d_W = [product(rows.t(), gates[d]) for d in range(D)]
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_rows = product(gates[0], W[0].t()).add_(product(gates[1], W[1].t()))
+            d_rows = product(gates[0], W[0].t())
+            if D == 2:
+                d_rows.add_(product(gates[1], W[1].t()))
             d_x = unpack(d_rows, counts.tolist(), steps)
         return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 

@@ -54,14 +54,16 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
 def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
     """The fast form of an encoder's layer, for the device and type of a tensor."""
     name, weights = f"{type(module).__module__}.{type(module).__name__}", cast(Any, module)
-    if name != "asr.model.encoder.gru.GRU" or len(weights.W) != 2:
-        return None  # the name, since that file imports this one
-    after = weights.reset == "after"
+    if name != "asr.model.encoder.gru.GRU":  # the name, since that file imports this one
+        return None
+    after, both = weights.reset == "after", len(weights.W) == 2
     if native.usable(tensor, weights.W):
         return layers.native_layer
-    if after and native.on_gpu(tensor, weights.W):
+    if after and both and native.on_gpu(tensor, weights.W):
         return layers.kernel_layer
-    return layers.cudnn_layer if after and tensor.device.type == "cuda" else layers.looped_layer
+    if after and tensor.device.type == "cuda":
+        return layers.cudnn_layer
+    return layers.looped_layer if both else None
 
 
 def dropout(tensor: Tensor) -> Callable[[Tensor, float], Tensor] | None:

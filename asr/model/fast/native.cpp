@@ -27,18 +27,19 @@
 // What the functions take; native.py declares the same structs.
 extern "C" {
 
-// A bidirectional layer. Its R real steps, those of all utterances one after the other, lie packed.
+// A layer of D = 1 or 2 directions. Its R real steps, those of all utterances one after the other,
+// lie packed.
 struct Layer {
   float *gates_forward, *gates_back;  // (R, G), for each direction; see Row
-  const float *U, *c;                 // (2, N, G); (2, N) or null
+  const float *U, *c;                 // (D, N, G); (D, N) or null
   const int32_t *counts;              // (B), real steps
-  float *kept;                        // (2, R, N); see Row; null: without backward
-  float *out;                         // (B, S, 2N), 0 on padding
+  float *kept;                        // (D, R, N); see Row; null: without backward
+  float *out;                         // (B, S, D N), 0 on padding
   // backward alone
-  const float *d_out;  // (B, S, 2N)
-  float *olds;         // (2, R, N): set to the state before each step
-  float *d_b, *d_c;    // (2, G) and (2, N), 0 at first: sums of gates and kept
-  int cell, B, S, N, threads;
+  const float *d_out;  // (B, S, D N)
+  float *olds;         // (D, R, N): set to the state before each step
+  float *d_b, *d_c;    // (D, G) and (D, N), 0 at first: sums of gates and kept
+  int cell, D, B, S, N, threads;
 };
 
 // The decoder's loop over whole transcripts.
@@ -138,19 +139,20 @@ void with_energy(int energy, F f) {
 
 // A layer's loop over all steps.
 template <class Cell>
-struct BothDirections {
+struct Directions {
   static constexpr int GATES = Cell::GATES;
   const Layer &a;
-  const int B = a.B, S = a.S, N = a.N, G = GATES * N, groups = (a.threads + 1) / 2;
+  const int D = a.D, B = a.B, S = a.S, N = a.N, G = GATES * N, groups = (a.threads + D - 1) / D;
   const std::vector<size_t> starts = starts_of(a.counts, B);
 
   void forward() const {
     const size_t one = static_cast<size_t>(N) * G;
+    const size_t last = D - 1;
     const Cell cells[2] = {{{a.U, nullptr, a.c, false}, N},
-                           {{a.U + one, nullptr, a.c ? a.c + N : nullptr, false}, N}};
-    run(2 * groups, a.threads, [&](int task) {
-      const int d = task % 2;
-      const std::vector<int> rows = rows_of(task / 2, groups, a.counts, B);
+                           {{a.U + last * one, nullptr, a.c ? a.c + last * N : nullptr, false}, N}};
+    run(D * groups, a.threads, [&](int task) {
+      const int d = task % D;
+      const std::vector<int> rows = rows_of(task / D, groups, a.counts, B);
       const int most = static_cast<int>(rows.size());
       if (!most) return;
       Buffer state(most * N), memory(Cell::MEMORY ? most * N : 0);
@@ -171,12 +173,12 @@ struct BothDirections {
 
   void backward() const {
     const size_t one = static_cast<size_t>(N) * G;
-    const typename Cell::Back cells[2] = {{a.U, N}, {a.U + one, N}};
+    const typename Cell::Back cells[2] = {{a.U, N}, {a.U + (D - 1) * one, N}};
     const std::vector<float> zeros(N);
-    std::vector<std::vector<float>> sums(2 * groups, std::vector<float>(G + N));
-    run(2 * groups, a.threads, [&](int task) {
-      const int d = task % 2, stride = cells[d].stride;
-      const std::vector<int> rows = rows_of(task / 2, groups, a.counts, B);
+    std::vector<std::vector<float>> sums(D * groups, std::vector<float>(G + N));
+    run(D * groups, a.threads, [&](int task) {
+      const int d = task % D, stride = cells[d].stride;
+      const std::vector<int> rows = rows_of(task / D, groups, a.counts, B);
       const int most = static_cast<int>(rows.size());
       if (!most) return;
       Buffer d_h(most * stride), d_memory(Cell::MEMORY ? most * N : 0);
@@ -200,9 +202,9 @@ struct BothDirections {
         }
       }
     });
-    for (int task = 0; task < 2 * groups; task++) {
-      add(a.d_b + task % 2 * G, sums[task].data(), G);
-      if (a.d_c) add(a.d_c + task % 2 * N, sums[task].data() + G, N);
+    for (int task = 0; task < D * groups; task++) {
+      add(a.d_b + task % D * G, sums[task].data(), G);
+      if (a.d_c) add(a.d_c + task % D * N, sums[task].data() + G, N);
     }
   }
 
@@ -210,7 +212,7 @@ struct BothDirections {
   // The time of the i-th step of a direction.
   int time(int d, int row, int i) const { return d ? a.counts[row] - 1 - i : i; }
 
-  // Where it stands among all real steps of both directions.
+  // Where it stands among all real steps of all directions.
   size_t packed(int d, int row, int i) const {
     return d * starts[B] + starts[row] + time(d, row, i);
   }
@@ -221,10 +223,10 @@ struct BothDirections {
             nullptr, nullptr};
   }
 
-  // A direction's part of step t in an array (B, S, 2N).
+  // A direction's part of step t in an array (B, S, D N).
   template <class Float>
   Float *at(Float *array, int d, int row, int t) const {
-    return array + ((static_cast<size_t>(row) * S + t) * 2 + d) * N;
+    return array + ((static_cast<size_t>(row) * S + t) * D + d) * N;
   }
 
   template <class Float>
@@ -433,11 +435,11 @@ using type_of = std::remove_pointer_t<T>;
 extern "C" {
 
 void layer_forward(const Layer *a) {
-  with_cell(a->cell, [&](auto cell) { BothDirections<type_of<decltype(cell)>>{*a}.forward(); });
+  with_cell(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.forward(); });
 }
 
 void layer_backward(const Layer *a) {
-  with_cell(a->cell, [&](auto cell) { BothDirections<type_of<decltype(cell)>>{*a}.backward(); });
+  with_cell(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.backward(); });
 }
 
 void decoder_forward(const Loop *a) {

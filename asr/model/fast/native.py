@@ -55,10 +55,10 @@ def _fields(pointers: str, integers: str) -> list[tuple[str, Any]]:
 
 
 class Layer(Arguments):
-    """A bidirectional layer."""
+    """A layer of D directions."""
 
     _fields_ = _fields(
-        "gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell B S N"
+        "gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell D B S N"
     )
 
 
