@@ -10,6 +10,7 @@ from asr.corpus.datadir import DataDir, Utterance, require_valid
 from asr.corpus.tables import (
     STATISTICS,
     Tables,
+    first_word,
     keyed_by,
     read_tables,
     restrict,
@@ -112,7 +113,7 @@ def _common(tables: Tables) -> set[str]:
         if name in tables:
             keep &= tables[name].keys()
     if "segments" in tables:
-        return {u for u in keep if tables["segments"][u].split()[0] in tables["wav.scp"]}
+        return {u for u in keep if first_word(tables["segments"][u]) in tables["wav.scp"]}
     return keep & tables["wav.scp"].keys()
 
 

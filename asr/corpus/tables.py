@@ -70,6 +70,11 @@ def split_line(line: str) -> tuple[str, str]:
     return key, value.lstrip(" ")
 
 
+def first_word(value: str) -> str:
+    """Return the first word of a value; of one that is all white space, an empty text."""
+    return (value.split() or [""])[0]
+
+
 def read_table(path: str | Path) -> dict[str, str]:
     """Read a file of ``<key> <value>`` lines.
 
@@ -197,7 +202,7 @@ def restrict(tables: Tables, keep: Collection[str]) -> Tables:
     keep = set(keep)
     recordings = keep
     if "segments" in tables:
-        recordings = {s.split()[0] for name, s in tables["segments"].items() if name in keep}
+        recordings = {first_word(s) for name, s in tables["segments"].items() if name in keep}
     wanted = {
         "utterance": keep,
         "recording": recordings,

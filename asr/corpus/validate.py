@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.clip import command_of, info
-from asr.corpus.tables import Segment, keyed_by, read_table, speakers_of, split_line, split_speakers
+from asr.corpus.tables import (
+    Segment,
+    first_word,
+    keyed_by,
+    read_table,
+    speakers_of,
+    split_line,
+    split_speakers,
+)
 from asr.errors import InputError, first_line, listed
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
@@ -457,7 +465,8 @@ def _lists_differ(tables: _Tables) -> Iterator[Problem]:
 
 def _speakers(utt2spk: Table) -> dict[str, str]:
     """Speaker of every utterance that has one, without the superfluous fields."""
-    return {key: line.value.split()[0] for key, line in utt2spk.lines.items() if line.value}
+    found = {key: first_word(line.value) for key, line in utt2spk.lines.items()}
+    return {key: speaker for key, speaker in found.items() if speaker}
 
 
 def _speakers_unsorted(tables: _Tables) -> Iterator[Problem]:

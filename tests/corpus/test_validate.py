@@ -19,6 +19,10 @@ CASES = {
         {"utt2spk": "s1-a s1\ns1-b\ns2-a s2\n", "spk2utt": "s1 s1-a\ns2 s2-a\n"},
         ['utt2spk:2: s1-b: 1 field, expected "<utt-id> <spk-id>"; add the speaker'],
     ),
+    "white space that is no space": (
+        {"utt2spk": "s1-a \u2028\ns1-b s1\ns2-a s2\n", "spk2utt": "s1 s1-b\ns2 s2-a\n"},
+        ["utt2spk:1: U+2028 (LINE SEPARATOR) in column 6", "utt2spk:1: s1-a: 1 field"],
+    ),
     "three fields": (
         {"utt2spk": "s1-a s1 x\ns1-b s1\ns2-a s2\n"},
         ['utt2spk:1: s1-a: 3 fields, expected "<utt-id> <spk-id>"; remove the extra field'],
