@@ -1,19 +1,17 @@
 """Open the files of models with the runtime that computes with them."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from asr.config import DecodeConfig, LMConfig, SegmentationConfig
-from asr.config.read import from_dict
-from asr.errors import InputError, first_line
+from asr.config import DecodeConfig, SegmentationConfig
+from asr.errors import InputError
 from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel
 from asr.model import vad
-from asr.model.char_lm import VERSION, CharLM
+from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
@@ -21,8 +19,9 @@ from asr.recognize.confidence import LOW
 from asr.recognize.recognizer import Recognizer
 from asr.recognize.utterances import LoadedModel, Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
-from asr.store.find import DAMAGED, default_model
-from asr.store.model_file import LM_FORMAT, Header, check_weights, read_model, read_model_file
+from asr.store.find import default_model
+from asr.store.lm_file import read_lm
+from asr.store.model_file import Header, read_model
 from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
 
@@ -88,12 +87,7 @@ def make_model(header: Header, weights: Weights, device: str | torch.device = "c
     """
     config = header.config
     las = LAS(config.model, config.features.dim, len(header.tokenizer))
-    try:
-        las.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    except RuntimeError as error:
-        raise InputError(
-            f"{header.path}: the weights do not fit the configuration: {error}"
-        ) from error
+    _fill(las, weights, header.path)
     return TorchModel(las.to(device).eval(), has_ctc=header.has_ctc)
 
 
@@ -136,38 +130,16 @@ def open_lm(
 def load_lm(
     path: str | Path, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> CharLM:
-    """Load a language model for a recogniser.
-
-    Args:
-        path: a file of ``asr lm train``.
-        tokenizer: the recogniser's characters.
-        device: where the weights go.
-
-    Raises:
-        InputError: the file is missing, damaged, another kind of model, or has other characters.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such language model; expected a file made by `asr lm train`")
-    header, tensors = read_model_file(path, LM_FORMAT, VERSION)
-    try:
-        config = from_dict(LMConfig, json.loads(header["config"]), f"{path}: config")
-        symbols = CharTokenizer(json.loads(header["symbols"]), str(path)).symbols
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: its header is damaged ({first_line(error)}); copy or train the model again"
-        ) from error
-    if symbols != tokenizer.symbols:
-        differing = sorted(set(symbols) ^ set(tokenizer.symbols))
-        raise InputError(
-            f"{path}: its characters are not the recogniser's (they differ in: "
-            f"{' '.join(differing) or 'their order'}); train it with the recogniser's tokens.txt"
-        )
-    least = config.layers * config.units**2 + len(symbols) * config.embedding
-    check_weights(tensors, least, path)
+    """Load a language model on a device; see :func:`asr.store.lm_file.read_lm`."""
+    config, weights = read_lm(path, tokenizer)
     lm = CharLM(config, len(tokenizer))
+    _fill(lm, weights, path)
+    return lm.to(device).eval()
+
+
+def _fill(network: torch.nn.Module, weights: Weights, path: str | Path) -> None:
+    """Load weights; raises InputError where they are not those of the configuration."""
     try:
-        lm.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+        network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
     except RuntimeError as error:
         raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
-    return lm.to(device).eval()

@@ -56,8 +56,8 @@ def train(argv: list[str]) -> int:
     read = [*args.text, args.dev, args.tokens, *config_files(args)]
     check_outputs([out, beside(out, ".jsonl"), state], read)
 
-    from asr.model.char_lm import save_lm
     from asr.model.machine import pick_device, use_threads
+    from asr.store.lm_file import save_lm
     from asr.text.chars import CharTokenizer
     from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
 
@@ -75,7 +75,7 @@ def train(argv: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         kept = "the same command goes on" if state.exists() else "nothing is written"
         raise KeyboardInterrupt(kept) from interrupt
-    save_lm(out, lm, config, tokenizer, best)
+    save_lm(out, lm.state_dict(), config, tokenizer, best)
     state.unlink(missing_ok=True)
     space = tokenizer.encode(" ")[0]
     print(
@@ -93,12 +93,12 @@ class _Reporter:
         self.started, self.epochs = time.monotonic(), 0
 
     def __call__(self, lm: "CharLM", entries: list[Entry]) -> None:
-        from asr.model.char_lm import save_lm
+        from asr.store.lm_file import save_lm
         from asr.train.log import Messages, clock
 
         entry = entries[-1]
         if entry["best"] == entry["epoch"]:
-            save_lm(self.out, lm, self.config, self.tokenizer, entry)
+            save_lm(self.out, lm.state_dict(), self.config, self.tokenizer, entry)
         write_text(beside(self.out, ".jsonl"), "".join(json.dumps(e) + "\n" for e in entries))
         self.epochs += 1  # of this run
         passed = time.monotonic() - self.started

@@ -1,24 +1,14 @@
-"""A character language model, a GRU that predicts the next character, and its file."""
+"""A character language model, a GRU that predicts the next character."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.arrays import Array, is_numpy, to_numpy
 from asr.config import LMConfig
-from asr.config.read import to_dict
-from asr.files import write_atomically
 from asr.model.loss import inputs_and_targets
-from asr.store.model_file import LM_FORMAT
-from asr.text.chars import CharTokenizer
-
-VERSION = "1"
 
 
 class CharLM(nn.Module):
@@ -86,23 +76,3 @@ def sentence_batch(sentences: Sequence[Sequence[int]], eos: int) -> tuple[Tensor
     tokens = [torch.tensor(sentence, dtype=torch.int64) for sentence in sentences]
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     return inputs_and_targets(pad_sequence(tokens, batch_first=True), lengths, eos)
-
-
-def save_lm(
-    path: str | Path,
-    lm: CharLM,
-    config: LMConfig,
-    tokenizer: CharTokenizer,
-    info: Mapping[str, Any],
-) -> Path:
-    """Write a language model as one safetensors file, atomically."""
-    header = {
-        "format": LM_FORMAT,
-        "version": VERSION,
-        "config": json.dumps(to_dict(config)),
-        "symbols": json.dumps(tokenizer.symbols),
-        "info": json.dumps(dict(info)),
-    }
-    weights = {name: tensor.detach().cpu() for name, tensor in lm.state_dict().items()}
-    blob = to_safetensors(weights, metadata=header)
-    return write_atomically(path, lambda file: file.write(blob))

@@ -18,7 +18,7 @@ from safetensors.numpy import save as to_safetensors
 from asr.arrays import Array
 from asr.audio.cmvn import CmvnStats
 from asr.config import ModelConfig, TrainConfig
-from asr.config.read import from_dict, to_dict
+from asr.config.read import Config, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.store.find import DAMAGED, FORMAT, find_model, learnt_words, own_settings
@@ -94,24 +94,31 @@ def save_model(
     if cmvn is not None:
         values = (np.array([cmvn.count]), cmvn.sum, cmvn.square_sum)
         tensors |= zip(_STATISTICS, values, strict=True)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "storage": storage,
+    header = make_header(FORMAT, VERSION, config, tokenizer, info)
+    return write_model_file(path, {**header, "storage": storage}, tensors)
+
+
+def make_header(
+    form: str, version: str, config: Any, tokenizer: CharTokenizer, info: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the header of a file; :func:`parse_header` reads it."""
+    return {
+        "format": form,
+        "version": version,
         "config": json.dumps(to_dict(config)),
         "symbols": json.dumps(tokenizer.symbols),
         "info": json.dumps(dict(info)),
     }
-    return _write(path, header, tensors)
 
 
 def copy_with_info(source: Path, target: str | Path, info: Mapping[str, Any]) -> Path:
     """Write a copy of a model file that differs in its ``info`` alone."""
     header, tensors = read_model_file(source)
-    return _write(target, {**header, "info": json.dumps(dict(info))}, tensors)
+    return write_model_file(target, {**header, "info": json.dumps(dict(info))}, tensors)
 
 
-def _write(path: str | Path, header: dict[str, str], tensors: Weights) -> Path:
+def write_model_file(path: str | Path, header: dict[str, str], tensors: Weights) -> Path:
+    """Write header and arrays as one safetensors file, atomically."""
     blob = to_safetensors(tensors, metadata=header)
     return write_atomically(path, lambda file: file.write(blob))
 
@@ -164,7 +171,7 @@ def read_model(path: str | Path) -> tuple[Header, Weights]:
     """
     path = find_model(path)
     header, tensors = read_model_file(path)
-    config, tokenizer, info = _parse(header, path)
+    config, tokenizer, info = parse_header(TrainConfig, header, path)
     cmvn = _statistics(tensors, config.features.dim, path)
     weights = unpack(tensors, header.get("storage", "float32"), path)
     check_weights(weights, _least(config.model, len(tokenizer)), path)
@@ -219,10 +226,16 @@ def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:
     return CmvnStats(found[0].item(), found[1], found[2])
 
 
-def _parse(header: dict[str, str], path: Path) -> tuple[TrainConfig, CharTokenizer, dict[str, Any]]:
-    """Configuration, characters and info of a header."""
+def parse_header(
+    cls: type[Config], header: dict[str, str], path: Path
+) -> tuple[Config, CharTokenizer, dict[str, Any]]:
+    """Return the settings, of the class ``cls``, the characters and the info of a header.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
-        config = from_dict(TrainConfig, json.loads(header["config"]), f"{path}: config")
+        config = from_dict(cls, json.loads(header["config"]), f"{path}: config")
         info = dict(json.loads(header["info"]))
         return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
     except DAMAGED as error:

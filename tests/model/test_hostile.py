@@ -26,9 +26,10 @@ from asr.config import (
 )
 from asr.errors import InputError
 from asr.loading import load, load_lm
-from asr.model.char_lm import CharLM, save_lm
+from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.store.find import describe, search_settings
+from asr.store.lm_file import save_lm
 from asr.store.model_file import read_model, save_model
 from asr.text.chars import CharTokenizer
 
@@ -94,7 +95,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS))
     with torch.no_grad():
         lm.readout.bias[0] = value
-    save_lm(tmp_path / "lm.safetensors", lm, LMConfig(units=8, embedding=4), TOKENS, {})
+    save_lm(
+        tmp_path / "lm.safetensors", lm.state_dict(), LMConfig(units=8, embedding=4), TOKENS, {}
+    )
     with pytest.raises(InputError, match="not finite"):
         load_lm(tmp_path / "lm.safetensors", TOKENS)
 

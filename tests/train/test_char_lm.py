@@ -13,8 +13,9 @@ from asr.config import LMConfig
 from asr.errors import InputError
 from asr.lm.perplexity import sentence_log_probs
 from asr.loading import load_lm
-from asr.model.char_lm import CharLM, save_lm, sentence_batch
+from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
+from asr.store.lm_file import save_lm
 from asr.text.chars import CharTokenizer
 from asr.train import char_lm as training
 
@@ -100,13 +101,15 @@ def test_other_files_are_refused(files, tmp_path):
         load_lm(path, CharTokenizer.from_texts(["AZ "]))
     with pytest.raises(InputError, match="no such language model"):
         load_lm(tmp_path / "none.safetensors", TOKENS)
+    with pytest.raises(InputError, match=r"an ARPA file, .* name it with --word_lm"):
+        load_lm(shutil.copy(path, tmp_path / "w.arpa.gz"), TOKENS)
     cut = shutil.copy(path, tmp_path / "cut.safetensors")
     with open(cut, "r+b") as file:
         file.truncate(500)
     with pytest.raises(InputError, match="cut short"):
         load_lm(cut, TOKENS)
     lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS))
-    save_lm(path, lm, LMConfig(units=9, embedding=4), TOKENS, {})
+    save_lm(path, lm.state_dict(), LMConfig(units=9, embedding=4), TOKENS, {})
     with pytest.raises(InputError, match="do not fit the configuration"):
         load_lm(path, TOKENS)
 
