@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _list(entry: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """The utterance of a line and its entries; older lists hold nothing else."""
+    """Return the utterance of a line and its entries; older lists hold nothing else."""
     if "segments" not in entry:
         return entry["utterance"], entry["nbest"]
     return entry["id"], [each for segment in entry["segments"] for each in segment["nbest"]]

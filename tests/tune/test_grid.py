@@ -63,6 +63,18 @@ def test_lists_with_the_older_names_and_without_a_score_of_zero(decoding):
         np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
 
 
+def test_the_lists_of_today_come_before_older_ones(decoding):
+    folder = decoding(decoding.lists)
+    expected = vars(read_lists(folder / "ref", [folder]))
+    lines = [
+        json.dumps({"id": name, "text": found[0]["text"], "segments": [{"nbest": found}]}) + "\n"
+        for name, found in decoding.lists.items()
+    ]
+    (folder / "results.jsonl").write_text("".join(lines))
+    (folder / "nbest.jsonl").write_text("of an earlier decoding\n")
+    np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
+
+
 def test_each_point_by_hand(decoding):
     folder = decoding(decoding.lists)
     lists = read_lists(folder / "ref", [folder])
