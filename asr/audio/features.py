@@ -249,12 +249,13 @@ class FeatureExtractor:
         return features
 
     def _log_mel(self, signal: np.ndarray, shift: int, bands: list[Band]) -> np.ndarray:
-        """Log-mel energies (T, bins) of a signal (N,), a block of frames at a time."""
-        signal = signal - signal.mean()  # a large offset would cost precision
+        """Log-mel energies (T, bins) of a signal (N,), which is changed, by blocks of frames."""
+        signal -= signal.mean()  # a large offset would cost precision
         windows = sliding_window_view(signal, self.length)[::shift]  # (T, length), a view
-        sums = np.einsum("tn->t", windows)[:, None]  # half the time of sum(1)
-        means = sums * np.float32((1 - PREEMPHASIS) / self.length)
-        differences = signal[1:] - np.float32(PREEMPHASIS) * signal[:-1]
+        means = np.einsum("tn->t", windows)[:, None]  # takes half the time of sum(1)
+        means *= (1 - PREEMPHASIS) / self.length
+        differences = np.multiply(signal[:-1], -PREEMPHASIS, dtype=np.float32)
+        differences += signal[1:]
         emphasised = sliding_window_view(differences, self.length - 1)[::shift]
         result = np.empty((len(windows), self.config.mel_bins), np.float32)
         padded = np.zeros((min(BLOCK, len(windows)), self.fft_size), np.float32)
