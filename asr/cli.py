@@ -70,6 +70,9 @@ def _run(argv: list[str]) -> int:
     # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
     # keep the native loops and the data loader off their processors. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # oneDNN keeps the code that it makes for every shape, by default of the last 1024. Batches of
+    # speech hardly ever repeat a shape, so that in a training it would only keep hundreds of MB.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
         faulthandler.enable()  # should native code crash, say where
     return _run_verb(verb, args)

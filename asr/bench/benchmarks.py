@@ -22,7 +22,6 @@ from asr.config import (
     TrainConfig,
 )
 from asr.model.las import LAS
-from asr.model.machine import keep_memory
 from asr.train.schedule import Optimizer, make_optimizer
 
 CPU = torch.device("cpu")
@@ -85,8 +84,6 @@ def train(
     """
     model, loss = _contestant(who, shape, device, config)
     step = _training_step(model, loss, who)
-    if who == "asr":
-        keep_memory()  # as asr train does
     before = measure.memory_mb(device)
     first = step()
     seconds = measure.seconds_of(step, repeats)

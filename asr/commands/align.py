@@ -38,21 +38,21 @@ def main(argv: list[str]) -> int:
     read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
     check_outputs([args.output], [*read, *config_files(args)])
 
+    from asr.commands.machine import machine
     from asr.loading import load_for_utterances
-    from asr.model.machine import use_machine
     from asr.recognize.forced import align, compare, ctm_lines
 
-    use_machine(args.threads, args.precision)
-    expected = read_ctm(args.ctm) if args.ctm else None
-    recognizer = load_for_utterances(args.model, args.device, config)
-    utterances = DataDir.load(args.data, text=not args.recognise).utterances
-    check_not_read([args.output], (u.wav for u in utterances))
-    found = dict(align(recognizer, args.data, utterances, recognise=args.recognise, by=args.by))
-    write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
-    print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
-    if expected is not None:
-        print(compare(found, expected).render())
-    return 0 if len(found) == len(utterances) else EXIT_SOME_FAILED
+    with machine(args.threads, args.precision):
+        expected = read_ctm(args.ctm) if args.ctm else None
+        recognizer = load_for_utterances(args.model, args.device, config)
+        utterances = DataDir.load(args.data, text=not args.recognise).utterances
+        check_not_read([args.output], (u.wav for u in utterances))
+        found = dict(align(recognizer, args.data, utterances, recognise=args.recognise, by=args.by))
+        write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
+        print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
+        if expected is not None:
+            print(compare(found, expected).render())
+        return 0 if len(found) == len(utterances) else EXIT_SOME_FAILED
 
 
 def read_ctm(path: str | Path) -> dict[str, list[CtmWord]]:

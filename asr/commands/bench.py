@@ -93,15 +93,19 @@ def _add_transcribe(kinds: Any, once: argparse.ArgumentParser) -> None:
 def main(argv: list[str]) -> int:
     """``asr bench WORK``; returns the exit code."""
     options = make_parser().parse_args(argv)
-    from asr.bench.measure import machine
-    from asr.model.machine import use_threads
+    from asr.bench import measure
+    from asr.commands.machine import machine
 
-    use_threads(options.threads)
+    precision = getattr(options, "precision", "float32")
+    own = options.work == "train" and options.who == "asr"  # with memory as asr train has it
+    with machine(options.threads, precision, keep_memory=own):
+        found = compare(options) if options.work == "peers" else run(options)
+        facts = measure.machine()
     if options.work == "peers":
-        found = compare(options)
-        print(json.dumps({**machine(), **found}) if options.json else "\n".join(_table(found)))
+        table = {**facts, **found}
+        print(json.dumps(table) if options.json else "\n".join(_table(found)))
         return EXIT_OK
-    result = {"work": options.work, **run(options), **machine()}
+    result = {"work": options.work, **found, **facts}
     if options.json:
         print(json.dumps(result))
     else:
@@ -135,10 +139,8 @@ def _shape(options: argparse.Namespace) -> "Shape":
 def _network(options: argparse.Namespace) -> dict[str, Any]:
     """A training step or a search."""
     from asr.bench import benchmarks
-    from asr.model.fast.product import use_precision
     from asr.model.machine import pick_device
 
-    use_precision(options.precision)
     device, shape = pick_device(options.device), _shape(options)
     if device.type != "cpu" and options.who != "asr":
         raise InputError(f"--who {options.who}: measured on the processor only, with --device cpu")

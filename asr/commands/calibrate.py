@@ -28,18 +28,18 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
+    from asr.commands.machine import machine
     from asr.explain.pictures import draw_reliability
     from asr.loading import load_for_utterances
-    from asr.model.machine import use_machine
     from asr.recognize.calibrate import calibrate
 
     target = Path(args.output)
     picture = beside(target, ".reliability.png")
     read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
     check_outputs([target, picture], [*read, *config_files(args)])
-    use_machine(args.threads, args.precision)
-    recognizer = load_for_utterances(args.model, args.device, config)
-    report, texts, words = calibrate(recognizer, args.data, args.output)
+    with machine(args.threads, args.precision):
+        recognizer = load_for_utterances(args.model, args.device, config)
+        report, texts, words = calibrate(recognizer, args.data, args.output)
     draw_reliability(texts, words, picture)
     print(
         f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "

@@ -28,19 +28,19 @@ def main(argv: list[str]) -> int:
 
     from rich.markup import escape
 
+    from asr.commands.machine import machine
     from asr.console import Console, Progress
     from asr.loading import load_for_utterances
-    from asr.model.machine import use_machine
     from asr.recognize.directory import Decoding, check_out
 
     check_out(args.out)
-    threads = use_machine(args.threads, args.precision)
-    recognizer = load_for_utterances(args.model, args.device, config)
-    decoding = Decoding(recognizer, args.data, args.out)
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
-        decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
-    for name, error in decoding.errors.items():
-        print(f"asr decode: {name}: {error}", file=sys.stderr)
-    print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
-    return EXIT_SOME_FAILED if decoding.errors else 0
+    with machine(args.threads, args.precision) as threads:
+        recognizer = load_for_utterances(args.model, args.device, config)
+        decoding = Decoding(recognizer, args.data, args.out)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
+            decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
+        for name, error in decoding.errors.items():
+            print(f"asr decode: {name}: {error}", file=sys.stderr)
+        print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
+        return EXIT_SOME_FAILED if decoding.errors else 0

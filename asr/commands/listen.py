@@ -49,8 +49,8 @@ def main(argv: list[str], source: Source | None = None) -> int:
     if segmentation.vad == "none":
         raise InputError("--vad none: has no pauses to write at, expected silero or fixed")
     source = source or microphone(args.input)
-    recognizer = open_recognizer(args, config, segmentation)
-    with _ended_by_ctrl_c() as stop:
+    opened = open_recognizer(args, config, segmentation)
+    with opened as recognizer, _ended_by_ctrl_c() as stop:
         print("listening; Ctrl-C ends", file=sys.stderr)
         rate, blocks = source(recognizer.rate, stop)
         for segment in recognizer.stream(blocks, rate):

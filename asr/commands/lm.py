@@ -56,12 +56,12 @@ def train(argv: list[str]) -> int:
     read = [*args.text, args.dev, args.tokens, *config_files(args)]
     check_outputs([out, beside(out, ".jsonl"), state], read)
 
-    from asr.model.machine import pick_device, use_threads
+    from asr.commands.machine import machine
+    from asr.model.machine import pick_device
     from asr.store.lm_file import save_lm
     from asr.text.chars import CharTokenizer
     from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
 
-    use_threads(args.threads)
     tokenizer = CharTokenizer.from_file(args.tokens)
     sentences = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
     if args.dev:
@@ -71,7 +71,8 @@ def train(argv: list[str]) -> int:
     device = pick_device(args.device)
     report = _Reporter(out, config, tokenizer)
     try:
-        lm, best = train_lm(config, tokenizer, sentences, dev, report, state, device)
+        with machine(args.threads):
+            lm, best = train_lm(config, tokenizer, sentences, dev, report, state, device)
     except KeyboardInterrupt as interrupt:
         kept = "the same command goes on" if state.exists() else "nothing is written"
         raise KeyboardInterrupt(kept) from interrupt

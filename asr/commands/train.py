@@ -59,11 +59,14 @@ def main(argv: list[str]) -> int:
     add_settings(parser, TrainConfig)
     config, args = from_args(TrainConfig, parser, argv)
 
+    from asr.commands.machine import machine
     from asr.train.loop import Training
 
-    training = Training(config, args.train, args.dev, args.tokens, args.out, args.init, args.change)
-    with stopped_by_signals(training.stop):
-        print(training.run())
+    given = (args.train, args.dev, args.tokens, args.out, args.init, args.change)
+    with machine(config.threads, config.precision, keep_memory=True):
+        training = Training(config, *given)
+        with stopped_by_signals(training.stop):
+            print(training.run())
     return 0
 
 

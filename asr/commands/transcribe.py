@@ -78,9 +78,9 @@ def main(argv: list[str]) -> int:
         elif reader_gone():
             raise InputError("nothing reads standard output; -o FOLDER writes files")
         if inputs:
-            recognizer = open_recognizer(args, config, segmentation)
-            run = _Run(recognizer, inputs, plan, formats)
-            code, marked = run.run(), marked + run.marked
+            with open_recognizer(args, config, segmentation) as recognizer:
+                run = _Run(recognizer, inputs, plan, formats)
+                code, marked = run.run(), marked + run.marked
         return code or (EXIT_SOME_FAILED if args.strict and marked else 0)
 
 
@@ -175,14 +175,14 @@ def add_model_options(parser: Any) -> None:
     add_machine_options(parser)
 
 
+@contextmanager
 def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
-) -> "Recognizer":
-    """The recogniser that the options of :func:`add_model_options` ask for."""
+) -> Iterator["Recognizer"]:
+    """The recogniser that the options of :func:`add_model_options` ask for, and its machine."""
+    from asr.commands.machine import machine
     from asr.loading import load
-    from asr.model.machine import use_machine
 
-    use_machine(args.threads, args.precision)
     model = args.model or default_model()
     if not args.model:
         print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)
@@ -191,7 +191,8 @@ def open_recognizer(
         print("this model was trained without CTC and is searched without it", file=sys.stderr)
     elif config.ctc_weight == 0 and "confidence" in recognizer.header.info:
         print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
-    return recognizer
+    with machine(args.threads, args.precision):
+        yield recognizer
 
 
 def _tell_cut_names(plan: dict[Path, list[Path]]) -> None:

@@ -168,7 +168,7 @@ def real(check: Check) -> Callable[[str], float]:
 
 
 def add_machine_options(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
-    """Where and how the network computes; :func:`asr.model.machine.use_machine` carries it out."""
+    """Where and how the network computes; :func:`asr.commands.machine.machine` carries it out."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_threads(parser)
     if precision:

@@ -1,4 +1,4 @@
-"""Which device, how many threads."""
+"""Which device, how many processors; random numbers and memory of a training."""
 
 import contextlib
 import ctypes
@@ -10,9 +10,7 @@ from pathlib import Path
 
 import torch
 
-from asr.config.field import THREADS, require
 from asr.errors import InputError, first_line
-from asr.model.fast.product import use_precision
 
 
 def pick_device(name: str) -> torch.device:
@@ -76,22 +74,6 @@ def _quota(group: Path) -> float:
         return 0.0
 
 
-def use_threads(threads: int) -> int:
-    """CPU threads for matrix products; 0 takes every usable core. Tiny numbers count as zero.
-
-    Returns:
-        how many threads that are.
-
-    Raises:
-        InputError: fewer than 0 are asked for, or more than any machine has.
-    """
-    require("threads", threads, THREADS)
-    count = threads or usable_cores()
-    torch.set_num_threads(count)
-    torch.set_flush_denormal(True)
-    return count
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw random numbers from a seed; then torch's generators stand again where they stood."""
@@ -99,34 +81,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(range(count)):
         torch.manual_seed(seed)
         yield
-
-
-def use_machine(threads: int, precision: str) -> int:
-    """What :func:`asr.config.args.add_machine_options` asks for, but for the device.
-
-    Returns:
-        how many threads compute.
-    """
-    use_precision(precision)
-    return use_threads(threads)
-
-
-# Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
-
-
-def keep_memory() -> None:
-    """Keep freed memory for the next step, until :func:`release_memory`.
-
-    By default glibc hands the large blocks of every step back to the system and asks for them
-    again: tens of thousands of pages a step, which took a tenth of its time. Other systems have no
-    such call.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-        library.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def release_memory() -> None:

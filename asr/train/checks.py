@@ -9,6 +9,7 @@ from asr.config import TrainConfig
 from asr.corpus.datadir import Utterance
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
+from asr.model.fast.product import precision_in_use
 from asr.text.chars import CharTokenizer
 from asr.train.augment import noise_files
 
@@ -22,6 +23,11 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         InputError: noise is wanted of a folder that has none, or filters of features are empty.
     """
+    if config.precision != precision_in_use():
+        raise InputError(
+            f"precision {config.precision}: products are in {precision_in_use()} in this process; "
+            "train with `asr train`, or within asr.commands.machine.machine(threads, precision)"
+        )
     extractor = FeatureExtractor(config.features)
     for warp in (1 - config.augment.vtln, 1 + config.augment.vtln):
         extractor.warped_bands(warp)

@@ -52,7 +52,7 @@ class Training:
     """One training: data, model, optimiser, and where it stands.
 
     Nothing of the process is changed: threads, precision and signals are the caller's, see
-    :func:`asr.model.machine.machine` and :meth:`stop`.
+    :func:`asr.commands.machine.machine` and :meth:`stop`.
 
     Args:
         config: all settings.

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from asr.commands.machine import machine
 from asr.config import FeatureConfig, TrainConfig
 from asr.config.field import type_hints
 from asr.config.layers import Convolutions, Recurrent, SelfAttention
@@ -20,7 +21,6 @@ from asr.corpus.datadir import DataDir
 from asr.corpus.edit import subset
 from asr.corpus.feature_statistics import gather
 from asr.explain import pictures
-from asr.model.fast.product import use_precision
 from asr.store.model_file import read_model
 from asr.train.loop import Training
 
@@ -89,13 +89,13 @@ def train(few, tiny_training, tmp_path, monkeypatch):
             for part in ("train", "dev"):
                 gather(data / part, config.features)
         folders = (str(data / part) for part in ("train", "dev", "tokens.txt"))
-        Training(config, *folders, tmp_path / "exp").run()
+        with machine(1, config.precision):
+            Training(config, *folders, tmp_path / "exp").run()
         assert read_model(tmp_path / "exp")[0].config == config
         lines = map(json.loads, (tmp_path / "exp" / "train.jsonl").read_text().splitlines())
         return [line["loss"] for line in lines if line["kind"] == "step"]
 
-    yield train
-    use_precision("float32")
+    return train
 
 
 @pytest.mark.parametrize(("name", "value"), list(cases(TrainConfig)), ids=str)

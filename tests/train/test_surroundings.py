@@ -1,14 +1,23 @@
 """Processors that may be used, and pictures under anybody's settings."""
 
 import os
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
+from asr.commands.machine import machine
+from asr.errors import InputError
 from asr.explain import pictures
 from asr.model import machine as device
+from asr.model.fast.product import precision_in_use
 from asr.recognize import calibrate
+from asr.train.loop import Training
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,42 @@ def test_threads_keep_to_affinity_and_quota(tmp_path, monkeypatch, files, expect
         (tmp_path / "cgroup" / name).write_text(content)
     (tmp_path / "process").write_text("4:cpu,cpuacct:/job\n0::/job\n")
     assert device.usable_cores(tmp_path / "cgroup", tmp_path / "process") == expected
+
+
+def process():
+    """What a caller's process is set to."""
+    return (
+        dict(os.environ),
+        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        torch.get_num_threads(),
+        precision_in_use(),
+        torch.tensor(1e-40).mul(1.0).item() == 0,  # whether tiny numbers count as zero
+    )
+
+
+def test_a_training_in_python_leaves_its_process_as_it_was(tone_corpus, tiny_training, tmp_path):
+    config = replace(tiny_training, epochs=1, threads=2)
+    folders = [str(tone_corpus / name) for name in ("train", "dev", "tokens.txt")]
+    before = process()
+    training = Training(config, *folders, tmp_path / "las")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(training.run).result() == tmp_path / "las" / "final.safetensors"
+    assert process() == before
+    with pytest.raises(InputError, match="precision bfloat16: products are in float32"):
+        Training(replace(config, precision="bfloat16"), *folders, tmp_path / "other")
+
+
+def test_a_command_sets_its_machine_back():
+    before = process()
+    with pytest.raises(KeyboardInterrupt), machine(3, "bfloat16", keep_memory=True) as threads:
+        assert threads == torch.get_num_threads() == 3 and precision_in_use() == "bfloat16"
+        assert torch.tensor(1e-40).mul(1.0).item() == 0
+        raise KeyboardInterrupt
+    assert process() == before
+    with pytest.raises(InputError, match="threads"), machine(-1):
+        pass
 
 
 def test_missing_characters_are_one_line_and_dollars_are_characters(tmp_path, capsys, recwarn):

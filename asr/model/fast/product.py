@@ -8,18 +8,12 @@ against 300 GFLOP/s for the gradient of a weight).
 """
 
 import functools
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-# oneDNN keeps the code that it makes for every shape, by default of the last 1024. Batches of
-# speech hardly ever repeat a shape, so that in a training it would only keep hundreds of MB.
-# It looks here when its first product is taken.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 # Numbers that products read and write; sums inside of them are float32 in any case.
 _precision = torch.float32
@@ -32,6 +26,11 @@ def use_precision(precision: str) -> None:
     """
     global _precision
     _precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def precision_in_use() -> str:
+    """What :func:`use_precision` was given last; float32 at first."""
+    return str(_precision).removeprefix("torch.")
 
 
 def as_read(matrix: Tensor) -> Tensor:

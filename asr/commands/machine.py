@@ -1,0 +1,61 @@
+"""What a command sets for its whole process, and sets back at its end; nothing else in asr does."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+
+import torch
+
+from asr.config.field import THREADS, require
+from asr.model.fast.product import precision_in_use, use_precision
+from asr.model.machine import usable_cores
+
+# Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
+
+
+@contextlib.contextmanager
+def machine(
+    threads: int, precision: str = "float32", *, keep_memory: bool = False
+) -> Iterator[int]:
+    """Compute with so many threads, and products of a precision. Tiny numbers count as zero.
+
+    Args:
+        threads: CPU threads; 0 takes every usable core.
+        precision: see :func:`asr.model.fast.product.use_precision`.
+        keep_memory: of a training: freed memory stays with the process, to its end.
+
+    Yields:
+        how many threads compute.
+
+    Raises:
+        InputError: fewer than 0 threads are asked for, or more than any machine has.
+    """
+    require("threads", threads, THREADS)
+    count, before = threads or usable_cores(), torch.get_num_threads()
+    products, tiny = precision_in_use(), torch.tensor(1e-40).mul(1.0).item()
+    torch.set_num_threads(count)
+    torch.set_flush_denormal(True)
+    use_precision(precision)
+    if keep_memory:
+        _keep_memory()
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(tiny == 0)
+        use_precision(products)
+
+
+def _keep_memory() -> None:
+    """Keep freed memory for the next step, until :func:`asr.model.machine.release_memory`.
+
+    By default glibc hands the large blocks of every step back to the system and asks for them
+    again: tens of thousands of pages a step, which took a tenth of its time. Other systems have no
+    such call.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT)
