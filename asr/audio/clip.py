@@ -73,7 +73,7 @@ class Clip:
 
     @classmethod
     def of_entry(cls, entry: str, start_s: float = 0.0, end_s: float | None = None) -> "Clip":
-        """That of the right-hand side of a wav.scp line: a path, or a command and ``|``."""
+        """The clip of the right-hand side of a wav.scp line: a path, or a command and ``|``."""
         command = command_of(entry)
         if command is not None:
             return cls(command, start_s, end_s, command=True)
@@ -81,10 +81,10 @@ class Clip:
 
 
 def command_of(entry: str) -> str | None:
-    """The command of an entry of wav.scp, without the ``|``; None where it is a path.
+    """Return the command of an entry of wav.scp, without the ``|``; None where it is a path.
 
-    Who runs it and who warns of it ask here. Only spaces and tabs around it do not count, as in
-    the tables: other white space belongs to the name of a file.
+    Spaces and tabs around it do not count, as in the tables; other white space belongs to the name
+    of a file.
     """
     entry = _stripped(entry)
     return _stripped(entry[:-1]) if entry.endswith("|") else None
@@ -95,10 +95,10 @@ def _stripped(entry: str) -> str:
 
 
 class Outputs:
-    """The audio of the last command that was run, for the segments of one recording.
+    """Keeps the audio of the last command that was run, for the segments of one recording.
 
-    Whoever reads a list of segments makes one, and drops it at the end: a command that is run
-    later may write something else.
+    Make one for a list of segments, and drop it at the end: a command that is run later may write
+    something else.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Opening sound for decoding: by libsndfile, or by PyAV where that cannot do it.
+"""Open sound for decoding: by libsndfile, or by PyAV where libsndfile cannot do it.
 
-How long a file is comes from decoding wherever its header does not say, or is wrong.
+The length of a file comes from decoding wherever its header does not say it, or is wrong.
 """
 
 import io
@@ -37,7 +37,7 @@ CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
 AGAIN = "copy or record it again"
 MISSING_S, MISSING_SHARE = 0.5, 0.2  # of a file that ends before its header says, and is read
 _KNOWN_LAYOUTS = 10_000
-_NO_LENGTH = 1 << 48  # samples, from which on it is libsndfile's word for "unknown": streamed flac
+_NO_LENGTH = 1 << 48  # samples: libsndfile says so many where the length is unknown
 _COUNTED = 1 << 16  # samples that are decoded at a time to count them
 _MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames
 _VORBIS_BLOCK = 8192  # samples, the largest
@@ -184,7 +184,7 @@ class Decoded:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _block(self, frames: int) -> np.ndarray:
-        """The next samples, also those that come before damage, whose reason is kept."""
+        """The next samples, also those before damage; ``reason`` then says what it is."""
         samples = np.empty((frames, self.channels), np.float32)
         try:
             samples = self._file.read(out=samples) if frames else samples
@@ -274,7 +274,7 @@ class Joined:
 
 @contextmanager
 def opened(source: str | Path | bytes, name: str, *, checked: bool = False) -> Iterator[Sound]:
-    """Open audio for reading; every way in which this fails has its message.
+    """Open audio for reading, or say why it cannot be read.
 
     Args:
         source: a file, or the bytes of one.
@@ -287,19 +287,19 @@ def opened(source: str | Path | bytes, name: str, *, checked: bool = False) -> I
     file = _File(source, name)
     sound = file.sound(checked)
     try:
-        file.tell(sound)
+        file.warn(sound)
         yield sound
     finally:
         sound.close()
 
 
 class _File:
-    """A file, or the bytes of one, and what is found in it before anything is decoded."""
+    """A file, or the bytes of one, with its layout; nothing is decoded yet."""
 
     def __init__(self, source: str | Path | bytes, name: str) -> None:
         self.source, self.name = source, name
         self.begin = 0  # after tags that only mp3 should have
-        with _told_as_audio_error(name):
+        with _as_audio_error(name):
             self.key = identity(source)
             with self.stream() as stream:
                 self.head = stream.read(4096)
@@ -314,7 +314,7 @@ class _File:
         """The bytes of a file, or those given."""
         if isinstance(self.source, bytes):
             return self._after_tags(io.BytesIO(self.source))
-        with _told_as_audio_error(self.name):
+        with _as_audio_error(self.name):
             stream = open(self.source, "rb")  # noqa: SIM115 - the caller closes it
         if not stream.seekable():
             stream.close()
@@ -327,7 +327,7 @@ class _File:
         return View(stream, Part(((self.begin, size_of(stream)),))) if self.begin else stream
 
     def _refuse(self) -> None:
-        """What no decoder has to look at."""
+        """Refuse empty files and compressed SPHERE."""
         if not self.head:
             raise AudioError(f"{self.name}: empty (0 bytes); {AGAIN}")
         if self.head.startswith(b"NIST_1A") and b"embedded-" in self.head:
@@ -380,7 +380,7 @@ class _File:
         return self._stream_of(parts[0] if parts else None, self.key)
 
     def _counted(self, sound: Sound) -> Sound:
-        """A flac file whose header is wrong about its length, which is counted."""
+        """Open a flac file again whose header is wrong about its length: it is counted."""
         sound.close()
         with self.stream() as stream:
             part = without_flac_length(self.head, size_of(stream))
@@ -419,8 +419,8 @@ class _File:
         # bytes: names are any bytes on Unix, also such as are no text
         return str(self.source) if os.name == "nt" else os.fsencode(self.source)
 
-    def tell(self, sound: Sound) -> None:
-        """Say where the header differs from what is there."""
+    def warn(self, sound: Sound) -> None:
+        """Warn where the header differs from what is there, or raise an error."""
         layout, duration_s = self.layout, sound.frames / sound.samplerate
         missing_s = layout.promised / sound.samplerate - duration_s if layout.promised else 0.0
         if layout.missing:
@@ -474,8 +474,8 @@ def _reaches_its_end(sound: Sound) -> bool:
 
 
 @contextmanager
-def _told_as_audio_error(name: str) -> Iterator[None]:
-    """What the system refuses, as the error of this source alone."""
+def _as_audio_error(name: str) -> Iterator[None]:
+    """Turn an error of the system into one of this source."""
     try:
         yield
     except IsADirectoryError:

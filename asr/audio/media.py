@@ -118,7 +118,7 @@ def _printable(code: bytes) -> str:
 
 
 def installed() -> bool:
-    """Whether such files can be read here."""
+    """Whether PyAV is installed."""
     try:
         import av  # noqa: F401
     except ImportError:
