@@ -74,11 +74,11 @@ def off_diagonal(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
         the distance from the diagonal as a share of the utterance (arXiv:1710.08969, eq. 7);
         scalar.
     """
-    written, heard = (
+    characters, frames = (
         torch.arange(size, device=weights.device).add(0.5) / counts.to(weights.device).unsqueeze(1)
         for size, counts in zip(weights.shape[1:], (lengths + 1, steps), strict=True)
     )
-    distance = written.unsqueeze(2) - heard.unsqueeze(1)  # (B, U + 1, S)
+    distance = characters.unsqueeze(2) - frames.unsqueeze(1)  # (B, U + 1, S)
     penalty = 1 - torch.exp(-distance.square() / (2 * DIAGONAL_WIDTH**2))
     return (weights * penalty).sum()
 

@@ -1,1 +1,1 @@
-"""Log-probabilities to hypotheses: scorers (with ctc_prefix) -> greedy, beam; align, diagnose."""
+"""Log-probabilities to hypotheses: scorers (with ctc_prefix) -> greedy, beam; alignment."""

@@ -1,12 +1,11 @@
 """Hot words: names and terms that a search favours.
 
-Spelled from the beginning of a word on, each character of a hot word earns its weight at once, so
-that the search does not lose the word while it is being spelled. What was earned is taken back
-when the spelling goes on as no hot word does; when the word is completed, with a space or the end
-after it, it stays.
+Each character of a hot word earns its weight at once, so that the search does not lose the word
+while it is being spelled. The reward is taken back when the spelling goes on as no hot word does;
+when the word is completed, with a space or the end after it, it stays.
 
-The beginnings of hot words are places of a table that says what each next character earns, and of
-one that says where it leads: a step of the search looks up a row of each.
+The prefixes of hot words are the nodes of an automaton. A table holds what each next character
+earns in a node, another one the node that follows: a step of the search looks up a row of each.
 """
 
 import math
@@ -40,74 +39,74 @@ class HotWords:
     ) -> None:
         self.space, self.eos = tokenizer.encode(" ")[0], tokenizer.eos_id
         self.values = {word: weight * len(word) for word, weight in words.items()}
-        self.earned = self._beginnings(words)
-        self.places = {start: number for number, start in enumerate(self.earned)}
-        self.children: dict[Spelling, list[int]] = {start: [] for start in self.earned}
-        for start in self.earned:
-            if start:
-                self.children[start[:-1]].append(start[-1])
-        elsewhere = len(self.places)  # inside a word that is no hot word
+        self.earned = self._prefixes(words)
+        self.nodes = {prefix: number for number, prefix in enumerate(self.earned)}
+        self.children: dict[Spelling, list[int]] = {prefix: [] for prefix in self.earned}
+        for prefix in self.earned:
+            if prefix:
+                self.children[prefix[:-1]].append(prefix[-1])
+        elsewhere = len(self.nodes)  # inside a word that is no hot word
         gains = np.zeros((elsewhere + 1, len(tokenizer)))
         following = np.full(gains.shape, elsewhere)
-        following[:, [self.space, self.eos]] = self.places[()]
-        for start, place in self.places.items():
-            self._fill(start, gains[place], following[place])
+        following[:, [self.space, self.eos]] = self.nodes[()]
+        for prefix, node in self.nodes.items():
+            self._fill(prefix, gains[node], following[node])
         self.gains = arrays.on_device(gains.astype(np.float32), device)
         self.following = arrays.on_device(following, device)
         self.most = float(gains.max())
         """The most that a character can earn."""
 
     def start(self, rows: int) -> Array:
-        """The places of so many rows before the first character, (rows,)."""
+        """The nodes of so many rows before the first character, (rows,)."""
         return arrays.full(rows, 0, self.following)
 
     def step(self, tokens: Array, state: Array, rows: Array) -> tuple[Array, Array]:
         """Read one character a row and say what each next one earns, (N, V)."""
-        places = self.following[state[rows], tokens]
-        return self.gains[places], places
+        nodes = self.following[state[rows], tokens]
+        return self.gains[nodes], nodes
 
     def select(self, state: Array, rows: Array) -> Array:
         """The given rows of a state, picked or repeated."""
         return state[rows]
 
-    def _beginnings(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
-        """Every beginning of a hot word, the empty one first, and what it has earned."""
+    def _prefixes(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
+        """Every prefix of a hot word, the empty one first, and what it has earned."""
         found: dict[Spelling, float] = {(): 0.0}
         for word, weight in words.items():
             for length in range(1, len(word) + 1):
-                start = word[:length]
-                found[start] = max(found.get(start, 0.0), weight * length)
-        for start in found:  # never less than the complete words in it
-            found[start] = max(found[start], self._complete(start, whole=False))
+                prefix = word[:length]
+                found[prefix] = max(found.get(prefix, 0.0), weight * length)
+        for prefix in found:  # never less than the complete words in it
+            found[prefix] = max(found[prefix], self._complete(prefix, whole=False))
         return found
 
-    def _fill(self, start: Spelling, gains: np.ndarray, following: np.ndarray) -> None:
-        """What each next character earns after a beginning, and the place that it leads to."""
-        gains[:] = self._complete(start, whole=False)
-        gains[[self.space, self.eos]] = self._complete(start, whole=True)
-        for kept, rest in self._rests(start):
+    def _fill(self, prefix: Spelling, gains: np.ndarray, following: np.ndarray) -> None:
+        """Fill in what each next character earns after a prefix, and the node that follows."""
+        gains[:] = self._complete(prefix, whole=False)
+        gains[[self.space, self.eos]] = self._complete(prefix, whole=True)
+        for kept, rest in self._rests(prefix):
             for character in self.children.get(rest, ()):
                 longer = (*rest, character)
                 if kept + self.earned[longer] >= gains[character]:
                     gains[character] = kept + self.earned[longer]
-                    following[character] = self.places[longer]
-        gains -= self.earned[start]
+                    following[character] = self.nodes[longer]
+        gains -= self.earned[prefix]
 
-    def _rests(self, start: Spelling) -> Iterator[tuple[float, Spelling]]:
-        """What else may be under way after the words of a beginning, the shortest first.
+    def _rests(self, prefix: Spelling) -> Iterator[tuple[float, Spelling]]:
+        """Yield the suffixes of a prefix that may begin a hot word, the shortest first.
 
         With it comes what the words before it have earned.
         """
-        for place in range(len(start), 0, -1):
-            if start[place - 1] == self.space:
-                yield self._complete(start[:place], whole=False), start[place:]
-        yield 0.0, start
+        for begin in range(len(prefix), 0, -1):
+            if prefix[begin - 1] == self.space:
+                yield self._complete(prefix[:begin], whole=False), prefix[begin:]
+        yield 0.0, prefix
 
     def _complete(self, text: Spelling, *, whole: bool) -> float:
         """What the hot words in a text earn at most; its last word counts if it is ``whole``."""
         ends = [i for i, character in enumerate(text) if character == self.space]
         ends += [len(text)] if whole else []
-        best = {0: 0.0}  # by the place where the next word begins
+        best = {0: 0.0}  # by the index where the next word begins
         for end in ends:
             best[end + 1] = max(
                 earned + self.values.get(text[begin:end], 0.0) for begin, earned in best.items()

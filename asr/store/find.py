@@ -87,8 +87,8 @@ def _model_in(folder: Path) -> Path:
     if inside:
         found = ", ".join(str(path.parent) for path in inside)
         raise InputError(f"{folder}: {len(inside)} trainings, expected one; name one of {found}")
-    twin = shipped_file(str(folder))
-    hint = f"; the model that ships under this name is {twin}" if twin else ""
+    shipped = shipped_file(str(folder))
+    hint = f"; the model that ships under this name is {shipped}" if shipped else ""
     raise InputError(
         f"{folder}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
         f"let the training finish, or name one of its checkpoints/*.safetensors{hint}"

@@ -1,1 +1,1 @@
-"""Batches to a trained model: cli -> loop, with schedule, state, journal and pictures."""
+"""Training: data and loader -> step -> loop, with the run folder, log and checkpoints."""

@@ -48,7 +48,7 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
 
 
 def ctc_steps(tokens: Sequence[int]) -> int:
-    """Fewest encoder steps for a transcript: one a character and a blank between twins."""
+    """Fewest encoder steps for a transcript: one a character, and a blank between repeated ones."""
     return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 

@@ -177,8 +177,8 @@ def _read_ahead(
 
 
 def _stand_alone() -> None:
-    """Leave a process nothing of its parent's that could hold it up or stop it early."""
-    # Who stops a job signals all its processes; these read on until the parent has saved.
+    """Detach a worker from signals and streams of its parent."""
+    # Workers ignore signals to the process group, so that the parent can save first.
     for ignored in STOPPING:
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

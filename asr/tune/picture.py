@@ -25,11 +25,11 @@ def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
     figure = Figure(figsize=(5.6 * (len(maps) + 1), 4.6), layout="constrained")
     *charts, curves = figure.subplots(1, len(maps) + 1)
     low, high = 100 * result.rates.min(), np.quantile(100 * result.rates, 0.5)
-    for axes, (rates, values, label, place) in zip(charts, maps, strict=True):
+    for axes, (rates, values, label, column) in zip(charts, maps, strict=True):
         image = axes.imshow(
             100 * rates, origin="lower", aspect="auto", cmap="viridis_r", vmin=low, vmax=high
         )
-        axes.plot(place, c, "s", markersize=13, fillstyle="none", color="red", markeredgewidth=2)
+        axes.plot(column, c, "s", markersize=13, fillstyle="none", color="red", markeredgewidth=2)
         axes.set_xticks(range(len(values)), [f"{v:g}" for v in values], rotation=90, fontsize=7)
         ticks = [f"{v:g}" for v in result.ctc_weights]
         axes.set_yticks(range(len(ticks)), ticks, fontsize=7)
