@@ -85,13 +85,14 @@ def cudnn_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
 
 
 def looped_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same step by step in torch, on any device and in any precision; two directions only."""
+    """The same step by step in torch, on any device and in any precision."""
     padding = padding_mask(counts, x.shape[1], x.device)
     x = x.transpose(0, 1).contiguous()  # (S, B, I): steps first, as the loop reads them
     states = _Looped.apply(  # type: ignore[no-untyped-call]
         x, padding.t(), layer.W, layer.U, layer.b, layer.c, layer.reset
-    )  # (S, 2, B, N)
-    both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=-1)  # (S, B, 2N)
+    )  # (S, D, B, N)
+    back = [each.flip(0) for each in states[:, 1:].unbind(1)]
+    both = torch.cat([states[:, 0], *back], dim=-1)  # (S, B, D N)
     return both.transpose(0, 1).masked_fill(padding.unsqueeze(-1), 0.0)
 
 
@@ -229,7 +230,7 @@ class _Kernel(torch.autograd.Function):
 
 
 class _Looped(torch.autograd.Function):
-    """Both directions of a layer in plain torch, with its own backward pass.
+    """One or both directions of a layer in plain torch, with its own backward pass.
 
     Forward takes the input's part of all gates as one product per direction, then runs both
     directions side by side, and keeps the gates of every step. Backward first takes every
@@ -245,24 +246,24 @@ class _Looped(torch.autograd.Function):
         ctx: Any, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
         reset: Reset,
     ) -> Tensor:  # fmt: skip
-        """Input (S, B, I) and padding (S, B) to states (S, 2, B, N), direction 1 flipped."""
+        """Input (S, B, I) and padding (S, B) to states (S, D, B, N), direction 1 flipped."""
         steps, batch, _ = x.shape
-        N = U.shape[1]
+        D, N, _ = U.shape
         keep = any(ctx.needs_input_grad)
-        gates = x.new_empty(2, steps, batch, 3 * N)
-        for d, rows in enumerate((x, x.flip(0))):
+        gates = x.new_empty(D, steps, batch, 3 * N)
+        for d, rows in enumerate((x, x.flip(0))[:D]):
             gates[d].view(-1, 3 * N).copy_(product(rows.flatten(0, 1), W[d], b[d]))
             hold = padding if d == 0 else padding.flip(0)
             gates[d, ..., N : 2 * N].masked_fill_(hold.unsqueeze(-1), HOLD)
 
-        states = x.new_empty(steps, 2, batch, N)
+        states = x.new_empty(steps, D, batch, N)
         saved = steps if keep else 1  # without gradients every step overwrites the last
-        rz = x.new_empty(saved, 2, batch, 2 * N)
-        candidates = x.new_empty(saved, 2, batch, N)
-        inner = x.new_empty(saved, 2, batch, N)  # after: h U_n + c; before: r * h
+        rz = x.new_empty(saved, D, batch, 2 * N)
+        candidates = x.new_empty(saved, D, batch, N)
+        inner = x.new_empty(saved, D, batch, N)  # after: h U_n + c; before: r * h
         U_rz, U_n = U[..., : 2 * N].contiguous(), U[..., 2 * N :].contiguous()
-        hidden, own = x.new_empty(2, batch, 2 * N), x.new_empty(2, batch, N)
-        state = x.new_zeros(2, batch, N)
+        hidden, own = x.new_empty(D, batch, 2 * N), x.new_empty(D, batch, N)
+        state = x.new_zeros(D, batch, N)
         for t in range(steps):
             i = t if keep else 0
             torch.bmm(state, U_rz, out=hidden)
@@ -284,24 +285,24 @@ class _Looped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        """Gradients of x, W, U, b and c from that of the states, (S, 2, B, N)."""
+        """Gradients of x, W, U, b and c from that of the states, (S, D, B, N)."""
         x, W, U, states, rz, n, inner = ctx.saved_tensors
-        steps, _, batch, N = states.shape
+        steps, D, batch, N = states.shape
         r, z = rz[..., :N], rz[..., N:]
-        before = torch.cat([states.new_zeros(1, 2, batch, N), states[:-1]])  # h of t - 1
+        before = torch.cat([states.new_zeros(1, D, batch, N), states[:-1]])  # h of t - 1
         after = ctx.reset == "after"
 
         # d h' / d (activation of r, z, n), and of r * h U_n: factors of the gradient of h'
-        by_n = (1 - z) * (1 - n * n)  # (S, 2, B, N)
+        by_n = (1 - z) * (1 - n * n)  # (S, D, B, N)
         by_z = (before - n) * z * (1 - z)
         by_r = r * (1 - r) * (inner * by_n if after else before)
-        gates = states.new_empty(2, steps, batch, 3, N)  # their gradients
-        by_step = gates.transpose(0, 1)  # (S, 2, B, 3, N)
-        back = U.transpose(1, 2)  # (2, 3N, N)
+        gates = states.new_empty(D, steps, batch, 3, N)  # their gradients
+        by_step = gates.transpose(0, 1)  # (S, D, B, 3, N)
+        back = U.transpose(1, 2)  # (D, 3N, N)
         back_rz, back_n = back[:, : 2 * N].contiguous(), back[:, 2 * N :].contiguous()
-        product_rz, product_n = grad.new_empty(2, batch, N), grad.new_empty(2, batch, N)
+        product_rz, product_n = grad.new_empty(D, batch, N), grad.new_empty(D, batch, N)
         d_inner = torch.empty_like(inner)
-        d_state = grad.new_zeros(2, batch, N)
+        d_state = grad.new_zeros(D, batch, N)
         for t in range(steps - 1, -1, -1):
             d_state += grad[t]
             d_n = torch.mul(d_state, by_n[t], out=by_step[t, ..., 2, :])
@@ -314,18 +315,19 @@ class _Looped(torch.autograd.Function):
                 torch.bmm(d_n.contiguous(), back_n, out=product_n)
                 torch.mul(product_n, by_r[t], out=by_step[t, ..., 0, :])
                 product_n *= r[t]
-            torch.bmm(by_step[t, ..., :2, :].reshape(2, batch, 2 * N), back_rz, out=product_rz)
+            torch.bmm(by_step[t, ..., :2, :].reshape(D, batch, 2 * N), back_rz, out=product_rz)
             d_state.mul_(z[t]).add_(product_n).add_(product_rz)
 
-        d_gates = gates.view(2, steps * batch, 3 * N)
-        rows = (d_inner if after else inner).transpose(0, 1).reshape(2, -1, N)
-        olds = before.transpose(0, 1).reshape(2, -1, N)
-        d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(2, N), None
-        for d, inputs in enumerate((x, x.flip(0))):
+        d_gates = gates.view(D, steps * batch, 3 * N)
+        rows = (d_inner if after else inner).transpose(0, 1).reshape(D, -1, N)
+        olds = before.transpose(0, 1).reshape(D, -1, N)
+        d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(D, N), None
+        for d, inputs in enumerate((x, x.flip(0))[:D]):
             d_U[d] = recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset)
             d_c[d] = rows[d].sum(0) if after else 0.0
             d_W[d] = product(inputs.flatten(0, 1).t(), d_gates[d])
         if ctx.needs_input_grad[0]:
             d_x = product(d_gates[0], W[0].t()).view(x.shape)
-            d_x += product(d_gates[1], W[1].t()).view(x.shape).flip(0)
+            for d in range(1, D):
+                d_x += product(d_gates[d], W[d].t()).view(x.shape).flip(0)
         return d_x, None, d_W, d_U, d_gates.sum(1), d_c, None

@@ -63,7 +63,7 @@ def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
         return layers.kernel_layer
     if after and tensor.device.type == "cuda":
         return layers.cudnn_layer
-    return layers.looped_layer if both else None
+    return layers.looped_layer
 
 
 def dropout(tensor: Tensor) -> Callable[[Tensor, float], Tensor] | None:
