@@ -27,3 +27,11 @@ def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
         row[:count] = part
         row[count:] = 0.0
     return x
+
+
+def reverse(x: Tensor, counts: Tensor) -> Tensor:
+    """Each row from its last real step to its first, then its padding: (B, S, I) and (B,)."""
+    step = torch.arange(x.shape[1], device=x.device)
+    last = counts.to(x.device, non_blocking=True).unsqueeze(1) - 1  # (B, 1)
+    order = torch.where(step > last, step, last - step)  # (B, S)
+    return x.gather(1, order.unsqueeze(-1).expand_as(x))

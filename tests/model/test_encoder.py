@@ -131,9 +131,9 @@ def copy_direction(layer, d, cell):
     if cell.gate_width == 3 * 4:
         cell.load_state_dict({"W_0": layer.W[d], "U": layer.U[d], "b": layer.b[d], "c": layer.c[d]})
         return
-    suffix = "_l0" + "_reverse" * d
-    for ours, theirs in ((cell.W_0, "weight_ih"), (cell.U, "weight_hh"), (cell.b, "bias_ih")):
-        ours.copy_(layer.lstm.get_parameter(theirs + suffix).t())
+    lstm = layer.directions[d]
+    values = {"W_0": lstm.weight_ih_l0.t(), "U": lstm.weight_hh_l0.t(), "b": lstm.bias_ih_l0}
+    cell.load_state_dict(values)
 
 
 def test_the_short_settings_stand_for_layers():
