@@ -63,7 +63,7 @@ def load(
 def load_for_utterances(
     path: str | Path | None = None, device: str = "auto", config: DecodeConfig | None = None
 ) -> UtteranceRecognizer:
-    """Load what recognises utterances, which need not be cut; see :func:`load`."""
+    """Load a recogniser of utterances that need no segmentation; see :func:`load`."""
     loaded, config, opened = _open(path, device, config)
     return UtteranceRecognizer(loaded, config, opened(config))
 
@@ -108,7 +108,7 @@ def open_scorers(
 def open_lm(
     config: DecodeConfig, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> LanguageModel | None:
-    """The language model of the settings; None where there is none, or where it has no weight.
+    """Open the language model of the settings; None if there is none, or its weight is 0.
 
     Args:
         config: search settings.

@@ -20,7 +20,7 @@ def is_sound(samples: np.ndarray) -> bool:
 
 
 class ArrayReader:
-    """Makes one waveform of arrays that come one after the other.
+    """Joins arrays that arrive one after the other into one waveform.
 
     Args:
         rate: samples per second.

@@ -1,4 +1,4 @@
-"""Channels to one waveform: their mean, or one of them where they cancel each other.
+"""Mixing of channels: their mean, or one of them if they cancel each other.
 
 Some microphones, cables and programs turn the sign of one channel, so that the mean is silence.
 Half a second after the other is therefore looked at, from the beginning of the file, whatever

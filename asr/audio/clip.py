@@ -1,4 +1,4 @@
-"""What can be read as audio, and how it becomes 16 kHz mono waveforms.
+"""Clips: audio from files, bytes and commands, read as mono waveforms.
 
 libsndfile reads wav, flac, ogg, opus, mp3, NIST SPHERE, aiff, au and others at any rate and with
 any number of channels, and PyAV, where it is installed, m4a, mp4, webm and others (see media.py).

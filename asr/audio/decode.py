@@ -75,7 +75,7 @@ class Sound(Protocol):
 
 
 class _SoundFile(soundfile.SoundFile):
-    """A file that is read on and on, whatever libsndfile says of its length.
+    """A file that is read to its real end, whatever length libsndfile reports.
 
     The package soundfile would also go to the next sample after each reading, which for mp3 is
     another place in what the decoder remembers.
@@ -486,7 +486,7 @@ def _as_audio_error(name: str) -> Iterator[None]:
 
 
 def _diagnosis(head: bytes) -> str:
-    """What is wrong with a file that no decoder takes, and what to do."""
+    """Say why no decoder can read a file, and what to do."""
     container = container_of(head)
     codec = codec_of(head)
     if container and (container.alone or codec):

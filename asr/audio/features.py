@@ -200,7 +200,7 @@ class FeatureExtractor:
         return split(mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp))
 
     def num_frames(self, samples: int, tempo: float = 1.0) -> int:
-        """Whole windows in so many samples (Kaldi's snip_edges)."""
+        """Number of whole windows in a number of samples (Kaldi's snip_edges)."""
         shift = round(self.shift * tempo)
         return 0 if samples < self.length else 1 + (samples - self.length) // shift
 

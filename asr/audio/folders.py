@@ -10,7 +10,7 @@ from asr.audio.formats import AUDIO_SUFFIXES
 
 @dataclass(frozen=True)
 class Folder:
-    """What a search of a folder found, and what it left out."""
+    """The files that a search of a folder found, and the number it left out."""
 
     files: tuple[Path, ...]
     """Every visible file, sorted."""
@@ -27,7 +27,7 @@ class Folder:
         return [path for path in self.files if is_audio(path)]
 
     def left_out(self, others: int = 0) -> str:
-        """What was left out, for a message; empty: nothing.
+        """Describe what was left out, for a message; empty if nothing.
 
         Args:
             others: number of visible files that the caller has no use for.

@@ -1,4 +1,4 @@
-"""Where the sound lies in a file: what headers promise is compared with what is there.
+"""Layout of audio files: lengths in headers are compared with the data.
 
 libsndfile believes headers: it says nothing when a file ends before the promised end, goes on
 after it, or holds several streams one after the other. :func:`survey` finds such places without
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file consists of."""
+    """The streams of a file, and the length that its header states."""
 
     parts: tuple[Part, ...] = ()
     """One after the other; none: the file as it is."""

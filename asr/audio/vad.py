@@ -1,4 +1,4 @@
-"""Where somebody speaks: what a speech detector does. asr/model/vad.py has one."""
+"""Protocol of a speech detector; asr/model/vad.py implements it."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What is measured: each function runs one workload and returns its numbers."""
+"""Benchmarks: each function runs one of them and returns its numbers."""
 
 import tempfile
 import time

@@ -65,7 +65,7 @@ def memory_mb(device: torch.device | None = None) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers hold for."""
+    """Versions and settings for which the numbers hold."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

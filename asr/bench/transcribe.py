@@ -63,7 +63,7 @@ def gap(noise_db: float, generator: torch.Generator) -> np.ndarray:
 
 
 def join(spoken: list[Spoken], minutes: float, noise_db: float, path: Path) -> list[Spoken]:
-    """Write a recording of at least so many minutes; returns what is said in it, in order."""
+    """Write a recording of at least ``minutes`` and return its utterances in order."""
     generator = torch.Generator().manual_seed(0)
     said: list[Spoken] = []
     samples = 0
@@ -85,7 +85,7 @@ def errors(said: list[Spoken], found: list[str]) -> float:
 
 
 def one_by_one(recognizer: Recognizer, said: list[Spoken]) -> Iterator[str]:
-    """Texts of the utterances alone, nothing cut; those that come again are not done again."""
+    """Yield the text of each utterance, recognised by itself; repeated ones are recognised once."""
     alone = recognizer.with_config(SegmentationConfig(vad="none"))
     distinct = list({id(utterance): utterance for utterance in said}.values())
     found = alone.transcribe([(utterance.waveform, SAMPLE_RATE) for utterance in distinct])

@@ -1,4 +1,4 @@
-"""``asr align``: when each word of a data directory was said, as CTM."""
+"""``asr align``: times of the words of a data directory, as CTM."""
 
 from pathlib import Path
 

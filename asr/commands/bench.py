@@ -1,4 +1,4 @@
-"""``asr bench``: how fast this is here, and how fast others are."""
+"""``asr bench``: speed and memory, beside other toolkits."""
 
 import argparse
 import json

@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _verb(
     verbs: Verbs, run: Callable[[argparse.Namespace], int], summary: str, example: str
 ) -> argparse.ArgumentParser:
-    """A verb that carries the name of its function, whose docstring is the help."""
+    """Add a verb with the name of its function, whose docstring is the help."""
     verb = verbs.add_parser(
         run.__name__.removeprefix("run_").replace("_", "-"),
         help=summary,

@@ -97,7 +97,7 @@ def installed(package: str) -> str | None:
 
 
 def versions() -> Iterator[Finding]:
-    """Python, this project and the packages that it stands on."""
+    """Versions of Python, this project and the packages that it needs."""
     from asr import __version__
 
     python = platform.python_version()

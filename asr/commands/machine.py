@@ -1,4 +1,4 @@
-"""What a command sets for its whole process, and sets back at its end; nothing else in asr does."""
+"""Process-wide settings of a command, restored at its end; nothing else in asr changes any."""
 
 import contextlib
 import ctypes
@@ -19,7 +19,7 @@ LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
 def machine(
     threads: int, precision: str = "float32", *, keep_memory: bool = False
 ) -> Iterator[int]:
-    """Compute with so many threads, and products of a precision. Tiny numbers count as zero.
+    """Set the number of threads and the precision of products; denormal numbers count as zero.
 
     Args:
         threads: CPU threads; 0 takes every usable core.

@@ -264,7 +264,7 @@ def _warn_of(
 
 
 def _other_case(result: "Score") -> str:
-    """A remark where the words are in upper case on one side and in lower case on the other."""
+    """Return a note if one side is in upper case and the other in lower case."""
     shares = [upper_share(" ".join(texts)) for texts in (result.refs, result.hyps)]
     if abs(shares[0] - shares[1]) <= _OTHER_CASE:
         return ""
@@ -275,7 +275,7 @@ def _other_case(result: "Score") -> str:
 
 
 def _other_apostrophes(result: "Score") -> str:
-    """A remark where words have other apostrophes in the hypotheses; empty: they have the same."""
+    """Return a note if the two sides have different apostrophes, else an empty text."""
     refs, hyps = (apostrophes(" ".join(texts)) for texts in (result.refs, result.hyps))
     if not (refs and hyps) or refs.keys() == hyps.keys():
         return ""

@@ -55,7 +55,7 @@ class ConflictError(SettingError):
 
 
 def _shown(value: object) -> str:
-    """The beginning of a value; a few lines of YAML can stand for a list of millions."""
+    """Return the beginning of a value, because a few lines of YAML can make a list of millions."""
     try:
         text = value if isinstance(value, str) else reprlib.repr(value)
     except ValueError:  # Python does not write out whole numbers of thousands of digits
@@ -188,7 +188,7 @@ def type_hints(cls: Any) -> dict[str, Any]:
 
 
 def wrong_type(value: Any, hint: Any) -> str:
-    """What a value is expected to be; empty where it is of this type."""
+    """Describe the type that a value should have; empty if it has it."""
     if get_origin(hint) is Literal:
         values = get_args(hint)
         return "" if value in values else f"one of {', '.join(map(str, values))}"

@@ -20,7 +20,7 @@ INDENT = 24  # columns of an option before its text
 
 @dataclass(frozen=True)
 class Page:
-    """What ``--help`` of a verb shows."""
+    """The options that ``--help`` of a verb shows."""
 
     groups: dict[str, str] = field(default_factory=dict)
     """Title of a group, and the options in it: names with spaces between them. Options that stand

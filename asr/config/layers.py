@@ -1,4 +1,4 @@
-"""Settings of the encoder's layers: what all kinds are told, and each of them besides."""
+"""Settings of the encoder's layers: those that all kinds share, and those of each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Steps = TypeVar("Steps", int, "np.ndarray[Any, Any]", "Tensor")
 
 @dataclass(frozen=True)
 class LayerConfig(Settings):
-    """What every kind of layer is told."""
+    """Settings that every kind of layer has."""
 
     kind: str = setting("gru", one_of(LAYERS))
     """Each file of asr/model/encoder is a kind."""
@@ -31,7 +31,7 @@ class LayerConfig(Settings):
         return found
 
     def output_steps(self, steps: Steps) -> Steps:
-        """How many steps come of so many; the last one may be part padding."""
+        """Return the number of output steps; the last one may be part padding."""
         return (steps + self.reduction - 1) // self.reduction
 
     def width(self, inputs: int) -> int:
@@ -39,7 +39,7 @@ class LayerConfig(Settings):
         raise NotImplementedError
 
     def fewest_weights(self, inputs: int) -> int:
-        """Weights that such a layer has in any case."""
+        """Lower bound of the number of weights of such a layer."""
         raise NotImplementedError
 
 

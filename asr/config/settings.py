@@ -152,11 +152,11 @@ class EncoderConfig(Settings):
 
     @property
     def frames_per_step(self) -> int:
-        """Feature frames that an encoder step stands for."""
+        """Feature frames per encoder step."""
         return math.prod(layer.reduction for layer in self.stack)
 
     def output_steps(self, frames: Steps) -> Steps:
-        """How many encoder steps come of so many frames."""
+        """Return the number of encoder steps for a number of frames."""
         for layer in self.stack:
             frames = layer.output_steps(frames)
         return frames

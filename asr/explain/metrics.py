@@ -1,4 +1,4 @@
-"""Numbers that tell how good an alignment is."""
+"""Quality measures of alignments."""
 
 import numpy as np
 

@@ -135,7 +135,7 @@ class WordLM:
         self.space = tokenizer.encode(" ")[0]
 
     def start(self, rows: int) -> WordState:
-        """Return the state of so many rows before the first character."""
+        """Return the state before the first character, for a number of rows."""
         history = self.ngram.start_histories(rows)
         spelled = full(rows, 0.0, history, "float64")
         following = full((rows, self.vocab), 0.0, spelled)

@@ -1,4 +1,4 @@
-"""What a search asks of a language model.
+"""Protocol of a language model.
 
 In a search the log-probabilities of the next character are added to the recogniser's (shallow
 fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
@@ -16,7 +16,7 @@ class LanguageModel(Protocol):
     """
 
     def start(self, rows: int) -> Any:
-        """Return the state of so many rows before the first character."""
+        """Return the state before the first character, for a number of rows."""
 
     def step(self, tokens: Array, state: Any, rows: Array) -> tuple[Array, Any]:
         """Read one character a row and score the next one.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Count(NamedTuple):
-    """What the sums of a loss are divided by: of one batch, or of those of several machines."""
+    """Counts that divide the sums of a loss, of one batch or of those of several machines."""
 
     characters: float
     """Characters of the transcripts, which CTC writes."""

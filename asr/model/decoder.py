@@ -78,7 +78,7 @@ class AttentionDecoder(nn.Module):
         return Memory(states, keys, values, steps, padding)
 
     def session(self, memory: Memory, width: int = 1) -> DecoderSession:
-        """The decoder in a search, with so many rows for each utterance; evaluation mode only."""
+        """Return a session for a search with so many rows per utterance; evaluation only."""
         H = self.cell.start(1)[0].shape[1]
         every = torch.arange(self.embedding.num_embeddings, device=memory.states.device)
         with torch.no_grad():

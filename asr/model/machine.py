@@ -76,7 +76,7 @@ def _quota(group: Path) -> float:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw random numbers from a seed; then torch's generators stand again where they stood."""
+    """Seed torch's generators, and restore their state at the end."""
     count = torch.cuda.device_count()  # 0, too, where there is none
     with torch.random.fork_rng(range(count)):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What the encoder made of a batch, prepared for the decoder."""
+"""Encoder output of a batch, prepared for the decoder."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Batches of rows of different lengths: which steps are padding, and the real ones packed."""
+"""Padding of batches: masks, and packing of the real steps."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def pack(x: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
-    """The other way round: (R, I) to (B, S, I), 0 on padding."""
+    """Reverse :func:`pack`: (R, I) to (B, S, I), 0 on padding."""
     if min(counts) == steps:
         return rows.view(len(counts), steps, -1)
     x = rows.new_empty(len(counts), steps, rows.shape[1])

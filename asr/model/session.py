@@ -13,7 +13,7 @@ from asr.model.memory import Memory
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What one step of the decoder hands to the next."""
+    """State of the decoder between two steps."""
 
     cell: tuple[Tensor, ...]
     """The cell's; its output (N, H) is the first."""
@@ -27,7 +27,7 @@ class DecoderState:
 
 
 class DecoderParts(NamedTuple):
-    """What a search needs of a decoder in evaluation mode."""
+    """Parts of a decoder that a search needs."""
 
     attention: Attention
     cell: Cell
@@ -40,7 +40,7 @@ class DecoderParts(NamedTuple):
 
 
 class DecoderSession:
-    """One batch on its way through a search, step by step as the equations say.
+    """A search's view of the decoder for one batch, step by step in plain torch.
 
     Args:
         parts: the decoder's.

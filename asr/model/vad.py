@@ -1,4 +1,4 @@
-"""Where somebody speaks: a speech detector with the network of Silero VAD.
+"""Speech detector with the network of Silero VAD.
 
 The weights come with the package ``silero-vad`` (MIT), which is not imported: on import it sets
 torch to one thread for the whole process, and its compiled model keeps its state inside, so that
@@ -38,7 +38,7 @@ NAMES = {  # of the layers in the package's model, and here
 
 @dataclass(frozen=True)
 class VadState:
-    """What the network remembers of the audio so far."""
+    """State of the network."""
 
     context: Tensor
     """The last samples, (64,)."""
@@ -102,7 +102,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=1)
 def speech_network() -> SpeechNetwork:
-    """The network with its weights; nobody changes it, so all threads share it.
+    """Load the network; it is read-only, so all threads share it.
 
     Raises:
         InputError: the package silero-vad is not installed, or of a version without these weights.

@@ -51,7 +51,7 @@ class Calibration:
     def from_info(
         cls, info: Mapping[str, Any], where: str | Path, part: str | None = None
     ) -> "Calibration | None":
-        """What ``asr calibrate`` has left in a model's info; None if it was not run.
+        """Read the fit of ``asr calibrate`` from a model's info; None if it was not run.
 
         Args:
             info: of the model.
@@ -92,7 +92,7 @@ def evidence(segment: "Segment") -> tuple[float, float]:
 def word_evidence(
     hypothesis: "Hypothesis", alignment: "Alignment", spans: Sequence[tuple[int, int]]
 ) -> list[tuple[float, float]]:
-    """What the words of a text, from one character to another, have for themselves.
+    """Return the two log-probabilities of each word of a text.
 
     The decoder's log-probability of each word with the space or end after it, and CTC's of its
     least probable character.
@@ -126,7 +126,7 @@ def fit(evidences: np.ndarray, right: np.ndarray) -> Calibration:
 
 
 def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Utterances to judge and those of other speakers to learn from, as masks (N,) each.
+    """Yield held-out utterances and those of other speakers for the fit, as masks (N,) each.
 
     One speaker alone is in both: there nothing can be held out.
     """

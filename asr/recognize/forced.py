@@ -1,4 +1,4 @@
-"""When each word of a data directory was said, as CTM, and how far that is from the truth."""
+"""Forced alignment of a data directory, and the errors of its times."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,13 +24,13 @@ NEAR_S = 0.08  # errors up to it are counted as small
 
 @dataclass(frozen=True)
 class TimeErrors:
-    """How far starts and ends of words lie from where they should be."""
+    """Errors of the starts and ends of words."""
 
     starts_s: np.ndarray
     """Found less expected, a number for each word."""
     ends_s: np.ndarray
     missing: int
-    """Words that were expected and are not there to be compared."""
+    """Reference words without a matching hypothesis word."""
 
     def render(self) -> str:
         """Lines for people."""

@@ -1,4 +1,4 @@
-"""What a command line names as input: files, folders, lists, standard input, data directories.
+"""Inputs of a command line: files, folders, lists, standard input, data directories.
 
 Only a data directory that is named as such is read as one: its wav.scp may hold commands, which
 a folder that came from elsewhere must not run.
@@ -91,7 +91,7 @@ def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
 
 
 def answers(ask: Callable[[], bool]) -> bool:
-    """Whether it is so; a path that cannot be looked at is said when its turn comes."""
+    """Ask something of a path; False if it cannot be examined, which reading will report."""
     try:
         return ask()
     except (OSError, ValueError):
@@ -135,7 +135,7 @@ def _standard_input(spool: Path) -> Input:
 
 
 def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
-    """What comes through a pipe goes into a file: it may be long, and is looked at twice.
+    """Copy a pipe into a file, because it may be long and is read twice.
 
     Its results are called by ``stem``, or else by the pipe.
     """

@@ -1,4 +1,4 @@
-"""When the words and characters of a text were said.
+"""Times of the words and characters of a text.
 
 A border between two words lies where CTC writes the space, one encoder step earlier: CTC writes a
 character once it has heard it. In a pause the space may stand anywhere, so there the first word

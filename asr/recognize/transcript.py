@@ -1,4 +1,4 @@
-"""What was said in a piece of audio."""
+"""The transcript of a piece of audio."""
 
 import zlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from asr.search.protocol import FloatArray
 
 @dataclass(frozen=True)
 class Word:
-    """A word, when it was said, and how sure the model is of it."""
+    """A word with its times and its confidence."""
 
     text: str
     start_s: float

@@ -1,4 +1,4 @@
-"""Transcripts to files: which file each input goes to, and what stands in it.
+"""Writers of transcripts in all formats, and the names of their files.
 
     txt       a line for each segment               ctm       words for NIST's and Kaldi's tools
     json      all there is, with whisper's keys     stm       segments for NIST's tools
@@ -41,7 +41,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def segment_spans(transcript: "Transcript") -> list[Span]:
-    """The segments in which something was said."""
+    """The segments that have words."""
     return [
         Span(milliseconds(s.start_s), milliseconds(s.end_s), s.text, s.confidence)
         for s in transcript.segments
@@ -145,7 +145,7 @@ def _ctm(transcript: "Transcript", name: str) -> str:
 
 
 def _stm(transcript: "Transcript", name: str) -> str:
-    """A line for each segment: recording, channel, speaker (nobody knows), start, end, text."""
+    """A line per segment: recording, channel, unknown speaker, start, end, text."""
     return "".join(
         f"{_one_word(name)} 1 unknown {start / 1000:.3f} {end / 1000:.3f} {_one_line(text)}\n"
         for start, end, text, _ in segment_spans(transcript)

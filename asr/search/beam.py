@@ -34,7 +34,7 @@ from asr.search.scorers import make_scorers
 
 
 class _Active(NamedTuple):
-    """The utterances whose search goes on, (B,) each."""
+    """The utterances whose search has not ended, (B,) each."""
 
     number: IntArray
     """Position in the whole batch."""
@@ -68,7 +68,7 @@ class _Finished(NamedTuple):
 
 
 class _Past(NamedTuple):
-    """What one step saw and chose, to read hypotheses back from their end."""
+    """Back-pointers and scores of one step, to trace hypotheses back from their end."""
 
     alignment: Alignment
     """Where each row looked."""
@@ -187,7 +187,7 @@ class BeamSearch:
         return alignment, scores, total
 
     def _bases(self) -> FloatArray:
-        """What all extensions of each row have in common, (N, 1), added in double precision."""
+        """Scores that all extensions of a row share, (N, 1), added in double precision."""
         bases = self.weights @ self.scores
         if not self.all_used:
             bases[self.best.ravel() == -math.inf] = -math.inf
@@ -218,7 +218,7 @@ class BeamSearch:
                 self._add(i, _Finished(float(total[i, j]), scores.tolist(), length, row, True))
 
     def _cut_off(self, length: int) -> None:
-        """Let the rows themselves finish where the limit is reached and nothing has ended."""
+        """Finish the open rows of utterances at the limit that have no finished hypothesis."""
         for i in np.flatnonzero(self.active.limit <= length).tolist():
             if not self.finished[self.active.number[i]]:
                 for k in np.flatnonzero(self.best[i] > -math.inf):

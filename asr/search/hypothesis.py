@@ -1,4 +1,4 @@
-"""What search works with: hypotheses, and how long they may be."""
+"""Hypotheses, and their greatest length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ BLANK = 0  # id of <blank>, which only CTC may say
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What an utterance may have been."""
+    """A hypothesis of an utterance."""
 
     tokens: tuple[int, ...]
     """Characters, without <sos/eos>."""

@@ -1,4 +1,4 @@
-"""What a search sees: a model, and the scorers whose scores it adds up.
+"""Protocols of a search: the model, and the scorers whose scores it sums.
 
 A model is :class:`Model`, whatever computes it; :class:`asr.model.runtime.TorchModel` is torch's.
 Arrays within a search are of its kind (:mod:`asr.arrays`): numpy on a processor, torch on a GPU.
@@ -56,7 +56,7 @@ class Alignment(NamedTuple):
 
 
 class Encoded(Protocol):
-    """A batch of utterances, encoded. What is in it only its model knows, but for this."""
+    """A batch of encoded utterances; opaque to all but its model, besides these attributes."""
 
     @property
     def steps(self) -> Sequence[int]:
@@ -96,7 +96,7 @@ class DecoderSession(Protocol):
 
 
 class Forced(NamedTuple):
-    """What the decoder says of a text that is known, of U characters."""
+    """Teacher-forced log-probabilities and alignment of a known text of U characters."""
 
     log_probs: list[float]
     """Of each character and of the end, U + 1."""
@@ -126,7 +126,7 @@ class Model(Protocol):
 
 
 class Step(NamedTuple):
-    """What is known at one step of the search."""
+    """Inputs of the scorers at one step of the search."""
 
     tokens: Array
     """Last character of each row, <sos/eos> at first, (N,), int64."""
@@ -171,7 +171,7 @@ class Scorer(Protocol):
         """
 
     def select(self, state: Any, rows: Array, encoded: Encoded) -> Any:
-        """Return the state of some rows, for the others have left the batch.
+        """Return the state of some rows; the others have left the batch.
 
         Args:
             state: from :meth:`step`.

@@ -108,7 +108,7 @@ class LanguageModelScorer(Scorer):
 
 
 class HotWordScorer(LanguageModelScorer):
-    """What hot words earn; their weights are in the scores."""
+    """Reward of hot words, which includes their weights."""
 
     name = "hotwords"
 
@@ -136,7 +136,7 @@ class LengthBonus(Scorer):
         return ones, None
 
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
-        """All further characters, or none where they cost something."""
+        """Bound: a bonus for all further characters, or 0 if the bonus is negative."""
         return max(0.0, self.weight) * left
 
 

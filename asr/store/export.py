@@ -18,7 +18,7 @@ KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "vocabul
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of a model."""
+    """Result of an export."""
 
     path: Path
     size: int

@@ -1,4 +1,4 @@
-"""Which model is meant, and what its file says about it; all of it without torch.
+"""Finding model files by name, and describing them, without torch.
 
 A model is a file, the folder of a training, or the name of one that comes with the package:
 ``asr/models/NAME`` holds the file and a card, a page on what the model hears, what it does not,
@@ -30,7 +30,7 @@ SHIPPED_FILE, CARD = "model.safetensors", "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to know about a model file without running it."""
+    """Description of a model file."""
 
     name: str
     path: str
@@ -102,12 +102,12 @@ def names() -> list[str]:
 
 
 def shipped_file(name: str) -> Path | None:
-    """The file of a model that ships, or None where none has this name."""
+    """Return the file of the bundled model of this name, or None."""
     return FOLDER / name / SHIPPED_FILE if name in names() else None
 
 
 def default_model() -> Path:
-    """The file of the model that is used where none is named.
+    """Return the file of the default model.
 
     Raises:
         InputError: it does not ship with this installation.
@@ -158,7 +158,7 @@ def read_card(model: Path) -> str | None:
 
 
 def describe(path: Path) -> Description:
-    """What the header of a model file says.
+    """Describe a model file by its header.
 
     Raises:
         InputError: it is not a model file, or damaged.

@@ -1,4 +1,4 @@
-"""How weights lie in a file: as they are, or smaller; in memory they are always float32.
+"""Storage types of weights; in memory they are always float32.
 
 ``float16`` halves every number. ``int8`` rounds the numbers of a matrix that make up one output
 to 255 even steps around zero, from minus to plus their largest (symmetric quantisation with a
@@ -28,7 +28,7 @@ _DAMAGED = "the file is damaged; copy or export the model again"
 
 
 def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
-    """Weights as they lie in a file.
+    """Pack float32 weights for a file.
 
     Args:
         weights: of a model, by their names; numpy arrays or tensors.
@@ -50,7 +50,7 @@ def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
 
 
 def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -> Weights:
-    """The float32 weights of what lies in a file.
+    """Unpack the weights of a file to float32.
 
     Args:
         tensors: from :func:`pack`.

@@ -1,4 +1,4 @@
-"""Random changes of training audio. What is drawn comes from the generator alone.
+"""Augmentation of training audio, drawn from a generator that is passed in.
 
 Nothing here clips: waveforms are floats, and a loud one may go beyond full scale.
 """
@@ -84,7 +84,7 @@ def add_noise(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A number between two others."""
+    """Draw a number between two others."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 

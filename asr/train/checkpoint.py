@@ -1,4 +1,4 @@
-"""What a training is at one moment, and how it survives a crash.
+"""Checkpoints: the state of a training, saved atomically.
 
 ``checkpoints/last.pt`` holds the whole state after some step. Every random number of a step
 follows from (seed, step), so no generator has a state to keep.
@@ -26,7 +26,7 @@ VERSION = 2
 
 @dataclass
 class Progress:
-    """Where a training stands."""
+    """Progress of a training: epoch, step and sums."""
 
     step: int = 0
     """Updates tried so far, the skipped ones included."""

@@ -1,4 +1,4 @@
-"""Data directory to batches: which utterances go together, and what becomes of their audio.
+"""Data directory to batches: planning by duration, augmentation, features and padding.
 
 Whatever is random about an utterance follows from (seed, pass, utterance) and nothing else,
 so that a training that was interrupted goes on with the very same numbers, however many

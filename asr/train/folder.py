@@ -19,7 +19,7 @@ from asr.train.checkpoint import read_state, write_state
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep a second training out of a folder; the lock goes with the process, however it ends.
+    """Lock a folder against a second training; the lock ends with the process.
 
     Raises:
         InputError: a training is at work there.
@@ -38,7 +38,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 class RunFolder:
-    """What a training writes, and where.
+    """The files that a training writes.
 
     Args:
         path: of the folder, which is made by :meth:`make`.
@@ -67,7 +67,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other trainings out.
+        """Lock the folder.
 
         Raises:
             InputError: one is at work, or has been since the state was read.

@@ -1,4 +1,4 @@
-"""Batches are read ahead by other processes, in the order of a plan."""
+"""Loader: worker processes read batches ahead, in the order of the plan."""
 
 import mmap
 import multiprocessing
@@ -149,7 +149,7 @@ def _pack(found: Batch | str) -> BinaryIO:
 
 
 def _memory_file() -> BinaryIO:
-    """A file in memory where the system has such, otherwise one without a name."""
+    """Open an anonymous file, in memory if the system supports it."""
     with suppress(AttributeError, OSError):  # some containers refuse
         return open(os.memfd_create("batch"), "wb")
     return tempfile.TemporaryFile()
@@ -161,7 +161,7 @@ def _read_ahead(
     connection: socket.socket,
     inherited: Sequence[socket.socket],
 ) -> None:
-    """What a process does: it reads its batches and sends them, or the error that ended it."""
+    """Main function of a worker: read its batches and send them, or the error that ended it."""
     _stand_alone()
     for each in inherited:  # or nobody would notice that the parent has ended
         each.close()

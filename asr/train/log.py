@@ -1,4 +1,4 @@
-"""What a training says: a progress bar or plain lines, JSON lines, and TensorBoard events."""
+"""Log of a training: a progress bar or plain lines, JSON lines, TensorBoard events."""
 
 import json
 import math

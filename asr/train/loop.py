@@ -49,7 +49,7 @@ class Diverged(InputError):
 
 
 class Training:
-    """One training: data, model, optimiser, and where it stands.
+    """One training: data, model, optimiser and progress.
 
     Nothing of the process is changed: threads, precision and signals are the caller's, see
     :func:`asr.commands.machine.machine` and :meth:`stop`.

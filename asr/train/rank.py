@@ -1,4 +1,4 @@
-"""One process of a training, and what it does together with the others."""
+"""Rank of a process in a distributed training; alone for now."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which settings may change while a training goes on."""
+"""Settings that may change when a training is resumed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ def check_names(change: Sequence[str]) -> None:
 def changed_settings(
     theirs: dict[str, Any], ours: TrainConfig, change: Sequence[str], where: str
 ) -> list[str]:
-    """The settings that a training goes on with otherwise.
+    """Return the settings that differ from those of the training so far.
 
     Args:
         theirs: its configuration so far, as :func:`asr.config.read.to_dict` gives it.

@@ -71,7 +71,7 @@ class Alignment(protocol.Alignment):
 
 
 class Attention(nn.Module):
-    """What a kind of attention is to the decoder. It has parameters; keys and states are values."""
+    """Base class of all kinds of attention. Modules hold parameters; keys and states are values."""
 
     heads: ClassVar[int] = 1
 
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         super().__init__()
 
     def precompute(self, memory: Tensor, steps: Tensor) -> Keys:
-        """What the energies need of the encoder's output, once per batch.
+        """Project the encoder's output for the energies, once per batch.
 
         Args:
             memory: encoder output, (B, S, D).
@@ -95,7 +95,7 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def start(self, keys: Keys, rows: int) -> State:
-        """The state before the first character, with so many rows (N)."""
+        """Return the state before the first character, for N rows."""
         raise NotImplementedError
 
     def step(self, query: Tensor, keys: Keys, state: State) -> tuple[Alignment, State]:

@@ -1,4 +1,4 @@
-"""Additive attention, which looks at contents alone (arXiv:1409.0473, section 3.1).
+"""Additive, content-based attention (arXiv:1409.0473, section 3.1).
 
 e_t = w . tanh(V h_t + b + W s_{i-1})
 """

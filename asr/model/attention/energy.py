@@ -22,7 +22,7 @@ class EnergyKeys(Table):
 
 @dataclass(frozen=True)
 class NoState(Table):
-    """The state of a kind that remembers nothing."""
+    """The state of a kind without memory."""
 
 
 class Energy(Attention):

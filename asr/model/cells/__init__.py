@@ -29,7 +29,7 @@ def fresh_weights(
 
 
 class Cell(nn.Module):
-    """What a cell is to the decoder; its state is a tuple of tensors, whose first is its output.
+    """Base class of recurrent cells; the state is a tuple of tensors, the first is the output.
 
     Args:
         parts: widths of the inputs.
@@ -50,7 +50,7 @@ class Cell(nn.Module):
         return self.get_parameter(f"W_{part}")
 
     def gates(self, x: Tensor, part: int = 0) -> Tensor:
-        """What an input brings to the gates: (..., width of the part) to (..., G).
+        """Project an input to the gates: (..., width of the part) to (..., G).
 
         The bias comes with part 0.
         """

@@ -18,7 +18,7 @@ from asr.model.padding import padding_mask
 
 
 class EncoderLayer(nn.Module):
-    """What a kind of layer is to the encoder.
+    """Base class of the encoder's layers.
 
     A kind is made from the width of its input (I), its settings and the form of the GRU.
     """
