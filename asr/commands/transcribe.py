@@ -288,8 +288,11 @@ class _Run:
         return EXIT_SOME_FAILED if self.failed else 0
 
     def _all(self, bar: "Progress", task: Any) -> None:
+        from asr.recognize.directory import stats_of_inputs
+
         found = self.recognizer.transcribe_each(
             (item.clip for item in self.inputs),
+            speakers=stats_of_inputs(self.inputs, self.recognizer.header.config.features),
             report=lambda seconds: bar.advance(task, seconds),
         )
         for item, result in zip(self.inputs, found, strict=True):

@@ -17,6 +17,7 @@ from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
+from asr.recognize.inputs import Input
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 
@@ -41,6 +42,17 @@ def speaker_stats(
     if (Path(data) / CMVN_FILE).is_file():
         return read_speaker_stats(data, config)
     return speaker_totals(measure(u, config) for u in utterances)
+
+
+def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[CmvnStats | None]:
+    """Statistics of each input's speaker, where a data directory tells who that is."""
+    found: dict[Path, dict[str, CmvnStats]] = {}  # by data directory and utterance
+    for data in {item.data for item in inputs if item.data and config.cmvn == "speaker"}:
+        if (data / "utt2spk").is_file():
+            utterances = DataDir.load(data, text=False).utterances
+            stats = speaker_stats(data, utterances, config)
+            found[data] = {u.id: stats[u.speaker] for u in utterances if u.speaker in stats}
+    return (found.get(i.data, {}).get(i.utterance) if i.data else None for i in inputs)
 
 
 def read_batches(

@@ -30,6 +30,10 @@ class Input:
     label: str
     file: Path
     """The results have its stem."""
+    data: Path | None = None
+    """The data directory that it comes from."""
+    utterance: str = ""
+    """Its id there."""
 
 
 def collect(
@@ -158,7 +162,7 @@ def _data_directory(path: Path) -> Iterator[Input]:
     if not clips:
         raise InputError(f"{path / 'wav.scp'}: empty, expected lines <id> <path>")
     for name, clip in clips.items():
-        yield Input(replace(clip, name=name), name, _named(name))
+        yield Input(replace(clip, name=name), name, _named(name), path, name)
 
 
 def _named(utterance: str) -> Path:
@@ -179,8 +183,9 @@ def _each_channel(item: Input) -> Iterator[Input]:
         return
     for channel in range(1, count + 1):
         label = f"{item.label} channel {channel}"
-        yield Input(
-            replace(item.clip, channel=channel, name=label),
-            label,
-            item.file.with_name(f"{item.file.stem}.ch{channel}{item.file.suffix or '.wav'}"),
+        yield replace(
+            item,
+            clip=replace(item.clip, channel=channel, name=label),
+            label=label,
+            file=item.file.with_name(f"{item.file.stem}.ch{channel}{item.file.suffix or '.wav'}"),
         )

@@ -39,6 +39,7 @@ STALL = "stall"  # the flag of one that was written while attention stood still
 HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
 RARE = 0.05  # the share of right texts that may be doubted, and of useless ones that may not
 FEWEST = 5  # texts of which a standard deviation or a quantile means something
+ANGLES = 100_001  # of the sum over Student's distribution
 USELESS = 0.5  # share of wrong words above which a text is of no use
 
 
@@ -81,14 +82,24 @@ def least_credit(right: Credits, useless: Credits = ()) -> float | None:
     count, others = len(right), len(useless)
     if count < FEWEST:
         return None
-    from scipy import stats
-
-    reach = stats.t.ppf(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
+    reach = student_quantile(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
     bound = float(np.mean(right) - reach * np.std(right, ddof=1))
     if others < FEWEST:
         return bound
     below = min(bound, float(np.quantile(useless, 1 - RARE)))
     return (count * bound + others * below) / (count + others)
+
+
+def student_quantile(share: float, freedom: int) -> float:
+    """The quantile of Student's t-distribution for a share above one half.
+
+    With t = sqrt(f) tan(a), the angle a has the density cos(a)^(f - 1), which is added up here.
+    """
+    angles = np.linspace(0.0, math.pi / 2, ANGLES)
+    density = np.cos(angles) ** (freedom - 1)
+    mass = np.cumsum(density[1:] + density[:-1])
+    angle = np.interp((2 * share - 1) * mass[-1], mass, angles[1:])
+    return math.sqrt(freedom) * math.tan(angle)
 
 
 @dataclass(frozen=True)

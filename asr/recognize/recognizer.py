@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import overload
 
@@ -141,6 +142,7 @@ class Recognizer:
         self,
         sources: Iterable[Source],
         *,
+        speakers: Iterable[CmvnStats | None] = (),
         attention: bool = False,
         report: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript | InputError]:
@@ -152,6 +154,8 @@ class Recognizer:
 
         Args:
             sources: see :meth:`transcribe`; may be a generator.
+            speakers: statistics of each input's speaker, for a model that normalises by them; by
+                default an input is one speaker.
             attention: whether the segments carry their attention weights.
             report: told how many more seconds of audio were read.
 
@@ -166,11 +170,11 @@ class Recognizer:
         jobs: deque[_Job] = deque()
         window: list[_Task] = []
         outputs = Outputs()
-        for source in sources:
+        for source, speaker in zip(sources, chain(speakers, repeat(None)), strict=False):
             job = _Job()
             jobs.append(job)
             try:
-                for task in self._tasks(source, job, report, outputs):
+                for task in self._tasks(source, speaker, job, report, outputs):
                     window.append(task)
                     if self._is_full(window):
                         self._decode_all(window, attention)
@@ -186,12 +190,12 @@ class Recognizer:
     def _tasks(
         self,
         source: Source,
+        speaker: CmvnStats | None,
         job: _Job,
         report: Callable[[float], None] | None,
         outputs: Outputs,
     ) -> Iterator[_Task]:
-        speaker = None
-        if self.header.config.features.cmvn == "speaker":  # an input is taken for one speaker
+        if speaker is None and self.header.config.features.cmvn == "speaker":
             speaker = CmvnStats.zero(self.utterances.extractor.dim)
             for piece in self._pieces(self._blocks(source, outputs)):
                 speaker += CmvnStats.from_features(self.utterances.extractor(piece.waveform))
