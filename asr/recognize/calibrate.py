@@ -18,7 +18,7 @@ from asr.recognize.confidence import (
     held_out,
 )
 from asr.recognize.directory import read_batches, speaker_stats
-from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
+from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
 from asr.recognize.transcript import Segment
 from asr.recognize.utterances import LoadedModel, UtteranceRecognizer
@@ -50,9 +50,9 @@ class Report:
     """Utterances that could not be read or are too long for one go."""
     error: float
     """Expected calibration error, for speakers that the fit has not seen."""
-    marked_right: float
+    low_right: float
     """Share of the right texts whose confidence is low, likewise."""
-    marked_wrong: float
+    low_wrong: float
     """Share of the wrong ones."""
     words: int
     words_right: int
@@ -94,14 +94,14 @@ def calibrate(
     texts = _texts(judged)
     _check_counts(texts.right, data)
     words = _words(judged)
-    standard = standard_for(judged, known)
-    assert standard is not None  # enough are right
+    found = plausibility_for(judged, known)
+    assert found is not None  # enough are right
     flagged = flagged_held_out(judged, known)
     report = _report(judged, texts, words, flagged, left_out=len(utterances) - len(judged))
     confidence = {
         **asdict(fit(texts.evidences, texts.right)),
         "words": asdict(fit(words.evidences, words.right)),
-        "credit": standard.to_info(),
+        "credit": found.to_info(),
         "fitted_on": asdict(report),
     }
     header = recognizer.header
@@ -159,36 +159,42 @@ def known_words(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
     return None if learnt is None else learnt | listed
 
 
-def standard_for(judged: Sequence[Judged], known: frozenset[str] | None) -> Standard | None:
-    """By what texts are to be judged; None where too few of these are right.
+def plausibility_for(
+    judged: Sequence[Judged], known: frozenset[str] | None
+) -> PlausibilityModel | None:
+    """The plausibility of texts that are right; None where too few are.
 
     Args:
-        judged: utterances, recognised without a standard.
+        judged: utterances, recognised without such a model.
         known: of :func:`known_words`.
     """
     vocabulary = Vocabulary.measured(known, (j.utterance.text or "" for j in judged))
 
-    def credits(segments: Iterable[Segment]) -> list[float]:
-        return [own_credit(each, vocabulary.log_prob(each.text)) for each in segments]
+    def values(segments: Iterable[Segment]) -> list[float]:
+        return [plausibility(each, vocabulary.log_prob(each.text)) for each in segments]
 
-    return Standard.measured(
-        credits(j.segment for j in judged if j.right),
-        credits(j.segment for j in judged if j.useless),
+    return PlausibilityModel.measured(
+        values(j.segment for j in judged if j.right),
+        values(j.segment for j in judged if j.useless),
         vocabulary,
     )
 
 
 def flagged_held_out(judged: Sequence[Judged], known: frozenset[str] | None) -> np.ndarray:
-    """Whether texts carry a flag, judged by what other speakers' are like, (N,); where too few of
-    those are right, by the rules for all models."""
+    """Whether texts carry a flag, by the plausibility of other speakers' texts, (N,).
+
+    Where too few of those are right, the rules for all models decide.
+    """
     result = np.zeros(len(judged), bool)
     for inside, rest in folds([j.utterance.speaker for j in judged]):
-        standard = standard_for([j for j, other in zip(judged, rest, strict=True) if other], known)
+        others = plausibility_for(
+            [j for j, other in zip(judged, rest, strict=True) if other], known
+        )
         for i in map(int, np.flatnonzero(inside)):
             found = judged[i].segment
             flags = found.flags
-            if standard is not None:
-                flags = standard.judge(flags, found, found.text)
+            if others is not None:
+                flags = others.apply(flags, found, found.text)
             result[i] = bool(flags)
     return result
 
@@ -207,8 +213,8 @@ def _report(
         right=int(right.sum()),
         left_out=left_out,
         error=texts.error,
-        marked_right=float(low[right].mean()),
-        marked_wrong=float(low[~right].mean()),
+        low_right=float(low[right].mean()),
+        low_wrong=float(low[~right].mean()),
         words=len(words.right),
         words_right=int(words.right.sum()),
         words_error=words.error,

@@ -1,7 +1,6 @@
 """What is suspicious about a hypothesis, from attention, CTC and their probabilities."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,7 +18,7 @@ STALL_STEPS = 4.0
 UNSEEN_SHARE = 0.3  # of the audio, at its end, that was never looked at
 SHORTEST_STEPS = 10  # audio of fewer encoder steps has no end worth the name
 SKIPPED_LENGTH = 3  # characters in a row that CTC is sure of and the text has not
-LEAST_CREDIT = -1.0  # a character, below which a text is doubtful
+LEAST_LOG_PROB = -1.0  # a character, below which a text is doubtful
 
 
 def positions(weights: FloatArray) -> FloatArray:
@@ -90,21 +89,21 @@ def cut_off(weights: FloatArray, alignment: Alignment | None = None) -> bool:
     return bool(lacking[first:].any())
 
 
-def credit(hypothesis: Hypothesis, alignment: Alignment | None = None) -> float:
-    """What speaks for a text, per character: 0 at best.
+def mean_log_prob(hypothesis: Hypothesis, alignment: Alignment | None = None) -> float:
+    """Log-probability of a text per character, by decoder and CTC: 0 at best.
 
     The mean log-probability by the decoder, and how far CTC's log-probability lies behind that
     of the text that CTC would write. Half-trained models make mistakes that attention does not
     show: they write fluently what was not said. This shows most of them, over six models of
     data/mini (dev WER 98 to 3 %) 99 % of the texts with more than half of their words wrong and
     2.7 % of the right ones, over 18 models of AN4 (76 to 17 %), where many texts are one to five
-    letters, 69 and 3.7 %; of five trained models it marks one of 420 right texts. The rule was
+    letters, 69 and 3.7 %; of five trained models it flags one of 420 right texts. The rule was
     chosen on these texts. Minima and sums over characters do better on one corpus and fail on
     the other.
     """
-    said = sum(hypothesis.log_probs) / max(1, len(hypothesis.log_probs))
-    behind = 0.0 if alignment is None else alignment.behind
-    return said + behind / (len(hypothesis.tokens) + 1)
+    decoder = sum(hypothesis.log_probs) / max(1, len(hypothesis.log_probs))
+    gap = 0.0 if alignment is None else alignment.behind
+    return decoder + gap / (len(hypothesis.tokens) + 1)
 
 
 def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[str, ...]:
@@ -117,10 +116,9 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
     Returns:
         Any of ``no-end`` (the length limit cut it off), ``loop`` (see :func:`loops`), ``stall``
         (:func:`stalls`), ``cut-off`` (:func:`cut_off`), ``skipped`` (:func:`skips`) and
-        ``doubtful`` (little :func:`credit`).
+        ``doubtful`` (a low :func:`mean_log_prob`).
     """
-    tokens = hypothesis.tokens
-    weights: Any = hypothesis.weights
+    tokens, weights = hypothesis.tokens, hypothesis.weights
     found = [] if hypothesis.ended else ["no-end"]
     if loops(tokens, weights):
         found.append("loop")
@@ -130,7 +128,10 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
         found.append("cut-off")
     if alignment is not None and skips(alignment):
         found.append("skipped")
-    if _says_something(hypothesis, alignment) and credit(hypothesis, alignment) < LEAST_CREDIT:
+    if (
+        _says_something(hypothesis, alignment)
+        and mean_log_prob(hypothesis, alignment) < LEAST_LOG_PROB
+    ):
         found.append(DOUBTFUL)
     return tuple(found)
 

@@ -1,15 +1,15 @@
-"""How much speaks for a text, and how little is too little, by the measure of its own model.
+"""How plausible a transcript is under its model, and the threshold below which it is flagged.
 
-A model writes texts of no use, too, and fluent ones. What tells best is what the decoder and CTC
-say for a text, per character, but what is little of it depends on the model: CTC heads that were
-trained with other weights differ by more than right and useless texts do. So what right texts
-have is measured on recordings with transcripts that the model has not learnt: ``asr train`` does
-it on the dev set, ``asr calibrate`` on any. Over nine half-trained models, three of AN4 and six of
-data/mini, the area under the ROC curve of right texts and those with more than half of their
-words wrong is 0.96 and 0.98; by the rule that is the same for all models
-(:func:`asr.recognize.flags.credit`) it is 0.87 and 0.96. Agreement with decodings at other speeds,
-in other voices or under dropout, words' minima and medians, the entropy of CTC, the distance from
-CTC's own text and from what the decoder says to other audio add nothing.
+Models also write useless texts, and fluent ones. The log-probabilities of decoder and CTC, per
+character, tell them best from right ones, but the threshold depends on the model: CTC heads that
+were trained with other weights differ by more than right and useless texts do. So the plausibility
+of right texts is measured on held-out recordings with transcripts: ``asr train`` does it on the dev
+set, ``asr calibrate`` on any. Over nine half-trained models, three of AN4 and six of data/mini, the
+area under the ROC curve of right texts and those with more than half of their words wrong is 0.96
+and 0.98; by the rule that is the same for all models (:func:`asr.recognize.flags.mean_log_prob`) it
+is 0.87 and 0.96. Agreement with decodings at other speeds, in other voices or under dropout, words'
+minima and medians, the entropy of CTC, the distance from CTC's own text and from what the decoder
+says to other audio add nothing.
 
 A model that spells invents words, too. Six in ten useless texts of data/mini have a word that the
 training's transcripts have not, none of its right ones. How much that proves depends on the
@@ -18,9 +18,9 @@ log-probability counts with that of decoder and CTC. Over fifteen models of data
 the area from 0.990 to 0.997; AN4's models, which know some hundred short words and write little
 else, gain nothing.
 
-Where right and useless dev texts do not overlap, what a text must have lies between them. Over 33
-models of data/mini and voices that they never met, that marks 93 % of the useless texts and 1.5 %
-of the right ones; the bound of the right ones alone 97 and 5.
+Where right and useless dev texts do not overlap, the threshold lies between them. Over 33 models of
+data/mini and voices that they never met, it flags 93 % of the useless texts and 1.5 % of the right
+ones; the bound of the right ones alone 97 and 5.
 """
 
 import math
@@ -34,10 +34,10 @@ import numpy as np
 from asr.errors import InputError
 from asr.store.find import learnt_words
 
-DOUBTFUL = "doubtful"  # the flag of a text that little speaks for
+DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of one that was written while attention stood still
 HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
-RARE = 0.05  # the share of right texts that may be doubted, and of useless ones that may not
+RARE = 0.05  # the share of right texts that may be flagged, and of useless ones that may not
 FEWEST = 5  # texts of which a standard deviation or a quantile means something
 ANGLES = 100_001  # of the sum over Student's distribution
 USELESS = 0.5  # share of wrong words above which a text is of no use
@@ -55,8 +55,8 @@ class Scored(Protocol):
         """Log-probabilities with the end: ``decoder``, and ``ctc`` where it took part."""
 
 
-def own_credit(text: Scored, unknown: float = 0.0) -> float:
-    """What decoder and CTC say for a text, per character, the end and a head start counted.
+def plausibility(text: Scored, unknown: float = 0.0) -> float:
+    """Return the log-probability of a text per character, the end and a head start counted.
 
     Args:
         text: with its scores.
@@ -66,16 +66,16 @@ def own_credit(text: Scored, unknown: float = 0.0) -> float:
     return total / (len(text.tokens) + 1 + HEAD_START)
 
 
-Credits = Sequence[float] | np.ndarray
+Plausibilities = Sequence[float] | np.ndarray
 
 
-def least_credit(right: Credits, useless: Credits = ()) -> float | None:
-    """From the credits of right texts, (N,), and of useless ones, (M,), to what a text must have.
+def plausibility_threshold(right: Plausibilities, useless: Plausibilities = ()) -> float | None:
+    """Return the threshold, from the plausibility of right texts, (N,), and of useless ones, (M,).
 
     One more right text falls below Student's bound for a normal distribution of which N are known
     with a chance of 5 %: few texts leave mean and deviation in doubt, and put it lower. Useless
     texts are of many kinds; 95 % of them are below their quantile. Where that is lower, the
-    credit lies between both, the nearer to one the more texts tell of it; where right and
+    threshold lies between both, the nearer to one the more texts tell of it; where right and
     useless texts overlap, it is the bound of the right ones. None where there are fewer than
     five right texts.
     """
@@ -132,36 +132,36 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Standard:
-    """What a model says for right texts, by which it is judged what it says for others."""
+class PlausibilityModel:
+    """Plausibility of correct held-out transcripts: the threshold for all others."""
 
-    least: float
-    """Credit that right texts hardly ever have less of, see :func:`least_credit`."""
+    threshold: float
+    """Right texts hardly ever have a lower plausibility, see :func:`plausibility_threshold`."""
     vocabulary: Vocabulary
 
     @classmethod
     def measured(
-        cls, right: Credits, useless: Credits, vocabulary: Vocabulary
-    ) -> "Standard | None":
-        """From credits of right and of useless texts; None where too few are right."""
-        least = least_credit(right, useless)
-        return None if least is None else cls(least, vocabulary)
+        cls, right: Plausibilities, useless: Plausibilities, vocabulary: Vocabulary
+    ) -> "PlausibilityModel | None":
+        """From the plausibility of right and of useless texts; None where too few are right."""
+        threshold = plausibility_threshold(right, useless)
+        return None if threshold is None else cls(threshold, vocabulary)
 
     def to_info(self) -> dict[str, float]:
-        """As JSON holds it in a model's info, beside the words; see :func:`standard_from`."""
-        return {"least": self.least, "oov_rate": self.vocabulary.oov_rate}
+        """As JSON holds it in a model's info, beside the words; see :func:`plausibility_from`."""
+        return {"least": self.threshold, "oov_rate": self.vocabulary.oov_rate}
 
-    def knowing(self, more: frozenset[str]) -> "Standard":
+    def knowing(self, more: frozenset[str]) -> "PlausibilityModel":
         """The same where more words are known."""
         words = self.vocabulary.words
         known = replace(self.vocabulary, words=None if words is None else words | more)
         return replace(self, vocabulary=known)
 
-    def judge(self, flags: tuple[str, ...], scored: Scored, text: str) -> tuple[str, ...]:
-        """The flags of a text in the light of its own model.
+    def apply(self, flags: tuple[str, ...], scored: Scored, text: str) -> tuple[str, ...]:
+        """Return the flags of a text in the light of its own model.
 
-        Where as much speaks for it as for right ones, it is not doubtful, and attention that
-        stood still is only blurred. Where less does and it has unknown words, it is doubtful.
+        A text as plausible as right ones is not doubtful, and attention that stood still is only
+        blurred. A less plausible one with unknown words is doubtful.
 
         Args:
             flags: by the rules for all models.
@@ -169,12 +169,12 @@ class Standard:
             text: the same as words.
         """
         unknown = self.vocabulary.log_prob(text)
-        if own_credit(scored, unknown) >= self.least:
+        if plausibility(scored, unknown) >= self.threshold:
             return tuple(flag for flag in flags if flag not in (DOUBTFUL, STALL))
         return flags if unknown == 0 or DOUBTFUL in flags else (*flags, DOUBTFUL)
 
 
-def standard_from(info: Mapping[str, Any], where: str | Path) -> Standard | None:
+def plausibility_from(info: Mapping[str, Any], where: str | Path) -> PlausibilityModel | None:
     """What ``asr calibrate``, or else ``asr train``, has left of it in a model's info.
 
     Args:
@@ -193,11 +193,11 @@ def standard_from(info: Mapping[str, Any], where: str | Path) -> Standard | None
     if values is None:
         return None
     try:
-        least, rate = float(values["least"]), float(values["oov_rate"])
+        threshold, rate = float(values["least"]), float(values["oov_rate"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        least = rate = math.nan
-    if not (math.isfinite(least) and 0 < rate < 1):
+        threshold = rate = math.nan
+    if not (math.isfinite(threshold) and 0 < rate < 1):
         raise InputError(
             f"{where}: its credit has no usable least and oov_rate; run `asr calibrate` again"
         )
-    return Standard(least, Vocabulary(learnt_words(info, where), rate))
+    return PlausibilityModel(threshold, Vocabulary(learnt_words(info, where), rate))

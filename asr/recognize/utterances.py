@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from asr.recognize.confidence import (
     word_evidence,
 )
 from asr.recognize.flags import failures, flags
-from asr.recognize.plausibility import standard_from
+from asr.recognize.plausibility import plausibility_from
 from asr.recognize.spelling import spell
 from asr.recognize.timing import (
     ATTENTION_DELAY,
@@ -97,7 +96,7 @@ class Recognition:
         """The encoder step of each character of the best one: by CTC, or else by attention."""
         if self.alignment is not None:
             return self.alignment.places - CTC_DELAY
-        best: Any = self.hypotheses[0]
+        best = self.hypotheses[0]
         return attention_places(best.weights[: len(best.tokens)]) - ATTENTION_DELAY
 
 
@@ -128,12 +127,12 @@ class UtteranceRecognizer:
             config = replace(config, ctc_weight=0.0)
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
-        self.calibration = self.word_calibration = self.standard = None
+        self.calibration = self.word_calibration = self.plausibility = None
         if config.ctc_weight > 0:  # they need CTC's score
             self.calibration = Calibration.from_info(header.info, header.path)
             self.word_calibration = Calibration.from_info(header.info, header.path, "words")
-            found = standard_from(header.info, header.path)
-            self.standard = found and found.knowing(scorers.words(header.tokenizer))
+            found = plausibility_from(header.info, header.path)
+            self.plausibility = found and found.knowing(scorers.words(header.tokenizer))
 
     @property
     def fallback(self) -> DecodeConfig:
@@ -218,8 +217,7 @@ class UtteranceRecognizer:
         return _with_alignments(encoded, found)
 
     def _segment(self, found: Recognition, chunk: Chunk, attention: bool) -> Segment:
-        best: Any = found.hypotheses[0]
-        decode = self.header.tokenizer.decode
+        best, decode = found.hypotheses[0], self.header.tokenizer.decode
         text = decode(best.tokens)
         segment = Segment(
             start_s=chunk.start_s,
@@ -233,9 +231,9 @@ class UtteranceRecognizer:
             attention=best.weights if attention else None,
             words=tuple(_moved(w, chunk.start_s) for w in self._words(found, chunk.features, text)),
         )
-        if self.standard is not None:
-            judged = self.standard.judge(segment.flags, segment, segment.text)
-            segment = replace(segment, flags=judged)
+        if self.plausibility is not None:
+            found_flags = self.plausibility.apply(segment.flags, segment, segment.text)
+            segment = replace(segment, flags=found_flags)
         if self.calibration is None:
             return segment
         confidence = self.calibration(evidence(segment))

@@ -11,7 +11,7 @@ from asr.explain.metrics import alignment_quality
 from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
-from asr.recognize.plausibility import USELESS, Standard, Vocabulary, own_credit
+from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.score import score
 from asr.score.wer import errors as wrong_words
 from asr.score.wer import totals
@@ -42,8 +42,8 @@ class Evaluation:
     """Mean quality of the teacher-forced alignments, 0 to 1."""
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     """Attention (U + 1, S) of the utterances asked for."""
-    standard: Standard | None = None
-    """By what texts are to be judged, see :mod:`asr.recognize.plausibility`; None: too few are
+    plausibility: PlausibilityModel | None = None
+    """That of the texts that are right, see :mod:`asr.recognize.plausibility`; None: too few are
     right, or there is no CTC."""
     errors: tuple[str, ...] = ()
     """Why utterances could not be read; nothing was heard in them, and all their words lack."""
@@ -75,7 +75,7 @@ def evaluate(
     device = next(model.parameters()).device
     characters, attention, ctc, accuracy = 0, 0.0, 0.0, 0.0
     hypotheses: dict[str, str] = {}
-    credits: dict[str, float] = {}
+    plausibilities: dict[str, float] = {}
     qualities: list[float] = []
     pictures: dict[str, np.ndarray] = {}
     errors: list[str] = []
@@ -93,18 +93,20 @@ def evaluate(
         for row, found in enumerate(search(runtime, encoded, config)):
             name = batch.ids[row]
             hypotheses[name] = tokenizer.decode(found[0].tokens)
-            credits[name] = own_credit(found[0], vocabulary.log_prob(hypotheses[name]))
+            plausibilities[name] = plausibility(found[0], vocabulary.log_prob(hypotheses[name]))
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
             weights = weights.cpu().numpy()
             qualities.append(alignment_quality(weights))
             if name in show:
                 pictures[name] = weights
     rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
-    heard = np.array([name in credits for name in references])
-    credit = np.array([credits.get(name, 0.0) for name in references])
+    heard = np.array([name in plausibilities for name in references])
     wrong, words = wrong_words(rates.word_counts), totals(rates.word_counts)
     right, useless = wrong == 0, wrong > USELESS * words
-    standard = Standard.measured(credit[heard & right], credit[heard & useless], vocabulary)
+    values = np.array([plausibilities.get(name, 0.0) for name in references])
+    model_of_right = PlausibilityModel.measured(
+        values[heard & right], values[heard & useless], vocabulary
+    )
     n = max(1, characters)
     return Evaluation(
         attention / n,
@@ -114,6 +116,6 @@ def evaluate(
         rates.cer,
         sum(qualities) / max(1, len(qualities)),
         pictures,
-        standard if loss.ctc_weight > 0 else None,
+        model_of_right if loss.ctc_weight > 0 else None,
         tuple(errors),
     )

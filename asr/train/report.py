@@ -27,7 +27,7 @@ def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[s
         "dev_accuracy": scores.accuracy,
         "dev_wer": scores.wer,
         "dev_cer": scores.cer,
-        "credit": scores.standard and scores.standard.to_info(),
+        "credit": scores.plausibility and scores.plausibility.to_info(),
         "alignment": scores.alignment,
         "learning_rate": rate,
         "elapsed_s": round(progress.elapsed_s, 1),

@@ -99,7 +99,7 @@ class ModelSelection:
         return {
             "dev_wer": scores.wer,
             "dev_cer": scores.cer,
-            "credit": scores.standard and scores.standard.to_info(),
+            "credit": scores.plausibility and scores.plausibility.to_info(),
             "vocabulary": self.vocabulary.to_info(),
         }
 

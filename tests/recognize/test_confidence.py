@@ -23,7 +23,7 @@ from asr.recognize.confidence import (
     held_out,
     word_evidence,
 )
-from asr.recognize.plausibility import least_credit, own_credit
+from asr.recognize.plausibility import plausibility, plausibility_threshold
 from asr.recognize.transcript import Segment
 from asr.search.alignment import Alignment
 from asr.search.hypothesis import Hypothesis
@@ -79,23 +79,27 @@ def test_no_utterance_is_judged_by_its_own_speaker():
     assert (after[~mine] != before[~mine]).any()
 
 
-def test_little_credit_by_hand():
+def test_plausibility_by_hand():
     segment = Segment(0, 1, "AB", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
-    assert own_credit(segment) == pytest.approx(-7.5 / 7)  # two characters, the end, and four more
+    assert plausibility(segment) == pytest.approx(
+        -7.5 / 7
+    )  # two characters, the end, and four more
     t = 2.131847  # of Student's table for 5 % and four degrees of freedom
     bound = -2 - t * (1 + 1 / 5) ** 0.5 * 0.5**0.5
-    assert least_credit([-1.0, -2.0, -3.0, -2.0, -2.0]) == pytest.approx(bound)
-    assert least_credit([-1.0, -2.0, -3.0, -2.0]) is None  # too few
+    assert plausibility_threshold([-1.0, -2.0, -3.0, -2.0, -2.0]) == pytest.approx(bound)
+    assert plausibility_threshold([-1.0, -2.0, -3.0, -2.0]) is None  # too few
 
 
 def test_useless_texts_move_what_a_text_must_have():
     right, useless = [-1.0, -2.0, -3.0, -2.0, -2.0], np.array([-8.0, -7.0, -6.0, -5.0, -4.0])
-    bound = least_credit(right)
+    bound = plausibility_threshold(right)
     below = 0.2 * useless[3] + 0.8 * useless[4] - 1  # a fifth of the way from the best to the next
     assert bound > below
-    assert least_credit(right, useless - 1) == pytest.approx((bound + below) / 2)
-    assert least_credit(right, useless + 2) == bound  # overlap: the bound of the right ones
-    assert least_credit(right, useless[:4] - 9) == bound  # too few to tell
+    assert plausibility_threshold(right, useless - 1) == pytest.approx((bound + below) / 2)
+    assert plausibility_threshold(right, useless + 2) == pytest.approx(
+        bound
+    )  # overlap: the bound of the right ones
+    assert plausibility_threshold(right, useless[:4] - 9) == bound  # too few to tell
 
 
 def judged(speaker, credit, right, text="A"):
@@ -125,24 +129,30 @@ def test_words_that_the_model_has_not_learnt_are_held_against_a_text():
     both = [*right, judged("s3", -0.7, True), judged("s3", -0.7, False, text="B")]
     assert calibrate.flagged_held_out(both, frozenset("A")).tolist() == [False] * 10 + [True]
     assert not calibrate.flagged_held_out(both, frozenset("AB")).any()
-    standard = calibrate.standard_for(both, frozenset("A"))
-    assert standard.vocabulary.oov_rate == 1 / 13
+    found = calibrate.plausibility_for(both, frozenset("A"))
+    assert found.vocabulary.oov_rate == 1 / 13
 
 
 def test_useless_texts_count_in_a_calibration():
     right = [judged("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
     useless = [judged("s2", credit, False) for credit in (-3.0, -3.5, -4.0, -4.5, -5.0)]
-    found = calibrate.standard_for([*right, *useless], None)
-    assert found.least == pytest.approx(
-        least_credit(*([own_credit(j.segment) for j in each] for each in (right, useless)))
+    found = calibrate.plausibility_for([*right, *useless], None)
+
+    def of(judged):
+        return plausibility(judged.segment)
+
+    assert found.threshold == pytest.approx(
+        plausibility_threshold(
+            *([plausibility(j.segment) for j in each] for each in (right, useless))
+        )
     )
-    assert found.least < calibrate.standard_for(right, None).least
+    assert found.threshold < calibrate.plausibility_for(right, None).threshold
 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
     """A text is doubtful where both rules say so, that for all models and the model's own."""
-    monkeypatch.setattr(diagnose, "LEAST_CREDIT", 0.0 if strict else -1e3)
+    monkeypatch.setattr(diagnose, "LEAST_LOG_PROB", 0.0 if strict else -1e3)
 
     def doubted(**info):
         recognizer = asr.load(save(**info), "cpu", DecodeConfig(beam=2, length_bonus=5.0))
@@ -183,8 +193,8 @@ def test_words_of_the_lists_count_as_learnt(save, audio, tmp_path):
     model = save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=["A"])
 
     def known(**lists):
-        standard = asr.load(model, "cpu", DecodeConfig(**lists)).utterances.standard
-        return standard.vocabulary.words
+        loaded = asr.load(model, "cpu", DecodeConfig(**lists)).utterances.plausibility
+        return loaded.vocabulary.words
 
     assert known() == {"A"}
     assert known(hotwords=str(hot)) == {"A", "BAC", "AB"}

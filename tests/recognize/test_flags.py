@@ -7,15 +7,15 @@ import pytest
 
 from asr.explain.metrics import alignment_quality
 from asr.recognize.flags import (
-    credit,
     cut_off,
     flags,
     loops,
+    mean_log_prob,
     positions,
     skips,
     stalls,
 )
-from asr.recognize.plausibility import Standard, Vocabulary, own_credit
+from asr.recognize.plausibility import PlausibilityModel, Vocabulary, plausibility
 from asr.search.alignment import ctc_align
 from asr.search.hypothesis import Hypothesis
 
@@ -106,14 +106,14 @@ def test_a_text_that_little_speaks_for_is_doubtful():
         ((-0.1, -0.1, -0.1), ctc_align(elsewhere, text), -0.1 - 2 * np.log(0.9 * 80) / 3),
     ):
         found = replace(hypothesis(DIAGONAL, text), log_probs=said)
-        assert credit(found, alignment) == pytest.approx(expected)
+        assert mean_log_prob(found, alignment) == pytest.approx(expected)
         assert ("doubtful" in flags(found, alignment)) == (expected < -1)
 
 
 def test_a_model_may_say_that_right_texts_have_no_more():
     """Four characters, the end and a head start of four: -18 / 9."""
     text = Hypothesis((3, 4, 3, 4), 0.0, {"decoder": -10.0, "ctc": -8.0}, np.zeros((5, 9)), True)
-    assert own_credit(text) == -2.0
+    assert plausibility(text) == -2.0
     vocabulary = Vocabulary(frozenset({"A", "B"}), oov_rate=np.exp(-9))
     for words, least, before, expected in (
         ("A B", -2.0, ("loop", "stall", "doubtful"), ("loop",)),
@@ -123,9 +123,9 @@ def test_a_model_may_say_that_right_texts_have_no_more():
         ("A C", -2.9, ("stall", "doubtful"), ("stall", "doubtful")),
         ("A C", -2.9, ("stall",), ("stall", "doubtful")),  # and by an unknown word
     ):
-        assert Standard(least, vocabulary).judge(before, text, words) == expected
-    more = Standard(-2.0, vocabulary).knowing(frozenset({"C"}))
-    assert more.judge(("doubtful",), text, "A C") == ()
+        assert PlausibilityModel(least, vocabulary).apply(before, text, words) == expected
+    more = PlausibilityModel(-2.0, vocabulary).knowing(frozenset({"C"}))
+    assert more.apply(("doubtful",), text, "A C") == ()
 
 
 def test_unknown_words_are_as_probable_as_dev_has_them():

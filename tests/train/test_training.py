@@ -23,8 +23,8 @@ from asr.config.read import from_dict, to_dict
 from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.model.runtime import TorchModel
-from asr.recognize import plausibility as credit
-from asr.recognize.plausibility import Vocabulary, least_credit, own_credit
+from asr.recognize import plausibility as rules
+from asr.recognize.plausibility import Vocabulary, plausibility, plausibility_threshold
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
@@ -101,16 +101,16 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
     common = (training.data.tokenizer, tiny_training.loss, vocabulary)
-    monkeypatch.setattr(credit, "FEWEST", 2)
+    monkeypatch.setattr(rules, "FEWEST", 2)
     scores = evaluate(training.model, batches, said, *common)
     assert scores.wer == 0
     credits = [
-        own_credit(h, len(decode(h.tokens).split()) * math.log(0.5)) for h in (first, second)
+        plausibility(h, len(decode(h.tokens).split()) * math.log(0.5)) for h in (first, second)
     ]
-    assert scores.standard.least == pytest.approx(least_credit(credits))
-    assert scores.standard.vocabulary is vocabulary
+    assert scores.plausibility.threshold == pytest.approx(plausibility_threshold(credits))
+    assert scores.plausibility.vocabulary is vocabulary
     said[batches[0].ids[1]] = "C" * 30
-    assert evaluate(training.model, batches, said, *common).standard is None
+    assert evaluate(training.model, batches, said, *common).plausibility is None
 
 
 def test_right_and_useless_dev_texts_are_told_apart(
@@ -127,11 +127,11 @@ def test_right_and_useless_dev_texts_are_told_apart(
         "x": "",
     }
     measured = []
-    monkeypatch.setattr(credit.Standard, "measured", lambda *credits: measured.append(credits))
+    monkeypatch.setattr(rules.PlausibilityModel, "measured", lambda *v: measured.append(v))
     vocabulary = Vocabulary(None, 0.5)
     evaluate(training.model, [batch], said, training.data.tokenizer, tiny_training.loss, vocabulary)
     [(right, useless, _)] = measured
-    assert right.tolist() == [own_credit(first)] and useless.tolist() == [own_credit(second)]
+    assert right.tolist() == [plausibility(first)] and useless.tolist() == [plausibility(second)]
 
 
 def test_a_word_proves_nothing_where_most_are_new():
