@@ -53,11 +53,11 @@ class Recurrent(LayerConfig):
     """2: forwards and backwards; 1: forwards alone, which does not look ahead."""
 
     def width(self, inputs: int) -> int:
-        """The directions side by side."""
+        """The directions stand side by side."""
         return self.directions * self.units
 
     def fewest_weights(self, inputs: int) -> int:
-        """A gate's matrices."""
+        """Count the matrices of one gate."""
         return self.units * (self.reduction * inputs + self.units)
 
 
@@ -77,11 +77,11 @@ class Convolutions(LayerConfig):
         return self.reduction.bit_length() - 1
 
     def width(self, inputs: int) -> int:
-        """All channels of a frequency after those of the one before."""
+        """Frequencies are halved as steps are, and each has all channels."""
         return self.channels * self.output_steps(inputs)
 
     def fewest_weights(self, inputs: int) -> int:
-        """Those of the filters."""
+        """Count the filters."""
         return 9 * self.channels * (1 + (self.count - 1) * self.channels)
 
 
@@ -96,14 +96,14 @@ class SelfAttention(LayerConfig):
     """Heads of the attention (M), each N / M wide."""
 
     def check(self) -> None:
-        """Heads are of one width."""
+        """Refuse heads of different widths."""
         if self.units % self.heads:
             raise SettingError("heads", self.heads, f"a divisor of units = {self.units}")
 
     def width(self, inputs: int) -> int:
-        """The units."""
+        """The units, whatever the input."""
         return self.units
 
     def fewest_weights(self, inputs: int) -> int:
-        """Those of the products."""
+        """Count the matrices."""
         return self.units * (self.reduction * inputs + 12 * self.units)

@@ -128,9 +128,9 @@ class EncoderConfig(Settings):
     """A stack of layers: by default a pyramidal bidirectional GRU (arXiv:1508.01211)."""
 
     layers: tuple[LayerConfig, ...] = setting((), FEW_LAYERS)
-    """The layers one by one, such as [{kind: gru, units: 256, reduction: 2}]. Each file of
-    asr/model/encoder is a kind. Empty: those that frontend, units and pyramid stand for, which
-    mean nothing otherwise."""
+    """The layers one by one, such as [{kind: lstm, units: 256, directions: 1, reduction: 2}], of
+    the kinds gru, lstm, conv2d and attention; asr/config/layers.py has the settings of each. Empty:
+    those that frontend, units and pyramid stand for, which mean nothing otherwise."""
     frontend: Literal["none", "conv"] = "none"
     """conv: two 3x3 convolutions, each with stride 2 in time and frequency, come first."""
     frontend_channels: int = setting(32, SIZE)
@@ -140,7 +140,7 @@ class EncoderConfig(Settings):
     pyramid: tuple[int, ...] = setting((2, 2, 1), each("a number from 1 for each layer", 1, 1000))
     """A GRU layer for each entry; it sees this many neighbouring steps side by side."""
     dropout: float = setting(0.3, DROPOUT)
-    """Dropout on the output of every layer."""
+    """Dropout on the output of every layer but convolutions."""
 
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
@@ -203,7 +203,7 @@ class ModelConfig(Settings):
     """Filterbanks in, characters out."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """The pyramid."""
+    """The layers that read the audio."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """The link between the two."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
