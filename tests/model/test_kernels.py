@@ -28,7 +28,7 @@ def everything_by_kernels(monkeypatch):
     monkeypatch.setattr(native, "on_gpu", lambda *tensors: tensors[0].dtype == torch.float32)
     if GPU:
         return
-    monkeypatch.setattr(kernels, "room", lambda device: 1)  # one program after another
+    monkeypatch.setattr(kernels, "resident_programs", lambda device: 1)  # one program after another
     monkeypatch.setattr(kernels, "fits", lambda *_: True)
     from triton.runtime import interpreter
 
@@ -74,12 +74,12 @@ def test_bigru_and_its_gradients():
         assert_close(found, right)
 
 
-def make(reset, units):
+def make(reset, units, kind="location"):
     decoder = AttentionDecoder(
         VOCAB,
         WIDTH,
         DecoderConfig(units=units, embedding=6, dropout=0.0),
-        AttentionConfig(units=units + 1, filters=3, filter_width=5),
+        AttentionConfig(kind=kind, units=units + 1, filters=3, filter_width=5),
         reset,
     )
     for parameter in decoder.parameters():
@@ -88,9 +88,13 @@ def make(reset, units):
     return decoder, torch.randn(3, 37, WIDTH).masked_fill(padding.unsqueeze(-1), 0.0), padding
 
 
-@pytest.mark.parametrize(("reset", "units"), [("after", 37), ("before", 20)])
-def test_decoder_loop_and_its_gradients(reset, units):
-    decoder, states, padding = make(reset, units)
+@pytest.mark.parametrize(
+    ("kind", "reset", "units"),
+    [("location", "after", 37), ("location", "before", 20), ("additive", "after", 20),
+     ("dot", "after", 37)],
+)  # fmt: skip
+def test_decoder_loop_and_its_gradients(kind, reset, units):
+    decoder, states, padding = make(reset, units, kind)
     tokens = torch.randint(1, VOCAB, (3, 6))
     real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
     directions = torch.randn(3, 6, VOCAB) * real, torch.randn(3, 6, 37) * real
@@ -144,9 +148,12 @@ def search_three(decoder, states, padding, device, dtype):
     return torch.stack(found), state.cell[0], alignment.weights[:, 0]
 
 
-@pytest.mark.parametrize("reset", ["after", "before"])
-def test_steps_of_a_search(reset):
-    decoder, states, padding = make(reset, 20)
+@pytest.mark.parametrize(
+    ("kind", "reset"),
+    [("location", "after"), ("location", "before"), ("additive", "after"), ("dot", "before")],
+)
+def test_steps_of_a_search(kind, reset):
+    decoder, states, padding = make(reset, 20, kind)
     decoder.eval()
     found = search_three(decoder.to(DEVICE), states, padding, DEVICE, torch.float32)
     expected = search_three(plain(decoder).cpu(), states, padding, "cpu", torch.float64)

@@ -115,13 +115,86 @@ def _matrix(pointer, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     return tl.load(pointer + i[:, None] * columns + j[None, :], mask=mask, other=0.0)
 
 
+# The energies of some encoder steps t, (T,), of each kind of attention, and their backward: the
+# gradients of key (T, A_), query (A_,), w (A_,), F (TAPS, A_) and of the window of the weights
+# before (T, TAPS).
+
+
+@triton.jit
+def _location(
+    key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
+    location = tl.dot(window, filters, input_precision=PRECISION)
+    return tl.sum(_tanh(key + query[None, :] + location) * _row(w, A, A_)[None, :], 1)
+
+
+@triton.jit
+def _location_back(
+    d_energy, key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
+    location = tl.dot(window, filters, input_precision=PRECISION)
+    y = _tanh(key + query[None, :] + location)
+    d_w = tl.sum(d_energy[:, None] * y, 0)
+    d_mix = d_energy[:, None] * _row(w, A, A_)[None, :] * (1 - y * y)
+    d_filters = tl.dot(tl.trans(window), d_mix, input_precision=PRECISION)
+    d_window = tl.dot(d_mix, tl.trans(filters), input_precision=PRECISION)
+    return d_mix, tl.sum(d_mix, 0), d_w, d_filters, d_window
+
+
+@triton.jit
+def _additive(
+    key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    return tl.sum(_tanh(key + query[None, :]) * _row(w, A, A_)[None, :], 1)
+
+
+@triton.jit
+def _additive_back(
+    d_energy, key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    y = _tanh(key + query[None, :])
+    d_w = tl.sum(d_energy[:, None] * y, 0)
+    d_mix = d_energy[:, None] * _row(w, A, A_)[None, :] * (1 - y * y)
+    return d_mix, tl.sum(d_mix, 0), d_w, 0.0, 0.0
+
+
+@triton.jit
+def _dot(
+    key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    return tl.sum(key * query[None, :], 1)
+
+
+@triton.jit
+def _dot_back(
+    d_energy, key, query, previous, t, real, F, w, A, K,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    d_query = tl.sum(d_energy[:, None] * key, 0)
+    return d_energy[:, None] * query[None, :], d_query, 0.0, 0.0, 0.0
+
+
+ENERGIES = {
+    "location": (_location, _location_back),
+    "additive": (_additive, _additive_back),
+    "dot": (_dot, _dot_back),
+}
+
+
 @triton.jit
 def _character(
     state, look, gate, keys, values, stride, real, W, F, w, U, c, query, energies, activations,
     own, new_state, new_look, part, counter, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, ENERGY: tl.constexpr,
 ):  # fmt: skip
     """One step of one row: from state and look (weights) of the character before to new ones."""
     a, s = tl.arange(0, A_), tl.arange(0, S_)
@@ -131,9 +204,7 @@ def _character(
         t = first + tl.arange(0, STEPS)
         there = (t < real)[:, None] & (a < A)[None, :]
         key = tl.load(keys + t[:, None] * A + a[None, :], mask=there, other=0.0)
-        window, filters = _window(look, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
-        location = tl.dot(window, filters, input_precision=PRECISION)
-        energy = tl.sum(_tanh(key + asked[None, :] + location) * _row(w, A, A_)[None, :], 1)
+        energy = ENERGY(key, asked, look, t, real, F, w, A, K, A_, TAPS, PRECISION)
         tl.store(energies + t, energy, mask=t < real)
     _wait(counter, PARTS)
     energy = tl.load(energies + s, mask=s < real, other=float("-inf"))
@@ -175,7 +246,7 @@ def _forward(
     counters, L, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, ENERGY: tl.constexpr,
 ):  # fmt: skip
     part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
@@ -190,7 +261,7 @@ def _forward(
         _character(
             states, weights, gates, keys, values, 3 * H, real, W, F, w, U, c, queries,
             energies + row * S, gates, inner, states + H, weights + S, part, counters + row,
-            S, H, A, K, BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
+            S, H, A, K, BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, ENERGY,
         )  # fmt: skip
         states += H
         weights += S
@@ -205,7 +276,7 @@ def _step(
     scratch, new_state, new_weights, log_probs, S, H, A, K, V, width,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, V_: tl.constexpr,
+    PRECISION: tl.constexpr, ENERGY: tl.constexpr, V_: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     utterance, origin, token = row // width, tl.load(origins + row), tl.load(tokens + row)
@@ -218,7 +289,7 @@ def _step(
         state + origin * H, weights + origin * S, gates + token * 3 * H, keys + utterance * S * A,
         values, stride, real, W, F, w, U, c, scratch, scratch + A + 4 * H, scratch + A,
         scratch + A + 3 * H, new_state, new_weights, 0, scratch, S, H, A, K,
-        BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION,
+        BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, ENERGY,
     )  # fmt: skip
     v = tl.arange(0, V_)
     logits = _row(bias, V, V_) + _times(new_state, readout, H, V, V, V_, TILE)
@@ -228,6 +299,21 @@ def _step(
     _put(log_probs + row * V, logits - tl.log(total), V, V_)
 
 
+@triton.jit
+def _carry(
+    taps, carried, part, real, K,
+    PARTS: tl.constexpr, STEPS: tl.constexpr, TAPS: tl.constexpr,
+):  # fmt: skip
+    """Sum the gradients that the windows have for each step, for the character before."""
+    k = tl.arange(0, TAPS)
+    for first in range(part * STEPS, real, PARTS * STEPS):
+        t = first + tl.arange(0, STEPS)
+        at = t[:, None] - k[None, :] + K // 2  # the step whose window saw t at tap k
+        seen = (at >= 0) & (at < real) & (k < K)[None, :]
+        d_window = tl.load(taps + at * TAPS + k[None, :], mask=seen, other=0.0)
+        tl.store(carried + t, tl.sum(d_window, 1), mask=t < real)
+
+
 @triton.jit(do_not_specialize=["L", "S"])
 def _backward(
     d_states, d_weights, keys, values, states, weights, queries, steps, lengths, W_back, F, w,
@@ -235,7 +321,7 @@ def _backward(
     counters, L, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, ENERGY_BACK: tl.constexpr, LOOKS: tl.constexpr,
 ):  # fmt: skip
     part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
@@ -313,27 +399,22 @@ def _backward(
             t = first + tl.arange(0, STEPS)
             there = (t < real)[:, None] & (a < A)[None, :]
             at = t[:, None] * A + a[None, :]
-            window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
-            location = tl.dot(window, filters, input_precision=PRECISION)
-            y = _tanh(tl.load(keys + at, mask=there, other=0.0) + query[None, :] + location)
-            d_energy = tl.load(energies + t, mask=t < real, other=0.0)[:, None]
-            d_w_row += tl.sum(d_energy * y, 0)
-            w_row = _row(w, A, A_)
-            d_mix = d_energy * w_row[None, :] * (1 - y * y)
-            d_query += tl.sum(d_mix, 0)
+            key = tl.load(keys + at, mask=there, other=0.0)
+            d_energy = tl.load(energies + t, mask=t < real, other=0.0)
+            d_key, d_asked, d_w_part, d_filters_part, d_window = ENERGY_BACK(
+                d_energy, key, query, previous, t, real, F, w, A, K, A_, TAPS, PRECISION
+            )
             old = tl.load(d_keys + at, mask=there, other=0.0)
-            tl.store(d_keys + at, old + d_mix, mask=there)
-            d_filters += tl.dot(tl.trans(window), d_mix, input_precision=PRECISION)
-            d_window = tl.dot(d_mix, tl.trans(filters), input_precision=PRECISION)
-            tl.store(taps + t[:, None] * TAPS + k[None, :], d_window, mask=(t < real)[:, None])
+            tl.store(d_keys + at, old + d_key, mask=there)
+            d_query += d_asked
+            d_w_row += d_w_part
+            if LOOKS:
+                d_filters += d_filters_part
+                tl.store(taps + t[:, None] * TAPS + k[None, :], d_window, mask=(t < real)[:, None])
         _put(askers + part * A, d_query, A, A_)
         _wait(counters, PARTS)
-        for first in range(part * STEPS, real, PARTS * STEPS):
-            t = first + tl.arange(0, STEPS)
-            at = t[:, None] - k[None, :] + K // 2  # the step whose window saw t at place k
-            seen = (at >= 0) & (at < real) & (k < K)[None, :]
-            d_window = tl.load(taps + at * TAPS + k[None, :], mask=seen, other=0.0)
-            tl.store(carried + t, tl.sum(d_window, 1), mask=t < real)
+        if LOOKS:
+            _carry(taps, carried, part, real, K, PARTS, STEPS, TAPS)
         asked = tl.load(askers + p[:, None] * A + a[None, :], mask=(a < A)[None, :], other=0.0)
         _put(query_row, tl.sum(asked, 0), A, A_)  # the same by every part
         tl.debug_barrier()
@@ -474,7 +555,7 @@ def try_out() -> None:
     _double[(1,)](torch.ones(1, device="cuda"))
 
 
-def room(device: torch.device) -> int:
+def resident_programs(device: torch.device) -> int:
     """Programs that run at a time, and so may wait for each other."""
     return torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -491,7 +572,7 @@ def fits(A: int, K: int, device: torch.device) -> bool:
 def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
     """How many programs take one utterance, a power of two, and a counter for each utterance."""
     parts = 1
-    while 2 * parts <= min(MOST, room(device) // B):
+    while 2 * parts <= min(MOST, resident_programs(device) // B):
         parts *= 2
     return parts, torch.zeros(B, dtype=torch.int32, device=device)
 
@@ -522,6 +603,7 @@ def _launch(function: Function) -> Function:
 def forward(
     gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor, W: Tensor,
     F: Tensor, w: Tensor, U: Tensor, c: Tensor, states: Tensor, weights: Tensor, before: bool,
+    kind: str,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Go through whole transcripts.
 
@@ -539,6 +621,7 @@ def forward(
         states: (B, L + 1, H); row 0 is read, the others are set up to each length.
         weights: (B, L + 1, S), likewise.
         before: whether the reset gate stands before the product.
+        kind: of attention, in ENERGIES; those without filters have K = 0.
 
     Returns:
         what the candidate gate read, (B, L, H), and queries (B, L, A).
@@ -550,7 +633,7 @@ def forward(
     _forward[(parts, B)](
         gates, as_read(keys), as_read(values), steps, lengths, as_read(W), F, w, as_read(U), c,
         states, weights, inner, queries, gates.new_empty(B, S), counters, L, S, H, A, K,
-        **_blocks(S, H, A, K, before, parts),
+        **_blocks(S, H, A, K, before, parts), ENERGY=ENERGIES[kind][0],
     )  # fmt: skip
     return inner, queries
 
@@ -559,7 +642,7 @@ def forward(
 def step(
     tokens: Tensor, origins: Tensor, state: Tensor, weights: Tensor, gates: Tensor, keys: Tensor,
     values: Tensor, steps: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor,
-    readout: Tensor, bias: Tensor, before: bool,
+    readout: Tensor, bias: Tensor, before: bool, kind: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """One character of N rows of a search, N / B of them for each of B utterances.
 
@@ -585,7 +668,7 @@ def step(
     _step[(N,)](
         tokens, origins, state, weights, gates, keys, values, steps, W, F, w, U, c, readout, bias,
         scratch, new_state, new_weights, log_probs, S, H, A, K, V, N // B,
-        **blocks, V_=V_,
+        **blocks, ENERGY=ENERGIES[kind][0], V_=V_,
     )  # fmt: skip
     return log_probs, new_state, new_weights
 
@@ -594,7 +677,7 @@ def step(
 def backward(
     d_states: Tensor, d_weights: Tensor, keys: Tensor, values: Tensor, states: Tensor,
     weights: Tensor, queries: Tensor, steps: Tensor, lengths: Tensor, W: Tensor, F: Tensor,
-    w: Tensor, U: Tensor, gates: Tensor, inner: Tensor, before: bool,
+    w: Tensor, U: Tensor, gates: Tensor, inner: Tensor, before: bool, kind: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Go back from :func:`forward`.
 
@@ -619,7 +702,7 @@ def backward(
         lengths, as_read(W.t().contiguous()), F, w, as_read(U.t().contiguous()), gates, inner,
         d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_looks, energies,
         keys.new_empty(B, S, blocks["TAPS"]), keys.new_empty(B, parts, A), counters,
-        L, S, H, A, K, **blocks,
+        L, S, H, A, K, **blocks, ENERGY_BACK=ENERGIES[kind][1], LOOKS=kind == "location",
     )  # fmt: skip
     return d_queries, d_keys, d_F.sum(0), d_w.sum(0)
 
@@ -629,7 +712,7 @@ def _recurrent(
 ) -> tuple[tuple[int, int], Tensor, dict[str, Any]]:
     """Grid, counters and compiled sizes of a layer: parts of the units, for each group of
     utterances and each direction."""
-    groups, parts = 2 * triton.cdiv(B, ROWS), min(triton.cdiv(N, BLOCK), room(device))
+    groups, parts = 2 * triton.cdiv(B, ROWS), min(triton.cdiv(N, BLOCK), resident_programs(device))
     sizes = {
         "PARTS": parts, "ROWS": ROWS, "BLOCK": BLOCK, "DEPTH": DEPTH, "PRECISION": "tf32x3",
         "num_warps": RECURRENT_WARPS, "num_stages": STAGES,

@@ -15,6 +15,8 @@ Form: TypeAlias = Literal["after", "before", "lstm"]
 
 CELLS: dict[Form, int] = {"after": 0, "before": 1, "lstm": 2}
 """Their numbers in native.cpp."""
+ENERGIES = {"location": 0, "additive": 0, "dot": 1}
+"""Those of the attentions' energies: without filters, location-aware ones are additive."""
 
 
 def form(cell: Any) -> Form | None:
@@ -27,8 +29,8 @@ def form(cell: Any) -> Form | None:
 class EnergyWeights(NamedTuple):
     """An attention's energies."""
 
-    number: int
-    """Its kind in native.cpp."""
+    kind: str
+    """One of ENERGIES."""
     W: Tensor
     """From states to queries, (H, A)."""
     filters: Tensor | None = None
@@ -42,12 +44,13 @@ class EnergyWeights(NamedTuple):
 def energy(attention: Any) -> EnergyWeights | None:
     """The energies of an attention; None: there is no fast form."""
     if type(attention) is Dot:
-        return EnergyWeights(1, (attention.W.weight.t() * attention.scale).contiguous())
+        return EnergyWeights("dot", (attention.W.weight.t() * attention.scale).contiguous())
     if type(attention) is Additive:
-        return EnergyWeights(0, attention.W.weight.t().contiguous(), w=attention.w.weight.view(-1))
+        W = attention.W.weight.t().contiguous()
+        return EnergyWeights("additive", W, w=attention.w.weight.view(-1))
     if type(attention) is Location:
         return EnergyWeights(
-            0,
+            "location",
             attention.W.weight.t().contiguous(),
             attention.filters.weight.squeeze(1).contiguous(),
             attention.U.weight.t().contiguous(),

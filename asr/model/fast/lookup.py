@@ -10,9 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from torch import Tensor, nn
 
 from asr.model.attention import Attention
-from asr.model.attention.location import Location
 from asr.model.cells import Cell
-from asr.model.cells.gru import GRU
 from asr.model.fast import dropout as drop
 from asr.model.fast import kinds, loop, native, session
 from asr.model.fast import layer as layers
@@ -39,14 +37,14 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
         cell: the cell of the decoder.
         tensor: one of those that are to be computed with.
     """
-    if kinds.energy(attention) is None or kinds.form(cell) is None:
+    energy, form = kinds.energy(attention), kinds.form(cell)
+    if energy is None or form is None:
         return None
     if native.usable(tensor, cell.U):
         return FastDecoder(loop.native_loop, session.NativeSession)
-    if not (isinstance(attention, Location) and isinstance(cell, GRU)):
-        return None
-    A, K = attention.V.out_features, attention.filters.kernel_size[0]
-    if native.on_gpu(tensor, cell.U) and native.kernels().fits(A, K, tensor.device):
+    A, K = energy.W.shape[1], 0 if energy.filters is None else energy.filters.shape[1]
+    gpu = form != "lstm" and native.on_gpu(tensor, cell.U)
+    if gpu and native.kernels().fits(A, K, tensor.device):
         return FastDecoder(loop.kernel_loop, session.KernelSession)
     return None
 

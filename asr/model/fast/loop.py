@@ -1,7 +1,7 @@
 """The decoder's loop over whole transcripts in one call, with its backward pass.
 
-By native.cpp on processors, and for location-aware attention and a GRU by kernels.py on GPUs. The
-plain loop of :class:`asr.model.decoder.AttentionDecoder` computes the same.
+By native.cpp on processors, and for a GRU by kernels.py on GPUs. The plain loop of
+:class:`asr.model.decoder.AttentionDecoder` computes the same.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from torch.autograd.function import once_differentiable
 
 from asr.model.attention import Attention
 from asr.model.attention.energy import uniform
-from asr.model.attention.location import Location
 from asr.model.cells import Cell
 from asr.model.cells.gru import GRU, Reset
 from asr.model.fast import kinds, native
@@ -40,27 +39,30 @@ def native_loop(
     assert energy and form
     values = memory.values[:, 0, :, : cell.gate_width]
     return _NativeLoop.apply(  # type: ignore[no-untyped-call]
-        energy.number, form, characters, getattr(cell, "c", None),
+        energy.kind, form, characters, getattr(cell, "c", None),
         memory.keys.keys.contiguous(), values.contiguous(), native.int32(memory.steps),
         native.int32(lengths), *energy[1:], cell.U,
     )  # fmt: skip
 
 
-def folded_weights(attention: Location) -> tuple[Tensor, Tensor, Tensor]:
+def folded_weights(energy: kinds.EnergyWeights) -> tuple[Tensor, Tensor, Tensor]:
     """Weights of the attention as kernels.py takes them.
 
     Returns:
-        W (H, A), F = filters^T location (K, A), w (A,).
+        W (H, A), F = filters^T location (K, A), w (A,); zeros for what a kind does not have.
     """
-    filters, location = attention.filters.weight.squeeze(1), attention.U.weight
-    W = attention.W.weight.t().contiguous()
-    return W, filters.t() @ location.t().contiguous(), attention.w.weight.view(-1)
+    _, W, filters, location, w = energy
+    A = W.shape[1]
+    F = W.new_zeros(0, A) if filters is None or location is None else filters.t() @ location
+    return W, F, W.new_zeros(A) if w is None else w
 
 
 def kernel_loop(
-    attention: Location, cell: GRU, characters: Tensor, lengths: Tensor, memory: Memory
+    attention: Attention, cell: GRU, characters: Tensor, lengths: Tensor, memory: Memory
 ) -> tuple[Tensor, Tensor]:
     """The same on a GPU."""
+    energy = kinds.energy(attention)
+    assert energy
     steps, lengths = (
         counts.to(characters.device, torch.int32, non_blocking=True)
         for counts in (memory.steps, lengths)
@@ -68,7 +70,7 @@ def kernel_loop(
     values = memory.values[:, 0, :, : cell.gate_width]
     return _KernelLoop.apply(  # type: ignore[no-untyped-call]
         characters, memory.keys.keys.contiguous(), values.contiguous(), steps, lengths,
-        uniform(memory.keys), *folded_weights(attention), cell.U, cell.c, cell.reset,
+        uniform(memory.keys), *folded_weights(energy), cell.U, cell.c, cell.reset, energy.kind,
     )  # fmt: skip
 
 
@@ -76,14 +78,14 @@ INPUTS = ("keys", "values", "steps", "lengths", "W", "filters", "location", "w",
 """What the native loop reads, by its names in native.cpp."""
 
 
-def _fields(number: int, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
+def _fields(kind: str, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
     """Fields of :class:`native.Loop` that forward and backward share."""
     given = dict(zip(INPUTS, inputs, strict=True))
     (B, L, H), S, (_, A) = states.shape, weights.shape[2], given["W"].shape
     C, K = (0, 0) if given["filters"] is None else given["filters"].shape
     sizes = {"B": B, "L": L, "S": S, "H": H, "A": A, "C": C, "K": K}
-    kind = {"energy": number, "cell": kinds.CELLS[form]}
-    return {**given, **sizes, **kind, "states": states, "weights": weights}
+    numbers = {"energy": kinds.ENERGIES[kind], "cell": kinds.CELLS[form]}
+    return {**given, **sizes, **numbers, "states": states, "weights": weights}
 
 
 class _NativeLoop(torch.autograd.Function):
@@ -94,7 +96,7 @@ class _NativeLoop(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, number: int, form: kinds.Form, gates: Tensor, c: Tensor | None, *inputs: Any
+        ctx: Any, kind: str, form: kinds.Form, gates: Tensor, c: Tensor | None, *inputs: Any
     ) -> tuple[Tensor, Tensor]:
         """Gates of the characters (B, L, G) to states (B, L, H) and weights (B, L, S)."""
         batch, length, _ = gates.shape
@@ -103,10 +105,10 @@ class _NativeLoop(torch.autograd.Function):
         states = gates.new_empty(batch, length, len(U))
         weights = gates.new_empty(batch, length, keys.shape[1])
         kept = torch.empty_like(states) if any(ctx.needs_input_grad) else None
-        shared = _fields(number, form, states, weights, *inputs)
+        shared = _fields(kind, form, states, weights, *inputs)
         native.call("decoder_forward", gates=gates, c=c, kept=kept, **shared)
         if kept is not None:
-            ctx.number, ctx.form, ctx.consumed = number, form, False
+            ctx.kind, ctx.form, ctx.consumed = kind, form, False
             ctx.save_for_backward(gates, kept, states, weights, *inputs)
         return states, weights
 
@@ -116,7 +118,7 @@ class _NativeLoop(torch.autograd.Function):
         """Gradients of all inputs from those of states and weights."""
         consume(ctx)
         gates, kept, states, weights, *inputs = ctx.saved_tensors
-        shared = _fields(ctx.number, ctx.form, states, weights, *inputs)
+        shared = _fields(ctx.kind, ctx.form, states, weights, *inputs)
         d_states, d_weights = d_states.contiguous(), d_weights.contiguous()
         d_queries = gates.new_zeros(*gates.shape[:2], shared["A"])
         d_keys, d_filters, d_location, d_w = (
@@ -145,6 +147,7 @@ class _KernelLoop(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
         first: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor, reset: Reset,
+        kind: str,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Gates of the characters (B, L, 3H) and weights before (B, S) to states and weights."""
         batch, length, _ = gates.shape
@@ -154,10 +157,10 @@ class _KernelLoop(torch.autograd.Function):
         weights[:, 0] = first
         before = reset == "before"
         inner, queries = native.kernels().forward(
-            gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, before
+            gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, before, kind
         )
         if any(ctx.needs_input_grad):
-            ctx.reset, ctx.consumed = reset, False
+            ctx.reset, ctx.kind, ctx.consumed = reset, kind, False
             ctx.save_for_backward(
                 gates, inner, queries, states, weights, keys, values, steps, lengths, W, F, w, U
             )
@@ -173,11 +176,11 @@ class _KernelLoop(torch.autograd.Function):
         )
         d_queries, d_keys, d_F, d_w = native.kernels().backward(
             d_states.contiguous(), d_weights.contiguous(), keys, values, states, weights, queries,
-            steps, lengths, *attention, U, gates, inner, ctx.reset == "before",
+            steps, lengths, *attention, U, gates, inner, ctx.reset == "before", ctx.kind,
         )  # fmt: skip
         d_W, d_U, d_c = _weight_gradients(states[:, :-1], d_queries, gates, inner, ctx.reset)
         d_values = torch.bmm(weights[:, 1:].transpose(1, 2), gates)
-        return gates, d_keys, d_values, None, None, None, d_W, d_F, d_w, d_U, d_c, None
+        return gates, d_keys, d_values, None, None, None, d_W, d_F, d_w, d_U, d_c, None, None
 
 
 def _weight_gradients(

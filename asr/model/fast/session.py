@@ -1,7 +1,6 @@
 """The decoder's step in a search in one call: by native.cpp on processors, kernels.py on GPUs.
 
-The weights are laid out once for a whole search. kernels.py is for location-aware attention and a
-GRU.
+The weights are laid out once for a whole search. kernels.py is for GRUs.
 """
 
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 
 from asr.model.attention import Alignment
 from asr.model.attention.energy import Energy
-from asr.model.attention.location import LastWeights, Location
 from asr.model.cells.gru import GRU
 from asr.model.fast import kinds, native
 from asr.model.fast.loop import folded_weights
@@ -50,9 +48,9 @@ class NativeSession(DecoderSession):
             "gates": parts.gates,
             "bias": parts.bias,
         }
-        self.arguments = native.Step(energy=energy.number, cell=kinds.CELLS[form]).set(
-            beam=width, H=H, A=energy.W.shape[1], C=C, K=K, V=V, **self.weights
-        )
+        numbers = {"energy": kinds.ENERGIES[energy.kind], "cell": kinds.CELLS[form]}
+        sizes = {"beam": width, "H": H, "A": energy.W.shape[1], "C": C, "K": K, "V": V}
+        self.arguments = native.Step(**numbers, **sizes).set(**self.weights)
         super().__init__(parts, memory, width)
 
     def bind(self, memory: Memory) -> None:
@@ -87,10 +85,11 @@ class KernelSession(DecoderSession):
 
     @torch.no_grad()
     def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
-        assert isinstance(parts.attention, Location) and isinstance(parts.cell, GRU)
+        energy = kinds.energy(parts.attention)
+        assert energy and isinstance(parts.attention, Energy) and isinstance(parts.cell, GRU)
         super().__init__(parts, memory, width)
-        self.attention, self.cell = parts.attention, parts.cell
-        W, *self.location = folded_weights(self.attention)
+        self.attention, self.cell, self.kind = parts.attention, parts.cell, energy.kind
+        W, *self.location = folded_weights(energy)
         self.read = [as_read(matrix) for matrix in (W, self.cell.U, parts.readout)]
 
     def bind(self, memory: Memory) -> None:
@@ -105,11 +104,12 @@ class KernelSession(DecoderSession):
         self, tokens: Tensor, state: DecoderState, rows: Tensor
     ) -> tuple[Tensor, Alignment, DecoderState]:
         """See :meth:`DecoderSession.step`."""
-        (before,), looked = state.cell, state.attention.weights
+        (before,) = state.cell
+        looked = getattr(state.attention, "weights", before)  # not read without filters
         (W, U, readout), reset_before = self.read, self.cell.reset == "before"
         log_probs, hidden, weights = native.kernels().step(
             tokens, rows, before, looked, self.parts.gates, self.keys, self.values, self.steps,
-            W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before,
+            W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before, self.kind,
         )  # fmt: skip
-        alignment = Alignment(weights.unsqueeze(1))
-        return log_probs, alignment, DecoderState((hidden,), LastWeights(weights))
+        state = DecoderState((hidden,), self.attention.after(weights, state.attention))
+        return log_probs, Alignment(weights.unsqueeze(1)), state
