@@ -10,9 +10,10 @@ from asr.config import DecodeConfig, LossConfig
 from asr.explain.metrics import alignment_quality
 from asr.model.batch import Batch
 from asr.model.las import LAS
+from asr.model.loss import Loss
 from asr.model.runtime import TorchModel
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
-from asr.score import score
+from asr.score import Score, score
 from asr.score.wer import errors as wrong_words
 from asr.score.wer import totals
 from asr.search.beam import search
@@ -49,6 +50,32 @@ class Evaluation:
     """Why utterances could not be read; nothing was heard in them, and all their words lack."""
 
 
+@dataclass
+class _Found:
+    """What the batches of a dev set add up to."""
+
+    characters: int = 0
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    """Attention, CTC and accuracy, times the characters."""
+    hypotheses: dict[str, str] = field(default_factory=dict)
+    plausibilities: dict[str, float] = field(default_factory=dict)
+    qualities: list[float] = field(default_factory=list)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def add_losses(self, part: Loss, characters: int) -> None:
+        """Add those of a batch."""
+        values = (float(part.attention), float(part.ctc), float(part.accuracy))
+        self.losses += np.array(values) * characters
+        self.characters += characters
+
+    def add_alignment(self, name: str, weights: np.ndarray, show: frozenset[str]) -> None:
+        """Add the attention (U + 1, S) of an utterance."""
+        self.qualities.append(alignment_quality(weights))
+        if name in show:
+            self.pictures[name] = weights
+
+
 @torch.no_grad()
 def evaluate(
     model: LAS,
@@ -73,49 +100,44 @@ def evaluate(
     runtime = TorchModel(model.eval())
     config = SEARCH if loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
     device = next(model.parameters()).device
-    characters, attention, ctc, accuracy = 0, 0.0, 0.0, 0.0
-    hypotheses: dict[str, str] = {}
-    plausibilities: dict[str, float] = {}
-    qualities: list[float] = []
-    pictures: dict[str, np.ndarray] = {}
-    errors: list[str] = []
+    found = _Found()
     for batch in batches:
-        errors += batch.errors
+        found.errors += batch.errors
         if not batch.ids:
             continue
         batch = batch.to(device)
         part = model(batch, loss, batch.count)
-        count = int(batch.lengths.sum())
-        characters += count
-        attention, ctc = attention + float(part.attention) * count, ctc + float(part.ctc) * count
-        accuracy += float(part.accuracy) * count
+        found.add_losses(part, int(batch.count.characters))
         encoded = runtime.encoded(model.encode(batch.features, batch.frames))
-        for row, found in enumerate(search(runtime, encoded, config)):
+        for row, (best, *_) in enumerate(search(runtime, encoded, config)):
             name = batch.ids[row]
-            hypotheses[name] = tokenizer.decode(found[0].tokens)
-            plausibilities[name] = plausibility(found[0], vocabulary.log_prob(hypotheses[name]))
+            found.hypotheses[name] = tokenizer.decode(best.tokens)
+            found.plausibilities[name] = plausibility(
+                best, vocabulary.log_prob(found.hypotheses[name])
+            )
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
-            weights = weights.cpu().numpy()
-            qualities.append(alignment_quality(weights))
-            if name in show:
-                pictures[name] = weights
-    rates = score(list(references.values()), [hypotheses.get(name, "") for name in references])
-    heard = np.array([name in plausibilities for name in references])
-    wrong, words = wrong_words(rates.word_counts), totals(rates.word_counts)
-    right, useless = wrong == 0, wrong > USELESS * words
-    values = np.array([plausibilities.get(name, 0.0) for name in references])
-    model_of_right = PlausibilityModel.measured(
-        values[heard & right], values[heard & useless], vocabulary
-    )
-    n = max(1, characters)
+            found.add_alignment(name, weights.cpu().numpy(), show)
+    rates = score(list(references.values()), [found.hypotheses.get(n, "") for n in references])
+    attention, ctc, accuracy = (found.losses / max(1, found.characters)).tolist()
     return Evaluation(
-        attention / n,
-        ctc / n,
-        accuracy / n,
+        attention,
+        ctc,
+        accuracy,
         rates.wer,
         rates.cer,
-        sum(qualities) / max(1, len(qualities)),
-        pictures,
-        model_of_right if loss.ctc_weight > 0 else None,
-        tuple(errors),
+        sum(found.qualities) / max(1, len(found.qualities)),
+        found.pictures,
+        _plausibility(found, references, rates, vocabulary) if loss.ctc_weight > 0 else None,
+        tuple(found.errors),
     )
+
+
+def _plausibility(
+    found: _Found, references: Mapping[str, str], rates: Score, vocabulary: Vocabulary
+) -> PlausibilityModel | None:
+    """Plausibility of right and of useless hypotheses; utterances without audio say nothing."""
+    heard = np.array([name in found.plausibilities for name in references])
+    wrong, words = wrong_words(rates.word_counts), totals(rates.word_counts)
+    right, useless = wrong == 0, wrong > USELESS * words
+    values = np.array([found.plausibilities.get(name, 0.0) for name in references])
+    return PlausibilityModel.measured(values[heard & right], values[heard & useless], vocabulary)

@@ -191,7 +191,17 @@ class Training:
             raise
 
     def _save(self) -> None:
-        """Write the state, then delete the epochs' models that are no longer wanted."""
+        """Write the state, then delete the epochs' models that are no longer wanted.
+
+        Raises:
+            Diverged: the weights are not finite; the state before stays.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise Diverged(
+                f"{self.folder.state_file}: not saved again after step {self.progress.step}, as "
+                "weights are no longer finite; go on from the state before with a lower "
+                "optim.learning_rate, and --change optim.learning_rate"
+            )
         self.folder.save(pack_state(self.model, self.optimizer, self.progress, self.data))
         self.selection.keep(self.progress.history)
 

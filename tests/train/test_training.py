@@ -332,6 +332,17 @@ def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, t
     start(longer, tone_corpus, finished).run()  # now they are its settings
 
 
+def test_with_fewer_epochs_than_done_the_mean_is_made_anew(finished, tone_corpus, tiny_training):
+    state = torch.load(finished / "checkpoints" / "last.pt", weights_only=True)["model"]
+    shorter = replace(tiny_training, epochs=2)
+    go_on(shorter, tone_corpus, finished, "epochs").run()
+    assert read_model(finished)[0].config == shorter
+    again = start(shorter, tone_corpus, finished)  # now they are its settings
+    assert not again.changed
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, state[name]), name  # of the last step, not the mean
+
+
 def test_a_changed_plan_begins_the_epoch_again(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
     stop_in_a_step(training)
@@ -485,6 +496,31 @@ def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_pat
     assert not (tmp_path / "las" / "config.yaml").exists()  # that of the other one stays
 
 
+def test_a_state_that_another_training_has_replaced(tone_corpus, tiny_training, tmp_path):
+    """It was read before that one ended, and would be gone back to."""
+    slow = start(tiny_training, tone_corpus, tmp_path / "las")
+    start(replace(tiny_training, skip_limit=3), tone_corpus, tmp_path / "las").run()
+    with pytest.raises(InputError, match="another training has gone on meanwhile"):
+        slow.run()
+
+
+def test_a_signal_ends_the_mean_of_the_best_epochs(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    before = weights(finished)
+    (finished / "final.safetensors").unlink()
+    training = start(tiny_training, tone_corpus, finished)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="saved after step"):
+        patch.setattr(
+            "asr.train.selection.average_models", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        )
+        with stopped_by_signals(training.stop):
+            training.run()
+    start(tiny_training, tone_corpus, finished).run()
+    for name, value in weights(finished).items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
     state = finished / "checkpoints" / "last.pt"
     whole = state.read_bytes()
@@ -513,7 +549,8 @@ def test_a_folder_that_cannot_be_made(tone_corpus, tiny_training, tmp_path):
 
 
 def test_batches_that_are_not_finite_are_saved_and_skipped(tone_corpus, tiny_training, tmp_path):
-    training = start(replace(tiny_training, skip_limit=2), tone_corpus, tmp_path / "nan")
+    config = replace(tiny_training, skip_limit=2, checkpoint_minutes=9.0)
+    training = start(config, tone_corpus, tmp_path / "nan")
     with torch.no_grad():
         training.model.ctc.bias.fill_(torch.nan)
     with pytest.raises(InputError, match="2 batches were skipped"):
@@ -522,6 +559,21 @@ def test_batches_that_are_not_finite_are_saved_and_skipped(tone_corpus, tiny_tra
     assert len(saved) == 2
     batch = torch.load(saved[0], weights_only=True)
     assert batch["features"].shape[0] == len(batch["ids"])
+
+
+def test_weights_that_are_not_finite_are_never_saved(tone_corpus, tiny_training, tmp_path):
+    training = start(tiny_training, tone_corpus, tmp_path / "nan")
+    update = training.optimizer.step
+
+    def overflow():
+        update()
+        if training.progress.step == 2:
+            training.model.ctc.bias.data.fill_(torch.inf)
+
+    training.optimizer.step = overflow
+    with pytest.raises(InputError, match="not saved again after step 3, as weights are no longer"):
+        training.run()
+    assert start(tiny_training, tone_corpus, tmp_path / "nan").progress.step == 2
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(
