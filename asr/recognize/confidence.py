@@ -27,7 +27,7 @@ from asr.errors import InputError
 
 if TYPE_CHECKING:
     from asr.recognize.transcript import Segment
-    from asr.search.alignment import Alignment
+    from asr.search.alignment import CTCAlignment
     from asr.search.hypothesis import Hypothesis
 
 LOW = 0.5  # below it a text is more likely wrong than right
@@ -90,7 +90,7 @@ def evidence(segment: "Segment") -> tuple[float, float]:
 
 
 def word_evidence(
-    hypothesis: "Hypothesis", alignment: "Alignment", spans: Sequence[tuple[int, int]]
+    hypothesis: "Hypothesis", alignment: "CTCAlignment", spans: Sequence[tuple[int, int]]
 ) -> list[tuple[float, float]]:
     """Return the two log-probabilities of each word of a text.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from asr.recognize.plausibility import DOUBTFUL, STALL
-from asr.search.alignment import Alignment
+from asr.search.alignment import CTCAlignment
 from asr.search.hypothesis import BLANK, Hypothesis
 from asr.search.protocol import FloatArray
 
@@ -57,11 +57,11 @@ def stalls(weights: FloatArray) -> bool:
     return bool((windows.max(1) - windows.min(1) < STALL_STEPS).any())
 
 
-def skips(alignment: Alignment) -> bool:
+def skips(alignment: CTCAlignment) -> bool:
     """Whether CTC is sure of several characters where the text has none."""
     run = 0
     for said, heard, before in zip(
-        alignment.path, alignment.heard, [BLANK, *alignment.heard], strict=False
+        alignment.path, alignment.confident, [BLANK, *alignment.confident], strict=False
     ):
         if said != BLANK:
             run = 0
@@ -72,7 +72,7 @@ def skips(alignment: Alignment) -> bool:
     return False
 
 
-def cut_off(weights: FloatArray, alignment: Alignment | None = None) -> bool:
+def cut_off(weights: FloatArray, alignment: CTCAlignment | None = None) -> bool:
     """Whether the last 30 % of the audio were never looked at, though something is said there.
 
     Args:
@@ -85,11 +85,11 @@ def cut_off(weights: FloatArray, alignment: Alignment | None = None) -> bool:
         return False
     if alignment is None:
         return True
-    lacking = (alignment.heard != BLANK) & (alignment.path == BLANK)
+    lacking = (alignment.confident != BLANK) & (alignment.path == BLANK)
     return bool(lacking[first:].any())
 
 
-def mean_log_prob(hypothesis: Hypothesis, alignment: Alignment | None = None) -> float:
+def mean_log_prob(hypothesis: Hypothesis, alignment: CTCAlignment | None = None) -> float:
     """Log-probability of a text per character, by decoder and CTC: 0 at best.
 
     The mean log-probability by the decoder, and how far CTC's log-probability lies behind that
@@ -102,11 +102,11 @@ def mean_log_prob(hypothesis: Hypothesis, alignment: Alignment | None = None) ->
     the other.
     """
     decoder = sum(hypothesis.log_probs) / max(1, len(hypothesis.log_probs))
-    gap = 0.0 if alignment is None else alignment.behind
+    gap = 0.0 if alignment is None else alignment.score_gap
     return decoder + gap / (len(hypothesis.tokens) + 1)
 
 
-def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[str, ...]:
+def flags(hypothesis: Hypothesis, alignment: CTCAlignment | None = None) -> tuple[str, ...]:
     """What is suspicious about a hypothesis.
 
     Args:
@@ -136,9 +136,9 @@ def flags(hypothesis: Hypothesis, alignment: Alignment | None = None) -> tuple[s
     return tuple(found)
 
 
-def _says_something(hypothesis: Hypothesis, alignment: Alignment | None) -> bool:
+def _says_something(hypothesis: Hypothesis, alignment: CTCAlignment | None) -> bool:
     """No text is right where CTC hears nothing either."""
-    heard = alignment is None or alignment.heard.any()
+    heard = alignment is None or alignment.confident.any()
     return bool(hypothesis.tokens or heard)
 
 

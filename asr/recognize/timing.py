@@ -8,7 +8,7 @@ segment, whose characters CTC likes to write into the silence around them.
 What the choices bring, as the median error of starts and ends on ``data/mini`` (dev-mini), against
 the synthesiser's own times: 28 ms; without the delay 42; from the first and last characters of
 the words instead of the spaces 63; by attention
-(:func:`asr.search.alignment.attention_places`), which has no delay, 37.
+(:func:`asr.search.alignment.attention_positions`), which has no delay, 37.
 """
 
 from itertools import pairwise

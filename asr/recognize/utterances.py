@@ -30,7 +30,7 @@ from asr.recognize.timing import (
     word_spans,
 )
 from asr.recognize.transcript import Candidate, Segment, Word
-from asr.search.alignment import Alignment, attention_places, ctc_align
+from asr.search.alignment import CTCAlignment, attention_positions, ctc_align
 from asr.search.beam import search
 from asr.search.hotwords import HotWords
 from asr.search.hypothesis import Hypothesis
@@ -83,7 +83,7 @@ class Recognition:
 
     hypotheses: Sequence[Hypothesis]
     """Best first."""
-    alignment: Alignment | None
+    alignment: CTCAlignment | None
     """Of the best one with CTC; None where there is none: the model was not trained with CTC, or
     the text has more characters than the audio has steps."""
     flags: tuple[str, ...] = field(init=False)
@@ -95,9 +95,9 @@ class Recognition:
     def positions(self) -> np.ndarray:
         """The encoder step of each character of the best one: by CTC, or else by attention."""
         if self.alignment is not None:
-            return self.alignment.places - CTC_DELAY
+            return self.alignment.positions - CTC_DELAY
         best = self.hypotheses[0]
-        return attention_places(best.weights[: len(best.tokens)]) - ATTENTION_DELAY
+        return attention_positions(best.weights[: len(best.tokens)]) - ATTENTION_DELAY
 
 
 class UtteranceRecognizer:

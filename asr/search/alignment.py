@@ -23,22 +23,22 @@ _LEAST = 1e-8  # of an attention weight: a step that was not looked at can still
 
 
 @dataclass(frozen=True)
-class Alignment:
+class CTCAlignment:
     """The most likely path of a text of U characters through S encoder steps, by CTC."""
 
     path: IntArray
     """The symbol of every step: a character's id or <blank>, (S,)."""
-    places: FloatArray
+    positions: FloatArray
     """The middle of the steps that each character takes, (U,)."""
     log_probs: FloatArray
     """Each character's log-probability where it is most likely on its steps, (U,)."""
-    behind: float
+    score_gap: float
     """Log-probability of the path, less that of CTC's best path of any text; 0 at most."""
-    heard: IntArray
+    confident: IntArray
     """The symbol of every step that CTC is sure of, (S,); <blank> where it is sure of none."""
 
 
-def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> Alignment | None:
+def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> CTCAlignment | None:
     """Align a text with the audio.
 
     Args:
@@ -58,14 +58,14 @@ def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> Ali
     path, steps = symbols[states], np.arange(len(log_probs))
     chosen = log_probs[steps, path]
     spelling = states % 2 == 1
-    places, best = np.zeros(len(tokens)), np.full(len(tokens), -np.inf)
+    positions, best = np.zeros(len(tokens)), np.full(len(tokens), -np.inf)
     number = states[spelling] // 2
-    np.add.at(places, number, steps[spelling])
+    np.add.at(positions, number, steps[spelling])
     np.maximum.at(best, number, chosen[spelling])
-    places /= np.bincount(number, minlength=len(tokens)).clip(min=1)
-    heard = np.where(log_probs.max(1) > np.log(SURE), log_probs.argmax(1), BLANK)
-    behind = float(chosen.sum() - log_probs.max(1).sum())
-    return Alignment(path, places, best, behind, heard)
+    positions /= np.bincount(number, minlength=len(tokens)).clip(min=1)
+    confident = np.where(log_probs.max(1) > np.log(SURE), log_probs.argmax(1), BLANK)
+    score_gap = float(chosen.sum() - log_probs.max(1).sum())
+    return CTCAlignment(path, positions, best, score_gap, confident)
 
 
 def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
@@ -93,7 +93,7 @@ def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
     return np.array(states[::-1])
 
 
-def attention_places(weights: npt.NDArray[np.floating]) -> FloatArray:
+def attention_positions(weights: npt.NDArray[np.floating]) -> FloatArray:
     """The encoder step of each character: attention (U, S) to (U,), never falling.
 
     The product of the weights at these steps is as large as it can be.
@@ -102,8 +102,8 @@ def attention_places(weights: npt.NDArray[np.floating]) -> FloatArray:
     totals = logs[:1]
     for row in logs[1:]:
         totals = np.vstack([totals, np.maximum.accumulate(totals[-1]) + row])
-    places, last = np.zeros(len(logs)), logs.shape[1]
+    positions, last = np.zeros(len(logs)), logs.shape[1]
     for i in range(len(logs) - 1, -1, -1):
         last = int(totals[i, :last].argmax()) + 1
-        places[i] = last - 1
-    return places
+        positions[i] = last - 1
+    return positions

@@ -25,7 +25,7 @@ from asr.recognize.confidence import (
 )
 from asr.recognize.plausibility import plausibility, plausibility_threshold
 from asr.recognize.transcript import Segment
-from asr.search.alignment import Alignment
+from asr.search.alignment import CTCAlignment
 from asr.search.hypothesis import Hypothesis
 from asr.store.model_file import read_model
 
@@ -313,7 +313,7 @@ def test_evidence_of_words_by_hand():
         (2, 3, 1, 2), -3.0, {"decoder": -3.0}, None, True, (-0.1, -0.2, -0.4, -0.8, -1.5)
     )
     heard = np.array([-1.0, -2.0, -0.5, -0.25])
-    alignment = Alignment(np.zeros(8), np.arange(4.0), heard, -4.0, np.zeros(8))
+    alignment = CTCAlignment(np.zeros(8), np.arange(4.0), heard, -4.0, np.zeros(8))
     assert word_evidence(hypothesis, alignment, [(0, 2), (3, 4)]) == [
         (pytest.approx(-0.7), -2.0),  # two characters and the space; the worse of two
         (pytest.approx(-2.3), -0.25),  # one character and the end

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchaudio
 
-from asr.search.alignment import attention_places, ctc_align
+from asr.search.alignment import attention_positions, ctc_align
 
 A, B = 2, 3
 
@@ -20,28 +20,28 @@ def spikes(symbols, vocab=5, sure=0.9):
 def test_characters_are_where_ctc_says_them():
     found = ctc_align(spikes([0, A, A, 0, 0, B, 0]), (A, B))
     assert found.path.tolist() == [0, A, A, 0, 0, B, 0]
-    assert found.places.tolist() == [1.5, 5.0]
+    assert found.positions.tolist() == [1.5, 5.0]
     assert found.log_probs == pytest.approx(np.log([0.9, 0.9]))
-    assert found.heard.tolist() == found.path.tolist()
-    assert found.behind == pytest.approx(0.0)
+    assert found.confident.tolist() == found.path.tolist()
+    assert found.score_gap == pytest.approx(0.0)
 
 
 def test_what_ctc_is_sure_of():
     log_probs = spikes([A, 0, 4, 0, B, 0])
     log_probs[0] = np.log(0.2)
-    assert ctc_align(log_probs, (A, B)).heard.tolist() == [0, 0, 4, 0, B, 0]
+    assert ctc_align(log_probs, (A, B)).confident.tolist() == [0, 0, 4, 0, B, 0]
 
 
 def test_equal_neighbours_have_a_blank_between_them():
-    assert ctc_align(spikes([A, 0, A]), (A, A)).places.tolist() == [0.0, 2.0]
+    assert ctc_align(spikes([A, 0, A]), (A, A)).positions.tolist() == [0.0, 2.0]
     assert ctc_align(spikes([A, A]), (A, A)) is None
     assert ctc_align(spikes([A]), (A, B)) is None
 
 
 def test_a_text_without_characters_is_all_blank():
     found = ctc_align(spikes([0, A, 0]), ())
-    assert found.path.tolist() == [0, 0, 0] and found.places.size == 0
-    assert found.behind == pytest.approx(np.log(0.025 / 0.9))  # no A where CTC hears one
+    assert found.path.tolist() == [0, 0, 0] and found.positions.size == 0
+    assert found.score_gap == pytest.approx(np.log(0.025 / 0.9))  # no A where CTC hears one
 
 
 def test_the_path_is_torchaudios():
@@ -53,15 +53,15 @@ def test_the_path_is_torchaudios():
         found = ctc_align(log_probs.numpy(), tuple(tokens.tolist()))
         score = log_probs.gather(1, torch.from_numpy(found.path)[:, None]).sum()
         assert float(score) == pytest.approx(float(scores.sum()), abs=1e-4)
-        assert found.behind == pytest.approx(float(score - log_probs.amax(1).sum()), abs=1e-4)
+        assert found.score_gap == pytest.approx(float(score - log_probs.amax(1).sum()), abs=1e-4)
         assert found.path.tolist() == expected[0].tolist()
 
 
 def test_attention_never_turns_back():
     weights = np.array([[0.6, 0.4, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.0, 0.1, 0.2, 0.7]])
-    assert attention_places(weights).tolist() == [0, 0, 3]
+    assert attention_positions(weights).tolist() == [0, 0, 3]
     weights[1] = [0.2, 0.0, 0.8, 0.0]
-    assert attention_places(weights).tolist() == [0, 2, 3]
+    assert attention_positions(weights).tolist() == [0, 2, 3]
     weights[2] = [0.9, 0.0, 0.1, 0.0]  # 0.8 * 0.1 is less than 0.2 * 0.9
-    assert attention_places(weights).tolist() == [0, 0, 0]
-    assert attention_places(np.zeros((0, 4))).tolist() == []
+    assert attention_positions(weights).tolist() == [0, 0, 0]
+    assert attention_positions(np.zeros((0, 4))).tolist() == []
