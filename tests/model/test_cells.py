@@ -55,6 +55,23 @@ def test_steps_of_a_search_equal_the_loop(kind):
         torch.testing.assert_close(alignment.over(9)[::2], weights[:, u])
 
 
+@EVERY_CELL
+def test_an_utterance_is_the_same_alone_and_in_a_batch(kind):
+    decoder = make_decoder(kind)
+    states = torch.randn(3, 9, 8).masked_fill(torch.arange(9)[:, None] >= STEPS[:, None, None], 0.0)
+    tokens, lengths = torch.randint(1, VOCAB - 1, (3, 4)), torch.tensor([4, 2, 3])
+
+    def run(row, steps, length):
+        padding = torch.arange(steps) >= STEPS[row].unsqueeze(1)
+        memory = decoder.precompute(states[row, :steps], STEPS[row], padding)
+        return decoder(tokens[row, :length], lengths[row], memory)[0]
+
+    together = run(slice(0, 3), 9, 4)
+    for row, (steps, length) in enumerate(zip(STEPS.tolist(), lengths.tolist(), strict=True)):
+        alone = run(slice(row, row + 1), steps, length)
+        torch.testing.assert_close(alone[0], together[row, :length])
+
+
 def values_and_gradients(step, inputs, parameters):
     """Two steps, and gradients of a fixed direction in their outputs."""
     outputs = step(inputs)

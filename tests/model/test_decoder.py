@@ -5,8 +5,10 @@ import torch
 
 from asr.config import AttentionConfig, DecoderConfig
 from asr.config.kinds import ATTENTIONS
+from asr.model.attention.dot import Dot
 from asr.model.decoder import AttentionDecoder
 from asr.model.fast import lookup, native
+from asr.model.session import DecoderSession
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
@@ -92,6 +94,25 @@ def test_a_step_for_many_rows_equals_plain_torch(kind, cell, units, monkeypatch)
             torch.testing.assert_close(ours, right, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(alignment.weights, plain_alignment.weights, atol=1e-6, rtol=1e-4)
         state = new
+
+
+class Unknown(Dot):
+    """A kind that asr.model.fast does not know."""
+
+
+def test_a_kind_without_a_fast_form_runs_the_plain_loop():
+    decoder, states, padding, tokens = make("dot", "after", 8)
+    memory = decoder.precompute(states, STEPS, padding)
+    expected, weights = decoder(tokens, LENGTHS, memory)
+    decoder.attention.__class__ = Unknown
+    assert lookup.decoder(decoder.attention, decoder.cell, states) is None
+    found, same = decoder(tokens, LENGTHS, memory)
+    real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
+    torch.testing.assert_close(found * real, expected * real)
+    torch.testing.assert_close(same, weights)
+    assert (
+        type(decoder.eval().session(decoder.precompute(states, STEPS, padding))) is DecoderSession
+    )
 
 
 @EVERY_KIND

@@ -35,7 +35,7 @@ class Additive {
   // energies (steps) from keys (steps, A), query (A), and previous (steps), the weights before.
   void energies(const float *keys, const float *query, const float *previous, int steps,
                 float *energies) {
-    look(previous, steps);
+    convolve(previous, steps);
     for (int t = 0; t < steps; t += ROWS) {
       const int rows = std::min(ROWS, steps - t);
       product(rows, location_ + t, 1, stride_, U_, mix_);
@@ -55,7 +55,7 @@ class Additive {
 
  private:
   // f = filters * previous, (C, S) in location_.
-  void look(const float *previous, int steps) {
+  void convolve(const float *previous, int steps) {
     if (!C_) return;
     std::memset(margin_, 0, sizeof(float) * (stride_ + taps_));
     std::memcpy(margin_ + K_ / 2, previous, sizeof(float) * steps);
@@ -86,27 +86,27 @@ class Additive::Back : Additive {
   void back(const float *keys, const float *query, const float *previous, int steps,
             const float *d_energies, int first, int end, float *d_keys, float *d_query,
             float *d_previous) {
-    look(previous, steps);
+    convolve(previous, steps);
     for (int t = first; t < end; t += ROWS) {
       const int rows = std::min(ROWS, end - t);
       product(rows, location_ + t, 1, stride_, U_, mix_);
       each(A_, [&](int a, int n) {
-        const vec asked = load(query + a, n), w = load(w_ + a, n);
-        vec d_w{}, d_asked{};
+        const vec q = load(query + a, n), w = load(w_ + a, n);
+        vec d_w{}, d_q{};
         for (int i = 0; i < rows; i++) {
           const size_t at = static_cast<size_t>(t + i) * A_ + a;
-          vec x = tanh(load(keys + at, n) + asked + load(mix_ + i * U_.n + a, n));
+          vec x = tanh(load(keys + at, n) + q + load(mix_ + i * U_.n + a, n));
           vec d = d_energies[t + i] * w * (1.0f - x * x);
           d_w += d_energies[t + i] * x;
-          d_asked += d;
+          d_q += d;
           store(d_keys + at, load(d_keys + at, n) + d, n);
           store(d_mix_ + static_cast<size_t>(t + i) * U_.n + a, d, n);
         }
         store(d_w_ + a, load(d_w_ + a, n) + d_w, n);
-        store(d_query + a, load(d_query + a, n) + d_asked, n);
+        store(d_query + a, load(d_query + a, n) + d_q, n);
       });
     }
-    if (C_) look_back(first, end - first, steps, d_previous);
+    if (C_) convolve_back(first, end - first, steps, d_previous);
   }
 
   // Adds the sums to d_w (A), d_location (C, A) and d_filters (C, K).
@@ -120,8 +120,8 @@ class Additive::Back : Additive {
   }
 
  private:
-  // Backward of look, from the n steps of d_mix_ from first on.
-  void look_back(int first, int n, int steps, float *d_previous) {
+  // Backward of convolve, from the n steps of d_mix_ from first on.
+  void convolve_back(int first, int n, int steps, float *d_previous) {
     std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
     if (n > 0) {
       const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;

@@ -190,26 +190,26 @@ ENERGIES = {
 
 @triton.jit
 def _character(
-    state, look, gate, keys, values, stride, real, W, F, w, U, c, query, energies, activations,
-    own, new_state, new_look, part, counter, S, H, A, K,
+    state, alignment, gate, keys, values, stride, real, W, F, w, U, c, query, energies, activations,
+    own, new_state, new_alignment, part, counter, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
     PRECISION: tl.constexpr, ENERGY: tl.constexpr,
 ):  # fmt: skip
-    """One step of one row: from state and look (weights) of the character before to new ones."""
+    """One step of one row: from state and alignment of the character before to new ones."""
     a, s = tl.arange(0, A_), tl.arange(0, S_)
-    asked = _times(state, W, H, A, A, A_, TILE)
-    _put(query, asked, A, A_)
+    q = _times(state, W, H, A, A, A_, TILE)
+    _put(query, q, A, A_)
     for first in range(part * STEPS, real, PARTS * STEPS):
         t = first + tl.arange(0, STEPS)
         there = (t < real)[:, None] & (a < A)[None, :]
         key = tl.load(keys + t[:, None] * A + a[None, :], mask=there, other=0.0)
-        energy = ENERGY(key, asked, look, t, real, F, w, A, K, A_, TAPS, PRECISION)
+        energy = ENERGY(key, q, alignment, t, real, F, w, A, K, A_, TAPS, PRECISION)
         tl.store(energies + t, energy, mask=t < real)
     _wait(counter, PARTS)
     energy = tl.load(energies + s, mask=s < real, other=float("-inf"))
     share = tl.exp(energy - tl.max(energy, 0))
-    tl.store(new_look + s, share / tl.sum(share, 0), mask=s < S)  # the same by every part
+    tl.store(new_alignment + s, share / tl.sum(share, 0), mask=s < S)  # the same by every part
     tl.debug_barrier()
 
     PART: tl.constexpr = H_ // PARTS
@@ -218,13 +218,13 @@ def _character(
     values += first
     h = _row(state + first, left, PART)
     r = _row(gate + first, left, PART)
-    r += _times(new_look, values, real, left, stride, PART, TILE)
+    r += _times(new_alignment, values, real, left, stride, PART, TILE)
     r = tl.sigmoid(r + _times(state, U, H, left, 3 * H, PART, TILE))
     z = _row(gate + H + first, left, PART)
-    z += _times(new_look, values + H, real, left, stride, PART, TILE)
+    z += _times(new_alignment, values + H, real, left, stride, PART, TILE)
     z = tl.sigmoid(z + _times(state, U + H, H, left, 3 * H, PART, TILE))
     n = _row(gate + 2 * H + first, left, PART)
-    n += _times(new_look, values + 2 * H, real, left, stride, PART, TILE)
+    n += _times(new_alignment, values + 2 * H, real, left, stride, PART, TILE)
     if BEFORE:
         _put(own + first, r * h, left, PART)
         _wait(counter, PARTS)
@@ -317,11 +317,11 @@ def _carry(
 @triton.jit(do_not_specialize=["L", "S"])
 def _backward(
     d_states, d_weights, keys, values, states, weights, queries, steps, lengths, W_back, F, w,
-    U_back, gates, inner, d_queries, d_keys, d_F, d_w, carried, d_looks, energies, taps, askers,
-    counters, L, S, H, A, K,
+    U_back, gates, inner, d_queries, d_keys, d_F, d_w, carried, d_alignments, energies, taps,
+    query_parts, counters, L, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, ENERGY_BACK: tl.constexpr, LOOKS: tl.constexpr,
+    PRECISION: tl.constexpr, ENERGY_BACK: tl.constexpr, LOCATION: tl.constexpr,
 ):  # fmt: skip
     part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
@@ -329,10 +329,10 @@ def _backward(
     d_keys += row * S * A
     values += row * S * 3 * H
     carried += row * S
-    d_looks += row * S
+    d_alignments += row * S
     energies += row * S
     taps += row * S * TAPS
-    askers += row * PARTS * A
+    query_parts += row * PARTS * A
     counters += row
     a, s, k, n_ = tl.arange(0, A_), tl.arange(0, S_), tl.arange(0, TAPS), tl.arange(0, H_)
     p = tl.arange(0, PARTS)
@@ -383,13 +383,13 @@ def _backward(
             seen = d_r_row * tl.load(at, mask=there, other=0.0)
             seen += d_z_row * tl.load(at + H, mask=there, other=0.0)
             seen += d_n_row * tl.load(at + 2 * H, mask=there, other=0.0)
-            d_look = tl.sum(seen, 1) + tl.load(d_weights + i * S + t, mask=t < real, other=0.0)
-            d_look += tl.load(carried + t, mask=t < real, other=0.0)
-            tl.store(d_looks + t, d_look, mask=t < real)
+            d_alignment = tl.sum(seen, 1) + tl.load(d_weights + i * S + t, mask=t < real, other=0.0)
+            d_alignment += tl.load(carried + t, mask=t < real, other=0.0)
+            tl.store(d_alignments + t, d_alignment, mask=t < real)
         _wait(counters, PARTS)
-        look = tl.load(previous + S + s, mask=s < real, other=0.0)
-        d_look = tl.load(d_looks + s, mask=s < real, other=0.0)
-        energy = look * (d_look - tl.sum(look * d_look, 0))
+        alignment = tl.load(previous + S + s, mask=s < real, other=0.0)
+        d_alignment = tl.load(d_alignments + s, mask=s < real, other=0.0)
+        energy = alignment * (d_alignment - tl.sum(alignment * d_alignment, 0))
         tl.store(energies + s, energy, mask=s < real)  # the same by every part
         tl.debug_barrier()
 
@@ -401,22 +401,22 @@ def _backward(
             at = t[:, None] * A + a[None, :]
             key = tl.load(keys + at, mask=there, other=0.0)
             d_energy = tl.load(energies + t, mask=t < real, other=0.0)
-            d_key, d_asked, d_w_part, d_filters_part, d_window = ENERGY_BACK(
+            d_key, d_q, d_w_part, d_filters_part, d_window = ENERGY_BACK(
                 d_energy, key, query, previous, t, real, F, w, A, K, A_, TAPS, PRECISION
             )
             old = tl.load(d_keys + at, mask=there, other=0.0)
             tl.store(d_keys + at, old + d_key, mask=there)
-            d_query += d_asked
+            d_query += d_q
             d_w_row += d_w_part
-            if LOOKS:
+            if LOCATION:
                 d_filters += d_filters_part
                 tl.store(taps + t[:, None] * TAPS + k[None, :], d_window, mask=(t < real)[:, None])
-        _put(askers + part * A, d_query, A, A_)
+        _put(query_parts + part * A, d_query, A, A_)
         _wait(counters, PARTS)
-        if LOOKS:
+        if LOCATION:
             _carry(taps, carried, part, real, K, PARTS, STEPS, TAPS)
-        asked = tl.load(askers + p[:, None] * A + a[None, :], mask=(a < A)[None, :], other=0.0)
-        _put(query_row, tl.sum(asked, 0), A, A_)  # the same by every part
+        q = tl.load(query_parts + p[:, None] * A + a[None, :], mask=(a < A)[None, :], other=0.0)
+        _put(query_row, tl.sum(q, 0), A, A_)  # the same by every part
         tl.debug_barrier()
         d_h += _times(query_row, W_back + mine, A, left, H, PART, TILE)
     for i in range(length, L):
@@ -696,13 +696,13 @@ def backward(
     blocks = _blocks(S, H, A, K, before, parts)
     d_queries, d_keys = torch.zeros_like(queries), torch.zeros_like(keys)
     d_F, d_w = keys.new_empty(B * parts, K, A), keys.new_empty(B * parts, A)
-    d_looks, energies = keys.new_empty(B, S), keys.new_empty(B, S)
+    d_alignments, energies = keys.new_empty(B, S), keys.new_empty(B, S)
     _backward[(parts, B)](
         d_states, d_weights, as_read(keys), as_read(values), states, weights, queries, steps,
         lengths, as_read(W.t().contiguous()), F, w, as_read(U.t().contiguous()), gates, inner,
-        d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_looks, energies,
+        d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_alignments, energies,
         keys.new_empty(B, S, blocks["TAPS"]), keys.new_empty(B, parts, A), counters,
-        L, S, H, A, K, **blocks, ENERGY_BACK=ENERGIES[kind][1], LOOKS=kind == "location",
+        L, S, H, A, K, **blocks, ENERGY_BACK=ENERGIES[kind][1], LOCATION=kind == "location",
     )  # fmt: skip
     return d_queries, d_keys, d_F.sum(0), d_w.sum(0)
 

@@ -23,16 +23,12 @@ HOLD = 1e4
 
 
 class GRUWeights(Protocol):
-    """The layer: D directions of N units."""
+    """The layer: W (D, I, 3N), U (D, N, 3N), b (D, 3N) and c (D, N) of D directions."""
 
     W: Tensor
-    """(D, I, 3N)."""
     U: Tensor
-    """(D, N, 3N)."""
     b: Tensor
-    """(D, 3N)."""
     c: Tensor
-    """(D, N)."""
     reset: Reset
     training: bool
 
@@ -79,9 +75,7 @@ def cudnn_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
     result = nn.utils.rnn.PackedSequence(
         data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
     )
-    return nn.utils.rnn.pad_packed_sequence(
-        result, batch_first=True, total_length=x.shape[1]
-    )[0]  # fmt: skip
+    return nn.utils.rnn.pad_packed_sequence(result, True, total_length=x.shape[1])[0]
 
 
 def looped_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:

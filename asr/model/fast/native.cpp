@@ -366,49 +366,49 @@ inline void log_softmax(float *line, int V) {
 
 // Rows first to first + m of a step of a search.
 template <class Energy, class Cell>
-void search_rows(const Step &a, const Cell &cell, const Packed &query, const Packed &spell,
+void search_rows(const Step &a, const Cell &cell, const Packed &query, const Packed &readout,
                  int first, int m) {
   const int S = a.S, H = a.H, A = a.A, V = a.V, G = Cell::GATES * H;
   const int width = padded(G + V), blocks = (G + V + BLOCK - 1) / BLOCK;
   Energy energy(a);
-  Buffer now(m * H), memory(Cell::MEMORY ? m * H : 0), queries(m * query.n), seen(m * width),
-      logits(m * spell.n);
+  Buffer now(m * H), memory(Cell::MEMORY ? m * H : 0), queries(m * query.n), context(m * width),
+      logits(m * readout.n);
   typename Cell::Scratch scratch(m, cell);
   std::vector<Row> places(m);
   for (int k = 0; k < m; k++) {
     const size_t from = a.from[first + k];
     std::memcpy(now + k * H, a.state + from * H, sizeof(float) * H);
     if (Cell::MEMORY) std::memcpy(memory + k * H, a.memory + from * H, sizeof(float) * H);
-    places[k] = {seen + k * width, nullptr, nullptr, nullptr};
+    places[k] = {context + k * width, nullptr, nullptr, nullptr};
   }
   product(m, now, H, 1, query, queries);
   for (int k = 0; k < m; k++) {
     const int row = first + k, real = a.steps[row / a.beam];
     const size_t b = row / a.beam, from = a.from[row];
-    float *look = a.weights + static_cast<size_t>(row) * S;
+    float *weights = a.weights + static_cast<size_t>(row) * S;
     energy.energies(a.keys + b * S * A, queries + k * query.n,
-                    a.previous ? a.previous + from * S : nullptr, real, look);
-    softmax(look, real);
-    std::memset(look + real, 0, sizeof(float) * (S - real));
+                    a.previous ? a.previous + from * S : nullptr, real, weights);
+    softmax(weights, real);
+    std::memset(weights + real, 0, sizeof(float) * (S - real));
   }
   for (int k = 0, count; k < m; k += count) {  // the rows of an utterance together
     const int b = (first + k) / a.beam;
     count = std::min(m - k, (b + 1) * a.beam - first - k);
-    const float *looks = a.weights + static_cast<size_t>(first + k) * S;
-    const Packed heard(a.values + static_cast<size_t>(b) * blocks * S * BLOCK, S, G + V);
-    product(count, looks, S, 1, heard, seen + k * width);
+    const float *weights = a.weights + static_cast<size_t>(first + k) * S;
+    const Packed values(a.values + static_cast<size_t>(b) * blocks * S * BLOCK, S, G + V);
+    product(count, weights, S, 1, values, context + k * width);
   }
   for (int k = 0; k < m; k++) {
-    add(seen + k * width, a.gates + static_cast<size_t>(a.tokens[first + k]) * G, G);
-    add(seen + k * width + G, a.bias, V);
+    add(context + k * width, a.gates + static_cast<size_t>(a.tokens[first + k]) * G, G);
+    add(context + k * width + G, a.bias, V);
   }
   cell.step(m, now, memory, places.data(), scratch);
-  product(m, now, H, 1, spell, logits);
+  product(m, now, H, 1, readout, logits);
   for (int k = 0; k < m; k++) {
     const size_t row = first + k;
-    const float *sum = seen + k * width + G;
+    const float *sum = context + k * width + G;
     float *line = a.log_probs + row * V;
-    for (int v = 0; v < V; v++) line[v] = logits[k * spell.n + v] + sum[v];
+    for (int v = 0; v < V; v++) line[v] = logits[k * readout.n + v] + sum[v];
     log_softmax(line, V);
     std::memcpy(a.states + row * H, now + k * H, sizeof(float) * H);
     if (Cell::MEMORY) std::memcpy(a.memories + row * H, memory + k * H, sizeof(float) * H);
@@ -420,10 +420,10 @@ void search_step(const Step &a) {
   // to wake a thread takes as long as the work of some ten rows
   const int tasks = std::max(1, std::min(a.R / 16, a.threads));
   const Cell cell({a.U, a.candidate, a.c, true}, a.H);
-  const Packed query(a.W, a.H, a.A), spell(a.readout, a.H, a.V);
+  const Packed query(a.W, a.H, a.A), readout(a.readout, a.H, a.V);
   run(tasks, a.threads, [&](int task) {
     const int first = a.R * task / tasks, m = a.R * (task + 1) / tasks - first;
-    search_rows<Energy>(a, cell, query, spell, first, m);
+    search_rows<Energy>(a, cell, query, readout, first, m);
   });
 }
 

@@ -37,17 +37,11 @@ class NativeSession(DecoderSession):
         first = 2 * H if form == "before" else U.shape[1]  # columns of the first product
         C, K = (0, 0) if energy.filters is None else energy.filters.shape
         self.weights = {
-            "W": blocks(energy.W),
-            "U": blocks(U[:, :first]),
-            "candidate": blocks(U[:, first:]),
-            "readout": blocks(parts.readout),
-            "filters": energy.filters,
-            "location": energy.location,
-            "w": energy.w,
-            "c": getattr(parts.cell, "c", None),
-            "gates": parts.gates,
-            "bias": parts.bias,
-        }
+            "W": blocks(energy.W), "filters": energy.filters, "location": energy.location,
+            "w": energy.w, "U": blocks(U[:, :first]), "candidate": blocks(U[:, first:]),
+            "c": getattr(parts.cell, "c", None), "readout": blocks(parts.readout),
+            "gates": parts.gates, "bias": parts.bias,
+        }  # fmt: skip
         numbers = {"energy": kinds.ENERGIES[energy.kind], "cell": kinds.CELLS[form]}
         sizes = {"beam": width, "H": H, "A": energy.W.shape[1], "C": C, "K": K, "V": V}
         self.arguments = native.Step(**numbers, **sizes).set(**self.weights)
