@@ -1,4 +1,4 @@
-"""How good the model is on the dev set, after each epoch."""
+"""Evaluation of a model on the dev set, after each epoch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ class Evaluation:
     """That of the texts that are right, see :mod:`asr.recognize.plausibility`; None: too few are
     right, or there is no CTC."""
     errors: tuple[str, ...] = ()
-    """Why utterances could not be read; nothing was heard in them, and all their words lack."""
+    """Utterances that could not be read; all their words count as deletions."""
 
 
 @dataclass
