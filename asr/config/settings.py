@@ -161,6 +161,12 @@ class EncoderConfig(Settings):
             frames = layer.output_steps(frames)
         return frames
 
+    def width(self, inputs: int) -> int:
+        """Width of an encoder step (D) for that of a frame (F)."""
+        for layer in self.stack:
+            inputs = layer.width(inputs)
+        return inputs
+
     def fewest_weights(self, inputs: int) -> int:
         """Weights that all layers have in any case, by the width of a frame (F)."""
         total = 0

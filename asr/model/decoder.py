@@ -13,8 +13,6 @@ once for every character and hypothesis, and in a search the readout's part like
 of M heads has M contexts, which stand side by side.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +26,6 @@ from asr.model.fast.product import affine
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
 from asr.model.session import DecoderParts, DecoderSession
-from asr.store.weights import OLD_NAMES
 
 
 class AttentionDecoder(nn.Module):
@@ -60,7 +57,6 @@ class AttentionDecoder(nn.Module):
         self.embedding, self.attention = embedding, made
         self.readout = nn.Linear(config.units + context, vocab)
         self.dropout = Dropout(config.dropout)
-        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def precompute(self, states: Tensor, steps: Tensor, padding: Tensor) -> Memory:
         """Prepare encoder states (B, S, D) for the decoder.
@@ -152,10 +148,3 @@ class AttentionDecoder(nn.Module):
         heads = heads.masked_fill(padding[..., None, None], 0.0)
         contexts = torch.bmm(heads.flatten(1, 2), memory.states).view(*padding.shape, -1)
         return output, heads.mean(2) if heads.shape[2] > 1 else heads[:, :, 0], contexts
-
-
-def _rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give the parameters of an older file the names of today."""
-    for old, new in OLD_NAMES.items():
-        if prefix + old in state:
-            state[prefix + new] = state.pop(prefix + old)

@@ -17,7 +17,7 @@ from safetensors.numpy import save as to_safetensors
 
 from asr.arrays import Array
 from asr.audio.cmvn import CmvnStats
-from asr.config import ModelConfig, TrainConfig
+from asr.config import TrainConfig
 from asr.config.read import Config, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
@@ -174,7 +174,7 @@ def read_model(path: str | Path) -> tuple[Header, Weights]:
     config, tokenizer, info = parse_header(TrainConfig, header, path)
     cmvn = _statistics(tensors, config.features.dim, path)
     weights = unpack(tensors, header.get("storage", "float32"), path)
-    check_weights(weights, _least(config.model, len(tokenizer)), path)
+    check_weights(weights, _least(config, len(tokenizer)), path)
     return Header(path, config, tokenizer, cmvn, info), weights
 
 
@@ -203,12 +203,14 @@ def check_weights(weights: Weights, least: int, path: Path) -> None:
             )
 
 
-def _least(config: ModelConfig, characters: int) -> int:
+def _least(config: TrainConfig, characters: int) -> int:
     """Weights of the largest parts of a network, without all that they are multiplied by."""
-    encoder, attention, decoder = config.encoder, config.attention, config.decoder
+    model, F = config.model, config.features.dim
+    encoder, attention, decoder = model.encoder, model.attention, model.decoder
     filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
-    layers = encoder.fewest_weights(1) + decoder.units**2
-    return filters + layers + characters * decoder.embedding
+    outputs = encoder.width(F) * (decoder.units + characters)
+    recurrent = encoder.fewest_weights(F) + decoder.units**2
+    return filters + recurrent + outputs + characters * decoder.embedding
 
 
 def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:

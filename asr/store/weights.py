@@ -6,9 +6,10 @@ scale per output, arXiv:1806.08342); biases, vectors and small matrices stay flo
 would save next to nothing.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from asr.arrays import Array, to_numpy
 from asr.errors import InputError
 
 Weights = dict[str, np.ndarray]
+Value = TypeVar("Value")
 
 Storage = Literal["float32", "float16", "int8"]
 
@@ -71,21 +73,30 @@ def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -
             continue
         scale = tensors.get(name + SCALE)
         if tensor.dtype.kind == "f" and scale is None:
-            weights[_renamed(name)] = tensor.astype(np.float32, copy=False)
+            weights[name] = tensor.astype(np.float32, copy=False)
         elif tensor.dtype == np.int8 and scale is not None and _fits(scale, name, tensor):
-            weights[_renamed(name)] = tensor.astype(np.float32) * scale.astype(np.float32)
+            weights[name] = tensor.astype(np.float32) * scale.astype(np.float32)
         else:
             raise InputError(
                 f"{where}: {name} is {tensor.dtype} with {'no' if scale is None else 'wrong'} "
                 f"scales, which no {storage} file has; {_DAMAGED}"
             )
-    return weights
+    return renamed(weights)
 
 
-def _renamed(name: str) -> str:
-    """A parameter's name of today."""
-    module, _, rest = name.partition(".")
-    return f"decoder.{OLD_NAMES.get(rest, rest)}" if module == "decoder" else name
+def renamed(weights: Mapping[str, Value]) -> dict[str, Value]:
+    """Give the parameters of an older file the names of today; their order stays."""
+    found = {}
+    for name, value in weights.items():
+        module, _, rest = name.partition(".")
+        if module == "decoder":
+            rest = OLD_NAMES.get(rest, rest)
+        elif module == "encoder" and "encoder.frontend.first.weight" in weights:
+            rest = re.sub(r"^layers\.(\d+)", lambda m: f"layers.{int(m[1]) + 1}", rest)
+            for number, convolution in enumerate(("first", "second")):
+                rest = rest.replace(f"frontend.{convolution}", f"layers.0.convolutions.{number}")
+        found[f"{module}.{rest}" if rest else name] = value
+    return found
 
 
 def _is_matrix(name: str, value: np.ndarray) -> bool:
@@ -96,8 +107,8 @@ def _is_matrix(name: str, value: np.ndarray) -> bool:
 
 def _inputs(name: str, value: np.ndarray) -> tuple[int, ...]:
     """The dimensions that an output sums over: the last but one of matrices that multiply from
-    the right, all but the first in torch's own modules, whose matrices are named ``weight``."""
-    return tuple(range(1, value.ndim)) if name.endswith(".weight") else (value.ndim - 2,)
+    the right, all but the first in torch's own modules, whose matrices are named ``weight...``."""
+    return tuple(range(1, value.ndim)) if ".weight" in name else (value.ndim - 2,)
 
 
 def _quantise(name: str, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from torch import nn
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.store.weights import renamed
 from asr.train.data import TrainData
 from asr.train.schedule import Optimizer
 from asr.train.settings import DEV, PLAN, changed_settings
@@ -110,7 +111,7 @@ def restore_state(
         _check_data(path, state, data, change)
         if state.get("dev", data.dev_fingerprint) != data.dev_fingerprint:
             changed.append(DEV)
-        model.load_state_dict(state["model"])
+        model.load_state_dict(renamed(state["model"]))
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(**state["progress"])
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]

@@ -15,6 +15,7 @@ from asr.errors import InputError
 from asr.model.cells import make_cell
 from asr.model.encoder import Encoder, make_layer
 from asr.model.fast import native
+from asr.store.weights import SCALE, pack, renamed
 
 WIDTH, STEPS = 3, torch.tensor([9, 5, 1])
 
@@ -202,6 +203,13 @@ def test_convolutions_of_before_that_were_no_layer_load():
     config = EncoderConfig(units=4, pyramid=(2, 1), frontend="conv", frontend_channels=3)
     old, new = Encoder(WIDTH, config).state_dict(), Encoder(WIDTH, config)
     values = zip(OLD_NAMES, old.values(), strict=True)
-    torch.nn.ModuleDict({"encoder": new}).load_state_dict({f"encoder.{n}": v for n, v in values})
+    found = renamed({f"encoder.{name}": value for name, value in values})
+    torch.nn.ModuleDict({"encoder": new}).load_state_dict(found)
     for name, value in new.named_parameters():
         assert torch.equal(value, old[name])
+
+
+def test_int8_has_a_scale_for_each_output_of_torchs_own_matrices():
+    lstm = make_layer(32, Recurrent("lstm", units=64)).state_dict()
+    scales = {n: v.shape for n, v in pack(lstm, "int8").items() if n.endswith(SCALE)}
+    assert len(scales) == 4 and set(scales.values()) == {(4 * 64, 1)}

@@ -4,7 +4,6 @@ Each kind of layer is one file of this folder and one line of :data:`asr.config.
 Everybody else sees :class:`EncoderLayer` alone.
 """
 
-import re
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -69,12 +68,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList()
         for settings in config.stack:
-            layer = make_layer(inputs, settings, reset)
-            self.layers.append(layer)
+            self.layers.append(make_layer(inputs, settings, reset))
             inputs = settings.width(inputs)
         self.width = inputs  # D
         self.dropout = Dropout(config.dropout)
-        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a padded batch.
@@ -94,15 +91,3 @@ class Encoder(nn.Module):
             if layer.has_dropout:
                 x = self.dropout(x)
         return x, steps
-
-
-def _rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give the parameters of an older file, whose convolutions are no layer, the names of today."""
-    old = [name for name in state if name.startswith(prefix)]
-    if f"{prefix}frontend.first.weight" not in old:
-        return
-    for name, value in [(name, state.pop(name)) for name in old]:
-        rest = re.sub(r"^layers\.(\d+)", lambda m: f"layers.{int(m[1]) + 1}", name[len(prefix) :])
-        for number, word in enumerate(("first", "second")):
-            rest = rest.replace(f"frontend.{word}", f"layers.0.convolutions.{number}")
-        state[prefix + rest] = value
