@@ -104,15 +104,6 @@ def repeat(array: Array, counts: Any) -> Array:
     return array.repeat(counts, 0) if is_numpy(array) else array.repeat_interleave(counts, 0)
 
 
-def scatter(array: Array, indices: Array, values: Array) -> Array:
-    """Return a copy with other values at these indices of the last axis, (..., K) of (..., V)."""
-    if is_numpy(array):
-        copy = array.copy()
-        np.put_along_axis(copy, indices, values, -1)
-        return copy
-    return array.scatter(-1, indices.long(), values)
-
-
 def amax(array: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
     """Return the largest elements along an axis; NaN where there is one."""
     if is_numpy(array):

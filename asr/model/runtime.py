@@ -74,7 +74,7 @@ class TorchSession:
     def select(self, state: DecoderState, rows: Array, encoded: TorchEncoded) -> DecoderState:
         """See the protocol."""
         self.session.bind(encoded.memory)
-        return state.select(self.model.as_int32(rows), encoded.memory.states.shape[1])
+        return state.select(torch.as_tensor(rows), encoded.memory.states.shape[1])
 
 
 class TorchModel:

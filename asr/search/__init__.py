@@ -1,1 +1,1 @@
-"""Log-probabilities to hypotheses: scorers (with ctc_prefix) -> greedy, beam; alignment."""
+"""Log-probabilities to hypotheses: protocol, scorers, beam; positions of characters: alignment."""

@@ -31,10 +31,11 @@ class Alignment(NamedTuple):
         """The weights over all encoder steps, (N, M, steps)."""
         if self.first is None:
             return self.weights
-        shape = self.weights.shape
-        columns = arrays.namespace(self.weights).broadcast_to(self.columns()[:, None], shape)
-        empty = arrays.full((*shape[:2], steps), 0.0, self.weights)
-        return arrays.scatter(empty, columns, self.weights)
+        N, M, _ = self.weights.shape
+        rows, heads = (arrays.arange(count, self.weights)[:, None] for count in (N, M))
+        over = arrays.full((N, M, steps), 0.0, self.weights)
+        over[rows[:, None], heads, self.columns()[:, None]] = self.weights
+        return over
 
     def over(self, steps: int) -> Array:
         """The mean of the heads over all encoder steps, (N, steps)."""
