@@ -54,10 +54,10 @@ def main(argv: list[str], source: Source | None = None) -> int:
         print("listening; Ctrl-C ends", file=sys.stderr)
         rate, blocks = source(recognizer.rate, stop)
         for segment in recognizer.stream(blocks, rate):
-            doubt = f"  [{', '.join(segment.flags)}]" if segment.flags else ""
+            flags = f"  [{', '.join(segment.flags)}]" if segment.flags else ""
             time = f"{segment.start_s:8.1f} - {segment.end_s:.1f}  " if args.times else ""
             if segment.text:
-                print(f"{time}{segment.text}{doubt}", flush=True)
+                print(f"{time}{segment.text}{flags}", flush=True)
             if reader_gone():
                 break
     return EXIT_OK

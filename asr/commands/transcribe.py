@@ -45,9 +45,7 @@ def main(argv: list[str]) -> int:
     if args.skip_existing and not args.output:
         raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
     if args.skip_existing and args.strict and "json" not in formats:
-        raise InputError(
-            "--strict with --skip-existing: needs -f json, which tells of earlier marks"
-        )
+        raise InputError("--strict with --skip-existing: needs -f json, which tells earlier flags")
     if args.output is not None:
         check_folder(args.output)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
@@ -64,11 +62,11 @@ def main(argv: list[str]) -> int:
             if args.output is not None
             else {}
         )
-        marked = 0
+        flagged = 0
         if args.skip_existing:
             everything, inputs = inputs, _without_results(inputs, plan)
             if args.strict:
-                marked = _marked_before(everything, inputs, plan)
+                flagged = _flagged_before(everything, inputs, plan)
         code = 0
         if plan:
             _tell_cut_names(plan)
@@ -80,8 +78,8 @@ def main(argv: list[str]) -> int:
         if inputs:
             with open_recognizer(args, config, segmentation) as recognizer:
                 run = _Run(recognizer, inputs, plan, formats)
-                code, marked = run.run(), marked + run.marked
-        return code or (EXIT_SOME_FAILED if args.strict and marked else 0)
+                code, flagged = run.run(), flagged + run.flagged
+        return code or (EXIT_SOME_FAILED if args.strict and flagged else 0)
 
 
 PAGE = Page(
@@ -168,7 +166,7 @@ def add_model_options(parser: Any) -> None:
         "--min-confidence",
         type=real(share()),
         default=LOW,
-        help="text that the model is less sure of is marked: on standard error, and by the flag "
+        help="text that the model is less sure of is flagged: on standard error, and by the flag "
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",
     )
@@ -240,11 +238,11 @@ def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> l
     return left
 
 
-def _marked_before(
+def _flagged_before(
     inputs: Sequence[Input], left: Sequence[Input], plan: dict[Path, list[Path]]
 ) -> int:
-    """How many of the inputs that are left out have a mark in their JSON."""
-    marked, todo = 0, {item.file for item in left}
+    """How many of the inputs that are left out have a flag in their JSON."""
+    flagged, todo = 0, {item.file for item in left}
     for item in inputs:
         if item.file in todo:
             continue
@@ -256,8 +254,8 @@ def _marked_before(
                 f"{path}: no result of `asr transcribe` ({first_line(error)}); remove it, and its "
                 "input is transcribed again"
             ) from error
-        marked += bool(flags)
-    return marked
+        flagged += bool(flags)
+    return flagged
 
 
 @dataclass
@@ -271,7 +269,7 @@ class _Run:
     formats: Sequence[str]
     done: int = 0
     failed: int = 0
-    marked: int = 0
+    flagged: int = 0
     """Those of whose texts some may be wrong."""
     audio_s: float = 0.0
     kept_s: float = 0.0
@@ -321,7 +319,7 @@ class _Run:
     def _write(self, item: Input, result: "Transcript") -> None:
         self.audio_s += result.duration_s
         self.kept_s += sum(segment.end_s - segment.start_s for segment in result.segments)
-        self.marked += bool(result.flags)
+        self.flagged += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
             write_text(target, render(result, kind, printable(item.file.stem), item.label))

@@ -143,5 +143,5 @@ def _says_something(hypothesis: Hypothesis, alignment: CTCAlignment | None) -> b
 
 
 def failures(found: Iterable[str]) -> list[str]:
-    """The flags that another search may remove: all but those that speak of doubt."""
+    """The flags that another search may remove: all but ``doubtful``."""
     return [flag for flag in found if flag != DOUBTFUL]
