@@ -123,6 +123,12 @@ def test_whole_pieces_have_a_limit():
         cut(np.ones(61 * RATE), vad="none")
 
 
+def test_without_a_detector_audio_is_cut_by_length_alone():
+    assert list(make_segmenter(SegmentationConfig(vad="fixed"), RATE, None).close())
+    with pytest.raises(InputError, match=r"no speech detector here; .* --vad fixed"):
+        make_segmenter(SegmentationConfig(), RATE, None)
+
+
 @pytest.mark.parametrize(
     "settings", [{"threshold": 0.1}, {"pause_s": 0.0}, {"padding_s": -1.0}, {"longest_s": 0.5}]
 )
