@@ -10,6 +10,7 @@ import torch
 from asr.commands import train as cli
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
+from asr.config.layers import Recurrent
 from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
 from asr.store.model_file import copy_with_info, read_model
@@ -99,6 +100,21 @@ def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone
     add_settings(parser, TrainConfig)
     config, _ = from_args(TrainConfig, parser, ["--model.encoder.pyramid", "[2, 2]"])
     assert config.model.encoder.pyramid == (2, 2)
+
+
+def test_layers_one_by_one_are_compared_and_not_what_they_replace(
+    model, short, tone_corpus, tmp_path
+):
+    layers = (Recurrent("lstm", units=4, reduction=4),)
+    encoder = replace(short.model.encoder, layers=layers, units=5)
+    listed = replace(short, model=replace(short.model, encoder=encoder))
+    with pytest.raises(
+        InputError, match=r"layers is \[\] there and .* train with --\S*layers '\[\]',"
+    ):
+        start(listed, tone_corpus, tmp_path / "next", model)
+    start(listed, tone_corpus, tmp_path / "listed").run()
+    other = replace(listed, model=replace(listed.model, encoder=replace(encoder, units=9)))
+    start(other, tone_corpus, tmp_path / "other", str(tmp_path / "listed"))
 
 
 def test_mfcc_do_not_begin_with_filterbanks(model, short, tone_corpus, tmp_path):
