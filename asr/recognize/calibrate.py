@@ -27,7 +27,7 @@ from asr.store.model_file import copy_with_info
 
 
 @dataclass(frozen=True)
-class Judged:
+class Recognised:
     """An utterance, as recognised."""
 
     utterance: Utterance
@@ -35,14 +35,14 @@ class Judged:
     right: bool
     """Whether all of the text is."""
     useless: bool
-    """Whether more than half of the transcript's words are wrong, lacking, or needless ones."""
+    """Whether more than half of the transcript's words are substituted, deleted or inserted."""
     words: tuple[bool, ...]
     """Whether each word of the segment is right."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a calibration."""
+    """Result of a calibration."""
 
     utterances: int
     right: int
@@ -90,14 +90,14 @@ def calibrate(
         )
     utterances = DataDir.load(data).utterances
     known = known_words(recognizer)
-    judged = judge(_as_if_new(recognizer), data, utterances)
-    texts = _texts(judged)
+    recognised = recognise(_as_if_new(recognizer), data, utterances)
+    texts = _texts(recognised)
     _check_counts(texts.right, data)
-    words = _words(judged)
-    found = plausibility_for(judged, known)
+    words = _words(recognised)
+    found = plausibility_for(recognised, known)
     assert found is not None  # enough are right
-    flagged = flagged_held_out(judged, known)
-    report = _report(judged, texts, words, flagged, left_out=len(utterances) - len(judged))
+    flagged = flagged_held_out(recognised, known)
+    report = _report(recognised, texts, words, flagged, left_out=len(utterances) - len(recognised))
     confidence = {
         **asdict(fit(texts.evidences, texts.right)),
         "words": asdict(fit(words.evidences, words.right)),
@@ -133,20 +133,20 @@ def _evidence(
     return Evidence(inputs, truth, held_out(inputs, truth, speakers))
 
 
-def _texts(judged: Sequence[Judged]) -> Evidence:
+def _texts(recognised: Sequence[Recognised]) -> Evidence:
     return _evidence(
-        [evidence(j.segment) for j in judged],
-        [j.right for j in judged],
-        [j.utterance.speaker for j in judged],
+        [evidence(u.segment) for u in recognised],
+        [u.right for u in recognised],
+        [u.utterance.speaker for u in recognised],
     )
 
 
-def _words(judged: Sequence[Judged]) -> Evidence:
+def _words(recognised: Sequence[Recognised]) -> Evidence:
     """Words of all texts; those without an alignment by CTC say nothing."""
     found = [
-        (word.evidence, right, j.utterance.speaker)
-        for j in judged
-        for word, right in zip(j.segment.words, j.words, strict=True)
+        (word.evidence, right, u.utterance.speaker)
+        for u in recognised
+        for word, right in zip(u.segment.words, u.words, strict=True)
         if word.evidence is not None
     ]
     return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
@@ -160,38 +160,38 @@ def known_words(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
 
 
 def plausibility_for(
-    judged: Sequence[Judged], known: frozenset[str] | None
+    recognised: Sequence[Recognised], known: frozenset[str] | None
 ) -> PlausibilityModel | None:
     """The plausibility of texts that are right; None where too few are.
 
     Args:
-        judged: utterances, recognised without such a model.
+        recognised: utterances, recognised without such a model.
         known: of :func:`known_words`.
     """
-    vocabulary = Vocabulary.measured(known, (j.utterance.text or "" for j in judged))
+    vocabulary = Vocabulary.measured(known, (u.utterance.text or "" for u in recognised))
 
     def values(segments: Iterable[Segment]) -> list[float]:
         return [plausibility(each, vocabulary.log_prob(each.text)) for each in segments]
 
     return PlausibilityModel.measured(
-        values(j.segment for j in judged if j.right),
-        values(j.segment for j in judged if j.useless),
+        values(u.segment for u in recognised if u.right),
+        values(u.segment for u in recognised if u.useless),
         vocabulary,
     )
 
 
-def flagged_held_out(judged: Sequence[Judged], known: frozenset[str] | None) -> np.ndarray:
+def flagged_held_out(recognised: Sequence[Recognised], known: frozenset[str] | None) -> np.ndarray:
     """Whether texts carry a flag, by the plausibility of other speakers' texts, (N,).
 
     Where too few of those are right, the rules for all models decide.
     """
-    result = np.zeros(len(judged), bool)
-    for inside, rest in folds([j.utterance.speaker for j in judged]):
+    result = np.zeros(len(recognised), bool)
+    for inside, rest in folds([u.utterance.speaker for u in recognised]):
         others = plausibility_for(
-            [j for j, other in zip(judged, rest, strict=True) if other], known
+            [u for u, other in zip(recognised, rest, strict=True) if other], known
         )
         for i in map(int, np.flatnonzero(inside)):
-            found = judged[i].segment
+            found = recognised[i].segment
             flags = found.flags
             if others is not None:
                 flags = others.apply(flags, found, found.text)
@@ -200,16 +200,16 @@ def flagged_held_out(judged: Sequence[Judged], known: frozenset[str] | None) -> 
 
 
 def _report(
-    judged: Sequence[Judged],
+    recognised: Sequence[Recognised],
     texts: Evidence,
     words: Evidence,
     flagged: np.ndarray,
     left_out: int,
 ) -> Report:
     low, right = texts.confidences < LOW, texts.right == 1
-    useless = np.array([j.useless for j in judged])
+    useless = np.array([u.useless for u in recognised])
     return Report(
-        utterances=len(judged),
+        utterances=len(recognised),
         right=int(right.sum()),
         left_out=left_out,
         error=texts.error,
@@ -232,14 +232,14 @@ def _as_if_new(recognizer: UtteranceRecognizer) -> UtteranceRecognizer:
     return UtteranceRecognizer(loaded, recognizer.config, recognizer.scorers)
 
 
-def judge(
+def recognise(
     recognizer: UtteranceRecognizer, data: str | Path, utterances: Sequence[Utterance]
-) -> list[Judged]:
+) -> list[Recognised]:
     """Recognise utterances of a data directory and compare them with their transcripts.
 
     Those that cannot be read or are too long for one go are left out, and it is said.
     """
-    found: dict[str, Judged] = {}
+    found: dict[str, Recognised] = {}
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
     for batch in read_batches(recognizer, utterances, speakers, _leave_out):
         for u, chunk in (each for each in batch if each[1].end_s > FIXED_S):
@@ -251,18 +251,18 @@ def judge(
     return [found[u.id] for u in utterances if u.id in found]
 
 
-def _compare(utterance: Utterance, segment: Segment) -> Judged:
+def _compare(utterance: Utterance, segment: Segment) -> Recognised:
     from asr.score.wer import align
 
     reference = " ".join((utterance.text or "").split())
     (pairs,) = align([reference], [segment.text])
-    errors = sum(said != heard for said, heard in pairs)
-    return Judged(
+    errors = sum(ref != hyp for ref, hyp in pairs)
+    return Recognised(
         utterance,
         segment,
         right=errors == 0,
         useless=errors > USELESS * len(reference.split()),
-        words=tuple(said == heard for said, heard in pairs if heard is not None),
+        words=tuple(ref == hyp for ref, hyp in pairs if hyp is not None),
     )
 
 

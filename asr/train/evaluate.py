@@ -19,9 +19,9 @@ from asr.score.wer import totals
 from asr.search.beam import search
 from asr.text.chars import CharTokenizer
 
-# The recipes' own: it ranks epochs as they will be used, and what speaks for right texts has to be
-# measured by a search like the one that asks. A beam of 4 without a bonus gets so few texts of
-# half-trained models right, and such clear ones, that later 10 % of the right ones were doubted.
+# The recipes' search: it ranks epochs as they will be used, and the plausibility of right texts
+# depends on the search. A beam of 4 without a bonus gets so few texts of half-trained models right,
+# and such clear ones, that later 10 % of the right ones were flagged.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
 
 

@@ -107,7 +107,7 @@ def judged(speaker, credit, right, text="A"):
     flags = () if text != "A" else ("doubtful",)
     segment = Segment(0, 1, text, 0.0, {"decoder": 5 * credit}, flags, ())
     utterance = Utterance("u", speaker, "u", "u.wav", 0.0, None, "A", 1.0)
-    return calibrate.Judged(utterance, segment, right, not right, (right,))
+    return calibrate.Recognised(utterance, segment, right, not right, (right,))
 
 
 def test_doubt_is_measured_on_other_speakers():

@@ -1,13 +1,13 @@
-"""How many useless texts of half-trained models get a mark, and how many right ones.
+"""How many useless texts of half-trained models are flagged, and how many right ones.
 
 For each seed, every ninth speaker of the training set is kept apart, others for seeds 1 to 9 and
 the same again from 10 on, and a model is trained on the rest until, for the first time, it gets no
-more than half of the words of the dev sets wrong, where it also measures what it may doubt. Then
+more than half of the words of the dev sets wrong, where it also measures which texts to flag. Then
 the sentences of the speakers kept apart are recognised. A text is useless with more than half of
-its words wrong. Low confidence is not counted as a mark.
+its words wrong. Low confidence is not counted as a flag.
 
 Run it in the folder of a recipe whose features and characters are made. Models are kept in
-exp/marks, so that a run that was interrupted goes on; it has to be of the same data and settings.
+exp/flag_rates, so that an interrupted run goes on; it has to be of the same data and settings.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.files import write_json
 from asr.loading import load_for_utterances
-from asr.recognize.calibrate import judge
+from asr.recognize.calibrate import recognise
 from asr.recognize.confidence import LOW_CONFIDENCE
 
 ASR = (sys.executable, "-m", "asr.cli")
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     }
     found: list[list[int]] = []
     for seed in args.seeds:
-        folder = Path(f"exp/marks/seed{seed}")
+        folder = Path(f"exp/flag_rates/seed{seed}")
         check(folder, made_of)
         part(args.train, args.dev, folder, seed, args.config)
         write_json(folder / "made_of.json", made_of)
@@ -81,7 +81,7 @@ def seed_number(text: str) -> int:
 def say(name: str, counts: Sequence[int]) -> None:
     """Print what :func:`measure` gives."""
     a, b, c, d = counts
-    print(f"{name}: marked are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
+    print(f"{name}: flagged are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
 
 
 def check(folder: Path, made_of: dict[str, Any]) -> None:
@@ -142,15 +142,15 @@ def first_half_right(out: Path) -> Path | None:
 
 
 def measure(model: Path, apart: Path, search: DecodeConfig) -> list[int]:
-    """Marked useless texts, useless texts, marked right texts, right texts."""
+    """Flagged useless texts, useless texts, flagged right texts, right texts."""
     utterances = DataDir.load(apart).utterances
-    judged = judge(load_for_utterances(model, config=search), apart, utterances)
-    marked = [bool({*j.segment.flags} - {LOW_CONFIDENCE}) for j in judged]
-    useless, right = [j.useless for j in judged], [j.right for j in judged]
+    found = recognise(load_for_utterances(model, config=search), apart, utterances)
+    flagged = [bool({*u.segment.flags} - {LOW_CONFIDENCE}) for u in found]
+    useless, right = [u.useless for u in found], [u.right for u in found]
     return [
-        sum(a and b for a, b in zip(marked, useless, strict=True)),
+        sum(a and b for a, b in zip(flagged, useless, strict=True)),
         sum(useless),
-        sum(a and b for a, b in zip(marked, right, strict=True)),
+        sum(a and b for a, b in zip(flagged, right, strict=True)),
         sum(right),
     ]
 
