@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     """Parse the command line and align; 1 if some utterances could not be read."""
     parser = make_parser(
         "asr align",
-        "Write when each word of a data directory was said, as CTM: <utterance> 1 <start> "
+        "Write the time of each word of a data directory, as CTM: <utterance> 1 <start> "
         "<duration> <word>, in seconds from the beginning of the utterance. Compared with another "
         "CTM, the errors are printed. Exit code 1: some utterances failed, the rest was written.",
     )

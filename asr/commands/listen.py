@@ -36,7 +36,7 @@ def main(argv: list[str], source: Source | None = None) -> int:
     """
     parser = make_parser(
         "asr listen",
-        "Write down what is said into the microphone. A line comes when a pause has ended it; the "
+        "Transcribe the microphone. A line is printed after each pause; the "
         "model reads each stretch of speech in both directions, so that there are no single words "
         "before. Ctrl-C ends it, after what is still to be written.",
     )

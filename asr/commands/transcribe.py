@@ -101,7 +101,7 @@ PAGE = Page(
 def _parser() -> Any:
     parser = make_parser(
         "asr transcribe",
-        "Write down what is said in audio files of any length and almost any format (video with "
+        "Transcribe audio files of any length and almost any format (video with "
         "the extra `media`). Without -o the text goes to standard output.",
         PAGE,
     )
@@ -364,7 +364,7 @@ def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
 
 
 def _seconds(item: Input) -> float:
-    """Length of an input as far as its header tells; what fails will be said in its turn."""
+    """Length of an input as far as its header tells; failures are reported when it is read."""
     from asr.audio.clip import info
 
     clip = item.clip

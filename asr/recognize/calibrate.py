@@ -237,7 +237,7 @@ def recognise(
 ) -> list[Recognised]:
     """Recognise utterances of a data directory and compare them with their transcripts.
 
-    Those that cannot be read or are too long for one go are left out, and it is said.
+    Those that cannot be read or are too long for one go are left out with a warning.
     """
     found: dict[str, Recognised] = {}
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)

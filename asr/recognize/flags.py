@@ -60,12 +60,12 @@ def stalls(weights: FloatArray) -> bool:
 def skips(alignment: CTCAlignment) -> bool:
     """Whether CTC is sure of several characters where the text has none."""
     run = 0
-    for said, heard, before in zip(
+    for symbol, confident, before in zip(
         alignment.path, alignment.confident, [BLANK, *alignment.confident], strict=False
     ):
-        if said != BLANK:
+        if symbol != BLANK:
             run = 0
-        elif heard not in (BLANK, before):
+        elif confident not in (BLANK, before):
             run += 1
         if run >= SKIPPED_LENGTH:
             return True
@@ -73,7 +73,7 @@ def skips(alignment: CTCAlignment) -> bool:
 
 
 def cut_off(weights: FloatArray, alignment: CTCAlignment | None = None) -> bool:
-    """Whether the last 30 % of the audio were never looked at, though something is said there.
+    """Whether the last 30 % of the audio get no attention, though there is speech.
 
     Args:
         weights: attention, (U + 1, S).

@@ -85,8 +85,8 @@ def align(
         if not batch:
             continue
         features = [chunk.features for _, chunk in batch]
-        said = None if recognise else [u.text or "" for u, _ in batch]
-        words = recognizer.words(features, said, by_attention=by == "attention")
+        known = None if recognise else [u.text or "" for u, _ in batch]
+        words = recognizer.words(features, known, by_attention=by == "attention")
         for (u, _), each in zip(batch, words, strict=True):
             if by == "ctc" and each and each[0].evidence is None:
                 print(f"asr align: warning: {u.id}: {_TOO_LONG}", file=sys.stderr)
@@ -112,9 +112,9 @@ def compare(
 
     names = sorted(found.keys() & expected.keys())
     texts = [" ".join(word.word for word in expected[name]) for name in names]
-    heard = [" ".join(word.text for word in found[name]) for name in names]
+    recognised = [" ".join(word.text for word in found[name]) for name in names]
     starts, ends, total = [], [], sum(map(len, expected.values()))
-    for name, pairs in zip(names, align_words(texts, heard), strict=True):
+    for name, pairs in zip(names, align_words(texts, recognised), strict=True):
         theirs, ours = iter(expected[name]), iter(found[name])
         for reference, hypothesis in pairs:
             right = next(theirs) if reference is not None else None

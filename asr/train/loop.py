@@ -344,7 +344,7 @@ class Training:
         if not progress.sums.get("characters"):
             raise InputError(
                 f"epoch {progress.epoch + 1}: not one batch of it could be used; the warnings "
-                "above say why. Mend that, and the same command goes on"
+                "above say why. Fix that, and the same command goes on"
             )
         with self._interruptible():
             scores = self.selection.evaluate()
