@@ -1,16 +1,14 @@
 """``asr calibrate``: teach a model how sure it may be, on recordings with transcripts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
+from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
+from asr.recognize.calibrate import Report, calibrate
 from asr.recognize.confidence import LOW
 from asr.store.find import find_model, search_settings
-
-if TYPE_CHECKING:
-    from asr.recognize.calibrate import Report
 
 
 def main(argv: list[str]) -> int:
@@ -29,9 +27,7 @@ def main(argv: list[str]) -> int:
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
 
     from asr.commands.machine import machine
-    from asr.explain.pictures import draw_reliability
     from asr.loading import load_for_utterances
-    from asr.recognize.calibrate import calibrate
 
     target = Path(args.output)
     picture = beside(target, ".reliability.png")
@@ -55,7 +51,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _flagged(report: "Report") -> str:
+def _flagged(report: Report) -> str:
     """How well the flags do."""
     right = f"{100 * report.flagged_right:.0f} % of the right texts"
     if report.flagged_useless is None:

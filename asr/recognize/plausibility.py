@@ -26,13 +26,12 @@ ones; the bound of the right ones alone 97 and 5.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from asr.errors import InputError
-from asr.store.find import learnt_words
+from asr.store.model_file import Header
 
 DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of one that was written while attention stood still
@@ -174,22 +173,15 @@ class PlausibilityModel:
         return flags if unknown == 0 or DOUBTFUL in flags else (*flags, DOUBTFUL)
 
 
-def plausibility_from(info: Mapping[str, Any], where: str | Path) -> PlausibilityModel | None:
-    """What ``asr calibrate``, or else ``asr train``, has left of it in a model's info.
-
-    Args:
-        info: of the model.
-        where: its file, for messages.
-
-    Returns:
-        None where neither could tell.
+def plausibility_from(header: Header) -> PlausibilityModel | None:
+    """What ``asr calibrate``, or else ``asr train``, has left in a model's file, if anything.
 
     Raises:
         InputError: it is not of the form that they write.
     """
-    calibrated = info.get("confidence")
+    calibrated = header.info.get("confidence")
     values = calibrated.get("credit") if isinstance(calibrated, dict) else None
-    values = info.get("credit") if values is None else values
+    values = header.info.get("credit") if values is None else values
     if values is None:
         return None
     try:
@@ -198,6 +190,6 @@ def plausibility_from(info: Mapping[str, Any], where: str | Path) -> Plausibilit
         threshold = rate = math.nan
     if not (math.isfinite(threshold) and 0 < rate < 1):
         raise InputError(
-            f"{where}: its credit has no usable least and oov_rate; run `asr calibrate` again"
+            f"{header.path}: its credit has no usable least and oov_rate; run `asr calibrate` again"
         )
-    return PlausibilityModel(threshold, Vocabulary(learnt_words(info, where), rate))
+    return PlausibilityModel(threshold, Vocabulary(header.vocabulary, rate))

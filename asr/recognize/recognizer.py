@@ -45,12 +45,7 @@ class _Job:
     error: InputError | None = None
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A chunk of an input."""
-
-    job: _Job
-    chunk: Chunk
+_Task = tuple[_Job, Chunk]
 
 
 class Recognizer:
@@ -209,7 +204,7 @@ class Recognizer:
 
         for piece in self._pieces(counted()):
             job.waiting += 1
-            yield _Task(job, self._chunk(piece, self.utterances.features(piece.waveform, speaker)))
+            yield job, self._chunk(piece, self.utterances.features(piece.waveform, speaker))
 
     def _chunk(self, piece: Piece, features: FloatArray) -> Chunk:
         return Chunk(features, piece.start / self.rate, piece.end / self.rate)
@@ -224,18 +219,18 @@ class Recognizer:
         return make_segmenter(self.segmentation, self.rate, self.make_detector)
 
     def _is_full(self, window: Sequence[_Task]) -> bool:
-        seconds = sum(task.chunk.end_s - task.chunk.start_s for task in window)
+        seconds = sum(chunk.end_s - chunk.start_s for _, chunk in window)
         return seconds >= WINDOW_S or len(window) >= WINDOW_BATCHES * self.config.batch
 
     def _decode_all(self, window: list[_Task], attention: bool) -> None:
         """Hand the segments of a window to the inputs that they belong to."""
-        window = sorted(window, key=lambda task: len(task.chunk.features))
+        window = sorted(window, key=lambda task: len(task[1].features))
         for first in range(0, len(window), self.config.batch):
             batch = window[first : first + self.config.batch]
-            found = self.recognize([task.chunk for task in batch], attention=attention)
-            for task, segment in zip(batch, found, strict=True):
-                task.job.segments.append(segment)
-                task.job.waiting -= 1
+            found = self.recognize([chunk for _, chunk in batch], attention=attention)
+            for (job, _), segment in zip(batch, found, strict=True):
+                job.segments.append(segment)
+                job.waiting -= 1
 
     def _finished(self, jobs: deque[_Job]) -> Iterator[Transcript | InputError]:
         while jobs and jobs[0].read and (jobs[0].error or not jobs[0].waiting):

@@ -131,7 +131,7 @@ class UtteranceRecognizer:
         if config.ctc_weight > 0:  # they need CTC's score
             self.calibration = Calibration.from_info(header.info, header.path)
             self.word_calibration = Calibration.from_info(header.info, header.path, "words")
-            found = plausibility_from(header.info, header.path)
+            found = plausibility_from(header)
             self.plausibility = found and found.knowing(scorers.words(header.tokenizer))
 
     @property

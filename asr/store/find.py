@@ -7,7 +7,6 @@ where it comes from and how good it is. A few of these facts also stand in the f
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -207,17 +206,3 @@ def _numbers(name: str, shape: list[int]) -> int:
     for size in shape:
         count *= size
     return count
-
-
-def learnt_words(info: Mapping[str, Any], where: str | Path) -> frozenset[str] | None:
-    """The words of a model's training; None where its info does not tell.
-
-    Raises:
-        InputError: they are not a list of words.
-    """
-    words = info.get("vocabulary")
-    if words is None:
-        return None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{where}: its vocabulary is no list of words; copy or train it again")
-    return frozenset(words)

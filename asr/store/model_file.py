@@ -21,7 +21,7 @@ from asr.config import TrainConfig
 from asr.config.read import Config, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.store.find import DAMAGED, FORMAT, find_model, learnt_words, own_settings
+from asr.store.find import DAMAGED, FORMAT, find_model, own_settings
 from asr.store.weights import Storage, Weights, pack, unpack
 from asr.text.chars import CharTokenizer
 
@@ -63,7 +63,14 @@ class Header:
     @property
     def vocabulary(self) -> frozenset[str] | None:
         """Words of the training's transcripts; None where the file does not tell."""
-        return learnt_words(self.info, self.path)
+        words = self.info.get("vocabulary")
+        if words is not None and not (
+            isinstance(words, list) and all(isinstance(word, str) for word in words)
+        ):
+            raise InputError(
+                f"{self.path}: its vocabulary is no list of words; copy or train it again"
+            )
+        return None if words is None else frozenset(words)
 
 
 def save_model(
