@@ -1,1 +1,1 @@
-"""Log-probabilities to hypotheses: protocol, scorers, beam; positions of characters: alignment."""
+"""Log-probabilities to hypotheses: protocol, scorers -> greedy, beam; positions of characters."""

@@ -25,10 +25,10 @@ import numpy.typing as npt
 from asr import arrays
 from asr.arrays import Array
 from asr.config import DecodeConfig
-from asr.errors import InputError
 from asr.lm.protocol import LanguageModel
+from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
-from asr.search.hypothesis import BLANK, Hypothesis, length_limits
+from asr.search.hypothesis import BLANK, Hypothesis, broken_scores, length_limits
 from asr.search.protocol import Alignment, Encoded, FloatArray, IntArray, Model, Scorer, Step
 from asr.search.scorers import make_scorers
 
@@ -102,7 +102,10 @@ def search(
     Raises:
         InputError: scores are NaN, or no hypothesis has a finite score.
     """
-    return BeamSearch(model, encoded, config, make_scorers(model.eos, config, lm, hotwords)).run()
+    scorers = make_scorers(model.eos, config, lm, hotwords)
+    if len(scorers) == config.beam == config.nbest == 1:  # the decoder alone
+        return [[best] for best in greedy(model, encoded, config.max_ratio)]
+    return BeamSearch(model, encoded, config, scorers).run()
 
 
 class BeamSearch:
@@ -297,7 +300,7 @@ class BeamSearch:
         """The best finished hypotheses of an utterance, best first."""
         finished = self.finished[index][: self.config.nbest]
         if not finished:
-            raise InputError(f"{self._name(index)}: no text has a finite score; {_REMEDY}")
+            raise broken_scores(index, len(self.steps), "no text has a finite score")
         return [self._read_back(int(self.steps[index]), end) for end in finished]
 
     def _read_back(self, steps: int, end: _Finished) -> Hypothesis:
@@ -327,14 +330,5 @@ class BeamSearch:
         i = int(np.flatnonzero(wrong)[0])
         parts = zip(self.scorers, added, strict=True)
         names = [scorer.name for scorer, part in parts if np.isnan(part[i]).any()]
-        name = self._name(int(self.active.number[i]))
-        raise InputError(f"{name}: the score of {', '.join(names) or 'the beam'} is NaN; {_REMEDY}")
-
-    def _name(self, number: int) -> str:
-        return f"utterance {number + 1} of {len(self.steps)} that are searched together"
-
-
-_REMEDY = (
-    "the weights of the model are too large or damaged, as after a training that diverged; "
-    "take the model of an earlier epoch, or train again with a lower learning rate"
-)
+        what = f"the score of {', '.join(names) or 'the beam'} is nan"
+        raise broken_scores(int(self.active.number[i]), len(self.steps), what)

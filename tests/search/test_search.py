@@ -21,8 +21,9 @@ from asr.model.session import DecoderSession
 from asr.search import beam
 from asr.search.beam import BeamSearch
 from asr.search.ctc_prefix import CTCPrefixScorer
+from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
-from asr.search.hypothesis import BLANK, length_limits
+from asr.search.hypothesis import BLANK
 from asr.search.protocol import Scorer
 from asr.search.scorers import make_scorers
 from asr.text.chars import CharTokenizer
@@ -56,30 +57,13 @@ def beam_search(m, config, *further):
     return BeamSearch(m.model, m, config, scorers).run()
 
 
-def greedy(m):
-    """The best character, one after another, of one utterance: tokens, score, attention."""
-    session, tokens, score, looked = m.model.decode(m, 1), [EOS], 0.0, []
-    state, rows = session.start(), np.zeros(1, int)
-    while True:
-        log_probs, alignment, state = session.step(np.array(tokens[-1:]), state, rows)
-        log_probs[:, BLANK] = -np.inf
-        token = int(log_probs.argmax())
-        if token != EOS and len(tokens) > length_limits(m.steps, 1.0)[0]:
-            return tuple(tokens[1:]), score, np.stack(looked), False
-        score += float(log_probs[0, token])
-        looked.append(alignment.over(m.steps[0])[0])
-        if token == EOS:
-            return tuple(tokens[1:]), score, np.stack(looked), True
-        tokens.append(token)
-
-
 def test_beam_of_one_is_greedy(model):
     m = encode(model, (40, 31, 25, 17, 9))
-    for row, (best,) in enumerate(search(m, PLAIN)):
-        tokens, score, weights, ended = greedy(m.select([row]))
-        assert best.tokens == tokens and best.ended == ended
-        assert best.score == pytest.approx(score, abs=1e-4)
-        np.testing.assert_allclose(best.weights, weights, atol=1e-5)
+    for one, beams in zip(greedy(m.model, m), beam_search(m, PLAIN), strict=True):
+        assert beams[0].tokens == one.tokens
+        assert beams[0].ended == one.ended
+        assert beams[0].score == pytest.approx(one.score, abs=1e-4)
+        np.testing.assert_allclose(beams[0].weights, one.weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
@@ -258,10 +242,10 @@ def test_the_limit_cuts_off(model):
     with torch.no_grad():
         model.decoder.readout.bias[EOS] = -100.0
     m = encode(model)
-    for row, (found,) in enumerate(beam_search(m, PLAIN)):
-        tokens, _, weights, ended = greedy(m.select([row]))
-        assert not found.ended and not ended
-        assert found.tokens == tokens and len(tokens) == max(4, weights.shape[1])
+    for found, one in zip(beam_search(m, PLAIN), greedy(m.model, m), strict=True):
+        assert not found[0].ended and not one.ended
+        assert found[0].tokens == one.tokens
+        assert len(one.tokens) == max(4, one.weights.shape[1])
 
 
 def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
@@ -514,7 +498,7 @@ def test_scores_that_overflow_are_refused(model, monkeypatch, beam, utterance, w
         m = encode(model, (25, 9))
         if utterance == 2:  # the first one is as it should be
             m.memory.values[1].fill_(math.nan)
-    with pytest.raises(InputError, match=f"utterance {utterance} of 2 .* score of decoder is NaN"):
+    with pytest.raises(InputError, match=f"utterance {utterance} of 2 .* score of decoder is nan"):
         search(m, replace(PLAIN, beam=beam))
 
 
@@ -524,5 +508,9 @@ def test_a_search_whose_scores_all_become_infinite_is_refused(model):
         model.decoder.readout.bias.fill_(-3e38)
         model.decoder.readout.bias[BLANK] = 0.0
         model.decoder.readout.bias[EOS] = -torch.finfo(torch.float32).max
+    m = encode(model, (25, 9))
     with pytest.raises(InputError, match=r"utterance 1 of 2 .* no text has a finite score"):
+        beam_search(m, PLAIN)
+    model.decoder.readout.weight.data.fill_(math.inf)
+    with pytest.raises(InputError, match=r"utterance 1 of 2 .* score of decoder is"):
         search(encode(model, (25, 9)), PLAIN)
