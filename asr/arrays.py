@@ -10,7 +10,6 @@ not import torch: whoever holds a tensor has done so.
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,31 +52,8 @@ def on_device(values: npt.NDArray[Any], device: Any) -> Array:
     return torch.from_numpy(values).to(device)
 
 
-def like(values: Sequence[Any] | npt.NDArray[Any], other: Array, dtype: str = "") -> Array:
-    """Return numbers as an array of the kind and device of another one.
-
-    Args:
-        values: lists or a numpy array.
-        other: tells the kind and the device.
-        dtype: type of the numbers, as "int64"; by default that of ``values``.
-    """
-    if is_numpy(other):
-        return np.asarray(values, dtype or None)
-    torch = namespace(other)
-    return torch.as_tensor(
-        values, dtype=getattr(torch, dtype) if dtype else None, device=other.device
-    )
-
-
 def full(shape: int | tuple[int, ...], value: float, other: Array, dtype: str = "") -> Array:
-    """Return a new array of one number, of the kind, the device and (by default) type of another.
-
-    Args:
-        shape: of the new array.
-        value: of all its elements.
-        other: tells the kind and the device.
-        dtype: type of the numbers, as "int64"; by default that of ``other``.
-    """
+    """Return an array of one number, of the kind, device and (without ``dtype``) type of another."""
     shape = (shape,) if isinstance(shape, int) else shape
     if is_numpy(other):
         return np.full(shape, value, dtype or other.dtype)
@@ -139,15 +115,14 @@ def topk(array: Array, count: int) -> tuple[Array, Array]:
     return array.take(found), found
 
 
-def logsumexp(array: Array, *, keepdims: bool = False) -> Array:
+def logsumexp(array: Array) -> Array:
     """Return the logarithm of the sum of the exponentials along the last axis."""
     if not is_numpy(array):
-        return array.logsumexp(-1, keepdim=keepdims)
-    top = array.max(-1, keepdims=True)
+        return array.logsumexp(-1)
+    top = array.max(-1)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        total = np.log(np.exp(array - top).sum(-1, keepdims=True)) + top
-    return total if keepdims else total[..., 0]
+        return np.log(np.exp(array - top[..., None]).sum(-1)) + top
 
 
 def logcumsumexp(array: Array) -> Array:

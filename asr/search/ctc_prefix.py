@@ -64,12 +64,14 @@ class CTCPrefixScorer:
     ) -> None:
         B, S, V = log_probs.shape
         self.log_probs = arrays.full((B, V, S), NEVER, log_probs, "float64")
-        for into, each, count in zip(self.log_probs, log_probs, steps, strict=True):
-            into[:, :count] = each[:count].T
+        ends = arrays.full(B, 0, log_probs, "int64")
+        for i, count in enumerate(steps):
+            self.log_probs[i, :, :count] = log_probs[i, :count].T
+            ends[i] = count
         self.probs = arrays.namespace(log_probs).exp(self.log_probs)
         self.utterance = arrays.repeat(arrays.arange(B, log_probs), width)  # (N,)
         self.rows = arrays.arange(B * width, log_probs)
-        self.ends = arrays.repeat(arrays.like(steps, log_probs, "int64"), width)  # (N,)
+        self.ends = arrays.repeat(ends, width)  # (N,)
         self.blank, self.eos, self.width = blank, eos, width
         self.blanks = self.log_probs[self.utterance, blank]  # (N, S)
         self.all_blank = self.blanks.cumsum(axis=1)
