@@ -53,7 +53,7 @@ def on_device(values: npt.NDArray[Any], device: Any) -> Array:
 
 
 def full(shape: int | tuple[int, ...], value: float, other: Array, dtype: str = "") -> Array:
-    """Return an array of one number, of the kind, device and (without ``dtype``) type of another."""
+    """Return an array of one number, of another's kind, device and (without ``dtype``) type."""
     shape = (shape,) if isinstance(shape, int) else shape
     if is_numpy(other):
         return np.full(shape, value, dtype or other.dtype)
