@@ -95,7 +95,7 @@ class Transcript:
         """With whisper's keys, flags and confidence; None stands for what no model here tells.
 
         Args:
-            name: of the utterance or recording; "" leaves it and ``audio`` out.
+            name: of the utterance or recording; "" leaves it and ``file`` out.
             audio: where it comes from.
         """
         segments = [
@@ -118,7 +118,7 @@ class Transcript:
             }
             for number, s in enumerate(self.segments)
         ]
-        named = {"id": name, "audio": audio} if name else {}
+        named = {"id": name, "file": audio} if name else {}
         return {
             **named,
             "duration": round(self.duration_s, 3),
