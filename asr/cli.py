@@ -1,6 +1,7 @@
 """``asr <verb>``: each verb is imported on its own, so that help is fast."""
 
 import contextlib
+import difflib
 import faulthandler
 import os
 import signal
@@ -9,42 +10,28 @@ import threading
 from collections.abc import Iterator
 from importlib import import_module
 
+from asr.commands import GROUPS, VERBS
 from asr.errors import EXIT_USAGE, InputError
-from asr.terminal import guarded
+from asr.terminal import Quiet, guarded
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-VERBS = {  # each is a module of asr/commands with main(argv) -> exit code
-    "data": "validate, fix, describe, cut and import Kaldi data directories",
-    "features": "count frames and gather CMVN statistics of data directories",
-    "chars": "collect the characters of the training transcripts",
-    "train": "train a model",
-    "lm": "make language models, and compare them on a text",
-    "average": "average the weights of several checkpoints",
-    "decode": "decode a data directory",
-    "score": "word, character and sentence error rates",
-    "tune": "choose the weights of a search on a dev set",
-    "transcribe": "transcribe audio files",
-    "listen": "transcribe what the microphone hears",
-    "align": "align transcripts with their audio: the time of each word",
-    "models": "list the models that come with this installation",
-    "export": "write a smaller copy of a model, to pass on",
-    "calibrate": "fit the confidences and flags of a model on recordings with transcripts",
-    "bench": "measure speed and memory, beside other toolkits",
-    "doctor": "check versions, devices and audio formats",
-}
 
 
 def usage() -> str:
     """The text of ``asr --help``."""
     width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
+    groups = (
+        "\n".join([f"{title}:", *(f"  {verb:{width}}  {VERBS[verb]}" for verb in verbs)])
+        for title, verbs in GROUPS.items()
+    )
+    verbs = "\n\n".join(groups)
     return (
-        "usage: asr VERB [OPTION...]\n\n"
+        "usage: asr [--quiet] VERB [OPTION]...\n\n"
         "Attention-based speech recognition that you train on your own recordings.\n\n"
         f"{verbs}\n\n"
-        "asr VERB --help explains a verb; asr --version prints the version.\n"
-        "Exit codes: 0 done, 1 some inputs failed and the rest was written, 2 bad input or usage."
+        "asr VERB --help explains a verb; asr --version prints the version; --quiet\n"
+        "leaves out progress and notes, NO_COLOR=1 in the environment leaves out colours.\n"
+        "Exit codes: 0 done, 1 some inputs failed, the rest was written, 2 bad input."
     )
 
 
@@ -55,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    Quiet.on = "--quiet" in argv
+    argv = [arg for arg in argv if arg != "--quiet"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else EXIT_USAGE
@@ -65,7 +54,7 @@ def _run(argv: list[str]) -> int:
         return 0
     verb, args = argv[0], argv[1:]
     if verb not in VERBS:
-        print(f"asr: unknown verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        print(f"asr: {verb}: no such verb{_nearest(verb)}", file=sys.stderr)
         return EXIT_USAGE
     # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
     # keep the native loops and the data loader off their processors. Read when torch is loaded.
@@ -76,6 +65,11 @@ def _run(argv: list[str]) -> int:
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
         faulthandler.enable()  # should native code crash, say where
     return _run_verb(verb, args)
+
+
+def _nearest(verb: str) -> str:
+    close = difflib.get_close_matches(verb, VERBS, 1)
+    return f"; did you mean asr {close[0]}?" if close else "; asr --help lists them"
 
 
 def _run_verb(verb: str, args: list[str]) -> int:

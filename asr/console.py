@@ -9,13 +9,14 @@ import rich.progress
 from rich.file_proxy import FileProxy
 from rich.segment import Segment
 
-from asr.terminal import Output, escaped
+from asr.terminal import Output, Quiet, escaped
 
 
 class Console(rich.console.Console):
     """A console that escapes the control characters of all text, but not its own."""
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        options.setdefault("quiet", stderr and Quiet.on)
         stream = sys.stderr if stderr else sys.stdout
         options.setdefault("file", Output(stream, controls=True))
         super().__init__(**options)

@@ -94,6 +94,18 @@ class Output:
         return getattr(self._stream, name)
 
 
+class Quiet:
+    """Whether progress and notes are left out, as ``asr --quiet`` asks; warnings are not."""
+
+    on = False
+
+
+def note(text: str) -> None:
+    """Print a line that tells no problem, on standard error."""
+    if not Quiet.on:
+        print(text, file=sys.stderr)
+
+
 def reader_gone() -> bool:
     """Whether the reader of standard output has gone away."""
     return sys.stdout is None or getattr(sys.stdout, "gone", False)

@@ -1,15 +1,15 @@
 """``asr average``: the mean of the weights of several checkpoints."""
 
-import argparse
 import json
 
+from asr.config.help import Parser
 from asr.files import check_outputs
 from asr.store.average import average_models
 
 
 def main(argv: list[str]) -> int:
     """``asr average -o OUT MODEL...``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr average",
         description="Average the weights of several checkpoints of one training, which is "
         "steadier than the best of them.",

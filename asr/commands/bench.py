@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
 from asr.config.args import whole
 from asr.config.field import between
+from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, InputError
+from asr.terminal import note
 
 if TYPE_CHECKING:
     from asr.bench.shape import Shape
@@ -31,16 +33,16 @@ _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long re
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of all benchmarks."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr bench",
         description="Measure speed and memory, with fixed seeds, warm-up and the median of runs.",
     )
-    once = argparse.ArgumentParser(add_help=False)
+    once = Parser(add_help=False)
     once.add_argument("--threads", type=int, default=0, help="0 takes every core")
     once.add_argument("--json", action="store_true", help="one JSON object, nothing else")
-    common = argparse.ArgumentParser(add_help=False, parents=[once])
+    common = Parser(add_help=False, parents=[once])
     common.add_argument("--repeats", type=COUNT, default=5, help="runs of which the median counts")
-    sized = argparse.ArgumentParser(add_help=False, parents=[common])
+    sized = Parser(add_help=False, parents=[common])
     for name, text in SIZES.items():
         sized.add_argument(f"--{name}", type=COUNT, default=argparse.SUPPRESS, help=text)
     kinds = parser.add_subparsers(dest="work", required=True)
@@ -207,7 +209,7 @@ def _numbers(job: str, arguments: list[str], who: str) -> dict[str, Any] | None:
     """The numbers of one contestant; None where it cannot be measured here."""
     from asr.bench.measure import in_child
 
-    print(f"{job}: {who}", file=sys.stderr)
+    note(f"{job}: {who}")
     try:
         return in_child([*arguments, f"--who={who}"])
     except RuntimeError as error:

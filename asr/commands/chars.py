@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from asr.config.help import Parser
 from asr.errors import EXIT_OK, InputError
 from asr.files import check_outputs
+from asr.terminal import note as say
 from asr.text.characters import changed_characters, clean
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
@@ -36,14 +38,14 @@ def main(argv: list[str]) -> int:
     else:
         print(tokenizer.table(), end="")
     if note:
-        print(f"asr chars: note: {note}", file=sys.stderr)
+        say(f"asr chars: note: {note}")
     warn_rare(texts)
     return EXIT_OK
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of ``asr chars``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr chars",
         description="Collect the characters of transcripts into tokens.txt: one line "
         '"<symbol> <id>" each, with <blank>, <unk>, <space> and <sos/eos>.',

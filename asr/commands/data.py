@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asr.config.args import whole
 from asr.config.field import SEED, at_least
+from asr.config.help import Parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "Check, fix, describe, cut, join and import Kaldi data directories."
 COUNTED = ("first", "last", "random", "shortest")
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of every verb."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr data",
         description=DESCRIPTION,
         epilog="asr data VERB --help explains a verb and gives an example.",
@@ -54,7 +55,6 @@ def _verb(
         help=summary,
         description=inspect.getdoc(run),
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.set_defaults(run=run)
     return verb

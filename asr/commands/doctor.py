@@ -1,6 +1,5 @@
 """``asr doctor``: what is installed, what the machine has, and a remedy for what is wrong."""
 
-import argparse
 import io
 import json
 import os
@@ -14,6 +13,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from asr.config.help import Parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, first_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ class Finding:
 
 def main(argv: list[str]) -> int:
     """Print the report; exit code 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="asr doctor", description=__doc__)
+    parser = Parser(prog="asr doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     args = parser.parse_args(argv)
     findings = examine()

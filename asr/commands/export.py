@@ -1,12 +1,12 @@
 """``asr export``: a smaller model file, to pass on."""
 
-import argparse
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from asr.config import DecodeConfig
+from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.store.export import export_model
@@ -14,7 +14,7 @@ from asr.store.export import export_model
 
 def main(argv: list[str]) -> int:
     """Parse the command line and export."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr export",
         description="Write a smaller copy of a model, to pass on. It is used as any model is; "
         "weights are float32 again once it is loaded.",

@@ -4,19 +4,18 @@ Writes utt2dur, utt2num_frames, cmvn.ark with the sums of every speaker (their t
 global statistics), and features.json, which says of what features.
 """
 
-import argparse
-
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig, TrainConfig
 from asr.config.args import whole
 from asr.config.field import between
+from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.corpus.feature_statistics import gather
 
 
 def main(argv: list[str]) -> int:
     """``asr features DATA_DIR... [--config FILE] [--nj N]``."""
-    parser = argparse.ArgumentParser(prog="asr features", description=__doc__)
+    parser = Parser(prog="asr features", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DATA_DIR")
     parser.add_argument("--config", help="training configuration; its features section counts")
     parser.add_argument(

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from asr.commands.transcribe import add_model_options, open_recognizer
+from asr.commands.transcribe import PAGE, add_model_options, open_recognizer
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.config.args import add_settings, from_args, make_parser, settings_of
+from asr.config.help import Page
 from asr.errors import EXIT_OK, InputError, first_line
 from asr.store.find import search_settings
-from asr.terminal import reader_gone
+from asr.terminal import note, reader_gone
 
 INSTALL = "pip install 'asr-las[mic]'; on Linux also the system's PortAudio (libportaudio2)"
 BLOCK_S = 0.1  # of audio that the microphone gives at a time
@@ -39,6 +40,12 @@ def main(argv: list[str], source: Source | None = None) -> int:
         "Transcribe the microphone. A line is printed after each pause; the "
         "model reads each stretch of speech in both directions, so that there are no single words "
         "before. Ctrl-C ends it, after what is still to be written.",
+        Page(
+            {
+                "input and output": "input times",
+                **{title: PAGE.groups[title] for title in ("model", "search", "audio")},
+            }
+        ),
     )
     parser.add_argument("--input", help="number or name of the microphone; by default the system's")
     parser.add_argument("--times", action="store_true", help="begin each line with its time")
@@ -51,7 +58,7 @@ def main(argv: list[str], source: Source | None = None) -> int:
     source = source or microphone(args.input)
     opened = open_recognizer(args, config, segmentation)
     with opened as recognizer, _ended_by_ctrl_c() as stop:
-        print("listening; Ctrl-C ends", file=sys.stderr)
+        note("listening; Ctrl-C ends")
         rate, blocks = source(recognizer.rate, stop)
         for segment in recognizer.stream(blocks, rate):
             flags = f"  [{', '.join(segment.flags)}]" if segment.flags else ""

@@ -1,6 +1,5 @@
 """``asr lm``: make language models, and compare them on a text."""
 
-import argparse
 import json
 import sys
 import time
@@ -18,6 +17,7 @@ from asr.config.args import (
     real,
 )
 from asr.config.field import between, require, share_below
+from asr.config.help import Parser
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import beside, check_outputs, write_text
 
@@ -113,7 +113,7 @@ class _Reporter:
 
 def ngram(argv: list[str]) -> int:
     """``asr lm ngram``: word n-grams."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr lm ngram",
         description="Count word n-grams and smooth them (interpolated, modified Kneser-Ney). "
         "Writes an ARPA file, which `asr decode --word_lm` and other toolkits read; compressed if "
@@ -141,7 +141,7 @@ def ngram(argv: list[str]) -> int:
 
 def score(argv: list[str]) -> int:
     """``asr lm score``: log-probabilities and perplexity of texts."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr lm score",
         description="Natural log-probability and perplexity of texts, as a search would "
         "score them: ends of sentences count, as a character and as a word, and words that the "

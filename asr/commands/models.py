@@ -1,9 +1,9 @@
 """``asr models``: the models that are there."""
 
-import argparse
 import json
 import sys
 
+from asr.config.help import Parser
 from asr.store.find import (
     DEFAULT,
     Description,
@@ -19,7 +19,7 @@ _FACTS = {"hears": "hears", "languages": "languages", "wer": "WER", "licence": "
 
 def main(argv: list[str]) -> int:
     """List the models that ship, or print what is known about one."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr models",
         description="List the models that come with this installation, or print the card of one. "
         "Their names stand for them wherever a model is expected.",

@@ -19,8 +19,8 @@ PAGE = Page(
         "optimiser": "optim.learning_rate optim.warmup_steps batch.seconds batch.workers",
     },
     (
-        "asr train --config egs/an4/conf/train.yaml --train data/train \\\n"
-        "            --dev data/dev --tokens data/tokens.txt --out exp/mine",
+        "asr train --config egs/an4/conf/train.yaml --train data/train --dev data/dev "
+        "--tokens data/tokens.txt --out exp/mine",
         "asr train ... --out exp/mine --change epochs --epochs 60",
     ),
 )

@@ -28,7 +28,7 @@ from asr.recognize.confidence import LOW
 from asr.recognize.inputs import Input, answers, collect, printable
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
 from asr.store.find import DEFAULT, default_model, search_settings
-from asr.terminal import reader_gone
+from asr.terminal import note, reader_gone
 
 if TYPE_CHECKING:
     from asr.console import Progress
@@ -183,7 +183,7 @@ def open_recognizer(
 
     model = args.model or default_model()
     if not args.model:
-        print(f"model: {DEFAULT}, which comes with the package (`asr models`)", file=sys.stderr)
+        note(f"model: {DEFAULT}, which comes with the package (`asr models`)")
     recognizer = load(model, args.device, config, args.min_confidence, segmentation)
     if recognizer.config.ctc_weight == 0 < config.ctc_weight:
         print("this model was trained without CTC and is searched without it", file=sys.stderr)
@@ -234,7 +234,7 @@ def check_results(
 def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> list[Input]:
     left = [item for item in inputs if not all(target.exists() for target in plan[item.file])]
     done = len(inputs) - len(left)
-    print(f"{done} of {len(inputs)} inputs have their results already", file=sys.stderr)
+    note(f"{done} of {len(inputs)} inputs have their results already")
     return left
 
 
@@ -282,7 +282,7 @@ class _Run:
                 self._all(bar, task)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._what_is_done()) from None
-        print(self._summary(), file=sys.stderr)
+        note(self._summary())
         return EXIT_SOME_FAILED if self.failed else 0
 
     def _all(self, bar: "Progress", task: Any) -> None:

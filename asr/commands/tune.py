@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig
 from asr.config.args import real
 from asr.config.field import at_least, share_below
+from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import beside, check_outputs, write_json, write_text
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="asr tune",
         description="Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev "
         "set, for asr decode --config. Nothing is decoded again: the word error rate at every "

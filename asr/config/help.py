@@ -18,6 +18,45 @@ WIDTH = 80  # columns at most
 INDENT = 24  # columns of an option before its text
 
 
+EXAMPLES = {
+    "asr features": (
+        "asr features data/train data/dev --config conf/train.yaml",
+        "asr features data/train --nj 8",
+    ),
+    "asr chars": (
+        "asr chars data/train -o data/tokens.txt",
+        "asr chars transcripts.txt --normalize librispeech",
+    ),
+    "asr average": ("asr average exp/mine/checkpoints/*.safetensors -o mean.safetensors",),
+    "asr decode": (
+        "asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev",
+        "asr decode --model exp/mine --data data/dev --out exp/nbest --nbest 24 --beam 24",
+    ),
+    "asr score": (
+        "asr score data/dev exp/mine/decode_dev",
+        "asr score ref.stm hyp.ctm --ignore-case",
+    ),
+    "asr tune": (
+        "asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml",
+        "asr tune data/dev exp/mine/nbest --word-lm exp/words.arpa "
+        "--tokens data/tokens.txt --out exp/tuned.yaml",
+    ),
+    "asr listen": ("asr listen --model exp/mine", "asr listen --times"),
+    "asr align": (
+        "asr align data/dev --model exp/mine -o dev.ctm",
+        "asr align data/dev --model exp/mine -o dev.ctm --ctm true.ctm",
+    ),
+    "asr models": ("asr models", "asr models an4"),
+    "asr export": (
+        "asr export exp/mine -o mine.safetensors --dtype int8",
+        "asr export exp/mine -o mine.safetensors --search exp/tuned.yaml",
+    ),
+    "asr calibrate": ("asr calibrate exp/mine data/dev -o mine.safetensors",),
+    "asr bench": ("asr bench train", "asr bench transcribe --minutes 60 --json"),
+    "asr doctor": ("asr doctor", "asr doctor --json"),
+}
+
+
 @dataclass(frozen=True)
 class Page:
     """The options that ``--help`` of a verb shows."""
@@ -43,10 +82,14 @@ class Paged:
         """Return the text of ``--help``."""
         return render(self, everything=not self.page.groups)
 
+    def format_usage(self: Any) -> str:
+        """Return the first line of it, which argparse puts above its errors."""
+        return f"{render(self, everything=True).splitlines()[0]}\n"
+
     def spelled(self: Any, args: Sequence[str] | None) -> list[str]:
         """Return a command line with each option as the parser names it; answer ``--help-all``."""
         args = sys.argv[1:] if args is None else args
-        if "--help-all" in args and not _verbs(self):
+        if "--help-all" in (args[:1] if _verbs(self) else args):
             self._print_message(render(self, everything=True), sys.stdout)
             self.exit()
         return list(_spelled(self, args))
@@ -102,10 +145,14 @@ def render(parser: argparse.ArgumentParser, *, everything: bool) -> str:
     actions = {a.dest: a for a in parser._actions if a.help != argparse.SUPPRESS}
     for unneeded in ("help", "print_config"):
         actions.pop(unneeded, None)
+    verbs = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
     positionals = " ".join(_metavar(a) for a in actions.values() if not a.option_strings)
     lines = [f"usage: {parser.prog} [OPTION]... {positionals}".rstrip(), ""]
     for paragraph in (parser.description or "").split("\n\n"):
         lines += [*textwrap.wrap(paragraph, width), ""]
+    if verbs:
+        actions.pop(verbs.dest)
+        lines += _group("verbs", verbs._choices_actions, width)
     shown: set[str] = set()
     for title, names in _groups(parser, page).items():
         if there := [actions[name] for name in names if name in actions]:
@@ -114,12 +161,21 @@ def render(parser: argparse.ArgumentParser, *, everything: bool) -> str:
     rest = [action for name, action in actions.items() if name not in shown]
     if everything and rest:
         lines += _group("further options" if shown else "options", rest, width)
-    if page.examples:
-        lines += ["examples:", *(f"  {example}" for example in page.examples), ""]
+    if examples := page.examples or EXAMPLES.get(parser.prog, ()):
+        lines += ["examples:", *(line for example in examples for line in _command(example)), ""]
+    if parser.epilog:
+        lines += [parser.epilog, ""]
     if rest and not everything:
         lines.append(f"{parser.prog} --help-all shows {len(rest)} more options.")
     lines += textwrap.wrap(f"Exit codes: {page.exits}.", width)
     return "\n".join(lines) + "\n"
+
+
+def _command(example: str) -> list[str]:
+    """Lines of a command, as a shell takes them."""
+    first, *more = textwrap.wrap(example, WIDTH - 8, break_on_hyphens=False)
+    lines = [f"  {first}", *(f"      {line}" for line in more)]
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _groups(parser: argparse.ArgumentParser, page: Page) -> dict[str, list[str]]:
@@ -159,7 +215,8 @@ def _metavar(action: argparse.Action) -> str:
 
 
 def _text(action: argparse.Action) -> str:
-    text = " ".join((action.help or "").split())
+    text = " ".join((action.help or "").split()).replace("%%", "%")
+    text = text.replace("%(default)s", str(action.default))
     default = action.default
     unsaid = default in (None, "", False, argparse.SUPPRESS) or isinstance(default, list | dict)
     if unsaid or "default" in text:

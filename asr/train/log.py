@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from asr.console import Console, Progress
 from asr.files import write_text
+from asr.terminal import Quiet
 
 PLAIN_EVERY_S = 60.0  # without a terminal: one progress line a minute
 
@@ -92,6 +93,7 @@ class Log:
         self._terminal = messages.isatty()
         self._console = Console(
             file=messages,
+            quiet=Quiet.on,
             soft_wrap=True,
             highlight=False,
         )

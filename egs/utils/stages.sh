@@ -46,7 +46,7 @@ in_each() {
 config_section() {
   python -c '
 import json, sys
-from asr.config import load_yaml
+from asr.config.read import load_yaml
 from asr.errors import InputError
 try:
     print(json.dumps(load_yaml(sys.argv[1]).get(sys.argv[2]), sort_keys=True))

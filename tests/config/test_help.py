@@ -2,9 +2,12 @@
 
 import pytest
 
-from asr.cli import VERBS, main
+from asr.cli import main, usage
+from asr.commands import GROUPS, VERBS
+from asr.commands.completion import options
 from asr.config import help as pages
 from asr.errors import InputError
+from asr.terminal import Quiet
 
 MOST = 80  # lines: two screens of 40
 
@@ -33,6 +36,35 @@ def test_dashes_and_underscores_are_the_same(name, form):
 def test_an_unknown_option_names_the_nearest():
     with pytest.raises(InputError, match="--beam-widht: no such option; did you mean --beam-width"):
         parser().parse_args(["--beam-widht", "3"])
+
+
+def test_asr_help_fits_one_screen_and_has_every_verb_once():
+    lines = usage().splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
+    assert sorted(verb for verbs in GROUPS.values() for verb in verbs) == sorted(VERBS)
+
+
+def test_an_unknown_verb_names_the_nearest(capsys):
+    assert main(["trian"]) == 2
+    assert "trian: no such verb; did you mean asr train?" in capsys.readouterr().err
+
+
+def test_quiet_leaves_out_notes_and_keeps_errors(tmp_path, capsys):
+    (tmp_path / "text").write_text("a ONE\u00ad\n")
+    notes = []
+    for before in ([], ["--quiet"]):
+        assert main([*before, "chars", str(tmp_path)]) == 0
+        notes.append("note: " in capsys.readouterr().err)
+    assert notes == [True, False]
+    assert main(["--quiet", "chars", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err
+    Quiet.on = False
+
+
+def test_completion_knows_verbs_and_options():
+    words = options("transcribe")
+    assert {"--beam", "--ctc-weight", "--help-all"} <= set(words)
+    assert {"import", "validate"} <= set(options("data"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -690,7 +691,10 @@ def test_a_signal_to_all_processes_saves_and_stops(tone_corpus, tiny_training, t
         command += [f"--{name}", str(tone_corpus / name)]
     command += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(tmp_path / "las")]
     log = tmp_path / "las" / "train.jsonl"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as training:
+    attend = partial(signal.signal, number, signal.SIG_DFL)  # a script's background ignores SIGINT
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=attend
+    ) as training:
         while training.poll() is None and not (log.exists() and log.stat().st_size > 5000):
             time.sleep(0.05)
         for _ in range(2 if number == signal.SIGTERM else 1):  # a script passes TERM on, too
