@@ -19,7 +19,7 @@ VERBS = ("validate", "fix", "stats", "subset", "combine", "split", "import")
 def test_alone_it_lists_the_verbs(capsys):
     assert main([]) == 2
     listed = capsys.readouterr().out
-    assert [verb for verb in VERBS if f"\n    {verb} " in listed] == list(VERBS)
+    assert [verb for verb in VERBS if f"\n  {verb} " in listed] == list(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
