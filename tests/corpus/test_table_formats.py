@@ -257,7 +257,8 @@ def test_what_a_csv_library_writes_is_read_back(tmp_path_factory, texts):
     rows = list(read_rows(path, NAMES))
     assert len(rows) == len(texts)
     for row, text in zip(rows, texts, strict=True):
-        assert row.error or row.text == text.strip()
+        written = text.strip()
+        assert row.error or row.text == ("" if written == r"\N" else written)  # MySQL's NULL
         assert not row.error or "\\" in text or '"' in text
 
 
