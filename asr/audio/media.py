@@ -253,10 +253,16 @@ class MediaFile:
                 time_s = frame.time if self._container.timed else None
                 if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     for rest in floats.resample(None) if floats else ():
-                        yield None, rest.to_ndarray().T
-                    floats = av.AudioResampler("fltp", layout, self.samplerate)
+                        yield None, _samples(rest)
+                    # One plane for all channels: PyAV reads beyond the planes of 8 channels.
+                    floats = av.AudioResampler("flt", layout, self.samplerate)
                 for found in floats.resample(frame):
-                    yield time_s, found.to_ndarray().T
+                    yield time_s, _samples(found)
                     time_s = None
             for rest in floats.resample(None) if floats else ():
-                yield None, rest.to_ndarray().T
+                yield None, _samples(rest)
+
+
+def _samples(frame: Any) -> np.ndarray:
+    """Samples (n, channels) of a frame that holds them channel by channel."""
+    return frame.to_ndarray().reshape(frame.samples, -1)

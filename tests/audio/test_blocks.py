@@ -249,3 +249,21 @@ def test_sound_that_ends_before_the_picture_is_whole_and_a_cut_file_is_not(conta
     data = video(container, 9.0, 9.0)
     with pytest.raises(AudioError, match=r"damaged|cut short"):
         read(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("layout", ["mono", "5.1", "7.1"])
+def test_every_channel_of_a_video_is_its_own(layout):
+    av = pytest.importorskip("av", reason="the extra `media` is not installed")
+    count, file = av.AudioLayout(layout).nb_channels, io.BytesIO()
+    levels = np.arange(1, count + 1, dtype=np.int16) * 1000
+    with av.open(file, "w", format="matroska") as output:
+        track = output.add_stream("pcm_s16le", rate=16000, layout=layout)
+        samples = np.tile(levels, 4000).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=layout)
+        frame.sample_rate, frame.pts = 16000, 0
+        for part in (frame, None):
+            output.mux(track.encode(part))
+    data = file.getvalue()
+    assert info(data).channels == count
+    found = [read(Clip(data, channel=c)).mean() * 32768 for c in range(1, count + 1)]
+    np.testing.assert_allclose(found, levels, atol=1)
