@@ -169,7 +169,8 @@ class MediaFile:
         while found < frames and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             found += len(block)
-        samples = np.concatenate(parts)
+        # Blocks of one array share its memory; a copy for each would keep the whole array alive.
+        samples = np.concatenate(parts) if len(parts) > 1 else self._rest
         self._rest = samples[frames:]
         return samples[:frames]
 

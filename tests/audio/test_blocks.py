@@ -267,3 +267,10 @@ def test_every_channel_of_a_video_is_its_own(layout):
     assert info(data).channels == count
     found = [read(Clip(data, channel=c)).mean() * 32768 for c in range(1, count + 1)]
     np.testing.assert_allclose(found, levels, atol=1)
+
+
+def test_blocks_of_a_video_that_are_kept_take_no_more_memory_than_their_samples():
+    data = media("matroska", "pcm_s16le", tones(16000, 20.0).astype(np.float32))
+    kept = list(blocks(Clip(data, channel=1), block_s=0.01))
+    owners = {id(owner): owner for owner in (b if b.base is None else b.base for b in kept)}
+    assert sum(owner.nbytes for owner in owners.values()) <= 8 * sum(b.nbytes for b in kept)
