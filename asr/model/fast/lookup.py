@@ -1,4 +1,4 @@
-"""The fast forms of decoders, layers and dropout, each found by one lookup; None: there is none.
+"""Look up the fast form of a decoder, a layer or dropout; None means that plain torch computes.
 
 The caller then runs its plain form. Fast forms know the kinds of attention, cells and layers; these
 do not know them.
