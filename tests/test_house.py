@@ -12,7 +12,7 @@ WITHOUT_TORCH = (
     "config", "text", "audio", "corpus", "store", "lm", "search", "score", "recognize", "explain",
     "tune",
 )  # fmt: skip
-ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli")
+ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli", "__main__")
 FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any room may stand behind it
 BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
 WITH_SETTINGS = ("train", "decode", "transcribe", "listen", "align", "calibrate")

@@ -85,7 +85,7 @@ def in_child(arguments: list[str]) -> dict[str, Any]:
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     child = subprocess.run(
-        [sys.executable, "-m", "asr.cli", "bench", *arguments, "--json"],
+        [sys.executable, "-m", "asr", "bench", *arguments, "--json"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": paths},

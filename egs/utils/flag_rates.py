@@ -32,7 +32,7 @@ from asr.loading import load_for_utterances
 from asr.recognize.calibrate import recognise
 from asr.recognize.confidence import LOW_CONFIDENCE
 
-ASR = (sys.executable, "-m", "asr.cli")
+ASR = (sys.executable, "-m", "asr")
 EVERY = 9  # of so many speakers one is kept apart
 HALF = 0.5  # of the words wrong
 

@@ -73,7 +73,7 @@ def test_a_bar_is_drawn_and_what_is_printed_meanwhile_is_escaped(monkeypatch):
     assert r"c\u001b[31md" in shown
 
 
-ASR = [sys.executable, "-m", "asr.cli"]
+ASR = [sys.executable, "-m", "asr"]
 
 
 def closed_pipe():
@@ -99,7 +99,7 @@ def test_help_without_a_reader(verb, unbuffered):
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_files_are_written_without_standard_streams(tmp_path, closed):
     (tmp_path / "text").write_text("u1 AB\n")
-    command = f'"$0" -m asr.cli chars "$1/text" -o "$1/tokens.txt" {closed}'
+    command = f'"$0" -m asr chars "$1/text" -o "$1/tokens.txt" {closed}'
     done = subprocess.run(["bash", "-c", command, sys.executable, tmp_path], check=False)
     assert done.returncode == 0
     assert (tmp_path / "tokens.txt").read_text().startswith("<blank> 0\n")

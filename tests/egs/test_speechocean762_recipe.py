@@ -231,7 +231,7 @@ def recipes(tmp_path: Path) -> Path:
     programs = egs.parent / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "python").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')
-    (programs / "asr").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" -m asr.cli "$@"\n')
+    (programs / "asr").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" -m asr "$@"\n')
     for program in programs.iterdir():
         program.chmod(0o755)
     return egs

@@ -156,7 +156,7 @@ def transcribe(model, *arguments):
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     options = ["--model", model, "--beam", "1", "--max_ratio", "0.2", "--threads", "1"]
     return subprocess.run(
-        [sys.executable, "-m", "asr.cli", "transcribe", *options, *map(str, arguments)],
+        [sys.executable, "-m", "asr", "transcribe", *options, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=90,

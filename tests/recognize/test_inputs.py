@@ -309,7 +309,7 @@ def test_a_full_disk_behind_standard_output(model, audio):
     command = [
         sys.executable,
         "-m",
-        "asr.cli",
+        "asr",
         "transcribe",
         str(audio / "a.wav"),
         "--vad",

@@ -686,7 +686,7 @@ def test_a_signal_to_all_processes_saves_and_stops(tone_corpus, tiny_training, t
     batch = replace(tiny_training.batch, workers=1)
     settings = replace(tiny_training, epochs=1000, batch=batch)
     (tmp_path / "conf.yaml").write_text(yaml.safe_dump(to_dict(settings)))
-    command = [sys.executable, "-m", "asr.cli", "train", "--config", str(tmp_path / "conf.yaml")]
+    command = [sys.executable, "-m", "asr", "train", "--config", str(tmp_path / "conf.yaml")]
     for name in ("train", "dev"):
         command += [f"--{name}", str(tone_corpus / name)]
     command += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(tmp_path / "las")]
