@@ -63,14 +63,18 @@ class LAS(nn.Module):
         return affine(memory.states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
     def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
-        """Teacher-forced loss of a batch: sums over its characters, divided by ``count``.
+        """Return the teacher-forced loss of a batch; see :meth:`loss`."""
+        return self.loss(self.encode(batch.features, batch.frames), batch, weights, count)
+
+    def loss(self, memory: Memory, batch: Batch, weights: LossConfig, count: Count) -> Loss:
+        """Return the teacher-forced loss of a batch: sums over characters, divided by ``count``.
 
         Args:
+            memory: the batch as :meth:`encode` returns it.
             batch: with ``weights.consistency``, in training, its second half repeats the first.
             weights: of the parts at this point of training, and its scheduled sampling.
             count: of this batch, or of all the batches of an update.
         """
-        memory = self.encode(batch.features, batch.frames)
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
         logits, alignment = self.decoder(inputs, batch.lengths + 1, memory, sampling)

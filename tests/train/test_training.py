@@ -135,6 +135,27 @@ def test_right_and_useless_dev_texts_are_told_apart(
     assert right.tolist() == [plausibility(first)] and useless.tolist() == [plausibility(second)]
 
 
+def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    """The fast form in the batch, the plain loop alone."""
+    training = start(tiny_training, tone_corpus, finished)
+    model, data, loss = training.model.eval(), training.data.train, tiny_training.loss
+    data.augment = None  # the same audio at every reading
+    texts = {u.id: u.text for u in data.utterances[:3]}
+    batch = data.batch([(0, 0), (0, 1), (0, 2)])
+    vocabulary = Vocabulary(None, 0.5)
+    scores = evaluate(model, [batch], texts, training.data.tokenizer, loss, vocabulary, set(texts))
+    assert len(set(batch.frames.tolist())) > 1  # some are padded
+    monkeypatch.setattr("asr.model.fast.lookup.decoder", lambda *_: None)
+    for row, name in enumerate(texts):
+        alone = data.batch([(0, row)])
+        with torch.no_grad():
+            expected = model(alone, loss, alone.count).weights[0].numpy()
+        assert scores.pictures[name].shape == expected.shape
+        assert abs(scores.pictures[name] - expected).max() < 1e-5
+
+
 def test_a_word_proves_nothing_where_most_are_new():
     """As in text without spaces, whose words are sentences: they are not kept, either."""
     sentences = frozenset(["ONETWO", "TWOONE"])
