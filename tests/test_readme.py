@@ -51,7 +51,7 @@ def desk(tmp_path_factory):
     (folder / "recordings.csv").write_text("\n".join(["audio,text,speaker", *rows]) + "\n")
     samples, rate = soundfile.read(next(iter(chosen)))
     (folder / "recordings").mkdir()
-    for name in ("command.wav", "talk.wav", "talk.mp3", "new.wav", "recordings/a.wav"):
+    for name in ("command.wav", "call.wav", "talk.wav", "talk.mp3", "new.wav", "recordings/a.wav"):
         soundfile.write(folder / name, samples, rate)
     (folder / "ref.stm").write_text("talk 1 speaker 0.00 2.00 TURN ON THE LIGHT\n")
     (folder / "hyp.ctm").write_text("talk 1 0.10 0.30 TURN\ntalk 1 0.50 0.30 ON\n")
@@ -91,6 +91,11 @@ def test_the_commands_of_the_readme_work(desk):
     assert (desk / "exp/mine/final.safetensors").is_file()
     assert "-->" in (desk / "out/a.srt").read_text()
     assert "WER" in run("asr score data/dev exp/mine/decode_dev", desk)
+
+
+def test_the_commands_of_the_model_card_work(desk):
+    for command in commands("asr/models/an4/MODEL_CARD.md"):
+        assert run(command, desk).strip()
 
 
 def test_the_commands_of_the_recipes_readme_work(desk):
