@@ -123,7 +123,6 @@ def decode(
     shape: Shape, repeats: int, who: str = "asr", device: torch.device = CPU
 ) -> dict[str, Any]:
     """A beam search without CTC over a whole batch, from encoder states to hypotheses."""
-    from asr.model.padding import padding_mask
     from asr.model.runtime import TorchModel
     from asr.search.beam import search
 
@@ -133,8 +132,7 @@ def decode(
 
     def ours() -> list[list[int]]:
         with torch.no_grad():
-            padding = padding_mask(steps, states.shape[1], states.device)
-            memory = model.decoder.precompute(states, steps, padding)
+            memory = model.decoder.precompute(states, steps)
             found = search(runtime, runtime.encoded(memory), config)
             return [list(best[0].tokens) for best in found]
 

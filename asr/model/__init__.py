@@ -1,5 +1,5 @@
-"""Features to log-probabilities: gru -> encoder -> (ctc) -> attention -> decoder -> las.
+"""The networks: from features to losses and log-probabilities.
 
-Read first: :mod:`asr.model.las`. Weights live in modules; what changes while decoding is
-a value that is passed in and handed back.
+Read :mod:`asr.model.las` first. Modules hold weights only; a decoding state is a value that is
+passed in and returned.
 """

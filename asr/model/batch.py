@@ -1,4 +1,4 @@
-"""Utterances side by side, as the network takes them."""
+"""A padded batch of utterances, the input of the network."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -8,42 +8,42 @@ from torch import Tensor
 
 
 class Count(NamedTuple):
-    """Counts that divide the sums of a loss, of one batch or of those of several machines."""
+    """Divisors of a loss: those of one batch, or of all batches of an update."""
 
     characters: float
-    """Characters of the transcripts, which CTC writes."""
+    """Characters of the transcripts."""
     utterances: float
-    """Transcripts, each with one <eos>, which the decoder writes, too."""
+    """Transcripts; the decoder also predicts an <eos> for each."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side, padded to the longest; of two copies, all first ones first.
+    """Utterances padded to the longest; if each has two copies, all first copies come first.
 
-    Counts stay in main memory, also when the rest is on a GPU: what has to be known of them is
-    known without waiting for it.
+    ``frames`` and ``lengths`` stay in main memory when the rest is on a GPU, so that reading them
+    does not wait for the GPU.
     """
 
     features: Tensor
     """Normalised frames, (B, T, F); 0 on padding."""
     frames: Tensor
-    """Real frames, (B,)."""
+    """Number of frames of each utterance, (B,)."""
     tokens: Tensor
-    """Characters without special ones, (B, U); 0 on padding."""
+    """Characters, without <sos> and <eos>, (B, U); 0 on padding."""
     lengths: Tensor
-    """Real characters, (B,)."""
+    """Number of characters of each utterance, (B,)."""
     ids: tuple[str, ...] = ()
-    """Names of the utterances; the batch is empty if no audio could be read."""
+    """Utterance ids; none if no audio of the batch could be read."""
     audio_s: float = 0.0
-    """Audio in the batch after speed perturbation, without padding, in seconds."""
+    """Seconds of audio after speed perturbation, without padding."""
     errors: tuple[str, ...] = ()
-    """Why utterances that belong here are missing: audio that could not be read."""
+    """Messages about utterances whose audio could not be read."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with features and tokens on a device."""
+        """Return the batch with its features and tokens on a device."""
         return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
 
     @property
     def count(self) -> Count:
-        """Characters and utterances of this batch alone."""
+        """The numbers of characters and utterances of this batch."""
         return Count(int(self.lengths.sum()), len(self.lengths))

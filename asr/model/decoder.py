@@ -7,10 +7,10 @@ For character i, with s the cell's output and y the characters::
     s_i     = cell([embedding(y_{i-1}), c_i], s_{i-1})
     y_i     ~ softmax(readout([s_i, c_i]))
 
-The context enters the gates by a product, c_i W_c, which equals the sum of alpha_{i,t} over
-h_t W_c: so that product is taken once for every encoder step (``Memory.values``) instead of
-once for every character and hypothesis, and in a search the readout's part likewise. An attention
-of M heads has M contexts, which stand side by side.
+The context enters the gates as c_i W_c = sum_t alpha_{i,t} (h_t W_c). The product h_t W_c is
+therefore computed once for every encoder step (``Memory.values``), not for every character and
+hypothesis; in a search this holds for the readout's product, too. The contexts of an attention of
+M heads are concatenated.
 """
 
 import torch
@@ -29,14 +29,14 @@ from asr.model.session import DecoderParts, DecoderSession
 
 
 class AttentionDecoder(nn.Module):
-    """The decoder.
+    """The attention decoder.
 
     Args:
-        vocab: characters, with the special ones (V).
+        vocab: number of tokens (V).
         states: width of the encoder (D).
-        config: sizes of the decoder.
-        attention: sizes of the attention.
-        reset: form of the GRU.
+        config: settings of the decoder.
+        attention: settings of the attention.
+        reset: where the reset gate of a GRU stands.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class AttentionDecoder(nn.Module):
         reset: Reset = "after",
     ) -> None:
         super().__init__()
-        # Seeds give the numbers they always gave, hence this order; and optimisers keep their
-        # numbers by the order of the parameters, hence the other one below.
+        # The order in which modules are made determines their initial weights, and the order in
+        # which they are assigned determines the order of an optimiser's saved state.
         embedding = nn.Embedding(vocab, config.embedding)
         made = make_attention(config.units, states, attention)
         context = made.heads * states
@@ -58,11 +58,11 @@ class AttentionDecoder(nn.Module):
         self.readout = nn.Linear(config.units + context, vocab)
         self.dropout = Dropout(config.dropout)
 
-    def precompute(self, states: Tensor, steps: Tensor, padding: Tensor) -> Memory:
-        """Prepare encoder states (B, S, D) for the decoder.
+    def precompute(self, states: Tensor, steps: Tensor) -> Memory:
+        """Prepare encoder states (B, S, D), of ``steps`` (B,) real steps, for the decoder.
 
-        For each head, a step's values are its part of the cell's gates, h_t W_c, and, for a search,
-        which is without dropout, of the logits, h_t R_c.
+        The values of a step are, for each head, its product with the cell's weights, h_t W_c, and
+        in evaluation mode also with the readout's, h_t R_c.
         """
         keys = self.attention.precompute(states, steps)
         W = self.cell.input_weights(1)  # (M D, G)
@@ -71,78 +71,78 @@ class AttentionDecoder(nn.Module):
         M, D = self.attention.heads, states.shape[2]
         by_head = W.view(M, D, -1).transpose(0, 1).flatten(1)  # (D, M (G + V))
         values = affine(states, by_head).view(*states.shape[:2], M, -1).transpose(1, 2)
-        return Memory(states, keys, values, steps, padding)
+        return Memory(states, keys, values, steps)
 
     def session(self, memory: Memory, width: int = 1) -> DecoderSession:
-        """Return a session for a search with so many rows per utterance; evaluation only."""
+        """Return a session for a search of ``width`` rows per utterance; evaluation mode only."""
         H = self.cell.start(1)[0].shape[1]
-        every = torch.arange(self.embedding.num_embeddings, device=memory.states.device)
+        tokens = torch.arange(self.embedding.num_embeddings, device=memory.states.device)
         with torch.no_grad():
             parts = DecoderParts(
                 self.attention,
                 self.cell,
-                self._characters(every),
+                self._token_gates(tokens),
                 self.readout.weight[:, :H].t().contiguous(),
                 self.readout.bias,
             )
         found = lookup.decoder(self.attention, self.cell, parts.gates)
         return (found.session if found else DecoderSession)(parts, memory, width)
 
-    def _characters(self, tokens: Tensor) -> Tensor:
-        """The characters' part of the cell's gates: (...) to (..., G)."""
+    def _token_gates(self, tokens: Tensor) -> Tensor:
+        """Return the tokens' part of the cell's gates: (...) to (..., G)."""
         return self.cell.gates(self.dropout(self.embedding(tokens)))
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Score whole transcripts, reading the true characters (teacher forcing).
+        """Score whole transcripts with teacher forcing.
 
         Args:
             tokens: input characters, <sos> first, (B, L).
-            lengths: how many of them are real, (B,), in main memory.
+            lengths: number of input characters of each utterance, (B,), in main memory.
             memory: encoder output.
-            sampling: chance to read the model's own guess instead of the true character. The
-                guesses are those after the true characters, so that two passes do for all of
-                them (parallel scheduled sampling, arXiv:1906.04331).
+            sampling: probability that the decoder reads its own prediction instead of the true
+                character. A first pass over the true characters makes all predictions (parallel
+                scheduled sampling, arXiv:1906.04331).
 
         Returns:
-            logits (B, L, V), of no meaning on padding, and attention weights (B, L, S), the mean
-            of the heads.
+            logits (B, L, V), undefined on padding, and attention weights (B, L, S), the mean over
+            the heads.
         """
         if sampling > 0:
             with torch.no_grad():
-                guesses = self.forward(tokens, lengths, memory)[0].argmax(-1)  # (B, L)
+                predicted = self.forward(tokens, lengths, memory)[0].argmax(-1)  # (B, L)
             use = torch.rand(tokens.shape, device=tokens.device) < sampling
-            guessed = torch.where(use, guesses, tokens.roll(-1, 1))[:, :-1]
-            tokens = torch.cat([tokens[:, :1], guessed], dim=1)
-        characters = self._characters(tokens)  # (B, L, G)
-        found = lookup.decoder(self.attention, self.cell, characters)
+            read = torch.where(use, predicted, tokens.roll(-1, 1))[:, :-1]
+            tokens = torch.cat([tokens[:, :1], read], dim=1)
+        gates = self._token_gates(tokens)  # (B, L, G)
+        found = lookup.decoder(self.attention, self.cell, gates)
         if found:
-            output, weights = found.loop(self.attention, self.cell, characters, lengths, memory)
+            output, weights = found.loop(self.attention, self.cell, gates, lengths, memory)
             context = torch.bmm(weights, memory.states)  # (B, L, D)
         else:
-            output, weights, context = self._loop(characters, lengths, memory)
+            output, weights, context = self._loop(gates, lengths, memory)
         return self.readout(self.dropout(torch.cat([output, context], dim=-1))), weights
 
     def _loop(
-        self, characters: Tensor, lengths: Tensor, memory: Memory
+        self, gates: Tensor, lengths: Tensor, memory: Memory
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The recurrence as the equations say it.
+        """Run the recurrence step by step, from the tokens' part of the gates, (B, L, G).
 
         Returns:
             outputs of the cell (B, L, H), attention weights (B, L, S) and contexts (B, L, M D).
         """
         values = memory.values[..., : self.cell.gate_width]
-        state = self.cell.start(len(characters))
-        looked = self.attention.start(memory.keys, len(characters))
+        state = self.cell.start(len(gates))
+        attended = self.attention.start(memory.keys, len(gates))
         outputs, alignments = [], []
-        for i in range(characters.shape[1]):
-            alignment, looked = self.attention.step(state[0], memory.keys, looked)
-            state = self.cell.step(characters[:, i] + alignment.mix(values), state)
+        for i in range(gates.shape[1]):
+            alignment, attended = self.attention.step(state[0], memory.keys, attended)
+            state = self.cell.step(gates[:, i] + alignment.mix(values), state)
             outputs.append(state[0])
             alignments.append(alignment)
         steps = memory.states.shape[1]
-        padding = padding_mask(lengths, len(outputs), characters.device)  # (B, L)
+        padding = padding_mask(lengths, len(outputs), gates.device)  # (B, L)
         output = torch.stack(outputs, 1).masked_fill(padding.unsqueeze(-1), 0.0)
         heads = torch.stack([a.heads_over(steps) for a in alignments], 1)  # (B, L, M, S)
         heads = heads.masked_fill(padding[..., None, None], 0.0)

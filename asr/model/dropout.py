@@ -1,8 +1,4 @@
-"""Dropout (Srivastava et al., 2014) at the speed of memory.
-
-torch draws its random numbers on one thread, which takes a tenth of a training step, and keeps
-a mask. Here a hash of seed and position decides, so that backward decides again.
-"""
+"""Dropout (Srivastava et al., 2014), by :mod:`asr.model.fast.dropout` on processors."""
 
 from torch import Tensor, nn
 
@@ -12,13 +8,13 @@ from asr.model.fast import lookup
 
 
 class Dropout(nn.Module):
-    """Set a share of the numbers to zero, in training only, and scale the rest.
+    """Dropout that is active in training only.
 
     Args:
-        share: from 0 to below 1, in thousandths.
+        share: probability that a number is set to zero, from 0 to below 1.
 
     Raises:
-        InputError: the share is not in that range.
+        InputError: the share is out of range.
     """
 
     def __init__(self, share: float) -> None:
@@ -27,7 +23,7 @@ class Dropout(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
+        """Return an input of any shape with a share of its numbers set to zero, the rest scaled."""
         if not self.training or self.share == 0:
             return x
         return (lookup.dropout(x) or nn.functional.dropout)(x, self.share)

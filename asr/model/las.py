@@ -4,9 +4,9 @@
                                           |
                                           +--CTC head--> (B, S, V)
 
-The encoder shortens the utterance, the decoder writes one character after another and looks
-at the encoder's states through attention, and a CTC head on the same states keeps the two
-in step while training (arXiv:1609.06773) and scores hypotheses while decoding.
+The encoder shortens the utterance. The decoder writes one character after another and reads the
+encoder's states through attention. A CTC head on the same states helps training to align the two
+(arXiv:1609.06773) and scores hypotheses in a search.
 """
 
 from torch import Tensor, nn
@@ -17,18 +17,23 @@ from asr.model.batch import Batch, Count
 from asr.model.decoder import AttentionDecoder
 from asr.model.encoder import Encoder
 from asr.model.fast.product import affine
-from asr.model.loss import Loss, cross_entropy, divergence, inputs_and_targets, off_diagonal
+from asr.model.loss import (
+    Loss,
+    consistency_loss,
+    cross_entropy,
+    guided_attention_loss,
+    inputs_and_targets,
+)
 from asr.model.memory import Memory
-from asr.model.padding import padding_mask
 
 
 class LAS(nn.Module):
-    """The model.
+    """The whole network.
 
     Args:
-        config: sizes.
+        config: its settings.
         feature_dim: width of a feature frame (F).
-        vocab: characters with the special ones (V); <blank> is 0 and <sos/eos> is V - 1.
+        vocab: number of tokens (V); <blank> is 0 and <sos/eos> is V - 1.
     """
 
     def __init__(self, config: ModelConfig, feature_dim: int, vocab: int) -> None:
@@ -42,24 +47,21 @@ class LAS(nn.Module):
         self.ctc = nn.Linear(self.encoder.width, vocab)
 
     def encode(self, features: Tensor, frames: Tensor) -> Memory:
-        """Listen.
+        """Encode a padded batch for the decoder.
 
         Args:
             features: normalised frames, (B, T, F).
-            frames: real frames of each utterance, (B,), in main memory.
+            frames: number of frames of each utterance, (B,), in main memory.
 
         Raises:
             ValueError: an utterance has no frame.
         """
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
-        states, steps = self.encoder(features, frames)
-        return self.decoder.precompute(
-            states, steps, padding_mask(steps, states.shape[1], states.device)
-        )
+        return self.decoder.precompute(*self.encoder(features, frames))
 
     def ctc_log_probs(self, memory: Memory) -> Tensor:
-        """CTC log-probabilities of every step, (B, S, V)."""
+        """Return the CTC log-probabilities of every encoder step, (B, S, V)."""
         return affine(memory.states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
     def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
@@ -67,13 +69,14 @@ class LAS(nn.Module):
         return self.loss(self.encode(batch.features, batch.frames), batch, weights, count)
 
     def loss(self, memory: Memory, batch: Batch, weights: LossConfig, count: Count) -> Loss:
-        """Return the teacher-forced loss of a batch: sums over characters, divided by ``count``.
+        """Return the teacher-forced loss of a batch: its sums divided by ``count``.
 
         Args:
-            memory: the batch as :meth:`encode` returns it.
-            batch: with ``weights.consistency``, in training, its second half repeats the first.
-            weights: of the parts at this point of training, and its scheduled sampling.
-            count: of this batch, or of all the batches of an update.
+            memory: the encoded batch.
+            batch: the utterances; where ``weights.consistency`` is above 0 in training, the second
+                half holds other copies of the first half.
+            weights: weights of the parts of the loss at this point of training.
+            count: characters and utterances of this batch, or of all batches of an update.
         """
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
@@ -81,19 +84,19 @@ class LAS(nn.Module):
         written = count.characters + count.utterances
         smoothing = weights.label_smoothing if self.training else 0.0
         attention = cross_entropy(logits, targets, smoothing, written)
-        accuracy = (logits.argmax(-1) == targets).sum() / written  # IGNORE is no character
+        accuracy = (logits.argmax(-1) == targets).sum() / written  # never true on padding
         ctc, consistency = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * attention
         total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
         if self.training and weights.guide > 0:
-            stray = off_diagonal(alignment, memory.steps, batch.lengths)
-            total = total + weights.guide * (stray / written)
+            guide = guided_attention_loss(alignment, memory.steps, batch.lengths) / written
+            total = total + weights.guide * guide
         return Loss(total, attention, ctc, consistency, accuracy, alignment)
 
     def _ctc_losses(
         self, memory: Memory, batch: Batch, weights: LossConfig, count: Count
     ) -> tuple[Tensor, Tensor]:
-        """CTC loss, and what two copies disagree about in it; scalars."""
+        """Return the CTC loss and the consistency loss, both scalars."""
         ctc = consistency = memory.states.new_zeros(())
         if weights.ctc_weight > 0:
             log_probs = self.ctc_log_probs(memory)  # (B, S, V)
@@ -101,5 +104,5 @@ class LAS(nn.Module):
             ctc = ctc_loss(by_step, batch.tokens, memory.steps, batch.lengths, reduction="sum")
             ctc = ctc / count.characters
             if self.training and weights.consistency > 0:
-                consistency = divergence(log_probs, memory.padding) / count.characters
+                consistency = consistency_loss(log_probs, memory.padding) / count.characters
         return ctc, consistency

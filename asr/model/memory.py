@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from asr.model.attention import Keys
+from asr.model.padding import padding_mask
 
 
 @dataclass(frozen=True)
@@ -14,17 +15,20 @@ class Memory:
     states: Tensor
     """(B, S, D); 0 on padding."""
     keys: Keys
-    """What the attention made of it."""
+    """The attention's keys of these states."""
     values: Tensor
-    """What each step brings to the decoder, (B, M, S, G) or, for a search, (B, M, S, G + V): see
-    :meth:`asr.model.decoder.AttentionDecoder.precompute`."""
+    """What the decoder sums by attention weights: (B, M, S, G), or (B, M, S, G + V) for a search;
+    see :meth:`asr.model.decoder.AttentionDecoder.precompute`."""
     steps: Tensor
-    """Real encoder steps, (B,), in main memory: a GPU need not be waited for to know them."""
-    padding: Tensor
-    """True where there is no step, (B, S)."""
+    """Number of encoder steps of each utterance, (B,), in main memory."""
+
+    @property
+    def padding(self) -> Tensor:
+        """True on padding, (B, S)."""
+        return padding_mask(self.steps, self.states.shape[1], self.states.device)
 
     def select(self, rows: list[int]) -> "Memory":
-        """Some of the utterances, cut to the longest of them."""
+        """Return some of the utterances, cut to the longest of them."""
         steps = self.steps[rows]
         longest = int(steps.max())
         return Memory(
@@ -32,5 +36,4 @@ class Memory:
             self.keys.select(rows, longest),
             self.values[rows, :, :longest],
             steps,
-            self.padding[rows, :longest],
         )

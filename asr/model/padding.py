@@ -1,4 +1,4 @@
-"""Padding of batches: masks, and packing of the real steps."""
+"""Padding of batches: masks, and packing of the steps that are not padding."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def padding_mask(counts: Tensor, longest: int, device: torch.device) -> Tensor:
-    """True where a row has no step: counts (B,) in main memory to (B, longest) on a device."""
+    """Return the padding mask of counts (B,) in main memory: (B, longest), True on padding."""
     return torch.arange(longest, device=device) >= counts.to(device, non_blocking=True)[:, None]
 
 
 def pack(x: Tensor, counts: Sequence[int]) -> Tensor:
-    """The real steps of all utterances one after the other: (B, S, I) to (R, I)."""
+    """Concatenate the real steps of all utterances: (B, S, I) to (R, I)."""
     if min(counts) == x.shape[1]:
         return x.flatten(0, 1)
     return torch.cat([row[:count] for row, count in zip(x, counts, strict=True)])
@@ -30,7 +30,7 @@ def unpack(rows: Tensor, counts: Sequence[int], steps: int) -> Tensor:
 
 
 def reverse(x: Tensor, counts: Tensor) -> Tensor:
-    """Each row from its last real step to its first, then its padding: (B, S, I) and (B,)."""
+    """Reverse the real steps of each row and leave its padding: (B, S, I) and (B,)."""
     step = torch.arange(x.shape[1], device=x.device)
     last = counts.to(x.device, non_blocking=True).unsqueeze(1) - 1  # (B, 1)
     order = torch.where(step > last, step, last - step)  # (B, S)

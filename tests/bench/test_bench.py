@@ -18,7 +18,6 @@ from asr.commands.bench import main
 from asr.config import LossConfig
 from asr.errors import InputError
 from asr.model import machine
-from asr.model.padding import padding_mask
 from asr.model.runtime import TorchModel
 from asr.search.beam import search
 
@@ -108,8 +107,7 @@ def test_espnet_finds_the_same_hypotheses():
     pytest.importorskip("espnet")
     model, states, steps = _search_setting(TINY)
     with torch.no_grad():
-        padding = padding_mask(steps, states.shape[1], states.device)
-        memory = model.decoder.precompute(states, steps, padding)
+        memory = model.decoder.precompute(states, steps)
         from asr.config import DecodeConfig
 
         runtime = TorchModel(model)

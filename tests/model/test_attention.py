@@ -103,12 +103,11 @@ def test_gradients_are_those_of_small_differences(kind):
     model = make_model(kind).double().train()
     states = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
     steps, tokens = torch.tensor([5, 3]), torch.tensor([[6, 1, 2], [6, 3, 3]])
-    padding = torch.arange(5) >= steps.unsqueeze(1)
     names, parameters = zip(*model.decoder.named_parameters(), strict=True)
 
     def loss(states, *parameters):
         def run():
-            memory = model.decoder.precompute(states, steps, padding)
+            memory = model.decoder.precompute(states, steps)
             logits, weights = model.decoder(tokens, torch.tensor([3, 2]), memory)
             return logits[0], logits[1, :2], weights
 

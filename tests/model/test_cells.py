@@ -23,9 +23,7 @@ def make_decoder(kind):
 
 def remembered(decoder):
     padding = torch.arange(9) >= STEPS.unsqueeze(1)
-    return decoder.precompute(
-        torch.randn(3, 9, 8).masked_fill(padding[..., None], 0.0), STEPS, padding
-    )
+    return decoder.precompute(torch.randn(3, 9, 8).masked_fill(padding[..., None], 0.0), STEPS)
 
 
 @EVERY_CELL
@@ -62,8 +60,7 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(kind):
     tokens, lengths = torch.randint(1, VOCAB - 1, (3, 4)), torch.tensor([4, 2, 3])
 
     def run(row, steps, length):
-        padding = torch.arange(steps) >= STEPS[row].unsqueeze(1)
-        memory = decoder.precompute(states[row, :steps], STEPS[row], padding)
+        memory = decoder.precompute(states[row, :steps], STEPS[row])
         return decoder(tokens[row, :length], lengths[row], memory)[0]
 
     together = run(slice(0, 3), 9, 4)

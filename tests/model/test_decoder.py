@@ -31,15 +31,15 @@ def make(kind, cell, units):
         torch.nn.init.normal_(parameter, std=0.5)
     padding = torch.arange(9) >= STEPS.unsqueeze(1)
     states = torch.randn(3, 9, WIDTH).masked_fill(padding.unsqueeze(-1), 0.0).requires_grad_()
-    return decoder, states, padding, torch.randint(1, VOCAB, (3, 6))
+    return decoder, states, torch.randint(1, VOCAB, (3, 6))
 
 
-def outputs_and_gradients(decoder, states, padding, tokens, threads=1):
+def outputs_and_gradients(decoder, states, tokens, threads=1):
     """Logits, weights, and the gradients of a random direction in both."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        memory = decoder.precompute(states, STEPS, padding)
+        memory = decoder.precompute(states, STEPS)
         logits, weights = decoder(tokens, LENGTHS, memory)
         chance = torch.Generator().manual_seed(1)
         real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
@@ -76,9 +76,9 @@ def test_native_loop_equals_the_plain_one(kind, cell, units, threads, monkeypatc
 @EVERY_KIND
 def test_a_step_for_many_rows_equals_plain_torch(kind, cell, units, monkeypatch):
     """Two rows look at each utterance, and go on from any row of the step before."""
-    decoder, states, padding, _ = make(kind, cell, units)
+    decoder, states, _ = make(kind, cell, units)
     decoder.eval()
-    memory = decoder.precompute(states.detach(), STEPS, padding)
+    memory = decoder.precompute(states.detach(), STEPS)
     session = decoder.session(memory, width=2)
     with monkeypatch.context() as patch:
         patch.setattr(native, "usable", lambda *_: False)
@@ -101,8 +101,8 @@ class Unknown(Dot):
 
 
 def test_a_kind_without_a_fast_form_runs_the_plain_loop():
-    decoder, states, padding, tokens = make("dot", "after", 8)
-    memory = decoder.precompute(states, STEPS, padding)
+    decoder, states, tokens = make("dot", "after", 8)
+    memory = decoder.precompute(states, STEPS)
     expected, weights = decoder(tokens, LENGTHS, memory)
     decoder.attention.__class__ = Unknown
     assert lookup.decoder(decoder.attention, decoder.cell, states) is None
@@ -110,16 +110,14 @@ def test_a_kind_without_a_fast_form_runs_the_plain_loop():
     real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
     torch.testing.assert_close(found * real, expected * real)
     torch.testing.assert_close(same, weights)
-    assert (
-        type(decoder.eval().session(decoder.precompute(states, STEPS, padding))) is DecoderSession
-    )
+    assert type(decoder.eval().session(decoder.precompute(states, STEPS))) is DecoderSession
 
 
 @EVERY_KIND
 def test_a_number_that_is_none_is_not_hidden(kind):
-    decoder, states, padding, tokens = make(kind, "after", 8)
+    decoder, states, tokens = make(kind, "after", 8)
     with torch.no_grad():
         states[1, 2, 3] = torch.nan
-        memory = decoder.precompute(states, STEPS, padding)
+        memory = decoder.precompute(states, STEPS)
         logits, _ = decoder(tokens, LENGTHS, memory)
     assert logits[1].isnan().any() and not logits[0].isnan().any()

@@ -85,7 +85,7 @@ def make(reset, units, kind="location"):
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     padding = torch.arange(37) >= STEPS.unsqueeze(1)
-    return decoder, torch.randn(3, 37, WIDTH).masked_fill(padding.unsqueeze(-1), 0.0), padding
+    return decoder, torch.randn(3, 37, WIDTH).masked_fill(padding.unsqueeze(-1), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def make(reset, units, kind="location"):
      ("dot", "after", 37)],
 )  # fmt: skip
 def test_decoder_loop_and_its_gradients(kind, reset, units):
-    decoder, states, padding = make(reset, units, kind)
+    decoder, states = make(reset, units, kind)
     tokens = torch.randint(1, VOCAB, (3, 6))
     real = (torch.arange(6) < LENGTHS.unsqueeze(1)).unsqueeze(-1)
     directions = torch.randn(3, 6, VOCAB) * real, torch.randn(3, 6, 37) * real
 
     def run(decoder, device, dtype):
         inputs = states.to(device, dtype).requires_grad_()
-        memory = decoder.precompute(inputs, STEPS, padding.to(device))
+        memory = decoder.precompute(inputs, STEPS)
         logits, weights = decoder(tokens.to(device), LENGTHS, memory)
         by_logits, by_weights = (d.to(device, dtype) for d in directions)
         loss = (logits * by_logits).sum() + (weights * by_weights).sum()
@@ -132,9 +132,9 @@ def test_a_training_step_waits_for_nothing():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def search_three(decoder, states, padding, device, dtype):
+def search_three(decoder, states, device, dtype):
     """Three steps of a search of two rows for each utterance, which change places."""
-    memory = decoder.precompute(states.to(device, dtype), STEPS, padding.to(device))
+    memory = decoder.precompute(states.to(device, dtype), STEPS)
     session = decoder.session(memory, width=2)
     state, found = session.start(), []
     for tokens, origins in (
@@ -153,10 +153,10 @@ def search_three(decoder, states, padding, device, dtype):
     [("location", "after"), ("location", "before"), ("additive", "after"), ("dot", "before")],
 )
 def test_steps_of_a_search(kind, reset):
-    decoder, states, padding = make(reset, 20, kind)
+    decoder, states = make(reset, 20, kind)
     decoder.eval()
-    found = search_three(decoder.to(DEVICE), states, padding, DEVICE, torch.float32)
-    expected = search_three(plain(decoder).cpu(), states, padding, "cpu", torch.float64)
+    found = search_three(decoder.to(DEVICE), states, DEVICE, torch.float32)
+    expected = search_three(plain(decoder).cpu(), states, "cpu", torch.float64)
     assert found[0].dtype == torch.float32
     for ours, right in zip(found, expected, strict=True):
         assert_close(ours, right)
@@ -165,14 +165,14 @@ def test_steps_of_a_search(kind, reset):
 
 def test_bfloat16_is_near():
     """Products read 8 bits of mantissa: a percent of the largest number."""
-    decoder, states, padding = make("after", 20)
+    decoder, states = make("after", 20)
     decoder.eval()
     use_precision("bfloat16")
     try:
-        found = search_three(decoder.to(DEVICE), states, padding, DEVICE, torch.float32)
+        found = search_three(decoder.to(DEVICE), states, DEVICE, torch.float32)
     finally:
         use_precision("float32")
-    expected = search_three(plain(decoder).cpu(), states, padding, "cpu", torch.float64)
+    expected = search_three(plain(decoder).cpu(), states, "cpu", torch.float64)
     for ours, right in zip(found, expected, strict=True):
         assert_close(ours, right, tolerance=0.05)
 

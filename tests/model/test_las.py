@@ -12,7 +12,7 @@ from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
 from asr.model.encoder import stack_neighbours
 from asr.model.las import LAS
-from asr.model.loss import divergence, inputs_and_targets, off_diagonal
+from asr.model.loss import consistency_loss, guided_attention_loss, inputs_and_targets
 
 MEL, VOCAB = 6, 7
 
@@ -120,7 +120,7 @@ def test_divergence_of_two_copies_by_hand():
     padding = torch.tensor([[False, True], [False, True]])
     p_to_q = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     q_to_p = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)
-    assert float(divergence(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
+    assert float(consistency_loss(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
 
 
 def test_consistency_adds_nothing_for_equal_copies(model):
@@ -176,13 +176,13 @@ def test_straight_attention_costs_nothing_and_crossed_attention_much():
     """By hand; a shorter utterance in the batch has its own diagonal, and padding costs nothing."""
     straight = torch.eye(4).unsqueeze(0)
     steps, lengths = torch.tensor([4]), torch.tensor([3])
-    assert off_diagonal(straight, steps, lengths) == 0
+    assert guided_attention_loss(straight, steps, lengths) == 0
     crossed = straight.flip(2)  # distances 3/4, 1/4, 1/4, 3/4 of the utterance
     far, near = (1 - math.exp(-(d**2) / (2 * 0.2**2)) for d in (0.75, 0.25))
-    assert float(off_diagonal(crossed, steps, lengths)) == pytest.approx(2 * (far + near))
+    assert float(guided_attention_loss(crossed, steps, lengths)) == pytest.approx(2 * (far + near))
     padded = torch.zeros(2, 4, 4)
     padded[0], padded[1, :2, :2] = crossed[0], torch.eye(2)
-    both = off_diagonal(padded, torch.tensor([4, 2]), torch.tensor([3, 1]))
+    both = guided_attention_loss(padded, torch.tensor([4, 2]), torch.tensor([3, 1]))
     assert float(both) == pytest.approx(2 * far + 2 * near)
 
 
@@ -195,7 +195,7 @@ def test_a_guide_moves_attention_to_the_diagonal(model):
         memory = model.encode(features, frames)
         inputs, _ = inputs_and_targets(tokens, lengths, model.eos)
         weights = model.decoder(inputs, lengths + 1, memory)[1].detach()
-        return float(off_diagonal(weights, memory.steps, lengths))
+        return float(guided_attention_loss(weights, memory.steps, lengths))
 
     before = stray()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
