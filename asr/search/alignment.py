@@ -1,10 +1,10 @@
-"""Where the characters of a text are in the audio: by CTC, or by attention.
+"""Align a known text with the audio, by CTC or by attention.
 
-CTC's log-probabilities give the most likely path through a text (Viterbi; forced alignment):
-each character takes one step or more, with any number of blanks between them.
+CTC aligns along the most likely path through the text (Viterbi; forced alignment): each character
+takes one encoder step or more, with any number of blanks between the characters.
 
-Attention gives another path: the one along which its weights are largest and that never turns
-back. It needs no CTC, but what the decoder looks at for a character may lie beside it.
+Attention aligns along the monotonic path with the largest product of attention weights. This path
+needs no CTC head, but a decoder may attend to steps beside the character that it writes.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ from asr.search.hypothesis import BLANK
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-SURE = 0.5  # probability from which CTC is sure of a symbol
-_LEAST = 1e-8  # of an attention weight: a step that was not looked at can still be passed
+_CONFIDENT = 0.5  # probability above which CTC is confident of a symbol
+_FLOOR = 1e-8  # added to attention weights: a path may pass a step without attention
 
 
 @dataclass(frozen=True)
 class CTCAlignment:
-    """The most likely path of a text of U characters through S encoder steps, by CTC."""
+    """CTC's most likely path of a text of U characters through S encoder steps."""
 
     path: IntArray
-    """The symbol of every step: a character's id or <blank>, (S,)."""
+    """Symbol of every step: the id of a character or <blank>, (S,)."""
     positions: FloatArray
-    """The middle of the steps that each character takes, (U,)."""
+    """Middle of the steps that each character takes, (U,)."""
     log_probs: FloatArray
-    """Each character's log-probability where it is most likely on its steps, (U,)."""
+    """Largest log-probability of each character on its steps, (U,)."""
     score_gap: float
-    """Log-probability of the path, less that of CTC's best path of any text; 0 at most."""
+    """Log-probability of the path minus that of CTC's best path of any text; at most 0."""
     confident: IntArray
-    """The symbol of every step that CTC is sure of, (S,); <blank> where it is sure of none."""
+    """Symbol of every step where CTC is confident of one, else <blank>, (S,)."""
 
 
 def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> CTCAlignment | None:
@@ -46,11 +46,11 @@ def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> CTC
         tokens: the U characters.
 
     Returns:
-        None where there are too few steps: each character takes one, and two equal neighbours
+        None if there are too few steps: each character takes one, and two equal neighbours
         need a blank between them.
     """
-    doubles = sum(a == b for a, b in pairwise(tokens))
-    if len(log_probs) < max(1, len(tokens) + doubles):
+    repeats = sum(a == b for a, b in pairwise(tokens))
+    if len(log_probs) < max(1, len(tokens) + repeats):
         return None
     symbols = np.full(2 * len(tokens) + 1, BLANK)
     symbols[1::2] = tokens
@@ -58,33 +58,33 @@ def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> CTC
     path, steps = symbols[states], np.arange(len(log_probs))
     chosen = log_probs[steps, path]
     spelling = states % 2 == 1
-    positions, best = np.zeros(len(tokens)), np.full(len(tokens), -np.inf)
-    number = states[spelling] // 2
-    np.add.at(positions, number, steps[spelling])
-    np.maximum.at(best, number, chosen[spelling])
-    positions /= np.bincount(number, minlength=len(tokens)).clip(min=1)
-    confident = np.where(log_probs.max(1) > np.log(SURE), log_probs.argmax(1), BLANK)
+    character = states[spelling] // 2
+    counts = np.bincount(character, minlength=len(tokens))
+    positions = np.bincount(character, steps[spelling], len(tokens)) / counts
+    best = np.full(len(tokens), -np.inf)
+    np.maximum.at(best, character, chosen[spelling])
+    confident = np.where(log_probs.max(1) > np.log(_CONFIDENT), log_probs.argmax(1), BLANK)
     score_gap = float(chosen.sum() - log_probs.max(1).sum())
     return CTCAlignment(path, positions, best, score_gap, confident)
 
 
 def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
-    """The most likely way through blanks and characters, (S, N) to the state of each step, (S,).
+    """Return the most likely path through blanks and characters: (S, N) to the states, (S,).
 
-    From one step to the next a state stays, or the next one comes, or, from one character to
-    a different one, the blank between them is left out.
+    From one step to the next the state stays or goes up by one. It goes up by two from one
+    character to a different one, which skips the blank between them.
     """
     count, width = scores.shape
-    leap = np.zeros(width, bool)
-    leap[2:] = (symbols[2:] != BLANK) & (symbols[2:] != symbols[:-2])
+    skips = np.zeros(width, bool)
+    skips[2:] = (symbols[2:] != BLANK) & (symbols[2:] != symbols[:-2])
     moves = np.zeros((count, width), np.int8)
-    ways = np.full((3, width), -np.inf)
+    paths = np.full((3, width), -np.inf)
     best = np.where(np.arange(width) < 2, scores[0], -np.inf)
     for step in range(1, count):
-        ways[0], ways[1, 1:] = best, best[:-1]
-        ways[2, 2:] = np.where(leap[2:], best[:-2], -np.inf)
-        moves[step] = ways.argmax(0)
-        best = ways.max(0) + scores[step]
+        paths[0], paths[1, 1:] = best, best[:-1]
+        paths[2, 2:] = np.where(skips[2:], best[:-2], -np.inf)
+        moves[step] = paths.argmax(0)
+        best = paths.max(0) + scores[step]
     state = width - 1 if width == 1 or best[-1] >= best[-2] else width - 2
     states = [state]
     for step in range(count - 1, 0, -1):
@@ -94,16 +94,15 @@ def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
 
 
 def attention_positions(weights: npt.NDArray[np.floating]) -> FloatArray:
-    """The encoder step of each character: attention (U, S) to (U,), never falling.
+    """Return the encoder step of each character, which never falls: weights (U, S) to (U,).
 
-    The product of the weights at these steps is as large as it can be.
+    No other steps have a larger product of the weights.
     """
-    logs = np.log(weights.astype(np.float64) + _LEAST)
-    totals = logs[:1]
-    for row in logs[1:]:
-        totals = np.vstack([totals, np.maximum.accumulate(totals[-1]) + row])
-    positions, last = np.zeros(len(logs)), logs.shape[1]
-    for i in range(len(logs) - 1, -1, -1):
-        last = int(totals[i, :last].argmax()) + 1
-        positions[i] = last - 1
+    totals = np.log(weights.astype(np.float64) + _FLOOR)
+    for i in range(1, len(totals)):
+        totals[i] += np.maximum.accumulate(totals[i - 1])
+    positions, end = np.zeros(len(totals)), totals.shape[1]
+    for i in reversed(range(len(totals))):
+        positions[i] = totals[i, :end].argmax()
+        end = int(positions[i]) + 1
     return positions

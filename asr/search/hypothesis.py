@@ -1,4 +1,4 @@
-"""Hypotheses, and their greatest length."""
+"""Hypotheses and their length limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,39 +8,39 @@ import numpy as np
 from asr.errors import InputError
 from asr.search.protocol import FloatArray
 
-BLANK = 0  # id of <blank>, which only CTC may say
+BLANK = 0  # id of <blank>, which CTC alone may use
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A hypothesis of an utterance."""
+    """A hypothesis of an utterance: U characters, and the end unless it was cut off."""
 
     tokens: tuple[int, ...]
-    """Characters, without <sos/eos>."""
+    """Characters, without <sos/eos>, (U,)."""
     score: float
-    """What the search compares: the weighted sum of all scores and bonuses."""
+    """Weighted sum of all scores."""
     scores: Mapping[str, float]
-    """What each scorer that took part gave, the end included, before its weight: ``decoder``,
-    ``ctc``, ``lm`` and the other names of :mod:`asr.search.scorers`."""
+    """Score by each scorer before its weight, including the end: ``decoder``, ``ctc``, ``lm`` and
+    the other names of :mod:`asr.search.scorers`."""
     weights: FloatArray
-    """Attention of every character and, if there is one, of the end, (U or U + 1, S)."""
+    """Attention of every character and of the end, (U + 1, S), or (U, S) if it was cut off."""
     ended: bool
-    """False: cut off at the length limit."""
+    """False if it was cut off at the length limit."""
     log_probs: tuple[float, ...] = ()
-    """The decoder's of every character and, if there is one, of the end; they add up to
-    the score ``decoder``."""
+    """Decoder log-probability of every character and of the end; the sum is the score
+    ``decoder``."""
 
 
 def length_limits(steps: Sequence[int], max_ratio: float) -> list[int]:
-    """Most characters for each count of encoder steps: a share of it, but never fewer than 4."""
-    shares = np.asarray(steps, np.float32) * np.float32(max_ratio)
-    return shares.astype(np.int64).clip(4).tolist()
+    """Return the most characters of each utterance: 4, or ``max_ratio`` times the encoder steps."""
+    limits = np.asarray(steps, np.float32) * np.float32(max_ratio)
+    return limits.astype(np.int64).clip(4).tolist()
 
 
 def broken_scores(number: int, count: int, what: str) -> InputError:
-    """Return the error that says what is wrong with the scores of an utterance of a batch."""
+    """Return the error for an utterance of a batch whose scores are not finite."""
     return InputError(
-        f"utterance {number + 1} of {count} that are searched together: {what}; the weights of the "
-        "model are too large or damaged, as after a training that diverged; take the model of an "
-        "earlier epoch, or train again with a lower learning rate"
+        f"utterance {number + 1} of {count} that are decoded together: {what}; the weights of the "
+        "model are too large or damaged, for example because its training diverged; use the model "
+        "of an earlier epoch, or train again with a lower learning rate"
     )

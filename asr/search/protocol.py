@@ -1,9 +1,9 @@
 """Protocols of a search: the model, and the scorers whose scores it sums.
 
-A model is :class:`Model`, whatever computes it; :class:`asr.model.runtime.TorchModel` is torch's.
-Arrays within a search are of its kind (:mod:`asr.arrays`): numpy on a processor, torch on a GPU.
-The scorers that there are stand in :mod:`asr.search.scorers`. Letters: B utterances, K hypotheses
-of each side by side, N = B K rows, S encoder steps, V characters, M heads, W columns of a window.
+:class:`asr.model.runtime.TorchModel` implements :class:`Model`, and :mod:`asr.search.scorers` holds
+the scorers. The model decides the kind of the arrays (:mod:`asr.arrays`): numpy on a CPU, torch on
+a GPU. Letters: B utterances, K hypotheses of each, N = B K rows, S encoder steps, V characters,
+M heads, W columns of a window.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 class Alignment(NamedTuple):
-    """Where one step of the decoder looks."""
+    """Attention of one decoder step."""
 
     weights: Array
-    """(N, M, W); each head sums to 1, or obeys the law of its kind; 0 on padding."""
+    """(N, M, W); 0 on padding. Each head sums to 1 if its kind of attention is normalised."""
     first: Array | None = None
-    """Encoder step of column 0, (N,); None: W = S, the weights cover all steps."""
+    """Encoder step of column 0, (N,); None if the weights cover all steps (W = S)."""
 
     def heads_over(self, steps: int) -> Array:
-        """The weights over all encoder steps, (N, M, steps)."""
+        """Return the weights over all encoder steps, (N, M, steps)."""
         if self.first is None:
             return self.weights
         N, M, _ = self.weights.shape
@@ -38,12 +38,12 @@ class Alignment(NamedTuple):
         return over
 
     def over(self, steps: int) -> Array:
-        """The mean of the heads over all encoder steps, (N, steps)."""
+        """Return the mean of the heads over all encoder steps, (N, steps)."""
         heads = self.heads_over(steps)
         return heads.mean(1) if heads.shape[1] > 1 else heads[:, 0]
 
     def of_row(self, row: int, steps: int) -> Array:
-        """The mean of the heads of one row over the first encoder steps, (steps,)."""
+        """Return the mean of the heads of one row over the first encoder steps, (steps,)."""
         if self.first is None and self.weights.shape[1] == 1:
             return self.weights[row, 0, :steps]
         first = None if self.first is None else self.first[row : row + 1]
@@ -51,13 +51,13 @@ class Alignment(NamedTuple):
         return Alignment(self.weights[row : row + 1], first).over(longest)[0, :steps]
 
     def columns(self) -> Array:
-        """The encoder step of each column of a window, (N, W)."""
+        """Return the encoder step of each column of a window, (N, W)."""
         assert self.first is not None
         return self.first[:, None] + arrays.arange(self.weights.shape[2], self.weights)
 
 
 class Encoded(Protocol):
-    """A batch of encoded utterances; opaque to all but its model, besides these attributes."""
+    """A batch of encoded utterances. Only its model reads more than these attributes."""
 
     @property
     def steps(self) -> Sequence[int]:
@@ -65,7 +65,7 @@ class Encoded(Protocol):
 
     @property
     def ctc(self) -> Array | None:
-        """CTC's log-probabilities, (B, S, V), computed once; None: the model has none."""
+        """CTC's log-probabilities, (B, S, V), computed once; None if the model has no CTC."""
 
     def array(self, values: npt.NDArray[Any]) -> Array:
         """Return numbers as an array of the kind that the model computes with."""
@@ -75,7 +75,7 @@ class Encoded(Protocol):
 
 
 class DecoderSession(Protocol):
-    """The decoder on its way through a search of a batch. Its state is a value."""
+    """The decoder in the search of one batch. Its state is a value."""
 
     def start(self) -> Any:
         """Return the state before the first character, N rows."""
@@ -86,44 +86,44 @@ class DecoderSession(Protocol):
         Args:
             tokens: the last characters, <sos/eos> at first, (N,).
             state: from :meth:`start`, :meth:`select` or the step before.
-            rows: the row of ``state`` that each row continues, (N,).
+            rows: the row of ``state`` that each row extends, (N,).
 
         Returns:
-            log-probabilities (N, V), where this step looked, and the next state.
+            log-probabilities (N, V), the alignment of this step, and the next state.
         """
 
     def select(self, state: Any, rows: Array, encoded: Any) -> Any:
-        """Go on with fewer utterances; see :meth:`Scorer.select`."""
+        """Return the state of the utterances that stay; see :meth:`Scorer.select`."""
 
 
 class Forced(NamedTuple):
     """Teacher-forced log-probabilities and alignment of a known text of U characters."""
 
     log_probs: list[float]
-    """Of each character and of the end, U + 1."""
+    """Log-probability of each character and of the end, U + 1."""
     attention: FloatArray
     """Attention of each character and of the end, the mean of the heads, (U + 1, S)."""
 
 
 class Model(Protocol):
-    """All that a search and a recogniser see of a network."""
+    """A network as a search and a recogniser see it."""
 
     @property
     def eos(self) -> int:
-        """Id of <sos/eos>, which begins and ends every text; the last one (V - 1)."""
+        """Id of <sos/eos>, which begins and ends every text: V - 1."""
 
     def encode(self, features: Sequence[FloatArray]) -> Encoded:
-        """Encode utterances side by side.
+        """Encode a batch of utterances.
 
         Args:
             features: normalised frames of each utterance, (T_i, F).
         """
 
     def decode(self, encoded: Any, width: int) -> DecoderSession:
-        """Return the decoder for a search with ``width`` rows for each utterance (K)."""
+        """Return a session of the decoder with ``width`` rows for each utterance (K)."""
 
     def teacher_force(self, encoded: Any, texts: Sequence[Sequence[int]]) -> list[Forced]:
-        """Score a text of each utterance, characters without <sos/eos>."""
+        """Score a text of each utterance, given as characters without <sos/eos>."""
 
 
 class Step(NamedTuple):
@@ -132,26 +132,26 @@ class Step(NamedTuple):
     tokens: Array
     """Last character of each row, <sos/eos> at first, (N,), int64."""
     rows: Array
-    """The row of the step before that each row continues, (N,), int64."""
+    """The row of the step before that each row extends, (N,), int64."""
     log_probs: Array
     """The decoder's log-probabilities of the next character, (N, V)."""
     alignment: Alignment
-    """Where the decoder looks for the next character."""
+    """The decoder's attention for the next character."""
 
 
 class Scorer(Protocol):
-    """One of the scores that the search adds up. A state is a value; only its scorer knows it."""
+    """One of the scores that the search sums. Its state is a value that only the scorer reads."""
 
     name: str
-    """Names its score in :attr:`asr.search.hypothesis.Hypothesis.scores`."""
+    """Name of its score in :attr:`asr.search.hypothesis.Hypothesis.scores`."""
     weight: float
     """Factor of its scores in the total."""
     cumulative: bool = False
-    """True: :meth:`step` scores the whole hypothesis with the next character; False: the next
-    character alone, and the search adds up."""
+    """If True, :meth:`step` scores the whole hypothesis with the next character; if False, the
+    next character alone, and the search sums these scores."""
 
     def start(self, encoded: Encoded, width: int) -> Any:
-        """Return the state before the first character; by default there is none.
+        """Return the state before the first character; the default is None.
 
         Args:
             encoded: encoder output of B utterances.
@@ -167,29 +167,29 @@ class Scorer(Protocol):
             state: from :meth:`start`, :meth:`select` or the step before.
 
         Returns:
-            scores in the type of ``step.log_probs``, (N, V) or what broadcasts to it, and the
-            next state.
+            scores in the type of ``step.log_probs``, (N, V) or broadcastable to it, and the next
+            state.
         """
 
     def select(self, state: Any, rows: Array, encoded: Encoded) -> Any:
-        """Return the state of some rows; the others have left the batch.
+        """Return the state of the rows that stay in the batch.
 
         Args:
             state: from :meth:`step`.
-            rows: of the state, K for each utterance that stays; a row may be repeated.
+            rows: K rows of the state for each utterance that stays; a row may be repeated.
             encoded: encoder output of the utterances that stay, cut to the longest of them.
         """
         return None
 
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray | float:
-        """Return the most that hypotheses can still add to their totals, weight included.
+        """Return an upper bound of what the scorer can still add to the totals.
 
         Args:
-            scores: of the hypotheses so far, (B, K).
-            left: most characters that each may still get, (B, 1).
-            steps: encoder steps of its utterance, (B, 1).
+            scores: this scorer's scores of the hypotheses so far, (B, K).
+            left: most further characters, (B, 1).
+            steps: encoder steps of each utterance, (B, 1).
 
         Returns:
-            (B, K) or what broadcasts to it.
+            the bound with the scorer's weight, (B, K) or broadcastable to it.
         """
         return 0.0

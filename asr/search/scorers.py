@@ -1,4 +1,4 @@
-"""The scorers of the beam search; a further one is a class and a line of :func:`make_scorers`."""
+"""The scorers of the beam search. A new one needs a class and a line in :func:`make_scorers`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,42 +21,41 @@ def make_scorers(
     lm: LanguageModel | None = None,
     hotwords: HotWords | None = None,
 ) -> list[Scorer]:
-    """The scorers with a weight, in the order in which the search adds them up."""
+    """Return the decoder's scorer and all others with a weight, in the order of their sum."""
     others = [
         CTC(config.ctc_weight, eos),
-        None if lm is None else LanguageModelScorer(config.lm_weight, lm),
-        None if hotwords is None else HotWordScorer(hotwords),
+        lm and LanguageModelScorer(config.lm_weight, lm),
+        hotwords and LanguageModelScorer(1.0, hotwords, "hotwords", hotwords.most),
         LengthBonus(config.length_bonus, eos),
         Coverage(config.coverage_weight, config.coverage_threshold),
         EndThreshold(config.eos_threshold, eos),
     ]
-    found = (scorer for scorer in others if scorer is not None and scorer.weight != 0)
+    found = (scorer for scorer in others if scorer and scorer.weight != 0)
     return [Decoder(1 - config.ctc_weight), *found]
 
 
 @dataclass
 class Decoder(Scorer):
-    """Log-probability by the decoder; :class:`Step` already holds it."""
+    """Log-probability by the decoder, which :class:`Step` already holds."""
 
     weight: float
     name = "decoder"
 
     def step(self, step: Step, state: None) -> tuple[Array, None]:
-        """Score the next characters."""
+        """Return the decoder's log-probabilities."""
         return step.log_probs, None
 
 
 class CTCState(NamedTuple):
-    """The log-probabilities of a batch, and its prefixes."""
+    """The prefix scorer of a batch, and its prefixes: None before the first step."""
 
     scorer: CTCPrefixScorer
     prefix: PrefixState | None
-    """None before the first step."""
 
 
 @dataclass
 class CTC(Scorer):
-    """Log-probability by CTC of all transcripts that begin like the hypothesis."""
+    """CTC's log-probability of all transcripts that begin with the hypothesis."""
 
     weight: float
     eos: int
@@ -64,14 +63,12 @@ class CTC(Scorer):
     cumulative = True
 
     def start(self, encoded: Encoded, width: int) -> CTCState:
-        """No prefix yet."""
-        if encoded.ctc is None:
-            raise ValueError("a search with a CTC weight needs a model with CTC")
-        scorer = CTCPrefixScorer(encoded.ctc, encoded.steps, BLANK, self.eos, width)
-        return CTCState(scorer, None)
+        """Return the scorer of the batch; the model must have CTC."""
+        assert encoded.ctc is not None
+        return CTCState(CTCPrefixScorer(encoded.ctc, encoded.steps, self.eos, width), None)
 
     def step(self, step: Step, state: CTCState) -> tuple[Array, CTCState]:
-        """Extend the prefixes by the last characters; score them with each next one."""
+        """Extend the prefixes by the last characters; score them with each next character."""
         scorer, prefix = state
         if prefix is None:
             prefix = scorer.start()
@@ -80,7 +77,7 @@ class CTC(Scorer):
         return arrays.cast(scorer.score(prefix), "float32"), CTCState(scorer, prefix)
 
     def select(self, state: CTCState, rows: Array, encoded: Encoded) -> CTCState:
-        """The rows and the log-probabilities of their utterances."""
+        """Return the rows and the scorer of their utterances."""
         scorer, prefix = state
         scorer = scorer.select(rows[:: scorer.width] // scorer.width, encoded.steps)
         return CTCState(scorer, prefix and prefix.select(rows, max(encoded.steps)))
@@ -88,61 +85,53 @@ class CTC(Scorer):
 
 @dataclass
 class LanguageModelScorer(Scorer):
-    """Log-probability by a language model of characters (shallow fusion)."""
+    """Log-probability by a language model of characters (shallow fusion), or hot-word reward."""
 
     weight: float
     lm: LanguageModel
-    name = "lm"
+    name: str = "lm"
+    most: float = 0.0
+    """Largest score of a character."""
 
     def start(self, encoded: Encoded, width: int) -> Any:
-        """The language model's state of all rows."""
+        """Return the language model's state of all rows."""
         return self.lm.start(len(encoded.steps) * width)
 
     def step(self, step: Step, state: Any) -> tuple[Array, Any]:
-        """Score the next characters."""
+        """Return the language model's scores."""
         return self.lm.step(step.tokens, state, step.rows)
 
     def select(self, state: Any, rows: Array, encoded: Encoded) -> Any:
-        """The language model's state of some rows."""
+        """Return the language model's state of some rows."""
         return self.lm.select(state, rows)
 
-
-class HotWordScorer(LanguageModelScorer):
-    """Reward of hot words, which includes their weights."""
-
-    name = "hotwords"
-
-    def __init__(self, hotwords: HotWords) -> None:
-        super().__init__(1.0, hotwords)
-        self.most = hotwords.most
-
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
-        """Every further character may earn the most."""
-        return self.most * left
+        """Return the largest score for all further characters."""
+        return self.weight * self.most * left
 
 
 @dataclass
 class LengthBonus(Scorer):
-    """Counts characters; the end is none."""
+    """Number of characters, without the end."""
 
     weight: float
     eos: int
     name = "length"
 
     def step(self, step: Step, state: None) -> tuple[Array, None]:
-        """1 for every character, 0 for the end."""
+        """Return 1 for every character and 0 for the end."""
         ones = arrays.full(step.log_probs.shape[1], 1.0, step.log_probs)
         ones[self.eos] = 0.0
         return ones, None
 
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
-        """Bound: a bonus for all further characters, or 0 if the bonus is negative."""
+        """Return the bonus of all further characters, or 0 if it is negative."""
         return max(0.0, self.weight) * left
 
 
 @dataclass
 class Coverage(Scorer):
-    """Counts the encoder steps that gathered more attention than a threshold."""
+    """Number of encoder steps whose attention, summed over the characters, is above a threshold."""
 
     weight: float
     threshold: float
@@ -150,30 +139,31 @@ class Coverage(Scorer):
     cumulative = True
 
     def start(self, encoded: Encoded, width: int) -> Array:
-        """The attention that each encoder step has gathered, (N, S)."""
+        """Return the attention of each encoder step so far, (N, S)."""
         shape = len(encoded.steps) * width, max(encoded.steps)
         return encoded.array(np.zeros(shape, np.float32))
 
     def step(self, step: Step, state: Array) -> tuple[Array, Array]:
-        """The count with the attention of this step, which does not depend on the character."""
-        gathered = state[step.rows] + step.alignment.over(state.shape[1])
-        covered = (gathered > self.threshold).sum(axis=1, keepdims=True)
-        return arrays.cast(covered, "float32"), gathered
+        """Return the number of covered steps, the same for every character, (N, 1)."""
+        attention = state[step.rows] + step.alignment.over(state.shape[1])
+        covered = (attention > self.threshold).sum(axis=1, keepdims=True)
+        return arrays.cast(covered, "float32"), attention
 
     def select(self, state: Array, rows: Array, encoded: Encoded) -> Array:
-        """The rows, cut to the longest utterance."""
+        """Return some rows, cut to the longest utterance."""
         return state[rows][:, : max(encoded.steps)]
 
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
-        """All encoder steps that are not covered yet."""
+        """Return the reward of all encoder steps that are not covered yet."""
         return self.weight * (steps - scores)
 
 
 class EndThreshold(Scorer):
-    """Forbids an end that is too unlikely beside the best other character (arXiv:1904.02619).
+    """Forbids an end much less likely than the best other character (arXiv:1904.02619).
 
     Args:
-        threshold: least ratio of the log-probabilities; 0 allows every end.
+        threshold: the end's log-probability must reach this factor times the best other
+            character's; 0 allows every end.
         eos: id of <sos/eos>.
     """
 
@@ -184,7 +174,7 @@ class EndThreshold(Scorer):
         self.threshold, self.eos = threshold, eos
 
     def step(self, step: Step, state: None) -> tuple[Array, None]:
-        """-inf for an end that comes too early, else 0."""
+        """Return -inf for an end that comes too early, else 0."""
         best = arrays.amax(step.log_probs[:, BLANK + 1 : self.eos])
         scores = arrays.full(tuple(step.log_probs.shape), 0.0, step.log_probs)
         early = step.log_probs[:, self.eos] < self.threshold * best

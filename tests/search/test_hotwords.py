@@ -1,4 +1,4 @@
-"""Hot words: what they earn by hand, and what they do in a search."""
+"""Hot words: rewards by hand, and their effect on a search."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def hot(**words):
 
 
 def earned(words, text, *, ended=True):
-    """What a text earns, character by character, with its end."""
+    """Return the reward of a text, summed over its characters and its end."""
     state, gains = words.start(1), []
     row, last = np.zeros(1, int), TOKENS.eos_id
     for token in [*TOKENS.encode(text), *([TOKENS.eos_id] if ended else [])]:
@@ -42,7 +42,7 @@ def test_a_word_earns_its_weight_for_each_character_and_keeps_it_at_its_end():
 
 
 @pytest.mark.parametrize("text", ["AB", "ABN", "ABCA", "NABC", "AB C", "N", "", "ABC"[:2] + " ABN"])
-def test_what_is_not_the_word_earns_nothing(text):
+def test_other_words_earn_nothing(text):
     assert earned(hot(ABC=2.0), text) == 0
 
 
@@ -108,11 +108,11 @@ def test_hot_words_are_spelled_as_the_model_spells(tmp_path):
         ("AB\tnan", "expected a number above 0"),
         ("AB\t-1", "expected a number above 0"),
         ("\t1", "hot.txt:1: a weight without a word"),
-        ("\n", "no hot word in it"),
-        ("", "no hot word in it"),
+        ("\n", "no hot words, expected"),
+        ("", "no hot words, expected"),
     ],
 )
-def test_files_that_are_none(tmp_path, text, message):
+def test_bad_files(tmp_path, text, message):
     (tmp_path / "hot.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         load_hotwords(tmp_path / "hot.txt", 1.0, TOKENS)
@@ -124,7 +124,7 @@ NOISE_FRAMES = (40, 25, 9)
 
 
 @pytest.fixture
-def heard(tiny_config):
+def run(tiny_config):
     """A function that searches noise with a random model: all of it, or one utterance alone."""
     torch.manual_seed(2)
     las = LAS(tiny_config, 6, len(TOKENS)).eval()
@@ -134,7 +134,7 @@ def heard(tiny_config):
     model = TorchModel(las)
     noise = torch.randn(3, max(NOISE_FRAMES), 6)
 
-    def heard(words, only=None, nbest=1):
+    def run(words, only=None, nbest=1):
         rows = range(len(noise)) if only is None else [only]
         frames = [NOISE_FRAMES[row] for row in rows]
         chosen = zip(noise[rows].numpy(), frames, strict=True)
@@ -142,40 +142,40 @@ def heard(tiny_config):
         config = DecodeConfig(beam=4, nbest=nbest, max_ratio=0.6)
         return search(model, encoded, config, hotwords=words)
 
-    return heard
+    return run
 
 
 def texts(found):
     return [TOKENS.decode(best[0].tokens) for best in found]
 
 
-def test_a_search_finds_the_hot_word(heard):
+def test_a_search_finds_the_hot_word(run):
     words = hot(CAB=8.0)
-    assert not any("CAB" in text.split() for text in texts(heard(None)))
-    assert all("CAB" in text.split() for text in texts(heard(words)))
+    assert not any("CAB" in text.split() for text in texts(run(None)))
+    assert all("CAB" in text.split() for text in texts(run(words)))
 
 
-def test_the_score_holds_what_hot_words_earn(heard):
+def test_the_score_includes_the_reward(run):
     words = hot(CAB=8.0)
-    for (best,) in heard(words):
+    for (best,) in run(words):
         plain = 0.7 * best.scores["decoder"] + 0.3 * best.scores["ctc"]
         assert best.score == pytest.approx(
             plain + earned(words, TOKENS.decode(best.tokens)), abs=1e-3
         )
 
 
-def test_words_that_nobody_says_change_nothing(heard):
-    for plain, (other,) in zip(heard(None), heard(hot(NNNNNN=0.1)), strict=True):
+def test_hot_words_that_are_not_spoken_change_nothing(run):
+    for plain, (other,) in zip(run(None), run(hot(NNNNNN=0.1)), strict=True):
         assert other.tokens == plain[0].tokens
         assert other.score == pytest.approx(plain[0].score, abs=1e-4)
 
 
-def test_an_utterance_alone_and_in_a_batch(heard):
+def test_an_utterance_alone_and_in_a_batch(run):
     words = hot(CAB=2.0, A_B=3.0)
-    together = heard(words, nbest=3)
-    assert texts(together) != texts(heard(None))  # the words matter here
+    together = run(words, nbest=3)
+    assert texts(together) != texts(run(None))  # the words matter here
     for row, found in enumerate(together):
-        (alone,) = heard(words, only=row, nbest=3)
+        (alone,) = run(words, only=row, nbest=3)
         assert [each.tokens for each in alone] == [each.tokens for each in found]
         scores = [each.score for each in found]
         assert [each.score for each in alone] == pytest.approx(scores, abs=1e-4)

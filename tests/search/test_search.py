@@ -194,9 +194,7 @@ def all_paths(log_probs, tokens_begin):
 @pytest.mark.parametrize("prefix", [(), (1,), (2, 2), (1, 2, 1)])
 def test_prefix_scores_equal_the_sum_over_all_paths(prefix):
     log_probs = torch.randn(5, 4, generator=torch.Generator().manual_seed(2)).mul(2).log_softmax(-1)
-    scorer = CTCPrefixScorer(
-        torch.stack([log_probs, log_probs]), torch.tensor([5, 3]), blank=0, eos=3
-    )
+    scorer = CTCPrefixScorer(torch.stack([log_probs, log_probs]), torch.tensor([5, 3]), eos=3)
     state = scorer.start()
     for token in prefix:
         state = scorer.advance(state, torch.tensor([token, token]))
@@ -285,7 +283,7 @@ def test_long_prefix_scores_equal_ctc_loss_and_add_up():
     log_probs, steps, tokens = long_ctc()
     log_probs[..., 29] = -1e4  # no transcript holds <sos/eos>
     log_probs = log_probs.double().log_softmax(-1)
-    scorer = CTCPrefixScorer(log_probs, steps, blank=0, eos=29)
+    scorer = CTCPrefixScorer(log_probs, steps, eos=29)
     state, before = scorer.start(), torch.zeros(2, dtype=torch.float64)
     for token in tokens:
         scores = scorer.score(state)
@@ -305,7 +303,7 @@ def test_long_prefix_scores_equal_ctc_loss_and_add_up():
 def test_hypotheses_of_an_utterance_share_its_probabilities():
     """Three hypotheses side by side score as each would alone, also after one utterance left."""
     log_probs, steps, tokens = long_ctc()
-    wide = CTCPrefixScorer(log_probs, steps, blank=0, eos=29, width=3)
+    wide = CTCPrefixScorer(log_probs, steps, eos=29, width=3)
     state = wide.start()
     for row in tokens[:9].repeat_interleave(3, dim=1) % torch.arange(2, 8) + 1:
         state = wide.advance(state, row)
@@ -314,7 +312,7 @@ def test_hypotheses_of_an_utterance_share_its_probabilities():
     left = second.score(state.select(rows, 190))
     torch.testing.assert_close(left, wide.score(state)[rows])
     for row in rows.tolist():
-        alone = CTCPrefixScorer(log_probs[1:, :190], steps[1:], blank=0, eos=29)
+        alone = CTCPrefixScorer(log_probs[1:, :190], steps[1:], eos=29)
         one = alone.score(state.select(torch.tensor([row]), 190))
         torch.testing.assert_close(one[0], left[row - 3])
 
@@ -477,7 +475,9 @@ def test_numpy_and_torch_find_the_same(model, lm, config):
     ours = search(m, config, lm, hotwords)
     m = encode(model, (40, 25, 31, 9))
     m.model.numpy = False
-    hotwords.gains, hotwords.following = map(torch.from_numpy, (hotwords.gains, hotwords.following))
+    hotwords.rewards, hotwords.next_nodes = map(
+        torch.from_numpy, (hotwords.rewards, hotwords.next_nodes)
+    )
     theirs = search(m, config, lm, hotwords)
     for a, b in zip(itertools.chain(*ours), itertools.chain(*theirs), strict=True):
         assert a.tokens == b.tokens and a.ended == b.ended
