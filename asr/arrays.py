@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
+FloatArray: TypeAlias = npt.NDArray[np.floating]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _SMALL = 1024  # numbers that are sorted sooner than searched for the largest
 

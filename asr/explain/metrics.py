@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from asr.arrays import FloatArray
 from asr.recognize.flags import positions
-from asr.search.protocol import FloatArray
 
 
 def alignment_quality(weights: FloatArray) -> float:

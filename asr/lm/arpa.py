@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from asr.arrays import FloatArray, IntArray
 from asr.errors import InputError
 from asr.files import write_atomically
 
@@ -21,9 +21,6 @@ MOST_DIGITS = 12  # of a number of n-grams
 MOST_BACKOFF = 30.0  # far above those of real models; the product over nine orders is finite
 NO_UNKNOWN = -7.0  # log10 of an unknown word's probability where a file has no <unk>
 _GZIP = b"\x1f\x8b"
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from asr.arrays import FloatArray, IntArray
 from asr.errors import InputError
 from asr.lm.arpa import BEGIN, END, UNKNOWN, ZERO, Arpa, Order
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])  # discounts of counts 0, 1, 2 and more
 _SPECIAL = (BEGIN, END, UNKNOWN)
 _BEGIN, _END = 0, 1  # their ids

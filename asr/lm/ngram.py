@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from asr.arrays import Array, full, move, namespace
+from asr.arrays import Array, IntArray, full, move, namespace
 from asr.errors import InputError
-from asr.lm.arpa import BEGIN, END, UNKNOWN, Arpa, IntArray, Order
+from asr.lm.arpa import BEGIN, END, UNKNOWN, Arpa, Order
 
 _LN10 = math.log(10.0)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
-import numpy.typing as npt
 
+from asr.arrays import FloatArray
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
 from asr.text.chars import CharTokenizer
@@ -64,7 +64,7 @@ def _perplexity(log_prob: float, count: int) -> float:
 
 def sentence_log_probs(
     lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Return log-probabilities of whole sentences with their ends, added up as a search would.
 
     Args:
@@ -83,9 +83,7 @@ def sentence_log_probs(
     return result
 
 
-def _add_up(
-    lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
-) -> npt.NDArray[np.float64]:
+def _add_up(lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int) -> FloatArray:
     """Return log-probabilities of sentences that hold their ends, longest first, (M,)."""
     total, rows = np.zeros(len(sentences)), np.arange(len(sentences))
     last, state = np.full(len(rows), eos), lm.start(len(rows))

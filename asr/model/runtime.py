@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.arrays import Array
+from asr.arrays import Array, FloatArray
 from asr.model.las import LAS
 from asr.model.memory import Memory
 from asr.model.session import DecoderSession, DecoderState
-from asr.search.protocol import Alignment, FloatArray, Forced
+from asr.search.protocol import Alignment, Forced
 
 
 @dataclass

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from asr.arrays import FloatArray
 from asr.recognize.plausibility import DOUBTFUL, STALL
 from asr.search.alignment import CTCAlignment
 from asr.search.hypothesis import BLANK, Hypothesis
-from asr.search.protocol import FloatArray
 
 LOOP_REPEATS = 3  # the same stretch of characters so many times in a row
 LOOP_LENGTH = 4  # shortest stretch that counts

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asr.arrays import FloatArray
 from asr.audio.arrays import ArrayReader
 from asr.audio.clip import BLOCK_S, Clip, Outputs, blocks
 from asr.audio.cmvn import CmvnStats
@@ -23,7 +24,6 @@ from asr.recognize.confidence import LOW
 from asr.recognize.segmentation import Piece, Segmenter, make_segmenter
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Chunk, LoadedModel, Scorers, UtteranceRecognizer
-from asr.search.protocol import FloatArray
 
 WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
 WINDOW_BATCHES = 4  # and the most pieces of it, in batches

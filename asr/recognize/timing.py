@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from asr.arrays import FloatArray
 from asr.config import FeatureConfig
 from asr.recognize.transcript import Word
-from asr.search.alignment import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asr.search.protocol import FloatArray
+from asr.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from asr.arrays import to_numpy
+from asr.arrays import FloatArray, to_numpy
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
@@ -34,7 +34,7 @@ from asr.search.alignment import CTCAlignment, attention_positions, ctc_align
 from asr.search.beam import search
 from asr.search.hotwords import HotWords
 from asr.search.hypothesis import Hypothesis
-from asr.search.protocol import Encoded, FloatArray, Model
+from asr.search.protocol import Encoded, Model
 from asr.store.model_file import Header
 from asr.text.chars import CharTokenizer
 

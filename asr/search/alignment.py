@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from asr.arrays import FloatArray, IntArray
 from asr.search.hypothesis import BLANK
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 _CONFIDENT = 0.5  # probability above which CTC is confident of a symbol
 _FLOOR = 1e-8  # added to attention weights: a path may pass a step without attention
 
@@ -38,7 +36,7 @@ class CTCAlignment:
     """Symbol of every step where CTC is confident of one, else <blank>, (S,)."""
 
 
-def ctc_align(log_probs: npt.NDArray[np.floating], tokens: Sequence[int]) -> CTCAlignment | None:
+def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | None:
     """Align a text with the audio.
 
     Args:
@@ -93,7 +91,7 @@ def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
     return np.array(states[::-1])
 
 
-def attention_positions(weights: npt.NDArray[np.floating]) -> FloatArray:
+def attention_positions(weights: FloatArray) -> FloatArray:
     """Return the encoder step of each character, which never falls: weights (U, S) to (U,).
 
     No other steps have a larger product of the weights.

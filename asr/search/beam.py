@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asr import arrays
-from asr.arrays import Array
+from asr.arrays import Array, FloatArray, IntArray
 from asr.config import DecodeConfig
 from asr.lm.protocol import LanguageModel
 from asr.search.greedy import greedy
 from asr.search.hotwords import HotWords
 from asr.search.hypothesis import BLANK, Hypothesis, broken_scores, length_limits
-from asr.search.protocol import Alignment, Encoded, FloatArray, IntArray, Model, Scorer, Step
+from asr.search.protocol import Alignment, Encoded, Model, Scorer, Step
 from asr.search.scorers import make_scorers
 
 

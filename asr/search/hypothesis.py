@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.arrays import FloatArray
 from asr.errors import InputError
-from asr.search.protocol import FloatArray
 
 BLANK = 0  # id of <blank>, which CTC alone may use
 

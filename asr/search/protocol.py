@@ -7,16 +7,12 @@ M heads, W columns of a window.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from asr import arrays
-from asr.arrays import Array
-
-FloatArray: TypeAlias = npt.NDArray[np.floating]
-IntArray: TypeAlias = npt.NDArray[np.int64]
+from asr.arrays import Array, FloatArray, IntArray
 
 
 class Alignment(NamedTuple):

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asr import arrays
-from asr.arrays import Array
+from asr.arrays import Array, FloatArray, IntArray
 from asr.config import DecodeConfig
 from asr.lm.protocol import LanguageModel
 from asr.search.ctc_prefix import CTCPrefixScorer, PrefixState
 from asr.search.hotwords import HotWords
 from asr.search.hypothesis import BLANK
-from asr.search.protocol import Encoded, FloatArray, IntArray, Scorer, Step
+from asr.search.protocol import Encoded, Scorer, Step
 
 
 def make_scorers(
