@@ -10,6 +10,9 @@ ATTENTIONS = {
     "location": "asr.model.attention.location.Location",
     "additive": "asr.model.attention.additive.Additive",
     "dot": "asr.model.attention.dot.Dot",
+    "general": "asr.model.attention.general.General",
+    "location_accumulated": "asr.model.attention.location_accumulated.LocationAccumulated",
+    "coverage": "asr.model.attention.coverage.Coverage",
 }
 
 CELLS = {

@@ -8,11 +8,13 @@ from asr.config.kinds import ATTENTIONS
 from asr.model.attention.dot import Dot
 from asr.model.decoder import AttentionDecoder
 from asr.model.fast import lookup, native
+from asr.model.fast.kinds import ENERGIES
 from asr.model.session import DecoderSession
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
 EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
+FAST_KINDS = pytest.mark.parametrize("kind", ENERGIES)
 EVERY_CELL = pytest.mark.parametrize("cell", ["after", "before", "lstm"])  # a GRU by its reset
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
@@ -56,7 +58,7 @@ def outputs_and_gradients(decoder, states, tokens, threads=1):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("units", [4, 37, 64])
 @EVERY_CELL
-@EVERY_KIND
+@FAST_KINDS
 def test_native_loop_equals_the_plain_one(kind, cell, units, threads, monkeypatch):
     case = make(kind, cell, units)
     assert lookup.decoder(case[0].attention, case[0].cell, case[1]) is not None
@@ -73,7 +75,7 @@ def test_native_loop_equals_the_plain_one(kind, cell, units, threads, monkeypatc
 
 @pytest.mark.parametrize("units", [16, 37])  # read where they lie, and packed
 @EVERY_CELL
-@EVERY_KIND
+@FAST_KINDS
 def test_a_step_for_many_rows_equals_plain_torch(kind, cell, units, monkeypatch):
     """Two rows look at each utterance, and go on from any row of the step before."""
     decoder, states, _ = make(kind, cell, units)

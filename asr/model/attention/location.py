@@ -5,6 +5,7 @@ e_t = w . tanh(V h_t + b + W s_{i-1} + U f_t)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,18 +21,21 @@ class LastWeights(Table):
 
     weights: Tensor
     """alpha, (N, S); uniform before the first character."""
-    over_steps = ("weights",)
+    over_steps: ClassVar[tuple[str, ...]] = ("weights",)
 
 
 class Location(Energy):
     """See the head of this file."""
+
+    channels: ClassVar[int] = 1
+    """Rows of weights that the filters see."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
         A, C, width = config.units, config.filters, config.filter_width
         self.V = nn.Linear(memory, A)
         self.W = nn.Linear(query, A, bias=False)
-        self.filters = nn.Conv1d(1, C, width, padding=width // 2, bias=False)
+        self.filters = nn.Conv1d(self.channels, C, width, padding=width // 2, bias=False)
         self.U = nn.Linear(C, A, bias=False)
         self.w = nn.Linear(A, 1, bias=False)
 
@@ -44,9 +48,13 @@ class Location(Energy):
         weights = uniform(keys)
         return LastWeights(weights.repeat_interleave(rows // len(weights), dim=0))
 
+    def seen(self, state: LastWeights) -> Tensor:
+        """What the filters see, (N, channels, S)."""
+        return state.weights.unsqueeze(1)
+
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
         """See :meth:`Energy.energies`."""
-        location = self.filters(state.weights.unsqueeze(1)).transpose(1, 2)  # (N, S, C)
+        location = self.filters(self.seen(state)).transpose(1, 2)  # (N, S, C)
         location = location.view(*query.shape[:2], *location.shape[1:])  # (B, K, S, C)
         mix = keys.unsqueeze(1) + self.W(query).unsqueeze(2) + self.U(location)  # (B, K, S, A)
         return self.w(mix.tanh()).squeeze(-1)

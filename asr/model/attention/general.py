@@ -1,0 +1,29 @@
+"""Content-based attention by a bilinear form (Luong et al., arXiv:1508.04025, "general", eq. 8).
+
+e_t = s_{i-1} . (W h_t)
+
+The paper compares with the state after the step; here it is the one before, as in all kinds.
+"""
+
+from torch import Tensor, nn
+
+from asr.config import AttentionConfig
+from asr.model.attention import State
+from asr.model.attention.energy import Energy
+from asr.model.fast.product import affine
+
+
+class General(Energy):
+    """See the head of this file."""
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        self.W = nn.Linear(memory, query, bias=False)
+
+    def project(self, memory: Tensor) -> Tensor:
+        """W h: (B, S, D) to (B, S, H)."""
+        return affine(memory, self.W.weight.t())
+
+    def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
+        """See :meth:`Energy.energies`."""
+        return query @ keys.transpose(1, 2)  # (B, K, S)

@@ -1,0 +1,115 @@
+"""Every kind of attention gives the weights of a plain loop, written from its paper.
+
+The loops read one utterance, step by step, in numpy's double precision: h (S, D) from the encoder,
+states of the decoder s (U, H) before each character, and the weights of the kind by their names.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from asr.config import AttentionConfig
+from asr.config.kinds import ATTENTIONS
+from asr.model.attention import make_attention
+
+SIZES = {"units": 5, "filters": 2, "filter_width": 3}
+D, H, S, U = 4, 6, 9, 4
+
+
+def softmax(e):
+    weights = np.exp(e - e.max())
+    return weights / weights.sum()
+
+
+def additive_energy(p, h_t, s, more=0.0):
+    """w . tanh(V h_t + b + W s + more)"""
+    return p["w.weight"][0] @ np.tanh(p["V.weight"] @ h_t + p["V.bias"] + p["W.weight"] @ s + more)
+
+
+def convolved(filters, signals):
+    """Filters (C, channels, width) over signals (channels, S), with zeros around: (S, C)."""
+    C, channels, width = filters.shape
+    found = np.zeros((signals.shape[1], C))
+    for t in range(signals.shape[1]):
+        for k in range(width):
+            at = t + k - width // 2
+            if 0 <= at < signals.shape[1]:
+                for c in range(channels):
+                    found[t] += filters[:, c, k] * signals[c, at]
+    return found
+
+
+def additive(p, h, states, config):
+    return [softmax(np.array([additive_energy(p, x, s) for x in h])) for s in states]
+
+
+def dot(p, h, states, config):
+    scale = np.sqrt(config.units)
+    return [
+        softmax(np.array([(p["W.weight"] @ s) @ (p["V.weight"] @ x) / scale for x in h]))
+        for s in states
+    ]
+
+
+def general(p, h, states, config):
+    return [softmax(np.array([s @ p["W.weight"] @ x for x in h])) for s in states]
+
+
+def location(p, h, states, config):
+    alpha, found = np.full(len(h), 1 / len(h)), []
+    for s in states:
+        f = convolved(p["filters.weight"], alpha[None])
+        more = f @ p["U.weight"].T
+        alpha = softmax(np.array([additive_energy(p, x, s, more[t]) for t, x in enumerate(h)]))
+        found.append(alpha)
+    return found
+
+
+def location_accumulated(p, h, states, config):
+    alpha, total, found = np.full(len(h), 1 / len(h)), np.zeros(len(h)), []
+    for s in states:
+        f = convolved(p["filters.weight"], np.stack([alpha, total]))
+        more = f @ p["U.weight"].T
+        alpha = softmax(np.array([additive_energy(p, x, s, more[t]) for t, x in enumerate(h)]))
+        total = total + alpha
+        found.append(alpha)
+    return found
+
+
+def coverage(p, h, states, config):
+    total, found = np.zeros(len(h)), []
+    for s in states:
+        u = p["u.weight"][:, 0]
+        e = [additive_energy(p, x, s, u * total[t]) for t, x in enumerate(h)]
+        found.append(softmax(np.array(e)))
+        total = total + found[-1]
+    return found
+
+
+def weights_of(attention, h, states, hard=False):
+    """What the kind itself gives, (U, S)."""
+    memory, queries = torch.from_numpy(h)[None], torch.from_numpy(states)[:, None]
+    keys = attention.precompute(memory, torch.tensor([len(h)]))
+    state, found = attention.start(keys, 1), []
+    for query in queries:
+        alignment, state = attention.step(query, keys, state)
+        found.append(alignment.over(len(h))[0])
+    return torch.stack(found).detach().numpy()
+
+
+def case(kind, **settings):
+    """An attention with large weights, numbers to read, and its weights by name."""
+    config = AttentionConfig(kind=kind, **SIZES, **settings)
+    attention = make_attention(H, D, config).double().eval()
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
+    chance = np.random.default_rng(1)
+    p = {name: value.numpy() for name, value in attention.state_dict().items()}
+    return attention, config, p, chance.normal(size=(S, D)), chance.normal(size=(U, H))
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_weights_are_those_of_the_paper(kind):
+    attention, config, p, h, states = case(kind)
+    expected = globals()[kind](p, h, states, config)
+    np.testing.assert_allclose(weights_of(attention, h, states), expected, rtol=0, atol=1e-9)
