@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
-from asr.config.args import whole
+from asr.config.args import number
 from asr.config.field import between
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asr.bench.shape import Shape
 
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
-COUNT = whole(between(1, 1_000_000))
+COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # of Shape; its defaults are those in parentheses
     "batch": "utterances (16)",
     "frames": "frames of the longest; lengths go down to 70 %% in training (800)",

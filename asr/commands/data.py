@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from asr.config.args import whole
+from asr.config.args import number
 from asr.config.field import SEED, at_least
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
@@ -222,9 +222,9 @@ def _subset(verbs: Verbs) -> None:
         ("shortest", "the N shortest (needs utt2dur or segments)"),
         ("per-speaker", "the first N of every speaker, or all if there are fewer"),
     ):
-        ways.add_argument(f"--{way}", type=whole(at_least(1)), metavar="N", help=text)
+        ways.add_argument(f"--{way}", type=number(int, at_least(1)), metavar="N", help=text)
     verb.add_argument(
-        "--seed", type=whole(SEED), default=0, help="of --random (default: %(default)s)"
+        "--seed", type=number(int, SEED), default=0, help="of --random (default: %(default)s)"
     )
 
 
@@ -276,7 +276,7 @@ def _hold_out(verbs: Verbs) -> None:
         "(default: speaker,text)",
     )
     verb.add_argument(
-        "--seed", type=whole(SEED), default=0, help="of the draw (default: %(default)s)"
+        "--seed", type=number(int, SEED), default=0, help="of the draw (default: %(default)s)"
     )
 
 
@@ -325,7 +325,7 @@ def run_combine(args: argparse.Namespace) -> int:
 def _split(verbs: Verbs) -> None:
     verb = _verb(verbs, run_split, "parts for parallel jobs", "asr data split data/train 4")
     verb.add_argument("dir", metavar="DIR", help="the data directory")
-    verb.add_argument("parts", type=whole(at_least(1)), metavar="N", help="number of parts")
+    verb.add_argument("parts", type=number(int, at_least(1)), metavar="N", help="number of parts")
     verb.add_argument("--per-utt", action="store_true", help="speakers may be cut too")
 
 

@@ -6,7 +6,7 @@ global statistics), and features.json, which says of what features.
 
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig, TrainConfig
-from asr.config.args import whole
+from asr.config.args import number
 from asr.config.field import between
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
@@ -19,7 +19,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("data", nargs="+", metavar="DATA_DIR")
     parser.add_argument("--config", help="training configuration; its features section counts")
     parser.add_argument(
-        "--nj", type=whole(between(1, 4096)), default=1, help="processes (default: %(default)s)"
+        "--nj",
+        type=number(int, between(1, 4096)),
+        default=1,
+        help="processes",
     )
     args = parser.parse_args(argv)
     config = FeatureConfig()

@@ -14,9 +14,9 @@ from asr.config.args import (
     config_files,
     from_args,
     make_parser,
-    real,
+    number,
 )
-from asr.config.field import between, require, share_below
+from asr.config.field import below, between, require
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, EXIT_USAGE, InputError
 from asr.files import beside, check_outputs, write_text
@@ -152,7 +152,7 @@ def score(argv: list[str]) -> int:
     parser.add_argument("--lm", default="", help="character language model of asr lm train")
     parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
     parser.add_argument(
-        "--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help"
+        "--lm_share", type=number(float, below(1)), default=0.5, help="see asr decode --help"
     )
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
     parser.add_argument(

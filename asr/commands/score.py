@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config.args import whole
+from asr.config.args import number
 from asr.config.field import at_least
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, counted, listed
@@ -191,7 +191,7 @@ def _add_tables(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--worst",
-        type=whole(at_least(0)),
+        type=number(int, at_least(0)),
         default=5,
         metavar="N",
         help="show the N utterances with most errors (default: 5)",

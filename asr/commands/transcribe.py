@@ -17,10 +17,10 @@ from asr.config.args import (
     add_settings,
     from_args,
     make_parser,
-    real,
+    number,
     settings_of,
 )
-from asr.config.field import share
+from asr.config.field import FRACTION
 from asr.config.help import Page
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_folder, check_not_read, write_text
@@ -164,7 +164,7 @@ def add_model_options(parser: Any) -> None:
     )
     parser.add_argument(
         "--min-confidence",
-        type=real(share()),
+        type=number(float, FRACTION),
         default=LOW,
         help="text that the model is less sure of is flagged: on standard error, and by the flag "
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.config import DecodeConfig
-from asr.config.args import real
-from asr.config.field import at_least, share_below
+from asr.config.args import number
+from asr.config.field import at_least, below
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
@@ -70,8 +70,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--lm", default="", help="score the lists with this character language model; without "
         "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
     add("--word_lm", default="", help="the same with an ARPA file, or with both together")
-    add("--lm_share", type=real(share_below()), default=0.5, help="see asr decode --help")
-    add("--oov_penalty", type=real(at_least(0)), default=0.0, help="the same")
+    add("--lm_share", type=number(float, below(1)), default=0.5, help="see asr decode --help")
+    add("--oov_penalty", type=number(float, at_least(0)), default=0.0, help="the same")
     add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
     add("--config", help="search settings; those that are not tuned are kept")
     add("--out", required=True, help="YAML file to write; .json and .png beside it")

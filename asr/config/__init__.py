@@ -1,33 +1,15 @@
 """Settings: declared in settings and layers, checked by field, read by read, options by args."""
 
-from asr.config.settings import (
-    AttentionConfig,
-    AugmentConfig,
-    BatchConfig,
-    DecodeConfig,
-    DecoderConfig,
-    EncoderConfig,
-    FeatureConfig,
-    LMConfig,
-    LossConfig,
-    ModelConfig,
-    OptimConfig,
-    SegmentationConfig,
-    TrainConfig,
-)
-
-__all__ = [
-    "AttentionConfig",
-    "AugmentConfig",
-    "BatchConfig",
-    "DecodeConfig",
-    "DecoderConfig",
-    "EncoderConfig",
-    "FeatureConfig",
-    "LMConfig",
-    "LossConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "SegmentationConfig",
-    "TrainConfig",
-]
+from asr.config.settings import AttentionConfig as AttentionConfig
+from asr.config.settings import AugmentConfig as AugmentConfig
+from asr.config.settings import BatchConfig as BatchConfig
+from asr.config.settings import DecodeConfig as DecodeConfig
+from asr.config.settings import DecoderConfig as DecoderConfig
+from asr.config.settings import EncoderConfig as EncoderConfig
+from asr.config.settings import FeatureConfig as FeatureConfig
+from asr.config.settings import LMConfig as LMConfig
+from asr.config.settings import LossConfig as LossConfig
+from asr.config.settings import ModelConfig as ModelConfig
+from asr.config.settings import OptimConfig as OptimConfig
+from asr.config.settings import SegmentationConfig as SegmentationConfig
+from asr.config.settings import TrainConfig as TrainConfig

@@ -1,14 +1,14 @@
-"""Command lines: every setting of a dataclass is an option, its docstring the help.
+"""Command lines: every setting of a dataclass becomes an option, and its docstring the help.
 
-jsonargparse is imported here alone, and only once a parser is made: it takes 0.2 s.
+Only this file imports jsonargparse, and only when it makes a parser, because the import is slow.
 """
 
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, type_hints
 from asr.config.help import PAGE, Page, Paged
@@ -24,11 +24,11 @@ Number = TypeVar("Number", int, float)
 
 
 def make_parser(prog: str, description: str, page: Page = PAGE) -> "ArgumentParser":
-    """An argument parser that reads the text beside a field as its help."""
+    """Return an argument parser that takes the docstrings of fields as help texts."""
     from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
-    # Tables of layers are left to :func:`build`, which knows their kinds.
+    # :func:`build` checks tables of layers, because it knows their kinds.
     register_type(LayerConfig, to_dict, dict, type_check=lambda value, cls: isinstance(value, dict))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -62,7 +62,7 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 
 
 def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
-    """Refuse wrong settings of a file, and keys that are no options, by the file's name."""
+    """Raise an InputError that names the file for wrong settings and unknown keys in it."""
     values = unfold(load_yaml(path))
     settings: set[str] = set()
     for cls in classes:
@@ -95,8 +95,8 @@ def from_args(
         cls: the dataclass whose settings were added with :func:`add_settings`.
         parser: from :func:`make_parser`.
         args: the command line without the program's name.
-        defaults: told what the command line says, gives settings that hold where neither it nor
-            a file names others.
+        defaults: takes the parsed namespace and returns settings that replace the defaults;
+            files and options still override them.
 
     Returns:
         the configuration, and the namespace with every parsed value.
@@ -115,74 +115,54 @@ def from_args(
 
 
 def settings_of(cls: type[Config], namespace: Any, prog: str) -> Config:
-    """The settings of a dataclass in a parsed command line.
+    """Return the settings of a dataclass from a parsed command line.
 
     Raises:
-        InputError: one of them is out of range.
+        InputError: a value is out of range.
     """
-    values = {f.name: namespace[f.name] for f in fields(cls)}
+    found = ((field.name, namespace[field.name]) for field in fields(cls))
+    values = {n: v.as_dict() if hasattr(v, "as_dict") else v for n, v in found}
     try:
-        return build(cls, {name: _as_dict(value) for name, value in values.items()})
+        return build(cls, values)
     except SettingError as error:
         raise InputError(f"{error}; see {prog} --help") from error
 
 
 def config_files(namespace: Any) -> list[str]:
-    """The files that ``--config`` names, for whoever must not write over them."""
+    """Return the files that ``--config`` names; they must not be overwritten."""
     return [os.fspath(path) for path in namespace.config or ()]
 
 
-def _as_dict(value: Any) -> Any:
-    return value.as_dict() if hasattr(value, "as_dict") else value
+def number(kind: type[Number], check: Check) -> Callable[[str], Number]:
+    """Return the ``type`` of an option that takes numbers in a range.
 
+    Args:
+        kind: int or float.
+        check: the range, as for a setting.
+    """
 
-@dataclass(frozen=True)
-class _Ranged(Generic[Number]):
-    """The ``type`` of an option whose numbers are checked as those of settings are."""
-
-    kind: type[Number]
-    expected: str
-    check: Check
-
-    def __repr__(self) -> str:  # in the help
-        return self.kind.__name__
-
-    def __call__(self, text: str) -> Number:
+    def parse(text: str) -> Number:
         try:
-            value = self.kind(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text}, expected {self.expected}") from None
-        if not self.check.holds(value):
-            raise argparse.ArgumentTypeError(f"{text}, expected {self.check.expected}")
+            expected = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text}, expected {expected}") from None
+        if not check.holds(value):
+            raise argparse.ArgumentTypeError(f"{text}, expected {check.expected}")
         return value
 
-
-def whole(check: Check) -> Callable[[str], int]:
-    """The ``type`` of an option that takes whole numbers in a range."""
-    return _Ranged(int, "a whole number", check)
-
-
-def real(check: Check) -> Callable[[str], float]:
-    """The ``type`` of an option that takes numbers in a range."""
-    return _Ranged(float, "a number", check)
+    parse.__name__ = kind.__name__  # for the help
+    return parse
 
 
 def add_machine_options(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
-    """Where and how the network computes; :func:`asr.commands.machine.machine` carries it out."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add_threads(parser)
+    """Add the options that :func:`asr.commands.machine.machine` and ``pick_device`` take."""
+    add = parser.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--threads", type=number(int, THREADS), default=0, help="CPU threads; 0 uses every core")
     if precision:
-        parser.add_argument(
-            "--precision",
-            choices=["float32", "bfloat16"],
-            default="float32",
-            help="bfloat16: large matrix products round what they read and write, which takes "
-            "less time where the processor has instructions for it (`asr doctor`)",
+        text = (
+            "bfloat16: round the inputs and outputs of large matrix products to bfloat16, which "
+            "is faster if the processor has instructions for it (see `asr doctor`)"
         )
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """How many threads compute."""
-    parser.add_argument(
-        "--threads", type=whole(THREADS), default=0, help="CPU threads; 0 takes every core"
-    )
+        add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)

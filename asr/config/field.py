@@ -1,6 +1,6 @@
-"""A setting is a field of a frozen dataclass with the values that it may have beside it.
+"""A setting is a field of a frozen dataclass, declared with the values that it may take.
 
-The checks run whenever a configuration is made, from a file, a command line, a model's header
+The checks run whenever a configuration is made: from a file, a command line, the header of a model
 or Python::
 
     @dataclass(frozen=True)
@@ -21,16 +21,16 @@ from asr.errors import InputError
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a value in a message
-LARGEST = 2**63 - 1  # what torch and numpy take for a whole number
+LARGEST = 2**63 - 1  # the largest integer of torch and numpy
 
 
 class SettingError(InputError):
-    """A setting has a value that it cannot have.
+    """A setting has a value that it must not have.
 
     Args:
-        name: of the setting, with the names of its sections once they are known.
-        found: its value.
-        expected: what it may be.
+        name: name of the setting; :meth:`within` puts the names of its sections before it.
+        found: value of the setting.
+        expected: description of the values that are accepted.
     """
 
     form = "{name} = {found}, expected {expected}"
@@ -40,115 +40,107 @@ class SettingError(InputError):
         self.name, self.found, self.expected = name, found, expected
 
     def within(self, section: str) -> "SettingError":
-        """The same error of a setting in a section."""
+        """Return the same error with the name of a section before that of the setting."""
         return type(self)(f"{section}.{self.name}", self.found, self.expected)
 
 
 class UnknownSettingError(SettingError):
-    """A name that no setting has."""
+    """There is no setting of this name."""
 
     form = "{name}: no such setting, expected one of {expected}"
 
 
 class ConflictError(SettingError):
-    """Settings contradict each other; each of them alone is possible."""
+    """Settings contradict each other, although each of them is possible alone."""
 
 
 def _shown(value: object) -> str:
-    """Return the beginning of a value, because a few lines of YAML can make a list of millions."""
+    """Return the beginning of a value, because a few lines of YAML can stand for millions."""
     try:
         text = value if isinstance(value, str) else reprlib.repr(value)
-    except ValueError:  # Python does not write out whole numbers of thousands of digits
+    except ValueError:  # Python refuses to print integers of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 @dataclass(frozen=True)
 class Check:
-    """The values that a setting may have."""
+    """The values that a setting may take."""
 
     expected: str
-    """In words, after "expected"."""
+    """Description that follows "expected" in a message."""
     holds: Callable[[Any], bool]
-    """Whether a value of the right type is one of them."""
+    """Whether a value of the right type is accepted."""
     choices: tuple[str, ...] = ()
-    """All of them, where they are names."""
+    """All accepted values, if they are names."""
 
 
 def _number(expected: str, holds: Callable[[Any], bool]) -> Check:
     def inside(value: Any) -> bool:
         most = math.inf if isinstance(value, float) else LARGEST + 1
-        return -most < value < most and holds(value)  # NaN is in no range
+        return -most < value < most and holds(value)  # false for NaN
 
     return Check(expected, inside)
 
 
 def finite() -> Check:
-    """Any number but NaN and infinity."""
+    """Accept any number except NaN and infinity."""
     return _number("a finite number", lambda value: True)
 
 
 def at_least(low: float) -> Check:
-    """Numbers from ``low``."""
+    """Accept ``low`` and all numbers above it."""
     return _number(f"{low:g} or more", lambda value: value >= low)
 
 
 def more_than(low: float, high: float = math.inf) -> Check:
-    """Numbers above ``low``, up to ``high``."""
+    """Accept numbers above ``low``, up to and including ``high``."""
     most = "" if high == math.inf else f", at most {high:g}"
     return _number(f"more than {low:g}{most}", lambda value: low < value <= high)
 
 
 def between(low: float, high: float) -> Check:
-    """Numbers from ``low`` to ``high``, both included."""
-    return _number(f"{_plain(low)} to {_plain(high)}", lambda value: low <= value <= high)
+    """Accept numbers from ``low`` to ``high``, both included."""
+    return _number(f"{low} to {high}", lambda value: low <= value <= high)
 
 
-def share() -> Check:
-    """Shares and probabilities."""
-    return _number("a share from 0 to 1", lambda value: 0 <= value <= 1)
-
-
-def share_below(limit: float = 1.0) -> Check:
-    """Shares of which something has to be left: below ``limit``."""
-    return _number("a share from 0 to below 1", lambda value: 0 <= value < limit)
+def below(limit: float) -> Check:
+    """Accept numbers from 0 up to, but not including, ``limit``."""
+    return _number(f"0 or more, less than {limit:g}", lambda value: 0 <= value < limit)
 
 
 def odd(low: int) -> Check:
-    """Odd numbers from ``low``."""
+    """Accept ``low`` and all odd numbers above it."""
     return _number(f"an odd number, {low} or more", lambda value: value >= low and value % 2 == 1)
 
 
 def one_of(names: Collection[str]) -> Check:
-    """One of some names."""
+    """Accept the given names."""
     return Check(f"one of {', '.join(names)}", lambda value: value in names, tuple(names))
 
 
 def each(expected: str, low: float, high: float) -> Check:
-    """Lists of one number or more, each from ``low`` to ``high``."""
+    """Accept lists of at least one number, each from ``low`` to ``high``."""
     return Check(expected, lambda v: len(v) > 0 and all(low <= number <= high for number in v))
 
 
-def _plain(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
 def setting(default: T, check: Check) -> T:
-    """A field of a configuration that may have the values of a check."""
+    """Return a field of a configuration whose values have to pass a check."""
     field: T = dataclasses.field(default=default, metadata={"check": check})
     return field
 
 
+FRACTION = between(0, 1)
 THREADS = between(0, 4096)
 SEED = between(0, LARGEST)
 SIZE = between(1, 65536)  # of a layer
 
 
 def require(name: str, value: Any, check: Check) -> None:
-    """Refuse a number that is no field of a configuration.
+    """Check a number that is not a field of a configuration.
 
     Raises:
-        SettingError: the check does not hold.
+        SettingError: it is not a number, or the check does not accept it.
     """
     if not isinstance(value, Real) or not check.holds(value):
         raise SettingError(name, value, check.expected)
@@ -156,7 +148,7 @@ def require(name: str, value: Any, check: Check) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Base class of the configurations: all their fields are checked once they are set."""
+    """Base class of the configurations, which checks all fields of a new instance."""
 
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
@@ -171,24 +163,24 @@ class Settings:
 
     @classmethod
     def variant(cls, values: Mapping[str, Any]) -> type[Self]:
-        """The class for a table of settings; another one where the table names a kind."""
+        """Return the class for a table of settings; a subclass may depend on the table's kind."""
         return cls
 
     def check(self) -> None:
         """Compare fields with each other.
 
         Raises:
-            ConflictError: two of them do not go together.
+            ConflictError: two fields contradict each other.
         """
 
 
 def type_hints(cls: Any) -> dict[str, Any]:
-    """Types of the fields of a dataclass, by name."""
+    """Return the types of the fields of a dataclass by name."""
     return get_type_hints(cls)
 
 
 def wrong_type(value: Any, hint: Any) -> str:
-    """Describe the type that a value should have; empty if it has it."""
+    """Return a description of the type that a value should have, or "" if it has that type."""
     if get_origin(hint) is Literal:
         values = get_args(hint)
         return "" if value in values else f"one of {', '.join(map(str, values))}"
@@ -204,7 +196,7 @@ def wrong_type(value: Any, hint: Any) -> str:
 
 
 def _wrong_items(values: Any, hints: Sequence[Any]) -> str:
-    """The same for a tuple."""
+    """Return a description of the expected list, or "" if ``values`` is such a list."""
     fixed = hints[-1] is not Ellipsis
     each = "whole numbers" if hints[0] is int else "numbers"
     each = "tables of settings" if dataclasses.is_dataclass(hints[0]) else each

@@ -1,10 +1,7 @@
-"""The kinds that a model is put together of: a name for the settings, and the class that it means.
+"""The kinds of a model's parts: their names in the settings and the paths of their classes.
 
-Names alone are needed here, so that nothing of a network is imported to read a configuration.
+Paths are for ``pkgutil.resolve_name``, so that reading a configuration imports no network.
 """
-
-from importlib import import_module
-from typing import Any
 
 ATTENTIONS = {
     "location": "asr.model.attention.location.Location",
@@ -20,15 +17,9 @@ CELLS = {
     "lstm": "asr.model.cells.lstm.LSTM",
 }
 
-LAYERS = {  # of the encoder: a class for the settings, too
+LAYERS = {  # of the encoder, with the class of their settings
     "gru": ("asr.config.layers.Recurrent", "asr.model.encoder.gru.GRU"),
     "lstm": ("asr.config.layers.Recurrent", "asr.model.encoder.lstm.LSTM"),
     "conv2d": ("asr.config.layers.Convolutions", "asr.model.encoder.conv2d.Conv2d"),
     "attention": ("asr.config.layers.SelfAttention", "asr.model.encoder.attention.SelfAttention"),
 }
-
-
-def find_class(path: str) -> Any:
-    """The class that a value of a registry names."""
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)

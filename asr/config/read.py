@@ -1,4 +1,4 @@
-"""Configurations from plain dictionaries, as YAML files and model headers hold them, and back."""
+"""Convert configurations from and to the plain dictionaries of YAML files and model headers."""
 
 import contextlib
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from asr.config.field import SettingError, Settings, UnknownSettingError, type_h
 from asr.errors import InputError
 
 Config = TypeVar("Config", bound=Settings)
-# They decide what weights, optimiser state and feature statistics mean, or what all else follows
-# from: they never change in a training.
+# Weights, optimiser state, feature statistics and random numbers depend on these settings, so they
+# must not change during a training.
 FIXED = ("seed", "features.", "model.", "optim.kind")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain dictionaries and lists, ready for YAML or JSON."""
+    """Return a configuration as plain dictionaries and lists, for YAML or JSON."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -32,8 +32,8 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], where: str = "") -> 
 
     Args:
         cls: a dataclass of settings.
-        values: settings; those left out keep their defaults.
-        where: named in the error message, for example a file's path.
+        values: settings; missing ones take their defaults.
+        where: where the values come from, for the error message: for example the path of a file.
 
     Raises:
         InputError: a key is unknown, or a value has the wrong type or is out of range.
@@ -45,7 +45,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], where: str = "") -> 
 
 
 def build(cls: type[Config], values: Any) -> Config:
-    """The same as :func:`from_dict`, with errors that name the setting alone.
+    """Build a configuration as :func:`from_dict` does; errors name only the setting.
 
     Raises:
         SettingError: a key is unknown, or a value has the wrong type or is out of range.
@@ -63,15 +63,14 @@ def build(cls: type[Config], values: Any) -> Config:
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:
-    """A value as YAML or JSON has it, as the type of its setting has it.
+    """Convert a value of YAML or JSON to the type of its setting.
 
-    Values that cannot be converted stay as they are; the dataclass refuses them.
+    Values that cannot be converted are returned as they are, and the dataclass refuses them.
     """
     if isinstance(hint, type) and issubclass(hint, Settings):
         if isinstance(value, hint):
             return value
-        if value is None:  # a section in YAML without a line below it
-            value = {}
+        value = {} if value is None else value  # None: an empty section in YAML
         if not isinstance(value, Mapping):
             raise SettingError(name, value, "a table of settings")
         try:
@@ -88,7 +87,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
 
 
 def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with sections as dictionaries, also where keys are written ``section.name``."""
+    """Return settings with their sections as dictionaries; keys may be ``section.name``."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         section, dot, rest = str(key).partition(".")
@@ -121,7 +120,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of settings as one table, with the names of the command line."""
+    """Return a tree of settings as one table with keys such as ``section.name``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -132,5 +131,5 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_fixed(key: str) -> bool:
-    """Whether a setting never changes in a training; dropout may."""
+    """Return whether a setting must not change during a training; dropout may."""
     return key.startswith(FIXED) and not key.endswith(".dropout")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from asr.config.field import (
+    FRACTION,
     SEED,
     SIZE,
     THREADS,
@@ -17,6 +18,7 @@ from asr.config.field import (
     ConflictError,
     Settings,
     at_least,
+    below,
     between,
     each,
     finite,
@@ -24,15 +26,13 @@ from asr.config.field import (
     odd,
     one_of,
     setting,
-    share,
-    share_below,
 )
 from asr.config.kinds import ATTENTIONS, CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
 
-DROPOUT = share_below(0.9995)  # the network drops in thousandths
+DROPOUT = below(0.9995)  # the network drops in thousandths
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
-CHANGE = Check("a share from 0 to 0.4", lambda value: 0 <= value <= 0.4)  # people differ by less
+CHANGE = between(0, 0.4)  # speakers differ by less
 RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
 HYSTERESIS = 0.15  # speech ends where its probability falls so far below the threshold
 SHORTEST_PAUSE_S = 0.2  # that ends even the longest segment
@@ -103,9 +103,9 @@ class AugmentConfig(Settings):
     speech of the same pitch."""
     volume_db: float = setting(6.0, between(0, 200))
     """Gain drawn evenly from -volume_db to +volume_db."""
-    narrowband_prob: float = setting(0.0, share())
+    narrowband_prob: float = setting(0.0, FRACTION)
     """Chance that an utterance loses what is above 4 kHz, as on the telephone."""
-    noise_prob: float = setting(0.0, share())
+    noise_prob: float = setting(0.0, FRACTION)
     """Chance that noise is added to an utterance."""
     noise_snr_db: tuple[float, float] = setting((5.0, 25.0), RATIOS)
     """Range of the signal-to-noise ratio."""
@@ -119,7 +119,7 @@ class AugmentConfig(Settings):
     """SpecAugment: stretches of frames set to the mean."""
     time_width: int = setting(40, at_least(0))
     """Largest length of a stretch in frames."""
-    time_ratio: float = setting(0.2, share())
+    time_ratio: float = setting(0.2, FRACTION)
     """No stretch is longer than this share of the utterance."""
 
 
@@ -222,9 +222,9 @@ class ModelConfig(Settings):
 class LossConfig(Settings):
     """What training minimises: (1 - ctc_weight) * attention + ctc_weight * CTC."""
 
-    ctc_weight: float = setting(0.3, share())
+    ctc_weight: float = setting(0.3, FRACTION)
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
-    label_smoothing: float = setting(0.1, share_below())
+    label_smoothing: float = setting(0.1, below(1))
     """Share of the target spread over all characters (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))
     """Weight of what two differently masked copies of each utterance, side by side in the
@@ -234,7 +234,7 @@ class LossConfig(Settings):
     falls to nothing over the first guide_epochs: speech is read from left to right."""
     guide_epochs: int = setting(6, at_least(0))
     """Epochs after which attention has no guide any more."""
-    scheduled_sampling: float = setting(0.0, share())
+    scheduled_sampling: float = setting(0.0, FRACTION)
     """Chance that the decoder reads its own guess instead of the true character."""
     sampling_start_epoch: int = setting(0, at_least(0))
     """Epoch from which scheduled sampling is on."""
@@ -254,9 +254,9 @@ class OptimConfig(Settings):
     """Steps of linear rise from 0 to the peak."""
     decay: Literal["cosine", "none"] = "cosine"
     """Shape of the fall after decay_start."""
-    decay_start: float = setting(0.3, share())
+    decay_start: float = setting(0.3, FRACTION)
     """Share of all steps after which the rate falls."""
-    final_ratio: float = setting(0.01, share())
+    final_ratio: float = setting(0.01, FRACTION)
     """Last learning rate as a share of the peak."""
     clip_norm: float = setting(5.0, more_than(0))
     """Largest norm of the gradient."""
@@ -328,7 +328,7 @@ class LMConfig(Settings):
     """Passes over the text; the one with the lowest dev perplexity is kept."""
     patience: int = setting(8, at_least(0))
     """Stop after this many epochs without a lower dev perplexity; 0 never stops early."""
-    held_out: float = setting(0.05, share_below())
+    held_out: float = setting(0.05, below(1))
     """Share of the sentences that is kept apart to choose the epoch where there is no dev text."""
     units: int = setting(256, SIZE)
     """GRU units."""
@@ -354,7 +354,7 @@ class DecodeConfig(Settings):
     """Hypotheses kept per utterance (K); 1 is greedy search."""
     nbest: int = setting(1, between(1, 100000))
     """Hypotheses returned per utterance."""
-    ctc_weight: float = setting(0.3, share())
+    ctc_weight: float = setting(0.3, FRACTION)
     """Share of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
     lm: str = ""
     """Language model file of `asr lm train`; empty: none."""
@@ -363,7 +363,7 @@ class DecodeConfig(Settings):
     word_lm: str = ""
     """Word n-gram: an ARPA file, as `asr lm ngram` and others write it, plain or .gz; empty: none.
     It guesses characters by looking ahead to the words that may follow."""
-    lm_share: float = setting(0.5, share_below())
+    lm_share: float = setting(0.5, below(1))
     """With lm and word_lm: share of lm in the probability of words that word_lm knows; it spells
     all others in any case."""
     oov_penalty: float = setting(0.0, at_least(0))

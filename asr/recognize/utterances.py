@@ -9,7 +9,7 @@ from asr.arrays import FloatArray, to_numpy
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
-from asr.config.field import require, share
+from asr.config.field import FRACTION, require
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
 from asr.recognize.confidence import (
@@ -120,7 +120,7 @@ class UtteranceRecognizer:
         scorers: Scorers,
         min_confidence: float = LOW,
     ) -> None:
-        require("min_confidence", min_confidence, share())
+        require("min_confidence", min_confidence, FRACTION)
         header = loaded.header
         self.header, self.model = header, loaded.model
         if not header.has_ctc:

@@ -5,8 +5,8 @@ import argparse
 import pytest
 
 from asr.config import TrainConfig
-from asr.config.args import add_settings, from_args, make_parser, real, whole
-from asr.config.field import at_least, share
+from asr.config.args import add_settings, from_args, make_parser, number
+from asr.config.field import FRACTION, at_least
 from asr.errors import InputError
 
 
@@ -47,7 +47,7 @@ def test_the_command_line_wins_over_the_file(file):
             "model:\n  encoder:\n    units: .nan",
             "c.yaml: model.encoder.units = nan, expected a",
         ),
-        ("loss.ctc_weight: 2", "c.yaml: loss.ctc_weight = 2.0, expected a share from 0 to 1"),
+        ("loss.ctc_weight: 2", "c.yaml: loss.ctc_weight = 2.0, expected 0 to 1"),
     ],
 )
 def test_a_wrong_file_is_named(file, text, message):
@@ -84,14 +84,14 @@ def test_a_wrong_option_is_named(option, value, message):
 
 def test_numbers_that_are_no_settings_are_checked_too(capsys):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=whole(at_least(1)))
-    parser.add_argument("--share", type=real(share()))
+    parser.add_argument("--count", type=number(int, at_least(1)))
+    parser.add_argument("--share", type=number(float, FRACTION))
     found = parser.parse_args(["--count", "2", "--share", "1"])
     assert (found.count, found.share) == (2, 1.0)
     for option, value, expected in (
         ("--count", "0", "argument --count: 0, expected 1 or more"),
         ("--count", "1.5", "argument --count: 1.5, expected a whole number"),
-        ("--share", "nan", "argument --share: nan, expected a share from 0 to 1"),
+        ("--share", "nan", "argument --share: nan, expected 0 to 1"),
         ("--share", "half", "argument --share: half, expected a number"),
     ):
         with pytest.raises(SystemExit):

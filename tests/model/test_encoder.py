@@ -2,13 +2,14 @@
 
 import dataclasses
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import pytest
 import torch
 
 from asr.config import EncoderConfig, TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
-from asr.config.kinds import LAYERS, find_class
+from asr.config.kinds import LAYERS
 from asr.config.layers import LayerConfig, Recurrent
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
@@ -22,7 +23,7 @@ WIDTH, STEPS = 3, torch.tensor([9, 5, 1])
 
 def small(kind):
     """Settings of small layers of a kind, in as many directions as it knows."""
-    names = {field.name for field in dataclasses.fields(find_class(LAYERS[kind][0]))}
+    names = {field.name for field in dataclasses.fields(resolve_name(LAYERS[kind][0]))}
     table = {"kind": kind, "reduction": 2} | dict.fromkeys(names & {"units", "channels"}, 4)
     directions = [{"directions": d} for d in (1, 2)] if "directions" in names else [{}]
     return [from_dict(LayerConfig, table | each) for each in directions]

@@ -11,13 +11,14 @@ S encoder steps, W columns of a window, D encoder width, H decoder width, A widt
 """
 
 from dataclasses import dataclass, fields
+from pkgutil import resolve_name
 from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
-from asr.config.kinds import ATTENTIONS, find_class
+from asr.config.kinds import ATTENTIONS
 from asr.search import protocol
 
 
@@ -111,5 +112,5 @@ class Attention(nn.Module):
 
 def make_attention(query: int, memory: int, config: AttentionConfig) -> Attention:
     """An attention of the kind that the settings name; see :class:`Attention`."""
-    made: Attention = find_class(ATTENTIONS[config.kind])(query, memory, config)
+    made: Attention = resolve_name(ATTENTIONS[config.kind])(query, memory, config)
     return made

@@ -6,11 +6,12 @@ to the gates is one product, which may be taken for all steps at once, before th
 
 import math
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor, nn
 
-from asr.config.kinds import CELLS, find_class
+from asr.config.kinds import CELLS
 from asr.model.fast.product import affine
 
 
@@ -74,5 +75,5 @@ def make_cell(kind: str, parts: Sequence[int], units: int, reset: str) -> Cell:
         units: width of its state.
         reset: where the reset gate of a GRU stands: after or before the product.
     """
-    made: Cell = find_class(CELLS[kind])(parts, units, reset)
+    made: Cell = resolve_name(CELLS[kind])(parts, units, reset)
     return made

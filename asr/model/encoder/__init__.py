@@ -4,12 +4,13 @@ Each kind of layer is one file of this folder and one line of :data:`asr.config.
 Everybody else sees :class:`EncoderLayer` alone.
 """
 
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from asr.config import EncoderConfig
-from asr.config.kinds import LAYERS, find_class
+from asr.config.kinds import LAYERS
 from asr.config.layers import LayerConfig
 from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
@@ -42,7 +43,7 @@ class EncoderLayer(nn.Module):
 
 def make_layer(inputs: int, config: LayerConfig, reset: Reset = "after") -> EncoderLayer:
     """A layer of the kind that its settings name; see :class:`EncoderLayer`."""
-    made: EncoderLayer = find_class(LAYERS[config.kind][1])(inputs, config, reset)
+    made: EncoderLayer = resolve_name(LAYERS[config.kind][1])(inputs, config, reset)
     return made
 
 
