@@ -1,8 +1,8 @@
-"""Every setting, declared once: its type, its range, its YAML key and its ``--help``.
+"""Every setting, declared once with its type, range, YAML key and help text.
 
 A configuration is a tree of frozen dataclasses. ``asr train --config conf/train.yaml
---optim.learning_rate 0.002`` reads the file, refuses keys that are not declared here,
-and the command line wins. The resolved tree is stored beside the model as config.yaml.
+--optim.learning_rate 0.002`` reads the file and refuses keys that are not declared here; options
+override the file. The resolved tree is stored beside the model as config.yaml.
 """
 
 import math
@@ -30,12 +30,12 @@ from asr.config.field import (
 from asr.config.kinds import ATTENTIONS, CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
 
-DROPOUT = below(0.9995)  # the network drops in thousandths
+DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
 CHANGE = between(0, 0.4)  # speakers differ by less
 RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
-HYSTERESIS = 0.15  # speech ends where its probability falls so far below the threshold
-SHORTEST_PAUSE_S = 0.2  # that ends even the longest segment
+HYSTERESIS = 0.15  # speech ends when its probability is this far below the threshold
+SHORTEST_PAUSE_S = 0.2  # the shortest pause that may end a segment
 
 
 @dataclass(frozen=True)
@@ -45,28 +45,28 @@ class FeatureConfig(Settings):
     kind: Literal["fbank", "mfcc"] = "fbank"
     """fbank: log-mel energies; mfcc: their cosine transform."""
     sample_rate: int = setting(16000, between(1000, 768000))
-    """Rate in Hz that every input is resampled to."""
+    """Sample rate in Hz; inputs of other rates are resampled."""
     mel_bins: int = setting(80, between(1, 1024))
-    """Triangular mel filters (F)."""
+    """Number of triangular mel filters (F)."""
     ceps: int = setting(13, between(1, 1024))
-    """Cepstral coefficients kept, for mfcc only."""
+    """Number of cepstral coefficients, for mfcc only."""
     frame_length_ms: float = setting(25.0, between(1, 1000))
-    """Length of the analysis window."""
+    """Length of the analysis window in ms."""
     frame_shift_ms: float = setting(10.0, between(0.1, 1000))
-    """Distance between two frames."""
+    """Distance between two frames in ms."""
     low_freq_hz: float = setting(20.0, at_least(0))
-    """Lower edge of the first mel filter."""
+    """Lower edge of the first mel filter in Hz."""
     high_freq_hz: float = setting(0.0, finite())
-    """Upper edge of the last mel filter; 0 or less counts from half the sample rate."""
+    """Upper edge of the last mel filter in Hz; 0 or less is relative to half the sample rate."""
     dither: float = setting(0.0, at_least(0))
-    """Gaussian noise added to 16-bit samples; 0 keeps features reproducible."""
+    """Standard deviation of Gaussian noise added to 16-bit samples; 0 adds none."""
     level: bool = False
-    """Bring every utterance to the same loudness, that of its loud frames: for recordings of
-    very different levels."""
+    """Scale every utterance so that its loud frames have the same level, for recordings of very
+    different loudness."""
     delta_order: int = setting(0, between(0, 8))
     """0: static features; 1: with deltas; 2: with deltas and accelerations."""
     cmvn: Literal["global", "speaker", "none"] = "global"
-    """Mean and variance normalisation: over the training set, per speaker, or none."""
+    """Mean and variance normalisation: global (of the training set), per speaker, or none."""
 
     @property
     def dim(self) -> int:
@@ -75,7 +75,7 @@ class FeatureConfig(Settings):
         return static * (1 + self.delta_order)
 
     def check(self) -> None:
-        """Windows hold samples, and filters lie below half the sample rate."""
+        """Check that windows contain samples and filters lie below half the sample rate."""
         if self.frame_length_ms * self.sample_rate < 2 * 1000:
             raise ConflictError("frame_length_ms", self.frame_length_ms, "2 samples or more")
         if self.frame_shift_ms * self.sample_rate < 1000:
@@ -96,31 +96,31 @@ class AugmentConfig(Settings):
     speeds: tuple[float, ...] = setting((0.9, 1.0, 1.1), each("factors such as 0.9", 0.1, 10))
     """Speed factors, one drawn per utterance and epoch; (1.0,) turns it off."""
     vtln: float = setting(0.0, CHANGE)
-    """Warp the frequency axis by factors drawn from 1 - vtln to 1 + vtln, as if other people
-    spoke (vocal tract length perturbation); 0 turns it off, 0.1 is usual."""
+    """Vocal tract length perturbation: warp the frequency axis by a factor drawn from 1 - vtln to
+    1 + vtln; 0 turns it off, 0.1 is usual."""
     tempo: float = setting(0.0, CHANGE)
-    """Stretch the frame shift by factors drawn from 1 - tempo to 1 + tempo: faster and slower
-    speech of the same pitch."""
+    """Scale the frame shift by a factor drawn from 1 - tempo to 1 + tempo, which changes the
+    tempo of speech but not its pitch."""
     volume_db: float = setting(6.0, between(0, 200))
-    """Gain drawn evenly from -volume_db to +volume_db."""
+    """Gain in dB, drawn uniformly from -volume_db to +volume_db."""
     narrowband_prob: float = setting(0.0, FRACTION)
-    """Chance that an utterance loses what is above 4 kHz, as on the telephone."""
+    """Probability that an utterance loses all frequencies above 4 kHz, as on the telephone."""
     noise_prob: float = setting(0.0, FRACTION)
-    """Chance that noise is added to an utterance."""
+    """Probability that noise is added to an utterance."""
     noise_snr_db: tuple[float, float] = setting((5.0, 25.0), RATIOS)
-    """Range of the signal-to-noise ratio."""
+    """Range of the signal-to-noise ratio in dB."""
     noise_dir: str = ""
-    """Folder of noise recordings; empty: white, pink and brown noise are made."""
+    """Folder of noise recordings; empty: generated white, pink and brown noise."""
     freq_masks: int = setting(2, between(0, 1000))
-    """SpecAugment: bands of mel bins set to the mean (arXiv:1904.08779)."""
+    """SpecAugment: number of frequency masks, set to the mean (arXiv:1904.08779)."""
     freq_width: int = setting(20, at_least(0))
-    """Largest width of a band in bins."""
+    """Largest width of a frequency mask in mel bins."""
     time_masks: int = setting(2, between(0, 1000))
-    """SpecAugment: stretches of frames set to the mean."""
+    """SpecAugment: number of time masks, set to the mean."""
     time_width: int = setting(40, at_least(0))
-    """Largest length of a stretch in frames."""
+    """Largest width of a time mask in frames."""
     time_ratio: float = setting(0.2, FRACTION)
-    """No stretch is longer than this share of the utterance."""
+    """Largest width of a time mask as a fraction of the utterance."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +128,23 @@ class EncoderConfig(Settings):
     """A stack of layers: by default a pyramidal bidirectional GRU (arXiv:1508.01211)."""
 
     layers: tuple[LayerConfig, ...] = setting((), FEW_LAYERS)
-    """The layers one by one, such as [{kind: lstm, units: 256, directions: 1, reduction: 2}], of
-    the kinds gru, lstm, conv2d and attention; asr/config/layers.py has the settings of each. Empty:
-    those that frontend, units and pyramid stand for, which mean nothing otherwise."""
+    """List of layers, such as [{kind: lstm, units: 256, directions: 1, reduction: 2}], of the kinds
+    gru, lstm, conv2d and attention; asr/config/layers.py has the settings of each kind. If the list
+    is empty, frontend, units and pyramid describe the layers; otherwise they are ignored."""
     frontend: Literal["none", "conv"] = "none"
-    """conv: two 3x3 convolutions, each with stride 2 in time and frequency, come first."""
+    """conv: begin with two 3x3 convolutions, each with stride 2 in time and frequency."""
     frontend_channels: int = setting(32, SIZE)
     """Channels of the convolutional front-end."""
     units: int = setting(256, SIZE)
     """GRU units per direction; the encoder width is D = 2 * units."""
     pyramid: tuple[int, ...] = setting((2, 2, 1), each("a number from 1 for each layer", 1, 1000))
-    """A GRU layer for each entry; it sees this many neighbouring steps side by side."""
+    """One GRU layer for each entry, which concatenates this many neighbouring steps."""
     dropout: float = setting(0.3, DROPOUT)
-    """Dropout on the output of every layer but convolutions."""
+    """Dropout on the output of every layer except convolutions."""
 
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
-        """All layers, from the features on."""
+        """All layers, from the features upwards."""
         if self.layers:
             return self.layers
         front = [Convolutions(channels=self.frontend_channels)] if self.frontend == "conv" else []
@@ -162,13 +162,13 @@ class EncoderConfig(Settings):
         return frames
 
     def width(self, inputs: int) -> int:
-        """Width of an encoder step (D) for that of a frame (F)."""
+        """Return the width of an encoder step (D) for the width of a frame (F)."""
         for layer in self.stack:
             inputs = layer.width(inputs)
         return inputs
 
     def fewest_weights(self, inputs: int) -> int:
-        """Weights that all layers have in any case, by the width of a frame (F)."""
+        """Return a lower bound of the number of weights for the width of a frame (F)."""
         total = 0
         for layer in self.stack:
             total, inputs = total + layer.fewest_weights(inputs), layer.width(inputs)
@@ -177,17 +177,17 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class AttentionConfig(Settings):
-    """How the decoder looks at the encoder."""
+    """Attention of the decoder over the encoder steps."""
 
     kind: str = setting("location", one_of(ATTENTIONS))
-    """location: content and the weights of the last character (arXiv:1506.07503). Each file of
-    asr/model/attention is a kind, with its equations."""
+    """location: uses the content and the weights of the last character (arXiv:1506.07503). Each
+    file of asr/model/attention is a kind and shows its equations."""
     units: int = setting(128, SIZE)
     """Width of the energy layer (A)."""
     filters: int = setting(10, SIZE)
-    """Filters over the last weights (C), for location only."""
+    """Number of filters over the last weights (C), for location only."""
     filter_width: int = setting(31, odd(1))
-    """Width of such a filter in encoder steps; odd."""
+    """Width of these filters in encoder steps; odd."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class DecoderConfig(Settings):
     """Recurrent decoder that emits characters."""
 
     cell: str = setting("gru", one_of(CELLS))
-    """Recurrent cell. Each file of asr/model/cells is one."""
+    """Recurrent cell; each file of asr/model/cells is one."""
     units: int = setting(256, SIZE)
     """Decoder state width (H)."""
     embedding: int = setting(128, SIZE)
@@ -206,38 +206,38 @@ class DecoderConfig(Settings):
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """Filterbanks in, characters out."""
+    """Encoder, attention and decoder."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """The layers that read the audio."""
+    """The layers from features to encoder steps."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
-    """The link between the two."""
+    """The attention of the decoder over the encoder steps."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    """The speller."""
+    """The layers from attention contexts to characters."""
     reset: Literal["after", "before"] = "after"
-    """Reset gate of all GRUs: after the product as in cuDNN, or before it as in the paper."""
+    """Where GRUs apply the reset gate: after the matrix product (cuDNN), or before it (paper)."""
 
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
-    """What training minimises: (1 - ctc_weight) * attention + ctc_weight * CTC."""
+    """The training loss: (1 - ctc_weight) * attention + ctc_weight * CTC."""
 
     ctc_weight: float = setting(0.3, FRACTION)
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
     label_smoothing: float = setting(0.1, below(1))
-    """Share of the target spread over all characters (attention loss only)."""
+    """Probability spread over all characters of the target (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))
-    """Weight of what two differently masked copies of each utterance, side by side in the
-    batch, disagree about in CTC (CR-CTC, arXiv:2410.05101); 0 makes one copy, 0.2 is usual."""
+    """Weight of the difference between the CTC outputs of two differently masked copies of each
+    utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual."""
     guide: float = setting(0.0, at_least(0))
-    """Weight of a penalty on attention that is far from the diagonal (arXiv:1710.08969), which
-    falls to nothing over the first guide_epochs: speech is read from left to right."""
+    """Weight of a penalty on attention far from the diagonal (arXiv:1710.08969); it falls to 0
+    over the first guide_epochs."""
     guide_epochs: int = setting(6, at_least(0))
-    """Epochs after which attention has no guide any more."""
+    """Number of epochs with a guide penalty."""
     scheduled_sampling: float = setting(0.0, FRACTION)
-    """Chance that the decoder reads its own guess instead of the true character."""
+    """Probability that the decoder reads its own prediction instead of the true character."""
     sampling_start_epoch: int = setting(0, at_least(0))
-    """Epoch from which scheduled sampling is on."""
+    """First epoch with scheduled sampling."""
 
 
 @dataclass(frozen=True)
@@ -249,87 +249,87 @@ class OptimConfig(Settings):
     learning_rate: float = setting(1e-3, more_than(0))
     """Peak learning rate (1.0 suits adadelta)."""
     weight_decay: float = setting(1e-2, at_least(0))
-    """Decoupled for adamw, added to the gradient otherwise."""
+    """Weight decay: decoupled for adamw, otherwise added to the gradient."""
     warmup_steps: int = setting(200, at_least(0))
-    """Steps of linear rise from 0 to the peak."""
+    """Number of steps in which the rate rises linearly from 0 to the peak."""
     decay: Literal["cosine", "none"] = "cosine"
-    """Shape of the fall after decay_start."""
+    """How the rate falls after decay_start."""
     decay_start: float = setting(0.3, FRACTION)
-    """Share of all steps after which the rate falls."""
+    """Fraction of all steps after which the rate falls."""
     final_ratio: float = setting(0.01, FRACTION)
-    """Last learning rate as a share of the peak."""
+    """Last learning rate as a fraction of the peak."""
     clip_norm: float = setting(5.0, more_than(0))
     """Largest norm of the gradient."""
 
 
 @dataclass(frozen=True)
 class BatchConfig(Settings):
-    """Utterances of similar length go together, as many as fit the audio budget."""
+    """Batches of utterances of similar length."""
 
     seconds: float = setting(100.0, more_than(0))
-    """Largest sum of padded audio in a batch."""
+    """Longest audio in a batch in seconds, with padding."""
     max_utterances: int = setting(48, at_least(1))
-    """Most utterances in a batch."""
+    """Largest number of utterances in a batch."""
     shortest_first: bool = True
-    """First epoch in order of length (SortaGrad, arXiv:1512.02595); random batches after."""
+    """Sort the first epoch by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
     workers: int = setting(1, at_least(0))
-    """Processes that read audio and compute features ahead of the training step."""
+    """Number of processes that read audio and compute features ahead of the training step."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Everything ``asr train`` reads from its configuration file."""
+    """Settings of ``asr train``."""
 
     seed: int = setting(1, SEED)
-    """Initial weights, batches, dropout and augmentation all follow from it."""
+    """Seed of initial weights, batches, dropout and augmentation."""
     epochs: int = setting(40, at_least(1))
-    """Epochs; each ends with a look at the dev set and a checkpoint."""
+    """Number of epochs; each ends with an evaluation on the dev set and a checkpoint."""
     passes: int = setting(1, at_least(1))
-    """Passes over the training set in an epoch, each with random changes of its own: small
-    corpora need not be evaluated after each."""
+    """Passes over the training set in an epoch, each augmented differently; more than one saves
+    evaluations with a small corpus."""
     patience: int = setting(0, at_least(0))
     """Stop after this many epochs without a better dev score; 0 never stops early."""
     average: int = setting(5, at_least(1))
-    """final.safetensors is the mean of this many epochs with the best dev score."""
+    """Number of epochs with the best dev scores whose mean weights become final.safetensors."""
     checkpoint_minutes: float = setting(5.0, at_least(0))
-    """Longest time without a checkpoint, in minutes; each epoch ends with one anyway."""
+    """Longest time without a checkpoint in minutes; every epoch also ends with one."""
     alignment_alarm_step: int = setting(3000, at_least(0))
-    """Warn when the attention does not run along the audio by this step; 0 never warns."""
+    """Warn if the attention is not monotonic by this step; 0 never warns."""
     skip_limit: int = setting(20, at_least(1))
-    """Stop after this many batches with a loss or gradient that is not finite."""
+    """Stop after this many batches whose loss or gradient is not finite."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the large matrix products round what they read and write to bfloat16, which pays
-    where the processor has instructions for it (``asr doctor``); all else stays float32."""
+    """bfloat16: round the inputs and outputs of large matrix products to bfloat16, which is faster
+    if the processor has instructions for it (see `asr doctor`)."""
     threads: int = setting(0, THREADS)
-    """CPU threads for the matrix products; 0 takes every core."""
+    """CPU threads; 0 uses every core."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    """Waveform to features."""
+    """Features."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes of the training audio."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Sizes of the network."""
+    """The network."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """What is minimised."""
+    """The loss."""
     optim: OptimConfig = field(default_factory=OptimConfig)
-    """How it is minimised."""
+    """The optimiser."""
     batch: BatchConfig = field(default_factory=BatchConfig)
-    """How utterances are grouped."""
+    """The batches."""
 
 
 @dataclass(frozen=True)
 class LMConfig(Settings):
-    """A character language model and its training; ``asr lm train`` reads it."""
+    """Settings of ``asr lm train``: a character language model and its training."""
 
     seed: int = setting(1, SEED)
-    """Initial weights, batches and dropout all follow from it."""
+    """Seed of initial weights, batches and dropout."""
     epochs: int = setting(40, at_least(1))
-    """Passes over the text; the one with the lowest dev perplexity is kept."""
+    """Passes over the text; the model of the lowest dev perplexity is kept."""
     patience: int = setting(8, at_least(0))
     """Stop after this many epochs without a lower dev perplexity; 0 never stops early."""
     held_out: float = setting(0.05, below(1))
-    """Share of the sentences that is kept apart to choose the epoch where there is no dev text."""
+    """Fraction of the sentences that is held out to choose the epoch, if there is no dev text."""
     units: int = setting(256, SIZE)
     """GRU units."""
     layers: int = setting(1, between(1, 64))
@@ -348,63 +348,62 @@ class LMConfig(Settings):
 
 @dataclass(frozen=True)
 class DecodeConfig(Settings):
-    """Search settings of ``asr decode`` and ``asr transcribe``."""
+    """Settings of the beam search."""
 
     beam: int = setting(8, between(1, 100000))
-    """Hypotheses kept per utterance (K); 1 is greedy search."""
+    """Beam width: hypotheses per utterance (K); 1 is greedy search."""
     nbest: int = setting(1, between(1, 100000))
     """Hypotheses returned per utterance."""
     ctc_weight: float = setting(0.3, FRACTION)
-    """Share of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
+    """Weight w of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
     lm: str = ""
-    """Language model file of `asr lm train`; empty: none."""
+    """Character language model of `asr lm train`."""
     lm_weight: float = setting(0.3, at_least(0))
-    """Weight of the language model's log-probability (shallow fusion), where there is one."""
+    """Weight of the log-probability of lm and word_lm (shallow fusion)."""
     word_lm: str = ""
-    """Word n-gram: an ARPA file, as `asr lm ngram` and others write it, plain or .gz; empty: none.
-    It guesses characters by looking ahead to the words that may follow."""
+    """Word n-gram: an ARPA file of `asr lm ngram` or another toolkit, plain or .gz. It scores
+    characters by looking ahead to the words that they may become."""
     lm_share: float = setting(0.5, below(1))
-    """With lm and word_lm: share of lm in the probability of words that word_lm knows; it spells
-    all others in any case."""
+    """If both lm and word_lm are given: weight of lm in the probability of words that word_lm
+    knows. Other words are scored by lm alone."""
     oov_penalty: float = setting(0.0, at_least(0))
-    """Taken from word_lm's log-probability of every word that it does not know."""
+    """Subtracted from the log-probability of every word that word_lm does not know."""
     hotwords: str = ""
-    """File of words and phrases to favour, one a line, each with a tab and a weight or without;
-    empty: none."""
+    """File of words and phrases to favour: one in each line, optionally followed by a tab and a
+    weight."""
     hotword_weight: float = setting(1.0, at_least(0))
-    """What each character of a hot word without a weight of its own adds to the score; above 1.5
-    hot words are also found where nobody says them."""
+    """Bonus for each character of a hot word that has no weight of its own; above 1.5, hot words
+    are also inserted where nobody says them."""
     length_bonus: float = setting(0.0, finite())
-    """Added per character; makes up for the search's liking for short output."""
+    """Bonus per character, because the search prefers short hypotheses."""
     coverage_weight: float = setting(0.0, at_least(0))
-    """Reward per encoder step that received attention above coverage_threshold."""
+    """Bonus per encoder step whose attention exceeds coverage_threshold."""
     coverage_threshold: float = setting(0.5, at_least(0))
-    """Attention that an encoder step must gather to count as covered."""
+    """Sum of attention weights above which an encoder step counts as covered."""
     eos_threshold: float = setting(0.0, at_least(0))
-    """End a sentence only when its log-probability is at least this factor times the best
-    other character's (1.5 in arXiv:1904.02619); 0 turns the check off."""
+    """Accept <eos> only if its log-probability is at least this factor times that of the best
+    other character (1.5 in arXiv:1904.02619); 0 always accepts it."""
     end_margin: float = setting(10.0, at_least(0))
-    """Stop once every open hypothesis trails the finished ones by this much; 0 goes on as
-    long as bonuses could make up for it."""
+    """Stop once every open hypothesis trails the finished ones by this much; 0: stop once no
+    bonus could make up for the difference."""
     max_ratio: float = setting(1.0, more_than(0, 100))
-    """Most characters per encoder step."""
+    """Largest number of characters per encoder step."""
     batch: int = setting(16, at_least(1))
-    """Utterances decoded side by side."""
+    """Number of utterances decoded together."""
 
 
 @dataclass(frozen=True)
 class SegmentationConfig(Settings):
-    """How ``asr transcribe`` cuts audio into pieces that a model can follow."""
+    """How ``asr transcribe`` cuts audio into segments."""
 
     vad: Literal["silero", "fixed", "none"] = "silero"
-    """silero: what a speech detector hears as speech, cut at pauses; fixed: everything, cut at a
-    quiet place after 20 to 30 s; none: everything in one piece, up to 60 s."""
+    """silero: keep what a speech detector takes for speech, cut at pauses; fixed: keep everything,
+    cut at a quiet place after 20 to 30 s; none: one segment, up to 60 s."""
     threshold: float = setting(0.5, between(HYSTERESIS, 1))
-    """Speech begins where its probability reaches this; it ends 0.15 below."""
+    """Speech begins at this probability of speech, and ends 0.15 below it."""
     pause_s: float = setting(0.5, between(SHORTEST_PAUSE_S, 60))
-    """A pause of this length ends a segment at once; the longer a segment gets, the shorter a
-    pause will do."""
+    """A pause of this many seconds ends a segment; in longer segments, shorter pauses do."""
     padding_s: float = setting(0.3, between(0, 5))
-    """Audio kept before and after speech, as far as its neighbours leave some."""
+    """Seconds of audio kept before and after speech, without overlap between segments."""
     longest_s: float = setting(15.0, between(2, 60))
-    """Speech that goes on for so long is cut at its quietest place."""
+    """A segment that reaches this many seconds is cut at its quietest place."""
