@@ -1,4 +1,4 @@
-"""Samples that come as arrays, of any type of numbers, to waveforms with full scale 1."""
+"""Arrays of samples of any numeric type to waveforms with full scale 1."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from asr.audio.channels import Mixer
 from asr.audio.memory import warn_once
 from asr.errors import InputError
 
-LOUDEST = 1e10  # files of floats may hold 32-bit integers; what is beyond is damage
-WIDTHS = (16, 24, 32, 64)  # bits of samples; integers may have more than their samples need
+MAX_SAMPLE = 1e10  # float files may hold 32-bit integers; larger samples come from damage
+WIDTHS = (16, 24, 32, 64)  # bits per sample; an integer type may be wider than its samples
 
 
-def is_sound(samples: np.ndarray) -> bool:
-    """Whether all samples are finite, and small enough for the squares of their spectrum."""
-    return bool((np.abs(samples) <= LOUDEST).all())
+def is_valid(samples: np.ndarray) -> bool:
+    """Return whether all samples are finite and their power spectrum cannot overflow."""
+    return bool((np.abs(samples) <= MAX_SAMPLE).all())
 
 
 class ArrayReader:
-    """Joins arrays that arrive one after the other into one waveform.
+    """Converts a sequence of arrays into one waveform.
 
     Args:
         rate: samples per second.
@@ -33,37 +33,35 @@ class ArrayReader:
         if rate <= 0:
             raise InputError(f"a rate of {rate} samples per second, expected more than 0")
         self.mixer = Mixer(rate, lambda: warn_once("samples", channels.WARNING))
-        self.width = WIDTHS[0]  # that the samples of wide integers have needed so far
+        self.width = WIDTHS[0]  # of the wide integers so far
 
     def push(self, samples: ArrayLike) -> np.ndarray:
-        """Samples (N,) or (N, channels), integers or floats; those that are ready come out, (M,).
+        """Take integers or floats (N,) or (N, channels); return the samples that are ready, (M,).
 
         Raises:
-            InputError: they are no finite numbers, or of a wrong shape.
+            InputError: the samples are not finite numbers, or their shape is wrong.
         """
         values = self._floats(_array(samples))
-        shape = values.shape
+        where = f"samples of shape {values.shape}"
         if values.ndim == 2 and 0 < len(values) < values.shape[1]:
             raise InputError(
-                f"samples of shape {shape}: more channels than samples, expected (N,) or "
-                "(N, channels); transpose what has the channels first, such as torchaudio.load's"
+                f"{where}: more channels than samples, expected (N,) or (N, channels); transpose "
+                "arrays that have the channels first, such as those of torchaudio.load"
             )
-        if values.ndim not in (1, 2) or 0 in shape[1:] or not is_sound(values):
-            raise InputError(
-                f"samples of shape {shape}: expected finite numbers, (N,) or (N, channels)"
-            )
+        if values.ndim not in (1, 2) or 0 in values.shape[1:] or not is_valid(values):
+            raise InputError(f"{where}: expected finite numbers, (N,) or (N, channels)")
         return self.mixer.push(values.reshape(len(values), -1 if len(values) else 1))
 
     def close(self) -> np.ndarray:
-        """The samples that are left."""
+        """Return the remaining samples."""
         return self.mixer.close()
 
     def whole(self, samples: ArrayLike) -> np.ndarray:
-        """The waveform of a single array."""
+        """Return the waveform (N,) of a single array."""
         return np.concatenate([self.push(samples), self.close()])
 
     def _floats(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of any type as float32, full scale 1."""
+        """Convert numbers of any type to float32 with full scale 1."""
         if values.dtype.kind == "f":
             return np.asarray(values, np.float32)
         bits = 8 * values.dtype.itemsize
@@ -78,7 +76,7 @@ class ArrayReader:
 
 
 def _array(samples: Any) -> np.ndarray:
-    """Numbers, which may be a tensor of torch, as numpy's array in the machine's byte order."""
+    """Convert a sequence or a torch tensor of numbers to a numpy array."""
     if hasattr(samples, "is_floating_point"):
         samples = samples.detach().cpu()
         samples = (samples.float() if samples.is_floating_point() else samples).numpy()
@@ -89,7 +87,7 @@ def _array(samples: Any) -> np.ndarray:
 
 
 def _width(values: np.ndarray) -> int:
-    """Bits that the samples in integers of 32 or 64 bits have: such as hold all of them."""
+    """Return the smallest sample width in bits that holds all values of a wide integer type."""
     if not values.size:
         return WIDTHS[0]
     low, high = int(values.min()), int(values.max())

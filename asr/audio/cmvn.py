@@ -1,4 +1,4 @@
-"""Mean and variance normalisation, with statistics that add up as Kaldi's do."""
+"""Cepstral mean and variance normalisation (CMVN), with Kaldi's statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,19 +9,18 @@ import numpy as np
 from asr.errors import InputError
 from asr.files import write_text
 
-# Log-mel energies and cepstra of speech vary by far more than 0.1. A feature that varies less
-# was constant in training (such as the upper bins of upsampled telephone speech) and must not
-# swamp all others where it does vary.
+# Speech varies by far more. A feature that was constant in training, such as an upper bin of
+# upsampled telephone speech, must not swamp all others in audio where it varies.
 STD_FLOOR = 0.1
 _AGAIN = "run `asr features` again"
 
 
 @dataclass(frozen=True)
 class CmvnStats:
-    """Sums over frames (what compute-cmvn-stats gathers); the sum of two is that of both."""
+    """Sums over frames, as of Kaldi's compute-cmvn-stats; ``+`` adds those of other frames."""
 
     count: float
-    """Frames."""
+    """Number of frames."""
     sum: np.ndarray
     """Sum of the features, (F,), float64."""
     square_sum: np.ndarray
@@ -29,13 +28,12 @@ class CmvnStats:
 
     @classmethod
     def zero(cls, dim: int) -> "CmvnStats":
-        """Of no frames at all."""
-        nothing = np.zeros(dim)
-        return cls(0.0, nothing, nothing)
+        """Return the statistics of no frames."""
+        return cls(0.0, np.zeros(dim), np.zeros(dim))
 
     @classmethod
     def from_features(cls, features: np.ndarray) -> "CmvnStats":
-        """Of features (T, F)."""
+        """Return the statistics of features (T, F)."""
         values = features.astype(np.float64)
         return cls(float(len(values)), values.sum(0), np.square(values).sum(0))
 
@@ -46,7 +44,7 @@ class CmvnStats:
 
     @property
     def mean(self) -> np.ndarray:
-        """(F,)."""
+        """Mean of the features, (F,)."""
         return self.sum / self.count
 
     @property
@@ -56,7 +54,7 @@ class CmvnStats:
         return np.sqrt(np.maximum(variance, STD_FLOOR**2))
 
     def normalize(self, features: np.ndarray) -> np.ndarray:
-        """Features (T, F) with mean 0 and variance 1 where the statistics are their own."""
+        """Subtract the mean from features (T, F) and divide them by the standard deviation."""
         return (features - self.mean.astype(np.float32)) / self.std.astype(np.float32)
 
 
@@ -72,10 +70,10 @@ def write_stats(path: str | Path, stats: Mapping[str, CmvnStats]) -> Path:
 
 
 def read_stats(path: str | Path) -> dict[str, CmvnStats]:
-    """Read what :func:`write_stats`, or Kaldi's copy-matrix with ``ark,t:``, wrote.
+    """Read statistics by key from a text archive of :func:`write_stats` or Kaldi's copy-matrix.
 
     Raises:
-        InputError: the file is missing or not such an archive.
+        InputError: the file is missing or is not such an archive.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -86,7 +84,7 @@ def read_stats(path: str | Path) -> dict[str, CmvnStats]:
         where = f"{path}:{number + 1}"
         key, value = _parse(lines[number : number + 3], where)
         if key in stats:
-            raise InputError(f"{where}: {key} stands there twice; {_AGAIN}")
+            raise InputError(f"{where}: {key} is there twice; {_AGAIN}")
         stats[key] = value
     if not stats:
         raise InputError(f"{path}: empty, expected statistics; {_AGAIN}")
@@ -94,7 +92,7 @@ def read_stats(path: str | Path) -> dict[str, CmvnStats]:
 
 
 def _parse(lines: list[str], where: str) -> tuple[str, CmvnStats]:
-    """A key and its statistics from the three lines of a matrix."""
+    """Return the key and the statistics from the three lines of a matrix."""
     try:
         (key, bracket), (first, second) = lines[0].split(), lines[1:]
         rows = [[float(v) for v in line.rstrip(" ]").split()] for line in (first, second)]

@@ -1,14 +1,16 @@
-"""Open sound for decoding: by libsndfile, or by PyAV where libsndfile cannot do it.
+"""Decoding of audio files by libsndfile, or by PyAV if libsndfile cannot read them.
 
-The length of a file comes from decoding wherever its header does not say it, or is wrong.
+A file is decoded to find its length if its header does not state the length, or a wrong one.
 """
 
 import io
 import os
-from collections.abc import Callable, Hashable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -29,76 +31,68 @@ from asr.audio.header import (
     without_flac_length,
 )
 from asr.audio.media import INSTALL, MediaError, MediaFile, codec_of, container_of, installed
-from asr.audio.memory import identity, remembered, warn_once
+from asr.audio.memory import cached, identity, warn_once
 from asr.errors import AudioError, first_line
 
-LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; other rates are those of damaged headers
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
 AGAIN = "copy or record it again"
-MISSING_S, MISSING_SHARE = 0.5, 0.2  # of a file that ends before its header says, and is read
-_KNOWN_LAYOUTS = 10_000
-_NO_LENGTH = 1 << 48  # samples: libsndfile says so many where the length is unknown
-_COUNTED = 1 << 16  # samples that are decoded at a time to count them
+MISSING_S, MISSING_SHARE = 0.5, 0.2  # what may be missing at the end of a file that is read
+_NO_LENGTH = 1 << 48  # samples that libsndfile reports if the length is unknown
+_COUNTED = 1 << 16  # samples that are decoded at a time to count or skip them
 _MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames
 _VORBIS_BLOCK = 8192  # samples, the largest
-_READ = 1 << 22  # samples in one go; a damaged header may promise more than the memory holds
-
-
+_READ = 1 << 22  # samples at a time; a damaged header may promise more than fit into memory
 _KNOWN = (b"fLaC", b"NIST_1A", b"Creative Voice")
-_layouts: dict[Hashable, Layout] = {}
 
 
 class Sound(Protocol):
-    """Samples of a file, as floats with full scale 1."""
+    """An audio file that is being decoded, as floats with full scale 1."""
 
     samplerate: int
     channels: int
     frames: int
     note: str
-    """What people should know; may be empty."""
+    """A warning for the user; may be empty."""
 
     @property
     def reason(self) -> str:
-        """Why fewer samples came than were asked for; empty: it is the end."""
+        """Why :meth:`read` returned too few samples; empty at the end of the file."""
 
     def seek(self, frame: int) -> None:
         """Go to a sample, counted from 0."""
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, (frames, channels) float32; fewer at the end."""
+        """Return the next samples, (frames, channels) float32; fewer at the end."""
 
     def close(self) -> None:
         """Close the file."""
 
 
-# -- Decoders --------------------------------------------------------------------------------
-
-
 class _SoundFile(soundfile.SoundFile):
     """A file that is read to its real end, whatever length libsndfile reports.
 
-    The package soundfile would also go to the next sample after each reading, which for mp3 is
-    another place in what the decoder remembers.
+    soundfile seeks after each read of a seekable file, which resets libsndfile's mp3 decoder.
     """
 
     def seekable(self) -> bool:
         return False
 
     @property
-    def goes_back(self) -> bool:
+    def can_seek(self) -> bool:
         return bool(super().seekable())
 
 
-class Decoded:
-    """Sound that libsndfile decodes.
+class SoundFile:
+    """An audio file that libsndfile decodes.
 
     Args:
-        opened: opens the file, or names it.
-        key: under which its length is remembered, where it has to be counted.
+        opened: returns the open file, or its name.
+        key: of the cached length, if the samples have to be counted.
 
     Raises:
-        AudioError: the length is to be counted, and the file is damaged.
-        soundfile.LibsndfileError: libsndfile does not know this kind of file.
+        AudioError: the samples have to be counted, and the file is damaged.
+        soundfile.LibsndfileError: libsndfile cannot read this kind of file.
     """
 
     note = ""
@@ -110,9 +104,9 @@ class Decoded:
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
         self.counted = self.frames >= _NO_LENGTH
-        self._forward = self.counted or not self._file.goes_back
+        self._forward = self.counted or not self._file.can_seek
         if self.counted:
-            self.frames = remembered(key, self._count)
+            self.frames = cached(key, self._count)
         if self._forward:
             self._restart()
 
@@ -133,24 +127,21 @@ class Decoded:
         self._file, self._place = self._open(), 0
 
     def _count(self) -> int:
-        """Decode to the end; what cannot be decoded there is a block that was cut."""
+        """Decode the file to its end and count the samples; the last block may be incomplete."""
         self._restart()
         try:
             while len(self._file.read(_COUNTED, dtype="float32", always_2d=True)) == _COUNTED:
                 pass
         except soundfile.LibsndfileError as error:
-            if not self._at_end():
+            if self._source.tell() < size_of(self._source):
                 raise AudioError(
                     f"cut short or damaged after {self._file.tell()} samples "
                     f"({first_line(error)}); {AGAIN}"
                 ) from error
         return self._file.tell()
 
-    def _at_end(self) -> bool:
-        return self._source.tell() >= size_of(self._source)
-
     def seek(self, frame: int) -> None:
-        """Go to a sample; by decoding up to it in files that cannot go back and forth."""
+        """Go to a sample; files that libsndfile cannot seek in are decoded up to it."""
         if not self._forward:
             self._place = self._file.seek(self._safe_start(frame))
         elif frame < self._place:
@@ -159,23 +150,25 @@ class Decoded:
             pass
 
     def _safe_start(self, frame: int) -> int:
-        """Where to decode from, so that a sample is the same as when all is decoded."""
-        if self._file.subtype.startswith("MPEG"):  # frames hold parts of those after them
+        """Return where decoding has to start to give the samples of a decoding from 0."""
+        if self._file.subtype.startswith("MPEG"):  # a frame holds parts of the next ones
             return max(0, frame - _MP3_REACH)
-        if self._file.subtype == "VORBIS":  # libsndfile may be wrong by a block in the last page
+        if self._file.subtype == "VORBIS":  # libsndfile may be off by a block in the last page
             if self._last_page is None:
                 self._last_page = self._find_last_page()
             return min(frame, self._last_page)
         return frame
 
     def _find_last_page(self) -> int:
-        """A sample that lies before the last page of an ogg file."""
-        with _readable(self._opened()) as stream:
+        """Return a sample before the last page of an ogg file."""
+        source = self._opened()
+        stream: Any = source if isinstance(source, io.IOBase) else open(source, "rb")  # noqa: SIM115
+        with stream:
             lengths = last_granules(stream)
         return max(0, self.frames - (lengths[-1] - lengths[0]) - _VORBIS_BLOCK) if lengths else 0
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, (frames, channels) float32; fewer at the end."""
+        """Return the next samples, (frames, channels) float32; fewer at the end."""
         if self._forward:
             frames = min(frames, self.frames - self._place)
         parts = [self._block(min(frames, _READ))]
@@ -184,7 +177,7 @@ class Decoded:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _block(self, frames: int) -> np.ndarray:
-        """The next samples, also those before damage; ``reason`` then says what it is."""
+        """Return the next samples, up to the first damage, which ``reason`` then describes."""
         samples = np.empty((frames, self.channels), np.float32)
         try:
             samples = self._file.read(out=samples) if frames else samples
@@ -200,37 +193,29 @@ class Decoded:
         self._close_source()
 
 
-def _readable(source: Any) -> Any:
-    """The bytes of what libsndfile gets."""
-    return source if isinstance(source, io.IOBase) else open(source, "rb")
-
-
-class Joined:
+class ConcatenatedSound:
     """Several streams, one after the other, as one.
 
     Args:
-        openers: of the streams.
-        key: under which their lengths are remembered.
+        openers: open the streams.
+        key: of the cached lengths.
 
     Raises:
-        AudioError: they differ in rate or channels.
+        AudioError: the streams differ in rate or channels.
     """
 
-    def __init__(self, openers: list[Callable[[], Sound]], key: Hashable = None) -> None:
+    def __init__(self, openers: Sequence[Callable[[], Sound]], key: Hashable = None) -> None:
         self._openers, self._at = openers, 0
-        self._ends: list[int] = []
         self._sound = openers[0]()
         self.note = self._sound.note
         self.samplerate, self.channels = self._sound.samplerate, self._sound.channels
-        total = 0
-        for index in range(len(openers)):
-            total += remembered(key and (key, index), lambda: self._go_to(index))  # noqa: B023
-            self._ends.append(total)
-        self.frames = total
+        lengths = (cached(key and (key, i), partial(self._go_to, i)) for i in range(len(openers)))
+        self._ends = list(accumulate(lengths))
+        self.frames = self._ends[-1]
         self._go_to(0)
 
     def _go_to(self, index: int) -> int:
-        """Open a stream; returns its samples."""
+        """Open a stream and return its number of samples."""
         if index != self._at:
             self._sound.close()
             self._sound, self._at = self._openers[index](), index
@@ -244,17 +229,17 @@ class Joined:
 
     def seek(self, frame: int) -> None:
         """Go to a sample of one of the streams."""
-        index = next((i for i, end in enumerate(self._ends) if frame < end), len(self._ends) - 1)
+        index = min(bisect_right(self._ends, frame), len(self._ends) - 1)
         self._go_to(index)
         self._sound.seek(frame - (self._ends[index - 1] if index else 0))
 
     @property
     def reason(self) -> str:
-        """Why fewer samples came than were asked for."""
+        """Why :meth:`read` returned too few samples."""
         return self._sound.reason
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, (frames, channels) float32; fewer at the end."""
+        """Return the next samples, (frames, channels) float32; fewer at the end."""
         parts = [self._sound.read(frames)]
         frames -= len(parts[0])
         while frames > 0 and self._at + 1 < len(self._openers):
@@ -265,21 +250,18 @@ class Joined:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def close(self) -> None:
-        """Close the stream that is open."""
+        """Close the open stream."""
         self._sound.close()
-
-
-# -- Opening ---------------------------------------------------------------------------------
 
 
 @contextmanager
 def opened(source: str | Path | bytes, name: str, *, checked: bool = False) -> Iterator[Sound]:
-    """Open audio for reading, or say why it cannot be read.
+    """Open an audio file.
 
     Args:
         source: a file, or the bytes of one.
-        name: how messages call it.
-        checked: whether the length in the header of a flac file is compared with its end.
+        name: of the source in messages.
+        checked: whether to compare the length in a flac file's header with its end.
 
     Raises:
         AudioError: see :func:`asr.audio.clip.read`.
@@ -298,7 +280,7 @@ class _File:
 
     def __init__(self, source: str | Path | bytes, name: str) -> None:
         self.source, self.name = source, name
-        self.begin = 0  # after tags that only mp3 should have
+        self.begin = 0  # after ID3 tags of a file that is not mp3
         with _as_audio_error(name):
             self.key = identity(source)
             with self.stream() as stream:
@@ -311,7 +293,7 @@ class _File:
                 self.layout = self._layout(stream)
 
     def stream(self) -> BinaryIO:
-        """The bytes of a file, or those given."""
+        """Open the file as a stream of bytes."""
         if isinstance(self.source, bytes):
             return self._after_tags(io.BytesIO(self.source))
         with _as_audio_error(self.name):
@@ -327,7 +309,7 @@ class _File:
         return View(stream, Part(((self.begin, size_of(stream)),))) if self.begin else stream
 
     def _refuse(self) -> None:
-        """Refuse empty files and compressed SPHERE."""
+        """Raise an error for an empty file or compressed SPHERE."""
         if not self.head:
             raise AudioError(f"{self.name}: empty (0 bytes); {AGAIN}")
         if self.head.startswith(b"NIST_1A") and b"embedded-" in self.head:
@@ -336,14 +318,9 @@ class _File:
             )
 
     def _layout(self, stream: BinaryIO) -> Layout:
-        known = _layouts.get(self.key) if self.key else None
-        layout = known or survey(stream, self.head)
+        layout = cached(self.key and (self.key, "layout"), lambda: survey(stream, self.head))
         if layout.missing >= max(1, layout.present):
             raise self._cut(layout.missing)
-        if self.key:
-            if len(_layouts) >= _KNOWN_LAYOUTS:
-                _layouts.clear()
-            _layouts[self.key] = layout
         return layout
 
     def _cut(self, missing: int) -> AudioError:
@@ -352,7 +329,7 @@ class _File:
         )
 
     def sound(self, checked: bool) -> Sound:
-        """The samples of all streams."""
+        """Open the sound of all streams."""
         try:
             sound = self._streams()
             if checked and self.head.startswith(b"fLaC") and not _reaches_its_end(sound):
@@ -376,11 +353,12 @@ class _File:
     def _streams(self) -> Sound:
         parts = self.layout.parts
         if len(parts) > 1:
-            return Joined([partial(self._stream_of, part, None) for part in parts], self.key)
+            openers = [partial(self._stream_of, part, None) for part in parts]
+            return ConcatenatedSound(openers, self.key)
         return self._stream_of(parts[0] if parts else None, self.key)
 
     def _counted(self, sound: Sound) -> Sound:
-        """Open a flac file again whose header is wrong about its length: it is counted."""
+        """Reopen a flac file whose header states a wrong length, and count its samples."""
         sound.close()
         with self.stream() as stream:
             part = without_flac_length(self.head, size_of(stream))
@@ -388,14 +366,14 @@ class _File:
         return self._stream_of(part, self.key)
 
     def _stream_of(self, part: Part | None, key: Hashable) -> Sound:
-        """The sound of a part; None: of the whole file."""
+        """Open the sound of a part, or of the whole file (None)."""
         container = container_of(self.head)
-        if container and container.alone and installed():
+        if container and container.pyav_only and installed():
             return MediaFile(partial(self._view, part), container, key)
         if not part and not container and not self.head.startswith((b"\xff", b"ID3")):
-            part = self._cut_out_mp3()  # libsndfile would believe the ending of its name
+            part = self._cut_out_mp3()  # libsndfile would trust the extension
         try:
-            return Decoded(partial(self._handed, part), key)
+            return SoundFile(partial(self._soundfile_source, part), key)
         except soundfile.LibsndfileError:
             if container and installed():
                 with suppress(MediaError):
@@ -412,15 +390,15 @@ class _File:
         stream = self.stream()
         return View(stream, part) if part else stream
 
-    def _handed(self, part: Part | None) -> Any:
-        """What libsndfile gets: the name of a file where that is enough."""
+    def _soundfile_source(self, part: Part | None) -> Any:
+        """Return the file name if libsndfile may open the file itself, else the open stream."""
         if part or self.begin or isinstance(self.source, bytes):
             return self._view(part)
-        # bytes: names are any bytes on Unix, also such as are no text
+        # as bytes, because a name on Unix need not be text
         return str(self.source) if os.name == "nt" else os.fsencode(self.source)
 
     def warn(self, sound: Sound) -> None:
-        """Warn where the header differs from what is there, or raise an error."""
+        """Warn if the header differs a little from the file; raise an error if it does much."""
         layout, duration_s = self.layout, sound.frames / sound.samplerate
         missing_s = layout.promised / sound.samplerate - duration_s if layout.promised else 0.0
         if layout.missing:
@@ -433,18 +411,21 @@ class _File:
 
 
 def is_little(missing_s: float, found_s: float) -> bool:
-    """Whether so much may be missing at the end of a file, such as a block that was cut."""
+    """Return whether the missing end of a file is short, such as an incomplete block."""
     return missing_s <= min(MISSING_S, MISSING_SHARE * found_s)
 
 
 def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None:
-    """Say that a file ends a little before its header says; much is an error.
+    """Warn if a file ends a little before its header states.
 
     Args:
-        missing_s: how much earlier; 0 or less: not at all.
+        missing_s: seconds that are missing; 0 or less if none are.
         sound: the file.
-        found: samples of each channel that are there.
-        name: how messages call the file.
+        found: samples of each channel in the file.
+        name: of the file in messages.
+
+    Raises:
+        AudioError: a large part is missing.
     """
     if not is_little(missing_s, found / sound.samplerate):
         reason = f" ({sound.reason})" if sound.reason else ""
@@ -453,15 +434,13 @@ def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None
             f"{found + round(missing_s * sound.samplerate)}{reason}; {AGAIN}"
         )
     if missing_s > 0:
-        warn_once(
-            name,
-            f"it ends {max(missing_s, 0.001):.3f} s before its header says; what is there is read",
-        )
+        ends = f"it ends {max(missing_s, 0.001):.3f} s before its header says"
+        warn_once(name, f"{ends}; what is there is read")
 
 
 def _reaches_its_end(sound: Sound) -> bool:
-    """Whether the last sample that a header promises is there."""
-    if not isinstance(sound, Decoded) or sound.counted or not sound.frames:
+    """Return whether the file has the last sample that its header promises."""
+    if not isinstance(sound, SoundFile) or sound.counted or not sound.frames:
         return True
     try:
         sound.seek(sound.frames - 1)
@@ -475,21 +454,21 @@ def _reaches_its_end(sound: Sound) -> bool:
 
 @contextmanager
 def _as_audio_error(name: str) -> Iterator[None]:
-    """Turn an error of the system into one of this source."""
+    """Turn errors of the operating system into AudioError."""
     try:
         yield
     except IsADirectoryError:
         raise AudioError(f"{name}: a folder, expected an audio file") from None
-    except (OSError, ValueError) as error:  # ValueError: a path that no system call takes
+    except (OSError, ValueError) as error:  # ValueError: an invalid path
         reason = getattr(error, "strerror", None) or first_line(error)
         raise AudioError(f"{name}: cannot read ({reason}); check the path") from error
 
 
 def _diagnosis(head: bytes) -> str:
-    """Say why no decoder can read a file, and what to do."""
+    """Explain why no decoder can read a file, and what to do."""
     container = container_of(head)
     codec = codec_of(head)
-    if container and (container.alone or codec):
+    if container and (container.pyav_only or codec):
         kind = f"{codec} in {container.title}" if codec else f"a file of kind {container.title}"
         if installed():
             return f"{kind}: damaged, or of a codec that is not known here; {CONVERT}"

@@ -1,4 +1,4 @@
-"""The audio files of a folder: one search for whatever reads folders."""
+"""Search for the audio files in a folder."""
 
 import os
 from collections.abc import Iterator
@@ -10,27 +10,27 @@ from asr.audio.formats import AUDIO_SUFFIXES
 
 @dataclass(frozen=True)
 class Folder:
-    """The files that a search of a folder found, and the number it left out."""
+    """The files that a search found, and what it left out."""
 
     files: tuple[Path, ...]
     """Every visible file, sorted."""
     hidden: int = 0
-    """Files that are hidden or lie in a hidden folder, as a Mac leaves ``._a.wav``."""
+    """Number of files that are hidden, such as a Mac's ``._a.wav``, or in a hidden folder."""
     broken: tuple[str, ...] = ()
-    """Links without a file, and folders that cannot be read."""
+    """Broken links, and folders that cannot be read."""
     below: int = 0
-    """Folders that were not looked into."""
+    """Number of subfolders that were not searched."""
 
     @property
     def audio(self) -> list[Path]:
-        """The files whose names end as audio files do."""
-        return [path for path in self.files if is_audio(path)]
+        """The files with the extension of an audio file."""
+        return [path for path in self.files if path.suffix.lower() in AUDIO_SUFFIXES]
 
     def left_out(self, others: int = 0) -> str:
-        """Describe what was left out, for a message; empty if nothing.
+        """Describe what was left out, for a message; empty if nothing was.
 
         Args:
-            others: number of visible files that the caller has no use for.
+            others: number of visible files that the caller does not use.
         """
         parts = [
             _count(others, "file of another kind", "files of other kinds"),
@@ -46,34 +46,28 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}" if number > 0 else ""
 
 
-def is_audio(path: Path) -> bool:
-    """Whether a name ends as an audio file's does."""
-    return path.suffix.lower() in AUDIO_SUFFIXES
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is meant to be left alone."""
+def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def search(folder: str | Path, *, recursive: bool = True) -> Folder:
-    """Look for files in a folder; links are followed, and no folder is read twice.
+    """Find the files in a folder; links are followed, and no folder is read twice.
 
     Args:
         folder: where to look; may be hidden itself.
-        recursive: whether folders below are looked into.
+        recursive: whether subfolders are searched.
     """
     found: list[Path] = []
     broken: list[str] = []
     hidden = below = 0
     for place, folders, names in _walk(Path(folder), broken):
-        shown = [name for name in names if not is_hidden(name)]
+        shown = [name for name in names if not _is_hidden(name)]
         hidden += len(names) - len(shown)
         for name in folders:
-            if is_hidden(name):
+            if _is_hidden(name):
                 hidden += sum(len(inside) for _, _, inside in os.walk(place / name))
         if not recursive:
-            below = sum(not is_hidden(name) for name in folders)
+            below = sum(not _is_hidden(name) for name in folders)
             folders.clear()
         for path in (place / name for name in shown):
             if os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any name
@@ -84,9 +78,9 @@ def search(folder: str | Path, *, recursive: bool = True) -> Folder:
 
 
 def _walk(top: Path, broken: list[str]) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Folders, with the names of the folders and files in them; linked folders come last.
+    """Yield folders with the names of their subfolders and files; linked folders come last.
 
-    A folder that is there and linked too keeps its own name. The caller may take folders out.
+    A folder that is also linked keeps its own name. The caller may remove subfolders.
     """
     waiting, seen = [top], set[str]()
     while waiting:
@@ -100,5 +94,5 @@ def _walk(top: Path, broken: list[str]) -> Iterator[tuple[Path, list[str], list[
                 continue
             seen.add(real)
             yield place, folders, files
-            folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
+            folders[:] = sorted(folder for folder in folders if not _is_hidden(folder))
             waiting += [place / folder for folder in folders if (place / folder).is_symlink()]

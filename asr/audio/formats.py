@@ -1,24 +1,15 @@
-"""Which files count as audio: the one list of endings for folders, imports and noise."""
+"""The file name extensions that count as audio, for folders, imports and noise."""
 
-SOUNDFILE_SUFFIXES = frozenset(
-    {
-        *(".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
-        *(".mpga", ".sph", ".nist", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc"),
-    }
+_SOUNDFILE = (
+    "wav wave rf64 w64 flac ogg oga opus mp3 mp2 mpga sph nist aiff aif aifc au snd caf voc"
 )
-"""Endings of what libsndfile reads."""
-
-MEDIA_SUFFIXES = frozenset(
-    {
-        *(".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".3g2", ".webm", ".mkv", ".mka"),
-        *(".avi", ".wma", ".wmv", ".asf", ".aac", ".ac3", ".eac3", ".amr", ".awb", ".spx"),
-        *(".ogv", ".flv", ".mpg", ".mpeg", ".wv", ".ape", ".tta", ".weba", ".3ga", ".m4r"),
-    }
+_PYAV = (
+    "m4a m4b m4r m4v mp4 mov 3ga 3gp 3g2 webm weba mkv mka avi wma wmv asf aac ac3 eac3 amr awb "
+    "spx ogv flv mpg mpeg wv ape tta"
 )
-"""Endings of what PyAV reads; where it is not installed, such a file is an error that says so."""
 
-AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES | MEDIA_SUFFIXES
-"""All endings, in lower case and with the dot."""
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in f"{_SOUNDFILE} {_PYAV}".split())
+"""In lower case and with the dot. Without PyAV, reading one of its files is an error."""
 
 READABLE = "expected wav, flac, ogg, opus, mp3, m4a, mp4 or another audio or video file"
-"""For messages; the list of endings is too long for a line."""
+"""For error messages; the list of all extensions is too long for a line."""

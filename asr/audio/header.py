@@ -1,8 +1,8 @@
-"""Layout of audio files: lengths in headers are compared with the data.
+"""Layout of audio files: comparison of the lengths in headers with the data.
 
-libsndfile believes headers: it says nothing when a file ends before the promised end, goes on
-after it, or holds several streams one after the other. :func:`survey` finds such places without
-decoding, and says what libsndfile gets to see instead of the file.
+libsndfile trusts headers: it does not report a file that ends before the stated end, goes on after
+it, or holds several streams one after the other. :func:`survey` finds these cases without decoding,
+and returns the parts of the file that libsndfile should read instead.
 """
 
 import io
@@ -13,34 +13,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
-UNKNOWN_SIZE = 0x7FFFF000  # programs that write into a pipe put a size from here on, or 0
+UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe state this size or more, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _PAGE = re.compile(rb"OggS\0[\0-\7]")
-_LONGEST_PAGE = 1 << 18  # samples, of a stream that begins at its beginning
-_FLAC_TAIL = 1 << 16  # bytes at the end of a flac file that hold the header of a frame
-_KBPS = (  # of mp3 with low rates, and with 32 kHz and more
+_LONGEST_PAGE = 1 << 18  # samples; the first page of a stream cut from a longer one ends later
+_FLAC_TAIL = 1 << 16  # bytes at the end of a flac file that contain a frame header
+_KBPS = (  # of mp3 below 32 kHz, and from 32 kHz on
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
 )
-_SURE_FRAMES = 3  # one after the other, which other files do not have
-_LARGEST_FRAME = 2881  # bytes of a frame of mp3
-_MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more of them
-_FARTHEST = 1 << 43  # bytes: no file is so long, but a damaged header may say so
-_SCANNED = 1 << 20  # bytes that are searched at a time
-_TO_THE_END = b"\xff\xff\xff\xff"  # the length of AU files that go on to their end
-_AIFF_UNKNOWN_SIZE = 0x7F000000  # what sox writes into a pipe
+_SURE_FRAMES = 3  # consecutive frame headers that identify mp3
+_LARGEST_FRAME = 2881  # bytes of an mp3 frame
+_MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more
+_FARTHEST = 1 << 43  # bytes: longer than any file; a damaged header may state more
+_SCANNED = 1 << 20  # bytes that are read at a time
+_TO_THE_END = b"\xff\xff\xff\xff"  # the length in AU files of unknown length
+_AIFF_UNKNOWN_SIZE = 0x7F000000  # that sox writes to a pipe
 
 Piece = bytes | tuple[int, int]
-"""Bytes, or those of the file from an offset to another."""
+"""Bytes, or a range of bytes of the file."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stream of sound, as a decoder gets to see it."""
+    """A stream of audio, as the decoder sees it."""
 
     pieces: tuple[Piece, ...]
     hidden: bool = False
-    """Whether the decoder must not know how long it is, so that it counts: mp3."""
+    """Whether the length is hidden from the decoder, so that it counts the frames: mp3."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class Layout:
     """The streams of a file, and the length that its header states."""
 
     parts: tuple[Part, ...] = ()
-    """One after the other; none: the file as it is."""
+    """Consecutive streams; empty if the decoder can read the file itself."""
     missing: int = 0
     """Bytes that the header promises beyond the end of the file."""
     present: int = 0
-    """Bytes of sound that are there, where some are missing."""
+    """Bytes of audio in the file, if some are missing."""
     promised: float = 0.0
-    """Samples of each channel that an untrue header promises; 0: it does not say."""
+    """Samples of each channel that a header promises, if it may be wrong; 0: unknown."""
     note: str = ""
-    """What people should know about the header."""
+    """A warning for the user about the header."""
 
 
 def size_of(stream: BinaryIO) -> int:
-    """Bytes of a file."""
+    """Return the length of a file in bytes."""
     return stream.seek(0, os.SEEK_END)
 
 
@@ -72,11 +72,11 @@ def _bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
 
 
 def survey(stream: BinaryIO, head: bytes) -> Layout:
-    """Find the sound in a file.
+    """Find the audio streams in a file.
 
     Args:
         stream: the file.
-        head: how it begins.
+        head: its first bytes.
     """
     size = size_of(stream)
     if is_wav(head):
@@ -107,11 +107,11 @@ def _more(promised: int, found: int, what: str = "all of them are read") -> str:
     return f"its header promises {promised} bytes of sound, but {found} are there; {what}"
 
 
-# -- Formats of chunks, and those with a plain header ----------------------------------------
+# -- Formats with chunks or a plain header ---------------------------------------------------
 
 
 def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
-    """Where the samples of other formats begin, and how many bytes the header promises."""
+    """Return where the samples of other formats begin, and how many bytes the header promises."""
     if head.startswith(b"NIST_1A"):
         return _sphere(head)
     if head.startswith(b".snd"):
@@ -131,7 +131,7 @@ def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
 
 
 def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
-    """The files of some formats that follow each other in one; none where it is one."""
+    """Return the streams of a file that several were concatenated to; empty if it is one."""
     if head.startswith(b"FLV\1"):
         places = list(_find(stream, head[:4]))
         return _cut([p for p in places if _bytes_at(stream, p + 5, 4) == b"\0\0\0\x09"], size)
@@ -146,14 +146,14 @@ def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
 
 
 def _aiff_end(stream: BinaryIO, start: int) -> int:
-    """The end of the AIFF file that begins at a place; 0: none does."""
+    """Return the end of the AIFF file that begins at ``start``; 0 if there is none."""
     head = _bytes_at(stream, start, 12)
     length = int.from_bytes(head[4:8], "big")
     return start + 8 + length + length % 2 if head[8:11] == b"AIF" else 0
 
 
 def _caf_end(stream: BinaryIO, start: int) -> int:
-    """The same of CAF."""
+    """Return the end of the CAF file that begins at ``start``; 0 if there is none."""
     place = start + 8 if _bytes_at(stream, start, 4) == b"caff" else 0
     for _ in range(_MOST_CHUNKS if place else 0):
         head = _bytes_at(stream, place, 12)
@@ -164,7 +164,7 @@ def _caf_end(stream: BinaryIO, start: int) -> int:
 
 
 def _mp4_end(stream: BinaryIO, start: int) -> int:
-    """The same of mp4."""
+    """Return the end of the mp4 file that begins at ``start``; 0 if there is none."""
     place = start if _bytes_at(stream, start + 4, 4) == b"ftyp" else 0
     for _ in range(_MOST_CHUNKS):
         head = _bytes_at(stream, place, 16)
@@ -176,7 +176,7 @@ def _mp4_end(stream: BinaryIO, start: int) -> int:
 
 
 def _sphere(head: bytes) -> tuple[int, int]:
-    """Of a SPHERE file without compression."""
+    """Return where the samples of a SPHERE file begin, and how many bytes its header promises."""
     fields = (rb"NIST_1A\s+", rb"sample_count -i ", rb"channel_count -i ", rb"sample_n_bytes -i ")
     found = [re.search(field + rb"(\d{1,12})", head) for field in fields]
     header, *sizes = [int(match[1]) if match else 0 for match in found]
@@ -192,12 +192,15 @@ def _chunk(
     width: int = 4,
     name: int = 4,
 ) -> tuple[int, int]:
-    """Where a chunk begins, and its length; 0, 0: the file has no such chunk.
+    """Return where a chunk's data begin, and their length; 0, 0 if the file has no such chunk.
 
     Args:
-        place: of the first chunk.
+        stream: the file.
+        wanted: name of the chunk.
+        place: where the first chunk begins.
+        order: byte order of the lengths.
         width: bytes of a length.
-        name: bytes of a name; lengths of chunks with 16 count name and length too.
+        name: bytes of a name; with 16, lengths include the name and the length.
     """
     for _ in range(_MOST_CHUNKS):
         head = _bytes_at(stream, place, name + width)
@@ -218,46 +221,35 @@ def _chunk(
 
 
 def is_wav(head: bytes) -> bool:
-    """Whether a file begins as wav files do."""
+    """Return whether a file begins with the header of a wav file."""
     return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
 
 
 def _wav(stream: BinaryIO, size: int) -> Layout:
     parts: list[Part] = []
-    note, start = "", 0
+    start, missing, present, note = 0, 0, 0, ""
     while True:
         begin, length = _wav_data(stream, start)
         if not begin:
-            return Layout(tuple(parts) if parts else (), note=note)
-        end = begin + length
-        if _is_open_end(stream, begin, length):
-            parts.append(_repaired(stream, start, begin, size))
-            break
-        if end > size and length >= UNKNOWN_SIZE:  # libsndfile reads it to its end
-            parts.append(Part(((start, size),)))
-            break
-        if end > size:
-            if not parts:
-                return Layout(missing=end - size, present=size - begin)
-            parts.append(Part(((start, size),)))
-            return Layout(tuple(parts), missing=end - size, present=size - begin, note=note)
+            return Layout(tuple(parts))
+        last, end = Part(((start, size),)), begin + length
         following = _after_chunks(stream, end, size)
-        if following == size:
-            parts.append(Part(((start, size),)))
-            break
-        if is_wav(_bytes_at(stream, following, 12)):
+        if _is_open_end(stream, begin, length):
+            last = _repaired(stream, start, begin, size)
+        elif end > size and length < UNKNOWN_SIZE:  # libsndfile reads an unknown size to the end
+            missing, present = end - size, size - begin
+        elif following < size and is_wav(_bytes_at(stream, following, 12)):
             parts.append(Part(((start, following),)))
             start = following
             continue
-        parts.append(_repaired(stream, start, begin, size))
-        note = _more(length, size - begin)
-        break
-    plain = len(parts) == 1 and parts[0].pieces == ((0, size),)
-    return Layout(() if plain else tuple(parts), note=note)
+        elif following < size:
+            last, note = _repaired(stream, start, begin, size), _more(length, size - begin)
+        parts = [*parts, last] if parts or last.pieces != ((0, size),) else []
+        return Layout(tuple(parts), missing=missing, present=present, note=note)
 
 
 def _wav_data(stream: BinaryIO, start: int) -> tuple[int, int]:
-    """Where the samples of a wav file begin, and how many bytes of them it promises."""
+    """Return where the samples of a wav file begin, and how many bytes its header promises."""
     begin, length = _chunk(stream, b"data", start + 12, "little")
     if begin and _bytes_at(stream, start, 4) == b"RF64" and length == 0xFFFFFFFF:
         large, _ = _chunk(stream, b"ds64", start + 12, "little")
@@ -266,16 +258,16 @@ def _wav_data(stream: BinaryIO, start: int) -> tuple[int, int]:
 
 
 def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
-    """Whether the writer could not go back to fill in the size.
+    """Return whether the writer could not go back to fill in the size.
 
-    A wav file that is really empty ends there, or goes on with the name of another chunk.
+    An empty wav file ends there, or goes on with the name of another chunk.
     """
     following = _bytes_at(stream, begin, 4)
     return length == 0 and not all(32 <= byte < 127 for byte in following)
 
 
 def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
-    """A wav file whose samples go on to ``end``, with a header that says so."""
+    """Return a wav file whose header states that the samples go on to ``end``."""
     length = end - begin
     sizes, _ = _chunk(stream, b"ds64", start + 12, "little")
     if sizes and _bytes_at(stream, start, 4) == b"RF64":
@@ -291,16 +283,16 @@ def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
 def _after_chunks(
     stream: BinaryIO, end: int, size: int, order: Literal["little", "big"] = "little"
 ) -> int:
-    """Where the chunks after the samples end: at the end of the file, or before another thing."""
+    """Return where the chunks after the samples end: the file's end, or the start of other data."""
     place = end
     for _ in range(_MOST_CHUNKS):
         if size - place < 8:
             return size
         place += place % 2 and not _bytes_at(stream, place, 1).strip(b"\0")  # a chunk is padded
         head = _bytes_at(stream, place, 12)
-        if head[:3] in (b"TAG", b"ID3", b"APE"):  # which programs for music append
+        if head[:3] in (b"TAG", b"ID3", b"APE"):  # tags of music programs
             return size
-        if head.startswith(b"data"):  # more sound; libsndfile would read it alone
+        if head.startswith(b"data"):  # more audio; libsndfile would read it alone
             return place
         length = int.from_bytes(head[4:8], order)
         is_name = all(32 <= byte < 127 for byte in head[:4])
@@ -314,7 +306,7 @@ def _after_chunks(
 
 
 def _find(stream: BinaryIO, pattern: bytes) -> Iterator[int]:
-    """All places of some bytes in a file."""
+    """Yield all positions of some bytes in a file."""
     place, kept = 0, b""
     stream.seek(0)
     while block := stream.read(_SCANNED):
@@ -332,7 +324,7 @@ def _ogg(stream: BinaryIO, size: int) -> Layout:
     if missing > 0:
         return Layout(missing=missing)
     starts: list[int] = []
-    after = 0  # the first pages of all streams that run side by side
+    after = 0  # the end of the first pages of multiplexed streams
     for place in list(_find(stream, b"OggS\0\2")):
         if place != after or not starts:
             starts.append(place)
@@ -341,7 +333,7 @@ def _ogg(stream: BinaryIO, size: int) -> Layout:
 
 
 def _vorbis_samples(stream: BinaryIO) -> int:
-    """Samples of a Vorbis stream, by its last page; 0: not known, or cut out of a longer one."""
+    """Return the samples of a Vorbis stream; 0 if unknown, or if it was cut from a longer one."""
     head = _bytes_at(stream, 0, _OGG_PAGE_BYTES)
     ends = [int.from_bytes(head[m.end() : m.end() + 8], "little") for m in _PAGE.finditer(head)]
     first = next((end for end in ends if 0 < end < 1 << 63), 0)
@@ -350,7 +342,7 @@ def _vorbis_samples(stream: BinaryIO) -> int:
 
 
 def _cut(starts: list[int], size: int, *, hidden: bool = False) -> tuple[Part, ...]:
-    """The streams that begin at these places; none where the file is one stream."""
+    """Return the streams that begin at these positions; empty if the file is one stream."""
     if len(starts) < 2:
         return ()
     starts = starts[:_MOST_STREAMS]
@@ -359,13 +351,13 @@ def _cut(starts: list[int], size: int, *, hidden: bool = False) -> tuple[Part, .
 
 
 def _page_bytes(page: bytes) -> int:
-    """Length of an ogg page that begins so (RFC 3533)."""
+    """Return the length of an ogg page with this header (RFC 3533)."""
     segments = page[26]
     return 27 + segments + sum(page[27 : 27 + segments])
 
 
 def last_granules(stream: BinaryIO) -> list[int]:
-    """Where the last two pages of an ogg file end, in samples; empty: there is one page."""
+    """Return the samples at which the last two pages of an ogg file end; empty for one page."""
     size = size_of(stream)
     tail = _bytes_at(stream, max(0, size - 2 * _OGG_PAGE_BYTES), 2 * _OGG_PAGE_BYTES)
     last = tail.rfind(b"OggS\0")
@@ -375,7 +367,7 @@ def last_granules(stream: BinaryIO) -> list[int]:
 
 
 def _missing_ogg_bytes(stream: BinaryIO, size: int) -> int:
-    """How many bytes of the last page of an ogg file are missing."""
+    """Return how many bytes of the last page of an ogg file are missing."""
     tail = _bytes_at(stream, max(0, size - _OGG_PAGE_BYTES), _OGG_PAGE_BYTES)
     page = tail[max(0, tail.rfind(b"OggS\0")) :]
     if len(page) < 27:  # the header up to the number of segments
@@ -384,7 +376,6 @@ def _missing_ogg_bytes(stream: BinaryIO, size: int) -> int:
 
 
 def _flac(stream: BinaryIO, size: int) -> Layout:
-    """Of several streams each is a part; a stream of unknown length may end in a tag."""
     starts = [
         place
         for place in list(_find(stream, b"fLaC"))
@@ -398,26 +389,24 @@ def _flac(stream: BinaryIO, size: int) -> Layout:
         promised = int.from_bytes(head[18:], "big") & 0xFFFFFFFFF
         tail = _bytes_at(stream, max(0, end - _FLAC_TAIL), _FLAC_TAIL)
         if 0 < promised <= _last_flac_frame(tail, int.from_bytes(head[8:10], "big")):
-            note = (
-                f"its header promises {promised} samples, but more are there; all of them are read"
-            )
+            note = f"its header promises {promised} samples, but more are there; all are read"
             return Layout((without_flac_length(head, end),), note=note)
     return Layout(_cut(starts, end))
 
 
 def _last_flac_frame(tail: bytes, block: int) -> int:
-    """The first sample of the last frame in the last bytes of a flac file; 0: none is found.
+    """Return the first sample of the last frame of a flac file; 0 if there is no frame header.
 
     Args:
-        tail: the bytes.
-        block: samples of a frame, where all but the last have as many (RFC 9639, 9.1).
+        tail: the last bytes of the file.
+        block: samples of a frame, if the block size is fixed (RFC 9639, 9.1).
     """
     place = len(tail)
     while (place := tail.rfind(b"\xff", 0, place)) >= 0:
         frame = tail[place : place + 16]
         if len(frame) < 6 or frame[1] & 0xFE != 0xF8:
             continue
-        digits = max(1, 8 - (frame[4] ^ 0xFF).bit_length())  # bytes of the number, as in UTF-8
+        digits = max(1, 8 - (frame[4] ^ 0xFF).bit_length())  # bytes of the number, coded as UTF-8
         more = {6: 1, 7: 2}.get(frame[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(frame[2] & 15, 0)
         if digits < 8 and _crc8(frame[: 5 + digits + more]) == 0:
             number = frame[4] & 0x7F if digits == 1 else frame[4] & (0x7F >> digits)
@@ -428,7 +417,7 @@ def _last_flac_frame(tail: bytes, block: int) -> int:
 
 
 def _crc8(data: bytes) -> int:
-    """The checksum of flac's headers, which is 0 where it stands at the end of them."""
+    """Return the checksum of a flac header; 0 if the header ends with its right checksum."""
     value = 0
     for byte in data:
         value ^= byte
@@ -438,31 +427,31 @@ def _crc8(data: bytes) -> int:
 
 
 def _before_tag(stream: BinaryIO, size: int) -> int:
-    """Where a file ends, but for the tag (ID3v1) that programs for music append."""
+    """Return where a file ends, without an ID3v1 tag."""
     tagged = size > 128 and _bytes_at(stream, size - 128, 3) == b"TAG"
     return size - 128 if tagged else size
 
 
 def without_flac_length(head: bytes, end: int) -> Part:
-    """A flac file up to ``end`` with a header that says that its length is not known."""
+    """Return a flac file up to ``end`` whose header states that its length is unknown."""
     return Part((head[:21], bytes([head[21] & 0xF0, 0, 0, 0, 0]), (26, end)))
 
 
 def is_mp3(stream: BinaryIO, head: bytes) -> bool:
-    """Whether a file begins with a frame of mp3, or with tags and one."""
+    """Return whether a file begins with an mp3 frame, after tags if there are any."""
     if head.startswith(b"ID3"):
         head = _bytes_at(stream, after_tags(stream), 4)
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 6 != 0
 
 
 def cut_out_mp3(stream: BinaryIO, head: bytes) -> Part | None:
-    """The mp3 that a recorder has cut out of a stream, from its first whole frame on."""
+    """Return the mp3 that a recorder cut from a stream, from its first whole frame on."""
     first = _first_frame(head)
     return Part(((first, _before_tag(stream, size_of(stream))),), hidden=True) if first else None
 
 
 def _first_frame(head: bytes) -> int:
-    """Where frames of mp3 begin after other bytes; 0: no frame was found."""
+    """Return where mp3 frames begin after other bytes; 0 if no frame is found."""
     for start in range(1, len(head) - 4):
         place, frames = start, 0
         while frames < _SURE_FRAMES and (length := _frame_bytes(head[place : place + 4])):
@@ -473,20 +462,19 @@ def _first_frame(head: bytes) -> int:
 
 
 def _frame_bytes(head: bytes) -> int:
-    """Length of the mp3 frame (layer 3) with this header; 0: this is no such header."""
+    """Return the length of the mp3 frame (layer 3) with this header; 0 if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, kbps, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
     if version == 1 or kbps in (0, 15) or rate == 3:
         return 0
     hertz = (44100, 48000, 32000)[rate] // (4, 1, 2, 1)[version]
-    return (144 if version == 3 else 72) * _KBPS[version == 3][kbps] * 1000 // hertz + (
-        head[2] >> 1 & 1
-    )
+    padding = head[2] >> 1 & 1
+    return (144 if version == 3 else 72) * _KBPS[version == 3][kbps] * 1000 // hertz + padding
 
 
 def after_tags(stream: BinaryIO, place: int = 0) -> int:
-    """Where the tags (ID3v2) at the start of a file, or at another place, end."""
+    """Return where the ID3v2 tags at a position of a file end."""
     while len(head := _bytes_at(stream, place, 10)) == 10 and head.startswith(b"ID3"):
         length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
         place += 10 + length + (10 if head[5] & 0x10 else 0)
@@ -494,7 +482,7 @@ def after_tags(stream: BinaryIO, place: int = 0) -> int:
 
 
 def _mp3(stream: BinaryIO, size: int) -> Layout:
-    """Only a first frame with the numbers of frames and of bytes, which is right, is believed."""
+    """Trust the decoder only with a Xing header that states the right length."""
     begin, end = after_tags(stream), _before_tag(stream, size)
     head = _bytes_at(stream, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
@@ -505,20 +493,23 @@ def _mp3(stream: BinaryIO, size: int) -> Layout:
     flags, frames, length = (
         int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12)
     )
-    told = flags & 3 == 3
-    if told and 0 <= end - begin - length < _LARGEST_FRAME:
+    has_sizes = flags & 3 == 3
+    if has_sizes and 0 <= end - begin - length < _LARGEST_FRAME:
         return Layout()
     starts, note = _mp3_streams(stream, begin, end)
     if len(starts) > 1:
         return Layout(_cut(starts, end, hidden=True))
     pieces: tuple[Piece, ...] = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
-    each = 1152 if head[1] & 8 else 576  # samples of a frame
-    cut = told and length > end - begin
-    return Layout((Part(pieces, hidden=True),), promised=frames * each if cut else 0.0, note=note)
+    frame_samples = 1152 if head[1] & 8 else 576
+    promised = frames * frame_samples if has_sizes and length > end - begin else 0
+    return Layout((Part(pieces, hidden=True),), promised=promised, note=note)
 
 
 def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str]:
-    """Where mp3 of another kind begins, which mpg123 does not go on with; and what is no mp3."""
+    """Return where each stream of mp3 begins, and a note about data at the end that is not mp3.
+
+    mpg123 does not go on with a stream of another version, rate or number of channels.
+    """
     starts: list[int] = []
     place, kind = begin, None
     while place < end:
@@ -534,22 +525,20 @@ def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str
         place += found
     rest = end - place
     known = not starts or _bytes_at(stream, place, 8) in (b"APETAGEX", b"LYRICSBE")
-    note = f"its last {rest} bytes are no mp3; they are not read" if rest > _LARGEST_FRAME else ""
+    note = f"its last {rest} bytes are not mp3 and are not read" if rest > _LARGEST_FRAME else ""
     return starts, "" if known else note
 
 
 class View(io.RawIOBase):
-    """Pieces of a file as one file, which are read without being copied."""
+    """Pieces of a file, presented as one file without copying them."""
 
     def __init__(self, stream: BinaryIO, part: Part) -> None:
         self.stream, self.part, self.place = stream, part, 0
-        self.spans: list[tuple[int, int, Piece]] = []  # begin and end here, and the piece
+        self.spans: list[tuple[int, int, Piece]] = []  # begin and end in this view
         end = 0
         for piece in part.pieces:
-            begin, end = (
-                end,
-                end + (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]),
-            )
+            begin = end
+            end += len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
             self.spans.append((begin, end, piece))
         self.size = end
 
@@ -562,19 +551,19 @@ class View(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The next byte."""
+        """Return the position of the next byte."""
         return self.place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
+        """Go to a byte and return its position."""
         if whence == os.SEEK_END and self.part.hidden:
-            return self.place  # mpg123 then counts the frames, instead of guessing their number
+            return self.place  # mpg123 then counts the frames instead of estimating them
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
         self.place = max(0, start + offset)
         return self.place
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there are bytes."""
+        """Fill a buffer and return the number of bytes; fewer at the end."""
         done = 0
         for begin, end, piece in self.spans:
             if done < len(buffer) and begin <= self.place < end:

@@ -1,7 +1,7 @@
-"""Sound of m4a, mp4, webm and other files that libsndfile cannot read, through PyAV (optional).
+"""Decoding of m4a, mp4, webm and other files that libsndfile cannot read, by PyAV (optional).
 
-PyAV's wheel carries FFmpeg's libraries, so that no program has to be installed. A file is handed
-over as bytes with its container named: nothing in it can make FFmpeg open other files.
+PyAV's wheel contains FFmpeg's libraries. FFmpeg gets an open file and the name of its container,
+so that nothing in the file can make it open other files.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio.memory import remembered
+from asr.audio.memory import cached
 from asr.errors import InputError, first_line
 
 INSTALL = "pip install 'asr-las[media]' (or PyAV alone: pip install av)"
-ENDS_EARLY_S = 0.5  # a track may be so much shorter than its file says: encoders pad
-GAP_S = 0.1  # from here on, times without sound are filled with silence
-MOST_SILENCE_S = 1800.0  # in one file; more comes from damage
-MICROSECONDS = 1_000_000  # FFmpeg counts the length of a file in them
+ENDS_EARLY_S = 0.5  # a track may be this much shorter than stated, because encoders pad
+GAP_S = 0.1  # longer gaps are filled with silence
+MOST_SILENCE_S = 1800.0  # in one file; more is damage
+MICROSECONDS = 1_000_000  # in a second: FFmpeg's unit of a file's length
 _BLOCK = 1 << 16  # samples of silence at a time
 
 
 class MediaError(InputError):
-    """A file that FFmpeg cannot decode, or without sound."""
+    """A file that FFmpeg cannot decode, or that has no sound."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Container:
     """A kind of file that FFmpeg reads."""
 
     name: str
-    """What FFmpeg calls it."""
+    """FFmpeg's name."""
     title: str
-    """What people call it."""
+    """Name in messages."""
     timed: bool = True
-    """Whether its header says how long it is, and its packets when they are heard."""
-    alone: bool = True
-    """Whether libsndfile reads no such file."""
+    """Whether its header states the length, and its packets have times."""
+    pyav_only: bool = True
+    """Whether libsndfile cannot read any such file."""
 
 
 _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
@@ -51,56 +51,40 @@ _BEGINNINGS = (
     (b"wvpk", Container("wv", "wv")),
     (b"MAC ", Container("ape", "ape")),
     (b"TTA1", Container("tta", "tta")),
-    (b"OggS", Container("ogg", "ogg", alone=False)),
-    (b"caff", Container("caf", "caf", timed=False, alone=False)),
-    (b"FORM", Container("aiff", "aiff", timed=False, alone=False)),
-    (b".snd", Container("au", "au", timed=False, alone=False)),
-    (b"riff\x2e\x91\xcf\x11", Container("w64", "w64", timed=False, alone=False)),
+    (b"OggS", Container("ogg", "ogg", pyav_only=False)),
+    (b"caff", Container("caf", "caf", timed=False, pyav_only=False)),
+    (b"FORM", Container("aiff", "aiff", timed=False, pyav_only=False)),
+    (b".snd", Container("au", "au", timed=False, pyav_only=False)),
+    (b"riff\x2e\x91\xcf\x11", Container("w64", "w64", timed=False, pyav_only=False)),
 )
-"""The containers that are opened; FFmpeg knows others, some of which name further files."""
+"""FFmpeg knows further containers, but some of them refer to other files."""
 
 _WAV_CODECS = {
-    0x0022: "TrueSpeech",
-    0x0042: "G.723.1",
-    0x0045: "G.726",
-    0x0050: "MP2",
-    0x0055: "MP3",
-    0x0064: "G.726",
-    0x0065: "G.722",
-    0x00FF: "AAC",
-    0x0160: "WMA 1",
-    0x0161: "WMA 2",
-    0x0162: "WMA Pro",
-    0x0163: "WMA Lossless",
-    0x028F: "G.722",
-    0x1600: "AAC",
-    0x1602: "AAC",
-    0x1610: "AAC",
-    0x2000: "AC-3",
-    0x2001: "DTS",
-    0xA106: "AAC",
-    0xA109: "Speex",
-    0xF1AC: "FLAC",
+    **{0x0022: "TrueSpeech", 0x0042: "G.723.1", 0x0045: "G.726", 0x0064: "G.726", 0x0065: "G.722"},
+    **{0x0050: "MP2", 0x0055: "MP3", 0x2000: "AC-3", 0x2001: "DTS", 0xA109: "Speex"},
+    **dict.fromkeys((0x00FF, 0x1600, 0x1602, 0x1610, 0xA106), "AAC"),
+    **{0x0160: "WMA 1", 0x0161: "WMA 2", 0x0162: "WMA Pro", 0x0163: "WMA Lossless"},
+    **{0x028F: "G.722", 0xF1AC: "FLAC"},
 }
-_WAV_READ = (1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0xFFFE)  # by libsndfile
+_WAV_READ = (1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0xFFFE)  # codecs in wav that libsndfile reads
 _OGG_CODECS = ((b"Speex   ", "Speex"), (b"\x7fFLAC", "FLAC"), (b"\x80theora", "Theora"))
 
 
 def container_of(head: bytes) -> Container | None:
-    """The container that a file begins with; None: none of those that FFmpeg is asked to open."""
+    """Return the container of a file with these first bytes; None if it is not supported."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return Container("mp4", "mp4 or m4a")
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-        return Container("wav", "wav", timed=False, alone=False)
+        return Container("wav", "wav", timed=False, pyav_only=False)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return Container("avi", "avi")
     if head.startswith(b"ID3") or (head[:1] == b"\xff" and head[1:2] and head[1] & 0xF6 == 0xF0):
-        return Container("aac", "aac", timed=False, alone=not head.startswith(b"ID3"))
+        return Container("aac", "aac", timed=False, pyav_only=not head.startswith(b"ID3"))
     return next((found for magic, found in _BEGINNINGS if head.startswith(magic)), None)
 
 
 def codec_of(head: bytes) -> str:
-    """The codec of a wav, ogg, caf or aiff file that libsndfile cannot read; empty: not known."""
+    """Return the codec of a wav, ogg or caf file that libsndfile cannot read; empty if unknown."""
     if head[:4] in (b"RIFF", b"RF64") and (place := head.find(b"fmt ")) > 0:
         tag = int.from_bytes(head[place + 8 : place + 10], "little")
         return "" if tag in _WAV_READ else _WAV_CODECS.get(tag, f"codec 0x{tag:04x}")
@@ -118,7 +102,7 @@ def _printable(code: bytes) -> str:
 
 
 def installed() -> bool:
-    """Whether PyAV is installed."""
+    """Return whether PyAV is installed."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -127,16 +111,16 @@ def installed() -> bool:
 
 
 class MediaFile:
-    """The first sound track of a file, with the methods of :class:`asr.audio.decode.Decoded`.
+    """The first sound track of a file, as :class:`asr.audio.decode.Sound`.
 
-    Its first sample is heard when the file begins: silence stands where the sound begins later,
-    or is interrupted. Containers do not say to the sample how long a track is: it is decoded
-    once to count.
+    Sample 0 is at the beginning of the file; silence fills the time before the sound, and gaps.
+    The track is decoded once to count its samples, because containers state only about how long
+    it is.
 
     Args:
         opened: opens the file.
         container: from :func:`container_of`.
-        key: under which the number of samples is remembered.
+        key: of the cached number of samples.
 
     Raises:
         MediaError: the file is damaged, cut short, or has no sound.
@@ -147,7 +131,7 @@ class MediaFile:
     ) -> None:
         self._opened, self._container, self.reason = opened, container, ""
         self.samplerate, self.channels, self._origin_s = self._header()
-        self.frames = remembered(key, self._count)
+        self.frames = cached(key, self._count)
         self.seek(0)
 
     def close(self) -> None:
@@ -164,19 +148,19 @@ class MediaFile:
             frame -= skipped
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, (frames, channels) float32; fewer at the end."""
+        """Return the next samples, (frames, channels) float32; fewer at the end."""
         parts, found = [self._rest], len(self._rest)
         while found < frames and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             found += len(block)
-        # Blocks of one array share its memory; a copy for each would keep the whole array alive.
+        # Blocks share the array of the rest; a copy each would keep the whole array alive.
         samples = np.concatenate(parts) if len(parts) > 1 else self._rest
         self._rest = samples[frames:]
         return samples[:frames]
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        """The container, with what FFmpeg says about damage as the project's error."""
+        """Open the container; FFmpeg's errors become MediaError."""
         import av
 
         try:
@@ -192,16 +176,16 @@ class MediaFile:
             raise MediaError(f"damaged ({reason})") from error
 
     def _header(self) -> tuple[int, int, float]:
-        """Rate and channels of the track, and the time at which the file begins."""
+        """Return the rate and channels of the track, and the time at which the file begins."""
         with self._open() as file:
             track, tracks = file.streams.audio[0], len(file.streams.audio)
             self.note = f"it has {tracks} sound tracks; the first is read" if tracks > 1 else ""
             if track.codec_context is None or not (track.rate and track.channels):
-                raise MediaError("damaged, or of a codec that is not known here")
+                raise MediaError("damaged, or of an unknown codec")
             return track.rate, track.channels, (file.start_time or 0) / MICROSECONDS
 
     def _count(self) -> int:
-        """Samples of a channel, silence included."""
+        """Count the samples of a channel, including silence."""
         frames = sum(len(block) for block in self._decode())
         missing_s = self._missing_s(frames / self.samplerate) if self._container.timed else 0.0
         if missing_s > ENDS_EARLY_S:
@@ -209,13 +193,13 @@ class MediaFile:
         return frames
 
     def _missing_s(self, found_s: float) -> float:
-        """How much earlier the sound ends than the file promises.
+        """Return how much earlier the sound ends than the file states.
 
-        A file whose picture or subtitles go on to its end is whole, though its sound ends before.
+        A file is complete if its picture or subtitles go on to its end.
         """
         with self._open() as file:
             track = file.streams.audio[0]
-            if track.duration and track.time_base:  # what the file says of this track alone
+            if track.duration and track.time_base:  # of this track alone
                 start_s = float((track.start_time or 0) * track.time_base) - self._origin_s
                 return start_s + float(track.duration * track.time_base) - found_s
             missing_s = (file.duration or 0) / MICROSECONDS - found_s
@@ -229,7 +213,7 @@ class MediaFile:
             return missing_s - max(0.0, max(ends, default=0.0) - self._origin_s - found_s)
 
     def _decode(self) -> Iterator[np.ndarray]:
-        """Samples (n, channels) as they are decoded, with silence where there is no sound."""
+        """Yield decoded samples (n, channels), with silence in gaps."""
         place, silent = 0, 0
         for time_s, block in self._frames():
             late = 0 if time_s is None else round((time_s - self._origin_s) * self.samplerate)
@@ -243,7 +227,7 @@ class MediaFile:
             place += gap + len(block)
 
     def _frames(self) -> Iterator[tuple[float | None, np.ndarray]]:
-        """Samples (n, channels), and when the first is heard; None: with those before."""
+        """Yield samples (n, channels) with their time; None: they follow those before."""
         import av
 
         with self._open() as file:
@@ -255,7 +239,7 @@ class MediaFile:
                 if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     for rest in floats.resample(None) if floats else ():
                         yield None, _samples(rest)
-                    # One plane for all channels: PyAV reads beyond the planes of 8 channels.
+                    # packed, because PyAV reads beyond the planes of 8 channels
                     floats = av.AudioResampler("flt", layout, self.samplerate)
                 for found in floats.resample(frame):
                     yield time_s, _samples(found)
@@ -265,5 +249,5 @@ class MediaFile:
 
 
 def _samples(frame: Any) -> np.ndarray:
-    """Samples (n, channels) of a frame that holds them channel by channel."""
+    """Return the samples (n, channels) of a packed frame."""
     return frame.to_ndarray().reshape(frame.samples, -1)

@@ -1,33 +1,40 @@
-"""Lengths of files and warnings about them that this process has counted and printed."""
+"""Results about files that this process keeps, and the warnings that it has printed."""
 
 import os
 import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any, TypeVar
 
-_printed: set[tuple[str, str]] = set()
-_frames: dict[Hashable, int] = {}
+T = TypeVar("T")
+_MAX_ENTRIES = 20_000
+_printed: set[Hashable] = set()
+_results: dict[Hashable, Any] = {}
 
 
-def warn_once(name: str, message: str) -> None:
-    """Print a warning about a file, unless it was printed before."""
-    if (name, message) not in _printed:
-        _printed.add((name, message))
+def warn_once(name: str, message: str, key: Hashable = None) -> None:
+    """Print a warning about a file, unless it, or one with the same key, was printed before."""
+    key = key or (name, message)
+    if key not in _printed:
+        _printed.add(key)
         print(f"warning: {name}: {message}", file=sys.stderr)
 
 
 def identity(source: str | Path | bytes) -> Hashable:
-    """A key that changes when the file does; None for bytes, of which nothing is remembered."""
+    """Return a key that changes when the file does; None for bytes, whose results are not kept."""
     if isinstance(source, bytes):
         return None
     state = Path(source).stat()
     return (os.path.realpath(source), state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def remembered(key: Hashable, count: Callable[[], int]) -> int:
-    """Return the samples of a file; they are counted once as long as the file does not change."""
+def cached(key: Hashable, compute: Callable[[], T]) -> T:
+    """Return what ``compute`` returns; it is called once for each key, but always for None."""
     if key is None:
-        return count()
-    if key not in _frames:
-        _frames[key] = count()
-    return _frames[key]
+        return compute()
+    if key not in _results:
+        if len(_results) >= _MAX_ENTRIES:
+            _results.clear()
+        _results[key] = compute()
+    result: T = _results[key]
+    return result

@@ -1,4 +1,4 @@
-"""Another sample rate for waveforms, at once or in blocks."""
+"""Resampling of waveforms, at once or in blocks."""
 
 from functools import lru_cache
 from math import gcd
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-LARGEST_RATIO = 2000  # of rates; beyond, the table of the sinc would grow without bound
-ZEROS, ROLLOFF = 6, 0.99  # of the sinc on either side; what is kept of the lower Nyquist frequency
+LARGEST_RATIO = 2000  # of rates; beyond it, the sinc table would grow without bound
+ZEROS, ROLLOFF = 6, 0.99  # of the sinc on either side; cutoff over the lower Nyquist frequency
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -24,16 +24,16 @@ def resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
 
 
 class Resampler:
-    """Changes the rate of audio that comes in blocks; joined, the results equal :func:`resample`.
+    """Resamples audio in blocks; the concatenated results equal those of :func:`resample`.
 
     Args:
-        rate: samples per second that come in.
-        target: samples per second that go out.
+        rate: samples per second of the input.
+        target: samples per second of the output.
     """
 
     def __init__(self, rate: int, target: int) -> None:
         common = gcd(rate, target)
-        self.period, self.made = rate // common, target // common  # so many in, so many out
+        self.period, self.made = rate // common, target // common  # samples in, samples out
         self.same = rate == target
         self.taken = self.given = 0  # samples
         self.stream: Any = None
@@ -46,7 +46,7 @@ class Resampler:
             self.samples = np.zeros(-self.first[0], np.float32)
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
-        """Samples (N,) in; those that can be known now come out."""
+        """Take samples (N,) and return the output samples that they determine."""
         if self.same:
             return waveform
         self.taken += len(waveform)
@@ -55,7 +55,7 @@ class Resampler:
         return result
 
     def close(self) -> np.ndarray:
-        """The samples that are left."""
+        """Return the remaining samples."""
         if self.same:
             return _NOTHING
         left = -(-self.taken * self.made // self.period) - self.given
@@ -65,7 +65,7 @@ class Resampler:
         return self._filtered(np.zeros(self._span(), np.float32))[:left]
 
     def _span(self) -> int:
-        """Samples that one period's output depends on."""
+        """Return the number of input samples on which the output of one period depends."""
         return int(self.first[-1] - self.first[0]) + self.filters.shape[1]
 
     def _filtered(self, waveform: np.ndarray) -> np.ndarray:
@@ -85,15 +85,15 @@ class Resampler:
 
 @lru_cache(maxsize=32)
 def sinc_filters(period: int, made: int) -> tuple[np.ndarray, np.ndarray]:
-    """Filters that make ``made`` samples of ``period`` and some around them.
+    """Compute the filters that turn ``period`` input samples into ``made`` output samples.
 
     Returns:
-        The first sample that each filter needs, counted from the beginning of the period,
-        (made,), and the filters, each a sinc under a Hann window, (made, samples).
+        The first input sample of each filter, relative to the beginning of the period, (made,),
+        and the filters, each a sinc with a Hann window, (made, samples).
     """
-    cutoff = ROLLOFF * min(1.0, made / period)  # in halves of the rate that comes in
+    cutoff = ROLLOFF * min(1.0, made / period)  # relative to the input's Nyquist frequency
     reach = ZEROS / cutoff
-    # Rounded as in torchaudio, whose samples the models of before were trained with.
+    # Rounded as in torchaudio, with whose samples older models were trained.
     places = (np.arange(made) / made).astype(np.float32).astype(np.float64) * period
     first = np.ceil(places - reach).astype(int)
     times = cutoff * (first[:, None] + np.arange(int(2 * reach) + 1) - places[:, None])

@@ -13,11 +13,11 @@ class SpeechDetector(Protocol):
     """Speech probabilities of a stream of audio, one for every 32 ms."""
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
-        """Probabilities of the chunks that are complete with these samples, (N,)."""
+        """Take samples (N,) and return the probabilities of the chunks that they complete."""
 
     def close(self) -> np.ndarray:
-        """That of the last chunk, which silence fills up; empty where there is none."""
+        """Return the probability of the last chunk, padded with silence; empty without samples."""
 
 
 MakeDetector = Callable[[int], SpeechDetector]
-"""Makes a detector for a stream of so many samples per second."""
+"""Makes a detector for a stream of the given sample rate in Hz."""

@@ -12,7 +12,6 @@ MINI = Path(__file__).parents[2] / "data" / "mini"
 
 @pytest.fixture(autouse=True)
 def nothing_warned_yet(monkeypatch):
-    monkeypatch.setattr(clip, "_warned", False)
     monkeypatch.setattr(memory, "_printed", set())
 
 

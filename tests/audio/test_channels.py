@@ -115,6 +115,6 @@ def test_tensors_and_lists():
 
 
 @pytest.mark.parametrize("samples", [[True], [1j], ["a"], [None], [[]], 0.5, [float("nan")]])
-def test_what_are_no_samples(samples):
+def test_invalid_samples_are_refused(samples):
     with pytest.raises(InputError, match="expected f"):
         ArrayReader(RATE).whole(np.array(samples))

@@ -79,13 +79,13 @@ def test_float_samples_beyond_full_scale_are_kept():
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "NIST"])
-def test_a_slice_is_the_same_stretch_of_the_whole(format):
+def test_a_clip_equals_its_span_of_the_file(format):
     data = encode(np.arange(16000) / 32768, format=format)
     assert np.array_equal(read(Clip(data, start_s=0.25, end_s=0.5)), read(data)[4000:8000])
     assert np.array_equal(read(Clip(data, start_s=0.75)), read(data)[12000:])
 
 
-def test_a_slice_does_not_decode_what_stands_before_or_after(tmp_path):
+def test_a_clip_decodes_only_its_span(tmp_path):
     data = bytearray(encode(np.random.default_rng(0).uniform(-1, 1, 160000), format="FLAC"))
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)  # damage in the middle
     path = tmp_path / "a.flac"
@@ -105,12 +105,12 @@ def test_a_segment_may_end_a_little_after_its_recording():
 @pytest.mark.parametrize(
     ("start_s", "end_s"), [(-0.1, 0.5), (0.5, 0.5), (0.6, 0.5), (1.0, 1.2), (math.nan, None)]
 )
-def test_segments_that_hold_nothing(start_s, end_s):
+def test_empty_segments_are_refused(start_s, end_s):
     with pytest.raises(AudioError, match="check the segment's times"):
         read(Clip(encode(sine(16000)), start_s=start_s, end_s=end_s))
 
 
-def test_low_rates_are_mentioned_once(capsys, tmp_path):
+def test_low_rates_are_warned_of_once(capsys, tmp_path):
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(encode(sine(8000), 8000))
         read(tmp_path / name)
@@ -120,7 +120,7 @@ def test_low_rates_are_mentioned_once(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(("rate", "target"), [(16000, 16000), (48000, 16000), (8000, 8000)])
-def test_rates_that_are_high_enough_are_not_mentioned(capsys, rate, target):
+def test_high_rates_are_not_warned_of(capsys, rate, target):
     read(encode(sine(rate), rate), sample_rate=target)
     assert capsys.readouterr().err == ""
 
@@ -264,9 +264,12 @@ def test_an_entry_without_a_bar_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("echo one >&2; echo two >&2; exit 3", r"pipe `.*`: exit code 3; it said: two$"),
+        ("echo one >&2; echo two >&2; exit 3", r"pipe `.*`: exit code 3; standard error: two$"),
         ("exit 4", r"pipe `exit 4`: exit code 4$"),
-        ("cat no.wav | cat", r"output of `.*`: empty \(0 bytes\).*; it said: cat: no.wav: No such"),
+        (
+            "cat no.wav | cat",
+            r"output of `.*`: empty \(0 bytes\).*; standard error: cat: no.wav: No such",
+        ),
         ("echo hello", r"output of `echo hello`: a text file"),
     ],
 )

@@ -67,7 +67,7 @@ def test_archives_are_sorted_and_come_back_exactly(tmp_path):
     assert all(same(found[key], stats[key]) for key in stats)
 
 
-def test_what_copy_matrix_prints_is_read(tmp_path):
+def test_output_of_copy_matrix_is_read(tmp_path):
     path = tmp_path / "cmvn.ark"
     path.write_text("spk  [\n  9.0 6e+1 3 \n  35 1400 0 ]\n")
     assert same(read_stats(path)["spk"], CmvnStats.from_features(FRAMES))
@@ -83,7 +83,7 @@ def test_what_copy_matrix_prints_is_read(tmp_path):
         (ARCHIVE.replace("60", "nan"), "cmvn.ark:1: not statistics"),
         (ARCHIVE.replace("60 3", "60 0"), "cmvn.ark:1: not statistics"),
         (ARCHIVE.replace("60 3", "60 -3"), "cmvn.ark:1: not statistics"),
-        (ARCHIVE + ARCHIVE, "cmvn.ark:4: global stands there twice"),
+        (ARCHIVE + ARCHIVE, "cmvn.ark:4: global is there twice"),
         ("", "cmvn.ark: empty"),
     ],
 )

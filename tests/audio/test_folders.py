@@ -24,7 +24,7 @@ def audio(top, **options):
     return [str(path.relative_to(top)) for path in search(top, **options).audio]
 
 
-def test_every_ending_counts_in_any_case(tree):
+def test_every_extension_counts_in_any_case(tree):
     top = tree("top/a.wav", "top/b.AIFF", "top/c/d.m4a", "top/e.oga", "top/notes.txt")
     assert audio(top) == ["a.wav", "b.AIFF", "c/d.m4a", "e.oga"]
     assert audio(top, recursive=False) == ["a.wav", "b.AIFF", "e.oga"]
@@ -47,7 +47,7 @@ def test_links_are_followed_once(tree):
     assert audio(top) == ["a.wav", "e.wav", "linked/b.wav", "linked/deep/c.wav", "z/d.wav"]
 
 
-def test_what_cannot_be_read_is_named(tree):
+def test_unreadable_files_are_named(tree):
     top = tree("top/a.wav")
     (top / "gone.wav").symlink_to(top / "nowhere")
     os.mkfifo(top / "pipe.wav")

@@ -113,12 +113,12 @@ def test_joined_streams_of_different_kinds_are_named(kind):
         read(data)
 
 
-def test_what_follows_mp3_and_is_none_is_told(capsys):
+def test_data_after_mp3_is_reported(capsys):
     data = encode(SOUND, "MP3", "MPEG_LAYER_III")
     read(data + b"APETAGEX" + bytes(5000))
     assert capsys.readouterr().err == ""
     read(data + encode(SOUND))
-    assert f"its last {len(encode(SOUND))} bytes are no mp3" in capsys.readouterr().err
+    assert f"its last {len(encode(SOUND))} bytes are not mp3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("format", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS")])
@@ -180,7 +180,7 @@ def test_a_header_that_promises_less_than_there_is(format, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("after", [b"LIST\4\0\0\0INFO", TAG, b"id3 \3\0\0\0ab\0\0", b"\0"], ids=str)
-def test_what_may_follow_the_samples_of_a_wav_file_is_no_sound(after, tmp_path, capsys):
+def test_chunks_after_the_samples_of_a_wav_file_are_not_read(after, tmp_path, capsys):
     assert np.array_equal(agree(encode(SOUND) + after, tmp_path), read(encode(SOUND)))
     assert capsys.readouterr().err == ""
 

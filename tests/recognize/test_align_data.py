@@ -103,7 +103,7 @@ def test_errors_by_hand():
 
 
 @pytest.mark.parametrize("line", ["u 1 0.1 0.2", "u 1 soon 0.2 A", "u"])
-def test_lines_that_are_no_ctm(tmp_path, line):
+def test_invalid_ctm_lines(tmp_path, line):
     path = tmp_path / "x.ctm"
     path.write_text(f";; comment\nu 1 0.0 0.1 A\n{line}\n")
     with pytest.raises(InputError, match=r"x\.ctm:3: "):

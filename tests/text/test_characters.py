@@ -58,14 +58,14 @@ def test_joiners_stay_where_a_script_needs_them(text):
         | st.sampled_from("e\u0301\u0323\u200c\u200d\u0645")
     )
 )
-def test_what_is_clean_stays(text):
+def test_clean_text_is_unchanged(text):
     once = clean(text)
     assert bool(decomposed(text)) == (once != visible(text))
     assert clean(once) == once == visible(once)
     assert not decomposed(once)
 
 
-def test_what_was_changed_is_named():
+def test_changed_characters_are_named():
     assert changed_characters(["one", "t\u00adw\u00ado", "e\u0301", "\u200ethree"]) == (
         "2 U+00AD (SOFT HYPHEN) removed, 1 U+200E (LEFT-TO-RIGHT MARK) removed, "
         "letters of 1 texts composed (Unicode NFC)"

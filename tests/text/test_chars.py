@@ -85,7 +85,7 @@ def test_chars_of_nothing_readable_is_bad_input(tmp_path, capsys, content):
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_letter_and_its_mark_are_the_composed_letter():
+def test_a_letter_and_its_mark_are_composed():
     tokenizer = CharTokenizer.from_texts(["CAF\u00c9", "CAFE\u0301 x\u00ad"])
     assert tokenizer.symbols[2:-1] == ["<space>", "A", "C", "F", "x", "\u00c9"]
     assert tokenizer.encode("CAFE\u0301") == tokenizer.encode("CAF\u00c9")
@@ -110,7 +110,7 @@ def test_an_apostrophe_is_the_one_of_the_table(known):
     assert tokenizer.unk_id not in tokenizer.encode("DON\uff07T")
 
 
-def test_chars_tells_what_it_left_out(tmp_path, capsys):
+def test_chars_reports_what_it_left_out(tmp_path, capsys):
     (tmp_path / "sentences.txt").write_text("co\u00adop\n", encoding="utf-8")
     assert main(["chars", str(tmp_path / "sentences.txt")]) == 0
     captured = capsys.readouterr()

@@ -13,5 +13,5 @@ def test_a_name_is_found_in_either_form(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", ["", "\u00e9", "/nowhere/\u00e9.wav", "\u00e9\0", "\u00e9" * 5000])
-def test_what_is_not_there_stays(path):
+def test_a_missing_path_is_unchanged(path):
     assert spelled_on_disk(path) == path

@@ -56,7 +56,7 @@ def test_a_map_replaces_the_longest_words_first(tmp_path):
         ("ok => k", r"map:2: ok is mapped already"),
     ],
 )
-def test_lines_that_are_no_rule(tmp_path, line, message):
+def test_invalid_map_lines(tmp_path, line, message):
     path = tmp_path / "map"
     path.write_text(f"ok => okay\n{line}\n")
     with pytest.raises(InputError, match=message):
@@ -73,5 +73,5 @@ def test_lines_that_are_no_rule(tmp_path, line, message):
         ("\u00c9TE\u0301", "e\u0301t\u00e9", True),
     ],
 )
-def test_folding_case_makes_no_two_small_letters_one(one, other, same):
+def test_case_folding_keeps_small_letters_distinct(one, other, same):
     assert (fold_case(clean(one)) == fold_case(clean(other))) is same

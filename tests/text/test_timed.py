@@ -88,7 +88,7 @@ def test_a_ctm_can_be_scored_against_texts(tmp_path):
         ("a 1 s1 3.0 2.0 x", r"ends at 2 s, before its start at 3 s"),
     ],
 )
-def test_lines_that_are_no_stm(line, message):
+def test_invalid_stm_lines(line, message):
     with pytest.raises(InputError, match=message):
         parse_stm([line], Path("ref.stm"))
 
@@ -102,7 +102,7 @@ def test_lines_that_are_no_stm(line, message):
         ("a 1 * * <ALT_BEGIN>", r"alternatives are not scored"),
     ],
 )
-def test_lines_that_are_no_ctm(line, message):
+def test_invalid_ctm_lines(line, message):
     with pytest.raises(InputError, match=message):
         parse_ctm([line], Path("hyp.ctm"))
 

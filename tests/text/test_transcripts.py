@@ -10,7 +10,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     assert read_lines(path) == ["a one\u2028two", "b\x0bthree"]
 
 
-def test_carriage_returns_end_lines_where_there_is_nothing_else(tmp_path):
+def test_carriage_returns_end_lines_without_line_feeds(tmp_path):
     (tmp_path / "mac").write_bytes(b"one\rtwo\r")
     assert read_lines(tmp_path / "mac") == ["one", "two"]
 
@@ -57,7 +57,7 @@ def test_trn():
 
 
 @pytest.mark.parametrize("line", ["one two", "one (two words)", "f(x)", "one ()", "one (a) b"])
-def test_what_is_no_trn_id(line):
+def test_invalid_trn_ids(line):
     assert trn_id(line) is None
 
 
