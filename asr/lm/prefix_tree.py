@@ -1,7 +1,7 @@
 """The spellings of a vocabulary as a tree of characters."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,47 +14,45 @@ ROOT = 0
 class PrefixTree:
     """The spellings of a vocabulary.
 
-    Nodes are numbered breadth first, so that the children of a node lie side by side; below
-    node i are the words from ``first[i]`` up to ``beyond[i]``. The last node is no part of the
-    tree: it stands for prefixes that no word has.
+    Nodes are numbered breadth first, so that the children of a node are neighbours. The words below
+    node i are ``first[i]`` to ``beyond[i] - 1``; ``word[i]`` is the word that ends there, or -1.
+    The last node, ``nowhere``, stands for all prefixes that no word has.
 
     Args:
-        spellings: characters of each word, in ascending order, all of them different.
+        spellings: characters of each word, in ascending order, all different.
         vocab: number of characters (V).
-        device: where the tables lie.
+        device: device of the tables.
     """
 
     def __init__(self, spellings: Sequence[Sequence[int]], vocab: int, device: Any = "cpu") -> None:
-        count = len(spellings)
         lengths = np.array([len(s) for s in spellings], np.int64)
-        shared = np.array([0, *(_shared(a, b) for a, b in pairwise(spellings))], np.int64)
-        above = np.zeros(count, np.int64)  # node of each word's prefix
-        keys, first, beyond, word = ([np.full(1, fill, np.int64)] for fill in (-1, 0, count, -1))
-        nodes = 1
-        for depth in range(1, int(lengths.max(initial=0)) + 1):
-            starts = np.flatnonzero((lengths >= depth) & (shared < depth))
-            breaks = np.append(np.flatnonzero(shared < depth), count)
-            ends = breaks[np.searchsorted(breaks, starts, side="right")]
-            characters = np.array([spellings[i][depth - 1] for i in starts.tolist()], np.int64)
-            keys.append(above[starts] * vocab + characters)
+        characters = np.fromiter(chain.from_iterable(spellings), np.int64)
+        offsets = lengths.cumsum() - lengths
+        keys = [np.full(1, -1)]  # V times the parent, plus the character
+        first, beyond, word = [np.full(1, 0)], [np.full(1, len(spellings))], [np.full(1, -1)]
+        nodes, parents = 1, np.zeros(len(spellings), np.int64)
+        for depth in range(lengths.max(initial=0)):
+            long = np.flatnonzero(lengths > depth)
+            unique, index, inverse, counts = np.unique(
+                parents[long] * vocab + characters[offsets[long] + depth], True, True, True
+            )
+            starts = long[index]
+            keys.append(unique)
             first.append(starts)
-            beyond.append(ends)
-            word.append(np.where(lengths[starts] == depth, starts, -1))
-            below = np.arange(nodes, nodes + len(starts))
-            long = np.flatnonzero(lengths >= depth)
-            above[long] = below[np.searchsorted(starts, long, side="right") - 1]
+            beyond.append(starts + counts)
+            word.append(np.where(lengths[starts] == depth + 1, starts, -1))
+            parents[long] = nodes + inverse
             nodes += len(starts)
         self.vocab, self.nowhere = vocab, nodes
         self.keys: Array = np.concatenate(keys)
-        self.first, self.beyond, self.word = (
-            np.append(np.concatenate(parts), fill)
-            for parts, fill in ((first, 0), (beyond, 0), (word, -1))
-        )
-        self.children = np.searchsorted(self.keys, np.arange(nodes + 2) * vocab)
+        self.first: Array = np.concatenate([*first, [0]])
+        self.beyond: Array = np.concatenate([*beyond, [0]])
+        self.word: Array = np.concatenate([*word, [-1]])
+        self.children: Array = np.searchsorted(self.keys, np.arange(nodes + 2) * vocab)
         move(self, device)
 
     def child(self, nodes: Array, characters: Array) -> Array:
-        """Return the node below each node by its character, (N,)."""
+        """Return the child of each node by its character, (N,)."""
         xp, keys = namespace(nodes), nodes * self.vocab + characters
         positions = xp.searchsorted(self.keys, keys).clip(max=self.nowhere - 1)
         return xp.where(self.keys[positions] == keys, positions, self.nowhere)
@@ -65,11 +63,3 @@ class PrefixTree:
         positions = repeat(arange(len(nodes), nodes), counts)
         before = counts.cumsum(0) - counts
         return positions, (begin - before)[positions] + arange(len(positions), nodes)
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the common prefix."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))

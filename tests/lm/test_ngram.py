@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.lm.arpa import NO_UNKNOWN, read_arpa, write_arpa
+from asr.lm.arpa import DEFAULT_UNKNOWN, read_arpa, write_arpa
 from asr.lm.ngram import NGram
 
 # p(B|A) is listed, p(C|A) backs off; A B -> C is a trigram
@@ -85,7 +85,7 @@ def test_another_order_of_the_words_changes_nothing(arpa):
 
 
 def test_a_file_without_unknown_words_gets_a_little_for_them(arpa):
-    assert sentence(model(arpa), ["C", "<unk>"])[1] == pytest.approx(NO_UNKNOWN)
+    assert sentence(model(arpa), ["C", "<unk>"])[1] == pytest.approx(DEFAULT_UNKNOWN)
 
 
 @pytest.mark.parametrize("name", ["b.arpa", "b.arpa.gz"])
