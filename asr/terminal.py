@@ -106,6 +106,11 @@ def note(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def warn(text: str) -> None:
+    """Print a warning on standard error, also with ``--quiet``."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
 def reader_gone() -> bool:
     """Whether the reader of standard output has gone away."""
     return sys.stdout is None or getattr(sys.stdout, "gone", False)

@@ -21,7 +21,7 @@ from asr.loading import load
 from asr.recognize.recognizer import Recognizer
 from asr.recognize.transcript import Transcript
 from asr.score import score
-from asr.train.augment import COLOURS, below, coloured_noise, uniform
+from asr.train.augment import COLOURS, coloured_noise, randint, uniform
 
 MINI = Path(__file__).resolve().parents[2] / "data" / "mini" / "test-mini"
 GAP_S = (0.3, 3.0)  # between two utterances
@@ -57,8 +57,8 @@ def utterances(data: str) -> list[Spoken]:
 def gap(noise_db: float, generator: torch.Generator) -> np.ndarray:
     """Silence or noise of some colour, as long as a pause between sentences."""
     samples = round(uniform(*GAP_S, generator) * SAMPLE_RATE)
-    colour = sorted(COLOURS)[below(len(COLOURS), generator)]
-    level = 10 ** (uniform(LOWEST_DB, noise_db, generator) / 20) * (below(3, generator) > 0)
+    colour = sorted(COLOURS)[randint(len(COLOURS), generator)]
+    level = 10 ** (uniform(LOWEST_DB, noise_db, generator) / 20) * (randint(3, generator) > 0)
     return level * coloured_noise(samples, colour, generator).numpy()
 
 

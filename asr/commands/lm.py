@@ -95,7 +95,7 @@ class _Reporter:
 
     def __call__(self, lm: "CharLM", entries: list[Entry]) -> None:
         from asr.store.lm_file import save_lm
-        from asr.train.log import Messages, clock
+        from asr.train.log import clock
 
         entry = entries[-1]
         if entry["best"] == entry["epoch"]:
@@ -107,7 +107,7 @@ class _Reporter:
         print(
             f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
             f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",
-            file=Messages(sys.stderr),
+            file=sys.stderr,
         )
 
 

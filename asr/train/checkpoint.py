@@ -1,7 +1,6 @@
-"""Checkpoints: the state of a training, saved atomically.
+"""Checkpoints: ``checkpoints/last.pt`` holds the state of a training after some step.
 
-``checkpoints/last.pt`` holds the whole state after some step. Every random number of a step
-follows from (seed, step), so no generator has a state to keep.
+Every random number of a step follows from (seed, step), so no generator state is saved.
 """
 
 import io
@@ -30,34 +29,34 @@ class Progress:
     """Progress of a training: epoch, step and sums."""
 
     step: int = 0
-    """Updates tried so far, the skipped ones included."""
+    """Steps done, skipped ones included."""
     epoch: int = 0
-    """Epoch under way, from 0."""
+    """Current epoch, from 0."""
     batch: int = 0
     """Batches of this epoch that are done."""
     skipped: int = 0
-    """Batches skipped because of a loss or gradient that was not finite."""
+    """Batches skipped because their loss or gradient was not finite."""
     elapsed_s: float = 0.0
-    """Time spent training, over all runs."""
+    """Training time, over all runs."""
     audio_s: float = 0.0
-    """Audio seen, over all runs."""
+    """Duration of the audio trained on, over all runs."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Sums over this epoch, for its averages."""
+    """Sums of the losses over the characters of this epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each finished epoch: losses, dev scores, checkpoint."""
     init: dict[str, str] = field(default_factory=dict)
-    """The model whose weights it began with: ``model`` and ``sha256``; empty: from scratch."""
+    """The model that provided the initial weights: ``model`` and ``sha256``; empty from scratch."""
     known: list[str] | None = field(default_factory=list)
-    """Words of that model's training; None where its file does not tell."""
+    """Vocabulary of that model; None if its file has no vocabulary."""
 
     def add(self, losses: dict[str, float], characters: float) -> None:
-        """Add a step's means over so many characters to the sums of this epoch."""
+        """Add the mean losses of a step to the sums of this epoch."""
         for name in ("loss", "attention", "ctc", "accuracy"):
             self.sums[name] = self.sums.get(name, 0.0) + losses[name] * characters
         self.sums["characters"] = self.sums.get("characters", 0.0) + characters
 
     def end_epoch(self, entry: dict[str, Any]) -> None:
-        """Begin the next epoch; ``entry`` tells of the one that has ended."""
+        """Append the entry of the finished epoch to the history and begin the next epoch."""
         self.history.append(entry)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
@@ -65,7 +64,7 @@ class Progress:
 def pack_state(
     model: nn.Module, optimizer: Optimizer, progress: Progress, data: TrainData
 ) -> dict[str, Any]:
-    """The whole state, for :meth:`asr.train.folder.RunFolder.save`."""
+    """Return the state of a training, for :meth:`asr.train.folder.RunFolder.save`."""
     return {
         "version": VERSION,
         "config": json.dumps(to_dict(data.config)),
@@ -88,18 +87,18 @@ def restore_state(
     """Restore model and optimiser.
 
     Args:
-        state: what :func:`pack_state` gave.
-        path: its file, for messages.
+        state: what :func:`pack_state` returned.
+        path: file of the state, for messages.
         model: its weights are overwritten.
         optimizer: its state is overwritten.
-        data: to go on with, with settings to go on with.
-        change: names of settings that may differ, ``dev`` for the dev data.
+        data: data and configuration of the resumed training.
+        change: names of settings that may differ; ``dev`` for the dev data.
 
     Returns:
-        where the training stood, and the names of what is other than before.
+        the progress, and the names of the settings that differ.
 
     Raises:
-        InputError: the state is damaged, of another version, another configuration or other data.
+        InputError: the state is damaged, or has another version, configuration or data.
     """
     if state.get("version") != VERSION:
         raise InputError(
@@ -108,9 +107,7 @@ def restore_state(
         )
     try:
         changed = changed_settings(json.loads(state["config"]), data.config, change, str(path))
-        _check_data(path, state, data, change)
-        if state.get("dev", data.dev_fingerprint) != data.dev_fingerprint:
-            changed.append(DEV)
+        changed += _changed_data(path, state, data, change)
         model.load_state_dict(renamed(state["model"]))
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(**state["progress"])
@@ -124,41 +121,47 @@ def restore_state(
     return progress, changed
 
 
-def _check_data(path: Path, state: dict[str, Any], data: TrainData, change: Sequence[str]) -> None:
+def _changed_data(
+    path: Path, state: dict[str, Any], data: TrainData, change: Sequence[str]
+) -> list[str]:
+    """Return ``dev`` if the dev data differ; raise InputError unless they may."""
     if state["data"] != data.fingerprint:
         raise InputError(
             f"{path}: this training began with other training data, characters or feature "
             "statistics; use another --out folder"
         )
-    other = state.get("dev", data.dev_fingerprint) != data.dev_fingerprint
-    if other and DEV not in change:
+    if state.get("dev", data.dev_fingerprint) == data.dev_fingerprint:
+        return []
+    if DEV not in change:
         raise InputError(
             f"{path}: this training has chosen its best epochs on other dev data; use the same, "
             f"or add --change {DEV} to measure the epochs so far again, or use another --out folder"
         )
+    return [DEV]
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values atomically.
 
     Raises:
-        InputError: the disk is full; the state written before is untouched.
+        InputError: the file cannot be written; the previous one is unchanged.
     """
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError
     torch.save(state, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_state` wrote; raises InputError where it is damaged.
+    """Read what :func:`write_state` wrote, without running code of the file.
 
-    ``weights_only=True`` accepts tensors and plain values and runs no code.
+    Raises:
+        InputError: the file is damaged.
     """
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises depends on where the damage is
+    except Exception as error:  # a damaged file can raise any type
         raise InputError(
             f"{path}: not a training state, or damaged ({first_line(error)}); delete it to "
             "start over"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,9 +32,9 @@ from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
 from asr.train import report
 from asr.train.evaluate import SEARCH, evaluate
-from asr.train.folder import folder_lock
+from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
-from asr.train.log import Messages
+from asr.train.log import Log
 from asr.train.loop import Interrupted, Training
 from asr.train.step import StepResult
 
@@ -513,7 +514,7 @@ def test_a_signal_ends_the_look_at_the_dev_set(
 
 def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "las")
-    with folder_lock(tmp_path / "las"), pytest.raises(InputError, match="another training"):
+    with RunFolder(tmp_path / "las").lock(), pytest.raises(InputError, match="another training"):
         training.run()
     assert not (tmp_path / "las" / "config.yaml").exists()  # that of the other one stays
 
@@ -522,7 +523,7 @@ def test_a_state_that_another_training_has_replaced(tone_corpus, tiny_training, 
     """It was read before that one ended, and would be gone back to."""
     slow = start(tiny_training, tone_corpus, tmp_path / "las")
     start(replace(tiny_training, skip_limit=3), tone_corpus, tmp_path / "las").run()
-    with pytest.raises(InputError, match="another training has gone on meanwhile"):
+    with pytest.raises(InputError, match="another training has changed this file"):
         slow.run()
 
 
@@ -640,15 +641,20 @@ def test_numbers_that_are_none_are_null(tone_corpus, tiny_training, tmp_path):
     assert '"loss": null, "attention": null, "ctc": null, "accuracy": 0.5' in first
 
 
-def test_messages_that_nobody_reads_any_more(capfd):
+def broken_pipe():
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as stream:
-        messages = Messages(stream)
-        messages.write("lost\n")
-        stream.write("what others write to it goes nowhere\n")
-    assert messages.write("still going on\n") and not messages.isatty()
-    assert Messages(None).write("no standard error at all\n")
+    return os.fdopen(writing, "w")
+
+
+@pytest.mark.parametrize("stream", [broken_pipe, partial(open, "/dev/full", "w"), lambda: None])
+def test_messages_that_nobody_reads_do_not_end_a_training(tmp_path, monkeypatch, stream):
+    (tmp_path / "log").mkdir()
+    monkeypatch.setattr(sys, "stderr", stream())
+    with closing(Log(tmp_path, 0, 0)) as log:
+        log.say("lost")
+        log.say("still running")
+    assert "still running" in (tmp_path / "log" / "train.txt").read_text()
 
 
 def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_path, capsys):
