@@ -1,6 +1,6 @@
 """Settings: declared in settings and layers, checked by field, read by read, options by args."""
 
-from asr.config.settings import AttentionConfig as AttentionConfig
+from asr.config.attention import AttentionConfig as AttentionConfig
 from asr.config.settings import AugmentConfig as AugmentConfig
 from asr.config.settings import BatchConfig as BatchConfig
 from asr.config.settings import DecodeConfig as DecodeConfig

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asr.config.attention import AttentionConfig
 from asr.config.field import (
     FRACTION,
     SEED,
@@ -23,11 +24,10 @@ from asr.config.field import (
     each,
     finite,
     more_than,
-    odd,
     one_of,
     setting,
 )
-from asr.config.kinds import ATTENTIONS, CELLS
+from asr.config.kinds import CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
 
 DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
@@ -173,21 +173,6 @@ class EncoderConfig(Settings):
         for layer in self.stack:
             total, inputs = total + layer.fewest_weights(inputs), layer.width(inputs)
         return total
-
-
-@dataclass(frozen=True)
-class AttentionConfig(Settings):
-    """Attention of the decoder over the encoder steps."""
-
-    kind: str = setting("location", one_of(ATTENTIONS))
-    """location: uses the content and the weights of the last character (arXiv:1506.07503). Each
-    file of asr/model/attention is a kind and shows its equations."""
-    units: int = setting(128, SIZE)
-    """Width of the energy layer (A)."""
-    filters: int = setting(10, SIZE)
-    """Number of filters over the last weights (C), for location only."""
-    filter_width: int = setting(31, odd(1))
-    """Width of these filters in encoder steps; odd."""
 
 
 @dataclass(frozen=True)

@@ -214,10 +214,9 @@ def _least(config: TrainConfig, characters: int) -> int:
     """Weights of the largest parts of a network, without all that they are multiplied by."""
     model, F = config.model, config.features.dim
     encoder, attention, decoder = model.encoder, model.attention, model.decoder
-    filters = attention.filters * attention.filter_width if attention.kind == "location" else 0
-    outputs = encoder.width(F) * (decoder.units + characters)
+    outputs = encoder.width(F) * attention.heads * (decoder.units + characters)
     recurrent = encoder.fewest_weights(F) + decoder.units**2
-    return filters + recurrent + outputs + characters * decoder.embedding
+    return attention.fewest_weights() + recurrent + outputs + characters * decoder.embedding
 
 
 def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:

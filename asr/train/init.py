@@ -124,6 +124,7 @@ def _with_meaning(config: TrainConfig) -> list[str]:
         without |= {f"model.encoder.{name}" for name in ("units", "pyramid", "frontend")}
     if config.model.encoder.layers or config.model.encoder.frontend == "none":
         without.add("model.encoder.frontend_channels")
+    without |= {f"model.attention.{name}" for name in config.model.attention.unread}
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 

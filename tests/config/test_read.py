@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.config import AugmentConfig, DecodeConfig, LMConfig, TrainConfig
+from asr.config import AttentionConfig, AugmentConfig, DecodeConfig, LMConfig, TrainConfig
 from asr.config.field import type_hints
 from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
@@ -142,3 +142,8 @@ def test_a_recogniser_is_loaded_without_the_parser_of_command_lines():
     code = "import asr, sys; asr.load('an4', 'cpu'); print('jsonargparse' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_heads_have_equal_widths():
+    with pytest.raises(InputError, match="heads = 3, expected a divisor of units = 128"):
+        AttentionConfig(heads=3)

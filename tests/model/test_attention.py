@@ -15,14 +15,21 @@ from asr.model.runtime import TorchModel
 from asr.search.beam import search
 
 MEL, VOCAB, STEPS = 6, 7, torch.tensor([9, 5, 2])
-EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
+EVERY_KIND = pytest.mark.parametrize("kind", [*ATTENTIONS, *(f"2 heads, {k}" for k in ATTENTIONS)])
+
+
+def settings(kind):
+    """Small ones, of a kind or of two heads of it."""
+    heads = 2 if kind.startswith("2 heads, ") else 1
+    kind = kind.removeprefix("2 heads, ")
+    return AttentionConfig(kind=kind, units=4, heads=heads, filters=2, filter_width=3)
 
 
 def make_model(kind):
     """A model without dropout, whose weights are large enough to prefer some characters."""
     config = ModelConfig(
         encoder=EncoderConfig(units=4, pyramid=(2,), dropout=0.0),
-        attention=AttentionConfig(kind=kind, units=5, filters=2, filter_width=3),
+        attention=settings(kind),
         decoder=DecoderConfig(units=6, embedding=3, dropout=0.0),
     )
     model = LAS(config, MEL, VOCAB).eval()
@@ -54,7 +61,7 @@ def three_steps(attention, memory, queries):
 
 @EVERY_KIND
 def test_weights_sum_to_one_and_are_zero_on_padding(kind):
-    attention = make_attention(6, 8, AttentionConfig(kind=kind, units=5, filter_width=3))
+    attention = make_attention(6, 8, settings(kind))
     weights = three_steps(attention, torch.randn(3, 9, 8), torch.randn(3, 6, 6))
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 6))
     assert (weights[:, 2:4, 5:] == 0).all() and (weights[:, 4:, 2:] == 0).all()
@@ -62,7 +69,7 @@ def test_weights_sum_to_one_and_are_zero_on_padding(kind):
 
 @EVERY_KIND
 def test_rows_of_an_utterance_do_not_see_each_other(kind):
-    attention = make_attention(6, 8, AttentionConfig(kind=kind, units=5, filter_width=3))
+    attention = make_attention(6, 8, settings(kind))
     memory, queries = torch.randn(1, 9, 8), torch.randn(3, 2, 6)
     together = three_steps(attention, memory, queries)
     for row in range(2):

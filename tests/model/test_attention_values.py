@@ -113,3 +113,15 @@ def test_weights_are_those_of_the_paper(kind):
     attention, config, p, h, states = case(kind)
     expected = globals()[kind](p, h, states, config)
     np.testing.assert_allclose(weights_of(attention, h, states), expected, rtol=0, atol=1e-9)
+
+
+def test_heads_are_attentions_side_by_side():
+    config = AttentionConfig(kind="location", heads=3, **{**SIZES, "units": 6})
+    attention, h, states = make_attention(H, D, config), torch.randn(2, S, D), torch.randn(2, H)
+    keys = attention.precompute(h, torch.tensor([S, S - 2]))
+    found, _ = attention.step(states, keys, attention.start(keys, 2))
+    for m, part in enumerate(attention.parts):
+        assert part.w.weight.shape == (1, 2)
+        keys = part.precompute(h, torch.tensor([S, S - 2]))
+        alone, _ = part.step(states, keys, part.start(keys, 2))
+        torch.testing.assert_close(found.weights[:, m], alone.weights[:, 0])

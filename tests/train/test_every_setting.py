@@ -33,6 +33,7 @@ OF_USE = {  # where neither 0 nor 1 makes sense
     "augment.speeds": [(1.0,), (0.9, 1.1)],
     "augment.noise_snr_db": [(0.0, 0.0)],
     "model.encoder.pyramid": [(1,), (3, 2)],
+    "model.attention.heads": [2],
     "model.encoder.layers": [
         (Recurrent("lstm", reduction=2, units=8), Recurrent(units=6, directions=1)),
         (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),

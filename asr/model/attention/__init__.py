@@ -24,7 +24,10 @@ from asr.search import protocol
 
 @dataclass(frozen=True)
 class Table:
-    """Tensors of one first axis: what keys (by utterances) and states (by rows) are made of."""
+    """Tensors of one first axis: what keys (by utterances) and states (by rows) are made of.
+
+    Tables within it are picked from, too; what else stands in it, such as a switch, stays.
+    """
 
     over_steps: ClassVar[tuple[str, ...]] = ()
     """Those whose second axis is the encoder's steps."""
@@ -36,10 +39,15 @@ class Table:
             rows: indices of the first axis.
             steps: length to which :attr:`over_steps` are cut; None: they keep theirs.
         """
-        tensors = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return type(self)(
-            *(t[rows, :steps].contiguous() if n in self.over_steps else t[rows] for n, t in tensors)
-        )
+        found = []
+        for field in fields(self):
+            value, cut = getattr(self, field.name), field.name in self.over_steps
+            if isinstance(value, Tensor):
+                value = value[rows, :steps].contiguous() if cut else value[rows]
+            elif hasattr(value, "select"):
+                value = value.select(rows, steps)
+            found.append(value)
+        return type(self)(*found)
 
 
 Keys: TypeAlias = Any
@@ -74,7 +82,8 @@ class Alignment(protocol.Alignment):
 class Attention(nn.Module):
     """Base class of all kinds of attention. Modules hold parameters; keys and states are values."""
 
-    heads: ClassVar[int] = 1
+    heads: int = 1
+    """How many columns of weights a step gives (M)."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         """Make the parameters.
@@ -111,6 +120,10 @@ class Attention(nn.Module):
 
 
 def make_attention(query: int, memory: int, config: AttentionConfig) -> Attention:
-    """An attention of the kind that the settings name; see :class:`Attention`."""
-    made: Attention = resolve_name(ATTENTIONS[config.kind])(query, memory, config)
+    """An attention of the kind and heads that the settings name; see :class:`Attention`."""
+    kind: type[Attention] = resolve_name(ATTENTIONS[config.kind])
+    if config.heads == 1:
+        return kind(query, memory, config)
+    multi_head = resolve_name("asr.model.attention.multi_head.MultiHead")  # which imports this file
+    made: Attention = multi_head(kind, query, memory, config)
     return made

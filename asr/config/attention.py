@@ -1,0 +1,43 @@
+"""Settings of the attention: those of all kinds, and those that some kinds have."""
+
+from dataclasses import dataclass
+
+from asr.config.field import SIZE, ConflictError, Settings, between, odd, one_of, setting
+from asr.config.kinds import ATTENTIONS
+
+OWN = {  # settings that only some kinds read
+    "location": ("filters", "filter_width"),
+    "location_accumulated": ("filters", "filter_width"),
+}
+
+
+@dataclass(frozen=True)
+class AttentionConfig(Settings):
+    """Attention of the decoder over the encoder steps."""
+
+    kind: str = setting("location", one_of(ATTENTIONS))
+    """location: uses the content and the weights of the last character (arXiv:1506.07503). Each
+    file of asr/model/attention is a kind and shows its equations."""
+    units: int = setting(128, SIZE)
+    """Width of the energy layer (A)."""
+    heads: int = setting(1, between(1, 64))
+    """Number of attentions side by side (M), each with units / heads and its own context."""
+    filters: int = setting(10, SIZE)
+    """Number of filters over the last weights (C), for location and location_accumulated."""
+    filter_width: int = setting(31, odd(1))
+    """Width of these filters in encoder steps; odd."""
+
+    def check(self) -> None:
+        """Refuse heads of different widths."""
+        if self.units % self.heads:
+            raise ConflictError("heads", self.heads, f"a divisor of units = {self.units}")
+
+    @property
+    def unread(self) -> set[str]:
+        """Names of the settings that the kind does not read."""
+        return {name for names in OWN.values() for name in names} - {*OWN.get(self.kind, ())}
+
+    def fewest_weights(self) -> int:
+        """Lower bound of the number of weights."""
+        filters = 0 if "filters" in self.unread else self.filters * self.filter_width
+        return self.heads * filters
