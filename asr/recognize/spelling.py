@@ -20,7 +20,7 @@ def spell(text: str, tokenizer: CharTokenizer) -> str:
 
 
 def _spell_word(word: str, tokenizer: CharTokenizer) -> str:
-    return "".join(_nearest(character, tokenizer) for character in tokenizer.form(word))
+    return "".join(_nearest(character, tokenizer) for character in tokenizer.normalize(word))
 
 
 def _nearest(character: str, tokenizer: CharTokenizer) -> str:
@@ -43,7 +43,7 @@ def tell_lacking(texts: Mapping[str, str], tokenizer: CharTokenizer) -> str:
             words.setdefault(word, utterance)
     first: dict[str, str] = {}
     for word, utterance in words.items():
-        for character in tokenizer.form(word):
+        for character in tokenizer.normalize(word):
             if not _known(character, tokenizer):
                 first.setdefault(character, utterance)
     bare = [word for word in words if not _spell_word(word, tokenizer)]

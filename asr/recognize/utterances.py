@@ -181,7 +181,7 @@ class UtteranceRecognizer:
             found = self._search_all(features)
             forms = [tokenizer.decode(each.hypotheses[0].tokens) for each in found]
         else:
-            forms = [tokenizer.form(spell(text, tokenizer)) for text in texts]
+            forms = [tokenizer.normalize(spell(text, tokenizer)) for text in texts]
             found = self._force(features, [tuple(tokenizer.encode(form)) for form in forms])
         if by_attention:
             found = [Recognition(each.hypotheses, None) for each in found]

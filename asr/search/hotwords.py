@@ -142,7 +142,7 @@ def load_hotwords(
 
 
 def _spelling(text: str, tokenizer: CharTokenizer, where: str) -> Spelling:
-    text = tokenizer.form(text)
+    text = tokenizer.normalize(text)
     ids = tokenizer.encode(text)
     missing = sorted({c for c, i in zip(text, ids, strict=True) if i == tokenizer.unk_id})
     if missing:

@@ -1,1 +1,1 @@
-"""Transcripts and the ids of their characters: normalise, read, encode."""
+"""Transcripts: reading of all file formats, normalisation, and characters to token ids."""

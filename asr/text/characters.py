@@ -1,9 +1,9 @@
-"""Characters in one form, for transcripts, ids, file names, hot words, tokens and scores.
+"""Unicode normalisation of transcripts, file names, hot words, tokens and scored texts.
 
-Letters are composed (Unicode NFC). Invisible characters go: format characters such as soft
-hyphens, marks of direction and joiners, variation selectors, fillers, control characters. A joiner
-stays where a script needs it, as in Persian, Hindi or Sinhala. Letters in one of their Arabic
-shapes and Latin ligatures, as PDF files have them, become the letters.
+Letters are composed (NFC). Invisible characters are removed: format characters such as soft
+hyphens, direction marks and joiners, variation selectors, fillers and control characters. Joiners
+are kept in scripts that need them, such as those of Persian, Hindi or Sinhala. Latin ligatures and
+Arabic presentation forms, which PDF files contain, become ordinary letters.
 """
 
 import re
@@ -14,43 +14,43 @@ from collections.abc import Iterable
 APOSTROPHES = (
     "'\u2019\u02bc\uff07\u02bb\u02bd\u02b9\ua78b\ua78c\u055a\u05f3\u2018\u201b`\u00b4\u2032"
 )
-"""Characters that are typed for an apostrophe; the last five also quote and measure."""
+"""Characters that people type as an apostrophe; the last five are also quotes or accents."""
 
 _ZWJ = "\u200d"
 _JOINERS = re.compile(f"[\u200c{_ZWJ}\u180e]+")
-# Scripts whose letters join, or whose consonants form clusters: Arabic to Tibetan and Burmese,
-# Khmer and Mongolian, those of Indonesia, and the rarer ones of the supplementary plane.
+# Scripts with joining letters or consonant clusters: Arabic to Tibetan and Burmese, Khmer and
+# Mongolian, those of Indonesia, and those of the supplementary plane.
 _JOINING = re.compile(
     "[\u0600-\u08ff\u0900-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc"
     "\U00010a00-\U00010eff\U00011000-\U00011fff\U0001e900-\U0001e95f]"
 )
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # control characters but white space
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # control characters except white space
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _SHAPES = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdff\ufe70-\ufefc]")
 _SHAPED = ("<compat>", "<initial>", "<medial>", "<final>", "<isolated>")
-_LONGEST_SHAPE = 3  # letters; longer ones are phrases
+_LONGEST_SHAPE = 3  # letters; longer decompositions are phrases
 _APOSTROPHE = re.compile(rf"[{APOSTROPHES[:-5]}]|(?<=\w)[{APOSTROPHES[-5:]}](?=\w)")
 _IN_WORDS = re.compile(rf"(?<=\w)[{APOSTROPHES}](?=\w)")
 
 
 def compose(text: str) -> str:
-    """The same text with composed letters (NFC): what looks alike is equal."""
+    """Return a text with composed letters (NFC)."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def visible(text: str) -> str:
-    """A text without invisible characters; white space and needed joiners stay."""
+    """Return a text without invisible characters; white space and required joiners are kept."""
     if text.isascii() and text.isprintable():
         return text
     return _JOINERS.sub(_needed, _INVISIBLE.sub("", text))
 
 
 def clean(text: str) -> str:
-    """Return a text without invisible characters and with composed letters; white space stays."""
+    """Return a text with composed letters and without invisible characters; white space is kept."""
     return text if text.isascii() and text.isprintable() else _letters(visible(text))
 
 
@@ -59,7 +59,7 @@ def _letters(text: str) -> str:
 
 
 def _unshaped(match: re.Match[str]) -> str:
-    """The letters of a shape; those that stand for whole phrases stay."""
+    """Return the letters of a ligature or presentation form; those of whole phrases are kept."""
     shape = match[0]
     if not unicodedata.decomposition(shape).startswith(_SHAPED):
         return shape
@@ -68,7 +68,7 @@ def _unshaped(match: re.Match[str]) -> str:
 
 
 def _needed(match: re.Match[str]) -> str:
-    """Return the first joiner if a letter of a joining script is beside it, else nothing."""
+    """Return the first joiner if a letter of a joining script is beside it, or else ""."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if not (_JOINING.match(before) or _JOINING.match(after)):
         return ""
@@ -77,7 +77,7 @@ def _needed(match: re.Match[str]) -> str:
 
 
 def is_letter(character: str) -> bool:
-    """Whether a character is part of words: a letter, digit, mark or joiner; "" is not."""
+    """Return whether a character, or "", is a letter, digit, mark or joiner."""
     if not character:
         return False
     mark = unicodedata.category(character).startswith("M")
@@ -85,34 +85,34 @@ def is_letter(character: str) -> bool:
 
 
 def plain_apostrophes(text: str) -> str:
-    """A text whose apostrophes are all U+0027; accents and quotes count between letters alone."""
+    """Return a text with U+0027 for all apostrophes; quotes and accents only between letters."""
     return _APOSTROPHE.sub("'", text)
 
 
 def apostrophes(text: str) -> Counter[str]:
-    """The characters between the letters of a text that are typed for an apostrophe."""
+    """Count the characters that a text has as apostrophes between letters."""
     return Counter(_IN_WORDS.findall(text))
 
 
 def upper_share(text: str) -> float:
-    """The share of letters in upper case among those that have a case; 0.5 where none has."""
+    """Return the share of upper-case letters among those with a case; 0.5 if none has one."""
     upper, lower = (sum(map(test, text)) for test in (str.isupper, str.islower))
     return upper / (upper + lower) if upper + lower else 0.5
 
 
 def name_of(character: str) -> str:
-    """A character for a message: ``U+00AD (SOFT HYPHEN)``."""
+    """Return the name of a character for a message: ``U+00AD (SOFT HYPHEN)``."""
     return f"U+{ord(character):04X} ({unicodedata.name(character, 'a control character')})"
 
 
 def invisible(text: str) -> Counter[str]:
-    """The invisible characters of a text, which :func:`visible` takes out."""
+    """Count the characters of a text that :func:`visible` removes."""
     shown = visible(text)
     return Counter() if shown == text else Counter(text) - Counter(shown)
 
 
 def decomposed(text: str) -> str:
-    """The first character that is not in its composed form, or the mark of one; "": none."""
+    """Return the first character, or its mark, that is not in composed form; "" if all are."""
     shown = "" if text.isascii() else visible(text)
     composed = _letters(shown)
     if composed == shown:
@@ -123,7 +123,7 @@ def decomposed(text: str) -> str:
 
 
 def changed_characters(texts: Iterable[str]) -> str:
-    """Describe what :func:`clean` changes in some texts; empty if nothing."""
+    """Describe what :func:`clean` changes in texts; empty if nothing."""
     gone, composed = Counter[str](), 0
     for text in texts:
         if not text.isascii() or not text.isprintable():

@@ -1,4 +1,4 @@
-"""Characters to ids and back; the table is ``tokens.txt``, one ``<symbol> <id>`` a line."""
+"""Characters to token ids and back, by the table ``tokens.txt`` of lines ``<symbol> <id>``."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,17 +17,17 @@ _WHITE_SPACE = frozenset(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class CharTokenizer:
-    """Every character of the training transcripts has an id.
+    """A table of the characters in the training transcripts, with an id for each.
 
-    ``<blank>`` (CTC's) is 0, ``<unk>`` is 1, ``<sos/eos>`` is last: one symbol starts and
-    ends a sentence, so ``sos_id == eos_id``. White space of any kind is ``<space>``.
+    The id of CTC's ``<blank>`` is 0, that of ``<unk>`` 1, and ``<sos/eos>``, which starts and ends
+    a sentence, is last: ``sos_id == eos_id``. White space of any kind is ``<space>``.
 
     Args:
         symbols: in the order of their ids; length V.
-        where: named in error messages, for example a file's path.
+        where: name of the table in error messages, such as a file's path.
 
     Raises:
-        InputError: a symbol is doubled, is in the wrong place, or is not one character.
+        InputError: a symbol is duplicated, is in the wrong place, or is not one character.
     """
 
     blank_id = 0
@@ -43,7 +43,7 @@ class CharTokenizer:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> "CharTokenizer":
-        """The characters that occur in some texts, in the order of their code points."""
+        """Collect the characters of texts, in the order of their code points."""
         characters = {" " if c.isspace() else c for text in texts for c in clean(text)}
         symbols = [SPACE if c == " " else c for c in sorted(characters)]
         return cls([BLANK, UNKNOWN, *symbols, END])
@@ -53,8 +53,8 @@ class CharTokenizer:
         """Read ``tokens.txt``.
 
         Raises:
-            InputError: a line is not ``<symbol> <id>``, the ids do not count up from 0, or
-                the symbols are not those of a character table.
+            InputError: a line is not ``<symbol> <id>``, the ids do not count up from 0, or a
+                symbol is invalid.
         """
         symbols = []
         for number, line in enumerate(read_lines(path)):
@@ -68,30 +68,29 @@ class CharTokenizer:
         return cls(symbols, str(path))
 
     def to_file(self, path: str | Path) -> Path:
-        """Write ``tokens.txt``, atomically."""
+        """Write ``tokens.txt`` atomically."""
         return write_text(path, self.table())
 
     def table(self) -> str:
-        """The lines of ``tokens.txt``."""
+        """Return the content of ``tokens.txt``."""
         return "".join(f"{symbol} {i}\n" for i, symbol in enumerate(self.symbols))
 
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def form(self, text: str) -> str:
-        """A text in the characters of the table, as far as they go.
+    def normalize(self, text: str) -> str:
+        """Return a clean text (:mod:`asr.text.characters`) in the characters of the table.
 
-        They are clean and composed (:mod:`asr.text.characters`). Those that the table lacks
-        become a letter and its marks, or another apostrophe, where it has these: tables that
-        were made of decomposed transcripts go on as before.
+        If a character is missing in the table, its decomposition or another apostrophe replaces
+        it, as in tables of decomposed transcripts; other missing characters are kept.
         """
-        for same in (clean(text), text):
-            if self._known.issuperset(same):
-                return same
+        for candidate in (clean(text), text):
+            if self._known.issuperset(candidate):
+                return candidate
         return "".join(map(self._spelled, clean(text)))
 
     def _spelled(self, character: str) -> str:
-        """A character as the table has it, or as it is."""
+        """Return a character in the table's spelling, or as it is if the table has none."""
         if character in self._known:
             return character
         if character in APOSTROPHES:
@@ -103,11 +102,12 @@ class CharTokenizer:
         return spelled if self._known.issuperset(spelled) else character
 
     def encode(self, text: str) -> list[int]:
-        """One id per character of :meth:`form`, ``unk_id`` for unknown ones; no start or end."""
-        return [self._ids.get(" " if c.isspace() else c, self.unk_id) for c in self.form(text)]
+        """Return an id for each character of :meth:`normalize`; no start or end symbol."""
+        text = self.normalize(text)
+        return [self._ids.get(" " if c.isspace() else c, self.unk_id) for c in text]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; blank, start and end vanish, unknown shows as U+FFFD."""
+        """Return the text of ids, without blank, start and end; unknown becomes U+FFFD."""
         return "".join(self._characters[i] for i in ids if i not in (self.blank_id, self.eos_id))
 
 
@@ -116,18 +116,15 @@ def _character(symbol: str) -> str:
 
 
 def _check_symbols(symbols: Sequence[str], where: str) -> None:
-    """Line i + 1 of ``tokens.txt`` holds symbol i, hence the numbers in the messages."""
     places = {0: BLANK, 1: UNKNOWN, max(2, len(symbols) - 1): END}
     if len(symbols) < len(places):
         raise InputError(f"{where}: {len(symbols)} symbols, expected {', '.join(places.values())}")
     seen: set[str] = set()
     for i, symbol in enumerate(symbols):
-        expected = places.get(i, f"one visible character or {SPACE}")
-        if i in places:
-            valid = symbol == expected
-        else:
-            valid = symbol == SPACE or (len(symbol) == 1 and not symbol.isspace())
+        visible = symbol == SPACE or (len(symbol) == 1 and not symbol.isspace())
+        valid = symbol == places[i] if i in places else visible
         if not valid:
+            expected = places.get(i, f"one visible character or {SPACE}")
             raise InputError(
                 f'{where}:{i + 1}: symbol "{symbol}", expected {expected}; make the file again '
                 "with `asr chars`"

@@ -1,4 +1,4 @@
-"""File names whose letters are composed or decomposed."""
+"""File names with composed or decomposed letters."""
 
 import os
 
@@ -6,9 +6,9 @@ from asr.text.characters import compose
 
 
 def spelled_on_disk(path: str) -> str:
-    """Return a path as its file is spelled on disk; the same path if there is no such file.
+    """Return a path as its file is spelled on disk; the same path if the file is missing.
 
-    A Mac may write an accent as a mark of its own, where tables and keyboards have one letter.
+    A Mac may decompose a letter with an accent, which tables and keyboards have as one character.
     """
     if path.isascii() or os.path.lexists(path):
         return path

@@ -1,7 +1,4 @@
-"""Normalizers of transcripts, for training and scoring.
-
-A word error rate means little without the name of its normalizer; every report names it.
-"""
+"""Normalizers of transcripts, for training and scoring; every report of a WER names its own."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -12,23 +9,23 @@ from asr.text.characters import clean, compose, is_letter, plain_apostrophes
 from asr.text.transcripts import read_lines
 
 WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
-# One small letter, one capital: I is also the capital of i, and SS that of ss.
+# str.upper would return I, which is also the capital of i, and SS, which is also that of ss.
 _CAPITALS = {"\u0131": "\u0131", "\u00df": "\u1e9e"}
 
 
 def none(text: str) -> str:
-    """The text as it is: case, punctuation, spacing and accents are left alone."""
+    """Return the text unchanged."""
     return text
 
 
 def librispeech(text: str) -> str:
-    """The form of LibriSpeech's transcripts: upper case, letters, digits, apostrophes.
+    """Return a text in the form of LibriSpeech's: upper case letters, digits and apostrophes.
 
-    Every other visible character separates words, so ``well-known`` gives two. Letters of any
-    script stay, with their accents and vowel signs, in composed form (NFC). Different words stay
-    different: the dotless i of Turkish has no capital of its own and stays, the capital of the
-    German sharp s is U+1E9E. An apostrophe stays where it touches a letter, because ``'TIS`` and
-    ``BOYS'`` cannot be told from quotes.
+    Every other visible character separates words: ``well-known`` becomes two. Letters of any
+    script are kept with their accents and vowel signs, in composed form (NFC). Different words stay
+    different: Turkish dotless i, which has no capital of its own, is unchanged, and the capital of
+    the German sharp s is U+1E9E. An apostrophe beside a letter is kept, because ``'TIS`` and
+    ``BOYS'`` look like quotations.
     """
     words = compose(plain_apostrophes(capitals(clean(text)))).translate(_KEPT).split()
     return " ".join(word for word in words if word.strip("'"))
@@ -44,13 +41,13 @@ def capitals(text: str) -> str:
 def fold_case(text: str) -> str:
     """Return a text in lower case, for comparison without case.
 
-    Upper case would make the dotless i of Turkish an i, and the German sharp s a double one.
+    Upper case would turn Turkish dotless i into i, and the German sharp s into ss.
     """
-    return compose(text.lower().replace("\u03c2", "\u03c3"))  # a sigma at the end of a word
+    return compose(text.lower().replace("\u03c2", "\u03c3"))  # a final sigma
 
 
 class _KeptCharacters(dict[int, str]):
-    """Code point to itself or to a space; decided once per code point."""
+    """A table for str.translate: a code point to itself or to a space, computed on demand."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -62,10 +59,10 @@ _KEPT = _KeptCharacters()
 
 
 def whisper(text: str) -> str:
-    """The English normalizer of Whisper's authors, by the package whisper-normalizer.
+    """Apply the English normalizer of Whisper's authors, from the package whisper-normalizer.
 
-    It rewrites numbers, spellings and abbreviations: for tables that others have made with it,
-    never for LibriSpeech's.
+    It rewrites numbers, spellings and abbreviations. Use it to compare with results that others
+    have computed with it, never for LibriSpeech's.
 
     Raises:
         InputError: the package is not installed.
@@ -79,7 +76,7 @@ def _whisper() -> Callable[[str], str]:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError as error:
         raise InputError(
-            "normalizer whisper: needs a package that is not installed: "
+            "normalizer whisper: its package is not installed; run: "
             "pip install 'whisper-normalizer>=0.1'"
         ) from error
     normalizer: Callable[[str], str] = EnglishTextNormalizer()
@@ -94,10 +91,10 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
 
 
 def find_normalizer(name: str) -> Callable[[str], str]:
-    """The normalizer of that name.
+    """Return the normalizer with a name.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     if name not in NORMALIZERS:
         raise InputError(f"normalizer {name!r}: unknown, expected one of {', '.join(NORMALIZERS)}")
@@ -105,10 +102,10 @@ def find_normalizer(name: str) -> Callable[[str], str]:
 
 
 def read_map(path: str | Path) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Words that count as others: ``from => to`` a line, a simple part of NIST's GLM files.
+    """Read a map of words to equivalent words: ``from => to`` a line, a subset of NIST's GLM.
 
-    Either side may have several words, the right one none; ``;;`` starts a comment. There are no
-    contexts (``/ [ ] __ [ ]``) and no alternatives.
+    Either side may have several words, and the right one may be empty; ``;;`` starts a comment.
+    Contexts (``/ [ ] __ [ ]``) and alternatives are not supported.
 
     Raises:
         InputError: a line has another form, or words are mapped twice.
@@ -131,7 +128,7 @@ def read_map(path: str | Path) -> dict[tuple[str, ...], tuple[str, ...]]:
 
 
 def apply_map(text: str, mapping: WordMap) -> str:
-    """Replace words from left to right, the longest that fit first; results stay as they are."""
+    """Replace words from left to right, the longest match first; results are not replaced."""
     words, result = text.split(), list[str]()
     longest = max(map(len, mapping), default=0)
     place = 0

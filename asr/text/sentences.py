@@ -1,4 +1,4 @@
-"""Comparison of sentences without case and punctuation."""
+"""Comparison of sentences without regard to case and punctuation."""
 
 import unicodedata
 
@@ -13,7 +13,7 @@ def sentence_key(text: str) -> str:
 
 
 def _letter(character: str) -> str:
-    """Return a letter as it is, a space for punctuation, nothing for punctuation within a word."""
+    """Return a letter itself, and a space or nothing for other characters."""
     kind = unicodedata.category(character)
     if kind[0] in "LMN":
         return character

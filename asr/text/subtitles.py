@@ -1,8 +1,7 @@
 """Text of subtitles and other transcripts of one recording, without their times.
 
-Subtitles (srt, vtt), Whisper's tsv, json and printed lines, Audacity's labels and Praat's
-TextGrid. They are recognised by what is in them, so that their numbers and times never count as
-words.
+The formats are subtitles (srt, vtt), Whisper's tsv, json and printed lines, Audacity's labels and
+Praat's TextGrid. They are detected by their content, so that numbers and times are never words.
 """
 
 import html
@@ -18,7 +17,7 @@ from asr.text.transcripts import read_lines
 
 _TIME = r"-?\d+(:\d+){1,3}([.,]\s?\d+)?"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
-_PRINTED = re.compile(r"\s*\[\s*[\d:.]+s?\s*-{1,2}>\s*[\d:.]+s?\s*\]")  # as Whisper does it
+_PRINTED = re.compile(r"\s*\[\s*[\d:.]+s?\s*-{1,2}>\s*[\d:.]+s?\s*\]")  # by Whisper
 _WORD_TIME = re.compile(r"<\d+:[\d:.]+>")
 _TAG = re.compile(r"</?(b|i|u|c|v|s|ruby|rt|lang|font)\b[^<>]*>|<[\d:.]+>|\{\\[^{}]*\}", re.I)
 _SPEAKER = re.compile(r"^\s*([-\u2013\u2014]+\s*(?!\d)|\[SPEAKER_\d+\]:?)")
@@ -30,8 +29,8 @@ _OTHER_COLUMNS = {
     *("utterance_id", "sentence_id", "client_id", "speaker", "start", "begin", "offset"),
     "duration",
 }
-_LOOKED_AT = 50  # lines at the beginning, by which a format is recognised
-_OTHERS = {  # what the first line of other formats looks like
+_INSPECTED = 50  # lines at the beginning, by which a format is detected
+_OTHERS = {  # first lines of formats that are not supported
     "SubStation Alpha (ass, ssa)": re.compile(r"\[Script Info\]", re.I),
     "TTML or another XML": re.compile(r"<\?xml|<tt\b", re.I),
     "SubViewer (sbv)": re.compile(r"\d+:\d\d:\d\d\.\d+,\d+:\d\d:\d\d\.\d+$"),
@@ -40,13 +39,13 @@ _OTHERS = {  # what the first line of other formats looks like
 
 
 def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
-    """srt, vtt, printed, tsv, json, labels or textgrid; None where it is none of them.
+    """Return srt, vtt, printed, tsv, json, labels or textgrid; None for other text.
 
     Raises:
-        InputError: it is another format with times, or a table.
+        InputError: the file is a table, or has another format with times.
     """
     suffix = path.suffix.lower()
-    filled = list(islice(filter(str.strip, lines), _LOOKED_AT))
+    filled = list(islice(filter(str.strip, lines), _INSPECTED))
     first = filled[0].strip() if filled else ""
     if suffix == ".vtt" or first.split()[:1] == ["WEBVTT"]:
         return "vtt"
@@ -58,14 +57,14 @@ def subtitle_format(lines: Sequence[str], path: Path) -> str | None:
         return "json"
     if suffix == ".textgrid" or "ooTextFile" in first:
         return "textgrid"
-    labels = [line for line in filled if not line.startswith("\\")]  # frequencies of a label
+    labels = [line for line in filled if not line.startswith("\\")]  # others are frequencies
     if labels and all(map(_LABEL.match, labels)):
         return "labels"
     return _table_format(first, path)
 
 
 def _table_format(first: str, path: Path) -> str | None:
-    """tsv where a header has start, end and text."""
+    """Return tsv if the header has start, end and text; None for plain text."""
     for name, pattern in _OTHERS.items():
         if pattern.match(first):
             raise InputError(
@@ -89,10 +88,10 @@ def _columns(line: str, separator: str) -> list[str]:
 
 
 def plain_lines(path: str | Path) -> list[str]:
-    """The lines of a plain text; those of subtitles without numbers and times.
+    """Return the lines of a plain text, or those of subtitles without numbers and times.
 
     Raises:
-        InputError: the file cannot be read, or is no text.
+        InputError: the file cannot be read, or is not text.
     """
     lines = read_lines(path)
     kind = subtitle_format(lines, Path(path))
@@ -100,17 +99,17 @@ def plain_lines(path: str | Path) -> list[str]:
 
 
 def subtitle_lines(lines: Sequence[str], kind: str, path: Path) -> list[str]:
-    """Return the text of a file of one of the formats, line by line, without empty lines.
+    """Return the lines of text in a file of one of the formats, without empty lines.
 
     Raises:
-        InputError: it has lines, but not of that format.
+        InputError: the lines do not have that format.
     """
     texts = (" ".join(line.split()) for line in _READERS[kind](lines, path))
     return [text for text in texts if text]
 
 
 def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """A cue ends at the number of the next one, because it may hold empty lines."""
+    """A cue may contain empty lines and ends at the number of the next one."""
     cues = _cue_lines(lines, path)
     numbered = bool(cues) and cues[0] > 0 and lines[cues[0] - 1].strip().isdigit()
     for start, after in pairwise([*cues, len(lines)]):
@@ -123,10 +122,9 @@ def _srt(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """A cue ends at an empty line; names of cues, notes and styles follow it.
+    """A cue ends at an empty line, before names of cues, notes and styles.
 
-    Where words have times of their own, as YouTube writes them, lines move up: each cue begins
-    with the last line of the one before.
+    If words have times, as in YouTube's files, a cue begins with the last line of the one before.
     """
     rolling = any(map(_WORD_TIME.search, lines))
     last = None
@@ -138,13 +136,12 @@ def _vtt(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _printed(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """What Whisper and its kin print: [00:00.000 --> 00:01.000] before the words."""
     for line in dropwhile(lambda line: not _PRINTED.match(line), lines):
         yield _PRINTED.sub("", line)
 
 
 def _cue_lines(lines: Sequence[str], path: Path) -> list[int]:
-    """The lines with times."""
+    """Return the indices of the lines with times."""
     cues = [i for i, line in enumerate(lines) if _CUE.match(line)]
     if not cues and any(line.strip() and not line.startswith("WEBVTT") for line in lines):
         raise InputError(
@@ -155,7 +152,7 @@ def _cue_lines(lines: Sequence[str], path: Path) -> list[int]:
 
 
 def _words(line: str) -> str:
-    """A line of a cue without tags, entities and marks of speakers."""
+    """Return a line of a cue without tags, entities and speaker labels."""
     return _SPEAKER.sub("", html.unescape(_TAG.sub("", line)))
 
 
@@ -178,7 +175,7 @@ def _labels(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """The texts of the segments (whisper.cpp: transcription), or else the key ``text``."""
+    """Yield the texts of the segments (whisper.cpp: transcription), or else of the key ``text``."""
     if any('"audio_filepath"' in line for line in lines):
         raise InputError(
             f"{path}: a manifest of utterances, expected transcripts; make a data directory of it "
@@ -207,7 +204,7 @@ def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
 
 
 def _whole(text: str) -> str:
-    """Replace halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
+    """Replace lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -216,7 +213,7 @@ def _has_text(value: Any) -> bool:
 
 
 def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
-    """The texts of the tier ``words``, or of the only tier."""
+    """Yield the texts of the tier ``words``, or of the only tier."""
     tiers: dict[str, list[str]] = {}
     for line in lines:
         found = re.match(r'\s*(name|text|mark) = "(.*)"\s*$', line)

@@ -11,10 +11,10 @@ UTF16 = "UTF-16, as Windows writes it, expected UTF-8; convert the file: iconv -
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 text file without their line ends.
+    """Return the lines of a UTF-8 text file without their line ends.
 
-    Only a line feed ends a line, as for Kaldi: the other separators of Unicode are text. In a
-    file without any, carriage returns end the lines.
+    As in Kaldi, only a line feed ends a line: Unicode's other separators are text. Carriage
+    returns end the lines of a file without line feeds.
 
     Raises:
         InputError: the file cannot be read or is not UTF-8.
@@ -29,15 +29,15 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def is_utf16(blob: bytes) -> bool:
-    """Whether a file is in UTF-16, with a byte order mark or without, as ASCII would be."""
+    """Return whether a file looks like UTF-16, with or without a byte order mark."""
     return blob.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in blob[:2]
 
 
 def decode(blob: bytes, path: str | Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
+    """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        InputError: it is not UTF-8; with the line, and how to convert it.
+        InputError: the file is not UTF-8; the message names the line.
     """
     if is_utf16(blob):
         raise InputError(f"{path}:1: {UTF16}")
@@ -52,30 +52,29 @@ def decode(blob: bytes, path: str | Path) -> str:
 
 
 def parse_text(lines: Sequence[str], path: str | Path) -> dict[str, str]:
-    """Transcripts of Kaldi's ``text``: ``<utt-id> <words...>``; words may be absent.
+    """Return the transcripts of Kaldi's ``text``: ``<utt-id> <words...>``; words may be absent.
 
     Raises:
-        InputError: a line is empty or an id is there twice.
+        InputError: a line is empty, or two lines have the same id.
     """
-    records: list[tuple[str, str]] = []
+    records: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, 1):
         fields = line.split(maxsplit=1)
         if not fields:
             raise InputError(
                 f'{path}:{number}: empty line, expected "<utt-id> <words...>"; remove the line'
             )
-        records.append((fields[0], fields[1].rstrip() if len(fields) == 2 else ""))
+        records.append((number, fields[0], fields[1].rstrip() if len(fields) == 2 else ""))
     return _unique(records, path)
 
 
 def parse_trn(lines: Sequence[str], path: str | Path) -> dict[str, str]:
-    """Transcripts of sclite's ``trn``: ``<words...> (<utt-id>)``; ``;;`` starts a comment.
+    """Return the transcripts of sclite's ``trn``: ``<words...> (<utt-id>)``; ``;;`` is a comment.
 
     Raises:
-        InputError: a line has no id, an id is there twice, or a line has alternatives.
+        InputError: a line has no id, two lines have the same id, or a line has alternatives.
     """
-    records: list[tuple[str, str]] = []
-    numbers: list[int] = []
+    records: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, 1):
         if is_trn_comment(line):
             continue
@@ -89,18 +88,17 @@ def parse_trn(lines: Sequence[str], path: str | Path) -> dict[str, str]:
             raise InputError(
                 f"{path}:{number}: alternatives {{ a / b }} are not scored; keep one of them"
             )
-        records.append((name, words))
-        numbers.append(number)
-    return _unique(records, path, numbers)
+        records.append((number, name, words))
+    return _unique(records, path)
 
 
 def is_trn_comment(line: str) -> bool:
-    """Whether sclite passes over a line."""
+    """Return whether a line is empty or a comment, as in sclite."""
     return not line.strip() or line.startswith(";;")
 
 
 def trn_id(line: str) -> str | None:
-    """The utterance id in parentheses at the end of a line, or None."""
+    """Return the utterance id in parentheses at the end of a line, or None."""
     head, parenthesis, name = line.rstrip().rpartition("(")
     name, end = name[:-1], name[-1:]
     separate = head == "" or head[-1].isspace()
@@ -108,17 +106,17 @@ def trn_id(line: str) -> str | None:
     return name if valid and separate and ")" not in name else None
 
 
-def _unique(
-    records: Sequence[tuple[str, str]], path: str | Path, numbers: Sequence[int] | None = None
-) -> dict[str, str]:
-    """Records by their ids, in composed form."""
+def _unique(records: Sequence[tuple[int, str, str]], path: str | Path) -> dict[str, str]:
+    """Return the words of line numbers, ids and words by their ids in composed form."""
     first: dict[str, int] = {}
-    records = [(compose(name), words) for name, words in records]
-    for number, (name, _) in zip(numbers or range(1, len(records) + 1), records, strict=True):
+    texts: dict[str, str] = {}
+    for number, name, words in records:
+        name = compose(name)
         if name in first:
             raise InputError(
                 f"{path}:{number}: utterance {name} is already on line {first[name]}, expected "
                 "each id once; remove one of the two"
             )
         first[name] = number
-    return dict(records)
+        texts[name] = words
+    return texts

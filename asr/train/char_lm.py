@@ -40,7 +40,7 @@ def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = Fal
         InputError: as :func:`asr.lm.texts.read_texts`, or more than a fifth of the characters are
             unknown; a warning tells of fewer.
     """
-    texts = read_texts(path, plain, tokenizer.form)
+    texts = read_texts(path, plain, tokenizer.normalize)
     sentences = [tokenizer.encode(text) for text in texts]
     _check_known(texts, sentences, tokenizer, path)
     return sentences

@@ -97,7 +97,7 @@ def check_characters(
     """
     unknown: dict[str, str] = {}
     for utterance in utterances:
-        text = tokenizer.form(utterance.text or "")
+        text = tokenizer.normalize(utterance.text or "")
         for character, token in zip(text, tokenizer.encode(text), strict=True):
             if token == tokenizer.unk_id:
                 unknown.setdefault(character, utterance.id)

@@ -154,4 +154,4 @@ def test_spelling_by_hand(text, spelled):
 
 def test_a_table_of_decomposed_letters_spells_them_so():
     tokenizer = CharTokenizer(["<blank>", "<unk>", "e", "\u0301", "<sos/eos>"])
-    assert tokenizer.form(spell("\u00e9\u00c9x", tokenizer)) == "e\u0301e\u0301"
+    assert tokenizer.normalize(spell("\u00e9\u00c9x", tokenizer)) == "e\u0301e\u0301"

@@ -94,7 +94,7 @@ def test_a_letter_and_its_mark_are_composed():
 def test_a_table_of_decomposed_letters_reads_both_forms():
     tokenizer = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "E", "\u0301", "<sos/eos>"])
     assert tokenizer.encode("E\u0301 A") == tokenizer.encode("\u00c9 A") == [4, 5, 2, 3]
-    assert tokenizer.form("\u00c9") == "E\u0301"
+    assert tokenizer.normalize("\u00c9") == "E\u0301"
     assert tokenizer.encode("\u00cb") == [1]  # it lacks the dots
 
 
@@ -106,7 +106,7 @@ def test_a_letter_with_two_marks_is_taken_apart_as_far_as_need_be():
 @pytest.mark.parametrize("known", ["'", "\u2019"])
 def test_an_apostrophe_is_the_one_of_the_table(known):
     tokenizer = CharTokenizer.from_texts([f"DON{known}T"])
-    assert tokenizer.form("DON'T DON\u2019T") == f"DON{known}T DON{known}T"
+    assert tokenizer.normalize("DON'T DON\u2019T") == f"DON{known}T DON{known}T"
     assert tokenizer.unk_id not in tokenizer.encode("DON\uff07T")
 
 
