@@ -1,4 +1,4 @@
-"""Calibration of confidences: bins with their accuracy, and the expected calibration error."""
+"""Calibration of confidences: their bins, and the expected calibration error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ BINS = 10
 
 @dataclass(frozen=True)
 class ConfidenceBin:
-    """Words, or texts, of about one confidence."""
+    """The words, or texts, whose confidence lies in one range."""
 
     low: float
     high: float
     count: int
     right: int
     mean: float
-    """Of their confidences; equal to the share of right ones if these are calibrated."""
+    """Mean confidence; equal to the share of correct ones if the confidences are calibrated."""
 
     @property
     def share(self) -> float:
-        """The share of right ones."""
+        """The share of correct ones."""
         return self.right / self.count
 
 
 def confidence_bins(confidences: np.ndarray, right: np.ndarray) -> list[ConfidenceBin]:
-    """The bins that are not empty, from low to high.
+    """Return the bins that are not empty, from low to high.
 
     Args:
-        confidences: from 0 to 1, (N,).
-        right: whether each was right, (N,).
+        confidences: values from 0 to 1, (N,).
+        right: whether each word or text is correct, (N,).
     """
     numbers = np.minimum((confidences * BINS).astype(int), BINS - 1)  # (N,)
     return [
@@ -47,6 +47,6 @@ def confidence_bins(confidences: np.ndarray, right: np.ndarray) -> list[Confiden
 
 
 def calibration_error(bins: Sequence[ConfidenceBin]) -> float:
-    """Expected calibration error: mean distance of confidence and share (arXiv:1706.04599)."""
+    """Return the expected calibration error, mean |confidence - accuracy| (arXiv:1706.04599)."""
     total = sum(b.count for b in bins)
     return sum(abs(b.mean * b.count - b.right) for b in bins) / max(1, total)

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import InputError
-from asr.score.bootstrap import REPLICATES
-from asr.score.wer import Pair, Score, align, errors, totals
+from asr.score.bootstrap import REPLICATES, SEED
+from asr.score.wer import Pair, Score, align, errors, reference_words
 
-_SEED = 0  # the same transcripts give the same interval
 _BLOCK = 500  # replicates drawn at once; bounds the memory
-GOOD_RUN = 2  # words that both systems have right and that separate two stretches with errors
+GOOD_RUN = 2  # consecutive words that both systems have right and that separate two segments
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class Comparison:
     interval: tuple[float, float]
     """95 % bootstrap interval of WER(A) - WER(B), resampling utterances (Bisani and Ney, 2004)."""
     chance_b_better: float
-    """Share of the replicates in which B has fewer errors."""
+    """Share of the bootstrap replicates in which B has fewer errors."""
     segments: int
-    """Stretches of the matched-pairs test."""
+    """Number of segments in the matched-pairs test."""
     z: float
-    """Its statistic: mean of the differences over its standard error."""
+    """Statistic of the test: the mean difference over its standard error."""
     p: float
-    """Chance of a difference as large between systems that are equally good, two-sided."""
+    """Two-sided p-value: the chance of a difference as large between equally good systems."""
 
     @property
     def difference(self) -> float:
@@ -43,15 +42,15 @@ def compare(a: Score, b: Score) -> Comparison:
     """Compare two systems.
 
     Raises:
-        InputError: they are not scored on the same references.
+        InputError: the two are not scored on the same references.
     """
     if (a.ids, a.refs) != (b.ids, b.refs):
         raise InputError(
-            f"the two are scored on {len(a.ids)} and {len(b.ids)} utterances that are not the "
-            "same; decode the same set twice, and score both with mode all"
+            f"the two systems are scored on {len(a.ids)} and {len(b.ids)} utterances that are not "
+            "the same; decode the same set with both, and score both with mode all"
         )
     wrong = np.stack([errors(a.word_counts), errors(b.word_counts)], axis=1)
-    interval, chance = bootstrap_difference(wrong, totals(a.word_counts))
+    interval, chance = bootstrap_difference(wrong, reference_words(a.word_counts))
     differences = [
         x - y
         for one, other in zip(align(a.refs, a.hyps), align(b.refs, b.hyps), strict=True)
@@ -67,13 +66,14 @@ def bootstrap_difference(
     """Bootstrap the difference of two systems: every replicate draws the same utterances for both.
 
     Args:
-        wrong: errors of A and B in each utterance, (N, 2).
-        words: of each reference, (N,).
+        wrong: number of errors of A and B in each utterance, (N, 2).
+        words: number of reference words in each utterance, (N,).
 
     Returns:
-        the 2.5 % and 97.5 % points of WER(A) - WER(B), and how often B has fewer errors.
+        The 2.5 % and 97.5 % quantiles of WER(A) - WER(B), and the share of replicates in which B
+        has fewer errors.
     """
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(SEED)
     found = []
     for _ in range(REPLICATES // _BLOCK):
         drawn = generator.integers(len(words), size=(_BLOCK, len(words)))
@@ -85,32 +85,30 @@ def bootstrap_difference(
 
 
 def matched_segments(one: Sequence[Pair], other: Sequence[Pair]) -> list[tuple[int, int]]:
-    """Count the errors of A and B in each segment of an utterance that has errors.
+    """Return the errors of A and of B in each segment of an utterance that has errors.
 
-    Stretches are separated by two or more words that both systems have right, so that errors
+    Segments are separated by two or more words that both systems have right, so that errors
     in one hardly depend on those in another (Gillick and Cox, ICASSP 1989; NIST's MAPSSWE).
 
     Args:
-        one: the words of the reference beside A's.
-        other: the same with B's.
+        one: the reference aligned with A's hypothesis.
+        other: the reference aligned with B's hypothesis.
     """
-    columns = list(zip(_by_word(one), _by_word(other), strict=True))
     segments: list[tuple[int, int]] = []
     run = GOOD_RUN
-    for x, y in columns:
+    for x, y in zip(_by_word(one), _by_word(other), strict=True):
         if x == y == 0:
             run += 1
-        elif run >= GOOD_RUN:
-            segments.append((x, y))
-            run = 0
-        else:
-            segments[-1] = (segments[-1][0] + x, segments[-1][1] + y)
-            run = 0
+            continue
+        if run >= GOOD_RUN:
+            segments.append((0, 0))
+        segments[-1] = (segments[-1][0] + x, segments[-1][1] + y)
+        run = 0
     return segments
 
 
 def _by_word(pairs: Sequence[Pair]) -> list[int]:
-    """Errors at each word of the reference, with what was inserted before it, and at the end."""
+    """Errors at each reference word, with the insertions before it; last, those at the end."""
     counts = [0]
     for ref, hyp in pairs:
         if ref is None:
@@ -122,10 +120,13 @@ def _by_word(pairs: Sequence[Pair]) -> list[int]:
 
 
 def matched_pairs(differences: Sequence[int]) -> tuple[float, float]:
-    """z and p of the mean difference being 0, by the normal approximation.
+    """Test whether the mean difference is 0, by the normal approximation.
 
     Args:
-        differences: errors of A less those of B, in each stretch.
+        differences: errors of A minus errors of B in each segment.
+
+    Returns:
+        The statistic z and the two-sided p-value.
     """
     count = len(differences)
     values = np.array(differences, float)

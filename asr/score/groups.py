@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.errors import counted
 from asr.score.calibration import ConfidenceBin, confidence_bins
 from asr.score.wer import Counts, Score, total
 from asr.text.sentences import sentence_key
 from asr.text.timed import CtmWord
 
-LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # fewest words of each group
+LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # minimum number of words in each group
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the utterances."""
+    """A group of utterances and its word counts."""
 
     name: str
     sentences: int
@@ -30,31 +31,31 @@ def by_speaker(score: Score, utt2spk: Mapping[str, str]) -> list[Group]:
 
 
 def by_seen(score: Score, seen: Collection[str]) -> list[Group]:
-    """The sentences that a training has seen, and those that it has not.
+    """Return a group for the sentences of the training set, and one for all others.
 
     Args:
-        score: of all.
-        seen: the sentences of the training, each by its :func:`sentence_key` after the same
-            preparation as the references.
+        score: the error rates of the test set.
+        seen: the :func:`sentence_key` of each training sentence, after the same preparation as
+            that of the references.
     """
     names = ["seen" if sentence_key(ref) in seen else "unseen" for ref in score.refs]
     return sorted(_grouped(score, names), key=lambda group: group.name)
 
 
 def by_length(score: Score) -> list[Group]:
-    """A group for each range of words in the reference, the shortest first."""
-    positions = [bisect.bisect_right(LENGTHS, len(ref.split())) - 1 for ref in score.refs]
-    groups = {group.name: group for group in _grouped(score, list(map(_range, positions)))}
-    return [groups[name] for name in map(_range, range(len(LENGTHS))) if name in groups]
+    """Return a group for each range of reference lengths, the shortest first."""
+    names = [_range(bisect.bisect_right(LENGTHS, len(ref.split()))) for ref in score.refs]
+    order = list(map(_range, range(1, len(LENGTHS) + 1)))
+    return sorted(_grouped(score, names), key=lambda group: order.index(group.name))
 
 
-def _range(position: int) -> str:
-    low, high = LENGTHS[position], (*LENGTHS, None)[position + 1]
-    if high is None:
+def _range(end: int) -> str:
+    """Name of the range from ``LENGTHS[end - 1]`` to below ``LENGTHS[end]``."""
+    low = LENGTHS[end - 1]
+    if end == len(LENGTHS):
         return f"{low} words and more"
-    if high > low + 1:
-        return f"{low} to {high - 1} words"
-    return "1 word" if low == 1 else f"{low} words"
+    high = LENGTHS[end] - 1
+    return f"{low} to {high} words" if high > low else counted(low, "word")
 
 
 def _grouped(score: Score, names: Sequence[str]) -> list[Group]:
@@ -67,9 +68,9 @@ def _grouped(score: Score, names: Sequence[str]) -> list[Group]:
 
 
 def by_confidence(score: Score, words: Mapping[str, Sequence[CtmWord]]) -> list[ConfidenceBin]:
-    """Return the share of correct words in each bin of confidence.
+    """Return the bins of confidence, with the share of correct words in each.
 
-    Utterances whose words a normalizer or a map has split or joined are left out.
+    Utterances whose words were split or joined by a normalizer or a map are left out.
     """
     values, right = [], []
     for row, name in enumerate(score.ids):

@@ -1,9 +1,9 @@
-"""The files that Kaldi's scoring scripts leave in a decoding folder, character for character.
+"""The files that Kaldi's scoring scripts write into a decoding folder, character for character.
 
-``wer_<lm-weight>_<penalty>`` and ``cer_...`` are compute-wer's output, ``scoring_kaldi/`` is
-made as by score_kaldi_wer.sh. Two things differ: alignments with the same number of errors
-may be others than align-text's, and utterances without a hypothesis are there, all deleted,
-unless the score was made with mode "present".
+``wer_<lm-weight>_<penalty>`` and ``cer_...`` have the format of compute-wer, ``scoring_kaldi/``
+that of score_kaldi_wer.sh. Two things differ: among alignments with the same number of errors,
+align-text may choose another one, and the words of utterances without a hypothesis count as
+deleted unless the mode of the score is "present".
 """
 
 import re
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import write_text
-from asr.score.wer import CountArray, Pair, Score, align, total, wrong_sentences
+from asr.score.wer import CountArray, Pair, Score, align, operation, total, wrong_sentences
 
 GAP = "***"
 _SPEAKER_WIDTH = 15
-_WORD_WIDTH = 16  # longest column of words in ops
-_OPERATIONS = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
+_WORD_WIDTH = 16  # largest width of a column of words in ops
+_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
 def write_scores(
@@ -26,17 +26,17 @@ def write_scores(
 ) -> Path:
     """Write ``wer_<tag>``, ``cer_<tag>`` and ``scoring_kaldi/`` into a decoding folder.
 
-    ``best_wer`` and ``best_cer`` choose among all tags in the folder. The details belong to
-    the best WER: they are written when this tag has it, and else left as they are.
+    ``best_wer`` and ``best_cer`` choose among all tags in the folder. The details belong to the
+    best WER: they are written if this tag has it, and left as they are otherwise.
 
     Args:
-        score: of one decoding.
-        folder: ``decode_<set>_<tag>``.
+        score: the error rates of one decoding.
+        folder: the decoding folder, ``decode_<set>_<tag>``.
         tag: ``<lm-weight>_<penalty>`` of the decoding.
         utt2spk: speaker of each utterance; without it every utterance is its own speaker.
 
     Returns:
-        the file with the WER.
+        The path of ``wer_<tag>``.
 
     Raises:
         InputError: the tag has another form, an utterance has no speaker, or the folder
@@ -61,7 +61,7 @@ def write_scores(
 
 
 def write_details(score: Score, folder: Path, speakers: Mapping[str, str]) -> None:
-    """Write ``per_utt``, ``per_spk``, ``ops`` and ``wer_bootci``."""
+    """Write ``per_utt``, ``per_spk``, ``ops`` and ``wer_bootci`` into a folder."""
     order = sorted(range(len(score.ids)), key=lambda i: score.ids[i])
     operations: Counter[Pair] = Counter()
     lines: list[str] = []
@@ -69,14 +69,16 @@ def write_details(score: Score, folder: Path, speakers: Mapping[str, str]) -> No
     for i, pairs in zip(order, alignments, strict=True):
         operations.update(pairs)
         lines += utterance_lines(score.ids[i], pairs)
-    write_text(folder / "per_utt", _join(lines))
-    write_text(folder / "per_spk", _join(speaker_lines(score, speakers)))
-    write_text(folder / "ops", _join(operation_lines(operations)))
-    write_text(folder / "wer_bootci", bootstrap_line(score))
+    write_text(folder / "per_utt", _text(lines))
+    write_text(folder / "per_spk", _text(speaker_lines(score, speakers)))
+    write_text(folder / "ops", _text(operation_lines(operations)))
+    mean, half = (100 * value for value in score.spread)
+    interval = f"[ {mean - half:.2f}, {mean + half:.2f} ]"
+    write_text(folder / "wer_bootci", f"Set1: %WER {mean:.2f} 95% Conf Interval {interval}\n")
 
 
 def result_lines(score: Score, counts: CountArray) -> str:
-    """The three lines of compute-wer."""
+    """Return the three lines of compute-wer."""
     sums, wrong, sentences = total(counts), wrong_sentences(counts), len(counts)
     partial = " [PARTIAL]" if score.missing else ""
     return (
@@ -88,9 +90,8 @@ def result_lines(score: Score, counts: CountArray) -> str:
 
 
 def best_result(folder: Path, kind: str) -> Path:
-    """The ``wer_*`` (or ``cer_*``) file of a folder with the lowest rate."""
-    rates = {path: _rate(path) for path in sorted(folder.glob(f"{kind}_*_*"))}
-    return min(rates, key=lambda path: rates[path])
+    """Return the ``wer_*`` (or ``cer_*``) file of a folder with the lowest rate."""
+    return min(sorted(folder.glob(f"{kind}_*_*")), key=_rate)
 
 
 def _rate(path: Path) -> float:
@@ -106,7 +107,7 @@ def _line_with_path(path: Path) -> str:
 
 
 def utterance_lines(name: str, pairs: Iterable[Pair]) -> Iterator[str]:
-    """Four lines of ``per_utt``: words centred in columns (wer_per_utt_details.pl)."""
+    """Yield the four lines of ``per_utt``: words centred in columns (wer_per_utt_details.pl)."""
     columns = [(ref or GAP, hyp or GAP, operation((ref, hyp))) for ref, hyp in pairs]
     centred = [[_centre(cell, max(map(len, column))) for cell in column] for column in columns]
     refs, hyps, ops = zip(*centred, strict=True) if centred else ((), (), ())
@@ -117,23 +118,13 @@ def utterance_lines(name: str, pairs: Iterable[Pair]) -> Iterator[str]:
     yield f"{name} #csid {' '.join(str(counts[op]) for op in 'CSID')}"
 
 
-def operation(pair: Pair) -> str:
-    """C, S, I or D."""
-    ref, hyp = pair
-    if ref is None:
-        return "I"
-    if hyp is None:
-        return "D"
-    return "C" if ref == hyp else "S"
-
-
 def _centre(text: str, width: int) -> str:
     right = (width - len(text)) // 2
     return " " * (width - len(text) - right) + text + " " * right
 
 
 def speaker_lines(score: Score, speakers: Mapping[str, str]) -> Iterator[str]:
-    """The table ``per_spk``: counts (raw) and percent (sys) (wer_per_spk_details.pl)."""
+    """Yield the lines of ``per_spk``: counts (raw) and percent (sys) (wer_per_spk_details.pl)."""
     width = max(_SPEAKER_WIDTH, *map(len, speakers.values()))
     titles = ("#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err")
     yield f"{'SPEAKER':{width}} id  {_fields(titles)}"
@@ -160,24 +151,17 @@ def _fields(values: Iterable[object]) -> str:
 
 
 def operation_lines(operations: Mapping[Pair, int]) -> list[str]:
-    """The lines of ``ops``: each pair of words, the most frequent first (wer_ops_details.pl)."""
-    words = [(pair[0] or GAP, pair[1] or GAP) for pair in operations]
-    width = min(_WORD_WIDTH, max((len(word) for pair in words for word in pair), default=0))
-    digits = len(str(max(operations.values(), default=0)))
+    """Return the lines of ``ops``: word pairs, the most frequent first (wer_ops_details.pl)."""
     rows = sorted(
-        (_OPERATIONS[operation(pair)], -count, ref, hyp)
-        for (pair, count), (ref, hyp) in zip(operations.items(), words, strict=True)
+        (_NAMES[operation(pair)], -count, pair[0] or GAP, pair[1] or GAP)
+        for pair, count in operations.items()
     )
+    width = min(_WORD_WIDTH, max((len(word) for row in rows for word in row[2:]), default=0))
+    digits = len(str(max(operations.values(), default=0)))
     return [
         f"{name:12}  {ref:>{width}}    {hyp:>{width}}    {-negative:>{digits}}"
         for name, negative, ref, hyp in rows
     ]
-
-
-def bootstrap_line(score: Score) -> str:
-    """The line of compute-wer-bootci."""
-    mean, half = (100 * value for value in score.spread)
-    return f"Set1: %WER {mean:.2f} 95% Conf Interval [ {mean - half:.2f}, {mean + half:.2f} ]\n"
 
 
 def _speakers(ids: Iterable[str], utt2spk: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -189,5 +173,5 @@ def _speakers(ids: Iterable[str], utt2spk: Mapping[str, str] | None) -> Mapping[
     return utt2spk
 
 
-def _join(lines: Iterable[str]) -> str:
+def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)

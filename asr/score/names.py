@@ -1,11 +1,12 @@
 """Match names in the hypotheses with those in the references, exactly or by similar spelling.
 
-sclite takes names that differ in case alone for the same, and channel 1 for A. Here too, and
-folders and the endings of audio files do not count; but only where one name on each side remains.
+As in sclite, names that differ only in case match, and channel 1 matches A. Names that differ only
+in their folders or in the suffix of an audio file match, too. A match must be unique on both sides.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -18,41 +19,34 @@ _LETTERS = ("A", "B")
 
 
 def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
-    """The name in the references of each name in the hypotheses that has one."""
-    return _match(refs, hyps, (str, str.casefold, _stem, _bare))
+    """Map each name in the hypotheses to the matching name in the references, if it has one."""
+    return _match(refs, hyps, _FORMS)
 
 
 def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
-    """The same for channels of files. Where a file has channels 0 and 1, these are A and B."""
+    """Map tracks likewise. If a file has channels 0 and 1, these are A and B; else 1 and 2 are."""
     refs, hyps = list(refs), list(hyps)
     pairs = _by_form((*refs, *hyps), lambda track: _bare(track[0])).items()
     from_0 = {file for file, tracks in pairs if {"0", "1"} <= {number for _, number in tracks}}
 
-    def channel(track: Track) -> str:
-        return _channel(track[1], 0 if _bare(track[0]) in from_0 else 1)
+    def form(file_form: Callable[[str], str], track: Track) -> Track:
+        name = track[1].upper()
+        if name in _LETTERS:
+            name = str(_LETTERS.index(name) + (_bare(track[0]) not in from_0))
+        return file_form(track[0]), name
 
-    return _match(
-        refs,
-        hyps,
-        (
-            lambda t: t,
-            lambda t: (t[0], channel(t)),
-            lambda t: (t[0].casefold(), channel(t)),
-            lambda t: (_stem(t[0]), channel(t)),
-            lambda t: (_bare(t[0]), channel(t)),
-        ),
-    )
+    return _match(refs, hyps, (lambda track: track, *(partial(form, each) for each in _FORMS)))
 
 
 def different(matched: dict[Name, Name]) -> list[tuple[Name, Name]]:
-    """The pairs that are not the same to the letter, sorted."""
+    """Return the matched pairs whose names are not identical, sorted."""
     return sorted((hyp, ref) for hyp, ref in matched.items() if hyp != ref)
 
 
 def _match(
     refs: Iterable[Name], hyps: Iterable[Name], forms: Sequence[Callable[[Name], Hashable]]
 ) -> dict[Name, Name]:
-    """Pair names whose normal form is the same and unique; the strictest form is tried first."""
+    """Match names whose form is the same and unique; the first form is the strictest."""
     left, right = dict.fromkeys(refs), dict.fromkeys(hyps)
     matched: dict[Name, Name] = {}
     for form in forms:
@@ -72,18 +66,15 @@ def _by_form(names: Iterable[Name], form: Callable[[Name], Hashable]) -> dict[Ha
 
 
 def _bare(name: str) -> str:
-    """Without folders and the ending of an audio file."""
+    """Return a name without its folders and the suffix of an audio file."""
     return _stem(name).rpartition("/")[2]
 
 
 def _stem(name: str) -> str:
-    """Without the ending of an audio file."""
+    """Return a name without the suffix of an audio file."""
     name = name.casefold().replace("\\", "/")
     suffix = PurePosixPath(name).suffix
     return name.removesuffix(suffix) if suffix in AUDIO_SUFFIXES else name
 
 
-def _channel(name: str, first: int) -> str:
-    """A number for a letter; ``first`` is that of A."""
-    name = name.upper()
-    return str(first + _LETTERS.index(name)) if name in _LETTERS else name
+_FORMS = (str, str.casefold, _stem, _bare)  # of a name, the strictest first

@@ -3,21 +3,25 @@
 import html
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from asr.audio.clip import Clip
 from asr.errors import counted
 from asr.files import write_text
-from asr.score.calibration import ConfidenceBin
-from asr.score.groups import Group
-from asr.score.kaldi import operation
-from asr.score.report import Report, conditions, describe_comparison
-from asr.score.wer import Counts, Pair, Score, errors
+from asr.score.report import (
+    GROUP_COLUMNS,
+    Report,
+    conditions,
+    confidence_rows,
+    describe_comparison,
+    group_rows,
+)
+from asr.score.wer import Pair, Score, errors, operation
 
-PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # by a browser
-CONFUSIONS = 20  # rows of the table
+PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # formats that browsers play
+CONFUSIONS = 20  # rows of the table of confusions
 GAP = "\N{MIDDLE DOT}"
 
 STYLE = """
@@ -55,8 +59,8 @@ def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> P
 
     Args:
         path: the HTML file.
-        report: what it tells.
-        audio: of the utterances that can be played.
+        report: the results to show.
+        audio: the audio of the utterances, by id; those without audio have no player.
 
     Raises:
         InputError: the file cannot be written.
@@ -67,9 +71,7 @@ def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> P
         *_head(report.set_name),
         *_summary(report),
         '<div class="tables">',
-        *(line for name, rows in report.groups.items() for line in _group_table(name, rows)),
-        *_confidence_table(report.bins),
-        *_confusion_table(score),
+        *_tables(report),
         "</div>",
         '<h2>Utterances</h2><div class="bar"><label><input type="checkbox" id="wrong" checked> '
         'only wrong ones</label> <input type="search" id="search" placeholder="id or words"></div>',
@@ -110,7 +112,17 @@ def _summary(report: Report) -> Iterator[str]:
     yield f'<div class="note">{_text(conditions(report))}</div>'
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -> Iterator[str]:
+def _tables(report: Report) -> Iterator[str]:
+    for title, groups in report.groups.items():
+        yield from _table(title, ("", *GROUP_COLUMNS), group_rows(groups))
+    if report.bins:
+        yield from _table("By confidence", ("", "Words", "Right %"), confidence_rows(report.bins))
+    words = confusions(report.score)[:CONFUSIONS]
+    rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in words)
+    yield from _table("Confusions", ("Reference", "Hypothesis", "Count"), rows)
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     yield f"<div><h2>{_text(title)}</h2><table><tr>"
     yield "".join(f"<th>{_text(head)}</th>" for head in heads) + "</tr>"
     for row in rows:
@@ -118,25 +130,8 @@ def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -
     yield "</table></div>"
 
 
-def _group_table(title: str, groups: Sequence[Group]) -> Iterator[str]:
-    rows = ((g.name, *_rates(g.words), g.sentences) for g in groups)
-    heads = ("", "WER %", "words", "sub", "del", "ins", "sentences")
-    return _table(title, heads, rows)
-
-
-def _rates(counts: Counts) -> tuple[object, ...]:
-    numbers = (counts.total, counts.substitutions, counts.deletions, counts.insertions)
-    return f"{100 * counts.rate:.1f}", *numbers
-
-
-def _confidence_table(bins: Sequence[ConfidenceBin]) -> Iterator[str]:
-    if bins:
-        rows = ((f"{b.low:.1f} to {b.high:.1f}", b.count, f"{100 * b.share:.1f}") for b in bins)
-        yield from _table("By confidence", ("", "words", "right %"), rows)
-
-
 def confusions(score: Score) -> list[tuple[Pair, int]]:
-    """Substituted, deleted and inserted words and how often, the most frequent first."""
+    """Return the misrecognised word pairs and their counts, the most frequent first."""
     counts = Counter(
         pair
         for row in map(int, errors(score.word_counts).nonzero()[0])
@@ -144,11 +139,6 @@ def confusions(score: Score) -> list[tuple[Pair, int]]:
         if pair[0] != pair[1]
     )
     return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-
-
-def _confusion_table(score: Score) -> Iterator[str]:
-    rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in confusions(score)[:CONFUSIONS])
-    return _table("Confusions", ("reference", "hypothesis", "times"), rows)
 
 
 def _utterances(score: Score, sounds: Mapping[str, str]) -> Iterator[str]:
@@ -170,7 +160,7 @@ def _pair(pair: Pair) -> str:
 
 
 def _sound(clip: Clip, folder: Path) -> str | None:
-    """Where the page finds a recording: relative to it, with the part of the file to play.
+    """Return the URL of a recording relative to the page, with the part of the file to play.
 
     A command in wav.scp is not run.
     """

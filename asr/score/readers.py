@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr.errors import InputError, listed
+from asr.errors import InputError, counted, listed
 from asr.score.names import Track, different, match_names, match_tracks
 from asr.text.subtitles import subtitle_format, subtitle_lines
 from asr.text.timed import (
@@ -16,13 +16,7 @@ from asr.text.timed import (
     words_by_file,
     words_in_segments,
 )
-from asr.text.transcripts import (
-    is_trn_comment,
-    parse_text,
-    parse_trn,
-    read_lines,
-    trn_id,
-)
+from asr.text.transcripts import is_trn_comment, parse_text, parse_trn, read_lines, trn_id
 
 
 @dataclass(frozen=True)
@@ -30,37 +24,37 @@ class Source:
     """The lines of a file of transcripts."""
 
     path: Path
-    """The file; ``text`` where a folder was named."""
+    """The file; if a folder was named, its ``text``."""
     lines: list[str]
-    """Without line ends."""
+    """The lines without their line ends."""
 
     @property
     def set_name(self) -> str:
-        """What to call these transcripts: the folder of a ``text``, else the file's stem."""
+        """The name of the test set: the folder of a ``text``, else the stem of the file."""
         return self.path.resolve().parent.name if self.path.name == "text" else self.path.stem
 
 
 @dataclass(frozen=True)
 class TranscriptFile:
-    """Transcripts in the order of their file, and how they were read."""
+    """Transcripts in the order of their file, and the format of the file."""
 
     texts: dict[str, str] | list[str]
-    """By utterance id; a list for plain files."""
+    """Transcripts by utterance id; a list for plain files."""
     format: str
-    """text, trn, plain, stm, ctm, or one of :mod:`asr.text.subtitles`."""
+    """text, trn, plain, stm, ctm, or a format of :mod:`asr.text.subtitles`."""
     words: dict[str, list[CtmWord]] | None = None
-    """The same with times and confidence, where a CTM tells them."""
+    """Words with times and confidences by utterance id, for a CTM."""
     speakers: dict[str, str] | None = None
-    """Speaker of each segment of an STM."""
+    """Speaker of each segment, for an STM."""
     notes: tuple[str, ...] = ()
-    """What did not match the references to the letter, or not at all; a sentence each."""
+    """Names that match the references only in another spelling, or not at all; a sentence each."""
 
 
 def open_source(name: str | Path) -> Source:
     """Read a file of transcripts, or the ``text`` of a data or decoding folder.
 
     Raises:
-        InputError: there is none, or it is not UTF-8.
+        InputError: the file does not exist, or is not UTF-8.
     """
     path = Path(name)
     if path.is_dir():
@@ -74,16 +68,16 @@ def open_source(name: str | Path) -> Source:
 
 
 def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[TranscriptFile, ...]:
-    """References and hypotheses.
+    """Read references and hypotheses.
 
     Args:
-        ref: the references' file.
-        hyp: the hypotheses' file.
-        file_format: of both, "text", "trn" or "plain"; "auto" looks at the files. Files with the
-            ends .stm and .ctm are what they say in any case, and subtitles what is in them.
+        ref: the file of the references.
+        hyp: the file of the hypotheses.
+        file_format: format of both, "text", "trn" or "plain"; "auto" detects it. The suffixes .stm
+            and .ctm and the contents of subtitles take precedence.
 
     Raises:
-        InputError: the format is not clear, a line does not have it, or plain files have
+        InputError: the format is ambiguous, a line does not have it, or plain files have
             different numbers of lines.
     """
     timed = _by_suffix(ref), _by_suffix(hyp)
@@ -98,8 +92,8 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
     if formats == ("plain", "plain") and len(ref.lines) != len(hyp.lines):
         raise InputError(
             f"{ref.path} has {len(ref.lines)} lines, {hyp.path} has {len(hyp.lines)}; plain files "
-            "are matched line by line and need as many of one as of the other (--format says "
-            "what the files are if they are not plain)"
+            "are matched line by line and need the same number of lines (if the files are not "
+            "plain, give --format)"
         )
     return references, _renamed(references, hypotheses)
 
@@ -114,7 +108,7 @@ def _subtitle_format(source: Source) -> str | None:
 
 
 def _read_whole(source: Source, kind: str) -> TranscriptFile:
-    """A file as one text: subtitles, or what is compared with them."""
+    """Read a file as one text: subtitles, or the file that is compared with them."""
     if kind not in ("auto", "plain", "text", "trn"):
         text = " ".join(subtitle_lines(source.lines, kind, source.path))
         return TranscriptFile([text], kind, notes=() if text else ("no words in it",))
@@ -126,8 +120,8 @@ def _read_whole(source: Source, kind: str) -> TranscriptFile:
     if len(texts) != 1:
         raise InputError(
             f"{source.path} has {len(texts)} utterances with ids, the other file has the subtitles "
-            "of one recording; compare these with the utterance of that recording alone, or with "
-            "subtitles (--format plain: the ids are words)"
+            "of one recording; compare the subtitles with the one utterance of that recording, or "
+            "with subtitles (if the ids are words, give --format plain)"
         )
     return TranscriptFile(list(texts.values()), kind)
 
@@ -144,7 +138,7 @@ def _has_ids(source: Source) -> bool:
 
 
 def _renamed(references: TranscriptFile, hypotheses: TranscriptFile) -> TranscriptFile:
-    """Hypotheses by the ids of the references, also where these differ in case or ending."""
+    """Give hypotheses the ids of the references where they differ only in case or suffix."""
     if isinstance(references.texts, list) or isinstance(hypotheses.texts, list):
         return hypotheses
     ids = match_names(references.texts, hypotheses.texts)
@@ -153,16 +147,19 @@ def _renamed(references: TranscriptFile, hypotheses: TranscriptFile) -> Transcri
         return hypotheses
     texts = {ids.get(name, name): text for name, text in hypotheses.texts.items()}
     words = hypotheses.words and {ids.get(n, n): found for n, found in hypotheses.words.items()}
-    note = f"{len(changed)} ids are spelled otherwise than the references' and taken for the same"
-    shown = f"{note}, for example {changed[0][0]} for {changed[0][1]}"
-    return replace(hypotheses, texts=texts, words=words, notes=(*hypotheses.notes, shown))
+    note = (
+        f"matched {counted(len(changed), 'id')} that the references spell differently, for example "
+        f"{changed[0][0]} for {changed[0][1]}"
+    )
+    return replace(hypotheses, texts=texts, words=words, notes=(*hypotheses.notes, note))
 
 
 def _read_timed(
     ref: Source, hyp: Source, timed: tuple[str | None, str | None], file_format: str
 ) -> tuple[TranscriptFile, TranscriptFile]:
-    """References with or without times, and hypotheses in a CTM."""
-    if timed[1] != "ctm" or timed[0] == "ctm" or _is_subtitle(ref, timed[0]):
+    """Read references with or without times, and hypotheses in a CTM."""
+    subtitles = timed[0] is None and _subtitle_format(ref) is not None
+    if timed[1] != "ctm" or timed[0] == "ctm" or subtitles:
         raise InputError(
             f"{ref.path}, {hyp.path}: expected hypotheses in a .ctm, and references in a .stm, a "
             "Kaldi text or a trn"
@@ -176,14 +173,10 @@ def _read_timed(
     return references, _renamed(references, found)
 
 
-def _is_subtitle(source: Source, timed: str | None) -> bool:
-    return timed is None and _subtitle_format(source) is not None
-
-
 def _read_stm(
     ref: Source, hyp: Source, words: list[CtmWord]
 ) -> tuple[TranscriptFile, TranscriptFile]:
-    """The segments of an STM, and the words of a CTM in each of them."""
+    """Read the segments of an STM, and the words of a CTM in each of them."""
     segments = parse_stm(ref.lines, ref.path)
     speakers = {segment.id: segment.speaker for segment in segments}
     references = TranscriptFile(reference_texts(segments, ref.path), "stm", speakers=speakers)
@@ -199,10 +192,10 @@ def _track_notes(
     words: list[CtmWord],
     tracks: dict[Track, Track],
 ) -> Iterator[str]:
-    """Describe what the two files do not have in common.
+    """Describe the differences between the tracks of the two files.
 
     Raises:
-        InputError: there is no segment, or none of the words belongs to one.
+        InputError: there is no segment, or no word belongs to one.
     """
     if not segments:
         raise InputError(f"{ref.path}: no segments, expected references; name another file")
@@ -210,30 +203,22 @@ def _track_notes(
     empty = [s.track for s in segments if not s.ignored and s.track not in tracks.values()]
     if lost and not tracks:
         raise InputError(
-            f"{hyp.path}: no word is of a file and channel in {ref.path}: {_listed(lost)}, "
+            f"{hyp.path}: no word has a file and channel of {ref.path}: found {_listed(lost)}, "
             f"expected {_listed(empty)}; rename them in one of the two"
         )
-    if different(tracks):
-        ours, theirs = different(tracks)[0]
-        yield f"{' '.join(ours)} is taken for {' '.join(theirs)} of {ref.path}" + _others(tracks)
+    changed = [f"{' '.join(ours)} as {' '.join(theirs)}" for ours, theirs in different(tracks)]
+    if changed:
+        yield f"files and channels are matched with {ref.path}: {listed(changed, 1)}"
     if lost:
-        yield (
-            f"{len(lost)} words of files that are not in {ref.path} with this channel, not "
-            f"scored: {_listed(lost)}"
-        )
+        count = counted(len(lost), "word")
+        yield f"not scored: {count} of tracks that are not in {ref.path}: {_listed(lost)}"
     if empty:
-        yield f"no words for {len(empty)} segments, counted as deleted: {_listed(empty)}"
-
-
-def _others(tracks: dict[Track, Track]) -> str:
-    more = len(different(tracks)) - 1
-    return f", and {more} more alike" if more else ""
+        count = counted(len(empty), "segment")
+        yield f"no words for {count}, counted as deleted: {_listed(empty)}"
 
 
 def _listed(tracks: Iterable[Track]) -> str:
-    """The first few files and channels."""
-    names = [f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks)]
-    return listed(names)
+    return listed(f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks))
 
 
 def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
@@ -244,12 +229,12 @@ def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
     if not mixed:
         return ()
     return (
-        f"{len(mixed)} files have several channels, for example {mixed[0]}; their words are put "
-        "in one row by their times, for the references have no channels (a .stm has)",
+        f"{len(mixed)} files have several channels, for example {mixed[0]}; their words are joined "
+        "in order of time, because the references have no channels (a .stm has)",
     )
 
 
-def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...]) -> TranscriptFile:
+def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...] = ()) -> TranscriptFile:
     texts = {name: " ".join(w.word for w in found) for name, found in words.items()}
     return TranscriptFile(texts, "ctm", words, notes=notes)
 
@@ -263,34 +248,34 @@ def _read(source: Source, kind: str) -> TranscriptFile:
 
 
 def read_sentences(name: str | Path) -> tuple[list[str], str]:
-    """The sentences of a file or data directory by itself, and the format it was taken for.
+    """Return the sentences of a file or data directory, and the format that was detected.
 
     Raises:
         InputError: it cannot be read.
     """
     source = open_source(name)
-    if _by_suffix(source) == "stm":
-        return [segment.text for segment in parse_stm(source.lines, source.path)], "stm"
-    if _by_suffix(source) == "ctm":
-        words = words_by_file(parse_ctm(source.lines, source.path))
-        return [" ".join(w.word for w in found) for found in words.values()], "ctm"
-    timed = _subtitle_format(source)
-    if timed is not None:
-        return subtitle_lines(source.lines, timed, source.path), timed
-    kind = _certain_format(source) or ("text" if _has_ids(source) else "plain")
-    texts = _read(source, kind).texts
+    kind = _by_suffix(source) or _subtitle_format(source) or _certain_format(source)
+    kind = kind or ("text" if _has_ids(source) else "plain")
+    if kind == "stm":
+        return [segment.text for segment in parse_stm(source.lines, source.path)], kind
+    if kind == "ctm":
+        texts = _from_words(words_by_file(parse_ctm(source.lines, source.path))).texts
+    elif kind in ("text", "trn", "plain"):
+        texts = _read(source, kind).texts
+    else:
+        texts = subtitle_lines(source.lines, kind, source.path)
     return list(texts.values() if isinstance(texts, dict) else texts), kind
 
 
 def detect(ref: Source, hyp: Source) -> tuple[str, str]:
-    """The formats of two files that belong together.
+    """Detect the formats of two files that belong together.
 
-    A file named ``text`` is Kaldi's, lines that all end in ``(<id>)`` are trn. Where this
-    says nothing about either file, they are Kaldi's if all first fields look like ids and
-    some are in both files, and plain otherwise.
+    A file named ``text`` is Kaldi's text; a file whose lines all end in ``(<id>)`` is a trn. If
+    neither file is one of these, both are Kaldi's text if all first fields look like ids and some
+    ids are in both files, and plain otherwise.
 
     Raises:
-        InputError: the first fields could be ids as well as words.
+        InputError: the first fields could be ids or words.
     """
     first, second = _certain_format(ref), _certain_format(hyp)
     if first is None and second is None:
@@ -314,15 +299,15 @@ def _text_or_plain(ref: Source, hyp: Source) -> str:
     for one, other in ((ref, hyp), (hyp, ref)):
         if len(one.lines) > 1 and not refs & hyps and _has_ids(one):
             raise InputError(
-                f"{one.path}: all {len(one.lines)} lines start as with utterance ids, for example "
-                f'"{_first_fields(one)[0]}", but none of these is in {other.path}; give both the '
-                "same ids, or say --format plain if they are words"
+                f"{one.path}: all {len(one.lines)} lines seem to start with an utterance id, for "
+                f'example "{_first_fields(one)[0]}", but none of the ids is in {other.path}; use '
+                "the same ids in both files, or give --format plain if they are words"
             )
     if refs == hyps and refs and len(ref_firsts) == len(refs) and len(hyp_firsts) == len(hyps):
         raise InputError(
             f"{ref.path}, {hyp.path}: each line starts with a word that starts one line of the "
-            f'other file, as "{ref_firsts[0]}" does: an utterance id or the first word of a '
-            "sentence? Say --format text or --format plain"
+            f'other file, for example "{ref_firsts[0]}", which may be an utterance id or the first '
+            "word of a sentence; give --format text or --format plain"
         )
     return "plain"
 
@@ -336,10 +321,10 @@ def _looks_like_id(word: str) -> bool:
 
 
 def read_utt2spk(path: str | Path) -> dict[str, str]:
-    """Speaker of each utterance.
+    """Read the speaker of each utterance.
 
     Raises:
-        InputError: a line is not ``<utt-id> <spk-id>``, or an utterance is there twice.
+        InputError: a line is not ``<utt-id> <spk-id>``, or an utterance has two lines.
     """
     lines = read_lines(path)
     for number, line in enumerate(lines, 1):

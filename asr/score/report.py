@@ -1,7 +1,7 @@
 """The report of error rates, printed or as JSON."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,10 +14,12 @@ from asr.errors import counted
 from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import Comparison
 from asr.score.groups import Group
-from asr.score.kaldi import GAP, operation
-from asr.score.wer import Counts, Pair, Score, errors, total
+from asr.score.kaldi import GAP
+from asr.score.wer import Counts, Pair, Score, operation, total
 
-_PLAIN_WIDTH = 100  # where the output is not a terminal
+GROUP_COLUMNS = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
+
+_PLAIN_WIDTH = 100  # of an output that is not a terminal
 _STYLES = {"C": "", "S": "yellow", "I": "green", "D": "red"}
 _INDENT = 7  # width of "  REF  "
 _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
@@ -25,43 +27,45 @@ _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
 
 @dataclass(frozen=True)
 class Report:
-    """Contents of the report on a test set: printed, as JSON or as a page."""
+    """The results on a test set: printed, written as JSON or shown as a page."""
 
     score: Score
     set_name: str
     files: Sequence[tuple[str, str]]
     """Name and format of the references and of the hypotheses."""
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
-    """Tables of rates by their titles, such as "By speaker"."""
+    """Error rates of groups of utterances, by the title of their table, such as "By speaker"."""
     bins: Sequence[ConfidenceBin] = ()
-    """The recognised words by their confidence."""
+    """The recognised words, binned by confidence."""
     comparison: Comparison | None = None
-    """With another system."""
+    """Comparison with another system."""
     notes: Sequence[str] = ()
-    """What of the hypotheses did not match the references."""
+    """Differences between the names in the hypotheses and those in the references."""
     speakers: Mapping[str, str] | None = None
-    """Of the utterances, where they are known."""
+    """Speaker of each utterance, if known."""
 
 
 def print_report(report: Report, worst: int, tables: Collection[str], *, color: bool) -> None:
     """Print the rates and the worst utterances to standard output.
 
     Args:
-        report: what to print.
-        worst: how many utterances to show.
-        tables: which of ``report.groups``.
-        color: False leaves colours out in a terminal too.
+        report: the results to print.
+        worst: the number of utterances to show.
+        tables: titles of the tables of ``report.groups`` to print.
+        color: whether to use colours in a terminal.
     """
-    console, score = make_console(color), report.score
+    console, score = _make_console(color), report.score
     title = f"{report.set_name}: {counted(len(score.ids), 'sentence')}"
     console.print(Text(f"{title}, {counted(score.words.total, 'word')}\n", style="bold"))
-    console.print(summary_table(score))
+    console.print(_summary_table(score))
     console.print(f"\n{conditions(report)}")
     _print_worst(console, score, worst)
     for title in tables:
-        console.print(_group_table(title, report.groups[title]))
+        table = _table(f"\n{title}", *(f"\n{column}" for column in GROUP_COLUMNS))
+        console.print(_filled(table, group_rows(report.groups[title])))
     if report.bins:
-        console.print(_confidence_table(report.bins))
+        table = _table("\nBy confidence", "\nWords", "\nRight %")
+        console.print(_filled(table, confidence_rows(report.bins)))
         error = calibration_error(report.bins)
         console.print(f"expected calibration error {100 * error:.1f} %")
     if report.comparison:
@@ -74,13 +78,13 @@ def _print_worst(console: Console, score: Score, worst: int) -> None:
         wrong = counted(score.wrong_sentences, "wrong utterance")
         console.print(f"\nMost word errors ({len(indices)} of {wrong}):")
     for index in indices:
-        console.print(Text(f"\n{heading(score, index)}", style="bold"))
+        console.print(Text(f"\n{_heading(score, index)}", style="bold"))
         for line in side_by_side(score.align(index), console.width - _INDENT):
             console.print(line, soft_wrap=True)
 
 
 def _table(first: str, *columns: str) -> Table:
-    """A table without lines whose columns of numbers end at the right."""
+    """Return a borderless table; all columns but the first are aligned to the right."""
     table = Table(box=None, pad_edge=False)
     table.add_column(first)
     for column in columns:
@@ -88,32 +92,32 @@ def _table(first: str, *columns: str) -> Table:
     return table
 
 
-def _group_table(title: str, groups: Sequence[Group]) -> Table:
-    columns = ("\nWER %", "\nTotal", "\nCorr", "\nSub", "\nDel", "\nIns", "\nSentences")
-    table = _table(f"\n{title}", *columns)
+def _filled(table: Table, rows: Iterable[Sequence[str]]) -> Table:
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def group_rows(groups: Iterable[Group]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for each group: its name, then :data:`GROUP_COLUMNS`."""
     for group in groups:
         rate, _, *counts = _row(group.words)
-        table.add_row(group.name, rate, *counts, str(group.sentences))
-    return table
+        yield group.name, rate, *counts, str(group.sentences)
 
 
-def _confidence_table(bins: Sequence[ConfidenceBin]) -> Table:
-    table = _table("\nBy confidence", "\nWords", "\nRight %")
+def confidence_rows(bins: Iterable[ConfidenceBin]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for each bin: its range, number of words, and percentage of correct ones."""
     for b in bins:
-        table.add_row(f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}")
-    return table
+        yield f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}"
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     values = asdict(comparison) | {"difference": comparison.difference}
-    return {
-        name: _finite(value) if isinstance(value, float) else value
-        for name, value in values.items()
-    }
+    return {k: _finite(v) if isinstance(v, float) else v for k, v in values.items()}
 
 
-def make_console(color: bool) -> Console:
-    """A console on standard output; wide enough for every number when it is a file."""
+def _make_console(color: bool) -> Console:
+    """Return a console on standard output; if that is a file, wide enough for all columns."""
     console = Console(
         color_system="auto" if color else None, highlight=False, markup=False, emoji=False
     )
@@ -122,8 +126,7 @@ def make_console(color: bool) -> Console:
     return console
 
 
-def summary_table(score: Score) -> Table:
-    """Rates in percent, and the counts that they come from."""
+def _summary_table(score: Score) -> Table:
     table = _table("", "%", "95 % interval", "Total", "Corr", "Sub", "Del", "Ins")
     table.add_row("WER", *_row(score.words, _interval(score)), style="bold")
     table.add_row("CER (spaces counted)", *_row(score.characters))
@@ -139,14 +142,14 @@ def _row(counts: Counts, interval: str = "") -> tuple[str, ...]:
 
 
 def _interval(score: Score) -> str:
-    if len(score.ids) < 2:  # resampling one utterance always gives that utterance
+    if len(score.ids) < 2:  # every bootstrap replicate of one utterance is that utterance
         return "-"
     low, high = score.interval
     return f"{100 * low:.2f} - {100 * high:.2f}"
 
 
 def describe_comparison(c: Comparison) -> str:
-    """A comparison of this system (A) with another (B) in one sentence."""
+    """Return the comparison of this system (A) with another (B) in one sentence."""
     low, high = c.interval
     return (
         f"the other system: WER {100 * c.wer_b:.2f} %; difference {100 * c.difference:+.2f} "
@@ -156,7 +159,7 @@ def describe_comparison(c: Comparison) -> str:
 
 
 def conditions(report: Report) -> str:
-    """Under which the rates hold: normalizer, files, what was done about missing ones."""
+    """Return the conditions of the rates: normalizer, files, treatment of missing hypotheses."""
     score = report.score
     files = ", ".join(f"{name} ({file_format})" for name, file_format in report.files)
     parts = [f"normalizer {score.normalizer}", files]
@@ -165,8 +168,7 @@ def conditions(report: Report) -> str:
     return "; ".join(parts)
 
 
-def heading(score: Score, index: int) -> str:
-    """Name and number of errors of an utterance."""
+def _heading(score: Score, index: int) -> str:
     sums = total(score.word_counts[index : index + 1])
     numbers = f"{counted(sums.errors, 'error')}, {counted(sums.total, 'word')}"
     absent = " (no hypothesis)" if score.ids[index] in score.missing else ""
@@ -174,9 +176,9 @@ def heading(score: Score, index: int) -> str:
 
 
 def side_by_side(pairs: tuple[Pair, ...], width: int) -> Iterator[Text]:
-    """Three lines for as many pairs as fit: reference, hypothesis, and S, D or I.
+    """Yield three lines for as many pairs as fit: reference, hypothesis, and S, D or I.
 
-    The letters tell the errors apart without colours too.
+    The letters distinguish the errors where colours are missing.
     """
     row: list[tuple[Pair, int]] = []
     used = 0
@@ -205,7 +207,7 @@ def _three_lines(row: list[tuple[Pair, int]]) -> Iterator[Text]:
 
 
 def to_dict(report: Report, worst: int) -> dict[str, Any]:
-    """The same as JSON can hold it; rates are fractions, None where they are infinite."""
+    """Return the report for JSON; rates are fractions, and an infinite rate is None."""
     bins, comparison = report.bins, report.comparison
     return {
         "set": report.set_name,
@@ -259,20 +261,15 @@ def _finite(value: float) -> float | None:
 
 
 def _counts(counts: Counts) -> dict[str, int]:
-    return {
-        "total": counts.total,
-        "correct": counts.correct,
-        "substitutions": counts.substitutions,
-        "deletions": counts.deletions,
-        "insertions": counts.insertions,
-    }
+    return {"total": counts.total, **asdict(counts)}
 
 
 def _utterance(score: Score, index: int) -> dict[str, Any]:
+    pairs = score.align(index)
     return {
         "id": score.ids[index],
         "ref": score.refs[index],
         "hyp": score.hyps[index],
-        "errors": int(errors(score.word_counts)[index]),
-        "alignment": [list(pair) for pair in score.align(index)],
+        "errors": sum(ref != hyp for ref, hyp in pairs),
+        "alignment": pairs,
     }

@@ -1,17 +1,18 @@
 """Word, character and sentence error rates: sums over the corpus, never means of utterances.
 
-jiwer aligns the words, and rapidfuzz, which jiwer uses inside, the characters. The number of
-errors of a sentence is unique (its edit distance), the split into substitutions, deletions
-and insertions is not: where several alignments cost the same, rapidfuzz's choice counts.
-Other tools choose otherwise in a few sentences out of a hundred.
+jiwer aligns the words, and rapidfuzz, on which jiwer is built, aligns the characters. The number of
+errors in a sentence is unique (its edit distance). Its split into substitutions, deletions and
+insertions is not: several alignments may cost the same, and other tools choose another one in a
+few sentences out of a hundred.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
+from operator import eq
 
 import jiwer
 import numpy as np
@@ -29,7 +30,6 @@ Transcripts = str | Sequence[str] | Mapping[str, str]
 
 MODES = ("strict", "present", "all")
 _BLOCK = 4096  # sentences that jiwer aligns at once; bounds the memory of its alignments
-_COLUMN = {"equal": 0, "substitute": 1, "insert": 2, "delete": 3}
 _TAG = re.compile(r"\[.*\]|<.*>|!SIL")
 
 
@@ -44,7 +44,7 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Words of the references."""
+        """Number of words (or characters) in the references."""
         return self.correct + self.substitutions + self.deletions
 
     @property
@@ -54,7 +54,7 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """Errors per reference word; infinite where words were inserted into nothing."""
+        """Errors per reference word; infinite if there are errors but no reference word."""
         if self.total == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.total
@@ -70,17 +70,17 @@ class Score:
     ids: tuple[str, ...]
     """Scored utterances (N), in the order of the references."""
     refs: tuple[str, ...]
-    """Their references: normalised, single spaces."""
+    """Their references, normalised, with single spaces."""
     hyps: tuple[str, ...]
-    """Their hypotheses, likewise; empty where there is none."""
+    """Their hypotheses in the same form; a missing hypothesis is empty."""
     normalizer: str = "none"
-    """What was applied to both."""
+    """The preparation of both sides, in words."""
     mode: str = "all"
-    """What was done about missing hypotheses."""
+    """The treatment of missing hypotheses; see :func:`score`."""
     missing: tuple[str, ...] = ()
     """Utterances without a hypothesis."""
     unknown: tuple[str, ...] = ()
-    """Utterances of the hypotheses without a reference; they are not scored."""
+    """Hypotheses without a reference; they are not scored."""
 
     @property
     def wer(self) -> float:
@@ -89,7 +89,7 @@ class Score:
 
     @property
     def cer(self) -> float:
-        """Character error rate; spaces between words count as characters, as for jiwer."""
+        """Character error rate; spaces between words count as characters, as in jiwer."""
         return self.characters.rate
 
     @property
@@ -99,38 +99,39 @@ class Score:
 
     @property
     def ser(self) -> float:
-        """Share of sentences with at least one wrong word."""
+        """Sentence error rate: the share of sentences with at least one wrong word."""
         return self.wrong_sentences / len(self.ids)
 
     @property
     def wrong_sentences(self) -> int:
-        """Sentences with at least one wrong word."""
+        """Number of sentences with at least one wrong word."""
         return wrong_sentences(self.word_counts)
 
     @property
     def words(self) -> Counts:
-        """Sums over all words."""
+        """Word counts, summed over the corpus."""
         return total(self.word_counts)
 
     @cached_property
     def characters(self) -> Counts:
-        """Sums over all characters, spaces counted."""
+        """Character counts with spaces, summed over the corpus."""
         return total(count_characters(self.refs, self.hyps))
 
     @property
     def characters_no_space(self) -> Counts:
-        """Sums over all characters, spaces dropped."""
+        """Character counts without spaces, summed over the corpus."""
         return total(self.no_space_counts)
 
     @cached_property
     def word_counts(self) -> CountArray:
-        """Words of each utterance, (N, 4)."""
+        """Word counts of each utterance, (N, 4)."""
         return count_words(self.refs, self.hyps)
 
     @cached_property
     def no_space_counts(self) -> CountArray:
-        """Characters of each utterance without spaces, (N, 4)."""
-        return count_characters(*map(_without_spaces, (self.refs, self.hyps)))
+        """Character counts of each utterance without spaces, (N, 4)."""
+        refs, hyps = (list(map(kaldi_characters, texts)) for texts in (self.refs, self.hyps))
+        return count_characters(refs, hyps)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -140,17 +141,17 @@ class Score:
 
     @cached_property
     def spread(self) -> tuple[float, float]:
-        """Mean of the bootstrap's rates and half the width of their 95 % interval."""
-        return wer_spread(errors(self.word_counts), totals(self.word_counts))
+        """Mean of the bootstrap replicates' rates, and half the width of their 95 % interval."""
+        return wer_spread(errors(self.word_counts), reference_words(self.word_counts))
 
     def align(self, index: int) -> tuple[Pair, ...]:
-        """Words of an utterance side by side; None is a gap."""
+        """Return the aligned words of an utterance; None is a gap."""
         return next(align([self.refs[index]], [self.hyps[index]]))
 
     def worst(self, n: int) -> list[int]:
-        """Indices of the n utterances with most word errors, at most those with any."""
-        wrong, words = errors(self.word_counts), totals(self.word_counts)
-        order = np.lexsort((words, -wrong))  # the shorter first among equals
+        """Return the indices of up to n utterances with errors, the most errors first."""
+        wrong, words = errors(self.word_counts), reference_words(self.word_counts)
+        order = np.lexsort((words, -wrong))  # of the same number of errors, the shorter first
         return [int(i) for i in order[: max(0, n)] if wrong[i] > 0]
 
     def __repr__(self) -> str:
@@ -174,20 +175,20 @@ def score(
     ignore_case: bool = False,
     mapping: WordMap | None = None,
 ) -> Score:
-    """Compare hypotheses with references.
+    """Score hypotheses against references.
 
     Args:
         refs: one text, a list of texts, or texts by utterance id.
-        hyps: the same kind; lists have the same length and order.
-        normalizer: applied to both, one of :data:`asr.text.normalize.NORMALIZERS`.
-        mode: an utterance without a hypothesis is an error ("strict"), is left out
-            ("present", as in Kaldi's recipes), or counts as recognised as nothing ("all").
+        hyps: hypotheses of the same type; a list has the length and order of ``refs``.
+        normalizer: name of the normalizer of both sides, a key of
+            :data:`asr.text.normalize.NORMALIZERS`.
+        mode: treatment of an utterance without a hypothesis: "strict" refuses to score, "present"
+            leaves it out, as Kaldi's recipes do, and "all" counts all its words as deleted.
         ignore_case: whether upper and lower case are the same.
-        mapping: words that count as others, on both sides; see
-            :func:`asr.text.normalize.read_map`.
+        mapping: words to replace on both sides; see :func:`asr.text.normalize.read_map`.
 
     Raises:
-        InputError: the two do not belong together, or there is nothing to score.
+        InputError: the two sides do not belong together, or there is nothing to score.
     """
     if mode not in MODES:
         raise InputError(f"mode {mode!r}: unknown, expected one of {', '.join(MODES)}")
@@ -195,8 +196,7 @@ def score(
     missing = tuple(name for name in references if name not in hypotheses)
     unknown = tuple(name for name in hypotheses if name not in references)
     _check_ids(references, missing, unknown, mode)
-    absent = frozenset(missing if mode == "present" else ())
-    ids = tuple(name for name in references if name not in absent)
+    ids = tuple(name for name in references if mode != "present" or name in hypotheses)
     normalize = preparation(normalizer, ignore_case, mapping or {})
     conditions = normalizer + ", case ignored" * ignore_case
     conditions += f", {len(mapping)} words mapped" if mapping else ""
@@ -212,10 +212,16 @@ def score(
 
 
 def preparation(normalizer: str, ignore_case: bool, mapping: WordMap) -> Callable[[str], str]:
-    """Normalizer, then case, then the map, which is written in the resulting form."""
+    """Return a function that normalises a text, then folds its case, then applies the map.
+
+    The words of the map are therefore in normalised form.
+    """
     normalize = find_normalizer(normalizer)
     if ignore_case:
-        mapping = {_folded(source): _folded(target) for source, target in mapping.items()}
+        mapping = {
+            tuple(map(fold_case, source)): tuple(map(fold_case, target))
+            for source, target in mapping.items()
+        }
 
     def prepare(text: str) -> str:
         text = normalize(text)
@@ -225,21 +231,17 @@ def preparation(normalizer: str, ignore_case: bool, mapping: WordMap) -> Callabl
     return prepare
 
 
-def _folded(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(fold_case, words))
-
-
 def _by_id(refs: Transcripts, hyps: Transcripts) -> tuple[Mapping[str, str], Mapping[str, str]]:
     if isinstance(refs, Mapping) and isinstance(hyps, Mapping):
         return refs, hyps
     if isinstance(refs, Mapping) or isinstance(hyps, Mapping):
-        raise InputError("one side has utterance ids, the other has not; use ids for both")
+        raise InputError("one side has utterance ids and the other has none; use ids for both")
     ref_list = [refs] if isinstance(refs, str) else refs
     hyp_list = [hyps] if isinstance(hyps, str) else hyps
     if len(ref_list) != len(hyp_list):
         raise InputError(
-            f"{len(ref_list)} references and {len(hyp_list)} hypotheses, expected as many "
-            "of one as of the other, in the same order"
+            f"{len(ref_list)} references and {len(hyp_list)} hypotheses, expected one hypothesis "
+            "for each reference, in the same order"
         )
     width = len(str(len(ref_list)))  # numbered so that sorting keeps the order
     ids = [f"{number:0{width}d}" for number in range(1, len(ref_list) + 1)]
@@ -253,9 +255,8 @@ def _check_ids(
         raise InputError("no references; there is nothing to score")
     if unknown and len(missing) == len(references):
         raise InputError(
-            f"none of the {len(unknown)} utterances of the hypotheses ({unknown[0]}, ...) is among "
-            f"the {len(references)} of the references ({missing[0]}, ...); do the two belong "
-            "together?"
+            f"none of the {len(unknown)} hypotheses ({unknown[0]}, ...) has the id of one of the "
+            f"{len(references)} references ({missing[0]}, ...); check that the two belong together"
         )
     if missing and (mode == "strict" or (mode == "present" and len(missing) == len(references))):
         count = counted(len(missing), "utterance")
@@ -270,42 +271,45 @@ def _clean(text: str, normalize: Callable[[str], str]) -> str:
 
 
 def align(refs: Sequence[str], hyps: Sequence[str]) -> Iterator[tuple[Pair, ...]]:
-    """Words of each pair of texts side by side, as jiwer aligns them; None is a gap."""
-    for ref_words, hyp_words, chunks in _chunks(refs, hyps):
-        pairs: list[Pair] = []
-        for chunk in chunks:
-            left = ref_words[chunk.ref_start_idx : chunk.ref_end_idx]
-            right = hyp_words[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            pairs += zip_longest(left, right)
-        yield tuple(pairs)
-
-
-def count_words(refs: Sequence[str], hyps: Sequence[str]) -> CountArray:
-    """Correct, substituted, inserted and deleted words of each pair, (N, 4)."""
-    counts = np.zeros((len(refs), 4), np.int64)
-    for row, (_, _, chunks) in zip(counts, _chunks(refs, hyps), strict=True):
-        for chunk in chunks:
-            width = max(
-                chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-            )
-            row[_COLUMN[chunk.type]] += width
-    return counts
-
-
-def _chunks(
-    refs: Sequence[str], hyps: Sequence[str]
-) -> Iterator[tuple[list[str], list[str], list[jiwer.AlignmentChunk]]]:
-    """Words of each pair, and the stretches in which jiwer aligned them."""
+    """Yield the aligned words of each pair of texts; None is a gap."""
     for start in range(0, len(refs), _BLOCK):
         block = slice(start, start + _BLOCK)
         output = jiwer.process_words(list(refs[block]), list(hyps[block]))
-        yield from zip(output.references, output.hypotheses, output.alignments, strict=True)
+        for ref, hyp, chunks in zip(
+            output.references, output.hypotheses, output.alignments, strict=True
+        ):
+            pairs: list[Pair] = []
+            for chunk in chunks:
+                left = ref[chunk.ref_start_idx : chunk.ref_end_idx]
+                right = hyp[chunk.hyp_start_idx : chunk.hyp_end_idx]
+                pairs += zip_longest(left, right)
+            yield tuple(pairs)
+
+
+def operation(pair: Pair) -> str:
+    """Return C (correct), S (substitution), I (insertion) or D (deletion) for an aligned pair."""
+    ref, hyp = pair
+    if ref is None:
+        return "I"
+    if hyp is None:
+        return "D"
+    return "C" if ref == hyp else "S"
+
+
+def count_words(refs: Sequence[str], hyps: Sequence[str]) -> CountArray:
+    """Count the correct, substituted, inserted and deleted words of each pair of texts, (N, 4)."""
+    counts = np.zeros((len(refs), 4), np.int64)
+    for row, pairs in zip(counts, align(refs, hyps), strict=True):
+        ref, hyp = zip(*pairs, strict=True) if pairs else ((), ())
+        correct, insertions, deletions = sum(map(eq, ref, hyp)), ref.count(None), hyp.count(None)
+        row[:] = correct, len(pairs) - correct - insertions - deletions, insertions, deletions
+    return counts
 
 
 def count_characters(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]]) -> CountArray:
-    """Correct, substituted, inserted and deleted characters of each pair, (N, 4).
+    """Count the correct, substituted, inserted and deleted characters of each pair, (N, 4).
 
-    The counts are those of ``jiwer.process_characters``, in a tenth of its time.
+    The counts equal those of ``jiwer.process_characters``, which is slower.
     """
     counts = np.zeros((len(refs), 4), np.int64)
     for row, ref, hyp in zip(counts, refs, hyps, strict=True):
@@ -316,33 +320,26 @@ def count_characters(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]
     return counts
 
 
-def _without_spaces(texts: Iterable[str]) -> list[list[str]]:
-    return [kaldi_characters(text) for text in texts]
-
-
 def kaldi_characters(text: str) -> list[str]:
     """Split a text as score_kaldi_cer.sh does: no spaces, ``[NOISE]`` and ``<unk>`` whole."""
-    if not _TAG.search(text):
-        return list(text.replace(" ", ""))
-    words = text.split()
-    return [c for word in words for c in ([word] if _TAG.search(word) else word)]
+    return [c for word in text.split() for c in ([word] if _TAG.search(word) else word)]
 
 
 def total(counts: CountArray) -> Counts:
-    """Sums over the corpus."""
+    """Return the sums over all utterances."""
     return Counts(*map(int, counts.sum(axis=0)))
 
 
-def totals(counts: CountArray) -> CountArray:
-    """Reference words of each utterance, (N,)."""
+def reference_words(counts: CountArray) -> CountArray:
+    """Return the number of reference words in each utterance, (N,)."""
     return counts[:, [0, 1, 3]].sum(axis=1)
 
 
 def errors(counts: CountArray) -> CountArray:
-    """Errors of each utterance, (N,)."""
+    """Return the number of errors in each utterance, (N,)."""
     return counts[:, 1:].sum(axis=1)
 
 
 def wrong_sentences(counts: CountArray) -> int:
-    """Utterances with at least one error."""
+    """Return the number of utterances with at least one error."""
     return int((errors(counts) > 0).sum())

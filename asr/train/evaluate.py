@@ -14,7 +14,7 @@ from asr.model.runtime import TorchModel
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.score import Score, score
 from asr.score.wer import errors as wrong_words
-from asr.score.wer import totals as total_words
+from asr.score.wer import reference_words
 from asr.search.beam import search
 from asr.text.chars import CharTokenizer
 
@@ -125,7 +125,7 @@ def _measure(
 ) -> PlausibilityModel | None:
     """Measure the plausibility of correct and useless hypotheses; skip unreadable utterances."""
     decoded = np.array([name in totals.plausibilities for name in references])
-    wrong, words = wrong_words(rates.word_counts), total_words(rates.word_counts)
+    wrong, words = wrong_words(rates.word_counts), reference_words(rates.word_counts)
     correct, useless = decoded & (wrong == 0), decoded & (wrong > USELESS * words)
     values = np.array([totals.plausibilities.get(name, 0.0) for name in references])
     return PlausibilityModel.measured(values[correct], values[useless], vocabulary)

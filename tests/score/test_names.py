@@ -54,7 +54,7 @@ def test_a_ctm_with_other_names_scores_the_same(score, first):
     ctm = f"{first} 0.5 0.4 hello\n{first} 1.0 0.4 there\nTalk1 2 1.0 0.4 good\n"
     code, summary, err = score(STM, ctm, "ref.stm", "hyp.ctm")
     assert code == 0 and summary["words"]["deletions"] == 1
-    assert "is taken for Talk1" in err
+    assert "as Talk1" in err
 
 
 def test_a_ctm_of_other_channels_is_refused(score):
@@ -66,7 +66,7 @@ def test_a_ctm_of_other_channels_is_refused(score):
 def test_a_channel_without_words_is_reported(score):
     code, summary, err = score(STM, "Talk1 A 0.5 0.4 hello\n", "ref.stm", "hyp.ctm")
     assert code == 0 and summary["words"]["deletions"] == 3
-    assert "no words for 1 segments, counted as deleted: Talk1 channel B" in err
+    assert "no words for 1 segment, counted as deleted: Talk1 channel B" in err
 
 
 def test_channels_that_the_references_do_not_tell_apart_are_reported(score):
@@ -79,7 +79,7 @@ def test_channels_that_the_references_do_not_tell_apart_are_reported(score):
 def test_ids_in_another_spelling_are_matched(score, hyp):
     code, summary, err = score("utt-1 one\nutt-2 two\n", hyp)
     assert (code, summary["wer"]) == (0, 0.0)
-    assert "2 ids are spelled otherwise" in err
+    assert "matched 2 ids that the references spell differently" in err
 
 
 def test_some_ids_in_another_case_do_not_count_as_missing(score):
@@ -91,7 +91,7 @@ def test_other_ids_are_not_scored_as_words(tmp_path):
     ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
     ref.write_text("utt-1 one\nutt-2 two\n")
     hyp.write_text("rec-1 one\nrec-2 two\n")
-    with pytest.raises(InputError, match="all 2 lines start as with utterance ids"):
+    with pytest.raises(InputError, match="all 2 lines seem to start with an utterance id"):
         read_pair(open_source(ref), open_source(hyp))
     assert read_pair(open_source(ref), open_source(hyp), "plain")[0].format == "plain"
 
@@ -100,5 +100,5 @@ def test_ids_on_one_side_alone_are_not_scored_as_words(tmp_path):
     ref, hyp = tmp_path / "ref.txt", tmp_path / "hyp.txt"
     ref.write_text("utt-1 one\nutt-2 two\n")
     hyp.write_text("one\ntwo\n")
-    with pytest.raises(InputError, match='for example "utt-1", but none of these is in'):
+    with pytest.raises(InputError, match='for example "utt-1", but none of the ids is in'):
         read_pair(open_source(ref), open_source(hyp))

@@ -49,7 +49,7 @@ def test_trn_and_text_can_be_compared(write, capsys):
 def test_ids_that_could_be_words_must_be_explained(write):
     ref = open_source(write("ref", "hello world", "good day"))
     hyp = open_source(write("hyp", "hello word", "good day"))
-    with pytest.raises(InputError, match=r"Say --format text or --format plain"):
+    with pytest.raises(InputError, match=r"give --format text or --format plain"):
         read_pair(ref, hyp)
     assert read_pair(ref, hyp, "plain")[0].texts == ["hello world", "good day"]
     assert read_pair(ref, hyp, "text")[0].texts == {"hello": "world", "good": "day"}

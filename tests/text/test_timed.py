@@ -68,7 +68,7 @@ def test_scores_of_timed_files(files, capsys):
 def test_words_of_other_files_are_reported(files, capsys):
     ref, hyp = files(ctm=CTM + "c 1 0.5 0.2 elsewhere\n")
     assert main(["score", str(ref), str(hyp)]) == 0
-    assert "1 words of files that are not in" in capsys.readouterr().err
+    assert "not scored: 1 word of tracks that are not in" in capsys.readouterr().err
 
 
 def test_a_ctm_can_be_scored_against_texts(tmp_path):
