@@ -8,6 +8,8 @@ from asr.config.kinds import ATTENTIONS
 OWN = {  # settings that only some kinds read
     "location": ("filters", "filter_width"),
     "location_accumulated": ("filters", "filter_width"),
+    "local_m": ("window",),
+    "local_p": ("window",),
 }
 
 
@@ -26,6 +28,8 @@ class AttentionConfig(Settings):
     """Number of filters over the last weights (C), for location and location_accumulated."""
     filter_width: int = setting(31, odd(1))
     """Width of these filters in encoder steps; odd."""
+    window: int = setting(20, between(1, 10_000))
+    """Encoder steps to each side of the centre, for local_m and local_p."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""

@@ -10,6 +10,8 @@ ATTENTIONS = {
     "general": "asr.model.attention.general.General",
     "location_accumulated": "asr.model.attention.location_accumulated.LocationAccumulated",
     "coverage": "asr.model.attention.coverage.Coverage",
+    "local_m": "asr.model.attention.local_m.LocalM",
+    "local_p": "asr.model.attention.local_p.LocalP",
 }
 
 CELLS = {

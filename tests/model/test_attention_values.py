@@ -12,7 +12,7 @@ from asr.config import AttentionConfig
 from asr.config.kinds import ATTENTIONS
 from asr.model.attention import make_attention
 
-SIZES = {"units": 5, "filters": 2, "filter_width": 3}
+SIZES = {"units": 5, "filters": 2, "filter_width": 3, "window": 2}
 D, H, S, U = 4, 6, 9, 4
 
 
@@ -83,6 +83,33 @@ def coverage(p, h, states, config):
         e = [additive_energy(p, x, s, u * total[t]) for t, x in enumerate(h)]
         found.append(softmax(np.array(e)))
         total = total + found[-1]
+    return found
+
+
+def window(p, h, s, centre, D):
+    """Softmax of s . W h_t over the steps around a centre, 0 elsewhere."""
+    inside = [t for t in range(len(h)) if abs(t - centre) <= D]
+    alpha = np.zeros(len(h))
+    alpha[inside] = softmax(np.array([s @ p["W.weight"] @ h[t] for t in inside]))
+    return alpha
+
+
+def local_m(p, h, states, config):
+    centre, found = 0.0, []
+    for s in states:
+        alpha = window(p, h, s, centre, config.window)
+        centre = max(centre, alpha @ np.arange(len(h)))
+        found.append(alpha)
+    return found
+
+
+def local_p(p, h, states, config):
+    found = []
+    for s in states:
+        centre = len(h) / (1 + np.exp(-p["v.weight"][0] @ np.tanh(p["P.weight"] @ s)))
+        sigma = config.window / 2
+        gauss = np.exp(-((np.arange(len(h)) - centre) ** 2) / (2 * sigma**2))
+        found.append(window(p, h, s, centre, config.window) * gauss)
     return found
 
 

@@ -73,10 +73,14 @@ class Alignment(protocol.Alignment):
         if self.first is None:
             weights = self.weights.reshape(len(values), -1, values.shape[1] * values.shape[2])
             return torch.bmm(weights, values.flatten(1, 2)).flatten(0, 1)
-        utterance = torch.arange(len(values), device=values.device)
-        utterance = utterance.repeat_interleave(len(self.weights) // len(values)).unsqueeze(1)
-        window = values.transpose(1, 2)[utterance, self.columns()]  # (N, W, M, G)
+        owner = owners(len(self.weights), values).unsqueeze(1)
+        window = values.transpose(1, 2)[owner, self.columns()]  # (N, W, M, G)
         return torch.einsum("nmw,nwmg->ng", self.weights, window)
+
+
+def owners(rows: int, keys: Tensor) -> Tensor:
+    """The utterance of each of N rows, (N,), where the keys (B, ...) are those of B."""
+    return torch.arange(len(keys), device=keys.device).repeat_interleave(rows // len(keys))
 
 
 class Attention(nn.Module):
@@ -84,6 +88,8 @@ class Attention(nn.Module):
 
     heads: int = 1
     """How many columns of weights a step gives (M)."""
+    sums_to_one: ClassVar[bool] = True
+    """The law of the weights of a head; False: their sum is from 0 to 1."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         """Make the parameters.

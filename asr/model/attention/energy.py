@@ -19,6 +19,11 @@ class EnergyKeys(Table):
     """True where there is no step, (B, S)."""
     over_steps = ("keys", "padding")
 
+    @property
+    def steps(self) -> Tensor:
+        """Real steps of each utterance, (B,)."""
+        return (~self.padding).sum(1)
+
 
 @dataclass(frozen=True)
 class NoState(Table):

@@ -1,0 +1,44 @@
+"""Local attention around a centre that only moves on (Luong et al., arXiv:1508.04025, "local-m").
+
+p_i     = max(p_{i-1}, sum_t alpha_{i-1,t} t)                   p_1 = 0
+e_t     = s_{i-1} . (W h_t)
+alpha_i = softmax(e_t)                                          |t - p_i| <= D
+
+The paper's centre is p_i = i, for its steps are words as its outputs are. Characters last for many
+steps or for few, so that here the centre is where the last character was, as the median of the last
+weights is in arXiv:1506.07503, section 2.3; it never goes back.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.model.attention import Alignment, Table
+from asr.model.attention.energy import EnergyKeys
+from asr.model.attention.window import Windowed
+
+
+@dataclass(frozen=True)
+class Centre(Table):
+    """Where the next window is."""
+
+    step: Tensor
+    """p, (N,)."""
+
+
+class LocalM(Windowed):
+    """See the head of this file."""
+
+    def start(self, keys: EnergyKeys, rows: int) -> Centre:
+        """At the first step."""
+        return Centre(keys.keys.new_zeros(rows))
+
+    def centre(self, query: Tensor, steps: Tensor, state: Centre) -> Tensor:
+        """See :meth:`Windowed.centre`."""
+        return state.step
+
+    def moved(self, centre: Tensor, alignment: Alignment) -> Centre:
+        """To the mean of the weights, if that is ahead."""
+        mean = (alignment.weights[:, 0].detach() * alignment.columns()).sum(1)
+        return Centre(torch.maximum(centre, mean))

@@ -1,0 +1,42 @@
+"""Local attention around a predicted centre (Luong et al., arXiv:1508.04025, "local-p", eq. 9, 10).
+
+p       = S sigmoid(v . tanh(P s_{i-1}))                        S: real steps
+e_t     = s_{i-1} . (W h_t)
+alpha_i = softmax(e_t) exp(-(t - p)^2 / (2 (D / 2)^2))          |t - p| <= D
+
+The weights sum to less than 1, as the Gaussian is not normalised.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import AttentionConfig
+from asr.model.attention import Alignment, State
+from asr.model.attention.energy import NoState
+from asr.model.attention.window import Windowed
+
+
+class LocalP(Windowed):
+    """See the head of this file."""
+
+    sums_to_one: ClassVar[bool] = False
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        self.P = nn.Linear(query, config.units, bias=False)
+        self.v = nn.Linear(config.units, 1, bias=False)
+
+    def centre(self, query: Tensor, steps: Tensor, state: State) -> Tensor:
+        """See :meth:`Windowed.centre`."""
+        return steps * self.v(self.P(query).tanh()).squeeze(1).sigmoid()
+
+    def weigh(self, energies: Tensor, distance: Tensor) -> Tensor:
+        """See :meth:`Windowed.weigh`."""
+        gauss = torch.exp(-2 * (distance / self.window).square())
+        return energies.softmax(-1) * gauss
+
+    def moved(self, centre: Tensor, alignment: Alignment) -> State:
+        """There is no state."""
+        return NoState()

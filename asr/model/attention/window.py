@@ -1,0 +1,55 @@
+"""Attention to the steps around a centre alone, which takes the same time however many there are.
+
+|t - p| <= D                                                    the window
+e_t = s_{i-1} . (W h_t)                                         as in :mod:`.general`
+"""
+
+import torch
+from torch import Tensor
+
+from asr.config import AttentionConfig
+from asr.model.attention import Alignment, State, owners
+from asr.model.attention.energy import EnergyKeys
+from asr.model.attention.general import General
+
+
+class Windowed(General):
+    """A kind is its centre, and what becomes of the energies around it."""
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        self.window = config.window
+
+    def centre(self, query: Tensor, steps: Tensor, state: State) -> Tensor:
+        """The middle of the window (p), (N,).
+
+        Args:
+            query: decoder states, (N, H).
+            steps: real steps of each row's utterance, (N,).
+            state: of N rows.
+        """
+        raise NotImplementedError
+
+    def weigh(self, energies: Tensor, distance: Tensor) -> Tensor:
+        """The weights of a window, of energies and distances t - p, all of them (N, W)."""
+        return energies.softmax(-1)
+
+    def moved(self, centre: Tensor, alignment: Alignment) -> State:
+        """The state after a step."""
+        raise NotImplementedError
+
+    def step(self, query: Tensor, keys: EnergyKeys, state: State) -> tuple[Alignment, State]:
+        """See :meth:`Attention.step`."""
+        owner = owners(len(query), keys.keys)
+        steps = keys.steps[owner]  # (N,)
+        centre = self.centre(query, steps, state)
+        W = min(2 * self.window + 1, keys.keys.shape[1])
+        first = (centre.detach() - self.window).ceil().long()
+        first = torch.minimum(first, steps - W).clamp(min=0)
+        columns = first.unsqueeze(1) + torch.arange(W, device=first.device)  # (N, W)
+        energies = torch.einsum("nh,nwh->nw", query, keys.keys[owner.unsqueeze(1), columns])
+        distance = columns - centre.unsqueeze(1)
+        outside = (distance.abs() > self.window) | (columns >= steps.unsqueeze(1))
+        weights = self.weigh(energies.masked_fill(outside, -torch.inf), distance)
+        alignment = Alignment(weights.unsqueeze(1), first)
+        return alignment, self.moved(centre, alignment)
