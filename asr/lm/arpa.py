@@ -16,7 +16,7 @@ from asr.arrays import FloatArray, IntArray
 from asr.errors import InputError
 from asr.files import write_atomically
 
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+SPECIAL = BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 ZERO = -99.0  # log10 of 0 in ARPA files
 MOST_DIGITS = 12  # of a number of n-grams
 MOST_BACKOFF = 30.0  # far above those of real models; the product over nine orders is finite

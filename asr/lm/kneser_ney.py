@@ -1,16 +1,15 @@
 """Word n-grams by interpolated, modified Kneser-Ney smoothing (Chen and Goodman, 1999).
 
-With a(h w) the count of an n-gram: how often it was seen at the highest order, and how many
-different words stood before it at the others (n-grams that begin a sentence keep their counts,
-because nothing can stand before them)::
+With h' the history h without its first word::
 
     p(w | h) = (a(h w) - D(a(h w))) / a(h .)  +  gamma(h) * p(w | h')
     gamma(h) = (sum of the discounts) / a(h .)
 
-The unigrams are interpolated with a uniform distribution over all words and <unk>, which gives
-<unk> its probability. With trigrams of AN4's 5,000 words, the perplexity of dev is 19.2, and 22.3
-by Witten-Bell smoothing. The discounts D are estimated from the n-grams seen once, twice, three
-and four times; where one of these numbers is 0, they are 0.5, 1 and 1.5.
+a(h w) is the count of the n-gram at the highest order, and the number of different words before it
+at the lower orders (n-grams that begin a sentence keep their counts, because no word can precede
+them). The unigrams are interpolated with a uniform distribution over all words and <unk>, which
+gives <unk> its probability. The discounts D are estimated from the numbers of n-grams with the
+counts 1, 2, 3 and 4; if one of these numbers is 0, D is 0.5, 1 and 1.5.
 """
 
 from collections.abc import Iterable
@@ -20,11 +19,10 @@ import numpy as np
 
 from asr.arrays import FloatArray, IntArray
 from asr.errors import InputError
-from asr.lm.arpa import BEGIN, END, UNKNOWN, ZERO, Arpa, Order
+from asr.lm.arpa import SPECIAL, ZERO, Arpa, Order
 
 FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])  # discounts of counts 0, 1, 2 and more
-_SPECIAL = (BEGIN, END, UNKNOWN)
-_BEGIN, _END = 0, 1  # their ids
+_BEGIN, _END = 0, 1  # ids of <s> and </s>
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class _Counts:
     suffix: IntArray
     """Row of all words but the first one in the order below, (R,)."""
     seen: IntArray
-    """How often, (R,)."""
+    """Number of occurrences, (R,)."""
 
 
 def estimate(sentences: Iterable[str], order: int) -> Arpa:
@@ -46,14 +44,14 @@ def estimate(sentences: Iterable[str], order: int) -> Arpa:
 
     Args:
         sentences: words with white space between them.
-        order: n.
+        order: n of the longest n-grams.
 
     Raises:
-        InputError: there is no word, or a word is one of <s>, </s> and <unk>.
+        InputError: the text has no words, or one of its words is <s>, </s> or <unk>.
     """
     words, ids = _numbered(sentences)
     tables = _count(ids, len(words), order)
-    probs = np.full(len(words), 1 / (len(words) - 1))  # uniform; <s> is never guessed
+    probs = np.full(len(words), 1 / (len(words) - 1))  # uniform; <s> is never predicted
     orders: list[Order] = []
     for k, table in enumerate(tables, 1):
         counts = _adjusted(table, tables[k] if k < order else None)
@@ -72,20 +70,17 @@ def estimate(sentences: Iterable[str], order: int) -> Arpa:
 
 
 def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
-    """Return the vocabulary, and all sentences in a row as ids between <s> and </s>."""
-    ids = {word: i for i, word in enumerate(_SPECIAL)}
+    """Return the vocabulary, and the ids of all sentences, each between <s> and </s>."""
+    ids = {word: i for i, word in enumerate(SPECIAL)}
     text: list[int] = []
     for sentence in sentences:
         words = sentence.split()
-        wrong = [word for word in words if word in _SPECIAL]
-        if wrong:
+        if wrong := [word for word in words if word in SPECIAL]:
             raise InputError(
-                f'the text has "{wrong[0]}" as a word, which n-grams reserve; remove it'
+                f'the text has the word "{wrong[0]}", which n-grams reserve; remove it'
             )
-        text.append(_BEGIN)
-        text += [ids.setdefault(word, len(ids)) for word in words]
-        text.append(_END)
-    if len(ids) == len(_SPECIAL):
+        text += [_BEGIN, *(ids.setdefault(word, len(ids)) for word in words), _END]
+    if len(ids) == len(SPECIAL):
         raise InputError("no words in the text; check the files")
     return list(ids), np.array(text, np.int64)
 
@@ -94,7 +89,7 @@ def _count(ids: IntArray, vocab: int, order: int) -> list[_Counts]:
     """Count the n-grams of all orders within sentences."""
     every, zero = np.arange(vocab), np.zeros(vocab, np.int64)
     tables = [_Counts(every[:, None], zero, every, np.bincount(ids, minlength=vocab))]
-    rows = ids  # of the n-gram, shorter by one, that begins at each position; -1 beyond a sentence
+    rows = ids  # of the (k-1)-gram that begins at each position; -1 if a sentence ends within it
     for k in range(2, order + 1):
         inside = (rows[: 1 - k] >= 0) & (ids[k - 2 : -1] != _END)
         positions = np.flatnonzero(inside)
@@ -109,7 +104,7 @@ def _count(ids: IntArray, vocab: int, order: int) -> list[_Counts]:
 
 
 def _adjusted(table: _Counts, longer: _Counts | None) -> IntArray:
-    """Return counts at the highest order; below, numbers of different words before, (R,)."""
+    """Return a: the counts, or numbers of different words before at lower orders, (R,)."""
     counts = table.seen.copy()
     if longer is not None:
         before = np.bincount(longer.suffix, minlength=len(counts))
@@ -120,7 +115,7 @@ def _adjusted(table: _Counts, longer: _Counts | None) -> IntArray:
 
 
 def _discounts(counts: IntArray) -> FloatArray:
-    """Return the discounts of counts of 0, 1, 2 and more, (4,), as Chen and Goodman do."""
+    """Return Chen and Goodman's discounts of the counts 0, 1, 2 and more, (4,)."""
     _, *of = np.bincount(np.minimum(counts, 5), minlength=6)[:5].tolist()  # seen 1, 2, 3, 4 times
     if not all(of):
         return FALLBACK

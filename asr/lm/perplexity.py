@@ -22,7 +22,7 @@ class Perplexity:
     sentences: tuple[tuple[float, str], ...]
     """Natural log-probability of each sentence with its end, and the sentence."""
     unknown_words: int | None
-    """Words that the n-gram does not know; None where there is none."""
+    """Number of words that the n-gram does not know; None if there is no n-gram."""
 
     @property
     def log_prob(self) -> float:
@@ -36,17 +36,17 @@ class Perplexity:
 
     @property
     def characters(self) -> int:
-        """Number of characters, with the spaces between words."""
+        """Number of characters, including the spaces between words."""
         return sum(len(text) for _, text in self.sentences)
 
     @property
     def per_word(self) -> float:
-        """Perplexity of a word; the end of a sentence is one, as for SRILM."""
+        """Perplexity per word; the end of a sentence counts as one, as in SRILM."""
         return _perplexity(self.log_prob, self.words + len(self.sentences))
 
     @property
     def per_character(self) -> float:
-        """Perplexity of a character; the end of a sentence is one."""
+        """Perplexity per character; the end of a sentence counts as one."""
         return _perplexity(self.log_prob, self.characters + len(self.sentences))
 
     def __str__(self) -> str:
@@ -59,17 +59,17 @@ class Perplexity:
 
 
 def _perplexity(log_prob: float, count: int) -> float:
-    return math.exp(min(700.0, -log_prob / max(1, count)))
+    return math.exp(min(700.0, -log_prob / count))  # exp overflows above 709
 
 
 def sentence_log_probs(
     lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int
 ) -> FloatArray:
-    """Return log-probabilities of whole sentences with their ends, added up as a search would.
+    """Return the log-probabilities of sentences with their ends, as a search scores them.
 
     Args:
-        lm: a language model on the processor.
-        sentences: M of them, characters without <sos/eos>.
+        lm: a language model on the CPU.
+        sentences: characters of M sentences, without <sos/eos>.
         eos: id of <sos/eos>.
 
     Returns:
@@ -84,7 +84,7 @@ def sentence_log_probs(
 
 
 def _add_up(lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int) -> FloatArray:
-    """Return log-probabilities of sentences that hold their ends, longest first, (M,)."""
+    """Return the log-probabilities of sentences that include their ends, longest first, (M,)."""
     total, rows = np.zeros(len(sentences)), np.arange(len(sentences))
     last, state = np.full(len(rows), eos), lm.start(len(rows))
     for column in np.array(list(zip_longest(*sentences, fillvalue=-1))):
@@ -96,7 +96,7 @@ def _add_up(lm: LanguageModel, sentences: Sequence[Sequence[int]], eos: int) -> 
 
 
 def perplexity(lm: LanguageModel, sentences: Sequence[str], tokenizer: CharTokenizer) -> Perplexity:
-    """Score sentences with single spaces with a language model on the processor."""
+    """Return the perplexity of sentences, with single spaces, under a language model on the CPU."""
     encoded = [tokenizer.encode(text) for text in sentences]
     scores = sentence_log_probs(lm, encoded, tokenizer.eos_id).tolist()
     unknown = None

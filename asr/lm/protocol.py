@@ -1,7 +1,7 @@
 """Protocol of a language model.
 
-In a search the log-probabilities of the next character are added to the recogniser's (shallow
-fusion, arXiv:1503.03535). Its characters have to be the recogniser's.
+The search adds its log-probabilities of the next character to the recogniser's (shallow fusion,
+arXiv:1503.03535). Its characters must be the recogniser's.
 """
 
 from typing import Any, Protocol
@@ -12,11 +12,12 @@ from asr.arrays import Array
 class LanguageModel(Protocol):
     """A language model in a search. Its state is a value that only the model reads.
 
-    The arrays are those of the search: numpy on a processor, torch on a GPU.
+    The arrays are those of the search: numpy on a CPU, torch on a GPU.
     """
 
     def start(self, rows: int) -> Any:
-        """Return the state before the first character, for a number of rows."""
+        """Return the state of some rows before the first character; the default is None."""
+        return None
 
     def step(self, tokens: Array, state: Any, rows: Array) -> tuple[Array, Any]:
         """Read one character a row and score the next one.
@@ -24,11 +25,12 @@ class LanguageModel(Protocol):
         Args:
             tokens: the last characters, <sos/eos> at first, (N,).
             state: from :meth:`start` or the step before.
-            rows: the row of ``state`` that each row goes on from, (N,).
+            rows: the row of ``state`` that each row extends, (N,).
 
         Returns:
-            log-probabilities (N, V), none of them above 0, and the next state.
+            log-probabilities (N, V), 0 at most, and the next state.
         """
 
     def select(self, state: Any, rows: Array) -> Any:
-        """Return the given rows of a state, picked or repeated."""
+        """Return the given rows of a state; a row may be repeated."""
+        return None

@@ -1,4 +1,4 @@
-"""Texts that language models learn from and are measured on."""
+"""Texts for training and evaluating language models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +12,19 @@ from asr.text.subtitles import plain_lines
 def read_texts(
     path: str | Path, plain: bool = False, form: Callable[[str], str] = clean
 ) -> list[str]:
-    """Read the sentences of a text, with single spaces; those without words are left out.
+    """Read the sentences of a text, with single spaces; skip sentences without words.
 
     Args:
         path: a Kaldi ``text`` file (an id, then the transcript), or a directory with one.
-        plain: the lines have no ids.
-        form: brings the characters into the form in which they count.
+        plain: True if the lines have no ids.
+        form: normalises the characters of a line.
 
     Raises:
-        InputError: the file is missing or malformed, or has no sentence.
+        InputError: the file is missing, malformed or empty.
     """
     file = Path(path) / "text" if Path(path).is_dir() else Path(path)
     lines = plain_lines(file) if plain else list(read_table(file).values())
     found = [words for line in lines if (words := " ".join(form(line).split()))]
     if not found:
-        raise InputError(f"{file}: no sentence in it; check the data preparation")
+        raise InputError(f"{file}: no sentences; check the data preparation")
     return found

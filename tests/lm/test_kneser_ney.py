@@ -55,7 +55,7 @@ def test_probabilities_sum_to_one(order):
         assert float(np.exp(log_probs).sum()) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_was_seen_is_likelier():
+def test_n_grams_of_the_text_are_likelier():
     arpa = estimate(text(), 3)
     ngram = NGram(arpa, arpa.words)
     assert probability(arpa, "W1 W1") > probability(arpa, "W1 W9")
@@ -77,11 +77,11 @@ def test_the_command(tmp_path, capsys):
     assert plain.read_text() == out.read_text()
 
 
-def test_texts_that_have_no_n_grams(tmp_path):
+def test_bad_texts(tmp_path):
     (tmp_path / "text").write_text("u1\n")
-    with pytest.raises(InputError, match="no sentence in it"):
+    with pytest.raises(InputError, match="no sentences"):
         main(["ngram", "--text", str(tmp_path), "--out", str(tmp_path / "w.arpa")])
     with pytest.raises(InputError, match="order = 0"):
         main(["ngram", "--text", str(tmp_path), "--order", "0", "--out", "w.arpa"])
-    with pytest.raises(InputError, match='"</s>" as a word'):
+    with pytest.raises(InputError, match='the word "</s>"'):
         estimate(["A </s> B"], 2)

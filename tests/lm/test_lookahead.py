@@ -90,7 +90,7 @@ def test_probabilities_never_exceed_one_together(lm):
         assert (sums[: 1 + text.find(" ")] > 0.5).all()
 
 
-def test_all_short_sentences_together_are_at_most_certain(lm):
+def test_all_short_sentences_together_have_at_most_probability_one(lm):
     sentences = [
         "".join(characters)
         for length in range(5)
@@ -226,7 +226,7 @@ def test_words_in_another_case_are_refused(tmp_path):
         load_word_lm(tmp_path / "w.arpa", TOKENS)
 
 
-def test_some_words_that_cannot_be_written_are_told(tmp_path, capsys):
+def test_words_that_cannot_be_spelled_are_warned_of(tmp_path, capsys):
     write_arpa(estimate(["A AB BA AB", "AB 1"], 2), tmp_path / "w.arpa")
     load_word_lm(tmp_path / "w.arpa", TOKENS)
     assert "w.arpa: 1 of 4 words" in capsys.readouterr().err
@@ -235,7 +235,7 @@ def test_some_words_that_cannot_be_written_are_told(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_one_case_for_a_model_that_writes_both_is_told(tmp_path, capsys):
+def test_words_in_one_case_for_a_model_that_writes_both(tmp_path, capsys):
     write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
     load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
     assert "all words are in small letters, but this model writes both" in capsys.readouterr().err
