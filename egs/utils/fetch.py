@@ -1,11 +1,11 @@
-"""Download archives and unpack them, in a way that survives bad networks and bad archives.
+"""Download archives and unpack them; bad networks and bad archives are handled.
 
 usage: fetch.py URL FOLDER [--sha256 SUM | --md5 SUM]
 
-A download goes to ``NAME.part`` and goes on where it broke off, in this run or a later one;
-``NAME.part.json`` remembers which version of the file that was. It is renamed to ``NAME`` when
-its size and checksum are right. An archive is unpacked beside its destination and renamed, so
-that a folder is there completely or not at all.
+A download is written to ``NAME.part`` and resumes where it broke off, in this run or a later one;
+``NAME.part.json`` holds the version of the file. It is renamed to ``NAME`` when its size and
+checksum are right. An archive is unpacked beside its destination and renamed, so that a folder
+exists completely or not at all.
 """
 
 import argparse
@@ -37,26 +37,26 @@ BROKEN = (OSError, http.client.HTTPException)  # urllib's errors are OSErrors
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file must be: the name of a hash function and its hexadecimal value."""
+    """The name of a hash function and the expected hexadecimal value."""
 
     kind: str
     value: str
 
 
 class Progress:
-    """A line that says how far a download is and how long it will take, every few seconds."""
+    """A line with the progress and the remaining time of a download, every few seconds."""
 
     def __init__(self, name: str, begin: int, total: int | None) -> None:
         self.name, self.begin, self.total = name, begin, total
-        self.start = self.said = time.monotonic()
+        self.start = self.shown = time.monotonic()
         self.terminal = sys.stderr.isatty()
 
     def show(self, done: int) -> None:
-        """Say it if there has been silence for a while."""
+        """Print the line, unless the last one is too recent."""
         now = time.monotonic()
-        if now - self.said < (0.5 if self.terminal else 30.0):
+        if now - self.shown < (0.5 if self.terminal else 30.0):
             return
-        self.said = now
+        self.shown = now
         rate = (done - self.begin) / (now - self.start)
         text = f"{self.name}: {done / 1e6:.0f} MB at {rate / 1e6:.1f} MB/s"
         if self.total and rate > 0:
@@ -74,17 +74,17 @@ def fetch(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Download ``url`` to ``path``; what is there already is not downloaded again.
+    """Download ``url`` to ``path``, unless the file exists already.
 
     Args:
         url: http, https or file.
         path: of the result; the unfinished download lies beside it.
-        checksum: of the whole file; None: only its length is checked.
-        sleep: waits between two attempts; 1, 2, 4, ... at most 60 seconds.
+        checksum: of the whole file; without one only the length is checked.
+        sleep: waits between two attempts: 1, 2, 4, ..., at most 60 seconds.
 
     Raises:
-        InputError: the file is not there, the server cannot be reached after several
-            attempts, the disk is full, or the checksum is another one.
+        InputError: the file does not exist, the server cannot be reached after several
+            attempts, the disk is full, or the checksum differs.
     """
     if path.exists():
         return path
@@ -109,7 +109,7 @@ def fetch(
         failures = 0 if _size(part) > size else failures + 1
         if failures >= ATTEMPTS:
             raise InputError(
-                f"{url}: {reason}; gave up after {ATTEMPTS} attempts. The part that is there is "
+                f"{url}: {reason}; gave up after {ATTEMPTS} attempts. The downloaded part is "
                 "kept: run this again later, or choose another --mirror"
             )
         wait_s = min(PATIENCE_S, 2.0**failures)
@@ -129,7 +129,7 @@ def _memory(part: Path) -> Path:
 
 
 def _version(part: Path) -> str:
-    """What the server called the version that the part belongs to; empty if unknown."""
+    """Return the server's name for the version of the part; empty if unknown."""
     try:
         return str(json.loads(_memory(part).read_text())["version"])
     except (OSError, ValueError, KeyError):
@@ -137,10 +137,10 @@ def _version(part: Path) -> str:
 
 
 def _continue(url: str, part: Path) -> None:
-    """Fetch what is missing of a file.
+    """Fetch the missing rest of a file.
 
     The server is asked for the rest only if the file has not changed since (If-Range). It may
-    send the whole file instead; then the part is begun anew.
+    send the whole file instead; then the download starts again.
     """
     begin, version = _size(part), _version(part)
     request = urllib.request.Request(url)
@@ -150,27 +150,27 @@ def _continue(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=PATIENCE_S)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing after our last byte: the part is complete, or no good
+        if error.code != 416:  # nothing follows our last byte: the part is complete or useless
             raise
         if error.headers.get("Content-Range", "") == f"bytes */{begin}":
             return
         part.unlink()
-        raise OSError("the part that was there does not fit the file; begun anew") from error
+        raise OSError("the downloaded part does not fit the file; starting again") from error
     with response:
         if getattr(response, "status", None) != 206:
             begin = 0
-            _remember(response, part)
+            _note_version(response, part)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-            raise OSError("the server sent another range than it was asked for")
+            raise OSError("the server sent a range that was not asked for")
         _receive(response, part, begin)
 
 
-def _remember(response: http.client.HTTPResponse, part: Path) -> None:
-    """Note the version of the file that is about to come; weak tags do not identify bytes."""
+def _note_version(response: http.client.HTTPResponse, part: Path) -> None:
+    """Store the version of the file that is about to arrive; weak tags do not identify bytes."""
     tag = response.headers.get("ETag", "")
     if not tag or tag.startswith("W/"):
         tag = response.headers.get("Last-Modified", "")
-    part.unlink(missing_ok=True)  # never a part of one version with the name of another
+    part.unlink(missing_ok=True)  # a part must never carry the name of another version
     write_json(_memory(part), {"version": tag})
 
 
@@ -180,7 +180,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, begin: int) -> None
     if total and total - begin > shutil.disk_usage(part.parent).free:
         raise InputError(
             f"{part.parent}: {(total - begin) / 1e9:.1f} GB are needed for {part.stem}, "
-            "less is free; free some space"
+            "but less is free; free some space"
         )
     progress = Progress(part.stem, begin, total)
     with open(part, "ab" if begin else "wb") as file:
@@ -214,13 +214,13 @@ def _check(part: Path, checksum: Checksum | None, url: str) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
-    """Unpack a tar archive into ``folder``; returns the files and folders at its top.
+    """Unpack a tar archive into ``folder``, and return the files and folders at its top.
 
     Only files and folders that stay inside ``folder`` are accepted: an archive with links,
-    devices, absolute paths or ``..`` is refused, and nothing of it is kept.
+    devices, absolute paths or ``..`` is refused, and nothing from it is kept.
 
     Raises:
-        InputError: the archive is damaged, or has something that does not belong there.
+        InputError: the archive is damaged, or contains something that is refused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -256,10 +256,10 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archiv
 
 
 def install(archive: Path, folder: Path) -> list[Path]:
-    """Unpack an archive and move what is in it into ``folder``, each part at once.
+    """Unpack an archive and move its contents into ``folder``, each part at once.
 
-    Folders that are there already on both sides are joined one level down, because the
-    archives of LibriSpeech share their top folder.
+    A folder that exists on both sides is merged one level down, because the archives of
+    LibriSpeech share their top folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"unpacking {archive}", file=sys.stderr)
@@ -274,7 +274,7 @@ def _merge(source: Path, target: Path) -> list[Path]:
     if not target.exists():
         return [source.replace(target)]
     if not (source.is_dir() and target.is_dir()):
-        return []  # a file that another archive brought along: the same README
+        return []  # another archive brought the same file, such as a README
     moved = []
     for item in sorted(source.iterdir()):
         if not (target / item.name).exists():

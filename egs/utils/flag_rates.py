@@ -1,13 +1,13 @@
-"""How many useless texts of half-trained models are flagged, and how many right ones.
+"""Count the useless and the correct hypotheses of half-trained models that are flagged.
 
-For each seed, every ninth speaker of the training set is kept apart, others for seeds 1 to 9 and
-the same again from 10 on, and a model is trained on the rest until, for the first time, it gets no
-more than half of the words of the dev sets wrong, where it also measures which texts to flag. Then
-the sentences of the speakers kept apart are recognised. A text is useless with more than half of
-its words wrong. Low confidence is not counted as a flag.
+For each seed, every ninth speaker of the training set is held out: seeds 1 to 9 hold out different
+speakers, seed 10 the same as seed 1. A model is trained on the other speakers until its word error
+rate on the dev sets is 50 % or lower for the first time; there it also learns which texts to flag.
+Then it recognises the utterances of the held-out speakers. A hypothesis is useless if more than
+half of its words are wrong. The flag ``low-confidence`` is not counted.
 
-Run it in the folder of a recipe whose features and characters are made. Models are kept in
-exp/flag_rates, so that an interrupted run goes on; it has to be of the same data and settings.
+Run this in the folder of a recipe whose features and characters exist. The models stay in
+exp/flag_rates, so that an interrupted run can go on with the same data and settings.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from asr.recognize.calibrate import recognise
 from asr.recognize.confidence import LOW_CONFIDENCE
 
 ASR = (sys.executable, "-m", "asr")
-EVERY = 9  # of so many speakers one is kept apart
-HALF = 0.5  # of the words wrong
+EVERY = 9  # one of so many speakers is held out
+HALF = 0.5  # word error rate of a half-trained model
 
 
 def main(argv: list[str]) -> int:
@@ -44,10 +44,18 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--train", required=True, metavar="DIR", help="training set")
     parser.add_argument(
-        "--dev", required=True, action="append", metavar="DIR", help="dev set; may come again"
+        "--dev",
+        required=True,
+        action="append",
+        metavar="DIR",
+        help="dev set; may be given several times",
     )
-    parser.add_argument("--config", default="conf/train.yaml", metavar="FILE", help="of training")
-    parser.add_argument("--search", default="conf/decode.yaml", metavar="FILE", help="of decoding")
+    parser.add_argument(
+        "--config", default="conf/train.yaml", metavar="FILE", help="training settings"
+    )
+    parser.add_argument(
+        "--search", default="conf/decode.yaml", metavar="FILE", help="search settings"
+    )
     parser.add_argument("--tokens", default="data/lang_char/tokens.txt", metavar="FILE")
     parser.add_argument("seeds", nargs="+", type=seed_number, metavar="SEED")
     args = parser.parse_args(argv)
@@ -79,16 +87,16 @@ def seed_number(text: str) -> int:
 
 
 def say(name: str, counts: Sequence[int]) -> None:
-    """Print what :func:`measure` gives."""
+    """Print the counts of :func:`measure`."""
     a, b, c, d = counts
-    print(f"{name}: flagged are {a} of {b} useless texts and {c} of {d} right ones", flush=True)
+    print(f"{name}: {a} of {b} useless texts and {c} of {d} correct ones are flagged", flush=True)
 
 
 def check(folder: Path, made_of: dict[str, Any]) -> None:
-    """Refuse a folder whose model is made of something else, or does not tell of what.
+    """Refuse a folder whose model was made from other data or settings, or from unknown ones.
 
     Raises:
-        InputError: that is so.
+        InputError: the data or settings differ.
     """
     path = folder / "made_of.json"
     before = {} if (folder / "las").exists() else made_of
@@ -111,11 +119,11 @@ def part(train: str, dev: Sequence[str], folder: Path, seed: int, config: str) -
     edit.combine(folder / "dev", dev)
     sets = [folder / "train", folder / "dev"]
     if subprocess.run([*ASR, "features", *sets, "--config", config]).returncode:
-        raise InputError(f"{folder}: its features cannot be computed; what is said above tells why")
+        raise InputError(f"{folder}: its features cannot be computed; the message above says why")
 
 
 def half_trained(folder: Path, seed: int, config: str, tokens: str) -> Path:
-    """Train until half of the words are right; returns the model of that epoch."""
+    """Train until half of the words are right, and return the model of that epoch."""
     out = folder / "las"
     command = [*ASR, "train", "--config", config, "--seed", str(seed), "--average", "99"]
     command += ["--train", str(folder / "train"), "--dev", str(folder / "dev")]
@@ -133,7 +141,7 @@ def half_trained(folder: Path, seed: int, config: str, tokens: str) -> Path:
 
 
 def first_half_right(out: Path) -> Path | None:
-    """The model of the first epoch with half of the words right, if the training is so far."""
+    """Return the model of the first epoch with half of the words right, or None before that."""
     log = out / "train.jsonl"
     for entry in map(json.loads, log.read_text().splitlines() if log.exists() else ()):
         if entry["kind"] == "epoch" and entry["dev_wer"] <= HALF:
@@ -142,7 +150,7 @@ def first_half_right(out: Path) -> Path | None:
 
 
 def measure(model: Path, apart: Path, search: DecodeConfig) -> list[int]:
-    """Flagged useless texts, useless texts, flagged right texts, right texts."""
+    """Count flagged useless texts, useless texts, flagged correct texts and correct texts."""
     utterances = DataDir.load(apart).utterances
     found = recognise(load_for_utterances(model, config=search), apart, utterances)
     flagged = [bool({*u.segment.flags} - {LOW_CONFIDENCE}) for u in found]

@@ -1,4 +1,4 @@
-"""What the Python steps of recipes share: exit codes, messages, data directories."""
+"""Exit codes, messages and data directories for the Python steps of recipes."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ DERIVED = ("utt2dur", "utt2num_frames", *STATISTICS)
 
 
 def run(main: Callable[[list[str]], int]) -> None:
-    """Run a step and end the process: bad input is told in a line, without a traceback."""
+    """Run a step and exit; bad input is reported in one line, without a traceback."""
     program = Path(sys.argv[0]).name
     try:
         code = main(sys.argv[1:])
@@ -29,7 +29,7 @@ def refuse(problems: list[str], where: Path) -> None:
     """Stop if there are problems.
 
     Raises:
-        InputError: with the first of them and their number.
+        InputError: names the first problems and their number.
     """
     if problems:
         more = len(problems) - SHOWN
@@ -38,7 +38,7 @@ def refuse(problems: list[str], where: Path) -> None:
 
 
 def write_data_dir(path: Path, tables: Tables) -> None:
-    """Write a data directory; what was computed from other contents is removed."""
+    """Write a data directory, and remove files that were computed from earlier contents."""
     if path.is_dir() and any(
         read_tables(path).get(name) != table for name, table in tables.items()
     ):

@@ -2,10 +2,10 @@
 
 usage: results.py [--command TEXT] [--out FILE] TRAINING...
 
-A TRAINING is a folder with scored ``decode_*`` folders in it. Decodings of the same name in
-several trainings, which differ in their seed, are summed up by mean and range. The interval is
-a bootstrap over utterances: how far the mean would move with another choice of them. FILE gets
-the commands (from the logs) above the lines that ``asr score`` wrote; a summary is printed.
+A TRAINING is a folder with scored ``decode_*`` folders in it. Decodings with the same name in
+several trainings, which differ in their seed, are summarised by mean and range. The interval comes
+from a bootstrap over utterances. FILE gets the commands (from the logs) above the lines that
+``asr score`` wrote; a summary is printed.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Decoding:
 
     @classmethod
     def load(cls, folder: Path) -> "Decoding":
-        """Read what ``asr score --out`` left there.
+        """Read the files of ``asr score --out``.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -58,7 +58,7 @@ class Decoding:
 
 
 def _line(path: Path, pattern: str) -> str:
-    """The first line of a file that looks like this."""
+    """Return the first line of a file that matches a pattern."""
     for line in read_lines(path):
         if re.fullmatch(pattern, line):
             return line
@@ -87,15 +87,17 @@ def read_counts(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def percent(line: str) -> float:
-    """The rate in a ``%WER`` or ``%SER`` line."""
+    """Return the rate in a ``%WER`` or ``%SER`` line."""
     return float(line.split()[1])
 
 
 def interval(decodings: Sequence[Decoding]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean WER, in percent; utterances are drawn together.
+    """Return the 95 % bootstrap interval of the mean WER, in percent.
+
+    Each bootstrap sample takes the same utterances from all decodings.
 
     Raises:
-        InputError: the decodings are not of the same utterances.
+        InputError: the decodings have different utterances.
     """
     first = decodings[0]
     for other in decodings:
@@ -114,7 +116,7 @@ def _lengths(decoding: Decoding) -> dict[str, int]:
 
 
 def summary(decodings: Sequence[Decoding]) -> str:
-    """WER with its interval, CER and SER in one line; several trainings: means and ranges."""
+    """Return WER with its interval, CER and SER in one line; means and ranges of several."""
     low, high = interval(decodings)
     wer, cer, ser = (
         _mean_and_range([percent(line) for line in lines])
@@ -130,29 +132,34 @@ def _mean_and_range(rates: Sequence[float]) -> str:
 
 
 def logged_command(log: Path) -> list[str]:
-    """The command at the head of a log, as a comment line; none where there is no log.
+    """Return the command at the head of a log, as a comment line; nothing without a log.
 
-    The local job runner and those of Kaldi's clusters all write it there.
+    The local job runner and Kaldi's cluster scripts all write it there.
     """
     lines = read_lines(log) if log.is_file() else []
     return [line for line in lines if line.startswith("# asr ")][:1]
 
 
 def trained(training: Path) -> list[str]:
-    """The command of a training, and how long it took."""
+    """Return the command of a training and its duration."""
     command = logged_command(training / "log" / "train.log")
     try:
         last = json.loads(read_lines(training / "train.jsonl")[-1])
         return [*command, f"# {training}: {float(last['elapsed_s']) / 60:.1f} minutes"]
-    except (InputError, ValueError, LookupError, TypeError):  # not there, or not ended yet
+    except (
+        InputError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ):  # no log yet, or the training has not ended
         return command
 
 
 def find_decodings(trainings: Sequence[Path]) -> dict[str, list[Path]]:
-    """Name to the scored decodings of that name.
+    """Return the scored decodings by their name.
 
     Raises:
-        InputError: there are none.
+        InputError: no decoding has been scored.
     """
     found: dict[str, list[Path]] = {}
     for training in trainings:
@@ -165,7 +172,7 @@ def find_decodings(trainings: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def section(folders: Sequence[Path]) -> tuple[list[str], str]:
-    """The lines of one decoding in all its trainings, and their summary."""
+    """Return the lines of one decoding in all its trainings, and their summary."""
     decodings = [Decoding.load(folder) for folder in folders]
     lines = [""]
     for folder, decoding in zip(folders, decodings, strict=True):
@@ -192,7 +199,7 @@ def main(argv: list[str]) -> int:
         print(total)
     if args.out:
         write_text(args.out, "".join(f"{line}\n" for line in lines))
-        print(f"{args.out}: the same with the commands")
+        print(f"{args.out}: the rates with their commands")
     return 0
 
 

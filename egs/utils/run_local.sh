@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Run a command, or an array of them side by side, on this machine. Takes the place of Kaldi's
-# run.pl and is called like it, so that queue.pl or slurm.pl can take its place in cmd.sh:
+# Run a command, or an array of commands in parallel, on this machine. It replaces Kaldi's run.pl
+# and is called like it, so that queue.pl or slurm.pl can replace it in cmd.sh:
 #
 #   utils/run_local.sh [options] [JOB=1:N] LOG COMMAND [ARGUMENT...]
 #   utils/run_local.sh JOB=1:4 exp/log/decode.JOB.log asr decode --data data/split4/JOB ...
 #
 # JOB stands for the number of the job in LOG and in the command; any other name will do.
-# The command is run as it stands, without a shell: for a pipe write bash -c '... | ...'.
+# The command runs without a shell: for a pipe write bash -c '... | ...'.
 #
 #   --max-jobs-run N   at most N jobs at a time (default: all)
 #   --show true        print the output of a single job while it goes into the log
 # Other options and their values (--mem 4G, --gpu 1) are for queues and are skipped.
 #
-# Exit code: 0 if every job ended with 0, otherwise 1 and the end of a log is shown.
+# Exit code: 0 if every job ended with 0; otherwise 1, and the end of a log is shown.
 set -uo pipefail
 
 name=${0##*/}
@@ -52,22 +52,22 @@ if [ "$first" -ne "$last" ] && [[ $log != *"$job_name"* ]]; then
   fail "$log: several jobs would write into one log; put $job_name into its name"
 fi
 
-numbered() { # numbered TEXT JOB: the text with the job's number in it
+numbered() { # numbered TEXT JOB: print the text with the number of the job in it
   if [ -n "$job_name" ]; then printf '%s' "${1//$job_name/$2}"; else printf '%s' "$1"; fi
 }
 
-header() { # header COMMAND...: the head of a log
+header() { # header COMMAND...: print the head of a log
   printf '#'
   printf ' %q' "$@"
   printf '\n# Started at %s\n#\n' "$(date)"
 }
 
-footer() { # footer CODE SECONDS: the end of a log
+footer() { # footer CODE SECONDS: print the end of a log
   echo "# Accounting: time=$2 threads=1"
   echo "# Ended (code $1) at $(date), elapsed time $2 seconds"
 }
 
-run_job() { # run_job JOB COMMAND...: exit code of the command
+run_job() { # run_job JOB COMMAND...: run a job, and return the exit code of its command
   local job=$1 file argument code start=$SECONDS
   local command=()
   shift
@@ -80,8 +80,8 @@ run_job() { # run_job JOB COMMAND...: exit code of the command
   return $code
 }
 
-# A single job is a group of its own, to which Ctrl-C is passed on as it is: a training saves its
-# state. Jobs of an array run where bash makes them deaf to Ctrl-C: they get it as TERM.
+# A single job is a process group of its own and receives Ctrl-C, so that a training saves its
+# state. Bash makes the jobs of an array ignore Ctrl-C; they receive TERM instead.
 execute() { # execute LOG COMMAND...
   local file=$1
   shift
@@ -94,10 +94,10 @@ execute() { # execute LOG COMMAND...
   fi
 }
 
-shown() { # shown COMMAND...: its output goes to the screen as well as into the log
+shown() { # shown COMMAND...: send its output to the screen as well as to the log
   local folder code reader
   folder=$(mktemp -d) && mkfifo "$folder/output" || return 1
-  # the log is written to its end, also when the screen is gone
+  # the log is written to its end even if the screen has gone
   (trap '' INT TERM HUP PIPE && exec tee -a "$file" 2>/dev/null) <"$folder/output" &
   reader=$!
   alone "$@" >"$folder/output" 2>&1 </dev/null
@@ -107,10 +107,10 @@ shown() { # shown COMMAND...: its output goes to the screen as well as into the 
   return $code
 }
 
-# Signals may come at any moment: before the child is there, and after it has ended. Those that
-# came before are passed on once it is there, each once: a second Ctrl-C would be one too many.
+# Signals can arrive at any moment: before the child has started, and after it has ended. Earlier
+# ones are passed on when it has started, each only once: a second Ctrl-C would stop it at once.
 child=
-pending=      # a signal
+pending=      # a signal that the child has not received yet
 of_group=     # "-": for the child's whole group, empty: for the child alone
 signalled=false
 
@@ -127,8 +127,8 @@ deliver() {
   pending=
 }
 
-alone() { # alone COMMAND...: exit code of the command, also after a signal to it
-  trap 'pass_on INT -' INT # Ctrl-C is for all of its group, TERM for it alone
+alone() { # alone COMMAND...: return the exit code of the command, even after a signal
+  trap 'pass_on INT -' INT # Ctrl-C goes to the whole group, TERM only to the child
   trap 'pass_on TERM ""' TERM HUP
   set -m
   "$@" &
@@ -138,22 +138,22 @@ alone() { # alone COMMAND...: exit code of the command, also after a signal to i
   outlive "$child"
 }
 
-in_background() { # in_background COMMAND...: exit code of the command, also after a TERM to it
+in_background() { # in_background COMMAND...: return the exit code of the command, even after TERM
   trap 'pass_on TERM ""' TERM
-  trap '' INT # while it waits, bash would listen to Ctrl-C all the same
+  trap '' INT # bash would react to Ctrl-C while it waits
   "$@" &
   child=$!
   deliver
   outlive "$child"
 }
 
-outlive() { # outlive CHILD: wait for it to the end, signals or not; its exit code
+outlive() { # outlive CHILD: wait until it ends, despite signals; return its exit code
   local code
   while true; do
     signalled=false
     wait "$1"
     code=$?
-    $signalled || return $code # otherwise it was the signal that ended the waiting
+    $signalled || return $code # otherwise a signal interrupted the wait
   done
 }
 
@@ -174,7 +174,7 @@ wait_for() { # wait_for JOB
     signalled=false
     wait "${pids[$1]}" 2>/dev/null
     code=$?
-    $signalled || break # otherwise it was the signal that ended the waiting
+    $signalled || break # otherwise a signal interrupted the wait
   done
   [ $code -eq 0 ] || failed+=("$1")
 }

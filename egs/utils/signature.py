@@ -1,11 +1,11 @@
-"""Print what files, folders and settings are, so that two states can be compared.
+"""Print the state of files, folders and settings, so that two states can be compared.
 
 usage: signature.py [--inputs] ITEM...
 
-A line for each item. A file: the checksum of its content, or size and time where it is larger
-than 16 MiB or audio; of a wav.scp, size and time of the audio that it names, too. A folder: one
-checksum over all files in it. ``name=value``: itself. With ``--inputs``, a path that does not
-exist is an error.
+Each item gets a line. For a file it has the checksum of its content, or size and time if the file
+is audio or larger than 16 MiB; for a wav.scp also size and time of the audio listed in it. For a
+folder it has one checksum over all files below it. A ``name=value`` item is printed as it is.
+With ``--inputs``, a path that does not exist is an error.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ AUDIO = {".flac", ".mp3", ".ogg", ".opus", ".raw", ".sph", ".wav"}
 
 
 def file_state(path: Path) -> str:
-    """Content of a small file, size and time of a large one or of audio."""
+    """Return the checksum of a small file, or size and time of audio and of a large file."""
     info = path.stat()
     if info.st_size > LARGE or path.suffix.lower() in AUDIO:
         return f"{info.st_size} {info.st_mtime_ns}"
@@ -30,7 +30,7 @@ def file_state(path: Path) -> str:
 
 
 def audio_state(entry: bytes) -> bytes:
-    """Size and time of the audio that a line of wav.scp names; nothing for a command."""
+    """Return size and time of the audio in a line of wav.scp; nothing for a command."""
     try:
         info = os.stat(entry.partition(b" ")[2])  # noqa: PTH116  # names are bytes
     except (OSError, ValueError):
@@ -39,14 +39,14 @@ def audio_state(entry: bytes) -> bytes:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in an order that does not depend on the disk."""
+    """Yield every file below a folder, in an order that does not depend on the disk."""
     for where, folders, names in os.walk(folder, followlinks=True):
         folders.sort()
         yield from (Path(where) / name for name in sorted(names))
 
 
 def folder_state(folder: Path) -> str:
-    """One checksum over the names and states of all files below a folder."""
+    """Return one checksum over the names and states of all files below a folder."""
     total = hashlib.sha256()
     for path in files(folder):
         total.update(f"{path.relative_to(folder)} {file_state(path)}\n".encode())
@@ -54,7 +54,7 @@ def folder_state(folder: Path) -> str:
 
 
 def line(item: str, must_exist: bool) -> str:
-    """What stands for one item."""
+    """Return the line of an item."""
     path = Path(item)
     if path.is_dir():
         return f"{item}/ {folder_state(path)}"
@@ -68,7 +68,7 @@ def line(item: str, must_exist: bool) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Print the lines; 2 when an input is missing."""
+    """Print the lines; return 2 if an input is missing."""
     must_exist = argv[:1] == ["--inputs"]
     try:
         for item in argv[must_exist:]:

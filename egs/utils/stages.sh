@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Stages of a recipe: numbered, skipped when they are done, and clear about what failed.
+# Stages of a recipe: they are numbered, skipped when done, and report which one failed.
 # Source this file above the option parser, while "$@" still holds the command line:
 #
 #   . utils/stages.sh
@@ -10,11 +10,11 @@
 #     stage_done $dir/final.safetensors
 #   fi
 #
-# A stage is skipped when the inputs given to stage_begin and the outputs given to stage_done
-# are what they were when it last ended: files and folders by their content (large ones and
-# audio by size and time), and name=value words by their value. What is remembered lies in
-# $stage_dir. Reads the variables stage, stop_stage, force, stage_dir and caller_dir (where the
-# user stands) of the recipe.
+# A stage is skipped if the inputs given to stage_begin and the outputs given to stage_done have
+# not changed since it last ended: files and folders are compared by content (large files and
+# audio by size and time), name=value words by value. The records are in $stage_dir. This file
+# reads the variables stage, stop_stage, force, stage_dir and caller_dir (the folder in which the
+# user started the recipe).
 # shellcheck disable=SC2154 # stage, stop_stage, force
 
 : "${stage_dir:=exp/.stages}"
@@ -24,17 +24,17 @@ stage_number=
 stage_title=
 stage_record=
 # shellcheck disable=SC2034 # for the recipe
-stage_changed=false # this stage was begun before, with other inputs or now by force
+stage_changed=false # this stage was begun before with other inputs, or --force runs it again
 
 _signature() { python -I utils/signature.py "$@"; }
 
-# bad_usage MESSAGE...: say what is wrong with the command line, and end.
+# bad_usage MESSAGE...: report an error in the command line, and exit.
 bad_usage() {
   printf '%s\n' "${stage_command[0]}: $1" "${@:2}" >&2
   exit 2
 }
 
-# in_each "FILE..." SET...: those files of data/SET, as words
+# in_each "FILE..." SET...: print data/SET/FILE for every set and file
 in_each() {
   local file set
   for set in "${@:2}"; do
@@ -42,7 +42,7 @@ in_each() {
   done
 }
 
-# config_section FILE KEY: one part of a YAML file, for stages that depend on that part alone.
+# config_section FILE KEY: print one part of a YAML file, for stages that depend only on that part.
 config_section() {
   python -c '
 import json, sys
@@ -54,11 +54,10 @@ except InputError as error:
     sys.exit(str(error))' "$1" "$2"
 }
 
-# in_range N: whether stage N was asked for.
+# in_range N: is stage N among the stages to run?
 in_range() { [ "$stage" -le "${1%%.*}" ] && [ "$stop_stage" -ge "${1%%.*}" ]; }
 
-# stage_begin N TITLE INPUT...: whether the stage has to run. A stage with several parts calls
-# them N.name.
+# stage_begin N TITLE INPUT...: does the stage have to run? The parts of a stage are named N.name.
 stage_begin() {
   local inputs
   in_range "$1" || return 1
@@ -84,35 +83,35 @@ stage_begin() {
   echo "stage $stage_number: $stage_title"
 }
 
-_is_done() { # _is_done INPUTS: inputs and outputs are those of the last time
+_is_done() { # _is_done INPUTS: have inputs and outputs not changed since the last run?
   local outputs=()
   [ "$(cat "$stage_record.begun")" = "$1" ] || return 1
   mapfile -t outputs <"$stage_record.outputs"
   [ "$(cat "$stage_record.done")" = "$(_signature "${outputs[@]}")" ]
 }
 
-# stage_done OUTPUT...: the stage that began last has ended well.
+# stage_done OUTPUT...: record that the stage that began last has succeeded.
 stage_done() {
   _write "$stage_record.outputs" "$(printf '%s\n' "$@")"
   _write "$stage_record.done" "$(_signature --inputs "$@")"
   stage_number=
 }
 
-_write() { # _write FILE TEXT: all of it or nothing
+_write() { # _write FILE TEXT: write the file atomically
   printf '%s\n' "$2" >"$1.tmp"
   mv "$1.tmp" "$1"
 }
 
-# set_aside FOLDER: keep what an earlier run with other inputs made, under another name.
+# set_aside FOLDER: rename the results of an earlier run with other inputs.
 set_aside() {
   local old
   [ -n "$(find "$1" -type f ! -path "$1/log/*" 2>/dev/null | head -n 1)" ] || return 0
   old=$1.$(date +%Y%m%d-%H%M%S)
   mv "$1" "$old"
-  echo "its inputs have changed: what was in $1 is now in $old"
+  echo "the inputs have changed: the old contents of $1 are now in $old"
 }
 
-# of_caller PATH: a path from the command line; relative ones start where the user stands.
+# of_caller PATH: print a path of the command line, relative to the folder of the user.
 of_caller() {
   if [[ $1 != /* && -e $caller_dir/$1 ]]; then
     (cd "$caller_dir/$(dirname "$1")" && printf '%s/%s\n' "$PWD" "$(basename "$1")")
@@ -121,7 +120,7 @@ of_caller() {
   fi
 }
 
-# recipe_command [OPTIONS]: the command line of the user without --stage and --force, but with
+# recipe_command [OPTIONS]: print the command line of the user without --stage and --force, with
 # these options in front.
 recipe_command() {
   local word skip=false
@@ -147,7 +146,7 @@ _report_failure() {
     if [ $code -eq 130 ]; then
       echo "stage $stage_number ($stage_title) was interrupted; go on with:"
     else
-      echo "stage $stage_number ($stage_title) did not end well (exit code $code)"
+      echo "stage $stage_number ($stage_title) failed (exit code $code)"
       echo "when that is fixed, go on with:"
     fi
     echo "  $(recipe_command "--stage $stage_number")"

@@ -15,13 +15,13 @@
 # train_config, train_options, decode_config, decode_options, decode_tag, train_cmd, decode_cmd.
 #
 # With seeds="1 2 3" there are three trainings, ${dir}_seed1 to ${dir}_seed3, and every stage
-# goes through all of them before the next one begins. The same sets can be decoded in several
-# ways, each with its own tag:
+# handles all of them before the next one begins. The same sets can be decoded in several ways,
+# each with its own tag:
 #
 #   decode_tag=greedy decode_config=conf/decode_greedy.yaml decode_stage 5 dev
 #   decode_tag=greedy score_stage 6 dev
 #
-# or with decode_model=last: by the model of the last epoch, instead of the mean of several.
+# decode_model=last decodes with the model of the last epoch instead of the mean of several.
 #
 # Files among the options (a model to start from, a language model) are inputs of the stage, as
 # is the final.safetensors of a folder.
@@ -32,7 +32,7 @@
 
 dir=${dir%/}
 
-# each_training COMMAND...: run it with dir, seed and stage_dir of one training after the other.
+# each_training COMMAND...: run the command with dir, seed and stage_dir of each training in turn.
 each_training() {
   local base=$dir dir=$dir seed=$seed stage_dir of_seed='' one
   for one in ${seeds:-$seed}; do
@@ -45,7 +45,7 @@ each_training() {
   done
 }
 
-# files_among WORD...: those that are files, and the models of those that are folders
+# files_among WORD...: print the words that are files, and the models of those that are folders
 files_among() {
   local word
   for word in "$@"; do
@@ -54,10 +54,10 @@ files_among() {
   done
 }
 
-# language_models_in FILE: the language models that a file of search settings names
+# language_models_in FILE: print the language models named in a file of search settings
 language_models_in() { sed -nE "s/^(word_)?lm: *['\"]?([^'\"#]*[^'\"# ]).*/\2/p" "$1"; }
 
-# train_stage N [OPTION...]: train, with further options of asr train.
+# train_stage N [OPTION...]: train with further options of asr train.
 train_stage() { each_training _train "$@"; }
 
 _train() {
@@ -75,7 +75,7 @@ _train() {
   fi
 }
 
-# model_to_decode: the model that decode_model means
+# model_to_decode: print the model that decode_model names
 model_to_decode() {
   local epochs=("$dir"/checkpoints/epoch_*.safetensors)
   if [ "$decode_model" = last ]; then echo "${epochs[-1]}"; else echo "$dir"; fi
@@ -102,7 +102,7 @@ _decode() {
   done
 }
 
-# score_stage N SET...: score what was decoded.
+# score_stage N SET...: score the decoded sets.
 score_stage() { each_training _score "$@"; }
 
 _score() {
@@ -116,7 +116,7 @@ _score() {
   done
 }
 
-# transcribe_stage N SET: transcribe the first recording of a set, as a user would a file.
+# transcribe_stage N SET: transcribe the first recording of a set, as a user would.
 transcribe_stage() { each_training _transcribe "$@"; }
 
 _transcribe() {
@@ -140,7 +140,7 @@ _show_rates() {
   for set in "$@"; do cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"; done
 }
 
-# show_transcript SET: print what was said in the first recording of a set, and what was heard.
+# show_transcript SET: print reference and hypothesis of the first recording of a set.
 show_transcript() {
   local utterance wav
   read -r utterance wav <data/$1/wav.scp
@@ -153,8 +153,8 @@ _show_heard() { echo "  heard: $(cat "$dir/transcript.txt")"; }
 
 _say_dir() { printf '%s\n' "$dir"; }
 
-# write_results: all that was scored, with the commands, into $dir/RESULTS; prints a summary with
-# bootstrap intervals and, of several seeds, means and ranges.
+# write_results: write all error rates with their commands to $dir/RESULTS; print a summary with
+# bootstrap intervals and, for several seeds, means and ranges.
 write_results() {
   local folders
   mapfile -t folders < <(each_training _say_dir)

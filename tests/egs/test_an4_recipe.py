@@ -61,7 +61,7 @@ def test_distributions_give_the_same(prepare, tmp_path, capsys, kind):
     said = capsys.readouterr().out
     expected = {"sph": "NIST SPHERE"}.get(kind, f"raw samples, {kind}-endian (35 of 35")
     assert expected in said
-    assert "test: not prepared, not there:" in said
+    assert "test: not prepared, missing:" in said
     assert "train_nodev: 3 utterances, 6 words" in said
     for name in ("train_dev", "train_nodev"):
         assert validate(data / name) == []

@@ -41,7 +41,7 @@ def test_one_training(gather, tmp_path):
     first, second = said.splitlines()
     assert first.startswith("decode_dev_beam: WER 20.00, 95 % interval ")
     assert first.endswith("; CER 20.00; SER 40.00")  # 3 characters of SIX against 3 of ONE
-    assert second == f"{tmp_path}/RESULTS: the same with the commands"
+    assert second == f"{tmp_path}/RESULTS: the rates with their commands"
     lines = (tmp_path / "RESULTS").read_text().splitlines()
     assert lines[4:] == [
         "# ./run.sh --x 'a b'",

@@ -71,9 +71,9 @@ def test_sets(prepare, corpus, tmp_path, capsys):
         f"{data}/train_nodev: 4 utterances, 8 words, 2 speakers (1 adult f, 1 child m)",
         f"{data}/train_dev: 4 utterances, 8 words, 2 speakers (1 adult f, 1 child m)",
         "dev speakers: 0036, 0075; 25.0 % of their words are new",
-        f"test: not prepared, not there: {corpus}/test",
+        f"test: not prepared, because {corpus}/test does not exist",
     ]
-    assert "train: 8 utterances of 4 speakers; published are 2500 of 125" in said.err
+    assert "train: 8 utterances of 4 speakers; published: 2500 of 125" in said.err
     assert "not in the corpus: dev speakers 1012, 1042" in said.err
     for name in ("train", "train_dev", "train_nodev"):
         assert validate(data / name, audio=True) == []
@@ -101,7 +101,7 @@ def test_with_the_test_half(prepare, corpus, tmp_path, capsys):
 def test_shared_speakers_are_told(prepare, corpus, tmp_path, capsys):
     write_half(corpus, "test", TRAIN)
     prepare.main([str(corpus), str(tmp_path / "data")])
-    assert "warning: speakers of both halves: 0001, 0036" in capsys.readouterr().err
+    assert "warning: these speakers are in both halves: 0001, 0036" in capsys.readouterr().err
 
 
 def test_transcripts_are_normalised(prepare, corpus, tmp_path, capsys):
@@ -289,4 +289,4 @@ def test_recipe_checks_audio(recipes, corpus):
     result = run_recipe(recipes, "--corpus", str(corpus))
     assert result.returncode == 2
     assert "000010001.WAV: cut short" in result.stderr
-    assert "stage 0 (data) did not end well" in result.stderr
+    assert "stage 0 (data) failed" in result.stderr

@@ -1,4 +1,4 @@
-"""Make worse copies of a data directory, to see how a recogniser takes other recordings.
+"""Make degraded copies of a data directory, to measure how robust a recogniser is.
 
 usage: degrade.py DATA OUT CONDITION...
 
@@ -28,7 +28,7 @@ SNR_DB = 10.0
 
 
 def noisy(waveform: np.ndarray) -> np.ndarray:
-    """With pink noise, the same for every recording of a length."""
+    """Return the samples with pink noise; recordings of equal length get the same noise."""
     noise = coloured_noise(len(waveform), "pink", torch.Generator().manual_seed(len(waveform)))
     return add_noise(torch.from_numpy(waveform), noise, SNR_DB).numpy()
 
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     """Make the copies.
 
     Raises:
-        InputError: there is no such condition, or a recording cannot be read.
+        InputError: a condition is unknown, or a recording cannot be read.
     """
     if len(argv) < 3:
         print(__doc__, file=sys.stderr)

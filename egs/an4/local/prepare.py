@@ -36,7 +36,7 @@ PROBED = 30
 
 @dataclass(frozen=True)
 class Recording:
-    """One line of ``etc/an4_*.fileids``."""
+    """A line of ``etc/an4_*.fileids``."""
 
     id: str
     """Speaker first."""
@@ -56,7 +56,7 @@ def speaker_first(name: str) -> tuple[str, str]:
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Id (as published) to words; a line is ``[<s>] WORDS [</s>] (id)``."""
+    """Return the words of each published id; a line is ``[<s>] WORDS [</s>] (id)``."""
     transcripts = {}
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
@@ -69,13 +69,13 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 
 def find_audio(stem: Path) -> Path | None:
-    """The file of an entry in fileids, which has no suffix."""
+    """Return the audio file of an entry in fileids, which has no suffix."""
     candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def read_half(root: Path, half: str) -> list[Recording]:
-    """The recordings of ``train`` or ``test``, sorted by id.
+    """Return the recordings of ``train`` or ``test``, sorted by id.
 
     Raises:
         InputError: audio or transcripts are missing, or lines are malformed.
@@ -103,7 +103,7 @@ def read_half(root: Path, half: str) -> list[Recording]:
 
 
 def roughness(samples: np.ndarray) -> float:
-    """Energy of the first differences over the energy of the samples (N,).
+    """Return the energy of the first differences divided by that of the samples (N,).
 
     About 2 for white noise, far below 1 for speech. In the wrong byte order the low, noisy
     byte becomes the high one, and speech turns into noise.
@@ -114,14 +114,14 @@ def roughness(samples: np.ndarray) -> float:
 
 
 def byte_order(path: Path) -> str:
-    """``>`` or ``<``: the order in which a headerless file is the smoother signal."""
+    """Return ``>`` or ``<``, the byte order in which a headerless file is smoother."""
     content = path.read_bytes()
     content = content[: len(content) // 2 * 2]
     return min("<>", key=lambda order: roughness(np.frombuffer(content, f"{order}i2")))
 
 
 def common_byte_order(paths: list[Path]) -> str:
-    """The byte order of a distribution, by the vote of some of its files.
+    """Return the byte order of a distribution, on which some of its files have to agree.
 
     Raises:
         InputError: they do not agree.
@@ -141,7 +141,7 @@ def common_byte_order(paths: list[Path]) -> str:
 
 
 def convert(recording: Recording, order: str, folder: Path) -> Path:
-    """Store headerless samples as a wav file; returns its path."""
+    """Store headerless samples as a wav file, and return its path."""
     content = recording.path.read_bytes()
     if not content or len(content) % 2:
         raise InputError(
@@ -154,13 +154,15 @@ def convert(recording: Recording, order: str, folder: Path) -> Path:
     with wave.open(buffer, "wb") as out:
         out.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
         out.writeframes(samples.tobytes())
-    if not path.is_file() or path.read_bytes() != buffer.getvalue():  # its time tells of changes
+    if (
+        not path.is_file() or path.read_bytes() != buffer.getvalue()
+    ):  # a new time would look like a change
         write_atomically(path, lambda file: file.write(buffer.getvalue()))
     return path.resolve()
 
 
 def readable_audio(recordings: list[Recording], folder: Path) -> dict[str, str]:
-    """wav.scp: files with a header where they are, headerless ones converted."""
+    """Return wav.scp: files with a header stay in place, headerless ones are converted."""
     raw = [r.path for r in recordings if r.path.suffix == ".raw"]
     if not raw:
         kinds = ", ".join(sorted({r.path.suffix[1:] for r in recordings}))
@@ -173,7 +175,7 @@ def readable_audio(recordings: list[Recording], folder: Path) -> dict[str, str]:
 
 
 def tables_of(recordings: list[Recording], wavs: dict[str, str]) -> Tables:
-    """The tables of one set; a speaker's first letter tells the gender."""
+    """Return the tables of one set; the first letter of a speaker is the gender."""
     return {
         "text": {r.id: r.words for r in recordings},
         "wav.scp": {r.id: wavs[r.id] for r in recordings},
@@ -190,8 +192,8 @@ def write_set(data: Path, name: str, recordings: list[Recording], wavs: dict[str
     if counts != PUBLISHED[name]:
         utterances, words = PUBLISHED[name]
         print(
-            f"warning: published are {utterances} utterances with {words} words; results cannot "
-            "be compared with published ones",
+            f"warning: the published set has {utterances} utterances with {words} words; results "
+            "cannot be compared with published ones",
             file=sys.stderr,
         )
 
@@ -210,19 +212,19 @@ def prepare_train(root: Path, data: Path) -> None:
 
 
 def prepare_test(root: Path, data: Path) -> None:
-    """Write test if that half of the corpus is there, otherwise say so."""
+    """Write test if the corpus has that half, otherwise say what is missing."""
     needed = [root / "etc/an4_test.fileids", root / "etc/an4_test.transcription"]
     needed.append(root / "wav/an4test_clstk")
     missing = [str(path) for path in needed if not path.exists()]
     if missing:
-        print(f"test: not prepared, not there: {', '.join(missing)}")
+        print(f"test: not prepared, missing: {', '.join(missing)}")
         return
     recordings = read_half(root, "test")
     write_set(data, "test", recordings, readable_audio(recordings, data / "wav"))
 
 
 def find_root(folder: Path) -> Path:
-    """The folder with ``etc`` and ``wav``: the given one, or ``an4`` in it."""
+    """Return the folder with ``etc`` and ``wav``: the given one, or ``an4`` in it."""
     for root in (folder, folder / "an4"):
         if (root / "etc" / "an4_train.fileids").is_file():
             return root

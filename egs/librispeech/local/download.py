@@ -34,10 +34,10 @@ MD5 = {  # as in 31/md5sum.txt of the publisher
 
 
 def source(name: str) -> tuple[str, Checksum]:
-    """Path below the mirror, and checksum, of a set's archive.
+    """Return the path below the mirror and the checksum of a set's archive.
 
     Raises:
-        InputError: there is no such set.
+        InputError: the set is unknown.
     """
     if name in SHA256:
         return f"12/{name}.tar.gz", Checksum("sha256", SHA256[name])
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     for name, (path, checksum) in sources.items():
         target = args.folder / "LibriSpeech" / name
         if target.is_dir():
-            print(f"{target} is there")
+            print(f"{target} exists already")
             continue
         archive = args.folder / f"{name}.tar.gz"
         fetch(f"{args.mirror.rstrip('/')}/{path}", archive, checksum)

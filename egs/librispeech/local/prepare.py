@@ -22,7 +22,7 @@ SUFFIXES = (".flac", ".opus", ".wav")
 
 
 def read_genders(path: Path) -> dict[str, str]:
-    """Reader to ``m`` or ``f``, from SPEAKERS.TXT: ``<reader> | <F or M> | <set> | ...``."""
+    """Return ``m`` or ``f`` by reader, from SPEAKERS.TXT: ``<reader> | <F or M> | <set> | ...``."""
     genders = {}
     for number, line in enumerate(read_lines(path), 1):
         if line.startswith(";") or not line.strip():
@@ -35,14 +35,14 @@ def read_genders(path: Path) -> dict[str, str]:
 
 
 def read_transcripts(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, utterance and words of a ``.trans.txt`` file."""
+    """Yield line number, utterance and words of a ``.trans.txt`` file."""
     for number, line in enumerate(read_lines(path), 1):
         name, _, words = line.strip().partition(" ")
         yield number, name, " ".join(words.split())
 
 
 def find_audio(chapter: Path) -> dict[str, Path]:
-    """Utterance to audio file."""
+    """Return the audio file of each utterance."""
     return {p.stem: p.resolve() for p in sorted(chapter.iterdir()) if p.suffix in SUFFIXES}
 
 
@@ -60,7 +60,7 @@ def add_chapter(chapter: Path, tables: Tables, problems: list[str]) -> None:
         if not name.startswith(f"{speaker}-"):
             problems.append(f'{where}: {name!r}, expected "{speaker}-<number> <words>"')
         elif name in tables["text"]:
-            problems.append(f"{where}: {name} is there already; remove one of the lines")
+            problems.append(f"{where}: {name} occurs twice; remove one of the lines")
         elif path is None:
             problems.append(f"{where}: no audio file {name}{'|'.join(SUFFIXES)}; copy it again")
         elif not words:
@@ -75,12 +75,12 @@ def add_chapter(chapter: Path, tables: Tables, problems: list[str]) -> None:
 
 
 def chapters(folder: Path) -> list[Path]:
-    """Every ``<reader>/<chapter>`` folder of a set."""
+    """Return every ``<reader>/<chapter>`` folder of a set."""
     return sorted(p for p in folder.glob("*/*") if p.is_dir() and not p.name.startswith("."))
 
 
 def gather(folder: Path) -> Tables:
-    """The tables of one set.
+    """Return the tables of one set.
 
     Raises:
         InputError: files or lines are missing or malformed; the first ones are listed.
@@ -97,9 +97,9 @@ def gather(folder: Path) -> Tables:
 
 
 def add_genders(tables: Tables, path: Path) -> None:
-    """Add spk2gender if SPEAKERS.TXT knows every reader, otherwise say what is missing."""
+    """Add spk2gender if SPEAKERS.TXT lists every reader, otherwise say what is missing."""
     if not path.is_file():
-        print(f"{path}: not there; no spk2gender is written", file=sys.stderr)
+        print(f"{path}: no such file; no spk2gender is written", file=sys.stderr)
         return
     genders = read_genders(path)
     speakers = set(tables["utt2spk"].values())

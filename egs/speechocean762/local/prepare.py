@@ -39,7 +39,7 @@ ADULT_AGE = 18
 
 
 def find_root(folder: Path) -> Path:
-    """The folder with ``train`` and ``WAVE``: the given one, or ``speechocean762`` in it."""
+    """Return the folder with ``train`` and ``WAVE``: the given one, or ``speechocean762`` in it."""
     for root in (folder, folder / "speechocean762"):
         if (root / "train").is_dir():
             return root
@@ -47,10 +47,10 @@ def find_root(folder: Path) -> Path:
 
 
 def read_half(folder: Path) -> Tables:
-    """The tables of ``train`` or ``test`` as published.
+    """Return the tables of ``train`` or ``test`` as published.
 
     Raises:
-        InputError: files are missing, or do not agree with each other.
+        InputError: files are missing, or contradict each other.
     """
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     refuse([f"{name}: no such file; unpack the corpus again" for name in missing], folder)
@@ -60,7 +60,7 @@ def read_half(folder: Path) -> Tables:
 
 
 def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
-    """A sentence for everything that does not fit to utt2spk, or is no value for its table."""
+    """Yield a sentence for each entry that contradicts utt2spk or has an invalid value."""
     for name, speaker in tables["utt2spk"].items():
         if len(speaker.split()) != 1:
             yield f"utt2spk: {name}: {speaker!r}, expected one speaker"
@@ -80,7 +80,7 @@ def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
 
 
 def _differ(name: str, found: set[str], wanted: set[str]) -> Iterator[str]:
-    """What a table lacks or has more than utt2spk."""
+    """Yield a sentence for keys that only one of a table and utt2spk has."""
     for more, fewer, place in ((wanted, found, name), (found, wanted, "utt2spk")):
         missing = sorted(more - fewer)
         if missing:
@@ -88,12 +88,12 @@ def _differ(name: str, found: set[str], wanted: set[str]) -> Iterator[str]:
 
 
 def _pairs(spk2utt: dict[str, str]) -> set[str]:
-    """Utterance and speaker, as in the lines of utt2spk."""
+    """Return pairs of utterance and speaker, as in the lines of utt2spk."""
     return {f"{name} {spk}" for spk, names in spk2utt.items() for name in names.split()}
 
 
 def import_half(root: Path, half: str, data: Path) -> Tables:
-    """Write DATA/<half>; returns its tables.
+    """Write DATA/<half>, and return its tables.
 
     Raises:
         InputError: something in the corpus is missing or malformed.
@@ -107,7 +107,7 @@ def import_half(root: Path, half: str, data: Path) -> Tables:
 
 
 def describe(tables: Tables) -> str:
-    """Utterances, words and speakers by age and gender."""
+    """Return the numbers of utterances, words, and speakers by age and gender."""
     words = sum(len(text.split()) for text in tables["text"].values())
     speakers = sorted(set(tables["utt2spk"].values()))
     ages, genders = tables.get("spk2age", {}), tables.get("spk2gender", {})
@@ -126,10 +126,10 @@ def _age_group(age: str | None) -> str:
 
 
 def dev_speakers(speakers: set[str]) -> list[str]:
-    """Those of DEV_SPEAKERS that are there; says which are not.
+    """Return those of DEV_SPEAKERS that the corpus has, and print which are missing.
 
     Raises:
-        InputError: none is, or no other speaker is.
+        InputError: the corpus has none of them, or no other speakers.
     """
     there = [speaker for speaker in DEV_SPEAKERS if speaker in speakers]
     if not there or len(there) == len(speakers):
@@ -144,7 +144,7 @@ def dev_speakers(speakers: set[str]) -> list[str]:
 
 
 def hold_out(data: Path, tables: Tables) -> None:
-    """Split DATA/train by speaker into train_nodev and train_dev, and say which is which."""
+    """Split DATA/train by speaker into train_nodev and train_dev, and describe both."""
     held_out = dev_speakers(set(tables["utt2spk"].values()))
     dev = {name for name, speaker in tables["utt2spk"].items() if speaker in held_out}
     for name, keep in (("train_nodev", tables["utt2spk"].keys() - dev), ("train_dev", dev)):
@@ -156,7 +156,7 @@ def hold_out(data: Path, tables: Tables) -> None:
 
 
 def unseen(tables: Tables, dev: set[str]) -> float:
-    """Percent of the words of some utterances that no other utterance has."""
+    """Return the percentage of the running words of ``dev`` that no other utterance has."""
     words = {name: text.split() for name, text in tables["text"].items()}
     known = {word for name in words.keys() - dev for word in words[name]}
     running = [word for name in dev for word in words[name]]
@@ -164,12 +164,12 @@ def unseen(tables: Tables, dev: set[str]) -> float:
 
 
 def compare_with_published(half: str, tables: Tables) -> None:
-    """Say it if the half is not the whole one."""
+    """Warn if the half is incomplete."""
     found = len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
     if found != PUBLISHED:
         print(
-            f"{half}: {found[0]} utterances of {found[1]} speakers; published are {PUBLISHED[0]} "
-            f"of {PUBLISHED[1]}: results of this part are not those of the corpus",
+            f"{half}: {found[0]} utterances of {found[1]} speakers; published: {PUBLISHED[0]} "
+            f"of {PUBLISHED[1]}; results on this part are not comparable with published ones",
             file=sys.stderr,
         )
 
@@ -184,13 +184,16 @@ def main(argv: list[str]) -> int:
     compare_with_published("train", train)
     hold_out(data, train)
     if not (root / "test").is_dir():
-        print(f"test: not prepared, not there: {root / 'test'}")
+        print(f"test: not prepared, because {root / 'test'} does not exist")
         return 0
     test = import_half(root, "test", data)
     compare_with_published("test", test)
     shared = set(train["utt2spk"].values()) & set(test["utt2spk"].values())
     if shared:
-        print(f"warning: speakers of both halves: {', '.join(sorted(shared))}", file=sys.stderr)
+        print(
+            f"warning: these speakers are in both halves: {', '.join(sorted(shared))}",
+            file=sys.stderr,
+        )
     return 0
 
 
