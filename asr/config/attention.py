@@ -10,6 +10,9 @@ OWN = {  # settings that only some kinds read
     "location_accumulated": ("filters", "filter_width"),
     "local_m": ("window",),
     "local_p": ("window",),
+    "forward": ("window",),
+    "gmm": ("components",),
+    "dynamic_convolution": ("filters", "filter_width", "window"),
 }
 
 
@@ -25,11 +28,15 @@ class AttentionConfig(Settings):
     heads: int = setting(1, between(1, 64))
     """Number of attentions side by side (M), each with units / heads and its own context."""
     filters: int = setting(10, SIZE)
-    """Number of filters over the last weights (C), for location and location_accumulated."""
+    """Number of filters over the last weights (C), for location, location_accumulated and
+    dynamic_convolution."""
     filter_width: int = setting(31, odd(1))
     """Width of these filters in encoder steps; odd."""
     window: int = setting(20, between(1, 10_000))
-    """Encoder steps to each side of the centre, for local_m and local_p."""
+    """Encoder steps to each side of the centre, for local_m and local_p; the furthest that a
+    character moves on, for forward and dynamic_convolution."""
+    components: int = setting(5, between(1, 1000))
+    """Number of Gaussians (K), for gmm."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""

@@ -12,6 +12,9 @@ ATTENTIONS = {
     "coverage": "asr.model.attention.coverage.Coverage",
     "local_m": "asr.model.attention.local_m.LocalM",
     "local_p": "asr.model.attention.local_p.LocalP",
+    "forward": "asr.model.attention.forward.Forward",
+    "gmm": "asr.model.attention.gmm.GMM",
+    "dynamic_convolution": "asr.model.attention.dynamic_convolution.DynamicConvolution",
 }
 
 CELLS = {

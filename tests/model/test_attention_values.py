@@ -4,6 +4,8 @@ The loops read one utterance, step by step, in numpy's double precision: h (S, D
 states of the decoder s (U, H) before each character, and the weights of the kind by their names.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from asr.config import AttentionConfig
 from asr.config.kinds import ATTENTIONS
 from asr.model.attention import make_attention
 
-SIZES = {"units": 5, "filters": 2, "filter_width": 3, "window": 2}
+SIZES = {"units": 5, "filters": 2, "filter_width": 3, "window": 2, "components": 3}
 D, H, S, U = 4, 6, 9, 4
 
 
@@ -113,6 +115,67 @@ def local_p(p, h, states, config):
     return found
 
 
+def first_step(h):
+    return np.eye(len(h))[0]
+
+
+def forward(p, h, states, config):
+    """With window = 1: alpha_i(t) ~ (alpha_{i-1}(t) + alpha_{i-1}(t - 1)) y(t), as in the paper."""
+    alpha, found = first_step(h), []
+    for s in states:
+        y = softmax(np.array([additive_energy(p, x, s) for x in h]))
+        moved = [sum(alpha[max(0, t - config.window) : t + 1]) * y[t] for t in range(len(h))]
+        alpha = np.array(moved) / sum(moved)
+        found.append(alpha)
+    return found
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+def gmm(p, h, states, config):
+    K, found = config.components, []
+    means = [0.0] * K
+    for s in states:
+        w, d, r = (p["V.weight"] @ np.tanh(p["W.weight"] @ s + p["W.bias"]) + p["V.bias"]).reshape(
+            3, K
+        )
+        means = [mean + softplus(x) for mean, x in zip(means, d, strict=True)]
+        alpha, share = np.zeros(len(h)), softmax(w)
+        for t in range(len(h)):
+            for k in range(K):
+                z = [
+                    (t + side - means[k]) / (softplus(r[k]) * math.sqrt(2)) for side in (-0.5, 0.5)
+                ]
+                alpha[t] += share[k] * (math.erf(z[1]) - math.erf(z[0])) / 2
+        found.append(alpha)
+    return found
+
+
+def dynamic_convolution(p, h, states, config):
+    n, a, b = config.window, 0.1, 0.9
+
+    def beta(x, y):
+        return math.gamma(x) * math.gamma(y) / math.gamma(x + y)
+
+    prior = [math.comb(n, k) * beta(k + a, n - k + b) / beta(a, b) for k in range(n + 1)]
+    alpha, found = first_step(h), []
+    for s in states:
+        filters = p["G.weight"] @ np.tanh(p["W.weight"] @ s + p["W.bias"])
+        filters = filters.reshape(config.filter_width, 1, config.filters).T  # (C, 1, width)
+        f, g = convolved(p["filters.weight"], alpha[None]), convolved(filters, alpha[None])
+        e = np.full(len(h), -np.inf)
+        for t in range(len(h)):
+            moved = sum(prior[k] * alpha[t - k] for k in range(n + 1) if k <= t)
+            inner = p["U.weight"] @ f[t] + p["T.weight"] @ g[t] + p["T.bias"]
+            if moved > 0:
+                e[t] = p["w.weight"][0] @ np.tanh(inner) + math.log(moved)
+        alpha = softmax(e)
+        found.append(alpha)
+    return found
+
+
 def weights_of(attention, h, states, hard=False):
     """What the kind itself gives, (U, S)."""
     memory, queries = torch.from_numpy(h)[None], torch.from_numpy(states)[:, None]
@@ -126,7 +189,7 @@ def weights_of(attention, h, states, hard=False):
 
 def case(kind, **settings):
     """An attention with large weights, numbers to read, and its weights by name."""
-    config = AttentionConfig(kind=kind, **SIZES, **settings)
+    config = AttentionConfig(kind=kind, **{**SIZES, **settings})
     attention = make_attention(H, D, config).double().eval()
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter)
@@ -140,6 +203,39 @@ def test_weights_are_those_of_the_paper(kind):
     attention, config, p, h, states = case(kind)
     expected = globals()[kind](p, h, states, config)
     np.testing.assert_allclose(weights_of(attention, h, states), expected, rtol=0, atol=1e-9)
+
+
+def test_forward_attention_with_a_window_of_one_is_the_papers():
+    attention, _, p, h, states = case("forward", window=1)
+    alpha = first_step(h)
+    for s, weights in zip(states, weights_of(attention, h, states), strict=True):
+        y = softmax(np.array([additive_energy(p, x, s) for x in h]))
+        alpha = (alpha + np.append(0, alpha[:-1])) * y
+        alpha = alpha / alpha.sum()
+        np.testing.assert_allclose(weights, alpha, rtol=0, atol=1e-9)
+
+
+def test_forward_attention_where_energies_forbid_all_that_can_be_reached():
+    """In a softmax they underflow to 0; they share the weight all the same."""
+    attention, h = (
+        make_attention(H, D, AttentionConfig(kind="forward", **SIZES)),
+        torch.zeros(1, 9, D),
+    )
+    h[:, 5:] = 1.0
+    for name, value in {"V.weight": 20, "V.bias": -20, "W.weight": 0, "w.weight": 20}.items():
+        torch.nn.init.constant_(attention.get_parameter(name), value)
+    keys = attention.precompute(h.requires_grad_(), torch.tensor([9]))
+    alignment, _ = attention.step(torch.ones(1, H), keys, attention.start(keys, 1))
+    torch.testing.assert_close(alignment.weights[0, 0, :4], torch.tensor([1, 1, 1, 0]) / 3)
+    alignment.weights[0, 0, 1].backward()
+    assert h.grad.isfinite().all()
+
+
+def test_narrow_gaussians_have_a_mass_of_at_most_one():
+    attention, _, _, h, states = case("gmm")
+    with torch.no_grad():
+        attention.V.bias[-3:] = -30.0  # widths
+    assert weights_of(attention, h, states).sum(1).max() <= 1 + 1e-12
 
 
 def test_heads_are_attentions_side_by_side():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d, pad
 
 from asr.model.attention import Alignment, Attention, State, Table
 from asr.model.padding import padding_mask
@@ -73,3 +74,23 @@ def uniform(keys: EnergyKeys) -> Tensor:
     """The same weight on every real step, (B, S)."""
     real = (~keys.padding).to(keys.keys.dtype)
     return real / real.sum(1, keepdim=True)
+
+
+def at_first_step(keys: Tensor, rows: int) -> Tensor:
+    """All weight on the first of the steps of keys (B, S, A), for N rows, (N, S)."""
+    weights = keys.new_zeros(rows, keys.shape[1])
+    weights[:, 0] = 1.0
+    return weights
+
+
+def ahead(weights: Tensor, taps: Tensor) -> Tensor:
+    """Weights that moved on: sum_k taps_k weights_{t-k}, with weights and result (N, S)."""
+    taps = taps[: weights.shape[1]]
+    moved = conv1d(pad(weights, (len(taps) - 1, 0)).unsqueeze(1), taps.flip(0).view(1, 1, -1))
+    return moved.squeeze(1)
+
+
+def log_or_never(x: Tensor) -> Tensor:
+    """The logarithm of x >= 0; where x is 0 it is -inf and has no gradient."""
+    never = x == 0
+    return x.masked_fill(never, 1.0).log().masked_fill(never, -torch.inf)

@@ -1,0 +1,73 @@
+"""Dynamic convolution attention: by location alone (Battenberg et al., arXiv:1910.10288, 2.2).
+
+f       = filters * alpha_{i-1}                                 C filters that are learnt
+g       = (G tanh(W s_{i-1} + b)) * alpha_{i-1}                 C filters of the decoder's state
+p       = log sum_{k=0..n} P(k) alpha_{i-1,t-k}                 P: beta-binomial, a = 0.1, b = 0.9
+alpha_i = softmax(w . tanh(U f_t + T g_t + c) + p_t)            alpha_0 = (1, 0, 0, ...)
+
+The prior P lets weights move on by 0 to n steps, n / 10 on average; n is 10 in the paper. Where it
+gives nothing no weight can be. What the encoder heard enters through the decoder's state alone.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from asr.config import AttentionConfig
+from asr.model.attention.energy import Energy, EnergyKeys, ahead, at_first_step, log_or_never
+from asr.model.attention.location import LastWeights
+
+
+def beta_binomial(n: int, a: float, b: float) -> list[float]:
+    """Probabilities of 0 to n."""
+
+    def log_beta(x: float, y: float) -> float:
+        return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
+
+    return [
+        math.comb(n, k) * math.exp(log_beta(k + a, n - k + b) - log_beta(a, b))
+        for k in range(n + 1)
+    ]
+
+
+class DynamicConvolution(Energy):
+    """See the head of this file."""
+
+    prior: Tensor
+    """P, (n + 1,), in double precision."""
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        A, C, width = config.units, config.filters, config.filter_width
+        self.filters = nn.Conv1d(1, C, width, padding=width // 2, bias=False)
+        self.U = nn.Linear(C, A, bias=False)
+        self.W = nn.Linear(query, A)
+        self.G = nn.Linear(A, C * width, bias=False)
+        self.T = nn.Linear(C, A)
+        self.w = nn.Linear(A, 1, bias=False)
+        prior = torch.tensor(beta_binomial(config.window, 0.1, 0.9), dtype=torch.float64)
+        self.register_buffer("prior", prior, persistent=False)
+
+    def project(self, memory: Tensor) -> Tensor:
+        """Nothing of the encoder's output is needed: (B, S, D) to (B, S, 0)."""
+        return memory[..., :0]
+
+    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
+        """All weight on the first step."""
+        return LastWeights(at_first_step(keys.keys, rows))
+
+    def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
+        """See :meth:`Energy.energies`."""
+        last, (C, _, width) = state.weights, self.filters.weight.shape
+        static = self.filters(last.unsqueeze(1)).transpose(1, 2)  # (N, S, C)
+        filters = self.G(self.W(query).tanh()).view(len(last), width, C)
+        dynamic = pad(last, (width // 2, width // 2)).unfold(1, width, 1) @ filters  # (N, S, C)
+        energies = self.w((self.U(static) + self.T(dynamic)).tanh()).squeeze(-1)  # (N, S)
+        prior = log_or_never(ahead(last, self.prior.to(last.dtype)))
+        return (energies + prior).view(*query.shape[:2], -1)
+
+    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
+        """The weights themselves."""
+        return LastWeights(weights)

@@ -1,0 +1,38 @@
+"""Forward attention: weights only move on (Zhang et al., arXiv:1807.06736, eq. 7 and 8).
+
+e_t         = w . tanh(V h_t + b + W s_{i-1})
+alpha_{i,t} ~ softmax(e)_t sum_{k=0..D} alpha_{i-1,t-k}         alpha_0 = (1, 0, 0, ...)
+
+and they sum to 1. In the paper, which goes from characters to speech, D is 1; here one character
+lasts for many steps. Both factors meet as logarithms, so that none of them underflows to 0 / 0.
+"""
+
+from torch import Tensor
+
+from asr.config import AttentionConfig
+from asr.model.attention.additive import Additive
+from asr.model.attention.energy import EnergyKeys, ahead, at_first_step, log_or_never
+from asr.model.attention.location import LastWeights
+
+
+class Forward(Additive):
+    """See the head of this file."""
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        self.window = config.window
+
+    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
+        """All weight on the first step."""
+        return LastWeights(at_first_step(keys.keys, rows))
+
+    def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
+        """See :meth:`Energy.energies`."""
+        reached = ahead(state.weights, state.weights.new_ones(self.window + 1))  # (N, S)
+        return super().energies(query, keys, state) + log_or_never(reached).view(
+            len(keys), -1, keys.shape[1]
+        )
+
+    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
+        """The weights themselves."""
+        return LastWeights(weights)
