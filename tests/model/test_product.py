@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from asr.model.fast import product as products
-from asr.model.fast.product import affine, part_product, product, use_precision
+from asr.model.fast.product import affine, product, product_columns, use_precision
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_every_layout():
 @pytest.mark.usefixtures("kernel")
 def test_some_columns():
     for a, b in matrices():
-        torch.testing.assert_close(part_product(a, b, 3, 9), a @ b[:, 3:9], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(product_columns(a, b, 3, 9), a @ b[:, 3:9], atol=1e-5, rtol=1e-5)
 
 
 def test_gradients():

@@ -1,4 +1,7 @@
-"""Dropout whose mask is a hash of seed and position, by native.cpp; backward hashes again."""
+"""Dropout by native.cpp, whose mask is a hash of seed and position; backward hashes again.
+
+torch draws random numbers on one thread and stores a mask, which is slower.
+"""
 
 from typing import Any
 
@@ -10,10 +13,7 @@ from asr.model.fast import native
 
 
 def dropout(x: Tensor, share: float) -> Tensor:
-    """Set a share of the numbers, in thousandths, to zero and scale the rest.
-
-    The seed is torch's next random number.
-    """
+    """Set a share of the numbers, rounded to thousandths, to zero and scale the rest."""
     seed = int(torch.randint(2**31, ()))
     return _Dropout.apply(x, seed, round(1000 * share))  # type: ignore[no-untyped-call]
 

@@ -29,7 +29,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from asr.model.fast.product import as_read
+from asr.model.fast.product import rounded
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -580,7 +580,7 @@ def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
 def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dict[str, Any]:
     """Sizes that a compiled program depends on: powers of two, of at least 16 in a product."""
     H_, A_, S_, TAPS = (max(16, triton.next_power_of_2(n)) for n in (H, A, S, K))
-    rounds = as_read(torch.empty(0)).dtype != torch.float32
+    rounds = rounded(torch.empty(0)).dtype != torch.float32
     return {
         "BEFORE": before, "PARTS": parts, "H_": H_, "A_": A_, "S_": S_, "TAPS": TAPS,
         "TILE": max(TILE, H_, A_), "STEPS": STEPS, "PRECISION": "tf32" if rounds else "tf32x3",
@@ -631,7 +631,7 @@ def forward(
     inner, queries = gates.new_zeros(B, L, H), gates.new_zeros(B, L, A)
     parts, counters = _share(B, gates.device)
     _forward[(parts, B)](
-        gates, as_read(keys), as_read(values), steps, lengths, as_read(W), F, w, as_read(U), c,
+        gates, rounded(keys), rounded(values), steps, lengths, rounded(W), F, w, rounded(U), c,
         states, weights, inner, queries, gates.new_empty(B, S), counters, L, S, H, A, K,
         **_blocks(S, H, A, K, before, parts), ENERGY=ENERGIES[kind][0],
     )  # fmt: skip
@@ -675,9 +675,9 @@ def step(
 
 @_launch
 def backward(
-    d_states: Tensor, d_weights: Tensor, keys: Tensor, values: Tensor, states: Tensor,
-    weights: Tensor, queries: Tensor, steps: Tensor, lengths: Tensor, W: Tensor, F: Tensor,
-    w: Tensor, U: Tensor, gates: Tensor, inner: Tensor, before: bool, kind: str,
+    d_states: Tensor, d_weights: Tensor, gates: Tensor, inner: Tensor, queries: Tensor,
+    states: Tensor, weights: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
+    W: Tensor, F: Tensor, w: Tensor, U: Tensor, before: bool, kind: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Go back from :func:`forward`.
 
@@ -698,8 +698,8 @@ def backward(
     d_F, d_w = keys.new_empty(B * parts, K, A), keys.new_empty(B * parts, A)
     d_alignments, energies = keys.new_empty(B, S), keys.new_empty(B, S)
     _backward[(parts, B)](
-        d_states, d_weights, as_read(keys), as_read(values), states, weights, queries, steps,
-        lengths, as_read(W.t().contiguous()), F, w, as_read(U.t().contiguous()), gates, inner,
+        d_states, d_weights, rounded(keys), rounded(values), states, weights, queries, steps,
+        lengths, rounded(W.t().contiguous()), F, w, rounded(U.t().contiguous()), gates, inner,
         d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_alignments, energies,
         keys.new_empty(B, S, blocks["TAPS"]), keys.new_empty(B, parts, A), counters,
         L, S, H, A, K, **blocks, ENERGY_BACK=ENERGIES[kind][1], LOCATION=kind == "location",
@@ -738,7 +738,7 @@ def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[
     N = U.shape[1]
     inner, out = gates.new_zeros(B, S, 2 * N), gates.new_zeros(B, S, 2 * N)
     grid, counters, sizes = _recurrent(B, N, gates.device)
-    _bigru_forward[grid](gates, as_read(U), c, counts, inner, out, counters, B, S, N, **sizes)
+    _bigru_forward[grid](gates, rounded(U), c, counts, inner, out, counters, B, S, N, **sizes)
     return out, inner
 
 
@@ -754,7 +754,7 @@ def bigru_backward(
     """
     B, S, _ = grad.shape
     N = U.shape[1]
-    U_back, carried = as_read(U.transpose(1, 2).contiguous()), grad.new_zeros(B, 2 * N)
+    U_back, carried = rounded(U.transpose(1, 2).contiguous()), grad.new_zeros(B, 2 * N)
     grid, counters, sizes = _recurrent(B, N, grad.device)
     _bigru_backward[grid](
         grad, out, gates, inner, U_back, counts, carried, counters, B, S, N, **sizes

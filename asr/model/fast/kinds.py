@@ -1,4 +1,4 @@
-"""The kinds of attention and of cells as the fast forms take them."""
+"""Weights of the kinds of attention and cells that have fast forms."""
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -11,38 +11,38 @@ from asr.model.cells.gru import GRU
 from asr.model.cells.lstm import LSTM
 
 Form: TypeAlias = Literal["after", "before", "lstm"]
-"""A cell: a GRU by where its reset gate stands, or an LSTM."""
+"""A kind of cell: a GRU, by where its reset gate stands, or an LSTM."""
 
 CELLS: dict[Form, int] = {"after": 0, "before": 1, "lstm": 2}
-"""Their numbers in native.cpp."""
+"""Numbers of the cells in native.cpp."""
 ENERGIES = {"location": 0, "additive": 0, "dot": 1}
-"""Those of the attentions' energies: without filters, location-aware ones are additive."""
+"""Numbers of the energies in native.cpp; additive ones are location-aware ones without filters."""
 
 
 def form(cell: Any) -> Form | None:
-    """The form of a cell; None: there is no fast one."""
+    """Return the form of a cell, or None if it has no fast form."""
     if type(cell) is LSTM:
         return "lstm"
     return cell.reset if type(cell) is GRU else None
 
 
 class EnergyWeights(NamedTuple):
-    """An attention's energies."""
+    """Weights of an attention's energies."""
 
     kind: str
     """One of ENERGIES."""
     W: Tensor
-    """From states to queries, (H, A)."""
+    """Weights of the queries, (H, A)."""
     filters: Tensor | None = None
-    """(C, K)."""
+    """Location filters, (C, K)."""
     location: Tensor | None = None
-    """From the filters to what is added to keys and queries, (C, A)."""
+    """U: weights of the filters' output, (C, A)."""
     w: Tensor | None = None
     """(A,)."""
 
 
 def energy(attention: Any) -> EnergyWeights | None:
-    """The energies of an attention; None: there is no fast form."""
+    """Return the weights of an attention's energies, or None if it has no fast form."""
     if type(attention) is Dot:
         return EnergyWeights("dot", (attention.W.weight.t() * attention.scale).contiguous())
     if type(attention) is Additive:

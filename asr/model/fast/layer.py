@@ -1,8 +1,9 @@
-"""All directions of a GRU layer in one call, with its backward pass.
+"""All directions of a GRU layer, with their backward pass.
 
-:func:`native_layer` takes native.cpp on processors and :func:`kernel_layer` kernels.py on GPUs;
-where these cannot be had, :func:`cudnn_layer` and :func:`looped_layer` take torch. Each computes
-what the plain loop of :class:`asr.model.encoder.gru.GRU` does; see :mod:`asr.model.cells.gru`.
+:func:`native_layer` calls native.cpp on processors, :func:`kernel_layer` kernels.py on GPUs, and
+:func:`cudnn_layer` and :func:`looped_layer` are for machines without a compiler. All compute what
+the plain loop of :class:`asr.model.encoder.gru.GRU` does; :mod:`asr.model.cells.gru` has the
+equations.
 """
 
 from typing import Any, Protocol
@@ -14,16 +15,16 @@ from torch.autograd.function import once_differentiable
 from asr.model.cells.gru import Reset
 from asr.model.fast import native
 from asr.model.fast.kinds import CELLS, Form
-from asr.model.fast.product import part_product, product
+from asr.model.fast.product import product, product_columns
 from asr.model.padding import pack, padding_mask, unpack
 
-# A padded step must leave the state alone, which is z = 1. The sigmoid of this number plus
-# any activation that a network reaches is exactly 1, and its derivative exactly 0.
+# Activation of z on padding: its sigmoid is exactly 1, so that the state stays as it is, and the
+# derivative is exactly 0.
 HOLD = 1e4
 
 
 class GRUWeights(Protocol):
-    """The layer: W (D, I, 3N), U (D, N, 3N), b (D, 3N) and c (D, N) of D directions."""
+    """A layer of D directions: W (D, I, 3N), U (D, N, 3N), b (D, 3N) and c (D, N)."""
 
     W: Tensor
     U: Tensor
@@ -34,54 +35,53 @@ class GRUWeights(Protocol):
 
 
 def native_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """Input (B, S, I) and real steps (B,) in main memory to states (B, S, D N), 0 on padding."""
+    """Run a layer on a processor.
+
+    Args:
+        layer: its weights.
+        x: input, (B, S, I).
+        counts: number of steps of each utterance, (B,), in main memory.
+
+    Returns:
+        states (B, S, D N), 0 on padding.
+    """
     return _Native.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), native.int32(counts), layer.W, layer.U, layer.b, layer.c, layer.reset
     )
 
 
 def kernel_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same on a GPU; two directions and reset after only."""
+    """Run a layer of two directions, whose reset gate stands after the product, on a GPU."""
     return _Kernel.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), counts, layer.W, layer.U, layer.b, layer.c
     )
 
 
 def cudnn_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same by torch's own kernel, which is cuDNN's on a GPU; reset after only."""
+    """Run a layer whose reset gate stands after the product by torch's kernel: cuDNN on a GPU."""
     packed = nn.utils.rnn.pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
     D, N, _ = layer.U.shape
-    # cuDNN wants all weights in one piece of memory, matrices first; else it copies them
-    second = nn.functional.pad(layer.c, (2 * N, 0))
+    second = nn.functional.pad(layer.c, (2 * N, 0))  # torch's second bias
     matrices = [m[d].t() for d in range(D) for m in (layer.W, layer.U)]
-    biases = [b[d] for d in range(D) for b in (layer.b, second)]
-    parts = [*matrices, *biases]
+    parts = [*matrices, *(b[d] for d in range(D) for b in (layer.b, second))]
+    # cuDNN reads weights from one piece of memory, matrices first
     flat = torch.cat([part.flatten() for part in parts])
     pieces = torch.split(flat, [part.numel() for part in parts])
     views = [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
-    order = (0, 1, 4, 5, 2, 3, 6, 7) if D == 2 else range(4)  # as torch has them
-    start = x.new_zeros(D, len(x), N)
+    weights = [views[i] for d in range(D) for i in (2 * d, 2 * d + 1, 2 * (D + d), 2 * (D + d) + 1)]
     data, _ = torch._VF.gru(
-        packed.data,
-        packed.batch_sizes,
-        start,
-        [views[i] for i in order],
-        True,
-        1,
-        0.0,
-        layer.training,
-        D == 2,
-    )
-    result = nn.utils.rnn.PackedSequence(
-        data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
-    )
-    return nn.utils.rnn.pad_packed_sequence(result, True, total_length=x.shape[1])[0]
+        packed.data, packed.batch_sizes, x.new_zeros(D, len(x), N), weights, True, 1, 0.0,
+        layer.training, D == 2,
+    )  # fmt: skip
+    return nn.utils.rnn.pad_packed_sequence(
+        packed._replace(data=data), batch_first=True, total_length=x.shape[1]
+    )[0]
 
 
 def looped_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
-    """The same step by step in torch, on any device and in any precision."""
+    """Run a layer step by step in torch, on any device and in any precision."""
     padding = padding_mask(counts, x.shape[1], x.device)
-    x = x.transpose(0, 1).contiguous()  # (S, B, I): steps first, as the loop reads them
+    x = x.transpose(0, 1).contiguous()  # (S, B, I)
     states = _Looped.apply(  # type: ignore[no-untyped-call]
         x, padding.t(), layer.W, layer.U, layer.b, layer.c, layer.reset
     )  # (S, D, B, N)
@@ -91,31 +91,31 @@ def looped_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
 
 
 def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: Form) -> Tensor:
-    """Gradient of U, (N, G), by products over all R steps.
+    """Return the gradient of U, (N, G), by products over all R steps.
 
     Args:
         before: h of the step before, (R, N).
         d_gates: gradients of the gates' activations, (R, G).
-        kept: reset after: gradient of h U_n + c; before: r * h; (R, N).
-        form: of the cell.
+        kept: for form "after", the gradient of h U_n + c; for "before", r * h; (R, N).
+        form: the form of the cell.
     """
     if form == "lstm":
         return product(before.t(), d_gates)
     N = before.shape[-1]
     d_U = before.new_empty(N, 3 * N)
-    d_U[:, : 2 * N] = part_product(before.t(), d_gates, 0, 2 * N)
+    d_U[:, : 2 * N] = product_columns(before.t(), d_gates, 0, 2 * N)
     if form == "after":
         d_U[:, 2 * N :] = product(before.t(), kept)
     else:
-        d_U[:, 2 * N :] = part_product(kept.t(), d_gates, 2 * N, 3 * N)
+        d_U[:, 2 * N :] = product_columns(kept.t(), d_gates, 2 * N, 3 * N)
     return d_U
 
 
 def consume(ctx: Any) -> None:
-    """Note that a backward pass has begun that overwrites its saved tensors.
+    """Mark the saved tensors of a backward pass as overwritten.
 
     Raises:
-        RuntimeError: it is not the first one.
+        RuntimeError: they are so already.
     """
     if ctx.consumed:
         raise RuntimeError("backward() can run only once: it overwrites its saved tensors")
@@ -123,11 +123,11 @@ def consume(ctx: Any) -> None:
 
 
 class _Native(torch.autograd.Function):
-    """A layer by native.cpp, which walks through the steps.
+    """A layer by native.cpp.
 
-    The input's part of all gates is one product before, and every weight's gradient one
-    product after, both of the real steps alone. Buffers take over: the gates' activations become
-    gates, then gradients.
+    The input's part of all gates is one product before the recurrence, and the gradient of each
+    weight is one product after it, both without padding. One buffer holds the gates' activations,
+    then the gates, then their gradients.
     """
 
     @staticmethod
@@ -177,7 +177,7 @@ class _Native(torch.autograd.Function):
 
 
 class _Kernel(torch.autograd.Function):
-    """The same on a GPU, by kernels.py; on padding too, where gates have no gradient."""
+    """A layer by kernels.py; products include padding, where gates have no gradient."""
 
     @staticmethod
     def forward(
@@ -205,7 +205,7 @@ class _Kernel(torch.autograd.Function):
         gates.masked_fill_(padding.unsqueeze(-1), 0.0)
         olds = (
             nn.functional.pad(out[:, :-1, :N], (0, 0, 1, 0)),  # (B, S, N)
-            nn.functional.pad(out[:, 1:, N:], (0, 0, 0, 1)),  # padding is 0, as a first state is
+            nn.functional.pad(out[:, 1:, N:], (0, 0, 0, 1)),  # padding and first states are 0
         )
         rows, d_gates = inner.flatten(0, 1), gates.flatten(0, 1)
         d_U = [
@@ -224,15 +224,10 @@ class _Kernel(torch.autograd.Function):
 
 
 class _Looped(torch.autograd.Function):
-    """One or both directions of a layer in plain torch, with its own backward pass.
+    """A layer in torch, all directions side by side, with its own backward pass.
 
-    Forward takes the input's part of all gates as one product per direction, then runs both
-    directions side by side, and keeps the gates of every step. Backward first takes every
-    local derivative at once over all steps, so that its loop is one product and three
-    elementwise operations a step; each weight's gradient is one product over all steps.
-
-    A direction's own order of time is called ``t`` here: direction 1 reads the input from its
-    end, so that its gates are stored flipped.
+    Backward takes the local derivatives of all steps at once, so that its loop has few operations,
+    and the gradient of each weight is one product over all steps. Direction 1 is reversed in time.
     """
 
     @staticmethod
@@ -240,88 +235,76 @@ class _Looped(torch.autograd.Function):
         ctx: Any, x: Tensor, padding: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
         reset: Reset,
     ) -> Tensor:  # fmt: skip
-        """Input (S, B, I) and padding (S, B) to states (S, D, B, N), direction 1 flipped."""
+        """Input (S, B, I) and padding (S, B) to states (S, D, B, N), direction 1 reversed."""
         steps, batch, _ = x.shape
         D, N, _ = U.shape
+        gates = x.new_empty(steps, D, batch, 3 * N)
+        for d, (rows, hold) in enumerate([(x, padding), (x.flip(0), padding.flip(0))][:D]):
+            gates[:, d] = product(rows.flatten(0, 1), W[d], b[d]).view(steps, batch, 3 * N)
+            gates[:, d, :, N : 2 * N].masked_fill_(hold.unsqueeze(-1), HOLD)
         keep = any(ctx.needs_input_grad)
-        gates = x.new_empty(D, steps, batch, 3 * N)
-        for d, rows in enumerate((x, x.flip(0))[:D]):
-            gates[d].view(-1, 3 * N).copy_(product(rows.flatten(0, 1), W[d], b[d]))
-            hold = padding if d == 0 else padding.flip(0)
-            gates[d, ..., N : 2 * N].masked_fill_(hold.unsqueeze(-1), HOLD)
-
-        states = x.new_empty(steps, D, batch, N)
-        saved = steps if keep else 1  # without gradients every step overwrites the last
-        rz = x.new_empty(saved, D, batch, 2 * N)
-        candidates = x.new_empty(saved, D, batch, N)
-        inner = x.new_empty(saved, D, batch, N)  # after: h U_n + c; before: r * h
         U_rz, U_n = U[..., : 2 * N].contiguous(), U[..., 2 * N :].contiguous()
-        hidden, own = x.new_empty(D, batch, 2 * N), x.new_empty(D, batch, N)
-        state = x.new_zeros(D, batch, N)
-        for t in range(steps):
-            i = t if keep else 0
-            torch.bmm(state, U_rz, out=hidden)
-            torch.add(gates[:, t, :, : 2 * N], hidden, out=rz[i]).sigmoid_()
-            r, z = rz[i, ..., :N], rz[i, ..., N:]
+        state, states, kept = x.new_zeros(D, batch, N), [], []
+        for gate in gates:  # (D, B, 3N)
+            rz = (gate[..., : 2 * N] + torch.bmm(state, U_rz)).sigmoid_()
+            r, z = rz.chunk(2, dim=-1)
             if reset == "after":
-                torch.baddbmm(c.unsqueeze(1), state, U_n, out=inner[i])
-                torch.addcmul(gates[:, t, :, 2 * N :], r, inner[i], out=candidates[i]).tanh_()
+                inner = torch.baddbmm(c.unsqueeze(1), state, U_n)  # h U_n + c
+                n = torch.addcmul(gate[..., 2 * N :], r, inner).tanh_()
             else:
-                torch.mul(r, state, out=inner[i])
-                torch.bmm(inner[i], U_n, out=own)
-                torch.add(gates[:, t, :, 2 * N :], own, out=candidates[i]).tanh_()
-            state = torch.lerp(candidates[i], state, z, out=states[t])
+                inner = r * state
+                n = (gate[..., 2 * N :] + torch.bmm(inner, U_n)).tanh_()
+            state = torch.lerp(n, state, z)
+            states.append(state)
+            if keep:
+                kept.append((rz, n, inner))
+        stacked = torch.stack(states)
         if keep:
             ctx.reset = reset
-            ctx.save_for_backward(x, W, U, states, rz, candidates, inner)
-        return states
+            ctx.save_for_backward(x, W, U, stacked, *map(torch.stack, zip(*kept, strict=True)))
+        return stacked
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, W, U, b and c from that of the states, (S, D, B, N)."""
         x, W, U, states, rz, n, inner = ctx.saved_tensors
-        steps, D, batch, N = states.shape
-        r, z = rz[..., :N], rz[..., N:]
-        before = torch.cat([states.new_zeros(1, D, batch, N), states[:-1]])  # h of t - 1
+        D, N, _ = U.shape
+        r, z = rz.chunk(2, dim=-1)
+        before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])  # h of the step before
         after = ctx.reset == "after"
 
-        # d h' / d (activation of r, z, n), and of r * h U_n: factors of the gradient of h'
+        # factors by which a gradient of h' becomes one of the activations of r, z and n
         by_n = (1 - z) * (1 - n * n)  # (S, D, B, N)
         by_z = (before - n) * z * (1 - z)
         by_r = r * (1 - r) * (inner * by_n if after else before)
-        gates = states.new_empty(D, steps, batch, 3, N)  # their gradients
-        by_step = gates.transpose(0, 1)  # (S, D, B, 3, N)
         back = U.transpose(1, 2)  # (D, 3N, N)
         back_rz, back_n = back[:, : 2 * N].contiguous(), back[:, 2 * N :].contiguous()
-        product_rz, product_n = grad.new_empty(D, batch, N), grad.new_empty(D, batch, N)
-        d_inner = torch.empty_like(inner)
-        d_state = grad.new_zeros(D, batch, N)
-        for t in range(steps - 1, -1, -1):
-            d_state += grad[t]
-            d_n = torch.mul(d_state, by_n[t], out=by_step[t, ..., 2, :])
-            torch.mul(d_state, by_z[t], out=by_step[t, ..., 1, :])
+        d_state, found = torch.zeros_like(grad[0]), []
+        for t in range(len(states) - 1, -1, -1):
+            d_state = d_state + grad[t]
+            d_n, d_z = d_state * by_n[t], d_state * by_z[t]
             if after:
-                torch.mul(d_state, by_r[t], out=by_step[t, ..., 0, :])
-                torch.mul(d_n, r[t], out=d_inner[t])
-                torch.bmm(d_inner[t], back_n, out=product_n)
+                d_r, own = d_state * by_r[t], d_n * r[t]  # own: gradient of h U_n + c
+                d_past = torch.bmm(own, back_n)
             else:
-                torch.bmm(d_n.contiguous(), back_n, out=product_n)
-                torch.mul(product_n, by_r[t], out=by_step[t, ..., 0, :])
-                product_n *= r[t]
-            torch.bmm(by_step[t, ..., :2, :].reshape(D, batch, 2 * N), back_rz, out=product_rz)
-            d_state.mul_(z[t]).add_(product_n).add_(product_rz)
-
-        d_gates = gates.view(D, steps * batch, 3 * N)
-        rows = (d_inner if after else inner).transpose(0, 1).reshape(D, -1, N)
-        olds = before.transpose(0, 1).reshape(D, -1, N)
-        d_W, d_U, d_c, d_x = torch.empty_like(W), torch.empty_like(U), U.new_empty(D, N), None
-        for d, inputs in enumerate((x, x.flip(0))[:D]):
-            d_U[d] = recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset)
-            d_c[d] = rows[d].sum(0) if after else 0.0
-            d_W[d] = product(inputs.flatten(0, 1).t(), d_gates[d])
+                own = torch.bmm(d_n, back_n)  # gradient of r * h
+                d_r, d_past = own * by_r[t], own * r[t]
+            d_rz = torch.cat([d_r, d_z], dim=-1)
+            d_state = d_state * z[t] + d_past + torch.bmm(d_rz, back_rz)
+            found.append((torch.cat([d_rz, d_n], dim=-1), own))
+        d_gates, d_own = (  # (D, S B, 3N), (D, S B, N)
+            torch.stack(each[::-1], dim=1).flatten(1, 2) for each in zip(*found, strict=True)
+        )
+        olds = before.transpose(0, 1).flatten(1, 2)
+        rows = d_own if after else inner.transpose(0, 1).flatten(1, 2)
+        d_U = [recurrent_gradients(olds[d], d_gates[d], rows[d], ctx.reset) for d in range(D)]
+        inputs = (x, x.flip(0))[:D]
+        d_W = [product(each.flatten(0, 1).t(), d_gates[d]) for d, each in enumerate(inputs)]
+        d_c = torch.stack([each.sum(0) for each in rows]) if after else U.new_zeros(D, N)
+        d_x = None
         if ctx.needs_input_grad[0]:
             d_x = product(d_gates[0], W[0].t()).view(x.shape)
             for d in range(1, D):
                 d_x += product(d_gates[d], W[d].t()).view(x.shape).flip(0)
-        return d_x, None, d_W, d_U, d_gates.sum(1), d_c, None
+        return d_x, None, torch.stack(d_W), torch.stack(d_U), d_gates.sum(1), d_c, None

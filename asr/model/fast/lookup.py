@@ -1,7 +1,7 @@
-"""Look up the fast form of a decoder, a layer or dropout; None means that plain torch computes.
+"""Look up the fast form of a decoder, a layer or dropout.
 
-The caller then runs its plain form. Fast forms know the kinds of attention, cells and layers; these
-do not know them.
+If there is none, the caller runs its plain form. Fast forms import the kinds of attention, cells
+and layers, which do not import them.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,24 @@ from asr.model.session import DecoderParts, DecoderSession
 
 
 class FastDecoder(NamedTuple):
-    """The loop over whole transcripts, and a search's session."""
+    """Fast forms of a decoder."""
 
     loop: Callable[[Any, Any, Tensor, Tensor, Memory], tuple[Tensor, Tensor]]
+    """The loop over whole transcripts; see :func:`asr.model.fast.loop.native_loop`."""
     session: Callable[[DecoderParts, Memory, int], DecoderSession]
 
 
 FastLayer: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
-"""A layer, its input (B, S, I) and the real steps (B,) to its output (B, S, O)."""
+"""A layer, its input (B, S, I) and numbers of steps (B,) to its output (B, S, O)."""
 
 
 def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | None:
-    """The fast form for these types, and for the device and type of a tensor.
+    """Return the fast form of a decoder, or None.
 
     Args:
-        attention: the kind of attention.
-        cell: the cell of the decoder.
-        tensor: one of those that are to be computed with.
+        attention: the decoder's attention.
+        cell: the decoder's cell.
+        tensor: any tensor of the computation; its device and type decide.
     """
     energy, form = kinds.energy(attention), kinds.form(cell)
     if energy is None or form is None:
@@ -50,9 +51,9 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
 
 
 def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
-    """The fast form of an encoder's layer, for the device and type of a tensor."""
+    """Return the fast form of an encoder layer for the device and type of a tensor, or None."""
     name, weights = f"{type(module).__module__}.{type(module).__name__}", cast(Any, module)
-    if name != "asr.model.encoder.gru.GRU":  # the name, since that file imports this one
+    if name != "asr.model.encoder.gru.GRU":  # its file imports this one
         return None
     after, both = weights.reset == "after", len(weights.W) == 2
     if native.usable(tensor, weights.W):
@@ -65,5 +66,5 @@ def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
 
 
 def dropout(tensor: Tensor) -> Callable[[Tensor, float], Tensor] | None:
-    """The fast form of dropout with a share, for the device and type of a tensor."""
+    """Return the fast form of dropout for the device and type of a tensor, or None."""
     return drop.dropout if native.usable(tensor) else None

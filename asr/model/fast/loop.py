@@ -1,7 +1,7 @@
-"""The decoder's loop over whole transcripts in one call, with its backward pass.
+"""The decoder's loop over whole transcripts, with its backward pass.
 
-By native.cpp on processors, and for a GRU by kernels.py on GPUs. The plain loop of
-:class:`asr.model.decoder.AttentionDecoder` computes the same.
+native.cpp computes it on processors, and kernels.py on GPUs if the cell is a GRU. The plain loop
+of :class:`asr.model.decoder.AttentionDecoder` computes the same.
 """
 
 from typing import Any
@@ -21,15 +21,15 @@ from asr.model.memory import Memory
 
 
 def native_loop(
-    attention: Attention, cell: Cell, characters: Tensor, lengths: Tensor, memory: Memory
+    attention: Attention, cell: Cell, gates: Tensor, lengths: Tensor, memory: Memory
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence on a processor.
 
     Args:
-        attention: the kind.
-        cell: the cell.
-        characters: their part of the gates, (B, L, G).
-        lengths: real characters, (B,), in main memory.
+        attention: one that has a fast form.
+        cell: one that has a fast form.
+        gates: the characters' part of the cell's gates, (B, L, G).
+        lengths: number of characters of each utterance, (B,), in main memory.
         memory: encoder output.
 
     Returns:
@@ -39,17 +39,16 @@ def native_loop(
     assert energy and form
     values = memory.values[:, 0, :, : cell.gate_width]
     return _NativeLoop.apply(  # type: ignore[no-untyped-call]
-        energy.kind, form, characters, getattr(cell, "c", None),
-        memory.keys.keys.contiguous(), values.contiguous(), native.int32(memory.steps),
-        native.int32(lengths), *energy[1:], cell.U,
+        energy.kind, form, gates, getattr(cell, "c", None), memory.keys.keys.contiguous(),
+        values.contiguous(), native.int32(memory.steps), native.int32(lengths), *energy[1:], cell.U,
     )  # fmt: skip
 
 
 def folded_weights(energy: kinds.EnergyWeights) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights of the attention as kernels.py takes them.
+    """Return the attention's weights for kernels.py; F and w are empty or 0 in kinds without them.
 
     Returns:
-        W (H, A), F = filters^T location (K, A), w (A,); zeros for what a kind does not have.
+        W (H, A), F = filters^T location (K, A) and w (A,).
     """
     _, W, filters, location, w = energy
     A = W.shape[1]
@@ -58,28 +57,28 @@ def folded_weights(energy: kinds.EnergyWeights) -> tuple[Tensor, Tensor, Tensor]
 
 
 def kernel_loop(
-    attention: Attention, cell: GRU, characters: Tensor, lengths: Tensor, memory: Memory
+    attention: Attention, cell: GRU, gates: Tensor, lengths: Tensor, memory: Memory
 ) -> tuple[Tensor, Tensor]:
-    """The same on a GPU."""
+    """Run the recurrence on a GPU; see :func:`native_loop`."""
     energy = kinds.energy(attention)
     assert energy
     steps, lengths = (
-        counts.to(characters.device, torch.int32, non_blocking=True)
+        counts.to(gates.device, torch.int32, non_blocking=True)
         for counts in (memory.steps, lengths)
     )
     values = memory.values[:, 0, :, : cell.gate_width]
     return _KernelLoop.apply(  # type: ignore[no-untyped-call]
-        characters, memory.keys.keys.contiguous(), values.contiguous(), steps, lengths,
-        uniform(memory.keys), *folded_weights(energy), cell.U, cell.c, cell.reset, energy.kind,
+        cell.reset, energy.kind, gates, uniform(memory.keys), memory.keys.keys.contiguous(),
+        values.contiguous(), steps, lengths, *folded_weights(energy), cell.U, cell.c,
     )  # fmt: skip
 
 
 INPUTS = ("keys", "values", "steps", "lengths", "W", "filters", "location", "w", "U")
-"""What the native loop reads, by its names in native.cpp."""
+"""Inputs of the native loop, by the names of their fields in native.cpp."""
 
 
 def _fields(kind: str, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
-    """Fields of :class:`native.Loop` that forward and backward share."""
+    """Return the fields of :class:`native.Loop` that forward and backward share."""
     given = dict(zip(INPUTS, inputs, strict=True))
     (B, L, H), S, (_, A) = states.shape, weights.shape[2], given["W"].shape
     C, K = (0, 0) if given["filters"] is None else given["filters"].shape
@@ -89,10 +88,7 @@ def _fields(kind: str, form: kinds.Form, states: Tensor, weights: Tensor, *input
 
 
 class _NativeLoop(torch.autograd.Function):
-    """The loop over whole transcripts by native.cpp, and its backward pass.
-
-    Each weight's gradient is one product over all steps, after the loop.
-    """
+    """The loop by native.cpp; the gradient of each weight is one product after the loop."""
 
     @staticmethod
     def forward(
@@ -141,29 +137,27 @@ class _NativeLoop(torch.autograd.Function):
 
 
 class _KernelLoop(torch.autograd.Function):
-    """The same on a GPU, by kernels.py."""
+    """The loop by kernels.py.
+
+    Its inputs are keys, values, steps, lengths, W, F, w, U and c of :func:`kernels.forward`.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
-        first: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor, reset: Reset,
-        kind: str,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Gates of the characters (B, L, 3H) and weights before (B, S) to states and weights."""
-        batch, length, _ = gates.shape
+        ctx: Any, reset: Reset, kind: str, gates: Tensor, first: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gates of the characters (B, L, 3H) and first weights (B, S) to states and weights."""
+        batch, length, width = gates.shape
         gates = gates.clone()
-        states = gates.new_zeros(batch, length + 1, U.shape[0])
-        weights = gates.new_zeros(batch, length + 1, keys.shape[1])
+        states = gates.new_zeros(batch, length + 1, width // 3)
+        weights = gates.new_zeros(batch, length + 1, first.shape[1])
         weights[:, 0] = first
-        before = reset == "before"
         inner, queries = native.kernels().forward(
-            gates, keys, values, steps, lengths, W, F, w, U, c, states, weights, before, kind
+            gates, *inputs, states, weights, reset == "before", kind
         )
         if any(ctx.needs_input_grad):
             ctx.reset, ctx.kind, ctx.consumed = reset, kind, False
-            ctx.save_for_backward(
-                gates, inner, queries, states, weights, keys, values, steps, lengths, W, F, w, U
-            )
+            ctx.save_for_backward(gates, inner, queries, states, weights, *inputs)
         return states[:, 1:], weights[:, 1:]
 
     @staticmethod
@@ -171,33 +165,31 @@ class _KernelLoop(torch.autograd.Function):
     def backward(ctx: Any, d_states: Tensor, d_weights: Tensor) -> Any:
         """Gradients of all inputs from those of states and weights."""
         consume(ctx)
-        gates, inner, queries, states, weights, keys, values, steps, lengths, *attention, U = (
-            ctx.saved_tensors
-        )
+        gates, inner, queries, states, weights, *inputs = ctx.saved_tensors
         d_queries, d_keys, d_F, d_w = native.kernels().backward(
-            d_states.contiguous(), d_weights.contiguous(), keys, values, states, weights, queries,
-            steps, lengths, *attention, U, gates, inner, ctx.reset == "before", ctx.kind,
+            d_states.contiguous(), d_weights.contiguous(), gates, inner, queries, states, weights,
+            *inputs[:-1], ctx.reset == "before", ctx.kind,
         )  # fmt: skip
         d_W, d_U, d_c = _weight_gradients(states[:, :-1], d_queries, gates, inner, ctx.reset)
         d_values = torch.bmm(weights[:, 1:].transpose(1, 2), gates)
-        return gates, d_keys, d_values, None, None, None, d_W, d_F, d_w, d_U, d_c, None, None
+        return None, None, gates, None, d_keys, d_values, None, None, d_W, d_F, d_w, d_U, d_c
 
 
 def _weight_gradients(
     before: Tensor, d_queries: Tensor, d_gates: Tensor, kept: Tensor, form: kinds.Form
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of W, U and c, each a product over all characters.
+    """Return the gradients of W, U and c, each a product over all characters.
 
     Args:
         before: states before each character, (B, L, H).
-        d_queries: gradients of queries, (B, L, A).
-        d_gates: of the gates' activations, (B, L, G).
+        d_queries: gradients of the queries, (B, L, A).
+        d_gates: gradients of the gates' activations, (B, L, G).
         kept: see :func:`recurrent_gradients`; (B, L, H).
-        form: of the cell.
+        form: the form of the cell.
     """
     olds, rows = before.flatten(0, 1), kept.flatten(0, 1)
     d_U = recurrent_gradients(olds, d_gates.flatten(0, 1), rows, form)
     d_c = None if form == "lstm" else rows.sum(0)
-    if form == "before":  # it has no effect, but counts as trained
+    if form == "before":  # c has no effect in this form, but is a parameter
         d_c = torch.zeros_like(rows[0])
     return product(olds.t(), d_queries.flatten(0, 1)), d_U, d_c

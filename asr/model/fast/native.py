@@ -1,8 +1,8 @@
-"""The inner loops of native.cpp: built once where there is a C++ compiler, absent elsewhere.
+"""Compile, load and call the functions of native.cpp; find out whether kernels.py can run.
 
-The library is compiled for the processor at hand on first use (some seconds; a minute with the
-compiler of the ziglang package) and kept in the user's cache folder. Without a compiler, or with
-``ASR_NATIVE=0`` in the environment, the plain torch forms compute the same.
+The library is compiled for this processor on first use (some seconds; a minute with the compiler
+of the ziglang package) and kept in the user's cache folder. Without a C++ compiler, or with
+``ASR_NATIVE=0`` in the environment, plain torch computes the same.
 """
 
 import ctypes
@@ -31,12 +31,12 @@ SOURCE = Path(__file__).with_name("native.cpp")
 
 
 class Arguments(ctypes.Structure):
-    """What a function takes: a struct of native.cpp, pointers first, threads last."""
+    """Arguments of a function of native.cpp: its struct, pointers first, ``threads`` last."""
 
     def set(self, **values: Tensor | int | None) -> Self:
-        """Set fields: tensors to their addresses. The caller keeps the tensors.
+        """Set fields; a tensor's field is its address, so the caller has to keep the tensor.
 
-        They have to be contiguous, float32 or int32; the function writes into some of them.
+        Tensors are contiguous, float32 or int32. The function writes into some of them.
         """
         for name, value in values.items():
             if isinstance(value, Tensor):
@@ -55,7 +55,7 @@ def _fields(pointers: str, integers: str) -> list[tuple[str, Any]]:
 
 
 class Layer(Arguments):
-    """A layer of D directions."""
+    """A recurrent layer of D directions."""
 
     _fields_ = _fields(
         "gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell D B S N"
@@ -73,7 +73,7 @@ class Loop(Arguments):
 
 
 class Step(Arguments):
-    """One step of a search."""
+    """A step of a search."""
 
     _fields_ = _fields(
         "tokens from state memory previous gates keys steps filters location w c bias"
@@ -97,63 +97,45 @@ FUNCTIONS = {
     "dropout": Dropout,
 }
 OLDEST = (8, 0)  # compute capability that kernels.py needs: Ampere
-DAY_S = 86400  # a compiler that failed is asked again after this time
+DAY_S = 86400  # a compiler that failed is tried again after this time
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 
 
 def compiler() -> list[str]:
-    """The command that compiles C++: $CXX, the system's, or that of the ziglang package; or []."""
-    named = os.environ.get("CXX")
-    if named:
+    """Return the command of a C++ compiler: $CXX, the system's, or ziglang's; [] without one."""
+    if named := os.environ.get("CXX"):
         return named.split()
     for name in ("c++", "g++", "clang++"):
         if shutil.which(name):
             return [name]
-    if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "c++"]
-    return []
+    return [sys.executable, "-m", "ziglang", "c++"] if importlib.util.find_spec("ziglang") else []
 
 
-# What -march=native depends on, as /proc/cpuinfo calls it: on x86, ARM, RISC-V, POWER and s390.
+# Lines of /proc/cpuinfo on which -march=native depends: on x86, ARM, RISC-V, POWER and s390.
 CPU_KEYS = (
-    "vendor_id",
-    "cpu family",
-    "model",
-    "model name",
-    "flags",
-    "features",
-    "cpu implementer",
-    "cpu architecture",
-    "cpu variant",
-    "cpu part",
-    "isa",
-    "uarch",
-    "cpu",
-    "machine",
-)
+    "vendor_id", "cpu family", "model", "model name", "flags", "features", "cpu implementer",
+    "cpu architecture", "cpu variant", "cpu part", "isa", "uarch", "cpu", "machine",
+)  # fmt: skip
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What distinguishes processors that cannot run each other's code; else the machine's name."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        lines = []
-    told = {line for line in lines if line.partition(":")[0].strip().lower() in CPU_KEYS}
-    return "\n".join(sorted(told)) or f"{platform.processor()} {platform.node()}"
+    """Describe the processor's instruction set; without /proc/cpuinfo name the machine."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    found = {line for line in lines if line.partition(":")[0].strip().lower() in CPU_KEYS}
+    return "\n".join(sorted(found)) or f"{platform.processor()} {platform.node()}"
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether nobody else could have written a file or into a folder, as ssh asks of its keys."""
+    """Whether only this user or root can write to a file or folder."""
     found = path.stat()
     return found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022
 
 
 def _cache() -> Path:
-    """The folder of compiled libraries, which is made private where it is our own.
+    """Return the folder of compiled libraries, after making it writable for this user only.
 
     Raises:
-        OSError: there is none, or it belongs to somebody else.
+        OSError: it cannot be made, or belongs to another user.
     """
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -163,9 +145,9 @@ def _cache() -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_ours(folder):
         if folder.stat().st_uid != os.getuid():
-            raise OSError(f"{folder} belongs to somebody else; set XDG_CACHE_HOME")
+            raise OSError(f"{folder} belongs to another user; set XDG_CACHE_HOME")
         folder.chmod(folder.stat().st_mode & ~0o022)
-        for file in folder.glob("native-*"):  # others may have put them there
+        for file in folder.glob("native-*"):  # others could have written them
             file.unlink()
     return folder
 
@@ -174,19 +156,24 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _whole(path: Path) -> bool:
-    """Whether a library is ours and as long as it was written: its name has its checksum."""
+def _intact(path: Path) -> bool:
+    """Whether a library is ours and its content has the checksum in its name."""
     return _is_ours(path) and path.stem.endswith(_digest(path.read_bytes()))
 
 
 def _build(command: list[str]) -> Path:
-    """Compile, unless that was done before; raises OSError or SubprocessError."""
+    """Return the compiled library, from the cache if it is there.
+
+    Raises:
+        OSError: the cache cannot be used, or the compiler failed within the last day.
+        SubprocessError: the compiler failed.
+    """
     cache = _cache()
     sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
     facts = (*sources, *FLAGS, *command, platform.machine(), _processor())
     stem = f"native-{_digest(repr(facts).encode())}"
     for found in cache.glob(f"{stem}-*.so"):
-        if _whole(found):
+        if _intact(found):
             return found
         found.unlink()
     failure = cache / f"{stem}.failed"
@@ -216,14 +203,14 @@ def _compile(command: list[str], cache: Path, stem: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a compiler's messages that tells most."""
+    """Return the most informative line of a compiler's messages."""
     detail = str(getattr(error, "stderr", None) or error)
     return next((line for line in detail.splitlines() if "error" in line), detail.strip())
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions, or None where there can be none; says why once."""
+    """Return the compiled functions, or None after a warning if they cannot be compiled."""
     if os.environ.get("ASR_NATIVE") == "0":
         return None
     command = compiler()
@@ -236,29 +223,31 @@ def library() -> ctypes.CDLL | None:
         return loaded
     except (OSError, subprocess.SubprocessError) as error:
         print(
-            f"warning: {SOURCE.name} cannot be compiled by {' '.join(command)}, or its library "
-            f"not loaded ({_reason(error)}); going on with plain torch, which is slower; fix or "
-            "remove what is named, or set ASR_NATIVE=0 to do without",
+            f"warning: {SOURCE.name} cannot be compiled by {' '.join(command)}, or the library "
+            f"cannot be loaded ({_reason(error)}); continuing with plain torch, which is slower; "
+            "fix the cause, or set ASR_NATIVE=0 to hide this warning",
             file=sys.stderr,
         )
         return None
 
 
-# The threads of OpenMP stay behind in the parent: a child that waits for them would wait for ever.
+# A forked child does not have the parent's OpenMP threads and would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether native functions can compute with these: float32 on the processor."""
+    """Whether the functions of native.cpp can take these tensors: float32 on the processor."""
     fits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     return fits and library() is not None
 
 
 @functools.cache
 def kernels() -> Any:
-    """The module asr.model.fast.kernels, or None where Triton is not there or cannot compile, or
-    the GPU is not NVIDIA's or too old for its products."""
+    """Return the module asr.model.fast.kernels, or None if it cannot run on this machine.
+
+    It needs Triton, a C compiler and a GPU of NVIDIA from Ampere on.
+    """
     if os.environ.get("ASR_NATIVE") == "0" or torch.version.hip:
         return None
     if torch.cuda.get_device_capability() < OLDEST or not importlib.util.find_spec("triton"):
@@ -267,11 +256,11 @@ def kernels() -> Any:
         from asr.model.fast import kernels
 
         kernels.try_out()
-    except Exception as error:  # whatever Triton or the C compiler that it needs stumbles over
+    except Exception as error:  # Triton raises errors of many types
         print(
-            f"warning: Triton cannot compile ({type(error).__name__}: {first_line(error)}); going "
-            "on with plain torch, which is slower; install a C compiler, or set ASR_NATIVE=0 to "
-            "do without",
+            f"warning: Triton cannot compile ({type(error).__name__}: {first_line(error)}); "
+            "continuing with plain torch, which is slower; install a C compiler, or set "
+            "ASR_NATIVE=0 to hide this warning",
             file=sys.stderr,
         )
         return None
@@ -279,13 +268,13 @@ def kernels() -> Any:
 
 
 def on_gpu(*tensors: Tensor) -> bool:
-    """Whether kernels.py can compute with these: float32 on a GPU."""
+    """Whether kernels.py can take these tensors: float32 on a GPU."""
     fits = all(t.dtype == torch.float32 and t.device.type == "cuda" for t in tensors)
     return fits and torch.cuda.is_available() and kernels() is not None
 
 
 def run(name: str, arguments: Arguments) -> None:
-    """Call a function of native.cpp on torch's number of threads."""
+    """Call a function of native.cpp with torch's number of threads."""
     loaded = library()
     assert loaded is not None, name
     arguments.threads = torch.get_num_threads()
@@ -293,10 +282,10 @@ def run(name: str, arguments: Arguments) -> None:
 
 
 def call(name: str, **values: Tensor | int | None) -> None:
-    """The same with the fields of its struct, see :meth:`Arguments.set`; others are null or 0."""
+    """Call a function with fields of its struct (:meth:`Arguments.set`); others are null or 0."""
     run(name, FUNCTIONS[name]().set(**values))
 
 
 def int32(numbers: Tensor | Sequence[int]) -> Tensor:
-    """Counts as native functions take them."""
+    """Return counts as int32 in main memory."""
     return torch.as_tensor(numbers).to("cpu", torch.int32).contiguous()

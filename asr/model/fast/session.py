@@ -1,7 +1,4 @@
-"""The decoder's step in a search in one call: by native.cpp on processors, kernels.py on GPUs.
-
-The weights are laid out once for a whole search. kernels.py is for GRUs.
-"""
+"""A step of the decoder in a search: by native.cpp on processors, by kernels.py on GPUs."""
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +8,22 @@ from asr.model.attention.energy import Energy
 from asr.model.cells.gru import GRU
 from asr.model.fast import kinds, native
 from asr.model.fast.loop import folded_weights
-from asr.model.fast.product import as_read
+from asr.model.fast.product import rounded
 from asr.model.memory import Memory
 from asr.model.session import DecoderParts, DecoderSession, DecoderState
 
 
 def blocks(matrix: Tensor) -> Tensor:
-    """(..., K, N) as native.cpp reads it fastest, 32 columns at a time: (..., N / 32, K, 32).
+    """Lay a matrix out for native.cpp, 32 columns at a time: (..., K, N) to (..., N / 32, K, 32).
 
-    Zeros fill the last columns up.
+    The last block is padded with zeros.
     """
     padded = nn.functional.pad(matrix, (0, -matrix.shape[-1] % 32))
     return padded.view(*padded.shape[:-1], -1, 32).transpose(-3, -2).contiguous()
 
 
 class NativeSession(DecoderSession):
-    """A search on a processor."""
+    """A session on a processor; it lays the weights out once."""
 
     @torch.no_grad()
     def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
@@ -34,7 +31,7 @@ class NativeSession(DecoderSession):
         assert energy and form and isinstance(parts.attention, Energy)
         self.attention = parts.attention
         U, (H, V) = parts.cell.U, parts.readout.shape
-        first = 2 * H if form == "before" else U.shape[1]  # columns of the first product
+        first = 2 * H if form == "before" else U.shape[1]  # columns that multiply the state
         C, K = (0, 0) if energy.filters is None else energy.filters.shape
         self.weights = {
             "W": blocks(energy.W), "filters": energy.filters, "location": energy.location,
@@ -70,12 +67,12 @@ class NativeSession(DecoderSession):
             **{"from": rows},
         )  # fmt: skip
         native.run("decoder_step", arguments)
-        looked = self.attention.after(weights, state.attention)
-        return log_probs, Alignment(weights.unsqueeze(1)), DecoderState(cell, looked)
+        attended = self.attention.after(weights, state.attention)
+        return log_probs, Alignment(weights.unsqueeze(1)), DecoderState(cell, attended)
 
 
 class KernelSession(DecoderSession):
-    """A search on a GPU."""
+    """A session on a GPU, for GRUs."""
 
     @torch.no_grad()
     def __init__(self, parts: DecoderParts, memory: Memory, width: int) -> None:
@@ -84,13 +81,13 @@ class KernelSession(DecoderSession):
         super().__init__(parts, memory, width)
         self.attention, self.cell, self.kind = parts.attention, parts.cell, energy.kind
         W, *self.location = folded_weights(energy)
-        self.read = [as_read(matrix) for matrix in (W, self.cell.U, parts.readout)]
+        self.matrices = [rounded(matrix) for matrix in (W, self.cell.U, parts.readout)]
 
     def bind(self, memory: Memory) -> None:
         """See :meth:`DecoderSession.bind`."""
         super().bind(memory)
         keys, values = memory.keys.keys, memory.values[:, 0]
-        self.keys, self.values = (as_read(m.contiguous()) for m in (keys, values))
+        self.keys, self.values = (rounded(m.contiguous()) for m in (keys, values))
         self.steps = memory.steps.to(keys.device, torch.int32, non_blocking=True)
 
     @torch.no_grad()
@@ -99,10 +96,10 @@ class KernelSession(DecoderSession):
     ) -> tuple[Tensor, Alignment, DecoderState]:
         """See :meth:`DecoderSession.step`."""
         (before,) = state.cell
-        looked = getattr(state.attention, "weights", before)  # not read without filters
-        (W, U, readout), reset_before = self.read, self.cell.reset == "before"
+        previous = getattr(state.attention, "weights", before)  # not read without filters
+        (W, U, readout), reset_before = self.matrices, self.cell.reset == "before"
         log_probs, hidden, weights = native.kernels().step(
-            tokens, rows, before, looked, self.parts.gates, self.keys, self.values, self.steps,
+            tokens, rows, before, previous, self.parts.gates, self.keys, self.values, self.steps,
             W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before, self.kind,
         )  # fmt: skip
         state = DecoderState((hidden,), self.attention.after(weights, state.attention))
