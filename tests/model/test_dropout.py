@@ -53,6 +53,6 @@ def test_threads_do_not_matter_and_evaluation_drops_nothing():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(InputError, match="from 0 to below 1"):
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(InputError, match="expected 0 or more, less than"):
         Dropout(share)
