@@ -15,7 +15,7 @@ from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
-from asr.recognize.confidence import LOW
+from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.recognizer import Recognizer
 from asr.recognize.utterances import LoadedModel, Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
@@ -30,7 +30,7 @@ def load(
     path: str | Path | None = None,
     device: str = "auto",
     config: DecodeConfig | None = None,
-    min_confidence: float = LOW,
+    min_confidence: float = MIN_CONFIDENCE,
     segmentation: SegmentationConfig | None = None,
 ) -> Recognizer:
     """Load a recogniser.
@@ -50,7 +50,7 @@ def load(
         device: auto, cpu, cuda or cuda:N.
         config: search settings; by default those that come with the model (``asr export
             --search``), or else a beam of 8 with CTC.
-        min_confidence: segments below it get the flag ``low-confidence``.
+        min_confidence: segments with a lower confidence get the flag ``low-confidence``.
         segmentation: how audio is cut; by default at the pauses between speech.
 
     Raises:

@@ -7,7 +7,7 @@ from asr.config.args import add_machine_options, add_settings, config_files, fro
 from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
 from asr.recognize.calibrate import Report, calibrate
-from asr.recognize.confidence import LOW
+from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.store.find import find_model, search_settings
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     print(
         f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "
         f"right; {report.left_out} left out\n"
-        f"expected calibration error {100 * report.error:.1f} %; below {LOW} are "
+        f"expected calibration error {100 * report.error:.1f} %; below {MIN_CONFIDENCE} are "
         f"{100 * report.low_wrong:.0f} % of the wrong texts and "
         f"{100 * report.low_right:.0f} % of the right ones (of speakers held out)\n"
         f"words: {report.words}, {report.words_right} of them right; expected calibration error "

@@ -24,7 +24,7 @@ from asr.config.field import FRACTION
 from asr.config.help import Page
 from asr.errors import EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_folder, check_not_read, write_text
-from asr.recognize.confidence import LOW
+from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.inputs import Input, answers, collect, printable
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
 from asr.store.find import DEFAULT, default_model, search_settings
@@ -165,7 +165,7 @@ def add_model_options(parser: Any) -> None:
     parser.add_argument(
         "--min-confidence",
         type=number(float, FRACTION),
-        default=LOW,
+        default=MIN_CONFIDENCE,
         help="text that the model is less sure of is flagged: on standard error, and by the flag "
         "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
         "`asr calibrate` has taught how sure they are",

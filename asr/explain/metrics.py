@@ -1,18 +1,18 @@
-"""Quality measures of alignments."""
+"""Quality of alignments."""
 
 import numpy as np
 
 from asr.arrays import FloatArray
-from asr.recognize.flags import positions
+from asr.recognize.flags import mean_positions
 
 
 def alignment_quality(weights: FloatArray) -> float:
-    """Does attention run along the audio? Weights (U, S) to a number from 0 to 1.
+    """Return how straight attention (U, S) moves along the audio, from 0 to 1.
 
-    The correlation of the positions looked at with the order of the characters, 0 where it is
-    negative: 1 for a straight path, about 0 before an alignment has formed.
+    The correlation of the attended positions with the order of the characters, at least 0: 1 for
+    a straight path, about 0 before an alignment has formed.
     """
-    looked, order = positions(weights), np.arange(len(weights), dtype=weights.dtype)
-    looked, order = looked - looked.mean(), order - order.mean()
-    norm = np.linalg.norm(looked) * np.linalg.norm(order)
-    return max(0.0, float(looked @ order / max(norm, 1e-6)))
+    attended, order = mean_positions(weights), np.arange(len(weights), dtype=weights.dtype)
+    attended, order = attended - attended.mean(), order - order.mean()
+    norm = np.linalg.norm(attended) * np.linalg.norm(order)
+    return max(0.0, float(attended @ order / max(norm, 1e-6)))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.figures import own_settings, write_png
-from asr.recognize.calibrate import Evidence
-from asr.recognize.confidence import LOW
+from asr.recognize.calibrate import CalibrationData
+from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.score.calibration import BINS, confidence_bins
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _draw_attention(examples: Sequence[Example], path: Path) -> None:
 
 
 @own_settings()
-def draw_reliability(texts: Evidence, words: Evidence, path: Path) -> None:
+def draw_reliability(texts: CalibrationData, words: CalibrationData, path: Path) -> None:
     """The reliability picture: in each tenth of confidence, how many texts and words are right."""
     from matplotlib.figure import Figure
 
@@ -86,20 +86,20 @@ def draw_reliability(texts: Evidence, words: Evidence, path: Path) -> None:
     for found, name, (truth, counts) in zip(
         (texts, words), ("texts", "words"), columns.T, strict=True
     ):
-        bins = confidence_bins(found.confidences, found.right)
+        bins = confidence_bins(found.confidences, found.correct)
         truth.plot([0, 1], [0, 1], ":", color="grey")
         truth.plot([b.mean for b in bins], [b.share for b in bins], "o-")
-        title = f"{len(found.right)} {name}, calibration error {100 * found.error:.1f} %"
+        title = f"{len(found.correct)} {name}, calibration error {100 * found.error:.1f} %"
         truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
         _draw_counts(counts, found)
         counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
-    columns[1, 0].axvline(LOW, color="black", linestyle=":")
+    columns[1, 0].axvline(MIN_CONFIDENCE, color="black", linestyle=":")
     write_png(figure, path)
 
 
-def _draw_counts(axes: "Axes", found: Evidence) -> None:
+def _draw_counts(axes: "Axes", found: CalibrationData) -> None:
     axes.hist(
-        [found.confidences[found.right == 1], found.confidences[found.right == 0]],
+        [found.confidences[found.correct == 1], found.confidences[found.correct == 0]],
         bins=[k / BINS for k in range(BINS + 1)],
         stacked=True,
         label=["right", "wrong"],

@@ -1,4 +1,4 @@
-"""Teach a model how sure it may be, on recordings with transcripts."""
+"""Calibration: fit the confidence and the flags of a model to recordings with transcripts."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from asr.corpus.datadir import DataDir, Utterance
 from asr.errors import InputError
 from asr.recognize.confidence import (
-    FEWEST,
-    LOW,
-    evidence,
+    MIN_CONFIDENCE,
+    MIN_TEXTS,
+    cross_validate,
     fit,
     folds,
-    held_out,
+    text_predictors,
 )
 from asr.recognize.directory import read_batches, speaker_stats
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
@@ -27,48 +27,72 @@ from asr.store.model_file import copy_with_info
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """An utterance, as recognised."""
+class ScoredUtterance:
+    """A recognised utterance, compared with its transcript."""
 
     utterance: Utterance
     segment: Segment
-    right: bool
-    """Whether all of the text is."""
+    correct: bool
+    """Whether the whole text is correct."""
     useless: bool
     """Whether more than half of the transcript's words are substituted, deleted or inserted."""
     words: tuple[bool, ...]
-    """Whether each word of the segment is right."""
+    """Whether each word of the segment is correct."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Result of a calibration."""
+    """Result of a calibration; errors and shares are cross-validated over speakers."""
 
     utterances: int
     right: int
+    """Correct texts."""
     left_out: int
-    """Utterances that could not be read or are too long for one go."""
+    """Utterances that could not be read or are too long for one chunk."""
     error: float
-    """Expected calibration error, for speakers that the fit has not seen."""
+    """Expected calibration error of the texts."""
     low_right: float
-    """Share of the right texts whose confidence is low, likewise."""
+    """Share of the correct texts whose confidence is low."""
     low_wrong: float
-    """Share of the wrong ones."""
+    """Share of the wrong texts whose confidence is low."""
     words: int
     words_right: int
     words_error: float
-    """Expected calibration error of the words, likewise."""
+    """Expected calibration error of the words."""
     flagged_right: float
-    """Share of the right texts that carry a flag, whatever their confidence, likewise."""
+    """Share of the correct texts that have a flag other than low confidence."""
     useless: int
-    """Texts of which more than half is wrong."""
     flagged_useless: float | None
-    """Share of them that carry a flag, likewise; None where there are none."""
+    """Share of the useless texts that have such a flag; None without useless texts."""
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Texts or words of a calibration."""
+
+    predictors: np.ndarray
+    """(N, 2)."""
+    correct: np.ndarray
+    """(N,), 0 or 1."""
+    confidences: np.ndarray
+    """By fits to other speakers, (N,)."""
+
+    @classmethod
+    def of(cls, items: Iterable[tuple[Sequence[float], bool, str]]) -> "CalibrationData":
+        """Return the data of items with their predictors, correctness and speaker."""
+        predictors, correct, speakers = zip(*items, strict=True)
+        inputs, truth = np.array(predictors), np.array(correct, dtype=float)
+        return cls(inputs, truth, cross_validate(inputs, truth, speakers))
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error."""
+        return calibration_error(confidence_bins(self.confidences, self.correct))
 
 
 def calibrate(
     recognizer: UtteranceRecognizer, data: str | Path, target: str | Path
-) -> tuple[Report, "Evidence", "Evidence"]:
+) -> tuple[Report, CalibrationData, CalibrationData]:
     """Fit the confidence of a model and write it into a copy.
 
     Args:
@@ -77,30 +101,37 @@ def calibrate(
         target: the model file to write; weights stay as they are stored.
 
     Returns:
-        the report, and the evidence of the texts and of the words.
+        The report, the texts and the words.
 
     Raises:
-        InputError: the data directory is not valid, too few texts are right or wrong, or the
+        InputError: the data directory is not valid, too few texts are correct or wrong, or the
             search is without CTC.
     """
     if recognizer.config.ctc_weight == 0:
         raise InputError(
-            "a search without CTC (--ctc_weight 0, or a model trained with loss.ctc_weight 0): "
-            "confidence needs its score, expected more than 0"
+            "the search is without CTC (--ctc_weight 0, or a model trained with loss.ctc_weight "
+            "0), but confidence needs its score; set --ctc_weight above 0"
         )
     utterances = DataDir.load(data).utterances
-    known = known_words(recognizer)
-    recognised = recognise(_as_if_new(recognizer), data, utterances)
-    texts = _texts(recognised)
-    _check_counts(texts.right, data)
-    words = _words(recognised)
-    found = plausibility_for(recognised, known)
-    assert found is not None  # enough are right
-    flagged = flagged_held_out(recognised, known)
-    report = _report(recognised, texts, words, flagged, left_out=len(utterances) - len(recognised))
+    vocabulary = _vocabulary(recognizer)
+    scored = recognize_and_score(_uncalibrated(recognizer), data, utterances)
+    _check_counts(scored, data)
+    texts = CalibrationData.of(
+        (text_predictors(u.segment), u.correct, u.utterance.speaker) for u in scored
+    )
+    words = CalibrationData.of(
+        (word.predictors, correct, u.utterance.speaker)
+        for u in scored
+        for word, correct in zip(u.segment.words, u.words, strict=True)
+        if word.predictors is not None
+    )
+    found = estimate_plausibility(scored, vocabulary)
+    assert found is not None  # enough texts are correct
+    flagged = cross_validate_flags(scored, vocabulary)
+    report = _report(scored, texts, words, flagged, left_out=len(utterances) - len(scored))
     confidence = {
-        **asdict(fit(texts.evidences, texts.right)),
-        "words": asdict(fit(words.evidences, words.right)),
+        **asdict(fit(texts.predictors, texts.correct)),
+        "words": asdict(fit(words.predictors, words.correct)),
         "credit": found.to_info(),
         "fitted_on": asdict(report),
     }
@@ -109,172 +140,124 @@ def calibrate(
     return report, texts, words
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Texts or words of a calibration."""
-
-    evidences: np.ndarray
-    """(N, 2)."""
-    right: np.ndarray
-    """(N,), 0 or 1."""
-    confidences: np.ndarray
-    """Of fits that have not seen the speaker, (N,)."""
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error."""
-        return calibration_error(confidence_bins(self.confidences, self.right))
-
-
-def _evidence(
-    evidences: Sequence[Sequence[float]], right: Sequence[bool], speakers: Sequence[str]
-) -> Evidence:
-    inputs, truth = np.array(evidences).reshape(-1, 2), np.array(right, dtype=float)
-    return Evidence(inputs, truth, held_out(inputs, truth, speakers))
-
-
-def _texts(recognised: Sequence[Recognised]) -> Evidence:
-    return _evidence(
-        [evidence(u.segment) for u in recognised],
-        [u.right for u in recognised],
-        [u.utterance.speaker for u in recognised],
-    )
-
-
-def _words(recognised: Sequence[Recognised]) -> Evidence:
-    """Words of all texts; those without an alignment by CTC say nothing."""
-    found = [
-        (word.evidence, right, u.utterance.speaker)
-        for u in recognised
-        for word, right in zip(u.segment.words, u.words, strict=True)
-        if word.evidence is not None
-    ]
-    return _evidence(*([each[k] for each in found] for k in range(3)))  # type: ignore[arg-type]
-
-
-def known_words(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
-    """Words of the training and of the search's lists; None where the model does not tell."""
-    learnt = recognizer.header.vocabulary
+def _vocabulary(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
+    """Return the words of the training and of the search; None if the model lists none."""
+    trained = recognizer.header.vocabulary
     listed = recognizer.scorers.words(recognizer.header.tokenizer)
-    return None if learnt is None else learnt | listed
+    return None if trained is None else trained | listed
 
 
-def plausibility_for(
-    recognised: Sequence[Recognised], known: frozenset[str] | None
+def estimate_plausibility(
+    scored: Sequence[ScoredUtterance], words: frozenset[str] | None
 ) -> PlausibilityModel | None:
-    """The plausibility of texts that are right; None where too few are.
+    """Return the plausibility model of utterances; None with too few correct texts.
 
     Args:
-        recognised: utterances, recognised without such a model.
-        known: of :func:`known_words`.
+        scored: utterances recognised without a plausibility model.
+        words: the known words; None if the model lists none.
     """
-    vocabulary = Vocabulary.measured(known, (u.utterance.text or "" for u in recognised))
+    vocabulary = Vocabulary.from_texts(words, (u.utterance.text or "" for u in scored))
 
     def values(segments: Iterable[Segment]) -> list[float]:
         return [plausibility(each, vocabulary.log_prob(each.text)) for each in segments]
 
-    return PlausibilityModel.measured(
-        values(u.segment for u in recognised if u.right),
-        values(u.segment for u in recognised if u.useless),
+    return PlausibilityModel.estimate(
+        values(u.segment for u in scored if u.correct),
+        values(u.segment for u in scored if u.useless),
         vocabulary,
     )
 
 
-def flagged_held_out(recognised: Sequence[Recognised], known: frozenset[str] | None) -> np.ndarray:
-    """Whether texts carry a flag, by the plausibility of other speakers' texts, (N,).
+def cross_validate_flags(
+    scored: Sequence[ScoredUtterance], words: frozenset[str] | None
+) -> np.ndarray:
+    """Return whether each text has a flag by the plausibility model of other speakers, (N,).
 
-    Where too few of those are right, the rules for all models decide.
+    If those have too few correct texts, the rules for all models decide.
     """
-    result = np.zeros(len(recognised), bool)
-    for inside, rest in folds([u.utterance.speaker for u in recognised]):
-        others = plausibility_for(
-            [u for u, other in zip(recognised, rest, strict=True) if other], known
-        )
-        for i in map(int, np.flatnonzero(inside)):
-            found = recognised[i].segment
-            flags = found.flags
-            if others is not None:
-                flags = others.apply(flags, found, found.text)
+    result = np.zeros(len(scored), bool)
+    for inside, rest in folds([u.utterance.speaker for u in scored]):
+        model = estimate_plausibility([scored[i] for i in np.flatnonzero(rest).tolist()], words)
+        for i in np.flatnonzero(inside).tolist():
+            found = scored[i].segment
+            flags = model.apply(found.flags, found, found.text) if model else found.flags
             result[i] = bool(flags)
     return result
 
 
 def _report(
-    recognised: Sequence[Recognised],
-    texts: Evidence,
-    words: Evidence,
+    scored: Sequence[ScoredUtterance],
+    texts: CalibrationData,
+    words: CalibrationData,
     flagged: np.ndarray,
     left_out: int,
 ) -> Report:
-    low, right = texts.confidences < LOW, texts.right == 1
-    useless = np.array([u.useless for u in recognised])
+    low, correct = texts.confidences < MIN_CONFIDENCE, texts.correct == 1
+    useless = np.array([u.useless for u in scored])
     return Report(
-        utterances=len(recognised),
-        right=int(right.sum()),
+        utterances=len(scored),
+        right=int(correct.sum()),
         left_out=left_out,
         error=texts.error,
-        low_right=float(low[right].mean()),
-        low_wrong=float(low[~right].mean()),
-        words=len(words.right),
-        words_right=int(words.right.sum()),
+        low_right=float(low[correct].mean()),
+        low_wrong=float(low[~correct].mean()),
+        words=len(words.correct),
+        words_right=int(words.correct.sum()),
         words_error=words.error,
-        flagged_right=float(flagged[right].mean()),
+        flagged_right=float(flagged[correct].mean()),
         useless=int(useless.sum()),
         flagged_useless=float(flagged[useless].mean()) if useless.any() else None,
     )
 
 
-def _as_if_new(recognizer: UtteranceRecognizer) -> UtteranceRecognizer:
-    """The recogniser of a model that was never calibrated."""
-    known = ("confidence", "credit")
-    info = {k: v for k, v in recognizer.header.info.items() if k not in known}
+def _uncalibrated(recognizer: UtteranceRecognizer) -> UtteranceRecognizer:
+    """Return the recogniser without its calibration."""
+    info = {k: v for k, v in recognizer.header.info.items() if k not in ("confidence", "credit")}
     loaded = LoadedModel(replace(recognizer.header, info=info), recognizer.model)
     return UtteranceRecognizer(loaded, recognizer.config, recognizer.scorers)
 
 
-def recognise(
+def recognize_and_score(
     recognizer: UtteranceRecognizer, data: str | Path, utterances: Sequence[Utterance]
-) -> list[Recognised]:
+) -> list[ScoredUtterance]:
     """Recognise utterances of a data directory and compare them with their transcripts.
 
-    Those that cannot be read or are too long for one go are left out with a warning.
+    Utterances that cannot be read or are longer than 30 s are left out with a warning.
     """
-    found: dict[str, Recognised] = {}
+    found: dict[str, ScoredUtterance] = {}
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
-    for batch in read_batches(recognizer, utterances, speakers, _leave_out):
-        for u, chunk in (each for each in batch if each[1].end_s > FIXED_S):
-            _leave_out(u, f"{chunk.end_s:.0f} s are too long for one go")
-        batch = [each for each in batch if each[1].end_s <= FIXED_S]
-        segments = recognizer.recognize([chunk for _, chunk in batch]) if batch else []
+    for batch in read_batches(recognizer, utterances, speakers, _warn, FIXED_S):
+        segments = recognizer.recognize([chunk for _, chunk in batch])
         for (u, _), segment in zip(batch, segments, strict=True):
-            found[u.id] = _compare(u, segment)
+            found[u.id] = _score(u, segment)
     return [found[u.id] for u in utterances if u.id in found]
 
 
-def _compare(utterance: Utterance, segment: Segment) -> Recognised:
+def _score(utterance: Utterance, segment: Segment) -> ScoredUtterance:
     from asr.score.wer import align
 
     reference = " ".join((utterance.text or "").split())
     (pairs,) = align([reference], [segment.text])
     errors = sum(ref != hyp for ref, hyp in pairs)
-    return Recognised(
+    return ScoredUtterance(
         utterance,
         segment,
-        right=errors == 0,
+        correct=errors == 0,
         useless=errors > USELESS * len(reference.split()),
         words=tuple(ref == hyp for ref, hyp in pairs if hyp is not None),
     )
 
 
-def _leave_out(utterance: Utterance, reason: str) -> None:
+def _warn(utterance: Utterance, reason: str) -> None:
     print(f"warning: left out: {utterance.id}: {reason}", file=sys.stderr)
 
 
-def _check_counts(right: np.ndarray, data: str | Path) -> None:
-    count = int(right.sum())
-    if min(count, len(right) - count) < FEWEST:
+def _check_counts(scored: Sequence[ScoredUtterance], data: str | Path) -> None:
+    correct = sum(u.correct for u in scored)
+    wrong = len(scored) - correct
+    if min(correct, wrong) < MIN_TEXTS:
         raise InputError(
-            f"{data}: {count} texts are right and {len(right) - count} are wrong, expected at "
-            f"least {FEWEST} of each; take more recordings, or such as are "
-            f"{'easier' if count < FEWEST else 'harder'} for this model"
+            f"{data}: {correct} texts are correct and {wrong} are wrong, expected at least "
+            f"{MIN_TEXTS} of each; use more recordings, or recordings that are "
+            f"{'easier' if correct < MIN_TEXTS else 'harder'} for this model"
         )

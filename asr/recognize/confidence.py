@@ -1,23 +1,16 @@
-"""How sure the recogniser is: the chance that all of a text is right, from 0 to 1.
+"""Confidence: the probability that a text, or a word, is entirely correct.
 
-Two numbers of a hypothesis tell most of it. The decoder's log-probability of the whole text
-falls with every doubtful character, and so does the chance that all of them are right. CTC's
-log-probability, per character, says whether the audio sounds like the text at all: a decoder
-that was trained on a few hundred words writes such words fluently over any speech, and CTC,
-which knows no words, contradicts it. A logistic function turns both into a probability
-(Platt, 1999). Its coefficients are fitted on recordings with transcripts by ``asr calibrate``
-and live in the model's file.
-
-The margin to the second best hypothesis, the usual third number, would need a longer search.
-On AN4's dev set it adds 0.01 to the area under the ROC curve of right and wrong texts (0.88),
-and it lets more speech of other domains pass as right: 1 to 3 % instead of none.
-
-Words have a confidence of their own, from the same kind of numbers: the decoder's log-probability
-of the word, and CTC's of its least probable character.
+A logistic function of two predictors (Platt, 1999), fitted by ``asr calibrate`` on recordings with
+transcripts and kept in the model file. The decoder's log-probability of the whole text falls with
+every uncertain character. CTC's log-probability per character tells whether the audio sounds like
+the text at all: a decoder that was trained on a few hundred words writes them fluently over any
+speech, and CTC, which knows no words, contradicts it. The predictors of a word are the decoder's
+log-probability of the word and CTC's of its least probable character.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,28 +23,28 @@ if TYPE_CHECKING:
     from asr.search.alignment import CTCAlignment
     from asr.search.hypothesis import Hypothesis
 
-LOW = 0.5  # below it a text is more likely wrong than right
+MIN_CONFIDENCE = 0.5  # below it a text is more likely wrong than right
 LOW_CONFIDENCE = "low-confidence"  # the flag of such a segment
-FEWEST = 5  # right and wrong texts that a fit takes at the least
-PRIOR = 1.0  # strength of the pull towards 0, in utterances
+MIN_TEXTS = 5  # correct, and wrong, texts that a fit needs
+PRIOR = 1.0  # weight of the L2 penalty on the slopes, in utterances
 STEPS, RATE = 4000, 0.5  # of gradient descent
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The coefficients of the logistic function; neither slope is negative."""
+    """Coefficients of the logistic function; neither slope is negative."""
 
     bias: float
     attention: float
-    """Of the decoder's log-probability of the text."""
+    """Slope of the decoder's log-probability."""
     ctc: float
-    """Of CTC's log-probability per character."""
+    """Slope of CTC's log-probability."""
 
     @classmethod
     def from_info(
         cls, info: Mapping[str, Any], where: str | Path, part: str | None = None
     ) -> "Calibration | None":
-        """Read the fit of ``asr calibrate`` from a model's info; None if it was not run.
+        """Read the fit from a model's info; None if the model was not calibrated.
 
         Args:
             info: of the model.
@@ -59,43 +52,51 @@ class Calibration:
             part: ``words``; by default whole texts.
 
         Raises:
-            InputError: it is not of the form that it writes.
+            InputError: the fit is damaged.
         """
         values = info.get("confidence")
         if part is not None and isinstance(values, dict):
             values = values.get(part)
         if values is None:
             return None
-        try:
-            found = cls(*(float(values[key]) for key in ("bias", "attention", "ctc")))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"{where}: its confidence has no usable bias, attention and ctc; "
-                "run `asr calibrate` again"
-            ) from error
-        if not np.isfinite(list(asdict(found).values())).all():
-            raise InputError(f"{where}: its confidence is not finite; run `asr calibrate` again")
-        return found
+        return cls(*read_numbers(values, ("bias", "attention", "ctc"), where))
 
-    def __call__(self, evidence: Sequence[float]) -> float:
-        """From :func:`evidence` to the chance that all is right."""
-        attention, ctc = evidence
+    def __call__(self, predictors: Sequence[float]) -> float:
+        """Return the confidence for two predictors."""
+        attention, ctc = predictors
         return float(_sigmoid(np.array(self.bias + self.attention * attention + self.ctc * ctc)))
 
 
-def evidence(segment: "Segment") -> tuple[float, float]:
-    """The decoder's log-probability of the text, and CTC's per character, the end counted."""
-    scores = segment.scores
-    return scores["decoder"], scores.get("ctc", 0.0) / (len(segment.tokens) + 1)
+def read_numbers(info: Any, keys: Sequence[str], where: str | Path) -> list[float]:
+    """Return the values of some keys of a model's info.
+
+    Raises:
+        InputError: a key is missing, or its value is not a finite number.
+    """
+    try:
+        found = [float(info[key]) for key in keys]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise InputError(
+            f"{where}: expected finite numbers {', '.join(keys)}, found {info!r:.60}; "
+            "run `asr calibrate` again"
+        )
+    return found
 
 
-def word_evidence(
+def text_predictors(text: "Hypothesis | Segment") -> tuple[float, float]:
+    """Return the decoder's log-probability of a text, and CTC's per character and end."""
+    return text.scores["decoder"], text.scores.get("ctc", 0.0) / (len(text.tokens) + 1)
+
+
+def word_predictors(
     hypothesis: "Hypothesis", alignment: "CTCAlignment", spans: Sequence[tuple[int, int]]
 ) -> list[tuple[float, float]]:
-    """Return the two log-probabilities of each word of a text.
+    """Return the predictors of each word of a text.
 
-    The decoder's log-probability of each word with the space or end after it, and CTC's of its
-    least probable character.
+    They are the decoder's log-probability of the word with the space or end after it, and CTC's of
+    the least probable character.
     """
     return [
         (sum(hypothesis.log_probs[a : b + 1]), float(alignment.log_probs[a:b].min()))
@@ -103,21 +104,21 @@ def word_evidence(
     ]
 
 
-def fit(evidences: np.ndarray, right: np.ndarray) -> Calibration:
-    """Logistic regression on standardised numbers, by gradient descent.
+def fit(predictors: np.ndarray, correct: np.ndarray) -> Calibration:
+    """Fit a logistic regression to standardised predictors, by projected gradient descent.
 
-    Slopes are kept from falling below 0: a more probable text is never trusted less, however
-    far from the recordings of the fit it lies.
+    Slopes stay at 0 or above, so that a more probable text never has a lower confidence, however
+    far it lies from the recordings of the fit.
 
     Args:
-        evidences: of each utterance, (N, 2).
-        right: whether its text was right, (N,), 0 or 1.
+        predictors: of each utterance, (N, 2).
+        correct: whether its text is correct, (N,), 0 or 1.
     """
-    mean, scale = evidences.mean(0), evidences.std(0) + 1e-9
-    inputs, count = (evidences - mean) / scale, len(right)
+    mean, scale = predictors.mean(0), predictors.std(0) + 1e-9
+    inputs, count = (predictors - mean) / scale, len(correct)
     slopes, bias = np.zeros(inputs.shape[1]), 0.0
     for _ in range(STEPS):
-        error = _sigmoid(inputs @ slopes + bias) - right
+        error = _sigmoid(inputs @ slopes + bias) - correct
         gradient = (inputs.T @ error + PRIOR * slopes) / count
         slopes = np.maximum(slopes - RATE * gradient, 0.0)
         bias -= RATE * error.mean()
@@ -126,9 +127,9 @@ def fit(evidences: np.ndarray, right: np.ndarray) -> Calibration:
 
 
 def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield held-out utterances and those of other speakers for the fit, as masks (N,) each.
+    """Yield the masks (N,) of held-out utterances and of other speakers' utterances.
 
-    One speaker alone is in both: there nothing can be held out.
+    With a single speaker nothing can be held out, and both masks cover everything.
     """
     order = {speaker: rank for rank, speaker in enumerate(sorted(set(speakers)))}
     count = min(most, len(order))
@@ -138,12 +139,14 @@ def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, 
         yield inside, ~inside if count > 1 else inside
 
 
-def held_out(evidences: np.ndarray, right: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
-    """Confidences of utterances by fits that have not seen their speakers, (N,)."""
-    result = np.zeros(len(right))
+def cross_validate(
+    predictors: np.ndarray, correct: np.ndarray, speakers: Sequence[str]
+) -> np.ndarray:
+    """Return the confidence of each utterance by a fit to other speakers, (N,)."""
+    result = np.zeros(len(correct))
     for inside, rest in folds(speakers):
-        calibration = fit(evidences[rest], right[rest])
-        result[inside] = [calibration(e) for e in evidences[inside]]
+        calibration = fit(predictors[rest], correct[rest])
+        result[inside] = [calibration(each) for each in predictors[inside]]
     return result
 
 

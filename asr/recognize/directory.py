@@ -1,7 +1,8 @@
-"""Recognise the utterances of a data directory: batches of similar length, kept as they come."""
+"""Recognition of a data directory, in batches of similar length that survive an interruption."""
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
 from asr.recognize.inputs import Input
-from asr.recognize.transcript import Segment, Transcript
+from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 
 PARTIAL = "partial.jsonl"
@@ -31,11 +32,9 @@ Result = dict[str, Any]
 def speaker_stats(
     data: str | Path, utterances: Sequence[Utterance], config: FeatureConfig
 ) -> dict[str, CmvnStats]:
-    """Statistics of a data directory's speakers, for models that normalise with them.
+    """Return the statistics of a data directory's speakers, from ``asr features`` or computed now.
 
-    Returns:
-        what ``asr features`` left in the directory, or the same computed now; empty where the
-        features are not normalised by speaker.
+    The result is empty if the features are not normalised by speaker.
     """
     if config.cmvn != "speaker":
         return {}
@@ -45,7 +44,7 @@ def speaker_stats(
 
 
 def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[CmvnStats | None]:
-    """Statistics of each input's speaker, where a data directory tells who that is."""
+    """Return the statistics of each input's speaker, if a data directory names the speaker."""
     found: dict[Path, dict[str, CmvnStats]] = {}  # by data directory and utterance
     for data in {item.data for item in inputs if item.data and config.cmvn == "speaker"}:
         if (data / "utt2spk").is_file():
@@ -60,21 +59,26 @@ def read_batches(
     utterances: Sequence[Utterance],
     speakers: Mapping[str, CmvnStats],
     failed: Callable[[Utterance, str], None],
+    longest_s: float = math.inf,
 ) -> Iterator[list[tuple[Utterance, Chunk]]]:
-    """Utterances of a data directory, ready for the model, ``config.batch`` at a time.
+    """Yield utterances with their features, the shortest first, ``config.batch`` at a time.
 
     Args:
         recognizer: the model.
-        utterances: those that are wanted; the short ones come first.
-        speakers: their statistics, see :func:`speaker_stats`.
-        failed: told which utterance cannot be read, and why.
+        utterances: of a data directory.
+        speakers: statistics of the speakers, see :func:`speaker_stats`.
+        failed: called with each utterance that is left out, and the reason.
+        longest_s: longer utterances are left out.
     """
     config, outputs = recognizer.header.config.features, Outputs()
 
     def chunk(u: Utterance) -> Chunk:
         waveform = read(u.clip, sample_rate=config.sample_rate, outputs=outputs)
+        duration_s = len(waveform) / config.sample_rate
+        if duration_s > longest_s:
+            raise InputError(f"{duration_s:.0f} s long, expected at most {longest_s:g} s")
         features = recognizer.features(waveform, speakers.get(u.speaker))
-        return Chunk(features, 0.0, len(waveform) / config.sample_rate)
+        return Chunk(features, 0.0, duration_s)
 
     ordered = sorted(utterances, key=lambda u: u.duration_s or 0.0)
     for start in range(0, len(ordered), recognizer.config.batch):
@@ -84,22 +88,24 @@ def read_batches(
                 batch.append((u, chunk(u)))
             except InputError as error:
                 failed(u, first_line(error))
-        yield batch
+        if batch:
+            yield batch
 
 
 def check_out(folder: str | Path) -> None:
-    """Refuse a folder whose ``text`` no decoding wrote: hypotheses would replace it.
+    """Check that a folder holds no transcripts, which the hypotheses would replace.
 
     Raises:
-        InputError: it is a data directory, has such a text, or cannot be written.
+        InputError: it is a data directory, has a file ``text`` that no decoding wrote, or cannot
+            be written.
     """
     check_folder(folder)
     folder = Path(os.path.realpath(folder))
     decoded = any((folder / name).is_file() for name in (SUMMARY, PARTIAL))
     if is_data_directory(folder) or ((folder / "text").exists() and not decoded):
         raise InputError(
-            f"{folder}: its transcripts would be replaced by hypotheses, for `asr decode` writes "
-            "a file text; name a folder for the results alone"
+            f"{folder}: its transcripts would be replaced by hypotheses, because `asr decode` "
+            "writes a file text; name a folder for the results alone"
         )
 
 
@@ -109,8 +115,7 @@ class Decoding:
     Args:
         recognizer: the model.
         data: the directory; transcripts are not needed.
-        out: folder for the results; what an interrupted decoding with the same settings
-            left there is kept.
+        out: folder for the results. An interrupted decoding with the same settings is continued.
 
     Raises:
         InputError: the directory is not valid, or ``out`` holds other transcripts.
@@ -125,11 +130,11 @@ class Decoding:
         self.errors: dict[str, str] = {}
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
-        """Decode what is not decoded yet and write all results.
+        """Decode the utterances that are not decoded yet, and write all results.
 
         Args:
-            report: told how many utterances are done, and of how many.
-            threads: that compute, for the summary.
+            report: called with the number of utterances done and of all utterances.
+            threads: number of threads, for the summary.
         """
         started, audio_s = time.monotonic(), 0.0
         features = self.recognizer.header.config.features
@@ -137,10 +142,11 @@ class Decoding:
         with self._resumed() as partial:
             left = [u for u in self.utterances if u.id not in self.results]
             for batch in read_batches(self.recognizer, left, speakers, self._failed):
-                found = self.recognizer.recognize([chunk for _, chunk in batch]) if batch else []
+                found = self.recognizer.recognize([chunk for _, chunk in batch])
                 for (u, chunk), segment in zip(batch, found, strict=True):
                     audio_s += chunk.end_s
-                    self.results[u.id] = result = _result(u, segment)
+                    result = Transcript(chunk.end_s, (segment,)).to_dict(u.id, u.wav)
+                    self.results[u.id] = result
                     partial.write(_line(result))
                 partial.flush()
                 report(len(self.results) + len(self.errors), len(self.utterances))
@@ -151,7 +157,7 @@ class Decoding:
         self.errors[utterance.id] = reason
 
     def _resumed(self) -> TextIO:
-        """The file of partial results, open for more; earlier ones are read if they fit."""
+        """Return the file of partial results, open for more; earlier ones are read if they fit."""
         path = self.out / PARTIAL
         self.out.mkdir(parents=True, exist_ok=True)
         heading = self._fingerprint()
@@ -160,19 +166,19 @@ class Decoding:
             for line in lines[1:]:
                 try:
                     entry = json.loads(line)
-                except ValueError:  # cut short when the decoding was killed
+                except ValueError:  # cut off when the decoding was killed
                     break
                 self.results[entry["id"]] = entry
         write_text(path, "".join([heading + "\n", *map(_line, self.results.values())]))
         return open(path, "a", encoding="utf-8")
 
     def _fingerprint(self) -> str:
-        """What must not have changed if partial results are to be kept, as one line."""
+        """Return a line about everything that partial results depend on."""
         model, config = self.recognizer.header.path, self.recognizer.config
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
         files = [model, *(Path(p) for p in (config.lm, config.word_lm, config.hotwords) if p)]
         value = {
-            "format": RESULTS,  # partial results of earlier versions hold less
+            "format": RESULTS,  # earlier versions wrote another format
             "config": asdict(config),
             "model": str(model),
             "times": [path.stat().st_mtime_ns for path in files],
@@ -181,7 +187,7 @@ class Decoding:
         return json.dumps(value)
 
     def _write(self, seconds: float, audio_s: float, threads: int) -> None:
-        """The files that scoring and people read."""
+        """Write the results, the flags and the summary."""
         results = dict(sorted(self.results.items()))
         write_table(self.out / "text", {name: each["text"] for name, each in results.items()})
         write_text(self.out / RESULTS, "".join(map(_line, results.values())))
@@ -202,10 +208,6 @@ class Decoding:
                 "threads": threads,
             },
         )
-
-
-def _result(utterance: Utterance, segment: Segment) -> Result:
-    return Transcript(segment.end_s, (segment,)).to_dict(utterance.id, utterance.wav)
 
 
 def _line(result: Result) -> str:

@@ -1,129 +1,108 @@
 """How plausible a transcript is under its model, and the threshold below which it is flagged.
 
-Models also write useless texts, and fluent ones. The log-probabilities of decoder and CTC, per
-character, tell them best from right ones, but the threshold depends on the model: CTC heads that
-were trained with other weights differ by more than right and useless texts do. So the plausibility
-of right texts is measured on held-out recordings with transcripts: ``asr train`` does it on the dev
-set, ``asr calibrate`` on any. Over nine half-trained models, three of AN4 and six of data/mini, the
-area under the ROC curve of right texts and those with more than half of their words wrong is 0.96
-and 0.98; by the rule that is the same for all models (:func:`asr.recognize.flags.mean_log_prob`) it
-is 0.87 and 0.96. Agreement with decodings at other speeds, in other voices or under dropout, words'
-minima and medians, the entropy of CTC, the distance from CTC's own text and from what the decoder
-says to other audio add nothing.
+Models also write useless texts, and write them fluently. The log-probability by decoder and CTC per
+character separates them best from correct texts, but the threshold differs between models. It is
+therefore measured on held-out recordings with transcripts: by ``asr train`` on the dev set, by
+``asr calibrate`` on any data directory.
 
-A model that spells invents words, too. Six in ten useless texts of data/mini have a word that the
-training's transcripts have not, none of its right ones. How much that proves depends on the
-speech: such a word is as probable as the dev set's transcripts have words like it, and its
-log-probability counts with that of decoder and CTC. Over fifteen models of data/mini this raises
-the area from 0.990 to 0.997; AN4's models, which know some hundred short words and write little
-else, gain nothing.
-
-Where right and useless dev texts do not overlap, the threshold lies between them. Over 33 models of
-data/mini and voices that they never met, it flags 93 % of the useless texts and 1.5 % of the right
-ones; the bound of the right ones alone 97 and 5.
+A model that spells also invents words. A word that the training transcripts lack adds the
+log-probability of such words in held-out transcripts.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.errors import InputError
+from asr.recognize.confidence import read_numbers
 from asr.store.model_file import Header
 
+if TYPE_CHECKING:
+    from asr.recognize.transcript import Segment
+    from asr.search.hypothesis import Hypothesis
+
 DOUBTFUL = "doubtful"  # the flag of an implausible text
-STALL = "stall"  # the flag of one that was written while attention stood still
-HEAD_START = 4  # characters of which nothing is doubtful: a text of two proves little
-RARE = 0.05  # the share of right texts that may be flagged, and of useless ones that may not
-FEWEST = 5  # texts of which a standard deviation or a quantile means something
+STALL = "stall"  # the flag of a text during which attention stood still
+EXTRA_LENGTH = 4  # characters that a text counts as longer, because a short text proves little
+RARE = 0.05  # share of correct texts that may be flagged, and of useless ones that may not
+MIN_TEXTS = 5  # texts that a standard deviation or a quantile needs
 ANGLES = 100_001  # of the sum over Student's distribution
-USELESS = 0.5  # share of wrong words above which a text is of no use
+USELESS = 0.5  # a text with a larger share of wrong words is useless
 
 
-class Scored(Protocol):
-    """A text with its scores: a hypothesis, or a segment of a transcript."""
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Its characters."""
-
-    @property
-    def scores(self) -> Mapping[str, float]:
-        """Log-probabilities with the end: ``decoder``, and ``ctc`` where it took part."""
-
-
-def plausibility(text: Scored, unknown: float = 0.0) -> float:
-    """Return the log-probability of a text per character, the end and a head start counted.
+def plausibility(text: "Hypothesis | Segment", unknown: float = 0.0) -> float:
+    """Return the log-probability of a text per character, over a slightly greater length.
 
     Args:
-        text: with its scores.
+        text: with its scores ``decoder`` and, if CTC took part, ``ctc``.
         unknown: log-probability of its unknown words, :meth:`Vocabulary.log_prob`.
     """
     total = text.scores["decoder"] + text.scores.get("ctc", 0.0) + unknown
-    return total / (len(text.tokens) + 1 + HEAD_START)
+    return total / (len(text.tokens) + 1 + EXTRA_LENGTH)
 
 
 Plausibilities = Sequence[float] | np.ndarray
 
 
-def plausibility_threshold(right: Plausibilities, useless: Plausibilities = ()) -> float | None:
-    """Return the threshold, from the plausibility of right texts, (N,), and of useless ones, (M,).
+def plausibility_threshold(correct: Plausibilities, useless: Plausibilities = ()) -> float | None:
+    """Return the threshold for a flag; None with fewer than five correct texts.
 
-    One more right text falls below Student's bound for a normal distribution of which N are known
-    with a chance of 5 %: few texts leave mean and deviation in doubt, and put it lower. Useless
-    texts are of many kinds; 95 % of them are below their quantile. Where that is lower, the
-    threshold lies between both, the nearer to one the more texts tell of it; where right and
-    useless texts overlap, it is the bound of the right ones. None where there are fewer than
-    five right texts.
+    One more correct text falls below the bound with a probability of 5 % (Student's prediction
+    interval). If the 95 % quantile of five or more useless texts is lower than the bound, the
+    threshold is the mean of both, weighted by the numbers of texts.
+
+    Args:
+        correct: plausibilities of correct texts, (N,).
+        useless: plausibilities of useless texts, (M,).
     """
-    count, others = len(right), len(useless)
-    if count < FEWEST:
+    count, others = len(correct), len(useless)
+    if count < MIN_TEXTS:
         return None
-    reach = student_quantile(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
-    bound = float(np.mean(right) - reach * np.std(right, ddof=1))
-    if others < FEWEST:
+    width = student_quantile(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
+    bound = float(np.mean(correct) - width * np.std(correct, ddof=1))
+    if others < MIN_TEXTS:
         return bound
     below = min(bound, float(np.quantile(useless, 1 - RARE)))
     return (count * bound + others * below) / (count + others)
 
 
-def student_quantile(share: float, freedom: int) -> float:
-    """The quantile of Student's t-distribution for a share above one half.
+def student_quantile(probability: float, degrees: int) -> float:
+    """Return a quantile above the median of Student's t-distribution with f degrees of freedom.
 
-    With t = sqrt(f) tan(a), the angle a has the density cos(a)^(f - 1), which is added up here.
+    With t = sqrt(f) tan(a), the angle a has the density cos(a)^(f - 1), which is summed here.
     """
     angles = np.linspace(0.0, math.pi / 2, ANGLES)
-    density = np.cos(angles) ** (freedom - 1)
+    density = np.cos(angles) ** (degrees - 1)
     mass = np.cumsum(density[1:] + density[:-1])
-    angle = np.interp((2 * share - 1) * mass[-1], mass, angles[1:])
-    return math.sqrt(freedom) * math.tan(angle)
+    angle = np.interp((2 * probability - 1) * mass[-1], mass, angles[1:])
+    return math.sqrt(degrees) * math.tan(angle)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a model has learnt, and how often speech has others."""
+    """The words of the training transcripts, and the rate of other words in speech."""
 
     words: frozenset[str] | None
-    """None where the model's file does not tell: no word counts as unknown."""
+    """None if the model file does not list them; then every word counts as known."""
     oov_rate: float
-    """The chance that a word is none of them. Above one half such a word proves nothing, as in
-    text without spaces, whose words are sentences."""
+    """Probability that a word is out of the vocabulary. Above one half, unknown words count for
+    nothing, as in text without spaces, whose words are sentences."""
 
     @classmethod
-    def measured(cls, words: frozenset[str] | None, texts: Iterable[str]) -> "Vocabulary":
-        """With the rate of other words in some texts, one more of each kind counted (Laplace)."""
+    def from_texts(cls, words: frozenset[str] | None, texts: Iterable[str]) -> "Vocabulary":
+        """Return a vocabulary with its out-of-vocabulary rate in some texts (Laplace-smoothed)."""
         known = [words is None or word in words for text in texts for word in text.split()]
         return cls(words, (known.count(False) + 1) / (len(known) + 2))
 
     def to_info(self) -> list[str] | None:
-        """As JSON holds the words in a model's info; None where they prove nothing."""
+        """Return the words for a model's info; None if they count for nothing."""
         return None if self.words is None or self.oov_rate > 0.5 else sorted(self.words)
 
     def log_prob(self, text: str) -> float:
-        """Log-probability of the words of a text that are none of these; 0 where all are, or
-        where that proves nothing."""
+        """Return the log-probability of the unknown words of a text; 0 without any."""
         if self.words is None or self.oov_rate > 0.5:
             return 0.0
         unknown = sum(word not in self.words for word in text.split())
@@ -135,61 +114,63 @@ class PlausibilityModel:
     """Plausibility of correct held-out transcripts: the threshold for all others."""
 
     threshold: float
-    """Right texts hardly ever have a lower plausibility, see :func:`plausibility_threshold`."""
+    """See :func:`plausibility_threshold`."""
     vocabulary: Vocabulary
 
     @classmethod
-    def measured(
-        cls, right: Plausibilities, useless: Plausibilities, vocabulary: Vocabulary
+    def estimate(
+        cls, correct: Plausibilities, useless: Plausibilities, vocabulary: Vocabulary
     ) -> "PlausibilityModel | None":
-        """From the plausibility of right and of useless texts; None where too few are right."""
-        threshold = plausibility_threshold(right, useless)
+        """Return the model for plausibilities of texts; None with fewer than five correct texts."""
+        threshold = plausibility_threshold(correct, useless)
         return None if threshold is None else cls(threshold, vocabulary)
 
     def to_info(self) -> dict[str, float]:
-        """As JSON holds it in a model's info, beside the words; see :func:`plausibility_from`."""
+        """Return the threshold and the rate for a model's info; see :func:`plausibility_from`."""
         return {"least": self.threshold, "oov_rate": self.vocabulary.oov_rate}
 
-    def knowing(self, more: frozenset[str]) -> "PlausibilityModel":
-        """The same where more words are known."""
+    def with_words(self, more: frozenset[str]) -> "PlausibilityModel":
+        """Return the same model with a larger vocabulary."""
         words = self.vocabulary.words
         known = replace(self.vocabulary, words=None if words is None else words | more)
         return replace(self, vocabulary=known)
 
-    def apply(self, flags: tuple[str, ...], scored: Scored, text: str) -> tuple[str, ...]:
-        """Return the flags of a text in the light of its own model.
+    def apply(
+        self, flags: tuple[str, ...], found: "Hypothesis | Segment", text: str
+    ) -> tuple[str, ...]:
+        """Return the flags of a text, corrected by its plausibility.
 
-        A text as plausible as right ones is not doubtful, and attention that stood still is only
-        blurred. A less plausible one with unknown words is doubtful.
+        A plausible text is not doubtful, and attention that stood still is only blurred. An
+        implausible text with unknown words is doubtful.
 
         Args:
             flags: by the rules for all models.
-            scored: the text's characters and scores.
-            text: the same as words.
+            found: characters and scores of the text.
+            text: the same in words.
         """
         unknown = self.vocabulary.log_prob(text)
-        if plausibility(scored, unknown) >= self.threshold:
+        if plausibility(found, unknown) >= self.threshold:
             return tuple(flag for flag in flags if flag not in (DOUBTFUL, STALL))
         return flags if unknown == 0 or DOUBTFUL in flags else (*flags, DOUBTFUL)
 
 
 def plausibility_from(header: Header) -> PlausibilityModel | None:
-    """What ``asr calibrate``, or else ``asr train``, has left in a model's file, if anything.
+    """Read the model that ``asr calibrate``, or else ``asr train``, has written into a model file.
+
+    Returns:
+        None if the file has none.
 
     Raises:
-        InputError: it is not of the form that they write.
+        InputError: it is damaged.
     """
     calibrated = header.info.get("confidence")
     values = calibrated.get("credit") if isinstance(calibrated, dict) else None
     values = header.info.get("credit") if values is None else values
     if values is None:
         return None
-    try:
-        threshold, rate = float(values["least"]), float(values["oov_rate"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        threshold = rate = math.nan
-    if not (math.isfinite(threshold) and 0 < rate < 1):
+    threshold, rate = read_numbers(values, ("least", "oov_rate"), header.path)
+    if not 0 < rate < 1:
         raise InputError(
-            f"{header.path}: its credit has no usable least and oov_rate; run `asr calibrate` again"
+            f"{header.path}: oov_rate {rate:g}, expected between 0 and 1; run `asr calibrate` again"
         )
     return PlausibilityModel(threshold, Vocabulary(header.vocabulary, rate))

@@ -1,4 +1,4 @@
-"""The recogniser: a model, search settings, and audio of any length cut into segments."""
+"""Recognition of audio of any length: segmentation, features, batches, transcripts."""
 
 import threading
 from collections import deque
@@ -20,27 +20,27 @@ from asr.audio.resample import Resampler, resample
 from asr.audio.vad import MakeDetector
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
-from asr.recognize.confidence import LOW
-from asr.recognize.segmentation import Piece, Segmenter, make_segmenter
+from asr.recognize.confidence import MIN_CONFIDENCE
+from asr.recognize.segmentation import AudioChunk, Segmenter, make_segmenter
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Chunk, LoadedModel, Scorers, UtteranceRecognizer
 
-WINDOW_S = 240.0  # audio that is gathered before it is sorted by length and decoded
-WINDOW_BATCHES = 4  # and the most pieces of it, in batches
+WINDOW_S = 240.0  # audio that is collected, sorted by length and then decoded
+WINDOW_BATCHES = 4  # limit of the same in batches
 
 Source = str | Path | bytes | Clip | tuple[ArrayLike, int]
 
 
 @dataclass
 class _Job:
-    """An input on its way to a transcript."""
+    """An input that is being recognised."""
 
     samples: int = 0
-    """Read so far."""
+    """Samples read so far."""
     waiting: int = 0
-    """Pieces that are not decoded yet."""
-    read: bool = False
-    """Whether nothing more comes."""
+    """Chunks that are not decoded yet."""
+    complete: bool = False
+    """Whether all of the input has been read."""
     segments: list[Segment] = field(default_factory=list)
     error: InputError | None = None
 
@@ -51,21 +51,21 @@ _Task = tuple[_Job, Chunk]
 class Recognizer:
     """Turns audio into text.
 
-    One recogniser may be used by several threads at once: nothing in it changes after it was
-    made, every call has segmenters and queues of its own, and the calls take turns at the network,
-    which uses all processors anyway. Only the generators that it returns belong to one thread.
+    Several threads may use one recogniser: it does not change after it is made, every call has its
+    own segmenters and queues, and the calls take turns at the network, which uses all processors
+    anyway. Only the generators that it returns belong to one thread.
 
     Args:
         loaded: the model.
         config: search settings.
-        segmentation: how audio is cut; by default at the pauses between speech.
+        segmentation: how audio is cut; by default at pauses.
         open_scorers: opens the language model and the hot words of search settings; by default
             there are none.
-        min_confidence: segments below it get the flag ``low-confidence``.
-        make_detector: makes a detector of speech for a sample rate.
+        min_confidence: segments with a lower confidence get the flag ``low-confidence``.
+        make_detector: makes a speech detector for a sample rate.
 
     Raises:
-        InputError: a setting is out of range, or there is no speech detector for it.
+        InputError: a setting is out of range, or it needs a speech detector that is missing.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Recognizer:
         config: DecodeConfig,
         segmentation: SegmentationConfig | None = None,
         open_scorers: Callable[[DecodeConfig], Scorers] = lambda config: Scorers(),
-        min_confidence: float = LOW,
+        min_confidence: float = MIN_CONFIDENCE,
         make_detector: MakeDetector | None = None,
     ) -> None:
         self.loaded, self.header = loaded, loaded.header
         self.open_scorers, self.min_confidence = open_scorers, min_confidence
         self.utterances = UtteranceRecognizer(loaded, config, open_scorers(config), min_confidence)
-        self.config = self.utterances.config  # without CTC, where the model has none
+        self.config = self.utterances.config  # without CTC if the model has none
         self.rate = self.header.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
         self.make_detector = make_detector
@@ -88,12 +88,7 @@ class Recognizer:
         self._turn = threading.Lock()
 
     def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
-        """Recognise one batch; nothing is read or written.
-
-        Args:
-            chunks: of any recordings, side by side.
-            attention: whether the segments carry their attention weights.
-        """
+        """Recognise one batch; see :meth:`UtteranceRecognizer.recognize`."""
         with self._turn:
             return self.utterances.recognize(chunks, attention=attention)
 
@@ -104,17 +99,17 @@ class Recognizer:
     def transcribe(
         self, source: Source | list[Source], *, attention: bool = False
     ) -> Transcript | list[Transcript]:
-        """Recognise audio.
+        """Return the transcript of an audio source, or those of a list of sources.
 
         Args:
-            source: a file, the bytes of one, a :class:`~asr.audio.clip.Clip` (a stretch or a
-                channel of a file), or samples, (N,) or (N, channels), floats with full scale 1
-                or integers, and their rate; or a list of these.
+            source: a path, the bytes of a file, a :class:`~asr.audio.clip.Clip` (a stretch or a
+                channel of a file), or a pair of samples, (N,) or (N, channels), floats with full
+                scale 1 or integers, and their rate in Hz; or a list of these.
             attention: whether the segments carry their attention weights.
 
         Raises:
-            InputError: the audio cannot be read; without a speech detector also: it is shorter
-                than one analysis window, or too long for one piece.
+            InputError: the audio cannot be read, or, without a speech detector, is shorter than
+                one analysis window or longer than ``--vad none`` accepts.
 
         Example:
             >>> import asr, numpy
@@ -141,18 +136,19 @@ class Recognizer:
         attention: bool = False,
         report: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript | InputError]:
-        """Recognise many inputs, ``config.batch`` pieces of similar length at a time.
+        """Recognise many inputs, ``config.batch`` chunks of similar length at a time.
 
-        An input that cannot be read does not stop the others: its error comes in its place.
-        Results come in the order of the inputs. Memory holds some minutes of audio, however
-        long and however many the files are.
+        Memory holds some minutes of audio, however many and however long the inputs are.
 
         Args:
             sources: see :meth:`transcribe`; may be a generator.
-            speakers: statistics of each input's speaker, for a model that normalises by them; by
-                default an input is one speaker.
+            speakers: statistics of each input's speaker, for a model that normalises by speaker;
+                by default an input has one speaker.
             attention: whether the segments carry their attention weights.
-            report: told how many more seconds of audio were read.
+            report: called with the seconds of audio that were read since its last call.
+
+        Yields:
+            The transcript of each input in order, or the error of one that cannot be read.
 
         Example:
             >>> import asr
@@ -177,7 +173,7 @@ class Recognizer:
                         yield from self._finished(jobs)
             except InputError as error:
                 job.error = error
-            job.read = True
+            job.complete = True
             yield from self._finished(jobs)
         self._decode_all(window, attention)
         yield from self._finished(jobs)
@@ -192,8 +188,8 @@ class Recognizer:
     ) -> Iterator[_Task]:
         if speaker is None and self.header.config.features.cmvn == "speaker":
             speaker = CmvnStats.zero(self.utterances.extractor.dim)
-            for piece in self._pieces(self._blocks(source, outputs)):
-                speaker += CmvnStats.from_features(self.utterances.extractor(piece.waveform))
+            for chunk in self._segment(self._blocks(source, outputs)):
+                speaker += CmvnStats.from_features(self.utterances.extractor(chunk.waveform))
 
         def counted() -> Iterator[np.ndarray]:
             for block in self._blocks(source, outputs):
@@ -202,14 +198,14 @@ class Recognizer:
                     report(len(block) / self.rate)
                 yield block
 
-        for piece in self._pieces(counted()):
+        for chunk in self._segment(counted()):
             job.waiting += 1
-            yield job, self._chunk(piece, self.utterances.features(piece.waveform, speaker))
+            yield job, self._chunk(chunk, self.utterances.features(chunk.waveform, speaker))
 
-    def _chunk(self, piece: Piece, features: FloatArray) -> Chunk:
-        return Chunk(features, piece.start / self.rate, piece.end / self.rate)
+    def _chunk(self, chunk: AudioChunk, features: FloatArray) -> Chunk:
+        return Chunk(features, chunk.start / self.rate, chunk.end / self.rate)
 
-    def _pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[Piece]:
+    def _segment(self, blocks: Iterable[np.ndarray]) -> Iterator[AudioChunk]:
         segmenter = self._segmenter()
         for block in blocks:
             yield from segmenter.push(block)
@@ -223,7 +219,7 @@ class Recognizer:
         return seconds >= WINDOW_S or len(window) >= WINDOW_BATCHES * self.config.batch
 
     def _decode_all(self, window: list[_Task], attention: bool) -> None:
-        """Hand the segments of a window to the inputs that they belong to."""
+        """Decode the chunks of a window and add the segments to their inputs."""
         window = sorted(window, key=lambda task: len(task[1].features))
         for first in range(0, len(window), self.config.batch):
             batch = window[first : first + self.config.batch]
@@ -233,7 +229,7 @@ class Recognizer:
                 job.waiting -= 1
 
     def _finished(self, jobs: deque[_Job]) -> Iterator[Transcript | InputError]:
-        while jobs and jobs[0].read and (jobs[0].error or not jobs[0].waiting):
+        while jobs and jobs[0].complete and (jobs[0].error or not jobs[0].waiting):
             job = jobs.popleft()
             segments = sorted(job.segments, key=lambda segment: segment.start_s)
             yield job.error or Transcript(job.samples / self.rate, tuple(segments))
@@ -245,14 +241,14 @@ class Recognizer:
         *,
         attention: bool = False,
     ) -> Iterator[Segment]:
-        """Recognise audio while it is recorded; a segment comes when a pause has ended it.
+        """Recognise audio while it is being recorded.
 
-        The encoder reads a segment in both directions, so that there is no text before its end:
-        at the latest ``segmentation.longest_s`` and a second after its first word. Memory holds
-        one segment.
+        The encoder reads a segment in both directions, so text appears only when a pause has ended
+        the segment, and no later than ``segmentation.longest_s`` and a second after its first
+        word. Memory holds one segment.
 
         Args:
-            chunks: samples as they come, each (N,) or (N, channels), of any length.
+            chunks: samples as they arrive, each (N,) or (N, channels), of any length.
             rate: samples per second; by default the model's rate.
             attention: whether the segments carry their attention weights.
 
@@ -260,7 +256,7 @@ class Recognizer:
             Segments with times from the beginning of the stream.
 
         Raises:
-            InputError: samples are not finite numbers or of a wrong shape.
+            InputError: samples are not finite numbers or have a wrong shape.
 
         Example:
             >>> import asr, soundfile
@@ -272,12 +268,12 @@ class Recognizer:
         """
         config, extract = self.header.config.features, self.utterances.extractor
         speaker = CmvnStats.zero(config.dim) if config.cmvn == "speaker" else None
-        for piece in self._pieces(self._resampled(chunks, self.rate if rate is None else rate)):
-            features = extract(piece.waveform)
-            if speaker is not None:  # of what was said so far
+        for chunk in self._segment(self._resampled(chunks, self.rate if rate is None else rate)):
+            features = extract(chunk.waveform)
+            if speaker is not None:
                 speaker += CmvnStats.from_features(features)
-            ready = normalize(features, config.cmvn, self.header.cmvn, speaker)
-            yield from self.recognize([self._chunk(piece, ready)], attention=attention)
+            normalized = normalize(features, config.cmvn, self.header.cmvn, speaker)
+            yield from self.recognize([self._chunk(chunk, normalized)], attention=attention)
 
     def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
         reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
@@ -286,14 +282,10 @@ class Recognizer:
         yield resampler.push(reader.close())
         yield resampler.close()
 
-    def transcribe_file(self, path: str | Path) -> str:
-        """The text of an audio file."""
-        return self.transcribe(path).text
-
     def with_config(
         self, segmentation: SegmentationConfig | None = None, **changes: object
     ) -> "Recognizer":
-        """The same model with other search settings, or with audio cut in another way."""
+        """Return a recogniser of the same model with other settings."""
         config = replace(self.config, **changes)  # type: ignore[arg-type]
         return Recognizer(
             self.loaded,
@@ -305,7 +297,7 @@ class Recognizer:
         )
 
     def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
-        """The audio at the model's rate, a block at a time."""
+        """Yield the audio at the model's rate, a block at a time."""
         if isinstance(source, (str, Path, bytes)):
             source = Clip(source)
         if isinstance(source, Clip):

@@ -1,10 +1,10 @@
-"""Audio of any length into pieces that a model can follow, as the audio comes in.
+"""Segmentation of audio of any length into chunks that a model can follow, as the audio arrives.
 
-Attention models lose their way in audio that is longer than what they were trained on, and write
-words into silence. So speech is found first (see :mod:`asr.audio.vad`), padded with some of the
-audio around it, and cut at pauses. Which pause ends a segment depends on its length: in the
-beginning only a long one does, near the limit any breath. What is cut never overlaps and never
-leaves out speech, and no segmenter holds more than its longest piece and a few seconds.
+Attention models fail on audio that is much longer than their training utterances, and write words
+into silence. A speech detector (:mod:`asr.audio.vad`) therefore finds the speech, which is padded
+with some of the audio around it and cut at pauses. The pause that ends a chunk becomes shorter as
+the chunk becomes longer. Chunks never overlap and leave out no speech, and a segmenter holds no
+more audio than its longest chunk and a few seconds.
 """
 
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from asr.config import SegmentationConfig
 from asr.config.settings import HYSTERESIS, SHORTEST_PAUSE_S
 from asr.errors import InputError
 
-WHOLE_S = 60.0  # longest audio that is taken in one piece where nothing may be cut
-FIXED_S = 30.0  # longest piece without a speech detector
-EARLIEST_S = 20.0  # such a piece is cut at its quietest place between these two
-QUIET_S = 0.2  # length of the stretch whose energy counts
+WHOLE_S = 60.0  # longest audio that --vad none accepts
+FIXED_S = 30.0  # longest chunk without a speech detector
+EARLIEST_S = 20.0  # such a chunk is cut at the quietest place between these two
+QUIET_S = 0.2  # window over which the energy is averaged
 SHORTEST_SPEECH_S = 0.09  # shorter sounds are clicks
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of audio for the model."""
+class AudioChunk:
+    """A stretch of a recording."""
 
     start: int
-    """Number of its first sample."""
+    """Number of its first sample in the recording."""
     waveform: np.ndarray
-    """(N,)."""
+    """Samples, (N,)."""
 
     @property
     def end(self) -> int:
@@ -42,34 +42,34 @@ class Piece:
 
 
 class Segmenter(Protocol):
-    """Takes audio in blocks and gives pieces as soon as they are complete."""
+    """Takes audio in blocks and yields chunks as soon as they are complete."""
 
-    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[AudioChunk]:
         """Take samples (N,)."""
         ...
 
-    def close(self) -> Iterator[Piece]:
-        """Give what is left at the end of the audio."""
+    def close(self) -> Iterator[AudioChunk]:
+        """Yield the chunk at the end of the audio."""
         ...
 
 
 def make_segmenter(
     config: SegmentationConfig, rate: int, make_detector: MakeDetector | None
 ) -> Segmenter:
-    """The segmenter of the settings, for one stream of audio at ``rate`` samples per second.
+    """Return a segmenter for one stream of audio at ``rate`` samples per second.
 
     Raises:
-        InputError: a speech detector is needed, and there is none or it cannot be made.
+        InputError: the settings need a speech detector that does not exist or cannot be made.
     """
     if config.vad == "silero":
         if make_detector is None:
-            raise InputError("no speech detector here; go without it: --vad fixed")
+            raise InputError("there is no speech detector here; use --vad fixed")
         return SpeechSegmenter(config, rate, make_detector(rate))
     return FixedSegmenter(rate) if config.vad == "fixed" else WholeSegmenter(rate)
 
 
 def quietest(window: np.ndarray, rate: int) -> int:
-    """The middle of the quietest 0.2 s of a window (N,), as the number of a sample."""
+    """Return the middle of the quietest 0.2 s of a window (N,), as a sample number."""
     size = min(round(QUIET_S * rate), len(window))
     step = max(1, size // 4)
     energy = sliding_window_view(np.square(window), size)[::step].mean(1)
@@ -77,7 +77,7 @@ def quietest(window: np.ndarray, rate: int) -> int:
 
 
 class SampleBuffer:
-    """The last samples of a stream, found by their numbers."""
+    """The most recent samples of a stream, addressed by their numbers in the stream."""
 
     def __init__(self) -> None:
         self.first = 0
@@ -85,157 +85,142 @@ class SampleBuffer:
 
     @property
     def end(self) -> int:
-        """Number of the sample that comes next."""
+        """Number of the next sample."""
         return self.first + len(self.samples)
 
     def push(self, waveform: np.ndarray) -> None:
-        """Add samples at the end."""
+        """Append samples (N,)."""
         self.samples = np.concatenate([self.samples, waveform])
 
-    def take(self, start: int, end: int) -> np.ndarray:
-        """A copy of the samples from ``start`` to ``end``."""
-        return self.samples[start - self.first : end - self.first].copy()
+    def chunk(self, start: int, end: int) -> AudioChunk:
+        """Return a copy of the samples from ``start`` to ``end``."""
+        return AudioChunk(start, self.samples[start - self.first : end - self.first].copy())
 
-    def forget(self, before: int) -> None:
-        """Drop what comes before a sample."""
+    def drop(self, before: int) -> None:
+        """Drop the samples before a number."""
         if before > self.first:
             self.samples = self.samples[before - self.first :].copy()
             self.first = before
 
 
 class FixedSegmenter:
-    """All of the audio, cut at its quietest place after 20 to 30 s."""
+    """Cuts the audio at its quietest place after 20 to 30 s."""
 
     def __init__(self, rate: int) -> None:
         self.rate, self.buffer = rate, SampleBuffer()
 
-    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[AudioChunk]:
         """Take samples (N,)."""
         self.buffer.push(waveform)
         longest, earliest = round(FIXED_S * self.rate), round(EARLIEST_S * self.rate)
         while len(self.buffer.samples) > longest:
             window = self.buffer.samples[earliest:longest]
-            yield self._cut(self.buffer.first + earliest + quietest(window, self.rate))
+            end = self.buffer.first + earliest + quietest(window, self.rate)
+            yield self.buffer.chunk(self.buffer.first, end)
+            self.buffer.drop(end)
 
-    def close(self) -> Iterator[Piece]:
-        """Give the rest."""
-        yield self._cut(self.buffer.end)
-
-    def _cut(self, end: int) -> Piece:
-        piece = Piece(self.buffer.first, self.buffer.take(self.buffer.first, end))
-        self.buffer.forget(end)
-        return piece
+    def close(self) -> Iterator[AudioChunk]:
+        """Yield the rest."""
+        yield self.buffer.chunk(self.buffer.first, self.buffer.end)
 
 
-class WholeSegmenter:
-    """All of the audio in one piece.
+class WholeSegmenter(FixedSegmenter):
+    """Keeps the audio in one chunk, at most 60 s long."""
 
-    Raises:
-        InputError: it is longer than a minute.
-    """
-
-    def __init__(self, rate: int) -> None:
-        self.rate, self.buffer = rate, SampleBuffer()
-
-    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
-        """Take samples (N,)."""
+    def push(self, waveform: np.ndarray) -> Iterator[AudioChunk]:
+        """Take samples (N,); raise InputError once there are more than 60 s."""
         self.buffer.push(waveform)
         if self.buffer.end > WHOLE_S * self.rate:
             raise InputError(
-                f"longer than {WHOLE_S:g} s, the most that --vad none takes; "
-                "cut it, or take --vad silero or fixed"
+                f"longer than {WHOLE_S:g} s, the limit of --vad none; cut the audio, or use "
+                "--vad silero or fixed"
             )
         yield from ()
 
-    def close(self) -> Iterator[Piece]:
-        """Give it."""
-        yield Piece(0, self.buffer.samples)
-
 
 class SpeechSegmenter:
-    """The speech of the audio, padded, and cut at pauses.
+    """Keeps the speech of the audio, padded and cut at pauses.
 
     Args:
         config: thresholds and lengths.
         rate: samples per second.
-        detector: of speech, for a stream of this rate.
+        detector: speech detector for a stream of this rate.
     """
 
     def __init__(self, config: SegmentationConfig, rate: int, detector: SpeechDetector) -> None:
         self.config, self.rate = config, rate
         self.detector, self.buffer = detector, SampleBuffer()
         self.padding = round(config.padding_s * rate)
-        self.chunks = 0  # that have a probability
+        self.frames = 0  # speech probabilities so far
         self.speaking = False
-        self.begin: int | None = None  # of the segment that has begun: its first speech
-        self.end = 0  # of its last speech
-        self.over = False  # a pause has ended it, and what comes after is awaited for its padding
-        self.taken = 0  # the sample after the last piece
+        self.begin: int | None = None  # first sample of the current speech
+        self.end = 0  # the sample after the last speech
+        self.ended = False  # a pause has ended the speech; its padding is still to come
+        self.yielded = 0  # the sample after the last chunk
 
-    def push(self, waveform: np.ndarray) -> Iterator[Piece]:
+    def push(self, waveform: np.ndarray) -> Iterator[AudioChunk]:
         """Take samples (N,)."""
         self.buffer.push(waveform)
-        yield from self._follow(self.detector.push(waveform))
+        yield from self._process(self.detector.push(waveform))
 
-    def close(self) -> Iterator[Piece]:
-        """Give the speech that the audio ends with."""
-        yield from self._follow(self.detector.close())
+    def close(self) -> Iterator[AudioChunk]:
+        """Yield the speech at the end of the audio."""
+        yield from self._process(self.detector.close())
         if self.begin is not None:
             self.end = min(self.end, self.buffer.end)
-            yield from self._give(self.buffer.end)
+            yield from self._finish(self.buffer.end)
 
-    def _follow(self, probabilities: np.ndarray) -> Iterator[Piece]:
+    def _process(self, probabilities: np.ndarray) -> Iterator[AudioChunk]:
         for probability in probabilities.tolist():
-            start, now = self._sample(self.chunks), self._sample(self.chunks + 1)
-            self.chunks += 1
-            level = self.config.threshold - (HYSTERESIS if self.speaking else 0.0)
-            self.speaking = probability >= level
+            start, now = self._sample(self.frames), self._sample(self.frames + 1)
+            self.frames += 1
+            threshold = self.config.threshold - (HYSTERESIS if self.speaking else 0.0)
+            self.speaking = probability >= threshold
             yield from self._speech(start, now) if self.speaking else self._silence(now)
 
-    def _sample(self, chunk: int) -> int:
-        """Where a chunk begins."""
-        return chunk * CHUNK * self.rate // RATE
+    def _sample(self, frame: int) -> int:
+        """Return the first sample of a frame of the detector."""
+        return frame * CHUNK * self.rate // RATE
 
-    def _speech(self, start: int, now: int) -> Iterator[Piece]:
-        if self.over:
-            yield from self._give((self.end + start) // 2)
+    def _speech(self, start: int, now: int) -> Iterator[AudioChunk]:
+        if self.ended:
+            yield from self._finish((self.end + start) // 2)
         self.begin = start if self.begin is None else self.begin
         self.end = now
         if now - self.begin >= self.config.longest_s * self.rate:
             yield self._split(now)
 
-    def _silence(self, now: int) -> Iterator[Piece]:
+    def _silence(self, now: int) -> Iterator[AudioChunk]:
         if self.begin is None:
-            self.buffer.forget(min(self.buffer.end, now - self.padding))
+            self.buffer.drop(min(self.buffer.end, now - self.padding))
             return
-        self.over = self.over or now - self.end >= self._pause() * self.rate
-        if self.over and now - self.end >= 2 * self.padding:
-            yield from self._give(now)
+        self.ended = self.ended or now - self.end >= self._pause_s() * self.rate
+        if self.ended and now - self.end >= 2 * self.padding:
+            yield from self._finish(now)
 
-    def _pause(self) -> float:
-        """Seconds of silence that end the segment, given its length."""
+    def _pause_s(self) -> float:
+        """Return the length of silence that ends the current speech."""
         assert self.begin is not None
         share = (self.end - self.begin) / (self.config.longest_s * self.rate)
         return max(SHORTEST_PAUSE_S, self.config.pause_s * (1.0 - share))
 
-    def _give(self, latest: int) -> Iterator[Piece]:
-        """The segment with its padding, which goes to ``latest`` at most."""
+    def _finish(self, latest: int) -> Iterator[AudioChunk]:
+        """Yield the current speech with its padding, which ends at ``latest`` at most."""
         assert self.begin is not None
-        begin, self.begin, self.over = self.begin, None, False
-        shortest = 0.0 if begin == self.taken else SHORTEST_SPEECH_S * self.rate
+        begin, self.begin, self.ended = self.begin, None, False
+        shortest = 0.0 if begin == self.yielded else SHORTEST_SPEECH_S * self.rate
         if self.end - begin > shortest:
-            start = max(self.taken, begin - self.padding)
-            self.taken = min(self.end + self.padding, latest)
-            yield Piece(start, self.buffer.take(start, self.taken))
-        self.buffer.forget(max(self.taken, self.end - self.padding))
+            start = max(self.yielded, begin - self.padding)
+            self.yielded = min(self.end + self.padding, latest)
+            yield self.buffer.chunk(start, self.yielded)
+        self.buffer.drop(max(self.yielded, self.end - self.padding))
 
-    def _split(self, now: int) -> Piece:
-        """The first part of a segment that got too long, up to its quietest place."""
+    def _split(self, now: int) -> AudioChunk:
+        """Return the first part of speech that is too long, up to its quietest place."""
         assert self.begin is not None
         half = (self.begin + now) // 2
-        end = half + quietest(self.buffer.take(half, now), self.rate)
-        start = max(self.taken, self.begin - self.padding)
-        piece = Piece(start, self.buffer.take(start, end))
-        self.taken = self.begin = end
-        self.buffer.forget(end)
-        return piece
+        end = half + quietest(self.buffer.chunk(half, now).waveform, self.rate)
+        chunk = self.buffer.chunk(max(self.yielded, self.begin - self.padding), end)
+        self.yielded = self.begin = end
+        self.buffer.drop(end)
+        return chunk

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from asr.arrays import FloatArray
@@ -14,14 +14,14 @@ class Word:
 
     text: str
     start_s: float
-    """From the beginning of the audio, as in a segment."""
+    """From the beginning of the audio."""
     end_s: float
     confidence: float | None = None
-    """The chance that the word is right, 0 to 1; None: the model was not calibrated."""
+    """Probability that the word is correct; None if the model was not calibrated."""
     characters: tuple[tuple[str, float, float], ...] = ()
     """Each character with its start and end in seconds."""
-    evidence: tuple[float, float] | None = None
-    """What the confidence follows from, see :func:`asr.recognize.confidence.word_evidence`."""
+    predictors: tuple[float, float] | None = None
+    """Of the confidence, see :func:`asr.recognize.confidence.word_predictors`."""
 
 
 @dataclass(frozen=True)
@@ -29,39 +29,34 @@ class Candidate:
     """An entry of an n-best list."""
 
     text: str
-    """As the model spells it, with all spaces."""
+    """In the model's spelling, with all spaces."""
     score: float
     scores: Mapping[str, float]
-    """As in a segment."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"text": self.text, **_scores(self)}
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of audio that was recognised in one go."""
+    """The recognised text of a stretch of audio."""
 
     start_s: float
     end_s: float
     text: str
     score: float
-    """What the search compared."""
+    """The score that the search compared."""
     scores: Mapping[str, float]
-    """By the decoder and each other scorer that took part, see
+    """By the decoder and the other scorers of the search, see
     :class:`asr.search.hypothesis.Hypothesis`."""
     flags: tuple[str, ...]
-    """What is suspicious about it, see :func:`asr.recognize.flags.flags`; ``low-confidence``."""
+    """``low-confidence``, or what :func:`asr.recognize.flags.flags` found suspicious."""
     tokens: tuple[int, ...]
     nbest: tuple[Candidate, ...] = ()
-    """What else it may be, the chosen one first."""
+    """Best first."""
     attention: FloatArray | None = None
-    """Weights of every character and of the end, (U + 1, S); only if asked for."""
+    """Weights of every character and of the end, (U + 1, S), if requested."""
     confidence: float | None = None
-    """The chance that all of the text is right, 0 to 1; None: the model was not calibrated."""
+    """Probability that the whole text is correct; None if the model was not calibrated."""
     words: tuple[Word, ...] = ()
-    """The words of the text in order, with their times."""
+    """The words of the text, with their times."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Transcript:
     """All segments of a piece of audio."""
 
     duration_s: float
-    segments: tuple[Segment, ...] = field(default_factory=tuple)
+    segments: tuple[Segment, ...] = ()
 
     @property
     def text(self) -> str:
@@ -88,15 +83,17 @@ class Transcript:
 
     @property
     def confidence(self) -> float | None:
-        """That of the least sure segment; None where the model does not say."""
+        """The lowest confidence of the segments; None if the model was not calibrated."""
         return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
 
     def to_dict(self, name: str = "", audio: str = "") -> dict[str, Any]:
-        """With whisper's keys, flags and confidence; None stands for what no model here tells.
+        """Return the transcript for JSON, with whisper's keys, flags and confidence.
+
+        Whisper's keys without a counterpart here are None.
 
         Args:
             name: of the utterance or recording; "" leaves it and ``file`` out.
-            audio: where it comes from.
+            audio: path of the audio.
         """
         segments = [
             {
@@ -113,7 +110,7 @@ class Transcript:
                 **_scores(s),
                 "confidence": _rounded(s.confidence),
                 "flags": list(s.flags),
-                "nbest": [each.to_dict() for each in s.nbest],
+                "nbest": [{"text": each.text, **_scores(each)} for each in s.nbest],
                 "words": [_word(word) for word in s.words],
             }
             for number, s in enumerate(self.segments)
@@ -136,7 +133,7 @@ def _scores(scored: Candidate | Segment) -> dict[str, Any]:
 
 
 def _compression_ratio(text: str) -> float:
-    """Bytes of the text over those of its compressed form: high where it repeats itself."""
+    """Return the bytes of a text over those of its compressed form; high if it repeats itself."""
     data = text.encode()
     return round(len(data) / len(zlib.compress(data)), 4)
 

@@ -1,7 +1,8 @@
-"""A batch of utterances: encode, search, search again what failed, and tell how good it is."""
+"""Recognition of a batch of utterances: search, fallback, flags, times and confidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from asr.config.field import FRACTION, require
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
 from asr.recognize.confidence import (
-    LOW,
     LOW_CONFIDENCE,
+    MIN_CONFIDENCE,
     Calibration,
-    evidence,
-    word_evidence,
+    text_predictors,
+    word_predictors,
 )
 from asr.recognize.flags import failures, flags
 from asr.recognize.plausibility import plausibility_from
@@ -25,7 +26,7 @@ from asr.recognize.spelling import spell
 from asr.recognize.timing import (
     ATTENTION_DELAY,
     CTC_DELAY,
-    sounding,
+    loud_frames,
     time_words,
     word_spans,
 )
@@ -38,15 +39,12 @@ from asr.search.protocol import Encoded, Model
 from asr.store.model_file import Header
 from asr.text.chars import CharTokenizer
 
-# The fallback search is twice as wide and rewards every step that gets attention. Texts of
-# half-trained models on AN4 that failed (75 of 500) had 459 wrong words after the first search and
-# 433 after that; with twice the CTC weight instead of the reward, 452.
 FALLBACK_COVERAGE_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network and what its file says about it."""
+    """A network and the header of its file."""
 
     header: Header
     model: Model
@@ -60,7 +58,7 @@ class Scorers:
     hotwords: HotWords | None = None
 
     def words(self, tokenizer: CharTokenizer) -> frozenset[str]:
-        """The words of a word n-gram and of the hot words."""
+        """Return the words of a word n-gram and the hot words."""
         words = set(self.lm.ngram.words) if isinstance(self.lm, WordLM) else set()
         for spelling in () if self.hotwords is None else self.hotwords.values:
             words.update(tokenizer.decode(spelling).split())
@@ -69,7 +67,7 @@ class Scorers:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a recording, ready for the model."""
+    """Features of a stretch of a recording."""
 
     features: FloatArray
     """Normalised, (T, F); see :meth:`UtteranceRecognizer.features`."""
@@ -79,21 +77,20 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a search found for an utterance."""
+    """The hypotheses of an utterance and the alignment of the best one."""
 
     hypotheses: Sequence[Hypothesis]
     """Best first."""
     alignment: CTCAlignment | None
-    """Of the best one with CTC; None where there is none: the model was not trained with CTC, or
-    the text has more characters than the audio has steps."""
-    flags: tuple[str, ...] = field(init=False)
-    """What is suspicious about the best one, by the rules for all models."""
+    """By CTC; None without CTC, or if the text has more characters than the audio has steps."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "flags", flags(self.hypotheses[0], self.alignment))
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of the best hypothesis, by the rules for all models."""
+        return flags(self.hypotheses[0], self.alignment)
 
     def positions(self) -> np.ndarray:
-        """The encoder step of each character of the best one: by CTC, or else by attention."""
+        """Return the encoder step of each character of the best one, by CTC or else attention."""
         if self.alignment is not None:
             return self.alignment.positions - CTC_DELAY
         best = self.hypotheses[0]
@@ -101,16 +98,16 @@ class Recognition:
 
 
 class UtteranceRecognizer:
-    """Recognises utterances side by side.
+    """Recognises utterances in batches.
 
     Args:
         loaded: the model.
         config: search settings.
-        scorers: those of the settings, opened.
-        min_confidence: segments below it get the flag ``low-confidence``.
+        scorers: the language model and the hot words of the settings.
+        min_confidence: segments with a lower confidence get the flag ``low-confidence``.
 
     Raises:
-        InputError: min_confidence is no share, or what the model's file tells is damaged.
+        InputError: min_confidence is not between 0 and 1, or the model's calibration is damaged.
     """
 
     def __init__(
@@ -118,7 +115,7 @@ class UtteranceRecognizer:
         loaded: LoadedModel,
         config: DecodeConfig,
         scorers: Scorers,
-        min_confidence: float = LOW,
+        min_confidence: float = MIN_CONFIDENCE,
     ) -> None:
         require("min_confidence", min_confidence, FRACTION)
         header = loaded.header
@@ -128,31 +125,31 @@ class UtteranceRecognizer:
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
         self.calibration = self.word_calibration = self.plausibility = None
-        if config.ctc_weight > 0:  # they need CTC's score
+        if config.ctc_weight > 0:  # all three need the CTC score
             self.calibration = Calibration.from_info(header.info, header.path)
             self.word_calibration = Calibration.from_info(header.info, header.path, "words")
             found = plausibility_from(header)
-            self.plausibility = found and found.knowing(scorers.words(header.tokenizer))
+            self.plausibility = found and found.with_words(scorers.words(header.tokenizer))
 
     @property
     def fallback(self) -> DecodeConfig:
-        """Settings that leave a search less room for loops and holes."""
+        """Settings against loops and gaps: twice the beam, and a reward for attended steps."""
         coverage = max(self.config.coverage_weight, FALLBACK_COVERAGE_WEIGHT)
         return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
 
     def features(self, waveform: FloatArray, speaker: CmvnStats | None = None) -> FloatArray:
-        """Normalised features (T, F) of a waveform (N,).
+        """Return the normalised features (T, F) of a waveform (N,).
 
         Args:
             waveform: mono at the model's rate.
-            speaker: statistics of the speaker, for a model trained with them; by default those of
-                the waveform.
+            speaker: statistics of the speaker, for a model that normalises by speaker; by default
+                those of the waveform.
         """
         kind = self.header.config.features.cmvn
         return normalize(self.extractor(waveform), kind, self.header.cmvn, speaker)
 
     def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
-        """Recognise stretches of audio side by side.
+        """Recognise a batch.
 
         Args:
             chunks: of any recordings.
@@ -168,13 +165,13 @@ class UtteranceRecognizer:
         *,
         by_attention: bool = False,
     ) -> list[tuple[Word, ...]]:
-        """Words with their times, in seconds from the beginning of each utterance.
+        """Return the words with their times, in seconds from the beginning of each utterance.
 
         Args:
             features: of the utterances, (T_i, F).
-            texts: what was said in them; None: it is to be recognised. Their words are kept, also
-                where the model lacks some of the characters (:mod:`asr.recognize.spelling`).
-            by_attention: whether attention tells the times, and not CTC.
+            texts: transcripts, whose words are kept even if the model lacks some of their
+                characters (:mod:`asr.recognize.spelling`); by default the audio is recognised.
+            by_attention: whether the times come from attention and not from CTC.
         """
         tokenizer = self.header.tokenizer
         if texts is None:
@@ -186,10 +183,10 @@ class UtteranceRecognizer:
         if by_attention:
             found = [Recognition(each.hypotheses, None) for each in found]
         words = [self._words(*each) for each in zip(found, features, forms, strict=True)]
-        return words if texts is None else [_named(*e) for e in zip(words, texts, strict=True)]
+        return words if texts is None else [_renamed(*e) for e in zip(words, texts, strict=True)]
 
     def _search_all(self, features: Sequence[FloatArray]) -> list[Recognition]:
-        """Encode once and search; search a second time, with the fallback, what failed."""
+        """Encode and search; search a second time, with the fallback, where the first failed."""
         encoded = self.model.encode(features)
         found = self._search(encoded, self.config)
         failed = [i for i, each in enumerate(found) if failures(each.flags)]
@@ -207,7 +204,7 @@ class UtteranceRecognizer:
     def _force(
         self, features: Sequence[FloatArray], texts: Sequence[tuple[int, ...]]
     ) -> list[Recognition]:
-        """The same for utterances whose characters are known."""
+        """Return a single hypothesis for each utterance, its known characters."""
         encoded = self.model.encode(features)
         found = []
         for text, forced in zip(texts, self.model.teacher_force(encoded, texts), strict=True):
@@ -218,45 +215,45 @@ class UtteranceRecognizer:
 
     def _segment(self, found: Recognition, chunk: Chunk, attention: bool) -> Segment:
         best, decode = found.hypotheses[0], self.header.tokenizer.decode
-        text = decode(best.tokens)
-        segment = Segment(
+        text, flags, confidence = decode(best.tokens), found.flags, None
+        if self.plausibility is not None:
+            flags = self.plausibility.apply(flags, best, text)
+        if self.calibration is not None:
+            confidence = self.calibration(text_predictors(best))
+            flags += (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
+        return Segment(
             start_s=chunk.start_s,
             end_s=chunk.end_s,
             text=" ".join(text.split()),
             score=best.score,
             scores=best.scores,
-            flags=found.flags,
+            flags=flags,
             tokens=best.tokens,
             nbest=tuple(Candidate(decode(h.tokens), h.score, h.scores) for h in found.hypotheses),
             attention=best.weights if attention else None,
-            words=tuple(_moved(w, chunk.start_s) for w in self._words(found, chunk.features, text)),
+            confidence=confidence,
+            words=self._words(found, chunk.features, text, chunk.start_s),
         )
-        if self.plausibility is not None:
-            found_flags = self.plausibility.apply(segment.flags, segment, segment.text)
-            segment = replace(segment, flags=found_flags)
-        if self.calibration is None:
-            return segment
-        confidence = self.calibration(evidence(segment))
-        low = (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
-        return replace(segment, confidence=confidence, flags=segment.flags + low)
 
-    def _words(self, found: Recognition, features: FloatArray, text: str) -> tuple[Word, ...]:
-        """Words with their times; ``text`` has a character for each token."""
+    def _words(
+        self, found: Recognition, features: FloatArray, text: str, start_s: float = 0.0
+    ) -> tuple[Word, ...]:
+        """Return the words with their times; ``text`` has a character for each token."""
         step_s, config = self.header.step_s, self.header.config.features
-        sound = sounding(features, config)
-        words = time_words(text, found.positions(), step_s, sound, config.frame_shift_ms / 1000)
+        loud, shift_s = loud_frames(features, config), config.frame_shift_ms / 1000
+        words = time_words(text, found.positions(), step_s, loud, shift_s, start_s)
         if found.alignment is None:
             return words
-        evidences = word_evidence(found.hypotheses[0], found.alignment, word_spans(text))
-        sure = self.word_calibration
+        predictors = word_predictors(found.hypotheses[0], found.alignment, word_spans(text))
+        fit = self.word_calibration
         return tuple(
-            replace(word, evidence=each, confidence=None if sure is None else sure(each))
-            for word, each in zip(words, evidences, strict=True)
+            replace(word, predictors=each, confidence=None if fit is None else fit(each))
+            for word, each in zip(words, predictors, strict=True)
         )
 
 
 def _with_alignments(encoded: Encoded, found: Sequence[Sequence[Hypothesis]]) -> list[Recognition]:
-    """Align the best hypothesis of each utterance with CTC, where the model has it."""
+    """Align the best hypothesis of each utterance by CTC, if the model has it."""
     if encoded.ctc is None:
         return [Recognition(hypotheses, None) for hypotheses in found]
     log_probs = to_numpy(encoded.ctc)  # (B, S, V)
@@ -266,14 +263,6 @@ def _with_alignments(encoded: Encoded, found: Sequence[Sequence[Hypothesis]]) ->
     ]
 
 
-def _named(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
-    """The same words as a text writes them."""
+def _renamed(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
+    """Return the words in the spelling of a text."""
     return tuple(replace(w, text=name) for w, name in zip(words, text.split(), strict=True))
-
-
-def _moved(word: Word, by_s: float) -> Word:
-    """The same word in a recording in which its segment begins later."""
-    characters = tuple((c, a + by_s, b + by_s) for c, a, b in word.characters)
-    return replace(
-        word, start_s=word.start_s + by_s, end_s=word.end_s + by_s, characters=characters
-    )

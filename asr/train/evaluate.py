@@ -128,4 +128,4 @@ def _measure(
     wrong, words = wrong_words(rates.word_counts), reference_words(rates.word_counts)
     correct, useless = decoded & (wrong == 0), decoded & (wrong > USELESS * words)
     values = np.array([totals.plausibilities.get(name, 0.0) for name in references])
-    return PlausibilityModel.measured(values[correct], values[useless], vocabulary)
+    return PlausibilityModel.estimate(values[correct], values[useless], vocabulary)

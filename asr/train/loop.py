@@ -90,7 +90,7 @@ class Training:
         self.progress, self.changed, self.beginning = self._begin(init, change)
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
-        vocabulary = Vocabulary.measured(words, self.data.references.values())
+        vocabulary = Vocabulary.from_texts(words, self.data.references.values())
         self.step = TrainStep(self.model, self.optimizer, config, self.rank)
         self.selection = ModelSelection(self.model, config, self.data, self.folder, vocabulary)
         self.folder.make()

@@ -29,7 +29,7 @@ from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.files import write_json
 from asr.loading import load_for_utterances
-from asr.recognize.calibrate import recognise
+from asr.recognize.calibrate import recognize_and_score
 from asr.recognize.confidence import LOW_CONFIDENCE
 
 ASR = (sys.executable, "-m", "asr")
@@ -152,9 +152,9 @@ def first_half_right(out: Path) -> Path | None:
 def measure(model: Path, apart: Path, search: DecodeConfig) -> list[int]:
     """Count flagged useless texts, useless texts, flagged correct texts and correct texts."""
     utterances = DataDir.load(apart).utterances
-    found = recognise(load_for_utterances(model, config=search), apart, utterances)
+    found = recognize_and_score(load_for_utterances(model, config=search), apart, utterances)
     flagged = [bool({*u.segment.flags} - {LOW_CONFIDENCE}) for u in found]
-    useless, right = [u.useless for u in found], [u.right for u in found]
+    useless, right = [u.useless for u in found], [u.correct for u in found]
     return [
         sum(a and b for a, b in zip(flagged, useless, strict=True)),
         sum(useless),

@@ -1,4 +1,4 @@
-"""How sure a model is: fitted, measured, written into the model, and shown."""
+"""Confidence: fitted, cross-validated, written into the model, and shown."""
 
 import json
 import math
@@ -18,10 +18,10 @@ from asr.recognize import calibrate
 from asr.recognize import flags as diagnose
 from asr.recognize.confidence import (
     Calibration,
-    evidence,
+    cross_validate,
     fit,
-    held_out,
-    word_evidence,
+    text_predictors,
+    word_predictors,
 )
 from asr.recognize.plausibility import plausibility, plausibility_threshold
 from asr.recognize.transcript import Segment
@@ -35,31 +35,31 @@ UNSURE = {"bias": -9.0, "attention": 0.0, "ctc": 0.0}
 
 
 def texts(count, seed=0):
-    """Evidence of utterances that are right where the first number is above -2, mostly."""
+    """Predictors of utterances that are mostly correct if the first one is above -2."""
     generator = np.random.default_rng(seed)
-    evidences = -generator.exponential((2.0, 1.0), (count, 2))
-    right = evidences[:, 0] + generator.logistic(0, 0.5, count) > -2
-    return evidences, right.astype(float)
+    predictors = -generator.exponential((2.0, 1.0), (count, 2))
+    right = predictors[:, 0] + generator.logistic(0, 0.5, count) > -2
+    return predictors, right.astype(float)
 
 
-def test_evidence_by_hand():
+def test_predictors_by_hand():
     segment = Segment(0, 1, "AB", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
-    assert evidence(segment) == (-1.5, -2.0)  # two characters and the end
+    assert text_predictors(segment) == (-1.5, -2.0)  # two characters and the end
     assert Calibration(1.5, 1.0, 0.0)((-1.5, -2.0)) == 0.5
     assert Calibration(0.0, 0.0, 0.5)((-1.5, -2.0)) == pytest.approx(1 / (1 + math.e))
 
 
 def test_a_fit_finds_the_coefficients_that_made_the_data():
-    evidences, right = texts(4000)
-    found = fit(evidences, right)  # P(right) = sigmoid((x + 2) / 0.5)
+    predictors, right = texts(4000)
+    found = fit(predictors, right)  # P(right) = sigmoid((x + 2) / 0.5)
     assert found.attention == pytest.approx(2.0, rel=0.15)
     assert found.bias == pytest.approx(4.0, rel=0.15)
     assert found.ctc < 0.2
 
 
 def test_no_slope_is_negative():
-    evidences, right = texts(100)
-    found = fit(-evidences, right)
+    predictors, right = texts(100)
+    found = fit(-predictors, right)
     assert found.attention == 0 and found.ctc >= 0
 
 
@@ -69,12 +69,12 @@ def test_texts_that_can_be_told_apart_keep_the_fit_finite():
     assert found((-400.0, -400.0)) < 1e-6
 
 
-def test_no_utterance_is_judged_by_its_own_speaker():
-    evidences, right = texts(60)
+def test_no_utterance_is_scored_by_a_fit_to_its_own_speaker():
+    predictors, right = texts(60)
     speakers = [f"s{i % 6}" for i in range(60)]
-    before = held_out(evidences, right, speakers)
+    before = cross_validate(predictors, right, speakers)
     mine = np.array([s == "s1" for s in speakers])
-    after = held_out(evidences, np.where(mine, 1 - right, right), speakers)
+    after = cross_validate(predictors, np.where(mine, 1 - right, right), speakers)
     np.testing.assert_array_equal(after[mine], before[mine])
     assert (after[~mine] != before[~mine]).any()
 
@@ -90,7 +90,7 @@ def test_plausibility_by_hand():
     assert plausibility_threshold([-1.0, -2.0, -3.0, -2.0]) is None  # too few
 
 
-def test_useless_texts_move_what_a_text_must_have():
+def test_useless_texts_lower_the_threshold():
     right, useless = [-1.0, -2.0, -3.0, -2.0, -2.0], np.array([-8.0, -7.0, -6.0, -5.0, -4.0])
     bound = plausibility_threshold(right)
     below = 0.2 * useless[3] + 0.8 * useless[4] - 1  # a fifth of the way from the best to the next
@@ -102,57 +102,54 @@ def test_useless_texts_move_what_a_text_must_have():
     assert plausibility_threshold(right, useless[:4] - 9) == bound  # too few to tell
 
 
-def judged(speaker, credit, right, text="A"):
-    """An utterance with a text that all models would doubt, or none would."""
+def scored(speaker, credit, right, text="A"):
+    """An utterance with a text of a plausibility; a text other than A is doubtful by all rules."""
     flags = () if text != "A" else ("doubtful",)
     segment = Segment(0, 1, text, 0.0, {"decoder": 5 * credit}, flags, ())
     utterance = Utterance("u", speaker, "u", "u.wav", 0.0, None, "A", 1.0)
-    return calibrate.Recognised(utterance, segment, right, not right, (right,))
+    return calibrate.ScoredUtterance(utterance, segment, right, not right, (right,))
 
 
-def test_doubt_is_measured_on_other_speakers():
-    """Right texts of a speaker who mumbles are doubted by what the others have, not by his own."""
-    clear = [judged("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
-    mumbled = [judged("s2", credit, True) for credit in (-2.0, -2.1, -2.0, -2.1, -2.0)]
-    wrong = [judged("s2", -9.0, False)]
+def test_flags_are_cross_validated():
+    """Correct texts of a speaker who mumbles are doubtful by the other speakers' threshold."""
+    clear = [scored("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    mumbled = [scored("s2", credit, True) for credit in (-2.0, -2.1, -2.0, -2.1, -2.0)]
+    wrong = [scored("s2", -9.0, False)]
     everything = clear + mumbled + wrong
-    found = calibrate.flagged_held_out(everything, None)
+    found = calibrate.cross_validate_flags(everything, None)
     assert found.tolist() == [False] * 5 + [True] * 6
     alone = [replace(j, utterance=clear[0].utterance) for j in everything]
-    found = calibrate.flagged_held_out(alone, None)  # nobody else: the mumbling counts
+    found = calibrate.cross_validate_flags(alone, None)  # nobody else: the mumbling counts
     assert found.tolist() == [False] * 10 + [True]
 
 
-def test_words_that_the_model_has_not_learnt_are_held_against_a_text():
-    """All say A; of the last speaker, whose other text is as sure, the model writes B."""
-    right = [judged(f"s{i % 3}", -0.5 - 0.1 * (i % 5), True) for i in range(9)]
-    both = [*right, judged("s3", -0.7, True), judged("s3", -0.7, False, text="B")]
-    assert calibrate.flagged_held_out(both, frozenset("A")).tolist() == [False] * 10 + [True]
-    assert not calibrate.flagged_held_out(both, frozenset("AB")).any()
-    found = calibrate.plausibility_for(both, frozenset("A"))
+def test_unknown_words_make_a_text_doubtful():
+    """All texts are A, but for one of the last speaker, whose other text is as plausible."""
+    right = [scored(f"s{i % 3}", -0.5 - 0.1 * (i % 5), True) for i in range(9)]
+    both = [*right, scored("s3", -0.7, True), scored("s3", -0.7, False, text="B")]
+    assert calibrate.cross_validate_flags(both, frozenset("A")).tolist() == [False] * 10 + [True]
+    assert not calibrate.cross_validate_flags(both, frozenset("AB")).any()
+    found = calibrate.estimate_plausibility(both, frozenset("A"))
     assert found.vocabulary.oov_rate == 1 / 13
 
 
 def test_useless_texts_count_in_a_calibration():
-    right = [judged("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
-    useless = [judged("s2", credit, False) for credit in (-3.0, -3.5, -4.0, -4.5, -5.0)]
-    found = calibrate.plausibility_for([*right, *useless], None)
-
-    def of(judged):
-        return plausibility(judged.segment)
+    right = [scored("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    useless = [scored("s2", credit, False) for credit in (-3.0, -3.5, -4.0, -4.5, -5.0)]
+    found = calibrate.estimate_plausibility([*right, *useless], None)
 
     assert found.threshold == pytest.approx(
         plausibility_threshold(
             *([plausibility(j.segment) for j in each] for each in (right, useless))
         )
     )
-    assert found.threshold < calibrate.plausibility_for(right, None).threshold
+    assert found.threshold < calibrate.estimate_plausibility(right, None).threshold
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
+def test_plausible_texts_are_not_doubtful(save, audio, monkeypatch, strict):
     """A text is doubtful where both rules say so, that for all models and the model's own."""
-    monkeypatch.setattr(diagnose, "LEAST_LOG_PROB", 0.0 if strict else -1e3)
+    monkeypatch.setattr(diagnose, "MIN_LOG_PROB", 0.0 if strict else -1e3)
 
     def doubted(**info):
         recognizer = asr.load(save(**info), "cpu", DecodeConfig(beam=2, length_bonus=5.0))
@@ -174,7 +171,7 @@ def test_what_right_texts_have_is_not_doubted(save, audio, monkeypatch, strict):
     + [{"least": least, "oov_rate": 0.1} for least in ("x", None, math.nan)]
     + [{"least": -1.0, "oov_rate": rate} for rate in ("x", None, 0.0, 1.0, math.nan)],
 )
-def test_a_damaged_rule_of_doubt(save, credit):
+def test_a_damaged_threshold(save, credit):
     for info in ({"credit": credit}, {"confidence": {**SURE, "credit": credit}}):
         with pytest.raises(InputError, match="run `asr calibrate` again"):
             asr.load(save(**info), "cpu")
@@ -186,7 +183,7 @@ def test_a_damaged_vocabulary(save, words):
         asr.load(save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=words), "cpu")
 
 
-def test_words_of_the_lists_count_as_learnt(save, audio, tmp_path):
+def test_words_of_the_search_are_known(save, audio, tmp_path):
     hot, arpa = tmp_path / "hot.txt", tmp_path / "words.arpa"
     hot.write_text("BAC AB\n")
     arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n-1\tCAB\n\n\\end\\\n")
@@ -213,7 +210,7 @@ def test_damaged_coefficients(save, values):
         asr.load(save(confidence=values), "cpu")
 
 
-def test_low_confidence_is_marked(save, audio, capsys):
+def test_low_confidence_is_flagged(save, audio, capsys):
     file = str(audio / "a.wav")
     assert main([file, "--model", save(confidence=UNSURE), "-f", "json"]) == 0
     out, err = capsys.readouterr()
@@ -257,7 +254,7 @@ def babble(model, tmp_path):
         for i, name in enumerate(names):
             path = folder / f"{name}.wav"
             soundfile.write(path, generator.normal(0, 0.1, 6000 + 1000 * i), 16000)
-            heard = asr.load(model, "cpu", SHORT).transcribe_file(path)
+            heard = asr.load(model, "cpu", SHORT).transcribe(path).text
             lines["wav.scp"].append(f"{name} {path}")
             lines["text"].append(f"{name} {heard if i % 3 else 'WRONG'}")
             lines["utt2spk"].append(f"{name} {speaker}")
@@ -303,18 +300,18 @@ def test_words_have_their_own_confidence(model, babble, tmp_path):
     recognizer = asr.load(tmp_path / "sure.safetensors", "cpu", SHORT)
     words = recognizer.transcribe(babble / "s1-0.wav").words
     calibration = Calibration.from_info({"confidence": info}, "", "words")
-    assert words and all(w.confidence == calibration(w.evidence) for w in words)
+    assert words and all(w.confidence == calibration(w.predictors) for w in words)
     value = recognizer.transcribe(babble / "s1-0.wav").to_dict()["segments"][0]["words"][0]
     assert value["probability"] == round(words[0].confidence, 4)
 
 
-def test_evidence_of_words_by_hand():
+def test_predictors_of_words_by_hand():
     hypothesis = Hypothesis(
         (2, 3, 1, 2), -3.0, {"decoder": -3.0}, None, True, (-0.1, -0.2, -0.4, -0.8, -1.5)
     )
     heard = np.array([-1.0, -2.0, -0.5, -0.25])
     alignment = CTCAlignment(np.zeros(8), np.arange(4.0), heard, -4.0, np.zeros(8))
-    assert word_evidence(hypothesis, alignment, [(0, 2), (3, 4)]) == [
+    assert word_predictors(hypothesis, alignment, [(0, 2), (3, 4)]) == [
         (pytest.approx(-0.7), -2.0),  # two characters and the space; the worse of two
         (pytest.approx(-2.3), -0.25),  # one character and the end
     ]
@@ -327,11 +324,11 @@ def test_damaged_coefficients_of_words(save, words):
 
 
 def test_words_and_uselessness_by_hand():
-    found = calibrate._compare(
+    found = calibrate._score(
         Utterance("u", "s", "u", "", 0.0, None, "A  B C", 1.0),
         Segment(0, 1, "A X", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4)),
     )
-    assert found.words == (True, False) and found.useless and not found.right
+    assert found.words == (True, False) and found.useless and not found.correct
 
 
 def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, capsys):
@@ -340,7 +337,7 @@ def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, ca
     assert run(model, babble, tmp_path / "sure.safetensors") == 0
     out, err = capsys.readouterr()
     assert "16 utterances" in out and "2 left out" in out
-    assert "left out: s1-1: " in err and "left out: s1-2: 31 s are too long" in err
+    assert "left out: s1-1: " in err and "left out: s1-2: 31 s long, expected at most 30 s" in err
 
 
 def test_what_cannot_be_calibrated(model, babble, tmp_path):
@@ -348,6 +345,6 @@ def test_what_cannot_be_calibrated(model, babble, tmp_path):
         calibrate_main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
     text = (babble / "text").read_text().splitlines()
     (babble / "text").write_text("".join(f"{line.split()[0]} WRONG\n" for line in text))
-    with pytest.raises(InputError, match=r"0 texts are right and 18 are wrong, .* easier"):
+    with pytest.raises(InputError, match=r"0 texts are correct and 18 are wrong, .* easier"):
         run(model, babble, tmp_path / "x")
     assert not (tmp_path / "x").exists()

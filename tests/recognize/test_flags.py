@@ -11,7 +11,7 @@ from asr.recognize.flags import (
     flags,
     loops,
     mean_log_prob,
-    positions,
+    mean_positions,
     skips,
     stalls,
 )
@@ -28,7 +28,7 @@ def hypothesis(weights, tokens=None, ended=True):
 
 
 def test_positions_are_means():
-    assert positions(np.array([[0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])).tolist() == [1.0, 2.0]
+    assert mean_positions(np.array([[0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])).tolist() == [1.0, 2.0]
 
 
 def test_a_diagonal_is_perfect():
@@ -124,17 +124,17 @@ def test_a_model_may_say_that_right_texts_have_no_more():
         ("A C", -2.9, ("stall",), ("stall", "doubtful")),  # and by an unknown word
     ):
         assert PlausibilityModel(least, vocabulary).apply(before, text, words) == expected
-    more = PlausibilityModel(-2.0, vocabulary).knowing(frozenset({"C"}))
+    more = PlausibilityModel(-2.0, vocabulary).with_words(frozenset({"C"}))
     assert more.apply(("doubtful",), text, "A C") == ()
 
 
 def test_unknown_words_are_as_probable_as_dev_has_them():
     words = frozenset({"A", "B"})
-    found = Vocabulary.measured(words, ["A B A", "B C"])
+    found = Vocabulary.from_texts(words, ["A B A", "B C"])
     assert found.oov_rate == pytest.approx((1 + 1) / (5 + 2))
     assert found.log_prob("A  C D") == pytest.approx(2 * np.log(2 / 7))
     assert found.log_prob("B A") == found.log_prob("") == 0
-    assert Vocabulary.measured(None, ["A"]).log_prob("X Y") == 0  # an old model: all are known
+    assert Vocabulary.from_texts(None, ["A"]).log_prob("X Y") == 0  # an old model: all are known
 
 
 def test_no_text_is_doubtful_only_where_ctc_hears_something():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr.config import FeatureConfig
-from asr.recognize.timing import sounding, time_words, word_spans
+from asr.recognize.timing import loud_frames, time_words, word_spans
 
 STEP_S, SHIFT_S = 0.04, 0.01
 
@@ -62,7 +62,7 @@ def test_no_words_have_no_times():
 
 def test_frames_above_the_background_sound():
     features = np.array([[0.0, 0.0]] * 10 + [[5.0, 9.0]] * 10)
-    assert sounding(features, FeatureConfig(mel_bins=2)).tolist() == [False] * 10 + [True] * 10
-    first = sounding(features * [1, -1], FeatureConfig(kind="mfcc", ceps=2))
+    assert loud_frames(features, FeatureConfig(mel_bins=2)).tolist() == [False] * 10 + [True] * 10
+    first = loud_frames(features * [1, -1], FeatureConfig(kind="mfcc", ceps=2))
     assert first.tolist() == [False] * 10 + [True] * 10
-    assert not sounding(np.zeros((4, 2)), FeatureConfig(mel_bins=2)).any()
+    assert not loud_frames(np.zeros((4, 2)), FeatureConfig(mel_bins=2)).any()

@@ -27,7 +27,7 @@ def test_python_takes_files_bytes_and_arrays(model, audio):
     stereo = np.stack([samples, samples], axis=1)
     expected = recognizer.transcribe(path)
     assert expected.duration_s == 0.5
-    assert recognizer.transcribe_file(path) == expected.text
+    assert recognizer.transcribe(path).text == expected.text
     for source in (path.read_bytes(), (samples, rate), (stereo, rate)):
         assert recognizer.transcribe(source).text == expected.text
     several = recognizer.transcribe([path, audio / "b.wav"], attention=True)
@@ -213,7 +213,7 @@ def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys,
     assert capsys.readouterr().out == out
     (audio / find.DEFAULT).mkdir()  # a folder of this name does not get in the way
     monkeypatch.chdir(audio)
-    assert asr.load(device="cpu").transcribe_file(file) == out.strip()
+    assert asr.load(device="cpu").transcribe(file).text == out.strip()
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_missing_characters_are_one_line_and_dollars_are_characters(tmp_path, ca
 
 
 def test_pictures_do_not_depend_on_the_settings(tmp_path):
-    evidence = calibrate.Evidence(np.zeros((4, 2)), np.array([0, 1, 0, 1]), np.linspace(0, 1, 4))
+    predictors, correct = np.zeros((4, 2)), np.array([0, 1, 0, 1])
+    found = calibrate.CalibrationData(predictors, correct, np.linspace(0, 1, 4))
     with matplotlib.rc_context({"text.usetex": True}):
-        pictures.draw_reliability(evidence, evidence, tmp_path / "plot.png")
+        pictures.draw_reliability(found, found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 0

@@ -103,7 +103,7 @@ def test_dev_texts_that_are_right_tell_what_speaks_for_such(
     said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
     common = (training.data.tokenizer, tiny_training.loss, vocabulary)
-    monkeypatch.setattr(rules, "FEWEST", 2)
+    monkeypatch.setattr(rules, "MIN_TEXTS", 2)
     scores = evaluate(training.model, batches, said, *common)
     assert scores.wer == 0
     credits = [
@@ -129,7 +129,7 @@ def test_right_and_useless_dev_texts_are_told_apart(
         "x": "",
     }
     measured = []
-    monkeypatch.setattr(rules.PlausibilityModel, "measured", lambda *v: measured.append(v))
+    monkeypatch.setattr(rules.PlausibilityModel, "estimate", lambda *v: measured.append(v))
     vocabulary = Vocabulary(None, 0.5)
     evaluate(training.model, [batch], said, training.data.tokenizer, tiny_training.loss, vocabulary)
     [(right, useless, _)] = measured
@@ -160,10 +160,10 @@ def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
 def test_a_word_proves_nothing_where_most_are_new():
     """As in text without spaces, whose words are sentences: they are not kept, either."""
     sentences = frozenset(["ONETWO", "TWOONE"])
-    often = Vocabulary.measured(sentences, ["ONETWO", "TWOTWO", "ONEONE"])
+    often = Vocabulary.from_texts(sentences, ["ONETWO", "TWOTWO", "ONEONE"])
     assert often.oov_rate == 3 / 5
     assert often.log_prob("TWOTWO") == 0 and often.to_info() is None
-    seldom = Vocabulary.measured(sentences, ["ONETWO", "TWOTWO", "TWOONE"])
+    seldom = Vocabulary.from_texts(sentences, ["ONETWO", "TWOTWO", "TWOONE"])
     assert seldom.log_prob("TWOTWO ONEONE") == pytest.approx(2 * math.log(2 / 5))
     assert seldom.to_info() == ["ONETWO", "TWOONE"]
 
