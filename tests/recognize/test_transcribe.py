@@ -45,7 +45,7 @@ def test_bad_arrays_are_refused(model):
     for samples in (np.full(8000, np.nan), np.zeros((2, 3, 4))):
         with pytest.raises(InputError, match="expected finite numbers"):
             recognizer.transcribe((samples, RATE))
-    with pytest.raises(InputError, match="transpose what has the channels first"):
+    with pytest.raises(InputError, match="transpose arrays that have the channels first"):
         recognizer.transcribe((np.zeros((1, 8000)), RATE))
     for source in (np.zeros(8000), bytearray(b"RIFF"), None):
         with pytest.raises(InputError, match=r"samples with their rate, \(samples, rate\)"):
