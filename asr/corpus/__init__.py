@@ -1,1 +1,1 @@
-"""Kaldi data directories to batches: datadir, validate, edit, importing -> features -> batches."""
+"""Kaldi data directories: read, check, fix, cut, join and import them."""

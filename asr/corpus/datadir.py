@@ -1,7 +1,7 @@
-"""Kaldi data directories as utterances, checked when they are read.
+"""Kaldi data directories as utterances, validated when they are read.
 
-Relative paths in wav.scp are relative to the current directory, as in Kaldi;
-``asr data import`` writes absolute ones.
+As in Kaldi, paths in wav.scp may be relative to the current directory; ``asr data import`` writes
+absolute paths.
 """
 
 from collections.abc import Iterator
@@ -22,55 +22,49 @@ class Utterance:
     speaker: str
     recording: str
     wav: str
-    """Right-hand side of its wav.scp line: a path, or a command that ends in ``|``."""
+    """Value of its recording in wav.scp: a path, or a command that ends in ``|``."""
     start_s: float
-    """Where it begins in the recording."""
+    """Start in the recording."""
     end_s: float | None
-    """Where it ends; None: with the recording."""
+    """End in the recording; None means the end of the recording."""
     text: str | None
-    """Transcript; None where the directory has none."""
+    """Transcript; None if the directory has no text."""
     duration_s: float | None
-    """From utt2dur or segments, if they are there."""
+    """Duration from utt2dur or segments; None if both files are missing."""
 
     @property
     def clip(self) -> Clip:
-        """Its audio."""
+        """The audio of the utterance."""
         return Clip.of_entry(self.wav, self.start_s, self.end_s)
 
 
 @dataclass(frozen=True)
 class DataDir:
-    """A valid data directory.
-
-    Args:
-        path: where it is.
-        utterances: sorted by id.
-    """
+    """A valid data directory."""
 
     path: Path
     utterances: tuple[Utterance, ...]
+    """The utterances, sorted by id."""
 
     @classmethod
     def load(cls, path: str | Path, *, text: bool = True) -> "DataDir":
-        """Check a directory and read it.
+        """Validate and read a directory.
 
         Args:
-            path: of the directory.
-            text: whether transcripts have to be there.
+            path: the directory.
+            text: whether transcripts are required.
 
         Raises:
-            InputError: something is wrong with it; the message has the first problems.
+            InputError: the directory is not valid; the message lists the first problems.
         """
-        path = Path(path)
-        require_valid(path, text=text)
-        return cls(path, tuple(_utterances(read_tables(path))))
+        return cls(Path(path), tuple(_utterances(read_valid(path, text=text))))
 
 
-def require_valid(path: str | Path, *, text: bool) -> None:
-    """Stop where a directory is not valid.
+def read_valid(path: str | Path, *, text: bool) -> Tables:
+    """Validate a directory and read its tables; reading an invalid one would lose lines.
 
     Raises:
-        InputError: with the first problems, and how to see and fix them all.
+        InputError: the directory is not valid; the message lists the first problems.
     """
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
@@ -81,6 +75,7 @@ def require_valid(path: str | Path, *, text: bool) -> None:
             f"{path}: {len(problems)} problems in this data directory:\n{shown}\n"
             f"`asr data validate {path}` lists all, `asr data fix {path}` fixes most"
         )
+    return read_tables(path)
 
 
 def _utterances(tables: Tables) -> Iterator[Utterance]:

@@ -1,18 +1,19 @@
-"""Fix, cut and join data directories; every table in them follows."""
+"""Fix, cut and join data directories, with all tables in them."""
 
 import random
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from asr.corpus.datadir import DataDir, Utterance, require_valid
+from asr.corpus.datadir import DataDir, Utterance, read_valid
 from asr.corpus.tables import (
     STATISTICS,
     Tables,
     first_word,
+    ids_of,
     keyed_by,
-    read_tables,
     restrict,
     speakers_of,
     split_line,
@@ -28,8 +29,8 @@ from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
 
-# Utterances are kept if all of these that exist have them. A table of another name that lacks
-# some is set aside: speech is worth more than a duration that can be measured again.
+# An utterance is kept if each of these files that exists lists it. Any other table that does not
+# list all kept utterances is removed instead, because it can be computed again.
 ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -39,17 +40,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def fix(path: str | Path) -> list[str]:
-    """Sort, drop malformed lines and doubles, keep the utterances that every file has.
+    """Sort, drop malformed and repeated lines, and keep the utterances that every file lists.
 
-    Does what Kaldi's fix_data_dir.sh does, and tells every line that it removes. The files as
-    they were go to ``.backup/`` in the directory.
+    Like Kaldi's fix_data_dir.sh, but every removed line is reported. The original files are kept
+    in ``.backup/`` in the directory.
 
     Returns:
-        What was done, a sentence each; nothing where nothing was wrong.
+        The changes, a sentence each; empty if nothing was wrong.
 
     Raises:
-        InputError: no utterance is left, a needed file is missing, or one is not UTF-8; nothing
-            is changed.
+        InputError: no utterance is left, a required file is missing, or a file is not UTF-8;
+            nothing is changed.
     """
     path = Path(path)
     valid = not validate(path, text=(path / "text").is_file())
@@ -57,7 +58,7 @@ def fix(path: str | Path) -> list[str]:
         return []
     for name in ("utt2spk", "wav.scp"):
         if not (path / name).is_file():
-            raise InputError(f"{path / name}: no such file; it cannot be made from the others")
+            raise InputError(f"{path / name}: no such file; add it, because `fix` cannot derive it")
     done: list[str] = []
     tables = {name: _read_leniently(path / name, done) for name in table_names(path)}
     keep = _common(tables)
@@ -73,11 +74,11 @@ def fix(path: str | Path) -> list[str]:
         (path / name).unlink()
     write_tables(path, fixed)
     kept = f"kept {len(keep)} of {len(tables['utt2spk'])} utterances"
-    return [*done, f"{path}: {kept}; sorted, spk2utt derived anew; originals in {backup}"]
+    return [*done, f"{path}: {kept}; sorted, spk2utt derived again; originals in {backup}"]
 
 
 def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
-    """The usable lines of a table; what was dropped is added to ``done``."""
+    """Return the usable lines of a table; append a message for each dropped line to ``done``."""
     table: dict[str, str] = {}
     first: dict[str, int] = {}
     lines = read_lines(path)
@@ -100,14 +101,14 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
 
 
 def _fix_characters(name: str, line: str) -> tuple[str, str]:
-    """Key and value of clean characters; paths keep theirs, but for control characters."""
+    """Return the cleaned key and value of a line; a path only loses its control characters."""
     key, value = split_line(_CONTROL.sub(" ", line.lstrip("\ufeff")))
     value = value if name.endswith(".scp") else clean(value)
     return "_".join(clean(key).split()), " ".join(value.split()) if name == "text" else value
 
 
 def _common(tables: Tables) -> set[str]:
-    """Utterances that every essential table has a line for."""
+    """Return the utterances that every essential table lists."""
     keep = set(tables["utt2spk"])
     for name in ("text", "segments", "feats.scp"):
         if name in tables:
@@ -118,59 +119,42 @@ def _common(tables: Tables) -> set[str]:
 
 
 def _incomplete(tables: Tables) -> list[str]:
-    """Tables that have to list everything and do not, other than the essential ones."""
-    recordings = set(tables["wav.scp"])
-    wanted = {
-        "utterance": set(tables["utt2spk"]),
-        "recording": recordings,
-        "speaker": set(tables["utt2spk"].values()),
-    }
+    """Return the names of the known, not essential tables that miss an id."""
+    wanted = ids_of(tables, tables["utt2spk"])
     return [
         name
-        for name, table in tables.items()
-        if name in RULES.keys() - ESSENTIAL and wanted[keyed_by(name) or "utterance"] - table.keys()
+        for name in sorted(tables.keys() & RULES.keys() - ESSENTIAL)
+        if wanted[keyed_by(name) or "utterance"] - tables[name].keys()
     ]
 
 
 def _losses(path: Path, before: Tables, after: Tables, incomplete: list[str]) -> Iterator[str]:
     for name in incomplete:
-        unit = keyed_by(name)
-        yield f"{path / name}: set aside, it lacks a line for some {unit}s; make it anew"
+        yield f"{path / name}: removed: it has no line for some {keyed_by(name)}s; create it again"
     for name in sorted(after.keys() - set(incomplete)):
-        gone = sorted(before[name].keys() - after[name].keys())
-        for key in gone:
-            yield f"{path / name}: {key}: line removed: it has no partner in the other files"
+        for key in sorted(before[name].keys() - after[name].keys()):
+            yield f"{path / name}: {key}: line removed: another file does not list this id"
 
 
 def _back_up(path: Path) -> Path:
     for name in [*table_names(path), "spk2utt", *STATISTICS]:
         if (path / name).is_file():
-            _copy(path / name, path / BACKUP / name)
+            with open(path / name, "rb") as original:
+                write_atomically(path / BACKUP / name, partial(shutil.copyfileobj, original))
     return path / BACKUP
-
-
-def _copy(source: Path, target: Path) -> None:
-    with open(source, "rb") as original:
-        write_atomically(target, lambda file: shutil.copyfileobj(original, file))
-
-
-def _read(path: str | Path) -> Tables:
-    """The tables of a valid directory; from another one, lines would be lost silently."""
-    require_valid(path, text=False)
-    return read_tables(path)
 
 
 # -- subset ----------------------------------------------------------------------------------
 
 
 def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
-    """Write a directory with some of the utterances; returns how many.
+    """Write a directory with some of the utterances; return their number.
 
     Raises:
-        InputError: an id is unknown, none is left, or target is the source.
+        InputError: an id is unknown, there is no id, or the target is the source.
     """
     refuse_same(source, target)
-    tables, keep = _read(source), set(keep)
+    tables, keep = read_valid(source, text=False), set(keep)
     unknown = keep - tables["utt2spk"].keys()
     if unknown:
         raise InputError(f"{source}: {_unknown('utterance', unknown)}")
@@ -181,9 +165,9 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
 
 
 def refuse_same(source: str | Path, target: str | Path) -> None:
-    """Raise InputError where a directory would be both read and written."""
+    """Raise InputError if a directory would be both read and written."""
     if Path(source).resolve() == Path(target).resolve():
-        raise InputError(f"{target}: is also read from; name another directory to write")
+        raise InputError(f"{target}: also read from; name another directory to write")
 
 
 def _unknown(unit: str, names: set[str]) -> str:
@@ -191,7 +175,7 @@ def _unknown(unit: str, names: set[str]) -> str:
 
 
 def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
-    """Ids of the utterances of some speakers.
+    """Return the ids of the utterances of some speakers.
 
     Raises:
         InputError: a speaker is unknown.
@@ -204,22 +188,22 @@ def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
 
 
 def first_of_each_speaker(data: DataDir, number: int) -> list[str]:
-    """Ids of the first utterances of every speaker, ``number`` each or as many as there are."""
+    """Return the ids of the first ``number`` utterances of each speaker, or of all if fewer."""
     speakers = speakers_of({u.id: u.speaker for u in data.utterances})
     return [name for names in speakers.values() for name in names.split()[:number]]
 
 
 def choose(data: DataDir, way: str, number: int, seed: int = 0) -> list[str]:
-    """Ids of so many utterances.
+    """Return the sorted ids of a number of utterances.
 
     Args:
-        data: where they come from.
+        data: the directory to choose from.
         way: first, last, shortest (needs durations) or random.
-        number: how many.
-        seed: of the draw, for random.
+        number: the number of utterances.
+        seed: seed of the random choice.
 
     Raises:
-        InputError: there are fewer, or durations are not known.
+        InputError: there are fewer utterances, or their durations are not known.
     """
     utterances = data.utterances
     if not 1 <= number <= len(utterances):
@@ -247,18 +231,18 @@ def _duration(utterance: Utterance) -> float:
 def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, list[str]]:
     """Join directories.
 
-    Where only some have segments, the others get ones that cover whole recordings (needs
-    utt2dur), as in Kaldi's combine_data.sh.
+    If only some of them have segments, the others get segments that cover whole recordings, for
+    which they need utt2dur, as in Kaldi's combine_data.sh.
 
     Returns:
-        the number of utterances, and the files that were left out because not all have them.
+        The number of utterances, and the files left out because not every directory has them.
 
     Raises:
         InputError: two directories have the same key with different values.
     """
     for source in sources:
         refuse_same(source, target)
-    every = [(source, _read(source)) for source in sources]
+    every = [(source, read_valid(source, text=False)) for source in sources]
     if any("segments" in tables for _, tables in every):
         every = [(source, _with_segments(source, tables)) for source, tables in every]
     common = set.intersection(*(set(tables) for _, tables in every))
@@ -269,21 +253,21 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
 
 
 def _with_segments(source: str | Path, tables: Tables) -> Tables:
-    """Tables with segments; a recording without any is one segment."""
+    """Return tables with segments; without segments, each recording becomes one."""
     if "segments" in tables:
         return tables
     durations = tables.get("utt2dur", {})
     if tables["utt2spk"].keys() - durations.keys():
         raise InputError(
-            f"{source}: no segments, but another directory has some; whole recordings become "
-            f"segments if utt2dur tells their ends: run `asr features {source}` first"
+            f"{source}: no segments, but another directory has segments; utt2dur is needed to "
+            f"make whole recordings segments: run `asr features {source}` first"
         )
     segments = {name: f"{name} 0 {durations[name]}" for name in tables["utt2spk"]}
     return {**tables, "segments": segments, "reco2dur": tables.get("reco2dur", durations)}
 
 
 def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, str]:
-    """One table of all directories."""
+    """Join one table of all directories."""
     joined: dict[str, str] = {}
     origin: dict[str, str | Path] = {}
     for source, tables in every:
@@ -298,12 +282,11 @@ def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, st
 
 
 def _refuse_split_speakers(utt2spk: Mapping[str, str]) -> None:
-    """Valid directories may interleave when joined: a-b's utterances sort amid those of a."""
+    """Refuse joined speakers whose utterances interleave: those of a-b sort between those of a."""
     for before, name in split_speakers(utt2spk):
         raise InputError(
             f"joined, {name} of speaker {utt2spk[name]} would come after {before} of "
-            f"{utt2spk[before]}, and utt2spk would not be sorted by speaker; rename one of the "
-            "speakers"
+            f"{utt2spk[before]}, so utt2spk would not be sorted by speaker; rename a speaker"
         )
 
 
@@ -313,17 +296,17 @@ def _refuse_split_speakers(utt2spk: Mapping[str, str]) -> None:
 def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[Path]:
     """Cut a directory into ``split<N>/<n>`` by speaker, or ``split<N>utt/<n>`` by utterance.
 
-    Parts are runs of the sorted list with about the same number of utterances.
+    Each part is a run of the sorted list, with about the same number of utterances.
 
     Raises:
         InputError: there are fewer speakers or utterances than parts.
     """
     path = Path(path)
-    tables = _read(path)
-    names = sorted(tables["utt2spk"])
-    groups = [[n] for n in names]
-    if not by_utterance:
-        groups = [line.split() for line in speakers_of(tables["utt2spk"]).values()]
+    tables = read_valid(path, text=False)
+    speakers = speakers_of(tables["utt2spk"])
+    groups = [names.split() for names in speakers.values()]
+    if by_utterance:
+        groups = [[name] for name in sorted(tables["utt2spk"])]
     if not 1 <= parts <= len(groups):
         kind = "utterances" if by_utterance else "speakers"
         raise InputError(f"{path}: {len(groups)} {kind}, cannot make {parts} parts of them")
@@ -333,13 +316,13 @@ def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[P
 
 
 def _cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
-    """Runs of whole groups, none empty, of about the same number of names."""
+    """Cut a list of groups into runs, not empty, with about the same number of names."""
     total = sum(map(len, groups))
     result: list[list[str]] = [[]]
     taken = 0
     for index, group in enumerate(groups):
         full = taken >= total * len(result) / parts
-        scarce = len(groups) - index <= parts - len(result)  # the rest need a group each
+        scarce = len(groups) - index <= parts - len(result)  # each further run needs a group
         if result[-1] and (full or scarce) and len(result) < parts:
             result.append([])
         result[-1].extend(group)

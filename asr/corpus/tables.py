@@ -15,26 +15,22 @@ from asr.files import is_data_directory, write_text
 from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
-"""File name to the lines of the file: key to value."""
+"""For each file name, the values of its lines by key."""
 
 Unit = Literal["utterance", "recording", "speaker"]
 
-# Statistics of all utterances together, which cannot be cut or joined, and their settings.
+# CMVN statistics over all utterances, which cannot be cut or joined, and their settings.
 STATISTICS = ("cmvn.ark", "features.json")
 
-_PREFIXES: dict[str, Unit] = {"utt2": "utterance", "reco2": "recording", "spk2": "speaker"}
-_OTHERS: dict[str, Unit] = {
-    "text": "utterance",
-    "segments": "utterance",
-    "feats.scp": "utterance",
-    "vad.scp": "utterance",
-    "wav.scp": "recording",
-    "cmvn.scp": "speaker",
+_UNITS: dict[str, Unit] = {
+    **dict.fromkeys(("utt2*", "text", "segments", "feats.scp", "vad.scp"), "utterance"),
+    **dict.fromkeys(("reco2*", "wav.scp"), "recording"),
+    **dict.fromkeys(("spk2*", "cmvn.scp"), "speaker"),
 }
 
 
 class Segment(NamedTuple):
-    """What a line of segments says of its utterance."""
+    """The value of a line of segments: the part of a recording that an utterance occupies."""
 
     recording: str
     start_s: float
@@ -42,36 +38,36 @@ class Segment(NamedTuple):
 
     @classmethod
     def parse(cls, value: str) -> "Segment":
-        """Read ``<rec-id> <begin> <end>``; raises ValueError where it is something else."""
+        """Parse ``<rec-id> <begin> <end>``; raise ValueError if the value has another form."""
         recording, start, end = value.split()[:3]
         return cls(recording, float(start), float(end))
 
 
 def keyed_by(name: str) -> Unit | None:
-    """The unit that keys the lines of a file; None if it is no table, or spk2utt, which is derived.
+    """Return the unit by which a file is keyed, or None if the file is not a table.
 
-    Kaldi's names say it: utt2dur and utt2lang are keyed by utterance, reco2dur by recording,
-    spk2gender by speaker, whatever comes after the 2.
+    Files such as utt2dur, reco2dur and spk2gender are keyed by what their name says before the 2.
+    spk2utt does not count as a table, because it is derived from utt2spk.
     """
+    if name == "spk2utt":
+        return None
     match = re.fullmatch(r"(utt2|reco2|spk2)\w+", name)
-    if match and name != "spk2utt":
-        return _PREFIXES[match[1]]
-    return _OTHERS.get(name)
+    return _UNITS.get(f"{match[1]}*" if match else name)
 
 
 def table_names(path: Path) -> list[str]:
-    """Names of the tables in a directory, sorted, without spk2utt."""
+    """Return the sorted names of the tables in a directory, without spk2utt."""
     return sorted(p.name for p in path.iterdir() if keyed_by(p.name) and p.is_file())
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """Key and value of a line, without the spaces and tabs around them."""
+    """Return the key and the value of a line, without the spaces and tabs around them."""
     key, _, value = line.replace("\t", " ").strip(" ").partition(" ")
     return key, value.lstrip(" ")
 
 
 def first_word(value: str) -> str:
-    """Return the first word of a value; of one that is all white space, an empty text."""
+    """Return the first word of a value, or an empty text if there is no word."""
     return (value.split() or [""])[0]
 
 
@@ -79,7 +75,7 @@ def read_table(path: str | Path) -> dict[str, str]:
     """Read a file of ``<key> <value>`` lines.
 
     Raises:
-        InputError: it is missing, not UTF-8, has an empty line, or a key twice.
+        InputError: the file is missing or not UTF-8, a line is empty, or a key is repeated.
     """
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -98,7 +94,7 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> Path:
 
 
 def read_tables(path: str | Path) -> Tables:
-    """Every table that is in a directory, but for spk2utt.
+    """Read all tables of a directory except spk2utt.
 
     Raises:
         InputError: a table cannot be read.
@@ -108,9 +104,9 @@ def read_tables(path: str | Path) -> Tables:
 
 
 def read_clips(path: Path) -> dict[str, Clip]:
-    """The audio of every utterance of a directory: its segment, or else its recording.
+    """Return the audio of each utterance of a directory: its segment, or its recording.
 
-    A segment that ends at -1 s ends with its recording, as in Kaldi.
+    A segment whose end is -1 s ends with its recording, as in Kaldi.
 
     Raises:
         InputError: wav.scp or segments cannot be read.
@@ -138,7 +134,7 @@ def read_clips(path: Path) -> dict[str, Clip]:
 
 
 def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
-    """spk2utt of utt2spk: the utterances of every speaker, joined by spaces."""
+    """Derive spk2utt from utt2spk: the utterances of each speaker, joined by spaces."""
     speakers: dict[str, list[str]] = {}
     for name in sorted(utt2spk):
         speakers.setdefault(utt2spk[name], []).append(name)
@@ -146,12 +142,8 @@ def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 
 def split_speakers(utt2spk: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield neighbouring utterances whose speakers are not sorted, as (before, after).
-
-    Sorted by utterance, utt2spk has to be sorted by speaker too.
-    """
-    names = sorted(utt2spk)
-    for before, name in pairwise(names):
+    """Yield neighbours in utt2spk, sorted by utterance, whose speakers are not sorted."""
+    for before, name in pairwise(sorted(utt2spk)):
         if utt2spk[name] < utt2spk[before]:
             yield before, name
 
@@ -159,11 +151,11 @@ def split_speakers(utt2spk: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def write_tables(path: str | Path, tables: Tables) -> Path:
     """Write a directory: the tables, and spk2utt derived from utt2spk.
 
-    Other tables and statistics that lie there stay only if they belong to the very same
-    contents; those of a directory that is replaced are removed.
+    Other tables and statistics in the directory are kept only if the tables to write are already
+    there, unchanged; those of replaced contents are removed.
 
     Raises:
-        InputError: a text of something else lies there, such as that of a decoding.
+        InputError: the directory holds a text of another kind, such as that of a decoding.
     """
     path = Path(path)
     refuse_text_of_others(path, tables)
@@ -177,13 +169,13 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
 
 
 def refuse_text_of_others(path: Path, tables: Tables) -> None:
-    """Raise InputError where ``tables`` would replace the text of something else."""
+    """Raise InputError if ``tables`` would replace a text that is not of a data directory."""
     text = path / "text"
-    same = _holds(path, {"text": tables.get("text", {})})  # left by a command that was killed
+    same = _holds(path, {"text": tables.get("text", {})})  # left behind by a killed command
     if text.exists() and not is_data_directory(path) and not same:
         raise InputError(
-            f"{text}: stands in a folder that is no data directory, and would be replaced; "
-            "name another directory to write"
+            f"{text}: would be replaced, but its folder is not a data directory; name another "
+            "directory to write"
         )
 
 
@@ -197,17 +189,20 @@ def _holds(path: Path, tables: Tables) -> bool:
         return False
 
 
-def restrict(tables: Tables, keep: Collection[str]) -> Tables:
-    """The same tables for some of the utterances, with their recordings and speakers."""
-    keep = set(keep)
-    recordings = keep
-    if "segments" in tables:
-        recordings = {first_word(s) for name, s in tables["segments"].items() if name in keep}
-    wanted = {
+def ids_of(tables: Tables, utterances: Collection[str]) -> dict[Unit, set[str]]:
+    """Return the ids of some utterances, of their recordings and of their speakers."""
+    keep, utt2spk = set(utterances), tables["utt2spk"]
+    segments = tables.get("segments", {name: name for name in keep})
+    return {
         "utterance": keep,
-        "recording": recordings,
-        "speaker": {s for name, s in tables["utt2spk"].items() if name in keep},
+        "recording": {first_word(segments[name]) for name in keep & segments.keys()},
+        "speaker": {utt2spk[name] for name in keep & utt2spk.keys()},
     }
+
+
+def restrict(tables: Tables, utterances: Collection[str]) -> Tables:
+    """Return the tables of some of the utterances, with their recordings and speakers."""
+    wanted = ids_of(tables, utterances)
     result: Tables = {}
     for name, table in tables.items():
         keys = wanted[keyed_by(name) or "utterance"]

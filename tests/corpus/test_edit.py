@@ -48,11 +48,11 @@ def test_fix_tells_every_line_that_it_removes(make):
         "text:4: s1-a: line removed: already in line 1, where it has another value",
         "text:5: s1-a: line removed: already in line 1",
         'utt2spk:2: s1-b: line removed: 3 fields, expected "<utt-id> <spk-id>"',
-        "text: s1-b: line removed: it has no partner in the other files",
-        "utt2spk: s2-a: line removed: it has no partner in the other files",
-        "utt2spk: s2-b: line removed: it has no partner in the other files",
-        "wav.scp: s1-b: line removed: it has no partner in the other files",
-        "wav.scp: s2-a: line removed: it has no partner in the other files",
+        "text: s1-b: line removed: another file does not list this id",
+        "utt2spk: s2-a: line removed: another file does not list this id",
+        "utt2spk: s2-b: line removed: another file does not list this id",
+        "wav.scp: s1-b: line removed: another file does not list this id",
+        "wav.scp: s2-a: line removed: another file does not list this id",
     ]
     assert "kept 1 of 3 utterances" in last
     assert ids(path) == ["s1-a"]
@@ -114,8 +114,8 @@ def test_fix_removes_statistics_of_lost_utterances(make):
     [
         ({"text": "s9-a ONE\n"}, "no utterance is in all of text, utt2spk, wav.scp; nothing was"),
         ({"text": b"s1-a CAF\xe9\n"}, "text:1: byte 0xe9 is not UTF-8"),
-        ({"utt2spk": None}, "utt2spk: no such file; it cannot be made"),
-        ({"wav_scp": None}, "wav.scp: no such file; it cannot be made"),
+        ({"utt2spk": None}, "utt2spk: no such file; add it"),
+        ({"wav_scp": None}, "wav.scp: no such file; add it"),
     ],
 )
 def test_fix_gives_up_without_a_change(make, files, message):
