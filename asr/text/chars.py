@@ -106,6 +106,11 @@ class CharTokenizer:
         text = self.normalize(text)
         return [self._ids.get(" " if c.isspace() else c, self.unk_id) for c in text]
 
+    def unknown(self, text: str) -> list[str]:
+        """Return the characters of a text that have no id, in order."""
+        ids = self.encode(text)
+        return [c for c, i in zip(self.normalize(text), ids, strict=True) if i == self.unk_id]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, without blank, start and end; unknown becomes U+FFFD."""
         return "".join(self._characters[i] for i in ids if i not in (self.blank_id, self.eos_id))

@@ -1,7 +1,6 @@
-"""Checks before the first step: what would fail after hours is found in seconds."""
+"""Checks of settings and data before the first step."""
 
 import itertools
-import sys
 from collections.abc import Sequence
 
 from asr.audio.features import FeatureExtractor
@@ -10,18 +9,20 @@ from asr.corpus.datadir import Utterance
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
 from asr.model.fast.product import precision_in_use
+from asr.terminal import note, warn
 from asr.text.chars import CharTokenizer
 from asr.train.augment import noise_files
 
-SHOWN = 20
-MOST = 0.5  # of the dev set's sentences: from here on it is said that the training has them
+SHOWN = 20  # utterances in a message
+SAME_SENTENCES = 0.5  # share of the dev set's sentences in the training set that is reported
 
 
 def check_settings(config: TrainConfig) -> None:
-    """Refuse settings that do not suit the data of this machine.
+    """Check settings that depend on this process and on files.
 
     Raises:
-        InputError: noise is wanted of a folder that has none, or filters of features are empty.
+        InputError: the precision is not that of the process, the noise folder has no audio, or
+            filters of the filterbank are empty.
     """
     if config.precision != precision_in_use():
         raise InputError(
@@ -36,7 +37,7 @@ def check_settings(config: TrainConfig) -> None:
 
 
 def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
-    """Every utterance has a duration; raises InputError otherwise."""
+    """Raise InputError if an utterance has no duration."""
     if not utterances:
         raise InputError(f"{directory}: no utterances; check the data preparation")
     missing = [u.id for u in utterances if u.duration_s is None]
@@ -48,7 +49,7 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
 
 
 def ctc_steps(tokens: Sequence[int]) -> int:
-    """Fewest encoder steps for a transcript: one a character, and a blank between repeated ones."""
+    """Return the fewest steps of a CTC path: characters, and a blank between repeated ones."""
     return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
@@ -59,10 +60,17 @@ def check_fit(
     directory: str,
     fastest: float,
 ) -> None:
-    """Every transcript fits the encoder steps of its audio, at the fastest speed factor.
+    """Check that CTC can write every transcript in the encoder steps of its audio.
+
+    Args:
+        utterances: utterances with text and durations.
+        tokenizer: characters.
+        config: configuration of the training.
+        directory: data directory, for the message.
+        fastest: highest speed factor of the augmentation.
 
     Raises:
-        InputError: one does not; the message lists them.
+        InputError: a transcript is too long; the message lists them.
     """
     extractor = FeatureExtractor(config.features)
     misfits = []
@@ -81,39 +89,36 @@ def check_fit(
             f"{directory}: {len(misfits)} transcripts are longer than their audio allows (at speed "
             f"{fastest:g}):\n"
             + "\n".join(misfits[:SHOWN] + rest)
-            + "\ncheck these transcripts and "
-            "segment times and take the wrong ones out of text (then `asr data fix`), or reduce "
-            "less in model.encoder.pyramid or layers"
+            + "\ncheck these transcripts and segment times and take the wrong ones out of text "
+            "(then `asr data fix`), or reduce less in model.encoder.pyramid or layers"
         )
 
 
 def check_characters(
     utterances: Sequence[Utterance], tokenizer: CharTokenizer, directory: str, *, strict: bool
 ) -> None:
-    """Every character of the transcripts is known.
+    """Check that tokens.txt has every character of the transcripts; warn if it does not.
 
     Raises:
-        InputError: one is not, and ``strict`` is set; otherwise a warning says so.
+        InputError: a character is missing, and ``strict`` is set.
     """
     unknown: dict[str, str] = {}
     for utterance in utterances:
-        text = tokenizer.normalize(utterance.text or "")
-        for character, token in zip(text, tokenizer.encode(text), strict=True):
-            if token == tokenizer.unk_id:
-                unknown.setdefault(character, utterance.id)
+        for character in tokenizer.unknown(utterance.text or ""):
+            unknown.setdefault(character, utterance.id)
     if not unknown:
         return
     listed = ", ".join(f"{char!r} (first in {where})" for char, where in sorted(unknown.items()))
     message = f"{directory}/text: characters that tokens.txt does not have: {listed}"
     if strict:
         raise InputError(f"{message}; run `asr chars {directory} -o .../tokens.txt` again")
-    print(f"warning: {message}; they count as errors", file=sys.stderr)
+    warn(f"{message}; they count as errors")
 
 
 def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
-    """Training and dev data do not mix: no common utterance.
+    """Check that training and dev set have no utterance in common.
 
-    A common speaker, the same audio under other ids, and mostly the same sentences are warnings.
+    Common speakers, the same audio under other ids, and mostly the same sentences cause warnings.
 
     Raises:
         InputError: an utterance is in both.
@@ -122,43 +127,39 @@ def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> No
     if both:
         raise InputError(
             f"{len(both)} utterances are in the training and in the dev set, for example "
-            f"{min(both)}; a score on them says nothing, take them out of one"
+            f"{min(both)}; take them out of one set, since a score on them means nothing"
         )
     speakers = {u.speaker for u in train} & {u.speaker for u in dev}
     if speakers:
-        print(
-            f"warning: {len(speakers)} speakers are in the training and in the dev set, for "
-            f"example {min(speakers)}; dev scores will be better than those of new speakers",
-            file=sys.stderr,
+        warn(
+            f"{len(speakers)} speakers are in the training and in the dev set, for example "
+            f"{min(speakers)}; dev scores will be better than those of new speakers"
         )
-    _tell_same_audio(train, dev)
-    _tell_same_sentences(train, dev)
+    _warn_of_same_audio(train, dev)
+    _warn_of_same_sentences(train, dev)
 
 
-def _tell_same_audio(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
-    same, left_out = same_audio(train, dev)
+def _warn_of_same_audio(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
+    same, skipped = same_audio(train, dev)
     if same:
-        print(
-            f"warning: {len(same)} of {len(dev)} utterances of the dev set have the same recording "
-            f"as an utterance of the training set, for example {' and '.join(same[0])}; a score on "
-            "them says nothing, take them out of one",
-            file=sys.stderr,
+        warn(
+            f"{len(same)} of {len(dev)} utterances of the dev set have the same recording as an "
+            f"utterance of the training set, for example {' and '.join(same[0])}; take them out of "
+            "one set, since a score on them means nothing"
         )
-    if left_out:
-        print(
-            f"note: {left_out} recordings of the dev set were not compared with the training "
-            "set's: too many have the same size",
-            file=sys.stderr,
+    if skipped:
+        note(
+            f"note: {skipped} recordings of the dev set were not compared with the training set's: "
+            "too many have the same size"
         )
 
 
-def _tell_same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
+def _warn_of_same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
     same = same_sentences(train, dev)
-    if same >= MOST * len(dev):
-        print(
-            f"warning: {same} of {len(dev)} utterances of the dev set ({same / len(dev):.0%}) say "
-            "sentences of the training set; dev scores will be better than those of new sentences "
-            "(`asr score --seen` tells them apart, `asr data hold-out` makes sets without common "
-            "ones)",
-            file=sys.stderr,
+    if same >= SAME_SENTENCES * len(dev):
+        warn(
+            f"{same} of {len(dev)} utterances of the dev set ({same / len(dev):.0%}) say sentences "
+            "of the training set; dev scores will be better than those of new sentences (`asr "
+            "score --seen` scores them apart, `asr data hold-out` makes sets without common "
+            "sentences)"
         )

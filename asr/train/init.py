@@ -1,4 +1,4 @@
-"""Begin a training with the weights of another model (``asr train --init``)."""
+"""Initialise a training with the weights of another model (``asr train --init``)."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from asr.store.model_file import read_model
 from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
 
-# Weights with a row for each character: what it is read as, and how decoder and CTC write it.
+# Weights with a row for each character.
 BY_CHARACTER = (
     "decoder.embedding.weight",
     "decoder.readout.weight",
@@ -28,53 +28,47 @@ BY_CHARACTER = (
 )
 
 
-def begin_with(
+def initialize(
     init: str, model: LAS, tokenizer: CharTokenizer, config: TrainConfig
 ) -> tuple[dict[str, str], list[str] | None, list[str]]:
-    """Copy the weights of another model into a fresh one.
+    """Copy the weights of another model into a new one.
 
-    Characters that both know keep their rows. New ones keep what the fresh model drew for
-    them, as in a training from scratch: the mean of the known rows is the usual other choice
-    (Hewitt, 2021), but here it is no better. Ten new characters cost the known ones 0.03 nats
-    a character at first with either (AN4), for the softmax has few rows.
+    Weights of a character that the other model does not have keep their random initial values.
 
     Args:
         init: a training folder, a model file, or the name of a model that ships.
-        model: of the new training; its weights are overwritten.
-        tokenizer: of the new training.
-        config: of the new training.
+        model: the network of the new training; its weights are overwritten.
+        tokenizer: characters of the new training.
+        config: configuration of the new training.
 
     Returns:
-        what the training has to remember (``model`` and ``sha256`` of its file), the words of that
-        model's training if it tells, and a report.
+        ``model`` and ``sha256`` of the file, for the state of the training; the vocabulary of that
+        model, if its file has one; lines for the log.
 
     Raises:
-        InputError: there is no such model, or its sizes or features are others.
+        InputError: the model does not exist, or has other sizes or features.
     """
     header, weights = read_model(init)
     _check_settings(init, header.config, config)
     _copy(weights, header.tokenizer.symbols, model, tokenizer)
     origin = {"model": init, "sha256": checksum(header.path)}
-    words = header.vocabulary
-    report = _report(origin, header.tokenizer.symbols, tokenizer.symbols)
-    return origin, None if words is None else sorted(words), report
+    words = None if header.vocabulary is None else sorted(header.vocabulary)
+    return origin, words, _report(origin, header.tokenizer.symbols, tokenizer.symbols)
 
 
-def go_on_from(origin: dict[str, str], init: str | None, state: Path) -> list[str]:
-    """Check that a training that is there began with the model that is named now.
-
-    The model's file may be gone by now; its name will do then.
+def check_origin(origin: dict[str, str], init: str | None, state: Path) -> list[str]:
+    """Check that a resumed training was initialised with the model that is named now.
 
     Args:
-        origin: what :func:`begin_with` returned; empty where the training began from scratch.
-        init: named now, if any.
+        origin: what :func:`initialize` returned; empty if the training began from scratch.
+        init: the model that is named now, if any; its file may have been removed.
         state: file of the training's state, for the message.
 
     Returns:
-        a report.
+        lines for the log.
 
     Raises:
-        InputError: it began with another one, or from scratch.
+        InputError: the training began with another model, or from scratch.
     """
     remedy = "use another --out folder, or leave --init out to go on with this training"
     if init and not origin:
@@ -88,7 +82,7 @@ def go_on_from(origin: dict[str, str], init: str | None, state: Path) -> list[st
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -104,7 +98,7 @@ def _is_origin(init: str, origin: dict[str, str]) -> bool:
 
 def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
     there, here = flatten(to_dict(theirs)), flatten(to_dict(ours))
-    differing = [key for key in _with_meaning(ours) if there[key] != here[key]]
+    differing = [key for key in _decisive(ours) if there[key] != here[key]]
     if differing:
         found = ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in differing)
         options = " ".join(f"--{key} {_as_typed(there[key])}" for key in differing)
@@ -114,9 +108,9 @@ def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
         )
 
 
-def _with_meaning(config: TrainConfig) -> list[str]:
-    """The settings that decide what weights mean, by their names on the command line."""
-    # Training adapts to another scale or level, and to noise.
+def _decisive(config: TrainConfig) -> list[str]:
+    """Return the names of the settings that must not differ between the two models."""
+    # A training adapts to another scale or level, and to noise.
     without = {"features.cmvn", "features.level", "features.dither"}
     if config.features.kind != "mfcc":
         without.add("features.ceps")
@@ -130,7 +124,7 @@ def _with_meaning(config: TrainConfig) -> list[str]:
 
 
 def _as_typed(value: Any) -> str:
-    """A setting's value as one types it after its option in a shell."""
+    """Return a setting's value as it is typed in a shell."""
     return shlex.quote(value if isinstance(value, str) else json.dumps(value))
 
 

@@ -1,9 +1,7 @@
 """Loader: worker processes read batches ahead, in the order of the plan."""
 
-import mmap
 import multiprocessing
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -11,54 +9,57 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.terminal import Output
 from asr.train.data import Key, UtteranceSet
 
-AHEAD = 4  # batches that a process keeps ready
+AHEAD = 4  # batches that a worker keeps ready
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Worker = tuple[BaseProcess, socket.socket]
 
 
 def load_batches(
     dataset: UtteranceSet, plan: Sequence[Sequence[Key]], *, workers: int = 0
 ) -> Generator[Batch, None, None]:
-    """Read the planned batches in order, ``workers`` processes ahead of the consumer.
+    """Read the planned batches in order, ahead of the consumer.
 
-    The processes end with the iterator, at the latest when it is closed. Each has a socket of its
-    own to the consumer, and hands over every batch as an open file in memory: none can hold up the
-    others or leave a lock behind, however it ends, and the size of /dev/shm does not matter.
+    The workers end with the iterator, at the latest when it is closed. Each worker has its own
+    socket and sends every batch as an open file in memory, so that a worker that dies blocks
+    nothing and leaves no lock, and the size of /dev/shm does not matter.
+
+    Args:
+        dataset: the utterances.
+        plan: keys of the utterances of each batch.
+        workers: number of processes; 0 reads in this process.
 
     Raises:
-        InputError: a process was killed, or an utterance caused an error that is not one of its
-            audio.
+        InputError: a worker was killed, or reading failed for another reason than bad audio.
     """
     if not workers:
         yield from map(dataset.batch, plan)
         return
-    with _processes(dataset, plan, min(workers, len(plan))) as started:
+    with _workers(dataset, plan, min(workers, len(plan))) as started:
         for number in range(len(plan)):
             yield _receive(*started[number % len(started)])
 
 
 @contextmanager
-def _processes(
+def _workers(
     dataset: UtteranceSet, plan: Sequence[Sequence[Key]], count: int
-) -> Generator[list[tuple[BaseProcess, socket.socket]], None, None]:
-    """Processes that share a plan in turns, each with the socket to receive its batches from."""
-    started: list[tuple[BaseProcess, socket.socket]] = []
+) -> Generator[list[Worker], None, None]:
+    """Start workers, each with the socket that its batches come from; stop them at the end."""
+    started: list[Worker] = []
     try:
         for first in range(count):
             _start(dataset, plan[first::count], started)
         yield started
     finally:
-        for process, connection in started:  # all are killed before one is waited for
+        for process, connection in started:  # kill all before waiting for one
             _kill(process)
             connection.close()
         for process, _ in started:
@@ -66,12 +67,8 @@ def _processes(
                 process.join(5.0)
 
 
-def _start(
-    dataset: UtteranceSet,
-    plan: Sequence[Sequence[Key]],
-    started: list[tuple[BaseProcess, socket.socket]],
-) -> None:
-    """Start one more process; raises InputError where the system allows none."""
+def _start(dataset: UtteranceSet, plan: Sequence[Sequence[Key]], started: list[Worker]) -> None:
+    """Start one more worker; raise InputError if the system refuses."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     try:
         ours, theirs = socket.socketpair()
@@ -80,7 +77,7 @@ def _start(
             target=_read_ahead, args=(dataset, plan, theirs, inherited), daemon=True
         )
         started.append((process, ours))
-        with theirs, _signals_wait():
+        with theirs, _signals_blocked():
             process.start()
     except OSError as error:
         raise InputError(
@@ -90,8 +87,8 @@ def _start(
 
 
 @contextmanager
-def _signals_wait() -> Generator[None, None, None]:
-    """Hold signals back, or a process that has just begun would obey the parent's handlers."""
+def _signals_blocked() -> Generator[None, None, None]:
+    """Block signals, since a new process would run the parent's handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -100,12 +97,12 @@ def _signals_wait() -> Generator[None, None, None]:
 
 
 def _kill(process: BaseProcess) -> None:
-    """End a process and the commands of wav.scp that it runs, which share its group."""
+    """Kill a worker and the commands of wav.scp that it runs, which share its process group."""
     if process.pid is None or process.exitcode is not None:
         return
-    with suppress(OSError):  # it had no time to make its group
+    with suppress(OSError):  # it has not made its group yet
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # TERM is ignored, see below
+    process.kill()  # workers ignore TERM
 
 
 def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
@@ -113,7 +110,7 @@ def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
     with suppress(OSError):
         _, files, _, _ = socket.recv_fds(connection, 1, 1)
     if files:
-        with suppress(OSError):  # it has sent its last batch and ended
+        with suppress(OSError):  # the worker has sent its last batch and ended
             connection.send(b".")
         return _unpack(files[0])
     process.join(5.0)
@@ -124,26 +121,19 @@ def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
 
 
 def _unpack(descriptor: int) -> Batch:
-    """The batch in a file of :func:`_pack`; raises InputError where it holds an error."""
-    with open(descriptor, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
-        found = pickle.loads(view)
+    """Read the batch of a file of :func:`_pack`; raise InputError if it holds an error."""
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        found = torch.load(file, weights_only=True)
     if isinstance(found, str):
         raise InputError(found)
-    fields: dict[str, Any] = {
-        k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in found
-    }
-    return Batch(**fields)
+    return Batch(**found)
 
 
 def _pack(found: Batch | str) -> BinaryIO:
-    """A file in memory with a batch or an error."""
-    if isinstance(found, Batch):  # with arrays, for tensors would be put into /dev/shm
-        values = vars(found).items()
-        content = pickle.dumps([(k, v.numpy() if isinstance(v, Tensor) else v) for k, v in values])
-    else:
-        content = pickle.dumps(found)
+    """Write a batch, or the message of an error, into a file in memory."""
     file = _memory_file()
-    file.write(content)
+    torch.save(vars(found) if isinstance(found, Batch) else found, file)
     file.flush()
     return file
 
@@ -161,22 +151,20 @@ def _read_ahead(
     connection: socket.socket,
     inherited: Sequence[socket.socket],
 ) -> None:
-    """Main function of a worker: read its batches and send them, or the error that ended it."""
-    _stand_alone()
+    """Read the batches of a worker and send them; this is its main function."""
+    _detach()
     for each in inherited:  # or nobody would notice that the parent has ended
         each.close()
     torch.set_num_threads(1)
-    for number, keys in enumerate(plan):
-        if number >= AHEAD and not _still_wanted(connection):
-            return
-        with _read(dataset, keys) as file:
-            try:
-                socket.send_fds(connection, [b"."], [file.fileno()])
-            except OSError:  # the parent has ended, or it will see that this process has
+    with suppress(OSError):  # the parent has ended, or notices that this process has
+        for number, keys in enumerate(plan):
+            if number >= AHEAD and not connection.recv(1):  # wait until a batch is taken
                 return
+            with _read(dataset, keys) as file:
+                socket.send_fds(connection, [b"."], [file.fileno()])
 
 
-def _stand_alone() -> None:
+def _detach() -> None:
     """Detach a worker from signals and streams of its parent."""
     # Workers ignore signals to the process group, so that the parent can save first.
     for ignored in STOPPING:
@@ -184,23 +172,15 @@ def _stand_alone() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     with suppress(OSError):
         os.setpgid(0, 0)
-    # A thread that was drawing a progress bar may have held the locks of the parent's stream.
+    # A thread that draws a progress bar may have held the locks of the parent's stream.
     with suppress(OSError):
         sys.stderr = Output(open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
 
 
 def _read(dataset: UtteranceSet, keys: Sequence[Key]) -> BinaryIO:
-    """A file with a batch, or with what went wrong."""
+    """Return a file with a batch, or with the message of the error."""
     try:
         return _pack(dataset.batch(keys))
     except Exception as error:
         name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return _pack(f"{name}{error}")
-
-
-def _still_wanted(connection: socket.socket) -> bool:
-    """Wait until a batch has been taken; False: nobody will take one any more."""
-    try:
-        return bool(connection.recv(1))
-    except OSError:
-        return False

@@ -1,9 +1,9 @@
-"""The training loop: a plain one.
+"""The training loop.
 
-Killed at any moment and started again with the same command, it ends with the same weights
-as if it had not been: the order of batches follows from (seed, epoch), the audio's random
-changes from (seed, epoch, utterance), dropout and sampling from (seed, step), and the rest
-is in ``checkpoints/last.pt``.
+A training that is killed at any moment and started again with the same command ends with the
+same weights as an uninterrupted one: the order of batches follows from (seed, epoch),
+augmentation from (seed, pass, utterance), dropout and scheduled sampling from (seed, step), and
+everything else is in ``checkpoints/last.pt``.
 """
 
 import math
@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -31,7 +30,7 @@ from asr.train.checkpoint import Progress, pack_state, restore_state
 from asr.train.data import TrainData, seed_of
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
-from asr.train.init import begin_with, go_on_from
+from asr.train.init import check_origin, initialize
 from asr.train.loader import load_batches
 from asr.train.log import Log
 from asr.train.rank import Rank
@@ -41,27 +40,27 @@ from asr.train.step import StepResult, TrainStep, weights_at
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody stopped the training; the state is saved before anybody else sees it."""
+    """The training was stopped; its state is saved."""
 
 
 class Diverged(InputError):
-    """Too many batches had to be skipped, or weights are not finite: not worth saving."""
+    """Too many batches were skipped, or weights are not finite; the state is not saved."""
 
 
 class Training:
-    """One training: data, model, optimiser and progress.
+    """A training: data, model, optimiser and progress.
 
-    Nothing of the process is changed: threads, precision and signals are the caller's, see
+    Threads, precision and signals of the process are up to the caller, see
     :func:`asr.commands.machine.machine` and :meth:`stop`.
 
     Args:
         config: all settings.
         train: data directory with text and the files of ``asr features``.
-        dev: another one, with other speakers.
+        dev: the same for the dev set, with other speakers.
         tokens: tokens.txt of ``asr chars``.
-        out: folder for everything that is written; a training found there goes on.
+        out: folder of the training; a training found there is resumed.
         init: model whose weights the training begins with, see :mod:`asr.train.init`.
-        change: names of settings with which a training found there goes on otherwise, see
+        change: names of settings that may differ when a training is resumed, see
             :mod:`asr.train.settings`.
 
     Raises:
@@ -87,35 +86,35 @@ class Training:
             model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
         self.model = model.to(self.rank.device)
         self.optimizer = make_optimizer(self.model.parameters(), config.optim)
-        self.progress, self.changed, self.beginning = self._begin(init, change)
+        self.progress, self.changed, self.origin = self._restore(init, change)
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
         self.step = TrainStep(self.model, self.optimizer, config, self.rank)
         self.selection = ModelSelection(self.model, config, self.data, self.folder, vocabulary)
         self.folder.make()
-        self._stop = self._without_pictures = False
-        self._interruptible_thread = 0  # where stop() may raise at once
+        self._stop = self._pictures_failed = False
+        self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
 
-    def _begin(
+    def _restore(
         self, init: str | None, change: Sequence[str]
     ) -> tuple[Progress, list[str], list[str]]:
-        """Where the training stands, what changed since it was saved, and a report."""
+        """Return progress, changed settings, and lines for the log about initial weights."""
         path = self.folder.state_file
         if state := self.folder.load():
             progress, changed = restore_state(
                 state, path, self.model, self.optimizer, self.data, change
             )
-            return progress, changed, go_on_from(progress.init, init, path)
+            return progress, changed, check_origin(progress.init, init, path)
         if not init:
             return Progress(), [], []
-        origin, known, beginning = begin_with(init, self.model, self.data.tokenizer, self.config)
-        return Progress(init=origin, known=known), [], beginning
+        origin, known, lines = initialize(init, self.model, self.data.tokenizer, self.config)
+        return Progress(init=origin, known=known), [], lines
 
     def stop(self) -> None:
-        """End the training soon, with its state saved; :meth:`run` raises Interrupted.
+        """Stop the training soon, with its state saved; :meth:`run` raises Interrupted.
 
-        For a signal's handler, or another thread. The step under way ends first.
+        Signal handlers and other threads may call it. The current step is finished first.
         """
         self._stop = True
         if self._interruptible_thread == threading.get_ident():
@@ -124,7 +123,7 @@ class Training:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Where nothing of the state changes, a signal need not wait for the end."""
+        """Let :meth:`stop` raise at once, while the state does not change."""
         self._interruptible_thread = threading.get_ident()
         try:
             yield
@@ -134,12 +133,12 @@ class Training:
             raise Interrupted
 
     def run(self) -> Path:
-        """Train to the end; returns the final model's file.
+        """Train to the end and return the path of the final model.
 
         Raises:
-            Interrupted: :meth:`stop` was called; the state is saved, the same command goes on.
-            InputError: too many batches had to be skipped, or the disk is full.
-            Exception: whatever else went wrong in a step; the state before it is saved.
+            Interrupted: :meth:`stop` was called; the state is saved.
+            InputError: too many batches were skipped, or the disk is full.
+            Exception: a step failed; the state before it is saved.
         """
         final = self.folder.final
         if final.exists() and self._finished() and not self.changed:
@@ -150,7 +149,7 @@ class Training:
             write_text(self.folder.path / "config.yaml", text)
             with closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log:
                 self.log = log
-                self._greet()
+                self._log_start()
                 self._run()
         return final
 
@@ -159,11 +158,9 @@ class Training:
         with self._interruptible():
             self._try_largest_batch()
             if settings.DEV in self.changed:
-                self.log.say(
-                    "the dev data are others than before: measuring the epochs so far again"
-                )
+                self.log.say("the dev set has changed: measuring the epochs so far again")
                 progress.history = self.selection.measure_again(progress.history)
-        with self._saved_at_an_end():
+        with self._saved_on_exit():
             while not self._finished():
                 self._run_epoch()
             with self._interruptible():
@@ -172,8 +169,8 @@ class Training:
             self._save()
 
     @contextmanager
-    def _saved_at_an_end(self) -> Iterator[None]:
-        """Save the state when a signal or an error ends the training before its time."""
+    def _saved_on_exit(self) -> Iterator[None]:
+        """Save the state when a signal or an error ends the training early."""
         try:
             yield
         except Interrupted:
@@ -186,15 +183,15 @@ class Training:
             try:
                 self._save()
                 self.log.say(f"saved after step {self.progress.step}")
-            except Exception as error:  # the one that ended the training tells more
+            except Exception as error:  # the first exception is more informative
                 self.log.say(f"warning: the state cannot be saved: {first_line(error)}")
             raise
 
     def _save(self) -> None:
-        """Write the state, then delete the epochs' models that are no longer wanted.
+        """Write the state, then delete models of epochs that are no longer among the best.
 
         Raises:
-            Diverged: the weights are not finite; the state before stays.
+            Diverged: the weights are not finite; the previous state is kept.
         """
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise Diverged(
@@ -209,18 +206,18 @@ class Training:
         progress, patience = self.progress, self.config.patience
         if progress.epoch >= self.config.epochs:
             return True
-        best = [entry["epoch"] for entry in best_epochs(progress.history, 1)]
-        return bool(patience and best and progress.epoch - best[0] >= patience)
+        best = best_epochs(progress.history, 1)
+        return bool(patience and best and progress.epoch - best[0]["epoch"] >= patience)
 
-    def _greet(self) -> None:
-        parameters, progress = sum(p.numel() for p in self.model.parameters()), self.progress
-        durations_s = self.data.train.durations_s
+    def _log_start(self) -> None:
+        progress, durations_s = self.progress, self.data.train.durations_s
+        parameters = sum(p.numel() for p in self.model.parameters())
         self.log.say(
             f"{len(durations_s)} training utterances, {sum(durations_s) / 3600:.2f} h; "
             f"{parameters / 1e6:.2f} M parameters; {self.rank.device}, "
             f"{torch.get_num_threads()} threads; {self.config.epochs} epochs"
         )
-        for line in self.beginning:
+        for line in self.origin:
             self.log.say(line)
         if progress.step:
             self.log.say(f"going on after step {progress.step}, in epoch {progress.epoch + 1}")
@@ -260,7 +257,7 @@ class Training:
         self._check_stop()
 
     def _run_steps(self, batches: Iterator[Batch], count: int) -> None:
-        """The steps of an epoch that are left; it has so many in all."""
+        """Run the remaining steps of an epoch; ``count`` is the number of all its batches."""
         progress, config = self.progress, self.config
         saved = clocked = time.monotonic()
         while True:
@@ -286,9 +283,14 @@ class Training:
             raise Interrupted
 
     def _step(self, batch: Batch, share: float, wait_s: float) -> None:
-        """One update where a share of the training is done; counts it, and writes it down.
+        """Update the weights and log the step.
 
-        Whatever may fail comes before the first change of the state, or after the last.
+        What may fail comes before the first change of the state or after the last.
+
+        Args:
+            batch: the batch; it is empty if no audio could be read.
+            share: share of the training that is done.
+            wait_s: time spent waiting for the batch, for the log.
         """
         started = time.monotonic()
         progress, config = self.progress, self.config
@@ -306,8 +308,7 @@ class Training:
             self.log.say(f"warning: left out: {message}")
         if result is None:
             return
-        entry: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch + 1}
-        entry |= result._asdict()
+        entry = {"step": progress.step, "epoch": progress.epoch + 1, **result._asdict()}
         entry |= {"learning_rate": rate, "audio_s": round(batch.audio_s, 2)}
         entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
         self.log.record(entry, "step")
@@ -315,10 +316,10 @@ class Training:
             self._skip(batch, result)
 
     def _skip(self, batch: Batch, result: StepResult) -> None:
-        """Save a batch for replay; stop when there are too many.
+        """Save a skipped batch for inspection.
 
         Raises:
-            Diverged: the limit is reached.
+            Diverged: too many batches were skipped.
         """
         progress, limit = self.progress, self.config.skip_limit
         progress.skipped += 1
@@ -339,12 +340,12 @@ class Training:
             )
 
     def _end_epoch(self) -> Evaluation:
-        """Score the dev set, keep the weights if they are among the best."""
+        """Score the model on the dev set, write it, and log the epoch."""
         progress = self.progress
         if not progress.sums.get("characters"):
             raise InputError(
-                f"epoch {progress.epoch + 1}: not one batch of it could be used; the warnings "
-                "above say why. Fix that, and the same command goes on"
+                f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say why. "
+                "Fix that, and the same command goes on"
             )
         with self._interruptible():
             scores = self.selection.evaluate()
@@ -360,10 +361,10 @@ class Training:
         return scores
 
     def _draw(self, scores: Evaluation) -> None:
-        """Draw pictures; a training never fails for want of one."""
+        """Draw pictures; a failure is a warning, once."""
         try:
             report.draw(self.folder.path / "pictures", self.progress.history, scores, self.data)
         except Exception as error:  # settings, fonts and versions of matplotlib, a full disk
-            if not self._without_pictures:
+            if not self._pictures_failed:
                 self.log.say(f"warning: a picture cannot be drawn: {first_line(error)}")
-            self._without_pictures = True
+            self._pictures_failed = True

@@ -1,4 +1,4 @@
-"""Rank of a process in a distributed training; alone for now."""
+"""Rank of a process in a distributed training; only one process is supported so far."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from asr.model.las import LAS
 
 @dataclass(frozen=True)
 class Rank:
-    """A process that trains alone: it is 0 of 1, and every method is the identity."""
+    """A process that trains alone: rank 0 of 1; every method is the identity."""
 
     device: torch.device
     index: int = 0
     count: int = 1
 
     def total(self, *values: float) -> tuple[float, ...]:
-        """Sums over all processes."""
+        """Return the sums over all processes."""
         return values
 
     def wrap(self, model: LAS) -> LAS:
-        """The model with gradients that are those of all processes."""
+        """Return the model with gradients summed over all processes."""
         return model

@@ -1,4 +1,4 @@
-"""What a training tells people: lines for the log, and pictures."""
+"""Lines of the log and pictures of a training."""
 
 import math
 from pathlib import Path
@@ -10,11 +10,11 @@ from asr.train.data import TrainData
 from asr.train.evaluate import Evaluation
 from asr.train.log import clock
 
-GOOD_ALIGNMENT = 0.2  # before an alignment has formed the quality is below 0.1
+GOOD_ALIGNMENT = 0.2  # below 0.1 until an alignment has formed
 
 
 def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[str, Any]:
-    """Figures of the epoch that ends, for the history and for train.jsonl."""
+    """Return the losses and scores of a finished epoch, for the history and for train.jsonl."""
     epoch, sums = progress.epoch + 1, progress.sums
     characters = max(1.0, sums.get("characters", 0.0))
     train = {k: sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
@@ -36,7 +36,7 @@ def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[s
 
 
 def epoch_line(entry: dict[str, Any], epochs: int) -> str:
-    """The line of an epoch, of so many."""
+    """Return the line that reports an epoch; ``epochs`` is their number."""
     epoch = entry["epoch"]
     left_s = entry["elapsed_s"] / epoch * (epochs - epoch)
     return (
@@ -49,12 +49,12 @@ def epoch_line(entry: dict[str, Any], epochs: int) -> str:
 
 
 def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | None:
-    """What to say where attention has not learnt to run along the audio."""
+    """Return a warning if attention does not follow the audio after many steps."""
     step = config.alignment_alarm_step
     if not step or entry["step"] < step or entry["alignment"] >= GOOD_ALIGNMENT:
         return None
     return (
-        f"ALARM: after {entry['step']} steps the attention does not run along the audio "
+        f"ALARM: after {entry['step']} steps the attention does not follow the audio "
         f"(quality {entry['alignment']:.2f}, expected {GOOD_ALIGNMENT} or more); look at "
         f"{folder}/pictures. Check that transcripts belong to their audio; then try "
         "loss.ctc_weight 0.5, shorter utterances first, or more data"
@@ -62,7 +62,7 @@ def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | Non
 
 
 def progress_note(progress: Progress, share: float) -> str:
-    """Loss of this epoch, speed and time left, where a share of the training is done."""
+    """Return loss of this epoch, speed and time left when a share of the training is done."""
     mean = progress.sums.get("loss", 0.0) / max(1.0, progress.sums.get("characters", 0.0))
     left_s = progress.elapsed_s / max(share, 1e-9) * (1 - share)
     speed = progress.audio_s / max(progress.elapsed_s, 1e-9)
@@ -71,7 +71,7 @@ def progress_note(progress: Progress, share: float) -> str:
 
 def draw(folder: Path, history: list[dict[str, Any]], scores: Evaluation, data: TrainData) -> None:
     """Draw the curves of a training, and attention after its last epoch."""
-    from asr.explain import pictures  # matplotlib may refuse to be imported
+    from asr.explain import pictures  # importing matplotlib may fail
 
     pictures.draw_curves(history, folder / "curves.png")
     epoch, symbols = history[-1]["epoch"], data.tokenizer.symbols

@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate over a training."""
+"""Optimisers and the learning rate schedule."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Optimizer = AdamW | torch.optim.Optimizer
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
-    """The optimiser of the configuration; its learning rate is set before every step."""
+    """Return the optimiser of a configuration; its learning rate is set before every step."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.kind == "adadelta":
         return torch.optim.Adadelta(parameters, lr=rate, rho=0.95, eps=1e-8, weight_decay=decay)
@@ -23,16 +23,16 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> O
 
 
 def learning_rate(step: int, share: float, config: OptimConfig) -> float:
-    """Learning rate of a step: a linear rise, a plateau, a cosine fall.
+    """Return the learning rate of a step: linear warm-up, plateau, cosine decay.
 
     Args:
-        step: from 0; the rise is counted in steps.
-        share: of the training that is done, from 0 to 1; the fall is counted in it.
-        config: peak, warm-up and decay.
+        step: number of the step, from 0.
+        share: share of the training that is done, from 0 to 1.
+        config: peak, warm-up in steps, and decay as a share of the training.
     """
-    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    warm_up = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay == "none" or share <= config.decay_start:
-        return config.learning_rate * rise
-    fall = (share - config.decay_start) / (1 - config.decay_start)
-    low = config.final_ratio
-    return config.learning_rate * rise * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
+        return config.learning_rate * warm_up
+    decayed = (share - config.decay_start) / (1 - config.decay_start)
+    cosine = 0.5 * (1 + math.cos(math.pi * decayed))
+    return config.learning_rate * warm_up * (config.final_ratio + (1 - config.final_ratio) * cosine)

@@ -1,4 +1,4 @@
-"""The models of a training's epochs: scored on the dev set, and the best ones averaged."""
+"""Model selection: score the model of each epoch on the dev set, and average the best ones."""
 
 from contextlib import closing
 from typing import Any
@@ -18,11 +18,11 @@ from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
 from asr.train.log import Log, plain
 
-Entry = dict[str, Any]  # what the history of a training tells of an epoch
+Entry = dict[str, Any]  # losses and scores of an epoch in the history of a training
 
 
 def best_epochs(history: list[Entry], count: int) -> list[Entry]:
-    """The epochs with the lowest dev error rates, best first."""
+    """Return the epochs with the lowest error rates on the dev set, best first."""
     measured = [entry for entry in history if not entry.get("gone")]
     return sorted(measured, key=lambda e: (e["dev_wer"], e["dev_cer"]))[:count]
 
@@ -31,11 +31,11 @@ class ModelSelection:
     """Scores, writes and averages the models of epochs.
 
     Args:
-        model: that is trained.
-        config: of the training.
-        data: its data.
-        folder: where the models are.
-        vocabulary: the training's words, and the dev set's rate of others.
+        model: the network in training.
+        config: configuration of the training.
+        data: training and dev set.
+        folder: folder of the training.
+        vocabulary: words of the training set, and the out-of-vocabulary rate of the dev set.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ModelSelection:
         self.folder, self.vocabulary = folder, vocabulary
 
     def evaluate(self) -> Evaluation:
-        """Score the model as it is now on the dev set."""
+        """Score the current model on the dev set."""
         data, workers = self.data, self.config.batch.workers
         with closing(load_batches(data.dev, data.dev_batches(), workers=workers)) as batches:
             return evaluate(
@@ -60,23 +60,23 @@ class ModelSelection:
                 data.tokenizer,
                 self.config.loss,
                 self.vocabulary,
-                frozenset(data.shown()),
+                data.shown(),
             )
 
     def write(self, entry: Entry) -> None:
-        """Write the weights as the model of an epoch."""
-        info = {"data": self.data.fingerprint, "vocabulary": self.vocabulary.to_info()}
+        """Write the current model as that of an epoch."""
+        info = {**plain(entry), "data": self.data.fingerprint}
         save_model(
             self.folder.model(entry),
             self.model.state_dict(),
             config=self.config,
             tokenizer=self.data.tokenizer,
             cmvn=self.data.cmvn,
-            info={**plain(entry), **info},
+            info={**info, "vocabulary": self.vocabulary.to_info()},
         )
 
-    def is_whole(self, entry: Entry) -> bool:
-        """Whether the model of an epoch is there and undamaged."""
+    def is_readable(self, entry: Entry) -> bool:
+        """Whether the model of an epoch exists and is undamaged."""
         try:
             read_model(self.folder.model(entry))
         except InputError:
@@ -84,12 +84,12 @@ class ModelSelection:
         return True
 
     def keep(self, history: list[Entry]) -> None:
-        """Delete the models that are neither among the best nor the last one."""
+        """Delete the models of all epochs but the best and the last."""
         wanted = [*best_epochs(history, self.config.average), *history[-1:]]
         self.folder.keep({entry["checkpoint"] for entry in wanted})
 
     def measure(self, weights: Weights) -> dict[str, Any]:
-        """Dev scores of other weights than the model's."""
+        """Return the dev scores of other weights than the model's."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         try:
             self.model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
@@ -104,10 +104,10 @@ class ModelSelection:
         }
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
-        """The history with scores on the dev set of today; models that are gone are out."""
+        """Return the history with scores on the current dev set; mark removed models as gone."""
         measured = []
         for entry in history:
-            found: dict[str, Any] = {"gone": not self.is_whole(entry)}
+            found: dict[str, Any] = {"gone": not self.is_readable(entry)}
             if not found["gone"]:
                 scores = self.measure(read_model(self.folder.model(entry))[1])
                 found |= {key: scores[key] for key in ("dev_wer", "dev_cer", "credit")}
@@ -115,7 +115,7 @@ class ModelSelection:
         return measured
 
     def average(self, history: list[Entry], log: Log) -> None:
-        """Write the final model, the mean of the best epochs."""
+        """Write the final model: the mean of the best epochs."""
         best = self._best_models(history, log)
         final = self.folder.final
         sources = [self.folder.model(entry) for entry in best]
@@ -127,15 +127,15 @@ class ModelSelection:
         )
 
     def _best_models(self, history: list[Entry], log: Log) -> list[Entry]:
-        """The best epochs whose models are there; the last one's can be written again."""
+        """Return the best epochs with a readable model; write the last model if it is missing."""
         last = history[-1]
-        if not self.is_whole(last):
+        if not self.is_readable(last):
             self.write(last)
         best = best_epochs(history, self.config.average)
-        there = [entry for entry in best if self.is_whole(entry)]
-        if gone := [str(entry["epoch"]) for entry in best if entry not in there]:
+        readable = [entry for entry in best if self.is_readable(entry)]
+        if missing := [str(entry["epoch"]) for entry in best if entry not in readable]:
             log.say(
-                f"warning: {self.folder.path / 'checkpoints'}: no whole model of epoch "
-                f"{', '.join(gone)}; going on without"
+                f"warning: {self.folder.path / 'checkpoints'}: the model of epoch "
+                f"{', '.join(missing)} is missing or damaged; averaging without it"
             )
-        return there or [last]
+        return readable or [last]

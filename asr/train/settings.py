@@ -7,8 +7,8 @@ from asr.config import TrainConfig
 from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
 
-# They may change at any time: what is learnt does not depend on them, but for the rounding of
-# sums, which is another with other threads or on another device.
+# These may change at any time: the model does not depend on them, except for rounding, which
+# differs with the number of threads and the device.
 FREE = (
     "checkpoint_minutes",
     "threads",
@@ -17,13 +17,13 @@ FREE = (
     "skip_limit",
     "batch.workers",
 )
-# The batches of an epoch depend on them: an epoch under way begins again.
+# The batches of an epoch depend on these: the current epoch begins again.
 PLAN = ("passes", "batch.")
-DEV = "dev"  # not a setting, but it may be changed by name like one
+DEV = "dev"  # not a setting, but --change accepts it
 
 
 def check_names(change: Sequence[str]) -> None:
-    """Refuse names that are no settings; raises InputError."""
+    """Raise InputError if a name of ``--change`` is not a setting."""
     known = flatten(to_dict(TrainConfig()))
     for name in change:
         if name != DEV and name not in known:
@@ -36,16 +36,16 @@ def check_names(change: Sequence[str]) -> None:
 def changed_settings(
     theirs: dict[str, Any], ours: TrainConfig, change: Sequence[str], where: str
 ) -> list[str]:
-    """Return the settings that differ from those of the training so far.
+    """Return the names of the settings that differ from those of the saved training.
 
     Args:
-        theirs: its configuration so far, as :func:`asr.config.read.to_dict` gives it.
-        ours: the configuration that it is to go on with.
-        change: names of settings that are meant to change.
-        where: the file that remembers the training, for the message.
+        theirs: configuration of the saved training, as :func:`asr.config.read.to_dict` returns it.
+        ours: configuration of the resumed training.
+        change: names of settings that may differ.
+        where: file of the saved training, for the message.
 
     Raises:
-        InputError: others differ, or some that cannot change; the message names them.
+        InputError: other settings differ, or settings that cannot change.
     """
     before = flatten(to_dict(TrainConfig())) | flatten(theirs)
     now = flatten(to_dict(ours))

@@ -1,4 +1,4 @@
-"""One update of the weights."""
+"""Training step: loss, gradient, update."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from asr.train.schedule import Optimizer
 
 
 class StepResult(NamedTuple):
-    """Losses of an update, see :class:`asr.model.loss.Loss`, and the norm of the gradient."""
+    """Losses of a step, see :class:`asr.model.loss.Loss`, and the norm of the gradient."""
 
     loss: float
     attention: float
@@ -25,12 +25,12 @@ class StepResult(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether the weights were updated."""
+        """Whether all are finite, so that the weights were updated."""
         return all(map(math.isfinite, self))
 
 
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:
-    """The weights of an epoch (from 0): scheduled sampling begins late, the guide fades."""
+    """Return the loss weights of an epoch (from 0), with scheduled sampling and guide."""
     return replace(
         config,
         scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
@@ -42,9 +42,9 @@ class TrainStep:
     """Updates a model batch by batch.
 
     Args:
-        model: on the device of ``rank``.
-        optimizer: of its parameters.
-        config: of the training.
+        model: the network, on the device of ``rank``.
+        optimizer: the optimiser of its parameters.
+        config: configuration of the training.
         rank: this process.
     """
 
@@ -55,13 +55,11 @@ class TrainStep:
     def __call__(self, batch: Batch, weights: LossConfig, rate: float, seed: int) -> StepResult:
         """Update the weights, unless the loss or the gradient is not finite.
 
-        Whatever may fail comes before the first change of the weights.
-
         Args:
-            batch: not empty.
-            weights: of the parts of the loss, see :func:`weights_at`.
+            batch: a batch of at least one utterance.
+            weights: weights of the parts of the loss, see :func:`weights_at`.
             rate: learning rate.
-            seed: that dropout and scheduled sampling draw from.
+            seed: seed of dropout and scheduled sampling.
         """
         result = self.gradient(batch, weights, seed)
         if result.finite:
@@ -72,7 +70,7 @@ class TrainStep:
         return result
 
     def gradient(self, batch: Batch, weights: LossConfig, seed: int) -> StepResult:
-        """Compute the gradient of a batch, and clip it."""
+        """Compute the gradient of a batch and clip it."""
         count = Count(*self.rank.total(*batch.count))
         self.model.train()
         with seeded(seed):

@@ -152,7 +152,7 @@ def test_commands_of_a_process_end_with_it(dataset, tmp_path):
     os.mkfifo(tmp_path / "said")
     command = f"exec 9>{tmp_path / 'said'}; echo begun >&9; sleep 30; echo ended >&9 |"
     dataset.utterances = [replace(u, wav=command) for u in dataset.utterances]
-    with batches._processes(dataset, PLAN, 1):
+    with batches._workers(dataset, PLAN, 1):
         said = (tmp_path / "said").open()
         assert said.readline() == "begun\n"
     with said:

@@ -431,7 +431,7 @@ def test_the_mean_goes_without_models_that_are_gone(tone_corpus, tiny_training, 
     start(config, tone_corpus, out).run()
     assert read_model(out)[0].info["average_of"] == ["epoch_003.safetensors"]
     err = capsys.readouterr().err
-    assert "no whole model of epoch 1, 2" in err or "no whole model of epoch 2, 1" in err
+    assert "the model of epoch 1, 2 is missing" in err or "epoch 2, 1 is missing" in err
 
 
 def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
@@ -688,7 +688,7 @@ def break_audio(corpus, name, ids):
 def test_without_any_audio_there_is_no_model(tone_corpus, tiny_training, tmp_path, capsys):
     corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
     break_audio(corpus, "train", [])
-    with pytest.raises(InputError, match="epoch 1: not one batch of it could be used"):
+    with pytest.raises(InputError, match="epoch 1: no batch could be used"):
         start(tiny_training, corpus, tmp_path / "out").run()
     assert "left out: s1-00: " in capsys.readouterr().err
     assert not (tmp_path / "out" / "final.safetensors").exists()
