@@ -1,11 +1,21 @@
-"""``asr align``: times of the words of a data directory, as CTM."""
+"""Write the time of each word of a data directory as CTM.
+
+Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
+utterance. With --ctm, the errors compared with another CTM are printed.
+
+Examples:
+    asr align data/dev --model exp/mine -o dev.ctm
+    asr align data/dev --model exp/mine -o dev.ctm --ctm true.ctm
+
+Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
+"""
 
 from pathlib import Path
 
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
 from asr.corpus.datadir import DataDir
-from asr.errors import EXIT_SOME_FAILED
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
 from asr.store.find import find_model, search_settings
 from asr.text.timed import CtmWord, parse_ctm, words_by_file
@@ -13,25 +23,15 @@ from asr.text.transcripts import read_lines
 
 
 def main(argv: list[str]) -> int:
-    """Parse the command line and align; 1 if some utterances could not be read."""
-    parser = make_parser(
-        "asr align",
-        "Write the time of each word of a data directory, as CTM: <utterance> 1 <start> "
-        "<duration> <word>, in seconds from the beginning of the utterance. Compared with another "
-        "CTM, the errors are printed. Exit code 1: some utterances failed, the rest was written.",
-    )
-    parser.add_argument("data", help="Kaldi data directory")
-    parser.add_argument("--model", required=True, help="folder of a training, or a model file")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="CTM to write")
-    parser.add_argument("--ctm", metavar="FILE", help="true times to compare with")
-    parser.add_argument(
-        "--recognise",
-        action="store_true",
-        help="align what is recognised; by default the transcripts",
-    )
-    parser.add_argument(
-        "--by", choices=("ctc", "attention"), default="ctc", help="where the times come from"
-    )
+    """Run ``asr align``; return the exit code."""
+    parser = make_parser("asr align", __doc__)
+    add = parser.add_argument
+    add("data", metavar="DATA_DIR", help="Kaldi data directory")
+    add("--model", required=True, help="folder of a training, or a model file")
+    add("-o", "--output", required=True, metavar="FILE", help="CTM file to write")
+    add("--ctm", metavar="FILE", help="reference times to compare with")
+    add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")
+    add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
@@ -48,13 +48,13 @@ def main(argv: list[str]) -> int:
         utterances = DataDir.load(args.data, text=not args.recognise).utterances
         check_not_read([args.output], (u.wav for u in utterances))
         found = dict(align(recognizer, args.data, utterances, recognise=args.recognise, by=args.by))
-        write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
-        print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
-        if expected is not None:
-            print(compare(found, expected).render())
-        return 0 if len(found) == len(utterances) else EXIT_SOME_FAILED
+    write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
+    print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
+    if expected is not None:
+        print(compare(found, expected).render())
+    return EXIT_OK if len(found) == len(utterances) else EXIT_SOME_FAILED
 
 
 def read_ctm(path: str | Path) -> dict[str, list[CtmWord]]:
-    """The words of a CTM file by utterance (or recording), in the order of time."""
+    """Return the words of a CTM file by utterance or recording, in order of time."""
     return words_by_file(parse_ctm(read_lines(path), Path(path)))

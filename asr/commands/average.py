@@ -1,4 +1,10 @@
-"""``asr average``: the mean of the weights of several checkpoints."""
+"""Average the weights of several checkpoints of one training.
+
+The mean of the best checkpoints is usually better than each of them.
+
+Examples:
+    asr average exp/mine/checkpoints/*.safetensors -o mean.safetensors
+"""
 
 import json
 
@@ -8,14 +14,10 @@ from asr.store.average import average_models
 
 
 def main(argv: list[str]) -> int:
-    """``asr average -o OUT MODEL...``."""
-    parser = Parser(
-        prog="asr average",
-        description="Average the weights of several checkpoints of one training, which is "
-        "steadier than the best of them.",
-    )
+    """Run ``asr average``; return the exit code."""
+    parser = Parser("asr average", __doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model files of one training")
-    parser.add_argument("-o", "--out", required=True, help="model file to write")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="model file to write")
     args = parser.parse_args(argv)
     check_outputs([args.out], args.models)
     average_models(args.models, args.out)

@@ -1,4 +1,11 @@
-"""``asr bench``: speed and memory, beside other toolkits."""
+"""Measure speed and memory, and compare them with other toolkits.
+
+Seeds are fixed, the first runs are not counted, and the median of the others is reported.
+
+Examples:
+    asr bench train
+    asr bench transcribe --minutes 60 --json
+"""
 
 import argparse
 import json
@@ -9,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
 from asr.config.args import number
-from asr.config.field import between
+from asr.config.field import THREADS, between, more_than
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, InputError
@@ -18,94 +25,101 @@ from asr.terminal import note
 if TYPE_CHECKING:
     from asr.bench.shape import Shape
 
+BENCHMARKS = {
+    "train": "Measure a training step.",
+    "decode": "Measure a beam search.",
+    "peers": "Measure train and decode here, with plain torch, and with ESPnet and SpeechBrain.",
+    "features": "Measure the filterbanks and those of torchaudio.",
+    "loader": "Measure reading and augmenting audio for a training.",
+    "score": "Measure word error rates here and with jiwer.",
+    "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
+}
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
-SIZES = {  # of Shape; its defaults are those in parentheses
-    "batch": "utterances (16)",
-    "frames": "frames of the longest; lengths go down to 70 %% in training (800)",
-    "chars": "characters of the longest, in training (100)",
-    "layers": "layers of the pyramid; each halves the steps (3)",
-    "units": "units per direction, and of the decoder (256)",
-    "beam": "hypotheses, in decoding (8)",
+SIZES = {  # the fields of Shape and their defaults
+    "batch": (16, "utterances in a batch"),
+    "frames": (800, "frames of the longest utterance; the shortest has 70 % in training"),
+    "chars": (100, "characters of the longest utterance, in training"),
+    "layers": (3, "layers of the pyramid; each halves the number of steps"),
+    "units": (256, "units per direction, and of the decoder"),
+    "beam": (8, "beam width, in decoding"),
+}
+AMOUNTS = {
+    "features": ("seconds", 60, "seconds of audio"),
+    "loader": ("utterances", 120, "number of utterances"),
+    "score": ("pairs", 2000, "number of pairs of reference and hypothesis"),
 }
 _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long recording
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of all benchmarks."""
-    parser = Parser(
-        prog="asr bench",
-        description="Measure speed and memory, with fixed seeds, warm-up and the median of runs.",
-    )
+    """Return the parser of all benchmarks."""
+    parser = Parser("asr bench", __doc__)
     once = Parser(add_help=False)
-    once.add_argument("--threads", type=int, default=0, help="0 takes every core")
-    once.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    text = "CPU threads; 0 uses every core"
+    once.add_argument("--threads", type=number(int, THREADS), default=0, help=text)
+    once.add_argument("--json", action="store_true", help="print one JSON object")
     common = Parser(add_help=False, parents=[once])
-    common.add_argument("--repeats", type=COUNT, default=5, help="runs of which the median counts")
+    text = "number of runs, whose median is reported"
+    common.add_argument("--repeats", type=COUNT, default=5, help=text)
     sized = Parser(add_help=False, parents=[common])
-    for name, text in SIZES.items():
-        sized.add_argument(f"--{name}", type=COUNT, default=argparse.SUPPRESS, help=text)
-    kinds = parser.add_subparsers(dest="work", required=True)
-    _add_networks(kinds, sized)
-    for name, option, default, text in (
-        ("features", "seconds", 60, "filterbanks of so many seconds, beside torchaudio's"),
-        ("loader", "utterances", 120, "reading and changing audio for a training"),
-        ("score", "pairs", 2000, "word errors of so many pairs, beside jiwer"),
-    ):
-        kind = kinds.add_parser(name, parents=[common], help=text, description=text)
-        kind.add_argument(f"--{option}", type=COUNT, default=default, help=f"({default})")
-    _add_transcribe(kinds, once)
+    for name, (size, text) in SIZES.items():
+        sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)
+    verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
+    for name, text in BENCHMARKS.items():
+        parent = common if name in AMOUNTS else once if name == "transcribe" else sized
+        added = verbs.add_parser(name, parents=[parent], help=text.rstrip("."), description=text)
+        if name in AMOUNTS:
+            option, amount, text = AMOUNTS[name]
+            added.add_argument(f"--{option}", type=COUNT, default=amount, help=text)
+        elif name == "transcribe":
+            _add_transcribe(added)
+        elif name != "peers":
+            _add_network(added, training=name == "train")
     return parser
 
 
-def _add_networks(kinds: Any, sized: argparse.ArgumentParser) -> None:
-    """Training steps and searches, this project's and others'."""
-    for name, text in (("train", "one training step"), ("decode", "a beam search")):
-        kind = kinds.add_parser(name, parents=[sized], help=text, description=text)
-        kind.add_argument(
-            "--who", choices=["asr", *CONTESTANTS], default="asr", help="whose classes run it"
-        )
-        kind.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (cpu)")
-        if name == "train":
-            text = "settings of a training, whose model and loss are measured instead"
-            kind.add_argument("--config", metavar="FILE", help=text)
-            text = "losses of 20 small steps and hypotheses of a search, hashed, instead of times"
-            kind.add_argument("--fingerprint", action="store_true", help=text)
-        kind.add_argument(
-            "--precision", choices=["float32", "bfloat16"], default="float32", help="of products"
-        )
-    text = "the same work through plain torch, and ESPnet and SpeechBrain if installed"
-    kinds.add_parser("peers", parents=[sized], help=text, description=text)
+def _add_network(parser: argparse.ArgumentParser, *, training: bool) -> None:
+    """Add the options of a training step or a search."""
+    add = parser.add_argument
+    add("--who", choices=["asr", *CONTESTANTS], default="asr", help="the toolkit to measure")
+    add("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
+    if training:
+        text = "training settings, whose model and loss are measured instead"
+        add("--config", metavar="FILE", help=text)
+        text = "print hashes of the losses of 20 small steps and of the hypotheses of a search"
+        add("--fingerprint", action="store_true", help=text)
+    text = "number format of the matrix products"
+    add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)
 
 
-def _add_transcribe(kinds: Any, once: argparse.ArgumentParser) -> None:
-    text = "a long recording, joined from short ones with pauses and noise between them"
-    kind = kinds.add_parser("transcribe", parents=[once], help=text, description=text)
-    kind.add_argument("--model", help="as `asr transcribe` takes it")
-    kind.add_argument("--data", default="", help="data directory; by default data/mini's test set")
-    kind.add_argument("--minutes", type=float, default=60.0, help="of audio (60)")
-    text = "loudest noise in the pauses, in dB below full scale (-50)"
-    kind.add_argument("--noise_db", type=float, default=-50.0, help=text)
-    kind.add_argument("--beam", type=int, default=DecodeConfig().beam, help="hypotheses")
+def _add_transcribe(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", help="model, as for `asr transcribe`")
+    add("--data", default="", help="data directory (default: the test set of data/mini)")
+    minutes = number(float, more_than(0, 600))
+    add("--minutes", type=minutes, default=60.0, help="length of the recording")
+    text = "level of the loudest noise in the pauses, in dB relative to full scale"
+    add("--noise_db", type=number(float, between(-90, 0)), default=-50.0, help=text)
+    add("--beam", type=COUNT, default=DecodeConfig().beam, help="beam width")
     for name in _CUTTING:
         default = getattr(SegmentationConfig(), name)
-        kind.add_argument(f"--{name}", type=type(default), default=default, help=f"({default})")
+        add(f"--{name}", type=type(default), default=default, help="as for `asr transcribe`")
 
 
 def main(argv: list[str]) -> int:
-    """``asr bench WORK``; returns the exit code."""
+    """Run ``asr bench``; return the exit code."""
     options = make_parser().parse_args(argv)
     from asr.bench import measure
     from asr.commands.machine import machine
 
     precision = getattr(options, "precision", "float32")
-    own = options.work == "train" and options.who == "asr"  # with memory as asr train has it
+    own = options.work == "train" and options.who == "asr"  # keeps memory as `asr train` does
     with machine(options.threads, precision, keep_memory=own):
         found = compare(options) if options.work == "peers" else run(options)
         facts = measure.machine()
     if options.work == "peers":
-        table = {**facts, **found}
-        print(json.dumps(table) if options.json else "\n".join(_table(found)))
+        print(json.dumps({**facts, **found}) if options.json else "\n".join(_table(found)))
         return EXIT_OK
     result = {"work": options.work, **found, **facts}
     if options.json:
@@ -117,16 +131,13 @@ def main(argv: list[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what was asked for."""
+    """Run a benchmark of this project, and return its numbers."""
     from asr.bench import benchmarks
     from asr.bench.fingerprint import fingerprint
 
-    if options.work == "features":
-        return benchmarks.features(options.seconds, options.repeats)
-    if options.work == "loader":
-        return benchmarks.loader(options.utterances, options.repeats)
-    if options.work == "score":
-        return benchmarks.score(options.pairs, options.repeats)
+    if options.work in AMOUNTS:
+        amount = getattr(options, AMOUNTS[options.work][0])
+        return getattr(benchmarks, options.work)(amount, options.repeats)
     if options.work == "transcribe":
         return _transcribe(options)
     return fingerprint() if getattr(options, "fingerprint", False) else _network(options)
@@ -139,32 +150,28 @@ def _shape(options: argparse.Namespace) -> "Shape":
 
 
 def _network(options: argparse.Namespace) -> dict[str, Any]:
-    """A training step or a search."""
+    """Measure a training step or a search."""
     from asr.bench import benchmarks
     from asr.model.machine import pick_device
 
     device, shape = pick_device(options.device), _shape(options)
     if device.type != "cpu" and options.who != "asr":
-        raise InputError(f"--who {options.who}: measured on the processor only, with --device cpu")
+        raise InputError(f"--who {options.who}: measured on the processor only; use --device cpu")
     if options.work == "decode":
         numbers = benchmarks.decode(shape, options.repeats, options.who, device)
     else:
         config = None
         if options.config:
             if options.who != "asr":
-                raise InputError(f"--who {options.who}: does not know the model of --config")
+                raise InputError(f"--who {options.who}: does not support --config; leave it out")
             config = from_dict(TrainConfig, load_yaml(options.config), options.config)
         numbers = benchmarks.train(shape, options.repeats, options.who, device, config)
     return {"who": options.who, "device": str(device), **asdict(shape), **numbers}
 
 
 def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
-    from asr.bench.transcribe import LOWEST_DB, transcribe
+    from asr.bench.transcribe import transcribe
 
-    if not 0 < options.minutes <= 600:
-        raise InputError(f"--minutes {options.minutes}: expected more than 0, at most 600")
-    if not LOWEST_DB <= options.noise_db <= 0:
-        raise InputError(f"--noise_db {options.noise_db}: expected {LOWEST_DB:g} to 0")
     search = DecodeConfig(beam=options.beam)
     segmentation = SegmentationConfig(**{name: getattr(options, name) for name in _CUTTING})
     return transcribe(
@@ -173,11 +180,11 @@ def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
 
 
 Found = dict[str, dict[str, dict[str, Any]]]
-"""The numbers of each job and contestant."""
+"""The numbers by job and contestant."""
 
 
 def compare(options: argparse.Namespace) -> Found:
-    """Run a step and two searches through everybody's classes, each in its own process."""
+    """Measure a step and two searches with all toolkits, each in its own process."""
     import torch
 
     sizes = [f"--{name}={value}" for name, value in asdict(_shape(options)).items()]
@@ -191,7 +198,7 @@ def compare(options: argparse.Namespace) -> Found:
 
 
 def _compare(job: str, arguments: list[str]) -> dict[str, dict[str, Any]]:
-    """The numbers of every contestant in a job, beside this project's."""
+    """Return the numbers of every toolkit, with their ratios to those of this project."""
     found: dict[str, dict[str, Any]] = {}
     for who in ("asr", *CONTESTANTS):
         if (job == "train" or who != "baseline") and (numbers := _numbers(job, arguments, who)):
@@ -206,7 +213,7 @@ def _compare(job: str, arguments: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _numbers(job: str, arguments: list[str], who: str) -> dict[str, Any] | None:
-    """The numbers of one contestant; None where it cannot be measured here."""
+    """Return the numbers of a toolkit, or None if it cannot be measured here."""
     from asr.bench.measure import in_child
 
     note(f"{job}: {who}")

@@ -1,4 +1,12 @@
-"""``asr calibrate``: teach a model how sure it may be, on recordings with transcripts."""
+"""Fit the confidences and flags of a model on transcribed recordings.
+
+Learns from a data directory how often texts and words of a given probability are right. Writes a
+copy of the model with confidences, and a reliability diagram beside it. Use recordings that the
+model was not trained on.
+
+Examples:
+    asr calibrate exp/mine data/dev -o mine.safetensors
+"""
 
 from pathlib import Path
 
@@ -12,15 +20,11 @@ from asr.store.find import find_model, search_settings
 
 
 def main(argv: list[str]) -> int:
-    """Parse the command line and calibrate."""
-    parser = make_parser(
-        "asr calibrate",
-        "Fit how sure a model may be of texts and words, from how probable it finds those of a "
-        "data directory and which of them are right. Writes a copy of the model that says so, and "
-        "a picture beside it. Take recordings that the model was not trained on.",
-    )
-    parser.add_argument("model", help="folder of a training, model file, or a name of `asr models`")
-    parser.add_argument("data", help="Kaldi data directory with transcripts")
+    """Run ``asr calibrate``; return the exit code."""
+    parser = make_parser("asr calibrate", __doc__)
+    text = "folder of a training, model file, or a name of `asr models`"
+    parser.add_argument("model", metavar="MODEL", help=text)
+    parser.add_argument("data", metavar="DATA_DIR", help="Kaldi data directory with transcripts")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
@@ -40,21 +44,21 @@ def main(argv: list[str]) -> int:
     print(
         f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "
         f"right; {report.left_out} left out\n"
-        f"expected calibration error {100 * report.error:.1f} %; below {MIN_CONFIDENCE} are "
-        f"{100 * report.low_wrong:.0f} % of the wrong texts and "
-        f"{100 * report.low_right:.0f} % of the right ones (of speakers held out)\n"
+        f"expected calibration error {100 * report.error:.1f} %; confidence is below "
+        f"{MIN_CONFIDENCE} for {100 * report.low_wrong:.0f} % of the wrong texts and "
+        f"{100 * report.low_right:.0f} % of the right ones (held-out speakers)\n"
         f"words: {report.words}, {report.words_right} of them right; expected calibration error "
         f"{100 * report.words_error:.1f} %\n"
         f"{_flagged(report)}\n"
-        f"{picture}: confidence and truth"
+        f"{picture}: reliability diagram"
     )
     return 0
 
 
 def _flagged(report: Report) -> str:
-    """How well the flags do."""
+    """Return the rates of flagged texts among the wrong and the right ones."""
     right = f"{100 * report.flagged_right:.0f} % of the right texts"
     if report.flagged_useless is None:
-        return f"flags: {right}; no text is wrong in more than half of its words"
+        return f"flagged: {right}; no text has more than half of its words wrong"
     wrong = f"{100 * report.flagged_useless:.0f} % of the {report.useless} texts"
-    return f"flags: {wrong} that are wrong in more than half of their words, {right}"
+    return f"flagged: {wrong} with more than half of their words wrong, {right}"

@@ -1,8 +1,16 @@
-"""``asr completion``: what completes verbs and options in bash and zsh."""
+"""Print a script that completes verbs, options and file names in a shell.
+
+Append the script to a file that your shell reads.
+
+Examples:
+    asr completion bash >> ~/.bash_completion
+    asr completion zsh >> ~/.zshrc
+"""
 
 import contextlib
 import io
 import re
+from importlib import import_module
 
 from asr.commands import VERBS
 from asr.config.help import Parser
@@ -27,33 +35,24 @@ ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
 def main(argv: list[str]) -> int:
-    """Print a script for a shell."""
-    parser = Parser(
-        prog="asr completion",
-        description="Print what completes verbs, options and file names in a shell. Write it to "
-        "a file that your shell reads, as in the examples.",
-        epilog="examples:\n  asr completion bash >> ~/.bash_completion\n"
-        "  asr completion zsh >> ~/.zshrc",
-    )
-    parser.add_argument("shell", choices=("bash", "zsh"))
+    """Run ``asr completion``; return the exit code."""
+    parser = Parser("asr completion", __doc__)
+    parser.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     shell = parser.parse_args(argv).shell
     print((ZSH if shell == "zsh" else "") + script())
     return EXIT_OK
 
 
 def script() -> str:
-    """Return the functions of bash; zsh reads them, too."""
+    """Return the bash function, which zsh reads, too."""
     cases = "\n".join(f'      {verb}) words="{" ".join(options(verb))}" ;;' for verb in VERBS)
     return BASH.format(verbs=" ".join(VERBS), cases=cases)
 
 
 def options(verb: str) -> list[str]:
-    """Return the options of a verb, as its help names them."""
-    from importlib import import_module
-
+    """Return the options and the verbs that the help of a verb lists."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         import_module(f"asr.commands.{verb}").main(["--help-all"])
-    # an option, or the verb of a verb: `asr data import`
     found = re.findall(r"^  (?:-\w, )?(--[\w.-]+|[a-z][\w-]+(?= {2,}))", out.getvalue(), flags=re.M)
     return sorted({*found, "--help", "--help-all"})

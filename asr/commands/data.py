@@ -1,127 +1,100 @@
-"""``asr data``: Kaldi data directories."""
+"""Check, fix, describe, cut, join and import Kaldi data directories.
+
+`asr data VERB --help` explains a verb and gives an example.
+"""
 
 import argparse
-import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from asr.config.args import number
 from asr.config.field import SEED, at_least
-from asr.config.help import Parser
+from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
+from asr.text.normalize import NORMALIZERS
 
 if TYPE_CHECKING:
     from asr.corpus.importing import Imported
 
-DESCRIPTION = "Check, fix, describe, cut, join and import Kaldi data directories."
-COUNTED = ("first", "last", "random", "shortest")
-
-Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
+COUNTED = {
+    "first": "the first N",
+    "last": "the last N",
+    "random": "N at random",
+    "shortest": "the N shortest ones (needs utt2dur or segments)",
+}
 
 
 def main(argv: list[str]) -> int:
-    """Run one of the verbs below ``asr data``."""
-    parser = make_parser()
-    if not argv:
-        parser.print_help()
-        return EXIT_USAGE
-    args = parser.parse_args(argv)
-    return int(args.run(args))
+    """Run one of the verbs of ``asr data``; return the exit code."""
+    verbs = {
+        "validate": run_validate,
+        "fix": run_fix,
+        "stats": run_stats,
+        "subset": run_subset,
+        "hold-out": run_hold_out,
+        "combine": run_combine,
+        "split": run_split,
+        "import": run_import,
+    }
+    return dispatch("asr data", __doc__, verbs, argv)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of every verb."""
-    parser = Parser(
-        prog="asr data",
-        description=DESCRIPTION,
-        epilog="asr data VERB --help explains a verb and gives an example.",
-    )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for add in (_validate, _fix, _stats, _subset, _hold_out, _combine, _split, _import):
-        add(verbs)
-    return parser
-
-
-def _verb(
-    verbs: Verbs, run: Callable[[argparse.Namespace], int], summary: str, example: str
-) -> argparse.ArgumentParser:
-    """Add a verb with the name of its function, whose docstring is the help."""
-    verb = verbs.add_parser(
-        run.__name__.removeprefix("run_").replace("_", "-"),
-        help=summary,
-        description=inspect.getdoc(run),
-        epilog=f"example:\n  {example}",
-    )
-    verb.set_defaults(run=run)
-    return verb
-
-
-def _say(message: str) -> None:
+def _warn(message: object) -> None:
     print(message, file=sys.stderr)
 
 
-# -- validate, fix ---------------------------------------------------------------------------
+def run_validate(argv: list[str]) -> int:
+    """List every problem of a data directory.
 
+    Each problem is listed with its file, line and remedy. The checks are stricter than those of
+    Kaldi's validator.
 
-def _validate(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_validate,
-        "list every problem, with file and line",
-        "asr data validate data/train --check-audio",
-    )
-    verb.add_argument("dir", metavar="DIR", help="the data directory")
-    for name, file, default in (
-        ("text", "text", True),
-        ("wav", "wav.scp", True),
-        ("feats", "feats.scp", False),
-    ):
-        usual = "required" if default else "not required"
-        verb.add_argument(
-            f"--{name}",
-            action=argparse.BooleanOptionalAction,
-            default=default,
-            help=f"whether {file} has to be there ({usual} unless said); it is checked if it is",
-        )
-    verb.add_argument(
-        "--check-audio",
-        action="store_true",
-        help="open every audio file, and compare its length with utt2dur, reco2dur and segments",
-    )
+    Examples:
+        asr data validate data/train --check-audio
 
-
-def run_validate(args: argparse.Namespace) -> int:
-    """List every problem of a data directory with file, line, and how to fix it.
-
-    Stricter than Kaldi's validator. Exit code 0: valid; 2: it has problems.
+    Exit codes: 0 valid, 2 the directory has problems, or bad usage.
     """
+    parser = Parser("asr data validate", run_validate.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory")
+    for name, file, usual in (
+        ("text", "text", "required"),
+        ("wav", "wav.scp", "required"),
+        ("feats", "feats.scp", "optional"),
+    ):
+        text = f"whether {file} is required (default: {usual}); if present, it is always checked"
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
+    parser.set_defaults(text=True, wav=True, feats=False)
+    text = "open every audio file, and compare its length with utt2dur, reco2dur and segments"
+    parser.add_argument("--check-audio", action="store_true", help=text)
+    args = parser.parse_args(argv)
+
     from asr.corpus.validate import validate, warnings
 
     problems = validate(
         args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
     )
     if problems:
-        return _tell_problems(args.dir, problems)
+        return _print_problems(args.dir, problems)
     for warning in warnings(args.dir):
-        _say(f"warning: {warning}")
+        _warn(f"warning: {warning}")
     print(f"{args.dir}: valid: {_contents(args.dir)}")
     return EXIT_OK
 
 
-def _tell_problems(path: str, problems: Sequence[object]) -> int:
+def _print_problems(path: str, problems: Sequence[object]) -> int:
     for problem in problems:
-        _say(str(problem))
+        _warn(problem)
     count = counted(len(problems), "problem")
-    _say(f"{count} in {path}; `asr data fix {path}` fixes sorting, list mismatches and characters")
+    _warn(f"{count} in {path}; `asr data fix {path}` fixes sorting, list mismatches and characters")
     return EXIT_USAGE
 
 
 def _contents(path: str) -> str:
-    """Counts of a valid directory; hours where durations are known without reading audio."""
+    """Return the counts of a valid directory, and its hours if they are known without audio."""
     from asr.corpus.tables import read_tables
 
     tables = read_tables(path)
@@ -135,101 +108,80 @@ def _contents(path: str) -> str:
     return f"{utterances}, {speakers}{hours}"
 
 
-def _fix(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_fix,
-        "sort, and keep the utterances that every file has",
-        "asr data fix data/train",
-    )
-    verb.add_argument("dir", metavar="DIR", help="the data directory")
+def run_fix(argv: list[str]) -> int:
+    """Sort the tables of a data directory and keep the utterances that every file has.
 
+    Also removes malformed lines, repeated lines and invisible characters, composes letters (Unicode
+    NFC) and derives spk2utt. Prints every line that is removed; the original files are kept in
+    DIR/.backup.
 
-def run_fix(args: argparse.Namespace) -> int:
-    """Sort the tables and keep the utterances that every file has.
+    Examples:
+        asr data fix data/train
 
-    Removes malformed lines, doubles and invisible characters, composes letters (Unicode NFC) and
-    derives spk2utt. Tells every line that it removes; the files as they were are in DIR/.backup.
-    Exit code 2: something is left that only you can fix.
+    Exit codes: 0 done, 2 some problems have to be fixed by hand, or bad usage.
     """
+    parser = Parser("asr data fix", run_fix.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory")
+    path = parser.parse_args(argv).dir
+
     from asr.corpus.edit import fix
     from asr.corpus.validate import validate
 
-    for line in fix(args.dir) or [f"{args.dir}: nothing to fix"]:
-        print(line)
-    rest = validate(args.dir, text=(Path(args.dir) / "text").is_file())
-    for problem in rest:
-        _say(str(problem))
-    if rest:
-        _say(f"{counted(len(rest), 'problem')} in {args.dir} could not be fixed; edit the files")
-    return EXIT_USAGE if rest else EXIT_OK
+    print("\n".join(fix(path) or [f"{path}: nothing to fix"]))
+    problems = validate(path, text=(Path(path) / "text").is_file())
+    for problem in problems:
+        _warn(problem)
+    if problems:
+        _warn(f"{counted(len(problems), 'problem')} in {path} could not be fixed; edit the files")
+    return EXIT_USAGE if problems else EXIT_OK
 
 
-# -- stats -----------------------------------------------------------------------------------
+def run_stats(argv: list[str]) -> int:
+    """Describe a data directory, and list transcripts that hardly fit their audio.
 
+    Counts utterances, speakers, hours and words, and shows the distribution of durations and
+    speaking rates. Durations come from utt2dur or segments, or else from the headers of the audio
+    files.
 
-def _stats(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_stats,
-        "counts, durations, and transcripts that look wrong",
-        "asr data stats data/train",
-    )
-    verb.add_argument("dir", metavar="DIR", help="the data directory")
-    verb.add_argument("--json", action="store_true", help="as one JSON object")
-
-
-def run_stats(args: argparse.Namespace) -> int:
-    """Describe a data directory, and list the transcripts that hardly fit their audio.
-
-    Counts utterances, speakers, hours and words, and shows how durations and speaking rates
-    spread. Durations come from utt2dur or segments, else from the headers of the audio files.
+    Examples:
+        asr data stats data/train
     """
+    parser = Parser("asr data stats", run_stats.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+
+    from asr.console import Console
     from asr.corpus.datadir import DataDir
     from asr.corpus.stats import describe, show
 
-    text = (Path(args.dir) / "text").is_file()
-    stats = describe(DataDir.load(args.dir, text=text))
+    stats = describe(DataDir.load(args.dir, text=(Path(args.dir) / "text").is_file()))
     if args.json:
         print(json.dumps(stats, ensure_ascii=False))
     else:
-        from asr.console import Console
-
         show(stats, Console())
     return EXIT_OK
 
 
-# -- subset, combine, split ------------------------------------------------------------------
+def run_subset(argv: list[str]) -> int:
+    """Write a directory with some of the utterances of another one.
 
-
-def _subset(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_subset,
-        "some of the utterances",
-        "asr data subset data/all data/dev --speakers dev_speakers.txt\n"
-        "  asr data subset data/train data/train_500 --random 500 --seed 1",
-    )
-    verb.add_argument("dir", metavar="IN", help="the directory to choose from")
-    verb.add_argument("out", metavar="OUT", help="the directory to write")
-    ways = verb.add_mutually_exclusive_group(required=True)
+    Examples:
+        asr data subset data/all data/dev --speakers dev_speakers.txt
+        asr data subset data/train data/train_500 --random 500 --seed 1
+    """
+    parser = Parser("asr data subset", run_subset.__doc__)
+    parser.add_argument("dir", metavar="IN", help="the directory to choose from")
+    parser.add_argument("out", metavar="OUT", help="the directory to write")
+    ways = parser.add_mutually_exclusive_group(required=True)
     ways.add_argument("--speakers", metavar="FILE", help="all of the speakers listed in a file")
     ways.add_argument("--utts", metavar="FILE", help="the utterances listed in a file")
-    for way, text in (
-        ("first", "the first N"),
-        ("last", "the last N"),
-        ("random", "N drawn at random"),
-        ("shortest", "the N shortest (needs utt2dur or segments)"),
-        ("per-speaker", "the first N of every speaker, or all if there are fewer"),
-    ):
+    each = {"per-speaker": "the first N of every speaker, or all if there are fewer"}
+    for way, text in {**COUNTED, **each}.items():
         ways.add_argument(f"--{way}", type=number(int, at_least(1)), metavar="N", help=text)
-    verb.add_argument(
-        "--seed", type=number(int, SEED), default=0, help="of --random (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=number(int, SEED), default=0, help="seed of --random")
+    args = parser.parse_args(argv)
 
-
-def run_subset(args: argparse.Namespace) -> int:
-    """Write a directory with some of the utterances of another one; all tables follow."""
     from asr.corpus.datadir import DataDir
     from asr.corpus.edit import choose, first_of_each_speaker, of_speakers, subset
 
@@ -248,45 +200,42 @@ def run_subset(args: argparse.Namespace) -> int:
 
 
 def _listed(path: str) -> list[str]:
-    """Ids in a file: the first word of every line, so that text or utt2spk will do."""
+    """Return the first word of every line: the ids of a list, of text or of utt2spk."""
     from asr.text.transcripts import read_lines
 
     return [line.split()[0] for line in read_lines(path) if line.strip()]
 
 
-def _hold_out(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_hold_out,
-        "a set to test on that has no speaker and no sentence of the rest",
-        "asr data hold-out data/all data/train data/dev --share 0.1 --disjoint speaker,text",
-    )
-    verb.add_argument("dir", metavar="DIR", help="the directory to cut")
-    verb.add_argument("train", metavar="TRAIN", help="the directory to write for training")
-    verb.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
-    verb.add_argument(
-        "--share", type=float, default=0.1, help="of the utterances (default: %(default)s)"
-    )
-    verb.add_argument(
+def run_hold_out(argv: list[str]) -> int:
+    """Hold out a test set whose speakers and sentences do not occur in the rest.
+
+    DEV gets about the given fraction of the utterances, and TRAIN the rest. Sentences are compared
+    without case and punctuation.
+
+    Examples:
+        asr data hold-out data/all data/train data/dev --share 0.1
+        asr data hold-out data/all data/train data/dev --disjoint recording
+
+    Exit codes: 0 done, 2 bad usage, or no split comes near the fraction. In that case the nearest
+    split is described and nothing is written.
+    """
+    parser = Parser("asr data hold-out", run_hold_out.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the directory to cut")
+    parser.add_argument("train", metavar="TRAIN", help="the directory to write for training")
+    parser.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
+    text = "fraction of the utterances to hold out"
+    parser.add_argument("--share", type=float, default=0.1, help=text)
+    parser.add_argument(
         "--disjoint",
         type=lambda names: [name.strip() for name in names.split(",")],
         default=["speaker", "text"],
         metavar="KEYS",
-        help="what the two have nothing in common of: speaker, text, recording, joined by commas "
+        help="what must not occur in both parts: speaker, text or recording, separated by commas "
         "(default: speaker,text)",
     )
-    verb.add_argument(
-        "--seed", type=number(int, SEED), default=0, help="of the draw (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=number(int, SEED), default=0, help="random seed")
+    args = parser.parse_args(argv)
 
-
-def run_hold_out(args: argparse.Namespace) -> int:
-    """Cut a directory in two parts without a common speaker or sentence.
-
-    DEV has about the share of the utterances, TRAIN the rest; all tables follow. Sentences are
-    compared without case and punctuation. Exit code 2: there is no such cut; the nearest one is
-    told, and nothing is written.
-    """
     from asr.corpus.holdout import hold_out
 
     cut = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
@@ -296,128 +245,112 @@ def run_hold_out(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _combine(verbs: Verbs) -> None:
-    verb = _verb(
-        verbs,
-        run_combine,
-        "join directories",
-        "asr data combine data/train_all data/train_a data/train_b",
-    )
-    verb.add_argument("out", metavar="OUT", help="the directory to write")
-    verb.add_argument("dirs", nargs="+", metavar="IN", help="the directories to join")
-
-
-def run_combine(args: argparse.Namespace) -> int:
+def run_combine(argv: list[str]) -> int:
     """Join directories.
 
-    Files that only some of them have are left out and named; the same id with different
-    contents is refused.
+    Files that only some of the directories have are left out, with a warning. An id that stands for
+    different contents is an error.
+
+    Examples:
+        asr data combine data/train_all data/train_a data/train_b
     """
+    parser = Parser("asr data combine", run_combine.__doc__)
+    parser.add_argument("out", metavar="OUT", help="the directory to write")
+    parser.add_argument("dirs", nargs="+", metavar="IN", help="the directories to join")
+    args = parser.parse_args(argv)
+
     from asr.corpus.edit import combine
 
-    number, left_out = combine(args.out, args.dirs)
+    utterances, left_out = combine(args.out, args.dirs)
     if left_out:
-        _say(f"warning: left out, not every directory has them: {', '.join(left_out)}")
-    print(f"{args.out}: {counted(number, 'utterance')}")
+        _warn(f"warning: left out, because some directories lack them: {', '.join(left_out)}")
+    print(f"{args.out}: {counted(utterances, 'utterance')}")
     return EXIT_OK
 
 
-def _split(verbs: Verbs) -> None:
-    verb = _verb(verbs, run_split, "parts for parallel jobs", "asr data split data/train 4")
-    verb.add_argument("dir", metavar="DIR", help="the data directory")
-    verb.add_argument("parts", type=number(int, at_least(1)), metavar="N", help="number of parts")
-    verb.add_argument("--per-utt", action="store_true", help="speakers may be cut too")
+def run_split(argv: list[str]) -> int:
+    """Split a directory into N parts of about the same size for parallel jobs.
 
+    Prints the parts: DIR/split<N>/<n> by speaker, or DIR/split<N>utt/<n> by utterance.
 
-def run_split(args: argparse.Namespace) -> int:
-    """Cut a directory into N parts of about the same size, and print them.
-
-    The parts are DIR/split<N>/<n> by speaker, or DIR/split<N>utt/<n> by utterance.
+    Examples:
+        asr data split data/train 4
     """
+    parser = Parser("asr data split", run_split.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory")
+    parts = number(int, at_least(1))
+    parser.add_argument("parts", type=parts, metavar="N", help="number of parts")
+    parser.add_argument("--per-utt", action="store_true", help="split by utterance, not by speaker")
+    args = parser.parse_args(argv)
+
     from asr.corpus.edit import split
 
-    for folder in split(args.dir, args.parts, by_utterance=args.per_utt):
-        print(folder)
+    print(*split(args.dir, args.parts, by_utterance=args.per_utt), sep="\n")
     return EXIT_OK
 
 
-# -- import ----------------------------------------------------------------------------------
+def run_import(argv: list[str]) -> int:
+    """Make a data directory from a table, a folder of recordings, or another data directory.
 
+    The speaker becomes the prefix of each id, and paths become absolute. If some rows are wrong,
+    all of them are listed with their lines, and nothing is written.
 
-def _import(verbs: Verbs) -> None:
-    from asr.corpus.table_formats import ALIASES, COLUMNS
+    Examples:
+        asr data import data/all --table recordings.csv --normalize librispeech
+        asr data import data/all --folder recordings --speaker-from folder
+        asr data import data/train --kaldi corpus/train --root corpus
 
-    verb = _verb(
-        verbs,
-        run_import,
-        "make a directory from a table, a folder, or another directory",
-        "asr data import data/all --table recordings.csv --normalize librispeech\n"
-        "  asr data import data/all --folder recordings --speaker-from folder\n"
-        "  asr data import data/train --kaldi corpus/train --root corpus",
-    )
-    verb.add_argument("out", metavar="OUT", help="the directory to write")
-    ways = verb.add_mutually_exclusive_group(required=True)
-    ways.add_argument(
-        "--table",
-        metavar="FILE",
-        help="CSV (any usual separator), TSV (no quoting), JSON lines (.jsonl) or a manifest "
-        "(.json); paths are relative to its folder, or to clips or wavs in it",
-    )
-    ways.add_argument("--folder", metavar="DIR", help="pairs a.wav + a.txt, also in folders below")
-    ways.add_argument("--kaldi", metavar="DIR", help="wav.scp, text, utt2spk, in any order")
-    verb.add_argument(
-        "--root",
-        default=".",
-        metavar="CORPUS",
-        help="for --kaldi: where relative paths in wav.scp start (default: the current folder)",
-    )
-    verb.add_argument(
-        "--speaker-from",
-        choices=("folder", "none"),
-        default="none",
-        help="for --folder: the speaker is the folder that holds the file; none (default): "
-        "every utterance is its own speaker",
-    )
-    verb.add_argument(
-        "--normalize",
-        default="none",
-        metavar="NAME",
-        help="what is done to transcripts: none (default), or librispeech (capitals, no marks)",
-    )
-    for column in COLUMNS:
-        others = ", ".join((column, *ALIASES.get(column, ())))
-        verb.add_argument(
-            f"--{column}-column",
-            default=column,
-            metavar="NAME",
-            help=f"for --table: the column of the {column} (default: {others})",
-        )
-
-
-def run_import(args: argparse.Namespace) -> int:
-    """Make a data directory from a table, a folder of a.wav + a.txt, or another directory.
-
-    Ids get the speaker in front, paths become absolute; every bad row is listed with its line,
-    and then nothing is written.
+    Exit codes: 0 done, 1 written, but the directory has problems, 2 bad input or usage.
     """
     from asr.corpus.validate import validate, warnings
 
+    args = _import_options(argv)
     result = _imported(args)
     for note in result.notes:
-        _say(f"note: {note}")
+        _warn(f"note: {note}")
     utterances, speakers = result.utterances, result.speakers
     print(f"{args.out}: {counted(utterances, 'utterance')}, {counted(speakers, 'speaker')}")
-    problems = validate(args.out)
-    if problems:
-        _tell_problems(args.out, problems)
+    if problems := validate(args.out):
+        _print_problems(args.out, problems)
         return EXIT_SOME_FAILED
     for warning in warnings(args.out):
-        _say(f"warning: {warning}")
+        _warn(f"warning: {warning}")
     return EXIT_OK
 
 
+def _import_options(argv: list[str]) -> argparse.Namespace:
+    from asr.corpus.table_formats import ALIASES, COLUMNS
+
+    parser = Parser("asr data import", run_import.__doc__)
+    parser.add_argument("out", metavar="OUT", help="the directory to write")
+    ways = parser.add_mutually_exclusive_group(required=True)
+    text = (
+        "CSV (any usual separator), TSV (no quoting), JSON lines (.jsonl) or a manifest (.json); "
+        "paths are relative to its folder, or to clips or wavs in it"
+    )
+    ways.add_argument("--table", metavar="FILE", help=text)
+    text = "pairs of recordings and transcripts, such as a.wav and a.txt, also in subfolders"
+    ways.add_argument("--folder", metavar="DIR", help=text)
+    text = "data directory with wav.scp, text and utt2spk, in any order"
+    ways.add_argument("--kaldi", metavar="DIR", help=text)
+    text = "for --kaldi: folder of relative paths in wav.scp (default: the current folder)"
+    parser.add_argument("--root", default=".", metavar="CORPUS", help=text)
+    text = (
+        "for --folder: folder takes the name of the folder that contains the file as the speaker; "
+        "none makes every utterance its own speaker"
+    )
+    parser.add_argument("--speaker-from", choices=("folder", "none"), default="none", help=text)
+    text = "normalisation of the transcripts; librispeech: capital letters without punctuation"
+    parser.add_argument("--normalize", choices=NORMALIZERS, default="none", help=text)
+    for column in COLUMNS:
+        others = ", ".join((column, *ALIASES.get(column, ())))
+        text = f"for --table: the column of the {column} (default: {others})"
+        parser.add_argument(f"--{column}-column", default=column, metavar="NAME", help=text)
+    return parser.parse_args(argv)
+
+
 def _check_target(args: argparse.Namespace) -> None:
-    """Refuse, before the work, to replace what is imported, or a text that is no table."""
+    """Check that the import replaces neither its input nor a text that is not a table."""
     from asr.corpus.edit import refuse_same
     from asr.corpus.tables import refuse_text_of_others
 
@@ -431,10 +364,9 @@ def _check_target(args: argparse.Namespace) -> None:
 
 def _imported(args: argparse.Namespace) -> "Imported":
     from asr.corpus import importing, table_formats
-    from asr.text.normalize import find_normalizer
 
     _check_target(args)
-    normalize = find_normalizer(args.normalize)
+    normalize = NORMALIZERS[args.normalize]
     if args.kaldi:
         return importing.import_kaldi(args.kaldi, args.out, args.root, normalize)
     if args.table:
@@ -444,6 +376,6 @@ def _imported(args: argparse.Namespace) -> "Imported":
         rows = importing.pair_rows(
             args.folder,
             speaker_from_folder=args.speaker_from == "folder",
-            tell=lambda note: _say(f"note: {note}"),
+            tell=lambda note: _warn(f"note: {note}"),
         )
     return importing.import_rows(rows, args.out, normalize)

@@ -1,4 +1,15 @@
-"""``asr decode``: recognise a data directory."""
+"""Decode a data directory.
+
+Writes text, results.jsonl (n-best list, confidence and times of each utterance), flags (utterances
+whose text may be wrong) and decode.json into the --out folder. After an interruption, the same
+command continues. Search settings default to those stored in the model.
+
+Examples:
+    asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev
+    asr decode --model exp/mine --data data/dev --out exp/nbest --nbest 24
+
+Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
+"""
 
 import sys
 
@@ -9,19 +20,12 @@ from asr.store.find import search_settings
 
 
 def main(argv: list[str]) -> int:
-    """Parse the command line and decode."""
-    parser = make_parser(
-        "asr decode",
-        "Decode a data directory. Writes text, results.jsonl (all there is about each utterance, "
-        "with its n-best list), flags (suspicious utterances) and decode.json into the --out "
-        "folder; interrupted, the same command goes on. Search settings that are not given are "
-        "those that come with the model.",
-    )
-    parser.add_argument(
-        "--model", required=True, help="folder of a training, model file, or a name of `asr models`"
-    )
-    parser.add_argument("--data", required=True, help="Kaldi data directory")
-    parser.add_argument("--out", required=True, help="folder for the results")
+    """Run ``asr decode``; return the exit code."""
+    parser = make_parser("asr decode", __doc__)
+    text = "folder of a training, model file, or a name of `asr models`"
+    parser.add_argument("--model", required=True, help=text)
+    parser.add_argument("--data", required=True, metavar="DIR", help="Kaldi data directory")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))

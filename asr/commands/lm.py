@@ -1,11 +1,14 @@
-"""``asr lm``: make language models, and compare them on a text."""
+"""Make language models, and compare them on a text.
 
+`asr lm VERB --help` explains a verb.
+"""
+
+import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.config import LMConfig
 from asr.config.args import (
@@ -16,41 +19,51 @@ from asr.config.args import (
     make_parser,
     number,
 )
-from asr.config.field import below, between, require
-from asr.config.help import Parser
-from asr.errors import EXIT_OK, EXIT_USAGE, InputError
+from asr.config.field import below, between
+from asr.config.help import Parser, dispatch
+from asr.errors import EXIT_OK, InputError
 from asr.files import beside, check_outputs, write_text
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
     from asr.model.char_lm import CharLM
     from asr.text.chars import CharTokenizer
 
 Entry = dict[str, float]
 
 
-def _train_parser() -> "ArgumentParser":
-    parser = make_parser(
-        "asr lm train",
-        "Train a character language model for `asr decode --lm`. Writes one safetensors file, at "
-        "any time that of the best epoch so far, and beside it a .jsonl with a line an epoch; and, "
-        "until the training is finished, its state (.state.pt), from which the same command goes "
-        "on after an interruption.",
-    )
-    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
-    parser.add_argument("--dev", help="text that chooses the epoch; default: see held_out")
+def main(argv: list[str]) -> int:
+    """Run one of the verbs of ``asr lm``; return the exit code."""
+    return dispatch("asr lm", __doc__, {"train": train, "ngram": ngram, "score": score}, argv)
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    text = "text files or data directories"
+    parser.add_argument("--text", nargs="+", required=True, metavar="TEXT", help=text)
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
+
+
+def _add_train_options(parser: Any) -> None:
+    _add_text(parser)
+    parser.add_argument("--dev", metavar="TEXT", help="text to choose the epoch (see --held-out)")
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    parser.add_argument("--out", required=True, help="model file to write (.safetensors)")
+    text = "model file to write (.safetensors)"
+    parser.add_argument("--out", required=True, metavar="FILE", help=text)
     add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
-    return parser
 
 
 def train(argv: list[str]) -> int:
-    """``asr lm train``: a character language model."""
-    config, args = from_args(LMConfig, _train_parser(), argv)
+    """Train a character language model for `asr decode --lm`.
+
+    The model file always holds the best epoch so far; a .jsonl beside it gets a line for each
+    epoch. After an interruption, the same command continues from the state in a .state.pt.
+
+    Examples:
+        asr lm train --text data/train --tokens data/tokens.txt --out exp/lm.safetensors
+    """
+    parser = make_parser("asr lm train", train.__doc__)
+    _add_train_options(parser)
+    config, args = from_args(LMConfig, parser, argv)
     out = Path(args.out)
     state = beside(out, ".state.pt")
     read = [*args.text, args.dev, args.tokens, *config_files(args)]
@@ -74,7 +87,7 @@ def train(argv: list[str]) -> int:
         with machine(args.threads):
             lm, best = train_lm(config, tokenizer, sentences, dev, report, state, device)
     except KeyboardInterrupt as interrupt:
-        kept = "the same command goes on" if state.exists() else "nothing is written"
+        kept = "the same command continues" if state.exists() else "nothing is written"
         raise KeyboardInterrupt(kept) from interrupt
     save_lm(out, lm.state_dict(), config, tokenizer, best)
     state.unlink(missing_ok=True)
@@ -87,7 +100,7 @@ def train(argv: list[str]) -> int:
 
 
 class _Reporter:
-    """Writes the best model so far and the figures of every epoch, and prints the last ones."""
+    """Writes the best model so far and the losses of all epochs, and prints the progress."""
 
     def __init__(self, out: Path, config: LMConfig, tokenizer: "CharTokenizer") -> None:
         self.out, self.config, self.tokenizer = out, config, tokenizer
@@ -101,30 +114,32 @@ class _Reporter:
         if entry["best"] == entry["epoch"]:
             save_lm(self.out, lm.state_dict(), self.config, self.tokenizer, entry)
         write_text(beside(self.out, ".jsonl"), "".join(json.dumps(e) + "\n" for e in entries))
-        self.epochs += 1  # of this run
+        self.epochs += 1  # since the start of this process
         passed = time.monotonic() - self.started
-        left = passed / self.epochs * (self.config.epochs - entry["epoch"])
+        left_s = passed / self.epochs * (self.config.epochs - entry["epoch"])
         print(
             f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
-            f"{entry['dev_loss']:.3f} nats a character; at most {clock(left)} left",
+            f"{entry['dev_loss']:.3f} nats per character; at most {clock(left_s)} left",
             file=sys.stderr,
         )
 
 
 def ngram(argv: list[str]) -> int:
-    """``asr lm ngram``: word n-grams."""
-    parser = Parser(
-        prog="asr lm ngram",
-        description="Count word n-grams and smooth them (interpolated, modified Kneser-Ney). "
-        "Writes an ARPA file, which `asr decode --word_lm` and other toolkits read; compressed if "
-        "its name ends in .gz.",
-    )
-    parser.add_argument("--text", nargs="+", required=True, help="text files or data directories")
-    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("--order", type=int, default=3, help="longest n-grams, words (default: 3)")
-    parser.add_argument("--out", required=True, help="ARPA file to write (.arpa or .arpa.gz)")
+    """Estimate a word n-gram (interpolated modified Kneser-Ney).
+
+    Writes an ARPA file for `asr decode --word-lm` and other toolkits; it is compressed if its name
+    ends in .gz.
+
+    Examples:
+        asr lm ngram --text data/train --out exp/words.arpa.gz
+    """
+    parser = Parser("asr lm ngram", ngram.__doc__)
+    _add_text(parser)
+    order = number(int, between(1, 9))
+    parser.add_argument("--order", type=order, default=3, help="length of the longest n-grams")
+    text = "ARPA file to write (.arpa or .arpa.gz)"
+    parser.add_argument("--out", required=True, metavar="FILE", help=text)
     args = parser.parse_args(argv)
-    require("order", args.order, between(1, 9))
     check_outputs([args.out], args.text)
 
     from asr.lm.arpa import write_arpa
@@ -140,24 +155,24 @@ def ngram(argv: list[str]) -> int:
 
 
 def score(argv: list[str]) -> int:
-    """``asr lm score``: log-probabilities and perplexity of texts."""
-    parser = Parser(
-        prog="asr lm score",
-        description="Natural log-probability and perplexity of texts, as a search would "
-        "score them: ends of sentences count, as a character and as a word, and words that the "
-        "n-gram does not know are spelled, so that all kinds of language models can be compared.",
-    )
+    """Compute the log-probability (base e) and perplexity of texts.
+
+    Texts are scored as in a search: the end of a sentence counts as a character and as a word, and
+    words that the n-gram does not know are spelled. All kinds of language models can be compared.
+
+    Examples:
+        asr lm score data/dev --word-lm exp/words.arpa.gz --tokens data/tokens.txt
+    """
+    parser = Parser("asr lm score", score.__doc__)
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="text files or data directories")
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("--lm", default="", help="character language model of asr lm train")
-    parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both together")
-    parser.add_argument(
-        "--lm_share", type=number(float, below(1)), default=0.5, help="see asr decode --help"
-    )
+    parser.add_argument("--lm", default="", help="character language model of `asr lm train`")
+    parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both are used")
+    share = number(float, below(1))
+    parser.add_argument("--lm_share", type=share, default=0.5, help="see `asr decode --help`")
     parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    parser.add_argument(
-        "--each", action="store_true", help="print the log-probability of every sentence"
-    )
+    text = "print the log-probability of every sentence"
+    parser.add_argument("--each", action="store_true", help=text)
     args = parser.parse_args(argv)
     if not (args.lm or args.word_lm):
         raise InputError("no language model; name one with --lm or --word_lm")
@@ -178,22 +193,3 @@ def score(argv: list[str]) -> int:
             print("\n".join(f"{x:.4f}\t{text}" for x, text in found.sentences))
         print(f"{path}: {found}")
     return EXIT_OK
-
-
-COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (train, "train a character language model"),
-    "ngram": (ngram, "count word n-grams, as an ARPA file"),
-    "score": (score, "log-probability and perplexity of texts"),
-}
-
-
-def main(argv: list[str]) -> int:
-    """Run one of the commands."""
-    if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]][0](argv[1:])
-    width = max(map(len, COMMANDS))
-    lines = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
-    usage = f"usage: asr lm COMMAND [OPTION...]\n\n{lines}\n\nasr lm COMMAND --help explains one."
-    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
-    print(usage, file=sys.stdout if asked else sys.stderr)
-    return EXIT_OK if asked else EXIT_USAGE

@@ -1,4 +1,4 @@
-"""Process-wide settings of a command, restored at its end; nothing else in asr changes any."""
+"""Process-wide settings of a verb, restored at its end; nothing else in asr changes any."""
 
 import contextlib
 import ctypes
@@ -10,7 +10,7 @@ from asr.config.field import THREADS, require
 from asr.model.fast.product import precision_in_use, use_precision
 from asr.model.machine import usable_cores
 
-# Of glibc's mallopt, and what it takes: the largest threshold that all its versions accept.
+# Arguments of glibc's mallopt; LARGE_BLOCK is the largest threshold that all versions accept.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
 
@@ -19,18 +19,18 @@ LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
 def machine(
     threads: int, precision: str = "float32", *, keep_memory: bool = False
 ) -> Iterator[int]:
-    """Set the number of threads and the precision of products; denormal numbers count as zero.
+    """Set the number of threads and the precision of products; flush denormal numbers to zero.
 
     Args:
         threads: CPU threads; 0 takes every usable core.
         precision: see :func:`asr.model.fast.product.use_precision`.
-        keep_memory: of a training: freed memory stays with the process, to its end.
+        keep_memory: whether freed memory stays with the process to its end, for a training.
 
     Yields:
-        how many threads compute.
+        the number of threads.
 
     Raises:
-        InputError: fewer than 0 threads are asked for, or more than any machine has.
+        InputError: the number of threads is out of range.
     """
     require("threads", threads, THREADS)
     count, before = threads or usable_cores(), torch.get_num_threads()
@@ -51,11 +51,10 @@ def machine(
 def _keep_memory() -> None:
     """Keep freed memory for the next step, until :func:`asr.model.machine.release_memory`.
 
-    By default glibc hands the large blocks of every step back to the system and asks for them
-    again: tens of thousands of pages a step, which took a tenth of its time. Other systems have no
-    such call.
+    By default, glibc returns the large blocks of every step to the system and requests them again,
+    which costs time.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError):  # systems without mallopt
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
         library.mallopt(M_TRIM_THRESHOLD, KEPT)

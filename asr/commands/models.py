@@ -1,4 +1,11 @@
-"""``asr models``: the models that are there."""
+"""List the models that come with this installation, or print the card of one.
+
+Their names can be used wherever a model is expected.
+
+Examples:
+    asr models
+    asr models an4
+"""
 
 import json
 import sys
@@ -18,16 +25,11 @@ _FACTS = {"hears": "hears", "languages": "languages", "wer": "WER", "licence": "
 
 
 def main(argv: list[str]) -> int:
-    """List the models that ship, or print what is known about one."""
-    parser = Parser(
-        prog="asr models",
-        description="List the models that come with this installation, or print the card of one. "
-        "Their names stand for them wherever a model is expected.",
-    )
-    parser.add_argument(
-        "model", nargs="?", help="a name of the list, a model file or a training's folder"
-    )
-    parser.add_argument("--json", action="store_true", help="as JSON: a list, or one object")
+    """Run ``asr models``; return the exit code."""
+    parser = Parser("asr models", __doc__)
+    text = "a name of the list, a model file, or the folder of a training"
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON: a list, or one object")
     args = parser.parse_args(argv)
     if args.model is None:
         return _list(as_json=args.json)
@@ -46,12 +48,12 @@ def _list(*, as_json: bool) -> int:
     elif found:
         print("\n\n".join("\n".join(render(model)) for model in found))
     else:
-        print("no model comes with this installation; `asr train` makes one", file=sys.stderr)
+        print("no model comes with this installation; train one with `asr train`", file=sys.stderr)
     return 0
 
 
 def render(model: Description) -> list[str]:
-    """Lines for people: the name, and a fact a line."""
+    """Return the lines of a description: the name, and one line for each fact."""
     known = {label: model.card[key] for key, label in _FACTS.items() if key in model.card}
     others = {key: value for key, value in model.card.items() if key not in _FACTS}
     facts = {

@@ -1,4 +1,13 @@
-"""``asr train``: train a model, or go on with a training."""
+r"""Train a model.
+
+Writes final.safetensors, config.yaml, train.jsonl, pictures/, tensorboard/ and checkpoints/ into
+the --out folder. If the folder contains an unfinished training, the training continues.
+
+Examples:
+    asr train --config egs/an4/conf/train.yaml --train data/train \
+        --dev data/dev --tokens data/tokens.txt --out exp/mine
+    asr train ... --out exp/mine --change epochs --epochs 60
+"""
 
 import signal
 import threading
@@ -8,54 +17,37 @@ from types import FrameType
 
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
-from asr.config.help import Page
 
-PAGE = Page(
-    {
-        "data": "train dev tokens out",
-        "start": "init change config seed device threads",
-        "length": "epochs passes average",
-        "model": "model.encoder.units model.attention.kind model.decoder.cell loss.ctc_weight",
-        "optimiser": "optim.learning_rate optim.warmup_steps batch.seconds batch.workers",
-    },
-    (
-        "asr train --config egs/an4/conf/train.yaml --train data/train --dev data/dev "
-        "--tokens data/tokens.txt --out exp/mine",
-        "asr train ... --out exp/mine --change epochs --epochs 60",
-    ),
-)
+GROUPS = {
+    "data": "train dev tokens out",
+    "start": "init change config seed device threads",
+    "length": "epochs passes average",
+    "model": "model.encoder.units model.attention.kind model.decoder.cell loss.ctc_weight",
+    "optimiser": "optim.learning_rate optim.warmup_steps batch.seconds batch.workers",
+}
 
 
 def main(argv: list[str]) -> int:
-    """Parse the command line and train."""
-    parser = make_parser(
-        "asr train",
-        "Train a model. Started again with the same --out, it goes on where it stood. "
-        "Writes final.safetensors, config.yaml, train.jsonl, pictures/, tensorboard/ and "
-        "checkpoints/ into the --out folder.",
-        PAGE,
+    """Run ``asr train``; return the exit code."""
+    parser = make_parser("asr train", __doc__, GROUPS)
+    add = parser.add_argument
+    add("--train", required=True, metavar="DIR", help="data directory to train on")
+    add("--dev", required=True, metavar="DIR", help="data directory to choose the best epochs on")
+    add("--tokens", required=True, metavar="FILE", help="tokens.txt of `asr chars`")
+    add("--out", required=True, metavar="DIR", help="folder of this training")
+    text = (
+        "start from the weights of this model: a training folder, a model file or a name of `asr "
+        "models`. Sizes and features must be the same, characters may differ. Usually needs a "
+        "lower optim.learning_rate than a training from scratch. Not needed when a training "
+        "continues"
     )
-    parser.add_argument("--train", required=True, help="data directory to train on")
-    parser.add_argument("--dev", required=True, help="data directory to choose the best epochs on")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of `asr chars`")
-    parser.add_argument("--out", required=True, help="folder of this training")
-    parser.add_argument(
-        "--init",
-        metavar="MODEL",
-        help="begin with the weights of this model: a training folder, a model file or a name of "
-        "`asr models`. It has to have the same sizes and features; characters may be others. "
-        "The learning rate and its warm-up stay as they are set: a lower optim.learning_rate "
-        "than from scratch usually suits. Not needed any more once the training goes on",
+    add("--init", metavar="MODEL", help=text)
+    text = (
+        "continue with new values of these settings, for example `--change epochs --epochs 60`; "
+        "the remaining learning rates follow from them. `dev`: continue with another dev set, on "
+        "which the best epochs so far are evaluated again"
     )
-    parser.add_argument(
-        "--change",
-        nargs="+",
-        default=[],
-        metavar="SETTING",
-        help="go on with new values of these settings, for example `--change epochs --epochs 60`; "
-        "learning rates of the steps to come follow from them. `dev`: go on with another dev set; "
-        "the best epochs so far are measured on it again",
-    )
+    add("--change", nargs="+", default=[], metavar="SETTING", help=text)
     add_settings(parser, TrainConfig)
     config, args = from_args(TrainConfig, parser, argv)
 
@@ -72,14 +64,14 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls ``stop``, and a second one ends the process as it would otherwise.
+    """Call ``stop`` at the first Ctrl-C; the second one interrupts as usual.
 
-    TERM, and HUP of a terminal that is closed, call it too, unless `nohup` has HUP ignored. Outside
-    the main thread signals cannot be handled.
+    TERM and HUP (of a closed terminal) also call it, except if HUP is ignored (nohup). Outside the
+    main thread, signals cannot be handled.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT:  # TERM may well come twice, to the group and passed on
+        if number == signal.SIGINT:  # TERM may come twice: to the group, and forwarded
             signal.signal(number, before[signal.SIGINT])
         stop()
 

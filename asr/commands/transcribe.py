@@ -1,4 +1,13 @@
-"""``asr transcribe``: transcribe audio files."""
+"""Transcribe audio files of any length and almost any format.
+
+Video files need the extra `media`. Without -o, the text goes to standard output.
+
+Examples:
+    asr transcribe talk.mp3 --model exp/mine -f srt
+    asr transcribe recordings/ --recursive -f txt,json -o out
+
+Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage.
+"""
 
 import json
 import sys
@@ -21,8 +30,7 @@ from asr.config.args import (
     settings_of,
 )
 from asr.config.field import FRACTION
-from asr.config.help import Page
-from asr.errors import EXIT_SOME_FAILED, InputError, first_line
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_folder, check_not_read, write_text
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.inputs import Input, answers, collect, printable
@@ -36,148 +44,111 @@ if TYPE_CHECKING:
     from asr.recognize.transcript import Transcript
 
 
+GROUPS = {
+    "input": "inputs data list recursive channels",
+    "output": "format output skip_existing strict",
+    "model": "model min_confidence device threads",
+    "search": "beam lm lm_weight word_lm hotwords hotword_weight config",
+    "audio": "vad pause_s longest_s",
+}
+
+
 def main(argv: list[str]) -> int:
-    """Parse the command line and transcribe; 1 if some of the inputs failed."""
+    """Run ``asr transcribe``; return the exit code."""
     parser = _parser()
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     segmentation = settings_of(SegmentationConfig, args, parser.prog)
     formats = formats_from(args.format)
     if args.skip_existing and not args.output:
-        raise InputError("--skip-existing: needs -o FOLDER, whose files it looks for")
+        raise InputError("--skip-existing: needs -o FOLDER, where it looks for results")
     if args.skip_existing and args.strict and "json" not in formats:
-        raise InputError("--strict with --skip-existing: needs -f json, which tells earlier flags")
+        raise InputError("--strict with --skip-existing: needs -f json, to read earlier flags")
     if args.output is not None:
         check_folder(args.output)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
-        inputs = collect(
-            args.inputs,
-            Path(spool),
-            data=args.data,
-            lists=args.list,
-            recursive=args.recursive,
-            channels=args.channels,
-        )
-        plan = (
-            outputs([item.file for item in inputs], Path(args.output), formats)
-            if args.output is not None
-            else {}
-        )
-        flagged = 0
+        inputs, plan = _plan(args, Path(spool), formats)
+        code = flagged = 0
         if args.skip_existing:
-            everything, inputs = inputs, _without_results(inputs, plan)
-            if args.strict:
-                flagged = _flagged_before(everything, inputs, plan)
-        code = 0
+            inputs, flagged = _skip_existing(inputs, plan, strict=args.strict)
         if plan:
-            _tell_cut_names(plan)
+            _note_cut_names(plan)
             read = (config.lm, config.word_lm, config.hotwords)
             named = [*args.inputs, *args.list, *args.data, *read]
             check_results(plan, inputs, Path(args.output), named)
         elif reader_gone():
-            raise InputError("nothing reads standard output; -o FOLDER writes files")
+            raise InputError("nothing reads standard output; write files with -o FOLDER")
         if inputs:
             with open_recognizer(args, config, segmentation) as recognizer:
                 run = _Run(recognizer, inputs, plan, formats)
                 code, flagged = run.run(), flagged + run.flagged
-        return code or (EXIT_SOME_FAILED if args.strict and flagged else 0)
-
-
-PAGE = Page(
-    {
-        "input": "inputs data list recursive channels",
-        "output": "format output skip_existing strict",
-        "model": "model min_confidence device threads",
-        "search": "beam lm lm_weight word_lm hotwords hotword_weight config",
-        "audio": "vad pause_s longest_s",
-    },
-    (
-        "asr transcribe talk.mp3 --model exp/mine -f srt",
-        "asr transcribe recordings/ --recursive -f txt,json -o out",
-    ),
-    "0 done, 1 some files failed and the others were written, 2 bad input or usage",
-)
+        return code or (EXIT_SOME_FAILED if args.strict and flagged else EXIT_OK)
 
 
 def _parser() -> Any:
-    parser = make_parser(
-        "asr transcribe",
-        "Transcribe audio files of any length and almost any format (video with "
-        "the extra `media`). Without -o the text goes to standard output.",
-        PAGE,
+    parser = make_parser("asr transcribe", __doc__, GROUPS)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="FILE", help="audio files or folders; - is standard input")
+    text = (
+        "Kaldi data directory, whose utterances are transcribed; the commands in its wav.scp are "
+        "run; may be repeated"
     )
-    parser.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="FILE",
-        help="audio files, folders; - is standard input",
-    )
-    parser.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="Kaldi data directory, whose utterances are transcribed; runs the commands in its "
-        "wav.scp; may be given more than once",
-    )
-    parser.add_argument(
-        "--list",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="text file with an input in each line; may be given more than once",
-    )
-    parser.add_argument("--recursive", action="store_true", help="look into folders below")
-    parser.add_argument(
-        "--channels",
-        choices=("mix", "each"),
-        default="mix",
-        help="mix: the mean of all channels; each: a transcript for every channel",
-    )
-    parser.add_argument(
-        "-f",
-        "--format",
-        default="txt",
-        help=f"of the results: all, or some of {', '.join(FORMATS)}, with commas between them",
-    )
-    parser.add_argument("-o", "--output", help="folder for the results, a file for each input")
-    parser.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="leave out inputs whose results are there: goes on where a run was interrupted",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="exit code 1 where a text may be wrong (see --min-confidence and the warnings)",
-    )
+    add("--data", action="append", default=[], metavar="DIR", help=text)
+    text = "text file with one input per line; may be repeated"
+    add("--list", action="append", default=[], metavar="FILE", help=text)
+    add("--recursive", action="store_true", help="include subfolders")
+    text = "mix: average all channels; each: transcribe every channel"
+    add("--channels", choices=("mix", "each"), default="mix", help=text)
+    text = f"formats of the results, separated by commas: all, {', '.join(FORMATS)}"
+    add("-f", "--format", default="txt", help=text)
+    text = "folder for the results, with one file for each input and format"
+    add("-o", "--output", metavar="FOLDER", help=text)
+    text = "skip inputs whose results exist, to continue an interrupted run"
+    add("--skip-existing", action="store_true", help=text)
+    text = "exit with code 1 if a text is flagged (see --min-confidence and the warnings)"
+    add("--strict", action="store_true", help=text)
     add_model_options(parser)
     add_settings(parser, DecodeConfig, SegmentationConfig)
     return parser
 
 
 def add_model_options(parser: Any) -> None:
-    """The options of commands that recognise: which model, where, how sure."""
-    parser.add_argument(
-        "--model",
-        help="folder of a training or of a recipe's only one (exp), a model file, or a name of "
-        "`asr models`; by default the model that comes with the package",
+    """Add the options of verbs that recognise: model, threshold of confidence, and device."""
+    text = (
+        "folder of a training or of a recipe with a single one (exp), model file, or a name of "
+        "`asr models`; by default the model that comes with the package"
     )
-    parser.add_argument(
-        "--min-confidence",
-        type=number(float, FRACTION),
-        default=MIN_CONFIDENCE,
-        help="text that the model is less sure of is flagged: on standard error, and by the flag "
-        "low-confidence in JSON. At 0.5 it is more likely wrong than right. For models that "
-        "`asr calibrate` has taught how sure they are",
+    parser.add_argument("--model", help=text)
+    text = (
+        "flag text of lower confidence, on standard error and as low-confidence in JSON; at 0.5, "
+        "it is more likely wrong than right. Needs a model with confidences (`asr calibrate`)"
     )
+    fraction = number(float, FRACTION)
+    parser.add_argument("--min-confidence", type=fraction, default=MIN_CONFIDENCE, help=text)
     add_machine_options(parser)
+
+
+def _plan(
+    args: Any, spool: Path, formats: Sequence[str]
+) -> tuple[list[Input], dict[Path, list[Path]]]:
+    """Return the inputs, and the files of their results by :attr:`Input.file`, if any."""
+    inputs = collect(
+        args.inputs,
+        spool,
+        data=args.data,
+        lists=args.list,
+        recursive=args.recursive,
+        channels=args.channels,
+    )
+    if args.output is None:
+        return inputs, {}
+    return inputs, outputs([item.file for item in inputs], Path(args.output), formats)
 
 
 @contextmanager
 def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
 ) -> Iterator["Recognizer"]:
-    """The recogniser that the options of :func:`add_model_options` ask for, and its machine."""
+    """Open the recogniser of the options of :func:`add_model_options`, on their device."""
     from asr.commands.machine import machine
     from asr.loading import load
 
@@ -186,19 +157,19 @@ def open_recognizer(
         note(f"model: {DEFAULT}, which comes with the package (`asr models`)")
     recognizer = load(model, args.device, config, args.min_confidence, segmentation)
     if recognizer.config.ctc_weight == 0 < config.ctc_weight:
-        print("this model was trained without CTC and is searched without it", file=sys.stderr)
+        print("the model was trained without CTC: searching without it", file=sys.stderr)
     elif config.ctc_weight == 0 and "confidence" in recognizer.header.info:
-        print("without CTC (--ctc_weight 0) there is no confidence", file=sys.stderr)
+        print("no confidences, because they need CTC (--ctc-weight)", file=sys.stderr)
     with machine(args.threads, args.precision):
         yield recognizer
 
 
-def _tell_cut_names(plan: dict[Path, list[Path]]) -> None:
+def _note_cut_names(plan: dict[Path, list[Path]]) -> None:
     for file, targets in plan.items():
         if not targets[0].name.startswith(file.stem):
             print(
-                f"note: {printable(file.name)}: with so long a name there can be no "
-                f"{targets[0].suffix} beside it; the result is {targets[0].name}",
+                f"note: {printable(file.name)}: the name is too long for a {targets[0].suffix} of "
+                f"the same name; the result is {targets[0].name}",
                 file=sys.stderr,
             )
 
@@ -206,17 +177,17 @@ def _tell_cut_names(plan: dict[Path, list[Path]]) -> None:
 def check_results(
     plan: dict[Path, list[Path]], inputs: Sequence[Input], folder: Path, others: Sequence[str]
 ) -> None:
-    """Refuse, before the work, results that would replace what is not of this command.
+    """Check, before the work, that no result would replace a file of the user.
 
     Args:
-        plan: of :func:`asr.recognize.writers.outputs`.
-        inputs: those that are going to be transcribed.
-        folder: that of the results.
-        others: what else the command line names to be read: folders, lists, hot words.
+        plan: files of the results, from :func:`asr.recognize.writers.outputs`.
+        inputs: inputs to transcribe.
+        folder: folder of the results.
+        others: other files and folders that are read: folders, lists, hot words.
 
     Raises:
-        InputError: the folder cannot be written, a result has the name of a file that is read, or
-            there is such a file beside the audio, where transcripts are that people made.
+        InputError: a result has the name of a file that is read, or it exists in a folder of
+            inputs, where people keep transcripts.
     """
     targets = [target for item in inputs for target in plan[item.file]]
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
@@ -226,64 +197,64 @@ def check_results(
         return
     if found := next((target for target in targets if target.exists()), None):
         raise InputError(
-            f"{found}: stands beside the audio and may be made by hand, so it is not replaced; "
-            "name another folder with -o, remove it, or keep it with --skip-existing"
+            f"{found}: exists beside the audio and may be a reference, so it is not replaced; "
+            "choose another folder with -o, remove the file, or keep it with --skip-existing"
         )
 
 
-def _without_results(inputs: Sequence[Input], plan: dict[Path, list[Path]]) -> list[Input]:
-    left = [item for item in inputs if not all(target.exists() for target in plan[item.file])]
-    done = len(inputs) - len(left)
-    note(f"{done} of {len(inputs)} inputs have their results already")
-    return left
+def _skip_existing(
+    inputs: Sequence[Input], plan: dict[Path, list[Path]], *, strict: bool
+) -> tuple[list[Input], int]:
+    """Return the inputs without results, and if strict, how many of the others have flags."""
+    existing = {file for file, targets in plan.items() if all(t.exists() for t in targets)}
+    done = [item for item in inputs if item.file in existing]
+    note(f"{len(done)} of {len(inputs)} inputs already have results")
+    flagged = sum(_is_flagged(plan[item.file]) for item in done) if strict else 0
+    return [item for item in inputs if item.file not in existing], flagged
 
 
-def _flagged_before(
-    inputs: Sequence[Input], left: Sequence[Input], plan: dict[Path, list[Path]]
-) -> int:
-    """How many of the inputs that are left out have a flag in their JSON."""
-    flagged, todo = 0, {item.file for item in left}
-    for item in inputs:
-        if item.file in todo:
-            continue
-        (path,) = (target for target in plan[item.file] if target.suffix == ".json")
-        try:
-            flags = json.loads(path.read_text(encoding="utf-8"))["flags"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: no result of `asr transcribe` ({first_line(error)}); remove it, and its "
-                "input is transcribed again"
-            ) from error
-        flagged += bool(flags)
-    return flagged
+def _is_flagged(results: Sequence[Path]) -> bool:
+    """Return whether the JSON among the results of an input has flags."""
+    (path,) = (result for result in results if result.suffix == ".json")
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["flags"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a result of `asr transcribe` ({first_line(error)}); remove it to "
+            "transcribe its input again"
+        ) from error
 
 
 @dataclass
 class _Run:
-    """The inputs of a command on their way to results."""
+    """Transcribes inputs and writes the results."""
 
     recognizer: "Recognizer"
     inputs: Sequence[Input]
     plan: dict[Path, list[Path]]
-    """Files of the results by :attr:`Input.file`; empty: standard output."""
+    """Files of the results by :attr:`Input.file`; if empty, standard output."""
     formats: Sequence[str]
     done: int = 0
     failed: int = 0
     flagged: int = 0
-    """Those of whose texts some may be wrong."""
+    """Number of inputs with flags."""
     audio_s: float = 0.0
     kept_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> int:
-        """Transcribe and write each as it comes; returns the exit code."""
+        """Transcribe the inputs and write each result at once; return the exit code."""
         try:
             with _progress(self.inputs) as (bar, task):
                 self._all(bar, task)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._what_is_done()) from None
+            where = "written; continue with --skip-existing" if self.plan else "printed"
+            raise KeyboardInterrupt(f"{self._counts()} {where}") from None
         note(self._summary())
-        return EXIT_SOME_FAILED if self.failed else 0
+        return EXIT_SOME_FAILED if self.failed else EXIT_OK
+
+    def _counts(self) -> str:
+        return f"{self.done - self.failed} of {len(self.inputs)} files"
 
     def _all(self, bar: "Progress", task: Any) -> None:
         from asr.recognize.directory import stats_of_inputs
@@ -308,11 +279,11 @@ class _Run:
             bar.update(task, description=f"{self.done} of {len(self.inputs)} files")
 
     def _leave_out_the_rest(self) -> None:
-        """Whatever is printed now is lost."""
+        """Count the other inputs as failed, because nobody would read their texts."""
         left = len(self.inputs) - self.done
         self.failed, self.done = self.failed + left, len(self.inputs)
         print(
-            f"asr transcribe: nothing reads standard output any more; {left} texts are left out",
+            f"asr transcribe: nothing reads standard output any more; {left} texts are missing",
             file=sys.stderr,
         )
 
@@ -328,23 +299,17 @@ class _Run:
 
     def _summary(self) -> str:
         seconds = time.monotonic() - self.started
-        line = f"{self.done - self.failed} of {len(self.inputs)} files"
         if self.audio_s == 0:
-            return line
+            return self._counts()
         return (
-            f"{line}, kept {self.kept_s:.1f} of {self.audio_s:.1f} s of audio, in {seconds:.1f} s"
-            f" (real-time factor {seconds / self.audio_s:.3f})"
+            f"{self._counts()}, kept {self.kept_s:.1f} of {self.audio_s:.1f} s of audio, in "
+            f"{seconds:.1f} s (real-time factor {seconds / self.audio_s:.3f})"
         )
-
-    def _what_is_done(self) -> str:
-        where = "written; --skip-existing goes on with the others" if self.plan else "printed"
-        good = self.done - self.failed
-        return f"{good} of {len(self.inputs)} files are {where}"
 
 
 @contextmanager
 def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
-    """A bar with the time that is left, where standard error is a terminal."""
+    """Show a progress bar with the remaining time, if standard error is a terminal."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     from asr.console import Console, Progress
@@ -357,14 +322,14 @@ def _progress(inputs: Sequence[Input]) -> Iterator[tuple["Progress", Any]]:
         console=console,
         transient=True,
         disable=not shown,
-        redirect_stdout=sys.stdout.isatty(),  # else it would move the results to standard error
+        redirect_stdout=sys.stdout.isatty(),  # else results would go to standard error
     ) as bar:
         total = sum(map(_seconds, inputs)) if shown else None
         yield bar, bar.add_task(f"0 of {len(inputs)} files", total=total)
 
 
 def _seconds(item: Input) -> float:
-    """Length of an input as far as its header tells; failures are reported when it is read."""
+    """Return the length of an input by its header, or 0; later, reading it reports errors."""
     from asr.audio.clip import info
 
     clip = item.clip
@@ -381,7 +346,7 @@ def _named(label: str, message: str) -> str:
 
 
 def _warn(label: str, transcript: "Transcript") -> None:
-    """Say on standard error that there is no speech, or which segments are suspicious."""
+    """Warn on standard error of missing speech and of flagged segments."""
     if not transcript.segments:
         print(f"warning: {label}: no speech found", file=sys.stderr)
     for segment in transcript.segments:
@@ -395,7 +360,7 @@ def _warn(label: str, transcript: "Transcript") -> None:
 
 
 def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
-    """To standard output: the text, with the file's name where there are several."""
+    """Print a result to standard output; text has the name of its file if there are several."""
     for kind in formats:
         if kind == "json":
             value = transcript.to_dict(printable(item.file.stem), item.label)

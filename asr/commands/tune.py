@@ -1,4 +1,13 @@
-"""``asr tune``: choose the weights of a search on the n-best lists of a dev set."""
+r"""Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev set.
+
+Nothing is decoded again: the word error rate at every point of a grid follows from the scores in
+the lists. The result is a file for the option --config of `asr decode`.
+
+Examples:
+    asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml
+    asr tune data/dev exp/mine/nbest --word-lm exp/words.arpa \
+        --tokens data/tokens.txt --out exp/tuned.yaml
+"""
 
 import argparse
 import sys
@@ -22,14 +31,14 @@ LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
 
 
 def main(argv: list[str]) -> int:
-    """Run ``asr tune``; returns the exit code."""
+    """Run ``asr tune``; return the exit code."""
     args = _make_parser().parse_args(argv)
     settings = load_yaml(args.config) if args.config else {}
     from_dict(DecodeConfig, settings, args.config or "")
     rescoring = bool(args.lm or args.word_lm)
     if rescoring and (args.no_lm or not args.tokens):
         problem = "exclude --no-lm" if args.no_lm else "need --tokens, the recogniser's tokens.txt"
-        raise InputError(f"--lm and --word_lm {problem}")
+        raise InputError(f"--lm and --word-lm {problem}")
     out = Path(args.out)
     results = [out, beside(out, ".json"), beside(out, ".png")]
     files = (args.lm, args.word_lm, args.tokens, args.config)
@@ -47,7 +56,7 @@ def main(argv: list[str]) -> int:
         lists = _rescored(lists, from_dict(DecodeConfig, settings), args.tokens)
     result = search_grid(lists, lm=not args.no_lm)
     for edge in result.edges():
-        print(f"asr tune: warning: {edge} is the last one that was tried", file=sys.stderr)
+        print(f"asr tune: warning: {edge} is at the edge of the grid", file=sys.stderr)
     write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
     write_json(results[1], result.table(lists))
     draw(result, lists, results[2])
@@ -57,24 +66,28 @@ def main(argv: list[str]) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="asr tune",
-        description="Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev "
-        "set, for asr decode --config. Nothing is decoded again: the word error rate at every "
-        "point of a grid follows from the scores in the lists.",
-    )
+    parser = Parser("asr tune", __doc__)
     add = parser.add_argument
-    add("references", metavar="REF", help="data directory of the dev set, or text")
-    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of asr decode --nbest 30")
+    add("references", metavar="REF", help="data directory of the dev set, or its text")
+    text = "folders of `asr decode --nbest 30`"
+    add("decodings", nargs="+", metavar="DECODE_DIR", help=text)
     add("--no-lm", action="store_true", help="leave the language model out")
-    add("--lm", default="", help="score the lists with this character language model; without "
-        "--lm and --word_lm, the scores that the lists have count")  # fmt: skip
-    add("--word_lm", default="", help="the same with an ARPA file, or with both together")
-    add("--lm_share", type=number(float, below(1)), default=0.5, help="see asr decode --help")
-    add("--oov_penalty", type=number(float, at_least(0)), default=0.0, help="the same")
-    add("--tokens", help="tokens.txt of the recogniser, for --lm and --word_lm")
-    add("--config", help="search settings; those that are not tuned are kept")
-    add("--out", required=True, help="YAML file to write; .json and .png beside it")
+    text = (
+        "character language model to score the lists with; without --lm and --word-lm, the scores "
+        "in the lists are used"
+    )
+    add("--lm", default="", help=text)
+    text = "ARPA file to score the lists with, alone or together with --lm"
+    add("--word_lm", default="", help=text)
+    share = number(float, below(1))
+    add("--lm_share", type=share, default=0.5, help="see `asr decode --help`")
+    penalty = number(float, at_least(0))
+    add("--oov_penalty", type=penalty, default=0.0, help="see `asr decode --help`")
+    add("--tokens", help="tokens.txt of the recogniser, for --lm and --word-lm")
+    text = "search settings; the result contains those that are not tuned unchanged"
+    add("--config", metavar="FILE", help=text)
+    text = "YAML file to write, with a .json and a .png beside it"
+    add("--out", required=True, metavar="FILE", help=text)
     return parser
 
 

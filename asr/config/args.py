@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, type_hints
-from asr.config.help import PAGE, Page, Paged
+from asr.config.help import Groups, Paged
 from asr.config.layers import LayerConfig
 from asr.config.read import build, load_yaml, to_dict, unfold
 from asr.errors import InputError
@@ -23,8 +23,16 @@ Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
 
 
-def make_parser(prog: str, description: str, page: Page = PAGE) -> "ArgumentParser":
-    """Return an argument parser that takes the docstrings of fields as help texts."""
+def make_parser(
+    prog: str, description: str | None, groups: Groups | None = None
+) -> "ArgumentParser":
+    """Return an argument parser that takes the docstrings of fields as help texts.
+
+    Args:
+        prog: name of the verb, such as ``asr train``.
+        description: docstring of the verb.
+        groups: options that ``--help`` shows; None shows all.
+    """
     from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
@@ -37,7 +45,7 @@ def make_parser(prog: str, description: str, page: Page = PAGE) -> "ArgumentPars
             return super().parse_args(self.spelled(args), *others, **options)
 
     parser = SettingsParser(prog=prog, description=description, exit_on_error=False)
-    parser.page = page
+    parser.help_groups = groups or {}
     return parser
 
 
@@ -55,7 +63,7 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
         "--config",
         action=ConfigFile,
         metavar="FILE",
-        help="YAML file with settings; options given after it win.",
+        help="YAML file with settings; options after it override them",
     )
     for cls in classes:
         parser.add_class_arguments(cls, as_group=False)

@@ -1,93 +1,45 @@
-"""Command lines in usual words: ``--help`` shows what most people need, ``--help-all`` everything.
+"""Help in two sizes: ``--help`` shows what most people need, and ``--help-all`` every option.
 
-Options have dashes; underscores are accepted. An option that does not exist names the nearest.
+The description of a parser is the docstring of its verb. Its paragraphs stand above the options;
+"Examples:" with indented commands and "Exit codes: ..." stand below them. Options are printed with
+dashes, but underscores are accepted. For an unknown option, the error suggests the nearest one.
 """
 
 import argparse
 import difflib
+import inspect
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from asr.errors import InputError
+from asr.errors import EXIT_USAGE, InputError
 
-WIDTH = 80  # columns at most
+WIDTH = 80  # largest number of columns
 INDENT = 24  # columns of an option before its text
+EXITS = "Exit codes: 0 done, 2 bad input or usage."
 
-
-EXAMPLES = {
-    "asr features": (
-        "asr features data/train data/dev --config conf/train.yaml",
-        "asr features data/train --nj 8",
-    ),
-    "asr chars": (
-        "asr chars data/train -o data/tokens.txt",
-        "asr chars transcripts.txt --normalize librispeech",
-    ),
-    "asr average": ("asr average exp/mine/checkpoints/*.safetensors -o mean.safetensors",),
-    "asr decode": (
-        "asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev",
-        "asr decode --model exp/mine --data data/dev --out exp/nbest --nbest 24 --beam 24",
-    ),
-    "asr score": (
-        "asr score data/dev exp/mine/decode_dev",
-        "asr score ref.stm hyp.ctm --ignore-case",
-    ),
-    "asr tune": (
-        "asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml",
-        "asr tune data/dev exp/mine/nbest --word-lm exp/words.arpa "
-        "--tokens data/tokens.txt --out exp/tuned.yaml",
-    ),
-    "asr listen": ("asr listen --model exp/mine", "asr listen --times"),
-    "asr align": (
-        "asr align data/dev --model exp/mine -o dev.ctm",
-        "asr align data/dev --model exp/mine -o dev.ctm --ctm true.ctm",
-    ),
-    "asr models": ("asr models", "asr models an4"),
-    "asr export": (
-        "asr export exp/mine -o mine.safetensors --dtype int8",
-        "asr export exp/mine -o mine.safetensors --search exp/tuned.yaml",
-    ),
-    "asr calibrate": ("asr calibrate exp/mine data/dev -o mine.safetensors",),
-    "asr bench": ("asr bench train", "asr bench transcribe --minutes 60 --json"),
-    "asr doctor": ("asr doctor", "asr doctor --json"),
-}
-
-
-@dataclass(frozen=True)
-class Page:
-    """The options that ``--help`` of a verb shows."""
-
-    groups: dict[str, str] = field(default_factory=dict)
-    """Title of a group, and the options in it: names with spaces between them. Options that stand
-    in no group are shown by ``--help-all`` alone."""
-    examples: Sequence[str] = ()
-    exits: str = "0 done, 2 bad input or usage"
-    """Exit codes."""
-
-
-PAGE = Page()
-"""That of a verb with few options: all of them, in one group."""
+Groups = Mapping[str, str]
+"""Title of each group of options in ``--help``, and their names, separated by spaces. Only
+``--help-all`` shows the options that are in no group."""
 
 
 class Paged:
-    """What is common to argparse's parser and jsonargparse's: a page of help, usual spellings."""
+    """What the parsers of argparse and jsonargparse have in common: help and spelling."""
 
-    page = PAGE
+    help_groups: Groups = {}  # noqa: RUF012
 
     def format_help(self: Any) -> str:
         """Return the text of ``--help``."""
-        return render(self, everything=not self.page.groups)
+        return render(self, everything=not self.help_groups)
 
     def format_usage(self: Any) -> str:
-        """Return the first line of it, which argparse puts above its errors."""
+        """Return the line of usage, which argparse prints above its errors."""
         return f"{render(self, everything=True).splitlines()[0]}\n"
 
     def spelled(self: Any, args: Sequence[str] | None) -> list[str]:
-        """Return a command line with each option as the parser names it; answer ``--help-all``."""
+        """Return a command line with options as the parser spells them; answer ``--help-all``."""
         args = sys.argv[1:] if args is None else args
         if "--help-all" in (args[:1] if _verbs(self) else args):
             self._print_message(render(self, everything=True), sys.stdout)
@@ -96,26 +48,61 @@ class Paged:
 
 
 class Parser(Paged, argparse.ArgumentParser):
-    """A parser of options that are no settings."""
+    """A parser of a verb without settings.
 
-    def __init__(self, *args: Any, page: Page = PAGE, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.page = page
+    Args:
+        prog: name of the verb, such as ``asr score``.
+        description: docstring of the verb.
+        options: see argparse.
+    """
+
+    def __init__(
+        self, prog: str | None = None, description: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(prog, description=description, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse."""
         return super().parse_known_args(self.spelled(args), namespace)
 
 
-def _verbs(parser: argparse.ArgumentParser) -> bool:
-    return any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+def dispatch(
+    prog: str,
+    description: str | None,
+    verbs: Mapping[str, Callable[[list[str]], int]],
+    argv: list[str],
+) -> int:
+    """Run a verb that has verbs of its own, such as ``asr data``; return the exit code.
+
+    Args:
+        prog: name of the verb.
+        description: docstring of the verb.
+        verbs: functions that take the rest of the command line; their docstrings are their help.
+        argv: the command line without the program's name.
+    """
+    if argv and argv[0] in verbs:
+        return verbs[argv[0]](argv[1:])
+    parser = Parser(prog, description)
+    listed = parser.add_subparsers(required=True, metavar="VERB")
+    for name, run in verbs.items():
+        listed.add_parser(name, help=(run.__doc__ or "").partition("\n")[0].rstrip("."))
+    if argv:
+        parser.parse_args(argv)
+    parser.print_help()
+    return EXIT_USAGE
+
+
+def _verbs(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the list of a parser's own verbs, with their help."""
+    subparsers = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return [verb for action in subparsers for verb in action._choices_actions]
 
 
 def _spelled(parser: argparse.ArgumentParser, args: Sequence[str]) -> Iterator[str]:
-    """The arguments, each option as the parser names it."""
+    """Return the arguments, with options as the parser spells them."""
     known = parser._option_string_actions
     by_dashes = {name.replace("_", "-"): name for name in known}
-    has_verbs = _verbs(parser)
+    has_verbs = bool(_verbs(parser))
     for position, arg in enumerate(args):
         if arg == "--":
             yield from args[position:]
@@ -137,54 +124,56 @@ def render(parser: argparse.ArgumentParser, *, everything: bool) -> str:
     """Return the help of a parser.
 
     Args:
-        parser: with a :class:`Page`, or without.
-        everything: also the options that stand in no group of the page.
+        parser: parser with the docstring of its verb as description, and perhaps groups.
+        everything: whether to show the options that are in no group, too.
     """
-    page: Page = getattr(parser, "page", PAGE)
     width = min(WIDTH, shutil.get_terminal_size().columns)
     actions = {a.dest: a for a in parser._actions if a.help != argparse.SUPPRESS}
     for unneeded in ("help", "print_config"):
         actions.pop(unneeded, None)
-    verbs = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
     positionals = " ".join(_metavar(a) for a in actions.values() if not a.option_strings)
-    lines = [f"usage: {parser.prog} [OPTION]... {positionals}".rstrip(), ""]
-    for paragraph in (parser.description or "").split("\n\n"):
-        lines += [*textwrap.wrap(paragraph, width), ""]
-    if verbs:
-        actions.pop(verbs.dest)
-        lines += _group("verbs", verbs._choices_actions, width)
+    above, below = _description(parser.description or "", width)
+    lines = [f"usage: {parser.prog} [OPTION]... {positionals}".rstrip(), "", *above]
+    if verbs := _verbs(parser):
+        actions = {name: a for name, a in actions.items() if a.option_strings}
+        lines += _group("verbs", verbs, width)
     shown: set[str] = set()
-    for title, names in _groups(parser, page).items():
+    for title, names in _groups(parser).items():
         if there := [actions[name] for name in names if name in actions]:
             lines += _group(title, there, width)
         shown |= set(names)
     rest = [action for name, action in actions.items() if name not in shown]
     if everything and rest:
-        lines += _group("further options" if shown else "options", rest, width)
-    if examples := page.examples or EXAMPLES.get(parser.prog, ()):
-        lines += ["examples:", *(line for example in examples for line in _command(example)), ""]
-    if parser.epilog:
-        lines += [parser.epilog, ""]
-    if rest and not everything:
-        lines.append(f"{parser.prog} --help-all shows {len(rest)} more options.")
-    lines += textwrap.wrap(f"Exit codes: {page.exits}.", width)
-    return "\n".join(lines) + "\n"
+        lines += _group("further options", rest, width)
+    elif rest:
+        lines += [f"{parser.prog} --help-all shows {len(rest)} more options.", ""]
+    return "\n".join([*lines, *below]) + "\n"
 
 
-def _command(example: str) -> list[str]:
-    """Lines of a command, as a shell takes them."""
-    first, *more = textwrap.wrap(example, WIDTH - 8, break_on_hyphens=False)
-    lines = [f"  {first}", *(f"      {line}" for line in more)]
-    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+def _description(text: str, width: int) -> tuple[list[str], list[str]]:
+    """Return the lines of a description that stand above the options and below them."""
+    above: list[str] = []
+    examples: list[str] = []
+    exits = EXITS
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("Examples:"):
+            commands = textwrap.dedent(paragraph.partition("\n")[2])
+            examples = ["examples:", *textwrap.indent(commands, "  ").splitlines(), ""]
+        elif paragraph.startswith("Exit codes:"):
+            exits = paragraph
+        else:
+            above += [*textwrap.wrap(paragraph, width), ""]
+    return above, [*examples, *textwrap.wrap(exits, width)]
 
 
-def _groups(parser: argparse.ArgumentParser, page: Page) -> dict[str, list[str]]:
-    """Titles and options of a page, or of the parser's own groups."""
-    if page.groups:
-        return {title: names.split() for title, names in page.groups.items()}
+def _groups(parser: Any) -> dict[str, list[str]]:
+    """Return titles and options of the groups of a parser, or else of argparse's groups."""
+    if parser.help_groups:
+        return {title: names.split() for title, names in parser.help_groups.items()}
     own = {g.title: [a.dest for a in g._group_actions] for g in parser._action_groups}
-    own["arguments"], rest = own.pop("positional arguments"), own.pop("options")
-    return {title or "": names for title, names in [*own.items(), ("options", rest)] if names}
+    rest = own.pop("options")
+    own = {"arguments": own.pop("positional arguments"), **own}
+    return {title: names for title, names in [*own.items(), ("options", rest)] if names}
 
 
 def _group(title: str, actions: Sequence[argparse.Action], width: int) -> list[str]:
@@ -200,7 +189,12 @@ def _group(title: str, actions: Sequence[argparse.Action], width: int) -> list[s
 
 
 def _metavar(action: argparse.Action) -> str:
-    """What stands for the value of an option."""
+    """Return the placeholder for the value of an option or argument."""
+    name = _value(action)
+    return {"+": f"{name}...", "*": f"[{name}]...", "?": f"[{name}]"}.get(str(action.nargs), name)
+
+
+def _value(action: argparse.Action) -> str:
     kind = getattr(action, "_typehint", None) or action.type
     if action.metavar and not isinstance(action.metavar, tuple) and "{" not in action.metavar:
         return action.metavar
@@ -215,10 +209,9 @@ def _metavar(action: argparse.Action) -> str:
 
 
 def _text(action: argparse.Action) -> str:
-    text = " ".join((action.help or "").split()).replace("%%", "%")
-    text = text.replace("%(default)s", str(action.default))
+    """Return the help of an option with its default value."""
+    text = " ".join((action.help or "").split()).rstrip(".")
     default = action.default
-    unsaid = default in (None, "", False, argparse.SUPPRESS) or isinstance(default, list | dict)
-    if unsaid or "default" in text:
-        return text
-    return f"{text.rstrip('.')} (default: {default})"
+    none = default in (None, "", argparse.SUPPRESS) or isinstance(default, list | dict)
+    unsaid = none or default is False or "default" in text
+    return text if unsaid else f"{text} (default: {default})"

@@ -12,14 +12,15 @@ from asr.terminal import Quiet
 MOST = 80  # lines: two screens of 40
 
 
-def parser(**options):
-    made = pages.Parser(prog="asr x", page=pages.Page({"search": "beam_width"}), **options)
+def parser():
+    made = pages.Parser("asr x", "Search.")
+    made.help_groups = {"search": "beam_width"}
     made.add_argument("--beam_width", type=int, default=8, help="hypotheses")
     made.add_argument("--rare", action="store_true", help="for a few")
     return made
 
 
-def test_help_shows_the_groups_of_the_page_alone(capsys):
+def test_help_shows_the_groups_alone(capsys):
     assert "rare" not in parser().format_help()
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(["--help-all"])

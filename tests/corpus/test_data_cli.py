@@ -27,7 +27,7 @@ def test_help_has_an_example(verb, capsys):
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
     assert end.value.code == 0
-    assert f"example:\n  asr data {verb} " in capsys.readouterr().out
+    assert f"examples:\n  asr data {verb} " in capsys.readouterr().out
 
 
 def test_validate_prints_counts(make, capsys):
@@ -124,7 +124,7 @@ def test_split_and_combine(make, tmp_path, capsys):
 def test_combine_tells_what_it_left_out(make, tmp_path, capsys):
     first, second = make("a", spk2gender="s1 f\ns2 m\n"), make("b")
     assert main(["combine", str(tmp_path / "out"), str(first), str(second)]) == 0
-    assert "left out, not every directory has them: spk2gender" in capsys.readouterr().err
+    assert "left out, because some directories lack them: spk2gender" in capsys.readouterr().err
 
 
 def test_import_and_normalize(wav, tmp_path, capsys):
@@ -134,7 +134,7 @@ def test_import_and_normalize(wav, tmp_path, capsys):
     assert main([*arguments, "--normalize", "librispeech"]) == 0
     assert capsys.readouterr().out == f"{out}: 1 utterance, 1 speaker\n"
     assert read_table(out / "text") == {"s-a": "IT'S WELL KNOWN"}
-    with pytest.raises(InputError, match="expected one of none, librispeech"):
+    with pytest.raises(SystemExit):
         main([*arguments, "--normalize", "x"])
 
 

@@ -239,7 +239,7 @@ def test_without_ctc_there_is_none_and_it_is_said(save, audio, capsys):
     main([file, "--model", model, "--ctc_weight", "0", "-f", "json"])
     out, err = capsys.readouterr()
     assert json.loads(out)["confidence"] is None
-    assert "there is no confidence" in err
+    assert "no confidences, because they need CTC" in err
 
 
 @pytest.fixture

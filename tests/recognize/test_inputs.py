@@ -186,7 +186,7 @@ def test_transcripts_beside_the_audio_are_not_replaced(transcribe, audio):
         [audio, "-o", audio / "exp" / "link"],
         [audio / "a.wav", "-o", audio / ".." / audio.name],
     ):
-        with pytest.raises(InputError, match=r"a\.txt: stands beside the audio"):
+        with pytest.raises(InputError, match=r"a\.txt: exists beside the audio"):
             transcribe(*arguments)
     assert transcribe(audio, "-o", audio, "--skip-existing")[0] == 0
     assert (audio / "a.txt").read_text() == "by hand"
@@ -239,8 +239,8 @@ def test_without_a_reader_of_the_texts_the_work_ends_and_has_failed(transcribe, 
     monkeypatch.setattr(sys, "stdout", Unread())
     code, _, err = transcribe(audio)
     assert code == 1
-    assert "2 texts are left out" in err
-    with pytest.raises(InputError, match="-o FOLDER writes files"):
+    assert "2 texts are missing" in err
+    with pytest.raises(InputError, match="write files with -o FOLDER"):
         transcribe(audio)
     assert transcribe(audio, "-o", audio / "out")[0] == 0
 
@@ -279,7 +279,7 @@ def test_what_is_there_is_not_done_again(transcribe, audio):
     out.mkdir()
     (out / "a.txt").write_text("mine")
     code, _, err = transcribe(audio, "-o", out, "--skip-existing")
-    assert code == 0 and "1 of 2 inputs have their results already" in err and "1 of 1 files" in err
+    assert code == 0 and "1 of 2 inputs already have results" in err and "1 of 1 files" in err
     assert (out / "a.txt").read_text() == "mine" and names(out) == ["a.txt", "b.txt"]
     assert "2 of 2 inputs" in transcribe(audio, "-o", out, "--skip-existing")[2]
     with pytest.raises(InputError, match="needs -o FOLDER"):
@@ -293,14 +293,14 @@ def test_strict_remembers_earlier_marks(transcribe, audio):
     assert any(flags)  # a model that babbles
     assert transcribe(audio, *options)[0] == 1
     code, _, err = transcribe(audio, *options)
-    assert code == 1 and "2 of 2 inputs have their results already" in err
+    assert code == 1 and "2 of 2 inputs already have results" in err
     for file in (audio / "out").iterdir():
         file.write_text(json.dumps({**json.loads(file.read_text()), "flags": []}))
     assert transcribe(audio, *options)[0] == 0
     with pytest.raises(InputError, match="--strict with --skip-existing: needs -f json"):
         transcribe(audio, "-o", audio / "out", "--strict", "--skip-existing")
     (audio / "out" / "a.json").write_text("[]")
-    with pytest.raises(InputError, match=r"a\.json: no result of `asr transcribe`"):
+    with pytest.raises(InputError, match=r"a\.json: not a result of `asr transcribe`"):
         transcribe(audio, *options)
 
 
@@ -335,7 +335,9 @@ def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
         return true(transcript, kind, name)
 
     monkeypatch.setattr(cli, "render", interrupted)
-    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 files are written; --skip-existing goes"):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"1 of 2 files written; continue with --skip-existing"
+    ):
         transcribe(*files, "-o", audio / "out")
     assert names(audio / "out") == ["a.txt"]
     monkeypatch.setattr(cli, "render", true)

@@ -110,18 +110,18 @@ def test_listen_prints_segments_and_what_is_left_at_ctrl_c(model, capsys):
     out, err = capsys.readouterr()
     first, second = out.splitlines()
     assert first.split()[:3] == ["0.0", "-", "1.3"] and second.split()[:3] == ["1.7", "-", "3.1"]
-    assert "listening; Ctrl-C ends" in err
+    assert "listening; stop with Ctrl-C" in err
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_pauses_there_is_nothing_to_print_at(model):
-    with pytest.raises(InputError, match="--vad none: has no pauses"):
+    with pytest.raises(InputError, match="--vad none: finds no pauses"):
         listen.main(["--model", model, "--vad", "none"], source)
 
 
 def test_without_the_extra_or_a_device_it_says_what_to_do(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(InputError, match=r"no access to microphones.*asr-las\[mic\]"):
+    with pytest.raises(InputError, match=r"cannot use microphones.*asr-las\[mic\]"):
         listen.main(["--model", model])
 
     def refuse(**settings):
@@ -129,7 +129,7 @@ def test_without_the_extra_or_a_device_it_says_what_to_do(model, monkeypatch):
 
     broken = types.SimpleNamespace(check_input_settings=refuse, PortAudioError=RuntimeError)
     monkeypatch.setitem(sys.modules, "sounddevice", broken)
-    with pytest.raises(InputError, match=r"microphone desk: not usable.*--input chooses"):
+    with pytest.raises(InputError, match=r"microphone desk: not usable.*choose one with --input"):
         listen.main(["--model", model, "--input", "desk"])
 
 

@@ -66,7 +66,7 @@ def test_a_model_without_ctc_is_searched_without_it(save, audio, capsys):
     command = [str(audio / "a.wav"), "--length_bonus", "5", "--model"]
     assert main([*command, save(ctc_weight=0.0)]) == 0
     out, err = capsys.readouterr()
-    assert "trained without CTC and is searched without it" in err
+    assert "trained without CTC: searching without it" in err
     main([*command, save(), "--ctc_weight", "0"])
     assert capsys.readouterr().out == out
     main([*command, save()])

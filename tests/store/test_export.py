@@ -135,7 +135,7 @@ def test_settings_given_win_over_those_of_the_model(model, tmp_path):
     [
         ("beam: many\n", "beam"),
         ("bream: 4\n", "bream"),
-        ("lm: chars.safetensors\nlm_weight: 0.2\n", "cannot hold"),
+        ("lm: chars.safetensors\nlm_weight: 0.2\n", "cannot contain"),
     ],
 )
 def test_search_settings_that_a_model_cannot_carry(tmp_path, text, message):

@@ -66,7 +66,7 @@ def test_chars_reads_data_directories_without_their_ids(tmp_path, capsys):
     assert CharTokenizer.from_file(output).symbols[2:-1] == ["<space>", "A", "B"]
     captured = capsys.readouterr()
     assert "6 symbols from 2 transcripts" in captured.out
-    assert f"' ' 1 times, first in {data}/text:2" in captured.err
+    assert f"' ': 1 occurrence, first in {data}/text:2" in captured.err
 
 
 def test_chars_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):

@@ -168,7 +168,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(files, monkeypatch, s
     lm_train(files, whole, *options)
     with monkeypatch.context() as patch:
         interrupt_after(patch, steps)
-        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        with pytest.raises(KeyboardInterrupt, match="the same command continues"):
             lm_train(files, parts, *options)
     assert parts.exists() == (steps >= 2)
     with pytest.raises(InputError, match=r"state.pt: .* batch was 1, is 2; give its command again"):
