@@ -259,8 +259,8 @@ def test_problems_of_several_files_are_all_told(make):
 
 def test_required_files(make):
     assert told(make("a", text=None, wav_scp=None)) == [
-        "text: no such file, but it is required; add it, or say --no-text",
-        "wav.scp: no such file, but it is required; add it, or say --no-wav",
+        "text: no such file, but it is required; add it, or give --no-text",
+        "wav.scp: no such file, but it is required; add it, or give --no-wav",
     ]
     assert told(make("b", text=None, wav_scp=None), text=False, wav=False) == []
     assert told(make("c"), feats=True)[0].startswith("feats.scp: no such file")
