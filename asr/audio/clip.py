@@ -6,7 +6,6 @@ is resampled. Samples are float32 with full scale 1; those of float files may ex
 :func:`blocks` reads files of any length in bounded memory.
 """
 
-import io
 import math
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import ArrayLike
 
 from asr.audio import channels
 from asr.audio.arrays import MAX_SAMPLE, is_valid
@@ -25,18 +23,20 @@ from asr.audio.media import MediaError
 from asr.audio.memory import warn_once
 from asr.audio.resample import Resampler
 from asr.errors import AudioError, first_line
-from asr.files import write_atomically
 
 SAMPLE_RATE = 16000
 BLOCK_S = 10.0  # of audio that is read at a time
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
+_LOW_RATE = (
+    "recorded at {} Hz, below {} Hz; it is converted, but its high frequencies are missing (this "
+    "is printed once)"
+)
 
 
 @dataclass(frozen=True)
 class AudioInfo:
     """Length and format of an audio file."""
 
-    path: str
     duration_s: float
     sample_rate: int
     channels: int
@@ -122,7 +122,7 @@ def info(source: str | Path | bytes) -> AudioInfo:
     name = _name_of(source)
     with opened(source, name, checked=True) as sound:
         duration_s = sound.frames / sound.samplerate
-        return AudioInfo(name, duration_s, sound.samplerate, sound.channels, sound.frames)
+        return AudioInfo(duration_s, sound.samplerate, sound.channels, sound.frames)
 
 
 def _name_of(source: str | Path | bytes) -> str:
@@ -181,7 +181,8 @@ def blocks(
     try:
         with opened(source, name) as sound:
             span = _span(sound, clip.start_s, clip.end_s, name)
-            _check_rate(sound.samplerate, sample_rate, name)
+            if sound.samplerate < sample_rate:
+                warn_once(name, _LOW_RATE.format(sound.samplerate, sample_rate), key="low rate")
             resampler = Resampler(sound.samplerate, sample_rate)
             size = max(1, round(block_s * sound.samplerate))
             for waveform in _waveforms(sound, span, clip.channel, name, size):
@@ -189,16 +190,6 @@ def blocks(
             yield resampler.close()
     except AudioError as error:
         raise AudioError(f"{error}{message}") from error
-
-
-def _check_rate(rate: int, target: int, name: str) -> None:
-    """Warn, once in a process, that the audio has to be upsampled."""
-    if rate < target:
-        message = (
-            f"recorded at {rate} Hz, below {target} Hz; it is converted, but its high frequencies "
-            "are missing (this is printed once)"
-        )
-        warn_once(name, message, key="low rate")
 
 
 def _span(sound: Sound, start_s: float, end_s: float | None, name: str) -> tuple[int, int]:
@@ -259,10 +250,3 @@ def _samples(sound: Sound, begin: int, end: int, name: str, size: int) -> Iterat
         ) from error
     if place < end:  # the file ends early or is damaged
         check_missing((sound.frames - place) / sound.samplerate, sound, place, name)
-
-
-def write_wav(path: str | Path, waveform: ArrayLike, sample_rate: int) -> Path:
-    """Write a waveform (N,) with full scale 1 as a 16-bit wav file, atomically."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.asarray(waveform), sample_rate, subtype="PCM_16", format="WAV")
-    return write_atomically(path, lambda file: file.write(buffer.getbuffer()))

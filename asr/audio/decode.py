@@ -9,17 +9,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
 
 from asr.audio.formats import READABLE
 from asr.audio.header import (
-    Layout,
     Part,
     View,
     after_tags,
@@ -43,6 +42,7 @@ _COUNTED = 1 << 16  # samples that are decoded at a time to count or skip them
 _MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames
 _VORBIS_BLOCK = 8192  # samples, the largest
 _READ = 1 << 22  # samples at a time; a damaged header may promise more than fit into memory
+_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"riff")
 _KNOWN = (b"fLaC", b"NIST_1A", b"Creative Voice")
 
 
@@ -83,7 +83,7 @@ class _SoundFile(soundfile.SoundFile):
         return bool(super().seekable())
 
 
-class SoundFile:
+class _LibsndfileSound:
     """An audio file that libsndfile decodes.
 
     Args:
@@ -99,7 +99,6 @@ class SoundFile:
 
     def __init__(self, opened: Callable[[], Any], key: Hashable = None) -> None:
         self._opened, self._place, self.reason = opened, 0, ""
-        self._last_page: int | None = None
         self._file = self._open()
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
@@ -154,13 +153,12 @@ class SoundFile:
         if self._file.subtype.startswith("MPEG"):  # a frame holds parts of the next ones
             return max(0, frame - _MP3_REACH)
         if self._file.subtype == "VORBIS":  # libsndfile may be off by a block in the last page
-            if self._last_page is None:
-                self._last_page = self._find_last_page()
             return min(frame, self._last_page)
         return frame
 
-    def _find_last_page(self) -> int:
-        """Return a sample before the last page of an ogg file."""
+    @cached_property
+    def _last_page(self) -> int:
+        """A sample before the last page of an ogg file."""
         source = self._opened()
         stream: Any = source if isinstance(source, io.IOBase) else open(source, "rb")  # noqa: SIM115
         with stream:
@@ -168,7 +166,6 @@ class SoundFile:
         return max(0, self.frames - (lengths[-1] - lengths[0]) - _VORBIS_BLOCK) if lengths else 0
 
     def read(self, frames: int) -> np.ndarray:
-        """Return the next samples, (frames, channels) float32; fewer at the end."""
         if self._forward:
             frames = min(frames, self.frames - self._place)
         parts = [self._block(min(frames, _READ))]
@@ -188,12 +185,11 @@ class SoundFile:
         return samples
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
         self._close_source()
 
 
-class ConcatenatedSound:
+class _ConcatenatedSound:
     """Several streams, one after the other, as one.
 
     Args:
@@ -228,18 +224,15 @@ class ConcatenatedSound:
         return self._sound.frames
 
     def seek(self, frame: int) -> None:
-        """Go to a sample of one of the streams."""
         index = min(bisect_right(self._ends, frame), len(self._ends) - 1)
         self._go_to(index)
         self._sound.seek(frame - (self._ends[index - 1] if index else 0))
 
     @property
     def reason(self) -> str:
-        """Why :meth:`read` returned too few samples."""
         return self._sound.reason
 
     def read(self, frames: int) -> np.ndarray:
-        """Return the next samples, (frames, channels) float32; fewer at the end."""
         parts = [self._sound.read(frames)]
         frames -= len(parts[0])
         while frames > 0 and self._at + 1 < len(self._openers):
@@ -250,7 +243,6 @@ class ConcatenatedSound:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def close(self) -> None:
-        """Close the open stream."""
         self._sound.close()
 
 
@@ -290,22 +282,21 @@ class _File:
                     self.begin = after_tags(stream)
             with self.stream() as stream:
                 self.head = stream.read(4096)
-                self.layout = self._layout(stream)
+                find_layout = partial(survey, stream, self.head)
+                self.layout = cached(self.key and (self.key, "layout"), find_layout)
+            if self.layout.missing >= max(1, self.layout.present):
+                raise self._cut(self.layout.missing)
 
-    def stream(self) -> BinaryIO:
-        """Open the file as a stream of bytes."""
-        if isinstance(self.source, bytes):
-            return self._after_tags(io.BytesIO(self.source))
+    def stream(self) -> Any:
+        """Open the file as a binary stream."""
+        source = self.source
         with _as_audio_error(self.name):
-            stream = open(self.source, "rb")  # noqa: SIM115 - the caller closes it
+            stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
         if not stream.seekable():
             stream.close()
             raise AudioError(
                 f"{self.name}: a pipe, which cannot be read twice; write it into a file first"
             )
-        return self._after_tags(stream)
-
-    def _after_tags(self, stream: BinaryIO) -> Any:
         return View(stream, Part(((self.begin, size_of(stream)),))) if self.begin else stream
 
     def _refuse(self) -> None:
@@ -316,12 +307,6 @@ class _File:
             raise AudioError(
                 f"{self.name}: compressed SPHERE; unpack it: sph2pipe -f wav IN OUT.wav"
             )
-
-    def _layout(self, stream: BinaryIO) -> Layout:
-        layout = cached(self.key and (self.key, "layout"), lambda: survey(stream, self.head))
-        if layout.missing >= max(1, layout.present):
-            raise self._cut(layout.missing)
-        return layout
 
     def _cut(self, missing: int) -> AudioError:
         return AudioError(
@@ -354,7 +339,7 @@ class _File:
         parts = self.layout.parts
         if len(parts) > 1:
             openers = [partial(self._stream_of, part, None) for part in parts]
-            return ConcatenatedSound(openers, self.key)
+            return _ConcatenatedSound(openers, self.key)
         return self._stream_of(parts[0] if parts else None, self.key)
 
     def _counted(self, sound: Sound) -> Sound:
@@ -370,21 +355,16 @@ class _File:
         container = container_of(self.head)
         if container and container.pyav_only and installed():
             return MediaFile(partial(self._view, part), container, key)
-        if not part and not container and not self.head.startswith((b"\xff", b"ID3")):
-            part = self._cut_out_mp3()  # libsndfile would trust the extension
+        if not part and not container and not self.head.startswith((b"\xff", b"ID3", *_KNOWN)):
+            with self.stream() as stream:  # libsndfile would trust the extension
+                part = cut_out_mp3(stream, self.head)
         try:
-            return SoundFile(partial(self._soundfile_source, part), key)
+            return _LibsndfileSound(partial(self._soundfile_source, part), key)
         except soundfile.LibsndfileError:
             if container and installed():
                 with suppress(MediaError):
                     return MediaFile(partial(self._view, part), container, key)
             raise
-
-    def _cut_out_mp3(self) -> Part | None:
-        if self.head.startswith(_KNOWN):
-            return None
-        with self.stream() as stream:
-            return cut_out_mp3(stream, self.head)
 
     def _view(self, part: Part | None) -> Any:
         stream = self.stream()
@@ -440,7 +420,7 @@ def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None
 
 def _reaches_its_end(sound: Sound) -> bool:
     """Return whether the file has the last sample that its header promises."""
-    if not isinstance(sound, SoundFile) or sound.counted or not sound.frames:
+    if not isinstance(sound, _LibsndfileSound) or sound.counted or not sound.frames:
         return True
     try:
         sound.seek(sound.frames - 1)
@@ -473,9 +453,7 @@ def _diagnosis(head: bytes) -> str:
         if installed():
             return f"{kind}: damaged, or of a codec that is not known here; {CONVERT}"
         return f"{kind}, for which PyAV is needed: {INSTALL}; or {CONVERT}"
-    if head[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd"):
-        return f"damaged audio; {AGAIN}"
-    if head.startswith((b"NIST_1A", b"ID3", b"riff", b"\xff")):
+    if head[:4] in _MAGIC or head.startswith((b"NIST_1A", b"ID3", b"\xff")):
         return f"damaged audio; {AGAIN}"
     printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in head)
     if printable > 0.95 * len(head):

@@ -1,13 +1,13 @@
 """Log-mel filterbanks and MFCC with Kaldi's values.
 
-For every window of 25 ms, 10 ms apart, Kaldi's compute-fbank-feats removes the mean, takes
-differences (pre-emphasis), applies the "povey" window, and sums the power spectrum under
-triangles on the mel scale. The steps here are the same, for a block of windows at a time.
+As Kaldi's compute-fbank-feats, for every window of 25 ms with a shift of 10 ms, this removes the
+mean, applies pre-emphasis and the "povey" window, and sums the power spectrum in triangular filters
+on the mel scale.
 
-Who is a speaker, for normalisation by speaker (``features.cmvn: speaker``): the data directory says
-it in training, decoding, alignment and calibration, and all of a speaker's utterances there count
-(:mod:`asr.corpus.feature_statistics`). Without a data directory a file is one speaker, and a stream
-is one of whom only the past is known.
+Normalisation by speaker (``features.cmvn: speaker``) takes the speakers from the data directory, if
+there is one, and the statistics from all utterances of a speaker
+(:mod:`asr.corpus.feature_statistics`). Otherwise each file or stream is a speaker; the statistics
+of a stream are those of its past.
 """
 
 import math
@@ -22,39 +22,39 @@ from asr.config import FeatureConfig
 from asr.errors import AudioError, InputError
 
 PREEMPHASIS = 0.97
-FLOOR = np.finfo(np.float32).eps  # log of nothing, as in Kaldi
-FULL_SCALE = 32768.0  # Kaldi works on 16-bit numbers
+FLOOR = np.finfo(np.float32).eps  # of energies before the logarithm, as in Kaldi
+FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers
 VTLN_LOW_HZ, VTLN_MARGIN_HZ = 100.0, 500.0  # Kaldi's --vtln-low, and minus its --vtln-high
 LIFTER = 22.0
-BLOCK = 64  # frames at a time: what they need stays in the processor's cache
-BAND = 16  # filters at a time: for so small a product, OpenBLAS starts no threads
+BLOCK = 64  # frames at a time, which fit into the processor's cache
+BAND = 16  # filters at a time: OpenBLAS starts no threads for so small a product
 
 
 def mel(freq_hz: np.ndarray) -> np.ndarray:
-    """Hertz to Kaldi's mel scale."""
+    """Convert hertz to Kaldi's mel scale."""
     return 1127.0 * np.log1p(freq_hz / 700.0)
 
 
 def unmel(value: np.ndarray) -> np.ndarray:
-    """Kaldi's mel scale to hertz."""
+    """Convert Kaldi's mel scale to hertz."""
     return 700.0 * np.expm1(value / 1127.0)
 
 
 def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: float) -> np.ndarray:
-    """Where a filter's edge goes in vocal tract length normalisation, as Kaldi has it.
+    """Warp frequencies for Kaldi's vocal tract length normalisation (VTLN).
 
-    The frequency is divided by ``warp``, but for the ends of the range, which stay where
-    they are and are joined to the middle by straight lines.
+    The map is piecewise linear: it divides frequencies by ``warp``, except near the ends of the
+    range, which are fixed.
 
     Args:
         freq_hz: frequencies, any shape.
         warp: above 1 for a short vocal tract, whose formants are high.
         low_hz: lower end of the filters' range.
-        high_hz: upper end.
+        high_hz: upper end of it.
     """
     left = VTLN_LOW_HZ * max(1.0, warp)
     right = (high_hz - VTLN_MARGIN_HZ) * min(1.0, warp)
-    reach = left - low_hz or 1.0  # no frequency lies between the two where they are equal
+    reach = left - low_hz or 1.0  # if they are equal, no frequency is between them
     below = low_hz + (left / warp - low_hz) / reach * (freq_hz - low_hz)
     above = high_hz + (high_hz - right / warp) / (high_hz - right) * (freq_hz - high_hz)
     warped = np.where(freq_hz < left, below, freq_hz / warp)
@@ -62,7 +62,7 @@ def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: flo
     return np.where((freq_hz < low_hz) | (freq_hz > high_hz), freq_hz, warped)
 
 
-@lru_cache(maxsize=128)  # a training warps by a few dozen factors
+@lru_cache(maxsize=128)  # training uses a few dozen warp factors
 def mel_filters(
     bins: int,
     fft_size: int,
@@ -71,21 +71,21 @@ def mel_filters(
     high_hz: float,
     warp: float = 1.0,
 ) -> np.ndarray:
-    """Triangles, evenly spaced on the mel scale, that overlap by half.
+    """Compute triangular filters, evenly spaced on the mel scale, that overlap by half.
 
     Args:
-        bins: how many.
-        fft_size: of the spectrum that they weight.
+        bins: number of filters.
+        fft_size: length of the Fourier transform.
         sample_rate: in Hz.
-        low_hz: lower edge of the first.
-        high_hz: upper edge of the last; 0 or less counts from half the sample rate.
+        low_hz: lower edge of the first filter.
+        high_hz: upper edge of the last; 0 or less is relative to half the sample rate.
         warp: factor of vocal tract length normalisation (Kaldi's ``vtln-warp``).
 
     Returns:
-        Weights of the spectrum's bins, (fft_size / 2 + 1, bins); the last bin has none.
+        Weights of the spectrum's bins, (fft_size / 2 + 1, bins); those of the last bin are 0.
 
     Raises:
-        InputError: a filter falls between two frequencies.
+        InputError: a filter falls between two frequencies of the spectrum.
     """
     nyquist = sample_rate / 2
     high_hz = high_hz if high_hz > 0 else nyquist + high_hz
@@ -99,14 +99,14 @@ def mel_filters(
     weights = np.maximum(np.minimum(rising, falling), 0.0)
     if not weights.any(0).all():
         raise InputError(
-            f"features.mel_bins = {bins}: some filters are narrower than the distance of the "
-            f"spectrum's {fft_size // 2} frequencies; take fewer bins or a longer frame"
+            f"features.mel_bins = {bins}: some filters fall between two of the spectrum's "
+            f"{fft_size // 2} frequencies; take fewer bins or a longer frame"
         )
     return np.pad(weights, ((0, 1), (0, 0))).astype(np.float32)
 
 
 class Band(NamedTuple):
-    """Some neighbouring filters, and the frequencies that they cover."""
+    """Adjacent filters, and the frequencies that they cover."""
 
     frequencies: slice
     bins: slice
@@ -115,7 +115,7 @@ class Band(NamedTuple):
 
 
 def split(filters: np.ndarray) -> list[Band]:
-    """The filters of :func:`mel_filters` without most of their zeros."""
+    """Split the filters of :func:`mel_filters` into bands, without most of their zeros."""
     bands = []
     for start in range(0, filters.shape[1], BAND):
         bins = slice(start, start + BAND)
@@ -126,9 +126,9 @@ def split(filters: np.ndarray) -> list[Band]:
 
 
 def dct_matrix(inputs: int, outputs: int) -> np.ndarray:
-    """Orthonormal cosine transform with Kaldi's cepstral lifter, (inputs, outputs).
+    """Compute the orthonormal DCT with Kaldi's cepstral lifter, (inputs, outputs).
 
-    The first output is the transform's own c_0 (Kaldi's ``--use-energy=false``).
+    The first output is c_0, not the energy (Kaldi's ``--use-energy=false``).
     """
     n, k = np.arange(inputs), np.arange(outputs)
     matrix = math.sqrt(2.0 / inputs) * np.cos(np.pi / inputs * (n + 0.5)[:, None] * k)
@@ -137,7 +137,7 @@ def dct_matrix(inputs: int, outputs: int) -> np.ndarray:
 
 
 def add_deltas(features: np.ndarray, order: int, window: int = 2) -> np.ndarray:
-    """Kaldi's add-deltas: (T, F) to (T, (order + 1) * F); the edges repeat."""
+    """Append deltas as Kaldi's add-deltas, (T, F) to (T, (order + 1) * F); edges are repeated."""
     frames = len(features)
     step = np.arange(-window, window + 1)
     parts, scales = [features], np.ones(1)
@@ -153,9 +153,9 @@ def add_deltas(features: np.ndarray, order: int, window: int = 2) -> np.ndarray:
 
 
 def loudness(log_mel: np.ndarray) -> np.floating:
-    """The mean log energy (T, F) of the loud frames, their 95th percentile; a scalar.
+    """Return the 95th percentile of the frames' mean log-mel energies (T, F), a scalar.
 
-    A gain adds the same number to all log energies, and so to this one.
+    A gain adds the same number to it as to all log energies.
     """
     return np.quantile(log_mel.mean(1), 0.95)
 
@@ -163,9 +163,9 @@ def loudness(log_mel: np.ndarray) -> np.floating:
 def normalize(
     features: np.ndarray, kind: str, overall: CmvnStats | None, speaker: CmvnStats | None
 ) -> np.ndarray:
-    """Mean and variance normalisation as ``features.cmvn`` says, (T, F) to (T, F).
+    """Apply the mean and variance normalisation of ``features.cmvn``, (T, F) to (T, F).
 
-    A speaker of whom nothing is known has the statistics of these features.
+    Without statistics of the speaker, those of these features are used.
     """
     if kind == "none":
         return features
@@ -174,13 +174,13 @@ def normalize(
 
 
 class FeatureExtractor:
-    """Waveform to features.
+    """Converts waveforms to features.
 
     Args:
         config: kind and sizes; the defaults equal Kaldi's with 80 bins and no dither.
 
     Raises:
-        InputError: there are more filters than the spectrum has frequencies for.
+        InputError: the spectrum has too few frequencies for the filters.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -194,13 +194,13 @@ class FeatureExtractor:
         self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
 
     def warped_bands(self, warp: float) -> list[Band]:
-        """The filters for other vocal tracts."""
+        """Return the filters for another vocal tract length."""
         c = self.config
         edges = (c.low_freq_hz, c.high_freq_hz)
         return split(mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp))
 
     def num_frames(self, samples: int, tempo: float = 1.0) -> int:
-        """Number of whole windows in a number of samples (Kaldi's snip_edges)."""
+        """Return the number of whole windows in a number of samples (Kaldi's snip-edges)."""
         shift = round(self.shift * tempo)
         return 0 if samples < self.length else 1 + (samples - self.length) // shift
 
@@ -211,14 +211,13 @@ class FeatureExtractor:
         warp: float = 1.0,
         tempo: float = 1.0,
     ) -> np.ndarray:
-        """Features of a waveform.
+        """Compute the features of a waveform.
 
         Args:
             waveform: (N,), full scale 1, at ``config.sample_rate``.
-            noise: for dither, where it is on: (N,) of power 1; by default it is always the same.
-            warp: stretch of the frequency axis, as Kaldi's vocal tract length normalisation
-                has it: above 1 makes a deep voice of a high one.
-            tempo: factor of the frame shift: above 1 the speech seems faster, at its own pitch.
+            noise: for dither, (N,) with power 1; by default always the same noise.
+            warp: factor of vocal tract length normalisation; above 1 lowers a high voice.
+            tempo: factor of the frame shift; above 1 makes speech faster at the same pitch.
 
         Returns:
             (T, F), float32.
@@ -249,10 +248,10 @@ class FeatureExtractor:
         return features
 
     def _log_mel(self, signal: np.ndarray, shift: int, bands: list[Band]) -> np.ndarray:
-        """Log-mel energies (T, bins) of a signal (N,), which is changed, by blocks of frames."""
+        """Compute log-mel energies (T, bins) of a signal (N,), which is modified."""
         signal -= signal.mean()  # a large offset would cost precision
         windows = sliding_window_view(signal, self.length)[::shift]  # (T, length), a view
-        means = np.einsum("tn->t", windows)[:, None]  # takes half the time of sum(1)
+        means = np.einsum("tn->t", windows)[:, None]  # faster than sum(1)
         means *= (1 - PREEMPHASIS) / self.length
         differences = np.multiply(signal[:-1], -PREEMPHASIS, dtype=np.float32)
         differences += signal[1:]
@@ -262,7 +261,7 @@ class FeatureExtractor:
         for start in range(0, len(windows), BLOCK):
             block = slice(start, min(start + BLOCK, len(windows)))
             rows = padded[: block.stop - start]
-            frames = rows[:, : self.length - 1]  # without the first samples: their window is 0
+            frames = rows[:, : self.length - 1]  # the window is 0 at the first sample
             np.subtract(emphasised[block], means[block], out=frames)
             frames *= self.window
             spectrum = np.fft.rfft(rows)  # (block, fft / 2 + 1)

@@ -543,16 +543,10 @@ class View(io.RawIOBase):
         self.size = end
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self.place
+    seekable = readable
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte and return its position."""
@@ -568,16 +562,15 @@ class View(io.RawIOBase):
         for begin, end, piece in self.spans:
             if done < len(buffer) and begin <= self.place < end:
                 count = min(len(buffer) - done, end - self.place)
-                data = self._bytes(piece, self.place - begin, count)
+                start = self.place - begin
+                if isinstance(piece, bytes):
+                    data = piece[start : start + count]
+                else:
+                    data = _bytes_at(self.stream, piece[0] + start, count)
                 buffer[done : done + len(data)] = data
                 self.place += len(data)
                 done += len(data)
         return done
-
-    def _bytes(self, piece: Piece, offset: int, count: int) -> bytes:
-        if isinstance(piece, bytes):
-            return piece[offset : offset + count]
-        return _bytes_at(self.stream, piece[0] + offset, count)
 
     def close(self) -> None:
         """Close the file."""

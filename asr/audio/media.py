@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from asr.audio.header import is_wav
 from asr.audio.memory import cached
 from asr.errors import InputError, first_line
 
@@ -74,7 +75,7 @@ def container_of(head: bytes) -> Container | None:
     """Return the container of a file with these first bytes; None if it is not supported."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return Container("mp4", "mp4 or m4a")
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+    if is_wav(head):
         return Container("wav", "wav", timed=False, pyav_only=False)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return Container("avi", "avi")
@@ -171,7 +172,7 @@ class MediaFile:
                 if not container.streams.audio:
                     raise MediaError("no sound in it")
                 yield container
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise MediaError(f"damaged ({reason})") from error
 

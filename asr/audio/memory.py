@@ -36,5 +36,4 @@ def cached(key: Hashable, compute: Callable[[], T]) -> T:
         if len(_results) >= _MAX_ENTRIES:
             _results.clear()
         _results[key] = compute()
-    result: T = _results[key]
-    return result
+    return _results[key]

@@ -43,6 +43,8 @@ class Resampler:
             self.stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
         elif not self.same:
             self.first, self.filters = sinc_filters(self.period, self.made)
+            # Input samples on which the output of one period depends.
+            self.span = int(self.first[-1] - self.first[0]) + self.filters.shape[1]
             self.samples = np.zeros(-self.first[0], np.float32)
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
@@ -62,17 +64,13 @@ class Resampler:
         if self.stream is not None:
             rest = self.stream.resample_chunk(_NOTHING, last=True)[:left]
             return np.pad(rest, (0, left - len(rest)))
-        return self._filtered(np.zeros(self._span(), np.float32))[:left]
-
-    def _span(self) -> int:
-        """Return the number of input samples on which the output of one period depends."""
-        return int(self.first[-1] - self.first[0]) + self.filters.shape[1]
+        return self._filtered(np.zeros(self.span, np.float32))[:left]
 
     def _filtered(self, waveform: np.ndarray) -> np.ndarray:
         if self.stream is not None:
             return np.asarray(self.stream.resample_chunk(waveform))
         samples = np.concatenate([self.samples, waveform])
-        periods = max(0, (len(samples) - self._span()) // self.period + 1)
+        periods = max(0, (len(samples) - self.span) // self.period + 1)
         self.samples = samples[periods * self.period :]
         result = np.empty((periods, self.made), np.float32)
         if periods:

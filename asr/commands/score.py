@@ -176,7 +176,7 @@ def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]
     """Return the keys of the training sentences, normalised as the references are."""
     from asr.score.readers import read_sentences
     from asr.score.wer import preparation
-    from asr.text.sentences import sentence_key
+    from asr.text.normalize import sentence_key
 
     prepare = preparation(options.normalize, options.ignore_case, mapping)
     seen = set()

@@ -17,7 +17,7 @@ from asr.corpus.overlap import recordings
 from asr.corpus.tables import read_table
 from asr.errors import InputError
 from asr.files import check_folder
-from asr.text.sentences import sentence_key
+from asr.text.normalize import sentence_key
 
 KEYS: dict[str, Callable[[Iterable[Utterance]], Mapping[str, Hashable]]] = {
     "speaker": lambda utterances: {u.id: u.speaker for u in utterances},

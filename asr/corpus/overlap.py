@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.audio.clip import command_of
 from asr.corpus.datadir import Utterance
-from asr.text.sentences import sentence_key
+from asr.text.normalize import sentence_key
 
 MOST_READ = 10_000  # files; where more have the same size, they are not compared
 SAMPLE_BYTES = 4096

@@ -9,7 +9,7 @@ import numpy as np
 from asr.errors import counted
 from asr.score.calibration import ConfidenceBin, confidence_bins
 from asr.score.wer import Counts, Score, total
-from asr.text.sentences import sentence_key
+from asr.text.normalize import sentence_key
 from asr.text.timed import CtmWord
 
 LENGTHS = (0, 1, 2, 4, 7, 11, 21, 41)  # minimum number of words in each group

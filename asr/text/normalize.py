@@ -1,11 +1,12 @@
 """Normalizers of transcripts, for training and scoring; every report of a WER names its own."""
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.text.characters import clean, compose, is_letter, plain_apostrophes
+from asr.text.characters import APOSTROPHES, clean, compose, is_letter, plain_apostrophes
 from asr.text.transcripts import read_lines
 
 WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
@@ -44,6 +45,21 @@ def fold_case(text: str) -> str:
     Upper case would turn Turkish dotless i into i, and the German sharp s into ss.
     """
     return compose(text.lower().replace("\u03c2", "\u03c3"))  # a final sigma
+
+
+def sentence_key(text: str) -> str:
+    """Return a key that sentences share if only case, punctuation or letter forms differ."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold())
+    letters = "".join(_letter(c) for c in text)
+    return " ".join(letters.split()) or " ".join(text.split())
+
+
+def _letter(character: str) -> str:
+    """Return a letter itself, and a space or nothing for other characters."""
+    kind = unicodedata.category(character)
+    if kind[0] in "LMN":
+        return character
+    return "" if kind == "Cf" or character in APOSTROPHES else " "
 
 
 class _KeptCharacters(dict[int, str]):

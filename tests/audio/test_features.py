@@ -235,7 +235,7 @@ def test_audio_shorter_than_a_window(samples):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mel_bins": 200}, "features.mel_bins = 200: some filters are narrower"),
+        ({"mel_bins": 200}, "features.mel_bins = 200: some filters fall between"),
         ({"low_freq_hz": 9000.0}, "expected 0 <= low < high <= 8000"),
         ({"high_freq_hz": 8001.0}, "expected 0 <= low < high <= 8000"),
         ({"kind": "mfcc", "mel_bins": 23, "ceps": 24}, "ceps = 24, expected at most"),

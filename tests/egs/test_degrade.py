@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from asr.audio.clip import info, read, write_wav
+from asr.audio.clip import info, read
 from asr.corpus.datadir import DataDir
 from asr.corpus.validate import validate
 from asr.errors import InputError
@@ -22,7 +23,7 @@ def data(tmp_path) -> Path:
     folder = tmp_path / "dev"
     folder.mkdir()
     tone = 0.2 * np.sin(np.arange(16000) * 2 * np.pi * 1000 / 16000)
-    write_wav(folder / "a.wav", tone, 16000)
+    soundfile.write(folder / "a.wav", tone, 16000)
     (folder / "wav.scp").write_text(f"s-a {folder}/a.wav\n")
     (folder / "text").write_text("s-a GO\n")
     (folder / "utt2spk").write_text("s-a s\n")

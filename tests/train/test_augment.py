@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import soundfile
 import torch
 
-from asr.audio.clip import write_wav
 from asr.config import AugmentConfig
 from asr.errors import InputError
 from asr.train.augment import (
@@ -133,7 +133,8 @@ def test_noise_comes_as_often_and_as_loud_as_the_config_says(tone):
 
 def test_recorded_noise(tmp_path, tone):
     recording = 0.1 * torch.sin(2 * torch.pi * 1000 * torch.arange(48000) / 16000)
-    write_wav(tmp_path / "street" / "car.wav", recording, 16000)
+    (tmp_path / "street").mkdir()
+    soundfile.write(tmp_path / "street" / "car.wav", recording, 16000)
     (tmp_path / "README").write_text("not audio")
     config = AugmentConfig(
         speeds=(1.0,),

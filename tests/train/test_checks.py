@@ -63,14 +63,14 @@ def test_settings_that_no_training_can_follow(name, value, expected):
 
 def test_filters_that_are_empty():
     features = FeatureConfig(mel_bins=500)
-    with pytest.raises(InputError, match=r"features\.mel_bins = 500: some filters are narrower"):
+    with pytest.raises(InputError, match=r"features\.mel_bins = 500: some filters fall between"):
         preflight.check_settings(TrainConfig(features=features))
 
 
 def test_filters_that_are_empty_once_they_are_warped():
     narrow = TrainConfig(features=FeatureConfig(sample_rate=8000))
     preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.1)))
-    with pytest.raises(InputError, match=r"features\.mel_bins = 80: some filters are narrower"):
+    with pytest.raises(InputError, match=r"features\.mel_bins = 80: some filters fall between"):
         preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.4)))
 
 

@@ -8,19 +8,22 @@ OUT_<condition> is DATA with its audio changed: telephone (8 kHz, a narrow band)
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import run, write_data_dir
 
-from asr.audio.clip import Clip, read, write_wav
+from asr.audio.clip import Clip, read
 from asr.audio.resample import resample
 from asr.corpus.tables import read_tables
 from asr.errors import EXIT_USAGE, InputError
+from asr.files import write_atomically
 from asr.train.augment import add_noise, coloured_noise
 
 RATE, TELEPHONE_RATE = 16000, 8000
@@ -52,10 +55,9 @@ def degrade(data: Path, out: Path, condition: str) -> None:
     (out / "wav").mkdir(parents=True, exist_ok=True)
     entries = {}
     for name, entry in tables["wav.scp"].items():
-        path = out / "wav" / f"{name}.wav"
-        entries[name] = str(
-            write_wav(path, change(read(Clip.of_entry(entry), sample_rate=RATE)), rate)
-        )
+        changed = change(read(Clip.of_entry(entry), sample_rate=RATE))
+        write = partial(soundfile.write, data=changed, samplerate=rate, format="WAV")
+        entries[name] = str(write_atomically(out / "wav" / f"{name}.wav", write))
     write_data_dir(out, {**tables, "wav.scp": entries})
 
 
