@@ -13,6 +13,10 @@ OWN = {  # settings that only some kinds read
     "forward": ("window",),
     "gmm": ("components",),
     "dynamic_convolution": ("filters", "filter_width", "window"),
+    "hard_monotonic": ("bias", "noise"),
+    "stepwise_monotonic": ("bias", "noise", "window"),
+    "mocha": ("bias", "noise", "chunk"),
+    "milk": ("bias", "noise"),
 }
 
 
@@ -34,9 +38,16 @@ class AttentionConfig(Settings):
     """Width of these filters in encoder steps; odd."""
     window: int = setting(20, between(1, 10_000))
     """Encoder steps to each side of the centre, for local_m and local_p; the furthest that a
-    character moves on, for forward and dynamic_convolution."""
+    character moves on, for forward, dynamic_convolution and stepwise_monotonic."""
     components: int = setting(5, between(1, 1000))
     """Number of Gaussians (K), for gmm."""
+    chunk: int = setting(4, between(1, 1000))
+    """Encoder steps of a chunk, for mocha."""
+    bias: float = setting(-1.0, between(-100, 100))
+    """First energy of stopping at a step, for hard_monotonic, stepwise_monotonic, mocha and milk;
+    the more steps a character has, the lower."""
+    noise: float = setting(1.0, between(0, 100))
+    """Standard deviation of the noise on these energies in training, which makes them hard."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""

@@ -15,6 +15,10 @@ ATTENTIONS = {
     "forward": "asr.model.attention.forward.Forward",
     "gmm": "asr.model.attention.gmm.GMM",
     "dynamic_convolution": "asr.model.attention.dynamic_convolution.DynamicConvolution",
+    "hard_monotonic": "asr.model.attention.hard_monotonic.HardMonotonic",
+    "stepwise_monotonic": "asr.model.attention.stepwise_monotonic.StepwiseMonotonic",
+    "mocha": "asr.model.attention.mocha.MoChA",
+    "milk": "asr.model.attention.milk.MILk",
 }
 
 CELLS = {

@@ -57,6 +57,8 @@ class AttentionDecoder(nn.Module):
         self.embedding, self.attention = embedding, made
         self.readout = nn.Linear(config.units + context, vocab)
         self.dropout = Dropout(config.dropout)
+        self.hard = True
+        """Whether attention takes its hard form in evaluation mode, if it has one."""
 
     def precompute(self, states: Tensor, steps: Tensor) -> Memory:
         """Prepare encoder states (B, S, D), of ``steps`` (B,) real steps, for the decoder.
@@ -64,7 +66,7 @@ class AttentionDecoder(nn.Module):
         The values of a step are, for each head, its product with the cell's weights, h_t W_c, and
         in evaluation mode also with the readout's, h_t R_c.
         """
-        keys = self.attention.precompute(states, steps)
+        keys = self.attention.precompute(states, steps, hard=self.hard and not self.training)
         W = self.cell.input_weights(1)  # (M D, G)
         if not self.training:
             W = torch.cat([W, self.readout.weight[:, -len(W) :].t()], dim=1)  # (M D, G + V)

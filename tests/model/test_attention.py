@@ -1,6 +1,7 @@
 """What holds for every kind of attention, and for the interface that all of them keep."""
 
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -15,14 +16,21 @@ from asr.model.runtime import TorchModel
 from asr.search.beam import search
 
 MEL, VOCAB, STEPS = 6, 7, torch.tensor([9, 5, 2])
-EVERY_KIND = pytest.mark.parametrize("kind", [*ATTENTIONS, *(f"2 heads, {k}" for k in ATTENTIONS)])
+HARD = [kind for kind, path in ATTENTIONS.items() if resolve_name(path).has_hard_form]
+EVERY_KIND = pytest.mark.parametrize(
+    "kind", [*ATTENTIONS, *(f"soft {k}" for k in HARD), *(f"2 heads {k}" for k in ATTENTIONS)]
+)
 
 
 def settings(kind):
     """Small ones, of a kind or of two heads of it."""
-    heads = 2 if kind.startswith("2 heads, ") else 1
-    kind = kind.removeprefix("2 heads, ")
-    return AttentionConfig(kind=kind, units=4, heads=heads, filters=2, filter_width=3, window=2)
+    heads, kind = 2 if kind.startswith("2 heads") else 1, kind.split()[-1]
+    small = {"filters": 2, "filter_width": 3, "window": 2, "components": 2, "chunk": 2}
+    return AttentionConfig(kind=kind, units=4, heads=heads, **small)
+
+
+def make_attention_of(kind):
+    return make_attention(6, 8, settings(kind)).eval()
 
 
 def make_model(kind):
@@ -33,6 +41,7 @@ def make_model(kind):
         decoder=DecoderConfig(units=6, embedding=3, dropout=0.0),
     )
     model = LAS(config, MEL, VOCAB).eval()
+    model.decoder.hard = not kind.startswith("soft")
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
@@ -49,9 +58,10 @@ def searched(model, config, rows=slice(None)):
     return search(runtime, runtime.encoded(encoded(model, rows)), config)
 
 
-def three_steps(attention, memory, queries):
+def three_steps(kind, attention, memory, queries):
     """Weights (3, N, S) of three characters; queries (3, N, H)."""
-    keys = attention.precompute(memory, STEPS[: len(memory)])
+    hard = not kind.startswith("soft")
+    keys = attention.precompute(memory, STEPS[: len(memory)], hard=hard)
     state, found = attention.start(keys, queries.shape[1]), []
     for query in queries:
         alignment, state = attention.step(query, keys, state)
@@ -61,8 +71,8 @@ def three_steps(attention, memory, queries):
 
 @EVERY_KIND
 def test_weights_obey_the_law_of_their_kind_and_are_zero_on_padding(kind):
-    attention = make_attention(6, 8, settings(kind))
-    weights = three_steps(attention, torch.randn(3, 9, 8), torch.randn(3, 6, 6))
+    attention = make_attention_of(kind)
+    weights = three_steps(kind, attention, torch.randn(3, 9, 8), torch.randn(3, 6, 6))
     total, part = weights.sum(-1), attention.parts[0] if attention.heads > 1 else attention
     if part.sums_to_one:
         torch.testing.assert_close(total, torch.ones(3, 6))
@@ -72,11 +82,11 @@ def test_weights_obey_the_law_of_their_kind_and_are_zero_on_padding(kind):
 
 @EVERY_KIND
 def test_rows_of_an_utterance_do_not_see_each_other(kind):
-    attention = make_attention(6, 8, settings(kind))
+    attention = make_attention_of(kind)
     memory, queries = torch.randn(1, 9, 8), torch.randn(3, 2, 6)
-    together = three_steps(attention, memory, queries)
+    together = three_steps(kind, attention, memory, queries)
     for row in range(2):
-        alone = three_steps(attention, memory, queries[:, row : row + 1])
+        alone = three_steps(kind, attention, memory, queries[:, row : row + 1])
         torch.testing.assert_close(together[:, row : row + 1], alone)
 
 
@@ -117,6 +127,7 @@ def test_gradients_are_those_of_small_differences(kind):
 
     def loss(states, *parameters):
         def run():
+            torch.manual_seed(1)  # noise
             memory = model.decoder.precompute(states, steps)
             logits, weights = model.decoder(tokens, torch.tensor([3, 2]), memory)
             return logits[0], logits[1, :2], weights

@@ -13,8 +13,9 @@ import torch
 from asr.config import AttentionConfig
 from asr.config.kinds import ATTENTIONS
 from asr.model.attention import make_attention
+from asr.model.attention.dynamic_convolution import beta_binomial
 
-SIZES = {"units": 5, "filters": 2, "filter_width": 3, "window": 2, "components": 3}
+SIZES = {"units": 5, "filters": 2, "filter_width": 3, "window": 2, "components": 3, "chunk": 2}
 D, H, S, U = 4, 6, 9, 4
 
 
@@ -176,6 +177,62 @@ def dynamic_convolution(p, h, states, config):
     return found
 
 
+def probabilities(p, h, s):
+    """Of stopping at each step."""
+    scale = p["g"] / np.linalg.norm(p["w.weight"])
+    return 1 / (1 + np.exp(-np.array([scale * additive_energy(p, x, s) + p["r"] for x in h])))
+
+
+def hard_monotonic(p, h, states, config):
+    """Equation 9: from where the last character stopped, past all steps between, to a stop."""
+    alpha, found = first_step(h), []
+    for s in states:
+        stop = probabilities(p, h, s)
+        alpha = np.array([
+            stop[t] * sum(alpha[k] * np.prod(1 - stop[k:t]) for k in range(t + 1))
+            for t in range(len(h))
+        ])  # fmt: skip
+        found.append(alpha)
+    return found
+
+
+def stepwise_monotonic(p, h, states, config):
+    """From each step on to the next ones, at most so many, and not beyond the last."""
+    alpha, found = first_step(h), []
+    for s in states:
+        stop, moved = probabilities(p, h, s), np.zeros(len(h))
+        for k, mass in enumerate(alpha):
+            end = min(k + config.window, len(h) - 1)
+            for t in range(k, end):
+                moved[t] += mass * stop[t]
+                mass *= 1 - stop[t]
+            moved[end] += mass
+        alpha = moved
+        found.append(alpha)
+    return found
+
+
+def chunkwise(p, h, states, config, first):
+    """The mean over all stops t of a softmax over the steps first(t) to t."""
+    content = {name[8:]: value for name, value in p.items() if name.startswith("content.")}
+    found = []
+    for s, alpha in zip(states, hard_monotonic(p, h, states, config), strict=True):
+        u = np.array([additive_energy(content, x, s) for x in h])
+        beta = np.zeros(len(h))
+        for t in range(len(h)):
+            beta[first(t) : t + 1] += alpha[t] * softmax(u[first(t) : t + 1])
+        found.append(beta)
+    return found
+
+
+def mocha(p, h, states, config):
+    return chunkwise(p, h, states, config, lambda t: max(0, t - config.chunk + 1))
+
+
+def milk(p, h, states, config):
+    return chunkwise(p, h, states, config, lambda t: 0)
+
+
 def weights_of(attention, h, states, hard=False):
     """What the kind itself gives, (U, S)."""
     memory, queries = torch.from_numpy(h)[None], torch.from_numpy(states)[:, None]
@@ -248,3 +305,9 @@ def test_heads_are_attentions_side_by_side():
         keys = part.precompute(h, torch.tensor([S, S - 2]))
         alone, _ = part.step(states, keys, part.start(keys, 2))
         torch.testing.assert_close(found.weights[:, m], alone.weights[:, 0])
+
+
+def test_the_prior_of_long_moves_is_a_distribution():
+    chances = beta_binomial(10_000, 0.1, 0.9)
+    assert sum(chances) == pytest.approx(1)
+    assert sum(k * chance for k, chance in enumerate(chances)) == pytest.approx(1000)

@@ -90,6 +90,8 @@ class Attention(nn.Module):
     """How many columns of weights a step gives (M)."""
     sums_to_one: ClassVar[bool] = True
     """The law of the weights of a head; False: their sum is from 0 to 1."""
+    has_hard_form: ClassVar[bool] = False
+    """Whether a search can take single steps, in time that is linear in the steps."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         """Make the parameters.
@@ -101,12 +103,13 @@ class Attention(nn.Module):
         """
         super().__init__()
 
-    def precompute(self, memory: Tensor, steps: Tensor) -> Keys:
+    def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> Keys:
         """Project the encoder's output for the energies, once per batch.
 
         Args:
             memory: encoder output, (B, S, D).
             steps: real steps of each utterance, (B,), in main memory.
+            hard: take single steps, if there is a hard form.
         """
         raise NotImplementedError
 

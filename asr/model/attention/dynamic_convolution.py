@@ -26,9 +26,9 @@ def beta_binomial(n: int, a: float, b: float) -> list[float]:
     def log_beta(x: float, y: float) -> float:
         return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
 
+    choices = [-math.log(n + 1) - log_beta(n - k + 1, k + 1) for k in range(n + 1)]
     return [
-        math.comb(n, k) * math.exp(log_beta(k + a, n - k + b) - log_beta(a, b))
-        for k in range(n + 1)
+        math.exp(choices[k] + log_beta(k + a, n - k + b) - log_beta(a, b)) for k in range(n + 1)
     ]
 
 

@@ -1,6 +1,7 @@
 """Attention whose weights are the softmax of an energy for each encoder step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ class EnergyKeys(Table):
     """(B, S, A)."""
     padding: Tensor
     """True where there is no step, (B, S)."""
-    over_steps = ("keys", "padding")
+    over_steps: ClassVar[tuple[str, ...]] = ("keys", "padding")
 
     @property
     def steps(self) -> Tensor:
@@ -52,7 +53,7 @@ class Energy(Attention):
         """The state after a step that gave these weights, (N, S)."""
         return state
 
-    def precompute(self, memory: Tensor, steps: Tensor) -> EnergyKeys:
+    def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> EnergyKeys:
         """See :meth:`Attention.precompute`."""
         padding = padding_mask(steps, memory.shape[1], memory.device)
         return EnergyKeys(self.project(memory), padding)

@@ -54,7 +54,7 @@ class GMM(Attention):
         with torch.no_grad():
             self.V.bias.copy_(torch.tensor(first).repeat_interleave(config.components))
 
-    def precompute(self, memory: Tensor, steps: Tensor) -> Padding:
+    def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> Padding:
         """See :meth:`Attention.precompute`."""
         return Padding(padding_mask(steps, memory.shape[1], memory.device))
 

@@ -47,9 +47,9 @@ class MultiHead(Attention):
         each = replace(config, heads=1, units=config.units // config.heads)
         self.parts: Any = nn.ModuleList(kind(query, memory, each) for _ in range(self.heads))
 
-    def precompute(self, memory: Tensor, steps: Tensor) -> HeadKeys:
+    def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> HeadKeys:
         """See :meth:`Attention.precompute`."""
-        parts = Heads(part.precompute(memory, steps) for part in self.parts)
+        parts = Heads(part.precompute(memory, steps, hard=hard) for part in self.parts)
         return HeadKeys(parts, padding_mask(steps, memory.shape[1], memory.device))
 
     def start(self, keys: HeadKeys, rows: int) -> Heads:

@@ -1,0 +1,31 @@
+"""Hard monotonic attention (Raffel et al., arXiv:1704.00784, eq. 9 to 14).
+
+q_{i,t}     = (1 - p_{i,t-1}) q_{i,t-1} + alpha_{i-1,t}         t is reached; alpha_0 = (1, 0, ...)
+alpha_{i,t} = p_{i,t} q_{i,t}                                   and taken
+
+Energies and the hard form: :mod:`.monotonic`. A character that stops nowhere looks at nothing, and
+neither does any after it: the weights sum to 0 or 1, and in training to the chance that it stops.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from asr.model.attention.monotonic import BLOCK, Monotonic, MonotonicKeys, scan
+
+
+class HardMonotonic(Monotonic):
+    """See the head of this file."""
+
+    def expected(self, stop: Tensor, go: Tensor, alpha: Tensor, steps: Tensor) -> Tensor:
+        """See :meth:`Monotonic.expected`."""
+        return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
+
+    def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
+        """The first step with e >= 0, from the last one on."""
+        position, looking = position.clone(), torch.arange(len(position), device=position.device)
+        while len(looking):
+            passed = self.passed(query, keys, looking, position[looking], BLOCK)
+            position[looking] += passed
+            looking = looking[passed == BLOCK]
+        return position

@@ -1,0 +1,49 @@
+"""Stepwise monotonic attention: a few steps on at most (He et al., arXiv:1906.00672, eq. 8).
+
+m_{0,t}     = alpha_{i-1,t}                                     alpha_0 = (1, 0, 0, ...)
+m_{k+1,t}   = m_{k,t-1} (1 - p_{i,t-1})                         passed k + 1 steps
+alpha_{i,t} = sum_{k<D} m_{k,t} p_{i,t} + m_{D,t}
+
+In the paper, which goes from characters to speech, D is 1: stay, or move on by one. Here one
+character lasts for many steps. After D steps, and on the last one of all, it stops in any case, so
+that the weights sum to 1. Energies and the hard form: :mod:`.monotonic`.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from asr.config import AttentionConfig
+from asr.model.attention.monotonic import Monotonic, MonotonicKeys
+
+
+class StepwiseMonotonic(Monotonic):
+    """See the head of this file."""
+
+    sums_to_one: ClassVar[bool] = True
+
+    def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
+        super().__init__(query, memory, config)
+        self.window = config.window
+
+    def expected(self, stop: Tensor, go: Tensor, alpha: Tensor, steps: Tensor) -> Tensor:
+        """See :meth:`Monotonic.expected`."""
+        S = stop.shape[1]
+        last = torch.arange(S, device=steps.device) == steps.unsqueeze(1) - 1
+        stop, go = stop.masked_fill(last, 1.0), go.masked_fill(last, 0.0)
+        moving, stopped = alpha, torch.zeros_like(alpha)
+        for _ in range(min(self.window, S)):
+            stopped = stopped + moving * stop
+            moving = pad((moving * go)[:, :-1], (1, 0))
+        return stopped + moving
+
+    def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
+        """The first step with e >= 0 of the next ones, or the last of these."""
+        rows = torch.arange(len(position), device=position.device)
+        return position + self.passed(query, keys, rows, position, self.window)
+
+    def end(self, keys: MonotonicKeys) -> Tensor:
+        """The last step."""
+        return keys.steps - 1
