@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from importlib import import_module
 
-from asr.commands import GROUPS, VERBS
+from asr.commands import GROUPS, VERBS, summary
 from asr.errors import EXIT_USAGE, InputError
 from asr.terminal import Quiet, guarded
 
@@ -21,7 +21,7 @@ def usage() -> str:
     """The text of ``asr --help``."""
     width = max(map(len, VERBS))
     groups = (
-        "\n".join([f"{title}:", *(f"  {verb:{width}}  {VERBS[verb]}" for verb in verbs)])
+        "\n".join([f"{title}:", *(f"  {verb:{width}}  {summary(verb)}" for verb in verbs)])
         for title, verbs in GROUPS.items()
     )
     verbs = "\n\n".join(groups)

@@ -101,14 +101,19 @@ class Quiet:
 
 
 def note(text: str) -> None:
-    """Print a line that tells no problem, on standard error."""
+    """Print a line on standard error, except with ``--quiet``."""
     if not Quiet.on:
-        print(text, file=sys.stderr)
+        print_error(text)
+
+
+def print_error(text: object) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr)
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error, also with ``--quiet``."""
-    print(f"warning: {text}", file=sys.stderr)
+    print_error(f"warning: {text}")
 
 
 def reader_gone() -> bool:

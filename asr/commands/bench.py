@@ -9,7 +9,6 @@ Examples:
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from asr.config.field import THREADS, between, more_than
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, InputError
-from asr.terminal import note
+from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
     from asr.bench.shape import Shape
@@ -222,7 +221,7 @@ def _numbers(job: str, arguments: list[str], who: str) -> dict[str, Any] | None:
     except RuntimeError as error:
         if who == "asr":
             raise
-        print(f"  not measured: {error}", file=sys.stderr)
+        print_error(f"  not measured: {error}")
         return None
 
 

@@ -7,7 +7,6 @@ Examples:
     asr chars transcripts.txt --normalize librispeech
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, InputError, counted
 from asr.files import check_outputs
-from asr.terminal import note
+from asr.terminal import note, print_error, warn
 from asr.text.characters import changed_characters, clean
 from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
@@ -85,14 +84,11 @@ def warn_rare(texts: dict[str, str]) -> None:
     rare = sorted(character for character, count in counts.items() if count < RARE)
     if not rare:
         return
-    print(
-        f"asr chars: warning: {counted(len(rare), 'character')} with less than {RARE} occurrences, "
-        "too few to learn; check for typing errors",
-        file=sys.stderr,
-    )
+    count = counted(len(rare), "character")
+    warn(f"{count} with less than {RARE} occurrences, check for typing errors")
     for character in rare[:RARE_SHOWN]:
         first = next(place for place, text in texts.items() if character in text)
         times = counted(counts[character], "occurrence")
-        print(f"  {character!r}: {times}, first in {first}", file=sys.stderr)
+        print_error(f"  {character!r}: {times}, first in {first}")
     if len(rare) > RARE_SHOWN:
-        print(f"  and {len(rare) - RARE_SHOWN} more", file=sys.stderr)
+        print_error(f"  and {len(rare) - RARE_SHOWN} more")

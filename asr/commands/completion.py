@@ -1,4 +1,4 @@
-"""Print a script that completes verbs, options and file names in a shell.
+"""Print a script that completes verbs and options in a shell.
 
 Append the script to a file that your shell reads.
 

@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from asr.config.field import SEED, at_least
 from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
+from asr.terminal import note, print_error, warn
 from asr.text.normalize import NORMALIZERS
 
 if TYPE_CHECKING:
@@ -41,10 +41,6 @@ def main(argv: list[str]) -> int:
         "import": run_import,
     }
     return dispatch("asr data", __doc__, verbs, argv)
-
-
-def _warn(message: object) -> None:
-    print(message, file=sys.stderr)
 
 
 def run_validate(argv: list[str]) -> int:
@@ -78,19 +74,19 @@ def run_validate(argv: list[str]) -> int:
         args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
     )
     if problems:
-        return _print_problems(args.dir, problems)
+        fixes = "fixes sorting, list mismatches and characters"
+        _print_problems(problems, f"{args.dir}; `asr data fix {args.dir}` {fixes}")
+        return EXIT_USAGE
     for warning in warnings(args.dir):
-        _warn(f"warning: {warning}")
+        warn(warning)
     print(f"{args.dir}: valid: {_contents(args.dir)}")
     return EXIT_OK
 
 
-def _print_problems(path: str, problems: Sequence[object]) -> int:
+def _print_problems(problems: Sequence[object], where: str) -> None:
     for problem in problems:
-        _warn(problem)
-    count = counted(len(problems), "problem")
-    _warn(f"{count} in {path}; `asr data fix {path}` fixes sorting, list mismatches and characters")
-    return EXIT_USAGE
+        print_error(problem)
+    print_error(f"{counted(len(problems), 'problem')} in {where}")
 
 
 def _contents(path: str) -> str:
@@ -128,12 +124,10 @@ def run_fix(argv: list[str]) -> int:
     from asr.corpus.validate import validate
 
     print("\n".join(fix(path) or [f"{path}: nothing to fix"]))
-    problems = validate(path, text=(Path(path) / "text").is_file())
-    for problem in problems:
-        _warn(problem)
-    if problems:
-        _warn(f"{counted(len(problems), 'problem')} in {path} could not be fixed; edit the files")
-    return EXIT_USAGE if problems else EXIT_OK
+    if problems := validate(path, text=(Path(path) / "text").is_file()):
+        _print_problems(problems, f"{path} could not be fixed; edit the files")
+        return EXIT_USAGE
+    return EXIT_OK
 
 
 def run_stats(argv: list[str]) -> int:
@@ -263,7 +257,7 @@ def run_combine(argv: list[str]) -> int:
 
     utterances, left_out = combine(args.out, args.dirs)
     if left_out:
-        _warn(f"warning: left out, because some directories lack them: {', '.join(left_out)}")
+        warn(f"left out, because some directories lack them: {', '.join(left_out)}")
     print(f"{args.out}: {counted(utterances, 'utterance')}")
     return EXIT_OK
 
@@ -306,15 +300,15 @@ def run_import(argv: list[str]) -> int:
 
     args = _import_options(argv)
     result = _imported(args)
-    for note in result.notes:
-        _warn(f"note: {note}")
+    for text in result.notes:
+        note(f"note: {text}")
     utterances, speakers = result.utterances, result.speakers
     print(f"{args.out}: {counted(utterances, 'utterance')}, {counted(speakers, 'speaker')}")
     if problems := validate(args.out):
-        _print_problems(args.out, problems)
+        _print_problems(problems, f"{args.out}; try `asr data fix {args.out}`")
         return EXIT_SOME_FAILED
     for warning in warnings(args.out):
-        _warn(f"warning: {warning}")
+        warn(warning)
     return EXIT_OK
 
 
@@ -376,6 +370,6 @@ def _imported(args: argparse.Namespace) -> "Imported":
         rows = importing.pair_rows(
             args.folder,
             speaker_from_folder=args.speaker_from == "folder",
-            tell=lambda note: _warn(f"note: {note}"),
+            tell=lambda text: note(f"note: {text}"),
         )
     return importing.import_rows(rows, args.out, normalize)

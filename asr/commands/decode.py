@@ -11,8 +11,6 @@ Examples:
 Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
 """
 
-import sys
-
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, from_args, make_parser
 from asr.errors import EXIT_SOME_FAILED
@@ -36,6 +34,7 @@ def main(argv: list[str]) -> int:
     from asr.console import Console, Progress
     from asr.loading import load_for_utterances
     from asr.recognize.directory import Decoding, check_out
+    from asr.terminal import print_error
 
     check_out(args.out)
     with machine(args.threads, args.precision) as threads:
@@ -45,6 +44,6 @@ def main(argv: list[str]) -> int:
             task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
             decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
         for name, error in decoding.errors.items():
-            print(f"asr decode: {name}: {error}", file=sys.stderr)
+            print_error(f"asr decode: {name}: {error}")
         print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
         return EXIT_SOME_FAILED if decoding.errors else 0

@@ -1,4 +1,4 @@
-"""Check versions, devices and audio formats, and print a remedy for each problem.
+"""Check versions, devices and audio formats, and suggest remedies.
 
 Examples:
     asr doctor
@@ -119,21 +119,17 @@ def versions() -> Iterator[Finding]:
     yield Finding("versions", "libsndfile", import_module("soundfile").__libsndfile_version__)
 
 
-def read_constraints(path: Path) -> dict[str, str]:
-    """Return versions by package, from lines ``<package>==<version>``."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    matches = (re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", line.strip()) for line in lines)
-    return {match[1]: match[2] for match in matches if match}
+def differences(constraints: Path) -> Iterator[str]:
+    """Yield the installed packages whose version is not the pinned one.
 
-
-def differences(wanted: dict[str, str]) -> list[str]:
-    """Return descriptions of the installed packages whose version is not the pinned one."""
-    found = {package: installed(package) for package in wanted if package not in BUILD_TOOLS}
-    return [
-        f"{package} {version} instead of {wanted[package]}"
-        for package, version in found.items()
-        if version is not None and version.partition("+")[0] != wanted[package]
-    ]
+    Args:
+        constraints: file with lines ``<package>==<version>``.
+    """
+    for line in constraints.read_text(encoding="utf-8").splitlines():
+        package, _, pinned = line.strip().partition("==")
+        version = installed(package) if pinned and package not in BUILD_TOOLS else None
+        if version and version.partition("+")[0] != pinned:
+            yield f"{package} {version} instead of {pinned}"
 
 
 def environment() -> Iterator[Finding]:
@@ -143,7 +139,7 @@ def environment() -> Iterator[Finding]:
     yield Finding(topic, "place", "the project's .venv" if inside else f"{sys.prefix}, not .venv")
     constraints = ROOT / "constraints.txt"
     if constraints.is_file():
-        other = differences(read_constraints(constraints))
+        other = list(differences(constraints))
         value = f"{len(other)} packages differ: {'; '.join(other[:3])}" if other else "as pinned"
         yield Finding(topic, "constraints.txt", value, SETUP if other else "")
     missing = [tool for tool in DEVELOPER_TOOLS if installed(tool) is None]

@@ -9,7 +9,6 @@ Examples:
 """
 
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from asr.config import DecodeConfig, SegmentationConfig
 from asr.config.args import add_settings, from_args, make_parser, settings_of
 from asr.errors import EXIT_OK, InputError, first_line
 from asr.store.find import search_settings
-from asr.terminal import note, reader_gone
+from asr.terminal import note, reader_gone, warn
 
 INSTALL = "pip install 'asr-las[mic]'; on Linux also the system's PortAudio (libportaudio2)"
 BLOCK_S = 0.1  # length of a block of samples
@@ -113,11 +112,11 @@ def _recorded(
 
     def keep(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
         if status:  # overflow: the driver has dropped samples
-            print(f"warning: microphone: {status}, audio may be lost", file=sys.stderr)
+            warn(f"microphone: {status}, audio may be lost")
         try:
             blocks.put_nowait(block[:, 0].copy())
         except queue.Full:
-            print("warning: recognition is too slow, audio is lost", file=sys.stderr)
+            warn("recognition is too slow, audio is lost")
 
     size = round(BLOCK_S * rate)
     try:

@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from asr.config.field import below, between
 from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, InputError
 from asr.files import beside, check_outputs, write_text
+from asr.terminal import note
 
 if TYPE_CHECKING:
     from asr.model.char_lm import CharLM
@@ -117,10 +117,9 @@ class _Reporter:
         self.epochs += 1  # since the start of this process
         passed = time.monotonic() - self.started
         left_s = passed / self.epochs * (self.config.epochs - entry["epoch"])
-        print(
+        note(
             f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
-            f"{entry['dev_loss']:.3f} nats per character; at most {clock(left_s)} left",
-            file=sys.stderr,
+            f"{entry['dev_loss']:.3f} nats per character; at most {clock(left_s)} left"
         )
 
 

@@ -1,4 +1,4 @@
-"""List the models that come with this installation, or print the card of one.
+"""List the models of this installation, or print the card of one.
 
 Their names can be used wherever a model is expected.
 
@@ -8,7 +8,6 @@ Examples:
 """
 
 import json
-import sys
 
 from asr.config.help import Parser
 from asr.store.find import (
@@ -20,6 +19,7 @@ from asr.store.find import (
     read_card,
     shipped_file,
 )
+from asr.terminal import print_error
 
 _FACTS = {"hears": "hears", "languages": "languages", "wer": "WER", "licence": "licence"}
 
@@ -48,7 +48,7 @@ def _list(*, as_json: bool) -> int:
     elif found:
         print("\n\n".join("\n".join(render(model)) for model in found))
     else:
-        print("no model comes with this installation; train one with `asr train`", file=sys.stderr)
+        print_error("no model comes with this installation; train one with `asr train`")
     return 0
 
 

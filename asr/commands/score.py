@@ -1,6 +1,7 @@
-"""Compare hypotheses with references: word, character and sentence error rates.
+"""Compute the word, character and sentence error rates of hypotheses.
 
-Prints the word error rate with a 95 % bootstrap interval, and the worst utterances side by side.
+Prints the word error rate with a 95 % bootstrap interval, and the worst utterances beside their
+references.
 
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one sentence
@@ -16,7 +17,6 @@ Examples:
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from asr.config.field import at_least
 from asr.config.help import Parser
 from asr.errors import EXIT_OK, counted, listed
 from asr.files import check_folder, check_outputs
+from asr.terminal import note, warn
 from asr.text.characters import apostrophes, name_of, upper_share
 from asr.text.normalize import NORMALIZERS, read_map
 
@@ -182,7 +183,7 @@ def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]
     seen = set()
     for name in options.seen:
         sentences, kind = read_sentences(name)
-        print(f"{name} ({kind}): {len(sentences)} sentences seen in training", file=sys.stderr)
+        note(f"{name} ({kind}): {len(sentences)} sentences seen in training")
         seen |= {sentence_key(prepare(text)) for text in sentences}
     return seen
 
@@ -211,9 +212,8 @@ def _warn_of(
     if result.unknown:
         count = counted(len(result.unknown), "utterance")
         notes.append(f"not in {options.ref}, not scored: {count} ({listed(result.unknown)})")
-    for note in (*notes, _other_apostrophes(result), _other_case(result)):
-        if note:
-            print(f"asr score: warning: {name}: {note}", file=sys.stderr)
+    for text in filter(None, (*notes, _other_apostrophes(result), _other_case(result))):
+        warn(f"{name}: {text}")
 
 
 def _other_case(result: "Score") -> str:

@@ -36,7 +36,7 @@ from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.inputs import Input, answers, collect, printable
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
 from asr.store.find import DEFAULT, default_model, search_settings
-from asr.terminal import note, reader_gone
+from asr.terminal import note, print_error, reader_gone, warn
 
 if TYPE_CHECKING:
     from asr.console import Progress
@@ -157,21 +157,18 @@ def open_recognizer(
         note(f"model: {DEFAULT}, which comes with the package (`asr models`)")
     recognizer = load(model, args.device, config, args.min_confidence, segmentation)
     if recognizer.config.ctc_weight == 0 < config.ctc_weight:
-        print("the model was trained without CTC: searching without it", file=sys.stderr)
+        warn("the model was trained without CTC: searching without it")
     elif config.ctc_weight == 0 and "confidence" in recognizer.header.info:
-        print("no confidences, because they need CTC (--ctc-weight)", file=sys.stderr)
+        warn("no confidences, because they need CTC (--ctc-weight)")
     with machine(args.threads, args.precision):
         yield recognizer
 
 
 def _note_cut_names(plan: dict[Path, list[Path]]) -> None:
-    for file, targets in plan.items():
-        if not targets[0].name.startswith(file.stem):
-            print(
-                f"note: {printable(file.name)}: the name is too long for a {targets[0].suffix} of "
-                f"the same name; the result is {targets[0].name}",
-                file=sys.stderr,
-            )
+    for file, (target, *_) in plan.items():
+        if not target.name.startswith(file.stem):
+            name = printable(file.name)
+            note(f"note: {name}: too long for a {target.suffix}; the result is {target.name}")
 
 
 def check_results(
@@ -274,7 +271,8 @@ class _Run:
                     break
             except InputError as error:
                 self.failed += 1
-                print(f"asr transcribe: {_named(item.label, first_line(error))}", file=sys.stderr)
+                message = first_line(error).removeprefix(f"{item.label}: ")
+                print_error(f"asr transcribe: {item.label}: {message}")
             self.done += 1
             bar.update(task, description=f"{self.done} of {len(self.inputs)} files")
 
@@ -282,10 +280,7 @@ class _Run:
         """Count the other inputs as failed, because nobody would read their texts."""
         left = len(self.inputs) - self.done
         self.failed, self.done = self.failed + left, len(self.inputs)
-        print(
-            f"asr transcribe: nothing reads standard output any more; {left} texts are missing",
-            file=sys.stderr,
-        )
+        print_error(f"asr transcribe: standard output is closed; {left} texts are missing")
 
     def _write(self, item: Input, result: "Transcript") -> None:
         self.audio_s += result.duration_s
@@ -341,33 +336,26 @@ def _seconds(item: Input) -> float:
         return 0.0
 
 
-def _named(label: str, message: str) -> str:
-    return message if message.startswith(label) else f"{label}: {message}"
-
-
 def _warn(label: str, transcript: "Transcript") -> None:
     """Warn on standard error of missing speech and of flagged segments."""
     if not transcript.segments:
-        print(f"warning: {label}: no speech found", file=sys.stderr)
+        warn(f"{label}: no speech found")
     for segment in transcript.segments:
         if segment.flags:
-            sure = segment.confidence
-            print(
-                f"warning: {label}: {segment.start_s:.1f} to {segment.end_s:.1f} s may be wrong: "
-                f"{', '.join(segment.flags)}" + ("" if sure is None else f" ({sure:.2f})"),
-                file=sys.stderr,
-            )
+            sure = "" if segment.confidence is None else f" ({segment.confidence:.2f})"
+            flags = ", ".join(segment.flags)
+            times = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
+            warn(f"{label}: {times} may be wrong: {flags}{sure}")
 
 
 def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
     """Print a result to standard output; text has the name of its file if there are several."""
+    name = printable(item.file.stem)
     for kind in formats:
         if kind == "json":
-            value = transcript.to_dict(printable(item.file.stem), item.label)
+            value = transcript.to_dict(name, item.label)
             print(json.dumps(value, ensure_ascii=False), flush=True)
         elif kind == "txt":
-            text = transcript.text
-            print(f"{item.label}\t{text}" if several else text, flush=True)
+            print(*[item.label] * several, transcript.text, sep="\t", flush=True)
         else:
-            sys.stdout.write(render(transcript, kind, printable(item.file.stem)))
-            sys.stdout.flush()
+            print(render(transcript, kind, name), end="", flush=True)

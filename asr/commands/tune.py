@@ -1,7 +1,8 @@
-r"""Choose ctc_weight, lm_weight and length_bonus on the n-best lists of a dev set.
+r"""Choose the weights of a search on the n-best lists of a dev set.
 
-Nothing is decoded again: the word error rate at every point of a grid follows from the scores in
-the lists. The result is a file for the option --config of `asr decode`.
+Searches a grid of ctc_weight, lm_weight and length_bonus for the lowest word error rate. Nothing is
+decoded again, because the rates follow from the scores in the lists. The result is a file for the
+option --config of `asr decode`.
 
 Examples:
     asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml
@@ -10,7 +11,6 @@ Examples:
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import beside, check_outputs, write_json, write_text
+from asr.terminal import warn
 
 if TYPE_CHECKING:
     from asr.tune.grid import GridSearch
@@ -32,7 +33,7 @@ LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
 
 def main(argv: list[str]) -> int:
     """Run ``asr tune``; return the exit code."""
-    args = _make_parser().parse_args(argv)
+    args = _options(argv)
     settings = load_yaml(args.config) if args.config else {}
     from_dict(DecodeConfig, settings, args.config or "")
     rescoring = bool(args.lm or args.word_lm)
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
         lists = _rescored(lists, from_dict(DecodeConfig, settings), args.tokens)
     result = search_grid(lists, lm=not args.no_lm)
     for edge in result.edges():
-        print(f"asr tune: warning: {edge} is at the edge of the grid", file=sys.stderr)
+        warn(f"{edge} is at the edge of the grid")
     write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
     write_json(results[1], result.table(lists))
     draw(result, lists, results[2])
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser("asr tune", __doc__)
     add = parser.add_argument
     add("references", metavar="REF", help="data directory of the dev set, or its text")
@@ -88,7 +89,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--config", metavar="FILE", help=text)
     text = "YAML file to write, with a .json and a .png beside it"
     add("--out", required=True, metavar="FILE", help=text)
-    return parser
+    return parser.parse_args(argv)
 
 
 def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestLists":

@@ -38,9 +38,8 @@ def test_missing_package_has_a_remedy(monkeypatch):
 def test_other_versions_than_pinned(tmp_path, monkeypatch):
     path = tmp_path / "constraints.txt"
     path.write_text("# comment\npytest==0.1\nnot-installed==1.0\n")
-    assert doctor.read_constraints(path) == {"pytest": "0.1", "not-installed": "1.0"}
-    (other,) = doctor.differences(doctor.read_constraints(path))
-    assert other.endswith("instead of 0.1")
+    (other,) = doctor.differences(path)
+    assert other.startswith("pytest ") and other.endswith(" instead of 0.1")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     finding = find(list(doctor.environment()), "constraints.txt")
     assert finding.remedy == "run egs/utils/setup.sh"
