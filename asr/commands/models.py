@@ -8,6 +8,7 @@ Examples:
 """
 
 import json
+from dataclasses import asdict
 
 from asr.config.help import Parser
 from asr.store.find import (
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
         return _list(as_json=args.json)
     path = find_model(args.model)
     if args.json:
-        print(json.dumps(describe(path).to_dict(), indent=2, ensure_ascii=False))
+        print(json.dumps(asdict(describe(path)), indent=2, ensure_ascii=False))
     else:
         print((read_card(path) or "\n".join(render(describe(path)))).rstrip())
     return 0
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
 def _list(*, as_json: bool) -> int:
     found = [describe(path) for path in map(shipped_file, names()) if path]
     if as_json:
-        print(json.dumps([model.to_dict() for model in found], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(model) for model in found], indent=2, ensure_ascii=False))
     elif found:
         print("\n\n".join("\n".join(render(model)) for model in found))
     else:

@@ -1,6 +1,7 @@
-"""Average the weights of several checkpoints: steadier than the best of them."""
+"""Average the weights of several checkpoints of one training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,57 +23,47 @@ def average_models(
     """Write the mean of several models of one training.
 
     Args:
-        sources: model files of one training: sizes, features, characters, seed and data are the
-            same; all other settings may have changed while it went on.
+        sources: model files of one training: they agree in sizes, features, characters, seed and
+            data, but other settings may have changed during the training.
         target: the model file to write.
-        measure: what there is to say of the mean's weights, for its ``info``.
-        config: the training's settings, for the file; by default those of the first model.
+        measure: evaluates the averaged weights; its results are added to the ``info``.
+        config: settings for the file; by default those of the first model.
 
     Returns:
-        its ``info``.
+        the ``info`` of the file.
 
     Raises:
-        InputError: a file is damaged, or the models differ in more than their weights.
+        InputError: a file is damaged, or the models are not of one training.
     """
     first, weights = read_model(sources[0])
     total = {name: value.astype(np.float64) for name, value in weights.items()}
-    words = [first.vocabulary]
+    vocabularies = [first.vocabulary]
     for source in sources[1:]:
         other, weights = read_model(source)
         _check_same_training(first, other)
         for name, value in weights.items():
             total[name] += value
-        words.append(other.vocabulary)
+        vocabularies.append(other.vocabulary)
     mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
-    known = [each for each in words if each is not None]
-    learnt = sorted(frozenset[str]().union(*known)) if len(known) == len(words) else None
+    known = [words for words in vocabularies if words is not None]
+    vocabulary = sorted(set().union(*known)) if len(known) == len(sources) else None
     names = [Path(s).name for s in sources]
-    info = {"average_of": names, "vocabulary": learnt, **measure(mean)}
-    save_model(
-        target,
-        mean,
-        config=config or first.config,
-        tokenizer=first.tokenizer,
-        cmvn=first.cmvn,
-        info=info,
-    )
+    info = {"average_of": names, "vocabulary": vocabulary, **measure(mean)}
+    save_model(target, mean, replace(first, config=config or first.config, info=info))
     return info
 
 
 def _check_same_training(first: Header, other: Header) -> None:
-    """Refuse a mean of weights that do not mean the same; raises InputError."""
+    """Raise InputError if two models are not of the same training."""
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
-    differing = [f"{k} is {there[k]}, not {here[k]}" for k in here if _bars(k, here, there)]
+    fixed = [key for key in here if is_fixed(key) and key != "optim.kind"]
+    differing = [f"{k} is {there[k]}, not {here[k]}" for k in fixed if here[k] != there[k]]
     if other.tokenizer.symbols != first.tokenizer.symbols:
-        differing.append("its characters are others")
+        differing.append("its characters differ")
     if first.info.get("data") != other.info.get("data"):
-        differing.append("its training data are others")
+        differing.append("its training data differ")
     if differing:
         raise InputError(
             f"{other.path}: not of the same training as {first.path}: {', '.join(differing)}; "
-            "only the models of one training have a mean"
+            "average only models of one training"
         )
-
-
-def _bars(key: str, here: dict[str, Any], there: dict[str, Any]) -> bool:
-    return is_fixed(key) and key != "optim.kind" and here[key] != there[key]

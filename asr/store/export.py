@@ -1,4 +1,4 @@
-"""A smaller model file, to pass on."""
+"""Smaller copies of model files, to pass on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from asr.store.find import find_model, own_settings
 from asr.store.model_file import read_model, save_model
 from asr.store.weights import Storage, pack, unpack
 
-# What is worth knowing about a model that travels; the rest is about the machine it comes from.
+# the info that others need; the rest concerns the training and its machine
 KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "vocabulary")
 
 
@@ -28,9 +28,9 @@ class Exported:
     error: float
     """Largest difference of a weight."""
     where: str
-    """The weights that it is in."""
+    """Name of the tensor with this difference."""
     largest: float
-    """Largest of these weights."""
+    """Largest weight of this tensor."""
 
 
 def export_model(
@@ -40,18 +40,18 @@ def export_model(
     facts: Mapping[str, str],
     search: Mapping[str, Any] | None = None,
 ) -> Exported:
-    """Write a copy of a model that takes less room.
+    """Write a smaller copy of a model.
 
-    Weights are float32 again once it is loaded, so it runs as fast, by the same code. Folders
-    of the machine it was trained on and notes about the training are left out.
+    Loading converts the weights back to float32, so the copy runs as fast as the model. Paths of
+    the training's machine and facts about the training are left out.
 
     Args:
-        model: a training folder, a model file or the name of a model that ships.
+        model: a training folder, a model file or the name of a bundled model.
         target: the file to write.
         storage: float32, float16 or int8.
-        facts: added to the model's card; those that are there already are replaced.
-        search: settings that `asr transcribe` takes where none are given, see
-            :func:`asr.commands.export.search_from`; None keeps those that the model has.
+        facts: added to the model's card, where they replace facts with the same keys.
+        search: default search settings of the model, see :func:`asr.commands.export.search_from`;
+            None keeps its own.
 
     Raises:
         InputError: there is no such model, or ``target`` is the model itself.
@@ -65,17 +65,9 @@ def export_model(
         info["search"] = dict(search)
     if "search" in info:
         info["search"] = own_settings(info["search"], header.path)
-    config = header.config
-    config = replace(config, device="auto", augment=replace(config.augment, noise_dir=""))
-    path = save_model(
-        target,
-        weights,
-        config=config,
-        tokenizer=header.tokenizer,
-        cmvn=header.cmvn,
-        info=info,
-        storage=storage,
-    )
+    augment = replace(header.config.augment, noise_dir="")
+    config = replace(header.config, device="auto", augment=augment)
+    path = save_model(target, weights, replace(header, config=config, info=info), storage)
     stored = unpack(pack(weights, storage), storage, path)
     errors = {name: float(np.abs(stored[name] - value).max()) for name, value in weights.items()}
     worst = max(errors, key=errors.__getitem__)

@@ -1,4 +1,4 @@
-"""A character language model in one safetensors file: weights, settings and characters."""
+"""Character language models in safetensors files: weights, settings and characters."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +18,6 @@ from asr.store.model_file import (
 from asr.store.weights import Weights, pack
 from asr.text.chars import CharTokenizer
 
-VERSION = "1"
-
 
 def save_lm(
     path: str | Path,
@@ -29,7 +27,7 @@ def save_lm(
     info: Mapping[str, Any],
 ) -> Path:
     """Write a language model atomically; see :func:`asr.store.model_file.save_model`."""
-    header = make_header(LM_FORMAT, VERSION, config, tokenizer, info)
+    header = make_header(LM_FORMAT, config, tokenizer, info)
     return write_model_file(path, header, pack(weights, "float32"))
 
 
@@ -41,22 +39,22 @@ def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weigh
         tokenizer: the recogniser's characters.
 
     Raises:
-        InputError: the file is missing, damaged, another kind of model, or has other characters.
+        InputError: the file is missing or damaged, or the model is of another kind or for other
+            characters.
     """
     path = Path(path)
+    expected = "expected a file made by `asr lm train`"
     if not path.is_file():
-        raise InputError(f"{path}: no such language model; expected a file made by `asr lm train`")
+        raise InputError(f"{path}: no such language model; {expected}")
     if ".arpa" in path.suffixes:
-        raise InputError(
-            f"{path}: an ARPA file, expected a file made by `asr lm train`; name it with --word_lm"
-        )
-    header, weights = read_model_file(path, LM_FORMAT, VERSION)
+        raise InputError(f"{path}: an ARPA file, {expected}; name it with --word_lm")
+    header, weights = read_model_file(path, LM_FORMAT)
     config, characters, _ = parse_header(LMConfig, header, path)
     if characters.symbols != tokenizer.symbols:
         differing = sorted(set(characters.symbols) ^ set(tokenizer.symbols))
         raise InputError(
-            f"{path}: its characters are not the recogniser's (they differ in: "
-            f"{' '.join(differing) or 'their order'}); train it with the recogniser's tokens.txt"
+            f"{path}: its characters are not the recogniser's (they differ in "
+            f"{' '.join(differing) or 'order'}); train it with the recogniser's tokens.txt"
         )
     least = config.layers * config.units**2 + len(tokenizer) * config.embedding
     check_weights(weights, least, path)

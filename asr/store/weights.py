@@ -1,9 +1,8 @@
-"""Storage types of weights; in memory they are always float32.
+"""Storage types of weights. In memory, weights are always float32.
 
-``float16`` halves every number. ``int8`` rounds the numbers of a matrix that make up one output
-to 255 even steps around zero, from minus to plus their largest (symmetric quantisation with a
-scale per output, arXiv:1806.08342); biases, vectors and small matrices stay float32, for they
-would save next to nothing.
+``float16`` stores 2 bytes a weight. ``int8`` stores a matrix as integers from -127 to 127, with a
+scale for each of its outputs (symmetric quantisation per output, arXiv:1806.08342). Biases, vectors
+and small matrices stay float32, because they take little space.
 """
 
 import re
@@ -15,6 +14,7 @@ import numpy as np
 
 from asr.arrays import Array, to_numpy
 from asr.errors import InputError
+from asr.store.find import damaged
 
 Weights = dict[str, np.ndarray]
 Value = TypeVar("Value")
@@ -23,18 +23,17 @@ Storage = Literal["float32", "float16", "int8"]
 
 SCALE = ":scale"  # suffix of the tensor that holds a matrix's scales
 LEVELS = 127
-SMALL = 4096  # numbers below which a matrix stays float32
-# Names of a decoder's parameters in files from before its cells had names of their own.
+SMALL = 4096  # weights below which a matrix stays float32
+# old parameter names of the decoder's cell
 OLD_NAMES = {"W_y": "cell.W_0", "W_c": "cell.W_1", "U": "cell.U", "b": "cell.b", "c": "cell.c"}
-_DAMAGED = "the file is damaged; copy or export the model again"
 
 
 def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
-    """Pack float32 weights for a file.
+    """Convert weights for a file.
 
     Args:
-        weights: of a model, by their names; numpy arrays or tensors.
-        storage: how.
+        weights: float32 weights of a model by name, numpy arrays or tensors.
+        storage: storage type.
 
     Raises:
         InputError: a weight is not finite, or too large for float16.
@@ -42,25 +41,25 @@ def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
     packed: Weights = {}
     for name, tensor in weights.items():
         value = to_numpy(tensor).astype(np.float32, copy=False)
-        if storage == "int8" and _is_matrix(name, value):
-            packed[name], packed[name + SCALE] = _quantise(name, value)
-        else:
-            packed[name] = value.astype(np.float16) if storage == "float16" else value
-        if storage != "float32" and not np.isfinite(packed.get(name + SCALE, packed[name])).all():
+        stored = value.astype(np.float16) if storage == "float16" else value
+        if storage != "float32" and not np.isfinite(stored).all():
             raise InputError(f"{name}: a weight is not finite or too large for {storage}")
+        if storage == "int8" and _is_matrix(name, value):
+            stored, packed[name + SCALE] = _quantise(name, value)
+        packed[name] = stored
     return {name: np.ascontiguousarray(value) for name, value in packed.items()}
 
 
 def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -> Weights:
-    """Unpack the weights of a file to float32.
+    """Convert the weights of a file to float32.
 
     Args:
         tensors: from :func:`pack`.
-        storage: what the file's header says.
+        storage: storage type by the file's header.
         where: the file, for messages.
 
     Raises:
-        InputError: the storage is unknown, or the tensors are not those of it.
+        InputError: the storage type is unknown, or the tensors do not conform to it.
     """
     if storage not in get_args(Storage):
         raise InputError(
@@ -77,15 +76,13 @@ def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -
         elif tensor.dtype == np.int8 and scale is not None and _fits(scale, name, tensor):
             weights[name] = tensor.astype(np.float32) * scale.astype(np.float32)
         else:
-            raise InputError(
-                f"{where}: {name} is {tensor.dtype} with {'no' if scale is None else 'wrong'} "
-                f"scales, which no {storage} file has; {_DAMAGED}"
-            )
+            found = f"{tensor.dtype} with {'no' if scale is None else 'wrong'} scales"
+            raise damaged(where, f"{name} is {found}, which no {storage} file has")
     return renamed(weights)
 
 
 def renamed(weights: Mapping[str, Value]) -> dict[str, Value]:
-    """Give the parameters of an older file the names of today; their order stays."""
+    """Rename the parameters of an older file to their current names, in the same order."""
     found = {}
     for name, value in weights.items():
         module, _, rest = name.partition(".")
@@ -100,19 +97,20 @@ def renamed(weights: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _is_matrix(name: str, value: np.ndarray) -> bool:
-    """Biases of a layer with two directions have two dimensions too."""
+    """Whether int8 storage applies. Biases of bidirectional layers have two dimensions, too."""
     bias = name.rpartition(".")[2] in ("b", "c", "bias")
     return value.ndim > 1 and value.size >= SMALL and not bias
 
 
 def _inputs(name: str, value: np.ndarray) -> tuple[int, ...]:
-    """The dimensions that an output sums over: the last but one of matrices that multiply from
-    the right, all but the first in torch's own modules, whose matrices are named ``weight...``."""
+    """Return the dimensions that an output sums over: all but the first in torch's own modules,
+    whose matrices are named ``weight...``, the last but one in ours, which multiply from the right.
+    """
     return tuple(range(1, value.ndim)) if ".weight" in name else (value.ndim - 2,)
 
 
 def _quantise(name: str, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers from -127 to 127 and their scales, 1 along the inputs."""
+    """Return integers from -127 to 127, and their scales, of size 1 along the inputs."""
     largest = np.abs(value).max(_inputs(name, value), keepdims=True)
     scale = np.maximum(largest / LEVELS, np.finfo(np.float32).tiny)
     return np.rint(value / scale).clip(-LEVELS, LEVELS).astype(np.int8), scale

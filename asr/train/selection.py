@@ -10,7 +10,7 @@ from asr.errors import InputError
 from asr.model.las import LAS
 from asr.recognize.plausibility import Vocabulary
 from asr.store.average import average_models
-from asr.store.model_file import read_model, save_model
+from asr.store.model_file import Header, read_model, save_model
 from asr.store.weights import Weights
 from asr.train.data import TrainData
 from asr.train.evaluate import Evaluation, evaluate
@@ -65,15 +65,10 @@ class ModelSelection:
 
     def write(self, entry: Entry) -> None:
         """Write the current model as that of an epoch."""
-        info = {**plain(entry), "data": self.data.fingerprint}
-        save_model(
-            self.folder.model(entry),
-            self.model.state_dict(),
-            config=self.config,
-            tokenizer=self.data.tokenizer,
-            cmvn=self.data.cmvn,
-            info={**info, "vocabulary": self.vocabulary.to_info()},
-        )
+        info = {"data": self.data.fingerprint, "vocabulary": self.vocabulary.to_info()}
+        info = {**plain(entry), **info}
+        header = Header(self.config, self.data.tokenizer, self.data.cmvn, info)
+        save_model(self.folder.model(entry), self.model.state_dict(), header)
 
     def is_readable(self, entry: Entry) -> bool:
         """Whether the model of an epoch exists and is undamaged."""

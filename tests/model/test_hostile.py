@@ -30,7 +30,7 @@ from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.store.find import describe, search_settings
 from asr.store.lm_file import save_lm
-from asr.store.model_file import read_model, save_model
+from asr.store.model_file import Header, read_model, save_model
 from asr.text.chars import CharTokenizer
 
 SMALL = ModelConfig(
@@ -45,7 +45,7 @@ def write(path, weights=None, **info):
     torch.manual_seed(0)
     config = TrainConfig(features=FeatureConfig(mel_bins=20, cmvn="none"), model=SMALL)
     weights = weights or LAS(SMALL, 20, len(TOKENS)).state_dict()
-    return save_model(path, weights, config=config, tokenizer=TOKENS, cmvn=None, info=info)
+    return save_model(path, weights, Header(config, TOKENS, None, info))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_settings_without_a_file_do_no_harm(tmp_path):
 def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     weights = LAS(SMALL, 20, len(TOKENS)).state_dict()
     weights["ctc.bias"][0] = value
-    with pytest.raises(InputError, match=r"ctc\.bias has weights that are not finite"):
+    with pytest.raises(InputError, match=r"ctc\.bias is not finite"):
         read_model(write(tmp_path / "a.safetensors", weights))
     lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS))
     with torch.no_grad():

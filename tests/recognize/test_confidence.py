@@ -179,7 +179,7 @@ def test_a_damaged_threshold(save, credit):
 
 @pytest.mark.parametrize("words", ["ONE TWO", [1], {"ONE": 1}])
 def test_a_damaged_vocabulary(save, words):
-    with pytest.raises(InputError, match="its vocabulary is no list of words"):
+    with pytest.raises(InputError, match="its vocabulary is not a list of words"):
         asr.load(save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=words), "cpu")
 
 

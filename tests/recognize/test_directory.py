@@ -15,7 +15,7 @@ from asr.model.fast.product import use_precision
 from asr.model.las import LAS
 from asr.recognize import directory as decode
 from asr.recognize.utterances import UtteranceRecognizer
-from asr.store.model_file import save_model
+from asr.store.model_file import Header, save_model
 from asr.text.chars import CharTokenizer
 
 RATE = 16000
@@ -32,7 +32,7 @@ def save(tiny_config, tmp_path):
         tokenizer = CharTokenizer.from_texts(["AB C"])
         weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
         path = tmp_path / "exp" / "final.safetensors"
-        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info=info)
+        save_model(path, weights, Header(config, tokenizer, None, info))
         return str(path.parent)
 
     return save

@@ -8,7 +8,7 @@ import pytest
 from asr.commands import decode, transcribe
 from asr.config import FeatureConfig, LossConfig, TrainConfig
 from asr.model.las import LAS
-from asr.store.model_file import save_model
+from asr.store.model_file import Header, save_model
 from asr.text.chars import CharTokenizer
 
 MINI = Path(__file__).parents[2] / "data" / "mini" / "dev-mini"
@@ -39,7 +39,7 @@ def babbling(tiny_config, tmp_path):
     tokenizer = CharTokenizer.from_texts([TEXT])
     weights = LAS(tiny_config, 20, len(tokenizer)).state_dict()
     path, info = tmp_path / "final.safetensors", {"search": {"beam": 3, "max_ratio": 0.3}}
-    save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=None, info=info)
+    save_model(path, weights, Header(config, tokenizer, None, info))
     return str(path)
 
 

@@ -15,7 +15,7 @@ from asr.errors import InputError
 from asr.model.las import LAS
 from asr.store import find
 from asr.store.export import export_model
-from asr.store.model_file import read_model, save_model
+from asr.store.model_file import Header, read_model, save_model
 from asr.text.chars import CharTokenizer
 
 LARGEST = 8_000_000  # bytes of a model that ships
@@ -29,9 +29,7 @@ def write_model(path, config, storage="float32", **card):
     weights = LAS(config, 20, len(tokenizer)).state_dict()
     whole = TrainConfig(features=features, model=config)
     info = {"card": card, "dev_wer": 0.125}
-    return save_model(
-        path, weights, config=whole, tokenizer=tokenizer, cmvn=None, info=info, storage=storage
-    )
+    return save_model(path, weights, Header(whole, tokenizer, None, info), storage)
 
 
 @pytest.fixture
@@ -77,7 +75,9 @@ def test_a_recipes_folder_stands_for_its_only_training(tiny_config, tmp_path):
 def test_a_folder_of_that_name_without_a_model(shelf, tmp_path, monkeypatch):
     (tmp_path / "here" / "an4").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InputError, match=r"no final\.safetensors .* ships under this name is "):
+    with pytest.raises(
+        InputError, match=r"no final\.safetensors .* bundled model of this name is "
+    ):
         find.find_model("an4")
 
 
@@ -90,7 +90,7 @@ def test_unknown_names(shelf, tmp_path, monkeypatch):
 
 
 def test_without_models(empty_shelf, capsys):
-    with pytest.raises(InputError, match="does not come with this installation"):
+    with pytest.raises(InputError, match="does not include the default model"):
         find.default_model()
     with pytest.raises(InputError, match="nobody: no such model; expected a folder"):
         find.find_model("nobody")

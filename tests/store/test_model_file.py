@@ -1,4 +1,4 @@
-"""A model travels in one file, and a bad file says what is wrong with it."""
+"""Models are read as they were written, and bad files are refused."""
 
 import json
 import struct
@@ -14,7 +14,7 @@ from asr.errors import InputError
 from asr.loading import make_model
 from asr.model.las import LAS
 from asr.store.average import average_models
-from asr.store.model_file import read_model, save_model
+from asr.store.model_file import Header, read_model, save_model
 from asr.text.chars import CharTokenizer
 
 FEATURES = FeatureConfig(mel_bins=20)
@@ -32,7 +32,7 @@ def saved(tiny_config, tmp_path):
         cmvn = CmvnStats.from_features(torch.randn(50, 20).numpy())
         path = tmp_path / name
         weights = model.state_dict()
-        save_model(path, weights, config=config, tokenizer=tokenizer, cmvn=cmvn, info={"epoch": 7})
+        save_model(path, weights, Header(config, tokenizer, cmvn, {"epoch": 7}))
         return path, model, cmvn
 
     return save
@@ -93,7 +93,7 @@ def test_an_average_is_the_mean_of_the_weights(saved, tmp_path):
         )
 
 
-def test_what_may_change_in_a_training_is_no_bar_to_a_mean(saved, tmp_path):
+def test_other_settings_may_change_during_a_training(saved, tmp_path):
     batch = BatchConfig(workers=3)
     one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, threads=2, batch=batch)
     average_models([one[0], two[0]], tmp_path / "mean.safetensors")
@@ -102,6 +102,6 @@ def test_what_may_change_in_a_training_is_no_bar_to_a_mean(saved, tmp_path):
 def test_models_of_two_trainings_have_no_average(saved, tmp_path):
     features = replace(FEATURES, cmvn="speaker")
     one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, features=features)
-    message = "not of the same training .*: features.cmvn is speaker, not global; only"
+    message = "not of the same training .*: features.cmvn is speaker, not global; average only"
     with pytest.raises(InputError, match=message):
         average_models([one[0], two[0]], tmp_path / "mean.safetensors")
