@@ -1,15 +1,15 @@
 """Make a data directory from a table, from a folder of wav+txt pairs, or from another one.
 
-Paths in the result are absolute, so that it works from any folder. Ids are made of the given
-ones: what cannot stand in an id becomes ``_``, and the speaker is put in front, joined by
-``-``, so that the directory is sorted by speaker too. Two sources that would get one id are
-refused. Nothing that is imported becomes a command; those in another directory's wav.scp stay.
+Paths in the result are absolute, so that it works from any folder. Characters that an id must not
+contain become ``_``, and the speaker is put in front, joined by ``-``, so that the directory is
+sorted by speaker, too. Two sources that would get the same id are refused. An imported path never
+becomes a command, but commands in the wav.scp of another directory are kept.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from asr.audio.clip import command_of, info
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.table_formats import Row
-from asr.corpus.tables import Tables, keyed_by, read_table, read_tables, write_tables
+from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables, write_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError, counted
 from asr.text.characters import changed_characters, clean, compose
@@ -36,7 +36,7 @@ Normalize = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Imported:
-    """Result of an import."""
+    """The result of an import."""
 
     utterances: int
     speakers: int
@@ -48,24 +48,24 @@ class Imported:
 
 
 def safe(name: str) -> str:
-    """A name fit for an id: clean characters; white space and slashes become ``_``."""
+    """Return a name that is valid as an id: white space and slashes become ``_``."""
     return _UNSAFE.sub("_", clean(name).strip())
 
 
 def plain(name: str) -> str:
-    """A safe name without characters that sort before ``-`` or equal it."""
+    """Return a valid id without ``-`` and the characters that sort before it."""
     return _SORTS_UP_TO_DASH.sub("_", safe(name))
 
 
 def make_ids(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Ids of utterances and speakers such that sorting by one sorts by the other.
+    """Return ids of utterances and speakers such that sorting by one sorts by the other.
 
-    ``<speaker>-`` is put before names that do not begin with it. This is enough unless one
+    ``<speaker>-`` is put in front of names that do not start with it. This suffices unless one
     speaker continues another with a character up to ``-``: the utterances of ``anna-maria``
-    sort amid those of ``anna``. Only then ``_`` takes the place of such characters.
+    sort between those of ``anna``. Only then are such characters replaced with ``_``.
 
     Args:
-        names: utterance and speaker; an empty speaker makes the utterance its own.
+        names: utterance and speaker; an utterance with an empty speaker is its own speaker.
     """
     made = [_prefixed(name, speaker, safe) for name, speaker in names]
     speakers = [speaker for _, speaker in sorted(made)]
@@ -81,8 +81,8 @@ def _prefixed(name: str, speaker: str, clean: Callable[[str], str]) -> tuple[str
     return f"{clean(speaker)}-{name.removeprefix(f'{speaker}-')}", clean(speaker)
 
 
-def _doubles(named: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A problem for every place whose id an earlier place has; ``named`` gives id and place."""
+def _duplicates(named: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield a problem for each repeated id; ``named`` has ids and their places in the source."""
     first: dict[str, str] = {}
     for name, place in named:
         if name in first:
@@ -91,7 +91,7 @@ def _doubles(named: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _one_speaker(speakers: Iterable[str], rows: Iterable[Row]) -> Iterator[str]:
-    """A problem for every name of a speaker whose id another name has."""
+    """Yield a problem for each speaker whose id belongs to another speaker."""
     known: dict[str, tuple[str, str]] = {}
     for speaker, row in zip(speakers, rows, strict=True):
         name = " ".join(clean(row.speaker).split())
@@ -99,7 +99,7 @@ def _one_speaker(speakers: Iterable[str], rows: Iterable[Row]) -> Iterator[str]:
         if name != first:
             yield (
                 f'{row.where}: speaker "{name}" gets the id {speaker}, as "{first}" in {where} '
-                "does; give both one name, or names that differ in letters"
+                "does; use one name for both, or names that differ in letters"
             )
 
 
@@ -109,18 +109,18 @@ def _folder(path: Path) -> Path:
 
 
 def absolute(path: str | Path) -> str:
-    """An absolute path; links among the folders are followed, a link to a file is kept."""
+    """Return an absolute path; links to folders are followed, a link to a file is kept."""
     path = Path(path)
     return str(_folder(path.parent) / path.name)
 
 
 def _clean(text: str, normalize: Normalize) -> str:
-    """A transcript without what cannot stand in a line of ``text``."""
+    """Return a normalised transcript that is valid in a line of ``text``."""
     return " ".join(clean(normalize(clean(text))).split())
 
 
 def _changed_characters(texts: Mapping[str, str]) -> list[str]:
-    """A note on the characters that were changed in transcripts by their places."""
+    """Return a note on the characters changed in transcripts, which are keyed by their places."""
     changed = [place for place, text in texts.items() if clean(text) != text]
     note = changed_characters(map(texts.__getitem__, changed))
     return [f"transcripts: {note}; the first in {changed[0]}"] if note else []
@@ -135,13 +135,13 @@ def pair_rows(
     speaker_from_folder: bool,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Row]:
-    """Audio files with a text file of the same name beside them, in a folder and below.
+    """Yield a row for each audio file in a folder and its subfolders, with the text beside it.
 
     Args:
-        folder: where to look; links are followed, hidden files are left out.
-        speaker_from_folder: the folder that an audio file lies in is its speaker. Otherwise
-            every utterance is its own speaker, and its id names the folders too.
-        tell: receives a sentence about the files that are left out, if there are any.
+        folder: the folder to search; links are followed, hidden files are left out.
+        speaker_from_folder: whether the folder of an audio file is its speaker. If not, each
+            utterance is its own speaker, and its id contains the names of the subfolders.
+        tell: receives a sentence about the files that are left out, if any.
 
     Raises:
         InputError: there is no audio.
@@ -154,34 +154,33 @@ def pair_rows(
     pairs = {audio: _transcript(audio, texts) for audio in found.audio}
     others = {*found.files} - {*pairs} - {*pairs.values()}
     shared = Counter(pairs.values())
-    left_out = found.left_out(len(others))
-    if left_out:
+    if left_out := found.left_out(len(others)):
         tell(f"{folder}: left out: {left_out}")
     if not found.audio:
         raise InputError(f"{folder}: no audio in it, {READABLE}")
     for audio, transcript in pairs.items():
-        name = "-".join(audio.relative_to(folder).with_suffix("").parts)
+        path = "-".join(audio.relative_to(folder).with_suffix("").parts)
         speaker = _folder(audio.parent).name if speaker_from_folder else ""
+        name = audio.stem if speaker else path
         text, error = _read_transcript(transcript)
-        name = audio.stem if speaker else name
-        both = shared[transcript] > 1 and transcript.is_file()
-        where = str(audio if both else transcript)
+        several = shared[transcript] > 1 and transcript.is_file()
+        where = str(audio if several else transcript)
         yield Row(where, str(audio), text, name, speaker, error=error)
 
 
 def _pair(path: Path) -> str:
-    """The name that a recording and its transcript share, in composed letters."""
+    """Return the path that a recording and its transcript share, in composed letters."""
     return compose(str(path.with_suffix("")))
 
 
 def _transcript(audio: Path, texts: Mapping[str, Path]) -> Path:
-    """The transcript of a recording: a.txt, or a.wav.txt."""
+    """Return the path of the transcript of ``a.wav``: ``a.txt`` or ``a.wav.txt``."""
     named = texts.get(compose(str(audio)), audio.with_suffix(".txt"))
     return texts.get(_pair(audio), named)
 
 
 def _read_transcript(path: Path) -> tuple[str, str]:
-    """The words in a file, and what is wrong with it."""
+    """Return the words of a file, and why it cannot be read."""
     try:
         return decode(path.read_bytes(), path), ""
     except OSError as error:
@@ -197,59 +196,59 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     """Write rows as a data directory.
 
     Raises:
-        InputError: rows are bad; the message lists them all, and nothing is written.
+        InputError: a row is bad; the message lists all problems, and nothing is written.
     """
-    rows = _stretches(list(rows))
+    rows = _as_segments(list(rows))
     texts = [_clean(row.text, normalize) for row in rows]
     ids = make_ids([(row.id, row.speaker) for row in rows])
-    names, speakers = [name for name, _ in ids], [speaker for _, speaker in ids]
-    _refuse(list(_problems(rows, texts, names, speakers)))
+    _refuse(_problems(rows, texts, ids))
     if not rows:
         raise InputError(f"nothing to import; {target} was not written")
-    genders, notes = _genders(speakers, rows)
-    text = dict(zip(names, texts, strict=True))
-    tables = {"utt2spk": dict(ids), "text": text, **_recordings(names, rows), **genders}
-    write_tables(target, tables)
+    utt2spk, text = dict(ids), {name: text for (name, _), text in zip(ids, texts, strict=True)}
+    genders, notes = _genders(utt2spk.values(), rows)
+    write_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
     notes = (*_changed_characters({row.where: row.text for row in rows}), *notes)
-    return Imported(len(ids), len(set(speakers)), notes)
+    return Imported(len(ids), len(set(utt2spk.values())), notes)
 
 
 def _problems(
-    rows: Sequence[Row], texts: Sequence[str], names: Sequence[str], speakers: Sequence[str]
+    rows: Sequence[Row], texts: Sequence[str], ids: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    """What is wrong with rows; ``texts`` are normalised, ``names`` and ``speakers`` ids."""
+    """Yield the problems of rows with normalised texts and the ids of utterance and speaker."""
     for row, text in zip(rows, texts, strict=True):
         if wrong := _wrong(row, text):
             yield f"{row.where}: {wrong}"
-    yield from _doubles(
-        (name, row.where) for name, row in zip(names, rows, strict=True) if safe(row.id)
-    )
-    yield from _one_speaker(speakers, rows)
-    yield from _mixed(rows)
+    named = [(name, row) for (name, _), row in zip(ids, rows, strict=True) if safe(row.id)]
+    yield from _duplicates((name, row.where) for name, row in named)
+    yield from _one_speaker((speaker for _, speaker in ids), rows)
+    if any(row.start for row in rows):
+        for row in rows:
+            if not row.start and not row.error:
+                yield f"{row.where}: no start and end, but other rows have them; add them"
 
 
-def _stretches(rows: list[Row]) -> list[Row]:
-    """Let rows with a duration alone begin at 0 where other rows have a start.
+def _as_segments(rows: list[Row]) -> list[Row]:
+    """Let rows that have only a duration start at 0 if other rows have a start.
 
-    They are also stretches where a recording is longer than its duration says.
+    They become segments, too, if a recording is longer than its duration in the table.
     """
     known = [row for row in rows if row.duration and not (row.start or row.end or row.error)]
     if not known or not (any(row.start for row in rows) or any(map(_is_longer, known))):
         return rows
-    lone = set(map(id, known))
-    return [replace(r, start="0", end=r.duration) if id(r) in lone else r for r in rows]
+    whole = set(map(id, known))
+    return [replace(r, start="0", end=r.duration) if id(r) in whole else r for r in rows]
 
 
 def _is_longer(row: Row) -> bool:
     """Whether a recording is longer than the duration of its row."""
     try:
         return info(row.audio).duration_s > float(row.duration) + ROUNDING_S
-    except (InputError, ValueError):  # said elsewhere
+    except (InputError, ValueError):  # reported with the other problems of the row
         return False
 
 
 def _wrong(row: Row, text: str) -> str:
-    """What is wrong with a row; empty: nothing."""
+    """Return the first problem of a row, or an empty text."""
     if row.error:
         return row.error
     if not safe(row.id):
@@ -263,7 +262,7 @@ def _wrong_audio(audio: str) -> str:
     if not os.path.isfile(audio):  # noqa: PTH113  # false, not an error, for any path
         return f"{audio}: no such audio file; fix the path"
     if _UNFIT_PATH.search(absolute(audio)):
-        return f"{audio!r}: in wav.scp this would be a command or another path; rename the file"
+        return f"{audio!r}: would be a command or another path in wav.scp; rename the file"
     return ""
 
 
@@ -272,8 +271,8 @@ def _wrong_text(original: str, text: str) -> str:
         left = f" after normalising {original!r}" if original.strip() else ""
         return f"an empty transcript{left}; add the words or remove the row"
     if original.strip() in _SPREADSHEET_ERRORS:
-        return f"{original.strip()} is an error of a spreadsheet; write the words"
-    return reserved_symbols(original)  # before a normalizer makes the letter S of <s>
+        return f"{original.strip()} is an error value of a spreadsheet; write the words"
+    return reserved_symbols(original)  # because a normalizer may turn <s> into the letter S
 
 
 def _wrong_times(row: Row) -> str:
@@ -284,30 +283,22 @@ def _wrong_times(row: Row) -> str:
     return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; fix them"
 
 
-def _mixed(rows: Sequence[Row]) -> list[str]:
-    """Either all rows are segments or none is."""
-    whole = [row.where for row in rows if not row.start and not row.error]
-    if whole and any(row.start for row in rows):
-        return [f"{where}: no start and end, but other rows have them; add them" for where in whole]
-    return []
-
-
-def _recordings(names: Sequence[str], rows: Sequence[Row]) -> Tables:
-    """wav.scp, and segments where rows have times; a recording is called after its path."""
+def _recordings(names: Iterable[str], rows: Sequence[Row]) -> Tables:
+    """Return wav.scp, and segments if rows have times; the path of a recording gives its id."""
     wavs = [absolute(row.audio) for row in rows]
     if not any(row.start for row in rows):
         return {"wav.scp": dict(zip(names, wavs, strict=True))}
-    called = {wav: plain(wav.strip("/")) for wav in wavs}
-    _refuse(list(_doubles((name, wav) for wav, name in called.items())))
+    ids = {wav: plain(wav.strip("/")) for wav in wavs}
+    _refuse(_duplicates((name, wav) for wav, name in ids.items()))
     segments = {
-        name: f"{called[wav]} {row.start} {row.end}"
+        name: f"{ids[wav]} {row.start} {row.end}"
         for name, wav, row in zip(names, wavs, rows, strict=True)
     }
-    return {"wav.scp": {called[wav]: wav for wav in called}, "segments": segments}
+    return {"wav.scp": {name: wav for wav, name in ids.items()}, "segments": segments}
 
 
-def _genders(speakers: Sequence[str], rows: Sequence[Row]) -> tuple[Tables, tuple[str, ...]]:
-    """spk2gender, if the rows say male or female of every speaker; else a note says why not."""
+def _genders(speakers: Collection[str], rows: Sequence[Row]) -> tuple[Tables, tuple[str, ...]]:
+    """Return spk2gender, or a note if the gender of some, but not all, speakers is known."""
     table: dict[str, str] = {}
     for speaker, row in zip(speakers, rows, strict=True):
         gender = row.gender[:1].lower()
@@ -322,11 +313,11 @@ def _genders(speakers: Sequence[str], rows: Sequence[Row]) -> tuple[Tables, tupl
     return {"spk2gender": table}, ()
 
 
-def _refuse(problems: Sequence[str]) -> None:
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        count = counted(len(problems), "problem")
-        raise InputError(f"cannot import:\n{listed}\n{count}; nothing was written")
+def _refuse(problems: Iterable[str]) -> None:
+    lines = [f"  {problem}" for problem in problems]
+    if lines:
+        count = counted(len(lines), "problem")
+        raise InputError("\n".join(["cannot import:", *lines, f"{count}; nothing was written"]))
 
 
 # -- Another directory -----------------------------------------------------------------------
@@ -337,18 +328,19 @@ def import_kaldi(
 ) -> Imported:
     """Copy a Kaldi-like directory: tabs, any order, relative paths, ids without the speaker.
 
-    Tables that are keyed by utterance, recording or speaker come along under the new ids;
-    feature and statistics archives stay behind, since they point to files with the old ones.
-    Lists that differ are copied as they are: ``asr data fix`` fixes them in the copy.
+    All tables that are keyed by utterance, recording or speaker are copied under the new ids, but
+    not feature and statistics archives, which contain the old ids. Tables that list different
+    utterances are copied as they are: ``asr data fix`` fixes them in the copy.
 
     Args:
-        source: with wav.scp, text and utt2spk at least.
+        source: a directory with wav.scp, text and utt2spk at least.
         target: the directory to write.
-        root: what relative paths in wav.scp are relative to.
+        root: the folder that relative paths in wav.scp are relative to.
         normalize: applied to transcripts.
 
     Raises:
-        InputError: a file is missing, ids collide, or audio is missing; the message lists all.
+        InputError: a file is missing, ids collide, or audio is missing; the message lists all
+            problems, and nothing is written.
     """
     source = Path(source)
     tables = _copied(source)
@@ -361,29 +353,29 @@ def import_kaldi(
         if (wrong := rule(value))
     ]
     tables["text"] = {key: _clean(value, normalize) for key, value in texts.items()}
-    names = _Names.of(tables)
-    tables["wav.scp"], lacking = _rooted(tables["wav.scp"], Path(root))
-    problems = [*lacking, *problems, *names.collisions()]
-    _refuse([f"{source}/{problem}" for problem in problems])
-    renamed = {name: names.rename(name, table) for name, table in tables.items()}
+    ids = _new_ids(tables)
+    tables["wav.scp"], missing = _rooted(tables["wav.scp"], Path(root))
+    problems = [*missing, *problems, *_collisions(ids, segmented="segments" in tables)]
+    _refuse(f"{source}/{problem}" for problem in problems)
+    renamed = {name: _renamed(name, table, ids) for name, table in tables.items()}
     write_tables(target, renamed)
     commands = sum(command_of(value) is not None for value in tables["wav.scp"].values())
     if commands:
-        notes.append(f"{source}/wav.scp: {commands} commands are copied as they stand; check them")
+        notes.append(f"{source}/wav.scp: {commands} commands are copied unchanged; check them")
     speakers = len(set(renamed["utt2spk"].values()))
     return Imported(len(renamed["utt2spk"]), speakers, tuple(notes))
 
 
 def _copied(source: Path) -> Tables:
-    """The tables that come along: all but those that point into archives with the old ids."""
+    """Read the tables to copy: all except those that point into archives with the old ids."""
     for need in NEEDED:
-        read_table(source / need)  # a clear error where one is missing
+        read_table(source / need)  # raises a clear error if it is missing
     tables = read_tables(source)
     return {n: t for n, t in tables.items() if n == "wav.scp" or not n.endswith(".scp")}
 
 
 def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str]]:
-    """wav.scp with absolute paths, and what is wrong with them; commands stay."""
+    """Return wav.scp with absolute paths, and the problems of the paths; commands are kept."""
     result, problems = dict(wavs), []
     for key, value in wavs.items():
         path = root / value
@@ -396,47 +388,37 @@ def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[s
     return result, problems
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Old names to new ones, by what they name."""
+def _new_ids(tables: Tables) -> dict[Unit, dict[str, str]]:
+    """Return the new id of each utterance, speaker and recording by its old one."""
+    utt2spk = tables["utt2spk"]
+    made = make_ids(list(utt2spk.items()))
+    utterances = {old: new for old, (new, _) in zip(utt2spk, made, strict=True)}
+    speakers = {old: new for old, (_, new) in zip(utt2spk.values(), made, strict=True)}
+    recordings = utterances
+    if "segments" in tables:
+        recordings = {name: safe(name) for name in tables["wav.scp"]}
+    return {"utterance": utterances, "speaker": speakers, "recording": recordings}
 
-    utterances: dict[str, str]
-    speakers: dict[str, str]
-    recordings: dict[str, str]
-    segmented: bool
 
-    @classmethod
-    def of(cls, tables: Tables) -> "_Names":
-        utt2spk = tables["utt2spk"]
-        made = make_ids(list(utt2spk.items()))
-        utterances = {old: new for old, (new, _) in zip(utt2spk, made, strict=True)}
-        speakers = {old: new for old, (_, new) in zip(utt2spk.values(), made, strict=True)}
-        recordings = utterances
-        if "segments" in tables:
-            recordings = {name: safe(name) for name in tables["wav.scp"]}
-        return cls(utterances, speakers, recordings, "segments" in tables)
+def _collisions(ids: Mapping[Unit, Mapping[str, str]], *, segmented: bool) -> Iterator[str]:
+    """Yield a problem for each two old ids that get the same new one."""
+    files: dict[Unit, str] = {"utterance": "utt2spk", "speaker": "utt2spk"}
+    if segmented:
+        files["recording"] = "wav.scp"
+    for unit, file in files.items():
+        yield from _duplicates((new, f"{file}: {old}") for old, new in ids[unit].items())
 
-    def collisions(self) -> Iterator[str]:
-        """Two old names that get one new one."""
-        for file, names in (
-            ("utt2spk", self.utterances),
-            ("utt2spk", self.speakers),
-            ("wav.scp", self.recordings if self.segmented else {}),
-        ):
-            yield from _doubles((new, f"{file}: {old}") for old, new in names.items())
 
-    def rename(self, file: str, table: Mapping[str, str]) -> dict[str, str]:
-        """A table under the new names."""
-        if file == "utt2spk":
-            return {self.utterances[k]: self.speakers[v] for k, v in table.items()}
-        if file == "segments":
-            return {self.utterances.get(k, k): self._segment(v) for k, v in table.items()}
-        unit = keyed_by(file)
-        names = {"recording": self.recordings, "speaker": self.speakers}.get(
-            unit or "", self.utterances
-        )
-        return {names.get(key, key): value for key, value in table.items()}
-
-    def _segment(self, value: str) -> str:
-        recording, _, times = value.partition(" ")
-        return f"{self.recordings.get(recording, recording)} {times}"
+def _renamed(
+    file: str, table: Mapping[str, str], ids: Mapping[Unit, Mapping[str, str]]
+) -> dict[str, str]:
+    """Return a table with the new ids."""
+    keys = ids[keyed_by(file) or "utterance"]
+    if file == "utt2spk":
+        table = {key: ids["speaker"][value] for key, value in table.items()}
+    elif file == "segments":
+        parts = {key: value.partition(" ") for key, value in table.items()}
+        table = {
+            key: f"{ids['recording'].get(r, r)} {times}" for key, (r, _, times) in parts.items()
+        }
+    return {keys.get(key, key): value for key, value in table.items()}

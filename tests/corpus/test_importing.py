@@ -245,7 +245,7 @@ def test_speakers_whose_ids_would_be_one_are_refused(audio, first, second):
 
 def test_an_error_of_a_spreadsheet_is_no_transcript(audio):
     (problem,) = refusal(audio, "t.csv", "audio,text\na.wav,#NAME?\n")
-    assert problem.startswith("2: #NAME? is an error of a spreadsheet")
+    assert problem.startswith("2: #NAME? is an error value of a spreadsheet")
 
 
 # -- Folders ---------------------------------------------------------------------------------
@@ -399,7 +399,7 @@ def test_a_malformed_utt2spk_is_refused(kaldi, tmp_path):
 def test_commands_are_copied_with_a_note(kaldi, tmp_path):
     (kaldi / "wav.scp").write_text("20 cat audio/a.wav |\n11 audio/b.wav\n10 audio/c.wav\n")
     (note,) = import_kaldi(kaldi, tmp_path / "out", tmp_path, same).notes
-    assert "1 commands are copied as they stand" in note
+    assert "1 commands are copied unchanged" in note
     assert read_table(tmp_path / "out" / "wav.scp")["0002-20"] == "cat audio/a.wav |"
 
 
