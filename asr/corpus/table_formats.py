@@ -1,6 +1,6 @@
-"""Rows of tables, as spreadsheets, corpora and other toolkits write them.
+"""Rows of tables, in the formats of spreadsheets, corpora and other toolkits.
 
-A row is read as its author meant it, or it says what is wrong; two rows never become one.
+A row is read as its author meant it, or has an error; two rows are never read as one.
 """
 
 import json
@@ -32,11 +32,11 @@ ALIASES = {
     "speaker": ("client_id", "speaker_id", "spk_id", "speaker_name", "spk"),
     "start": ("offset",),
 }
-"""Names that others give to the columns; they count where the usual one is not there."""
+"""Other common names of the columns, for a table without a column of the usual name."""
 
 NEEDED = ("audio", "text")
-NUMBERS = ("id", "speaker", "start", "end", "duration")  # these may be numbers in JSON
-BESIDE = ("", "clips", "wavs")  # where corpora have their audio: Common Voice, LJSpeech
+NUMBERS = ("id", "speaker", "start", "end", "duration")  # columns that may be numbers in JSON
+FOLDERS = ("", "clips", "wavs")  # folders of the audio beside a table: Common Voice, LJSpeech
 
 
 @dataclass(frozen=True)
@@ -44,37 +44,40 @@ class Row:
     """One utterance to import."""
 
     where: str
-    """File and line, for messages."""
+    """The file and line of the row, for messages."""
     audio: str = ""
     text: str = ""
     id: str = ""
     speaker: str = ""
-    """Empty: the utterance is its own speaker."""
+    """Empty if the utterance is its own speaker."""
     start: str = ""
     end: str = ""
-    """Both or neither: seconds in the recording."""
+    """Start and end in the recording, in seconds; both or neither are given."""
     duration: str = ""
-    """Seconds from start, or from the beginning of the recording."""
+    """Seconds from the start, or from the beginning of the recording."""
     gender: str = ""
     error: str = ""
-    """Why the row cannot be read at all."""
+    """Why the row cannot be read, if it cannot."""
 
 
 Record = dict[str, str] | str
-"""The values of a row by our names for the columns, or what is wrong with it."""
+"""The values of a row by the names in COLUMNS, or an error."""
+
+Fields = list[str] | str
+"""The fields of a row, or an error."""
 
 
 def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
-    """Rows of a table; a row that cannot be read has its ``error``.
+    """Yield the rows of a table; a row that cannot be read has its ``error``.
 
     Args:
-        path: ends in .csv (separated by commas, semicolons, tabs or bars), .tsv (tabs, no
-            quoting), .jsonl or .json (objects one a line, a list of them, or an object with one
-            such list); paths in it are relative to its folder, or to clips or wavs in there.
-        columns: names of the columns; see COLUMNS. Those of ALIASES count too.
+        path: a .csv (separated by commas, semicolons, tabs or bars), a .tsv (tabs, no quoting), a
+            .jsonl or a .json (one object on each line, a list of objects, or an object with one
+            such list). Paths in it are relative to its folder, or to clips or wavs in that folder.
+        columns: the name of each column of COLUMNS; a column may also have a name of ALIASES.
 
     Raises:
-        InputError: the file is missing, of another kind, or lacks the columns audio and text.
+        InputError: the file is missing, has another format, or has no column audio or text.
     """
     path = Path(path)
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_json, ".json": _read_json}
@@ -116,21 +119,21 @@ def _sum(start: str, duration: str) -> str:
 
 
 def find_audio(folder: Path, name: str) -> str:
-    """The path of an audio file that a table names, below its folder.
+    """Return the path of an audio file that is named in a table in ``folder``.
 
-    The ending may be missing, the folder too where corpora have one for audio, and letters may
-    be composed otherwise than in the name of the file. What is not found stays as it is.
+    The name in the table may lack the suffix or the folder of the audio, and its letters may be
+    composed differently. If there is no such file, the path is that of the name.
     """
     if name.startswith("file:///"):
         name = unquote(name.removeprefix("file://"))
-    paths = [str(folder / part / name) for part in BESIDE]
+    paths = [str(folder / part / name) for part in FOLDERS]
     if "\\" in name:
         paths.append(str(folder / name.replace("\\", "/")))
     return next(filter(None, map(_existing, paths)), str(folder / name))
 
 
 def _existing(path: str) -> str:
-    """A file by its path, without the ending, or with other forms of letters; empty: none."""
+    """Return the file of a path without suffix or in other forms of letters, or an empty text."""
     if _is_file(path):
         return path
     folder, name = os.path.split(path)
@@ -145,7 +148,7 @@ def _is_file(path: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _names(folder: str) -> dict[str, str]:
-    """The files of a folder by their names in composed form, those of audio without ending too."""
+    """Return the files of a folder by composed name; audio files also by name without suffix."""
     try:
         with os.scandir(folder) as entries:
             names = sorted((entry.name for entry in entries if entry.is_file()), reverse=True)
@@ -158,65 +161,66 @@ def _names(folder: str) -> dict[str, str]:
 
 # -- CSV and TSV -----------------------------------------------------------------------------
 
-_SEP = re.compile(r'"?sep=(.)"?\s*(?:\n|$)', re.IGNORECASE)
-_LJSPEECH = (2, 3)  # fields of id|text|normalised
-_BARE = "\t|"  # what separates fields that are not quoted, unless all names of columns are
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*(?:\n|$)', re.IGNORECASE)
+_QUOTE = re.compile(r' *"')
+_LJSPEECH = (2, 3)  # number of fields in id|text|normalised
+_BARE = "\t|"  # separators of fields without quotes, unless all names of columns are quoted
 _TIMES = ("start", "end", "duration")
 _NULL = r"\N"  # MySQL's empty cell
 
 
 def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
-    """Line number, and the values of a row or what is wrong with it."""
+    """Yield the number of its first line, and the values or the error, of each row."""
     source, first = _line_feeds(source), 1
-    told = _SEP.match(source)
-    if told:
-        source, first = source[told.end() :], 2
-    comma = told[1] if told else _separator(path, source, columns)
-    rows = _split(source, comma, first, path.parent)
+    declared = _SEP_LINE.match(source)
+    if declared:
+        source, first = source[declared.end() :], 2
+    separator = declared[1] if declared else _find_separator(path, source, columns)
+    rows = _split(source, separator, first, path.parent)
     line, names = next(rows, (first, []))
     if isinstance(names, str):
         raise InputError(f"{path}:{line}: {names}")
     positions = _positions(names, columns)
-    if comma == "|" and len(names) in _LJSPEECH and not any(positions[need] for need in NEEDED):
+    if separator == "|" and len(names) in _LJSPEECH and not any(positions[n] for n in NEEDED):
         positions = {ours: [] for ours in columns} | {"audio": [0], "text": [len(names) - 1]}
         rows = chain([(line, names)], rows)
     _check_columns(f"{path}:{line}", names, positions, columns)
     for line, fields in rows:
-        yield (
-            line,
-            fields if isinstance(fields, str) else _record(fields, len(names), positions, comma),
-        )
+        if not isinstance(fields, str):
+            yield line, _record(fields, len(names), positions, separator)
+        else:
+            yield line, fields
 
 
 def _line_feeds(source: str) -> str:
-    """A source whose lines end in line feeds, whatever system it comes from.
+    """Return a source whose lines end in line feeds.
 
-    The first line tells: an old Mac writes line feeds too, but within cells alone.
+    Only the first line decides, because an old Mac writes line feeds within cells.
     """
     source = re.sub(r"\r\r?\n", "\n", source)
     return source.replace("\r", "\n") if "\r" in source.partition("\n")[0] else source
 
 
-def _separator(path: Path, source: str, columns: Mapping[str, str]) -> str:
-    """What separates the columns, judged by the first line."""
+def _find_separator(path: Path, source: str, columns: Mapping[str, str]) -> str:
+    """Return the separator of the columns, determined from the first line."""
     if path.suffix.lower() == ".tsv":
         return "\t"
     header = source.lstrip("\n").partition("\n")[0]
-    for comma in ",;\t|":
-        positions = _positions([name.strip('" ') for name in header.split(comma)], columns)
+    for separator in ",;\t|":
+        positions = _positions([name.strip('" ') for name in header.split(separator)], columns)
         if all(positions[need] for need in NEEDED):
-            return comma
+            return separator
     return "|" if header.count("|") + 1 in _LJSPEECH else max(",;\t|", key=header.count)
 
 
 def _positions(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
-    """Where each column stands; once, if all is well."""
+    """Return the positions of each column; a valid table has each column once."""
     names = [name.strip() for name in names]
     return {ours: _position(names, ours, name) for ours, name in columns.items()}
 
 
 def _position(names: Sequence[str], ours: str, name: str) -> list[int]:
-    """Where a column stands: by the name that the user gave, or by another usual one."""
+    """Return the positions of a column by the name that the user gave, or by an alias."""
     others = ALIASES.get(ours, ()) if name == ours else ()
     for each in (name, *others):
         for found in (names, [n.lower() for n in names]):
@@ -244,58 +248,51 @@ def _check_columns(
 
 
 def _record(
-    fields: list[str], count: int, positions: Mapping[str, list[int]], comma: str
+    fields: list[str], count: int, positions: Mapping[str, list[int]], separator: str
 ) -> Record:
-    while len(fields) > count and not fields[-1].strip():  # a spreadsheet's empty columns
+    while len(fields) > count and not fields[-1].strip():  # empty columns of a spreadsheet
         fields = fields[:-1]
     if len(fields) > count:
-        remedy = "take it out of the text" if comma in _BARE else "put quotes around the text"
-        mark = {"\t": "a tab"}.get(comma, f'"{comma}"')
+        remedy = "remove it from the text" if separator in _BARE else "put quotes around the text"
+        mark = "a tab" if separator == "\t" else f'"{separator}"'
         return f"{len(fields)} fields, expected {count}; {mark} separates them, {remedy}"
-    return {
-        ours: _value(ours, fields[position[0]].strip(), comma)
-        if position and fields[position[0] :]
-        else ""
-        for ours, position in positions.items()
+    cells = {
+        ours: fields[p[0]] if p and p[0] < len(fields) else "" for ours, p in positions.items()
     }
+    return {ours: _value(ours, cell.strip(), separator) for ours, cell in cells.items()}
 
 
-def _value(ours: str, cell: str, comma: str) -> str:
-    """What a cell says; semicolons separate columns where a comma is the decimal point."""
-    if comma == ";" and ours in _TIMES:
+def _value(ours: str, cell: str, separator: str) -> str:
+    """Return the value of a cell; tables with semicolons have decimal commas."""
+    if separator == ";" and ours in _TIMES:
         return cell.replace(",", ".")
     return "" if cell == _NULL else cell
 
 
-def _split(
-    source: str, comma: str, first: int, folder: Path
-) -> Iterator[tuple[int, list[str] | str]]:
-    """Line numbers and the fields of rows that are not empty, or what is wrong with a row."""
-    if comma in _BARE and not _names_quoted(source, comma):
-        rows = _split_bare(source, comma, first)
+def _split(source: str, separator: str, first: int, folder: Path) -> Iterator[tuple[int, Fields]]:
+    """Yield the number of its first line and the fields of each row that is not empty."""
+    if separator not in _BARE or _names_quoted(source, separator):
+        rows = _QuotedTable(source, separator, first, folder).rows()
     else:
-        rows = _Quoted(source, comma, first, folder).rows()
+        lines = enumerate(source.split("\n"), first)
+        rows = ((line, _split_bare(text, separator)) for line, text in lines)
     for line, fields in rows:
         if isinstance(fields, str) or any(field.strip() for field in fields):
             yield line, fields
 
 
-def _names_quoted(source: str, comma: str) -> bool:
-    """Whether all fields of the first line are quoted, as R writes them: then so are the others."""
+def _names_quoted(source: str, separator: str) -> bool:
+    """Whether all fields of the first line are quoted, as R writes them, so that all lines are."""
     header = source.lstrip("\n").partition("\n")[0]
-    return all(re.fullmatch(r' *"[^"]*" *', name) for name in header.split(comma))
+    return all(re.fullmatch(r' *"[^"]*" *', name) for name in header.split(separator))
 
 
-def _split_bare(source: str, comma: str, first: int) -> Iterator[tuple[int, list[str] | str]]:
-    for line, text in enumerate(source.split("\n"), first):
-        if "\0" in text:
-            yield line, _NUL
-        else:
-            yield line, [_unquoted(field) for field in text.split(comma)]
+def _split_bare(line: str, separator: str) -> Fields:
+    return _NUL if "\0" in line else [_unquoted(field) for field in line.split(separator)]
 
 
 def _unquoted(field: str) -> str:
-    """A field of a TSV: its quotes are text, but those that were doubled with quotes around."""
+    """Return the text of a TSV field: quotes are text unless a quoted field doubles them."""
     if '""' in field and re.fullmatch(r'"(?:[^"]|"")*""(?:[^"]|"")*"', field):
         return field[1:-1].replace('""', '"')
     return field
@@ -312,32 +309,33 @@ _SWALLOWED = (
 )
 
 
-class _Quoted:
-    """Splits a CSV whose fields may have quotes around.
+class _QuotedTable:
+    """Splits a CSV whose fields may be quoted.
 
-    Quotes inside are doubled (RFC 4180) or come after a backslash. Where neither reading fits,
-    quotes in pairs within a line are text; any other quote at the beginning is an error.
+    A quote in a quoted field is doubled (RFC 4180) or follows a backslash. If neither reading fits,
+    pairs of quotes within a line are text; any other quote at the beginning is an error.
     """
 
-    def __init__(self, source: str, comma: str, first: int, folder: Path) -> None:
-        self.source, self.comma, self.line, self.folder = source, comma, first, folder
-        end = rf"[ \t]*(?={re.escape(comma)}|\n|\Z)"
-        rest = rf'[^"\n{re.escape(comma)}]*'
+    def __init__(self, source: str, separator: str, first: int, folder: Path) -> None:
+        self.source, self.separator, self.line, self.folder = source, separator, first, folder
+        comma = re.escape(separator)
+        end = rf"[ \t]*(?={comma}|\n|\Z)"
+        rest = rf'[^"\n{comma}]*'
         self.doubled = re.compile(rf' *"((?:[^"]|"")*+)"{end}')
         self.escaped = re.compile(rf' *"((?:[^"\\]|\\.|"")*+)"{end}', re.DOTALL)
-        self.pairs = re.compile(rf' *(?:"[^"\n]*"{rest})++(?={re.escape(comma)}|\n|\Z)')
-        self.bare = re.compile(rf"[^\n{re.escape(comma)}]*")
+        self.pairs = re.compile(rf' *(?:"[^"\n]*"{rest})++(?={comma}|\n|\Z)')
+        self.bare = re.compile(rf"[^\n{comma}]*")
 
-    def rows(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Line numbers, and the fields of a row or what is wrong with it."""
+    def rows(self) -> Iterator[tuple[int, Fields]]:
+        """Yield the number of its first line and the fields of each row."""
         position = 0
         while position < len(self.source):
             line = self.line
             fields, position = self._row(position)
             yield line, fields
 
-    def _row(self, position: int) -> tuple[list[str] | str, int]:
-        """The fields of the row at a position, or what is wrong with it, and the next position."""
+    def _row(self, position: int) -> tuple[Fields, int]:
+        """Return the fields of the row at a position, and the position of the next row."""
         fields: list[str] = []
         begin, odd = position, 0
         while True:
@@ -345,11 +343,11 @@ class _Quoted:
             if found is None:
                 return self._skip(begin, _STRAY)
             value, end = found
-            if _names_audio(value, self.comma, self.folder):
+            if _names_audio(value, self.separator, self.folder):
                 return self._skip(begin, _SWALLOWED)
             odd += self.source.count('"', position, end) % 2
             fields.append(value)
-            if self.source[end : end + 1] != self.comma:
+            if self.source[end : end + 1] != self.separator:
                 break
             position = end + 1
         self.line += self.source.count("\n", begin, end) + 1
@@ -358,8 +356,8 @@ class _Quoted:
         return (_NUL if any("\0" in field for field in fields) else fields), end + 1
 
     def _field(self, position: int) -> tuple[str, int] | None:
-        """The value of the field at a position and where it ends; None: a stray quote."""
-        if not self.source.startswith('"', self._spaces(position)):
+        """Return the value and the end of the field at a position; None for a stray quote."""
+        if not _QUOTE.match(self.source, position):
             match = self.bare.match(self.source, position)
             assert match
             return match[0], match.end()
@@ -372,23 +370,18 @@ class _Quoted:
         pairs = self.pairs.match(self.source, position)
         return (pairs[0], pairs.end()) if pairs and not escaped else None
 
-    def _spaces(self, position: int) -> int:
-        while self.source.startswith(" ", position):
-            position += 1
-        return position
-
     def _skip(self, begin: int, wrong: str) -> tuple[str, int]:
-        """Give up a row: the next one begins at the next line."""
+        """Skip a row with an error: the next row starts on the next line."""
         end = self.source.find("\n", begin)
         self.line += 1
         return wrong, len(self.source) if end < 0 else end + 1
 
 
-def _names_audio(value: str, comma: str, folder: Path) -> bool:
-    """Whether a field with line breaks has swallowed rows: each of them names its audio."""
+def _names_audio(value: str, separator: str, folder: Path) -> bool:
+    """Whether a field with line breaks contains other rows, each of which names its audio."""
     if "\n" not in value:
         return False
-    pieces = {piece.strip('" ') for line in value.split("\n") for piece in line.split(comma)}
+    pieces = {piece.strip('" ') for line in value.split("\n") for piece in line.split(separator)}
     return any(
         Path(piece).suffix.lower() in AUDIO_SUFFIXES or _is_file(find_audio(folder, piece))
         for piece in pieces - {""}
@@ -398,13 +391,13 @@ def _names_audio(value: str, comma: str, folder: Path) -> bool:
 # -- JSON ------------------------------------------------------------------------------------
 
 _GAP = re.compile(r"[\s,:]*")
-_NESTED = "nested too deep to be a row; fix the line"
+_NESTED = "nested too deeply for a row; fix the line"
 
 
 def _read_json(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
-    """Line number, and the values of a row or what is wrong with it."""
+    """Yield the number of its line, and the values or the error, of each row."""
     whole = _whole(path, source) if path.suffix.lower() == ".json" else None
-    if isinstance(whole, dict) and all(_key(list(whole), n, columns[n]) for n in NEEDED):
+    if isinstance(whole, dict) and all(_position(list(whole), n, columns[n]) for n in NEEDED):
         yield 1, _parse_json(source, columns)
     elif whole is not None:
         position = _start_of_list(path, source, whole)
@@ -420,7 +413,7 @@ def _read_json(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[
 
 
 def _whole(path: Path, source: str) -> Any:
-    """The value that a source is as a whole; None: it has one in each line."""
+    """Return the JSON value of a source, or None if each line is a value."""
     try:
         return json.loads(source)
     except RecursionError:
@@ -435,25 +428,23 @@ def _whole(path: Path, source: str) -> Any:
 
 
 def _start_of_list(path: Path, source: str, whole: Any) -> int:
-    """Where the objects begin: in the list, or in the only list of the object."""
+    """Return the position after the bracket of the list, or of the only list in the object."""
     start = re.compile(r"\s*[\[{]?").match(source)
     assert start
     if isinstance(whole, list):
         return start.end()
-    lists = []
-    if isinstance(whole, dict):
-        inside = [begin for _, begin, _ in _members(source, start.end(), "}")]
-        lists = [begin + 1 for begin in inside if source[begin] == "["]
+    members = _members(source, start.end(), "}") if isinstance(whole, dict) else ()
+    lists = [begin + 1 for _, begin, _ in members if source[begin] == "["]
     if len(lists) != 1:
         raise InputError(
             f"{path}:1: expected a list of objects, an object with one such list, or an object "
-            f"in each line; found {'no list' if not lists else f'{len(lists)} lists'}"
+            f"on each line; found {'no list' if not lists else f'{len(lists)} lists'}"
         )
     return lists[0]
 
 
 def _members(source: str, position: int, close: str) -> Iterator[tuple[str, int, int]]:
-    """Text, begin and end of what stands in a list or an object, which is known to be JSON."""
+    """Yield the text, begin and end of each value in a list or an object of valid JSON."""
     decoder = json.JSONDecoder()
     while True:
         gap = _GAP.match(source, position)
@@ -474,39 +465,37 @@ def _parse_json(text: str, columns: Mapping[str, str]) -> Record:
     if not isinstance(record, dict):
         return f"found {text.strip()[:40]}, expected an object in braces; fix the line"
     names = list(record)
-    keys = {ours: _key(names, ours, name) for ours, name in columns.items()}
-    missing = [need for need in NEEDED if keys[need] is None]
+    positions = {ours: _position(names, ours, name) for ours, name in columns.items()}
+    missing = [need for need in NEEDED if not positions[need]]
     if missing:
-        lacks = " and no ".join(columns[need] for need in missing)
-        return f"no {lacks}; add it, or name the key with --{missing[0]}-column"
-    found: dict[str, Any] = {o: None if k is None else record[k] for o, k in keys.items()}
-    if isinstance(found["audio"], dict):  # Hugging Face: {"path": ..., "bytes": null}
-        found["audio"] = found["audio"].get("path") or found["audio"]
-    wrong = [_wrong_value(ours, str(keys[ours]), value) for ours, value in found.items()]
-    if any(wrong):
-        return next(filter(None, wrong))
-    return {ours: "" if value is None else str(value).strip() for ours, value in found.items()}
+        absent = " and no ".join(columns[need] for need in missing)
+        return f"no {absent}; add it, or name the key with --{missing[0]}-column"
+    keys = {ours: names[found[0]] for ours, found in positions.items() if found}
+    values = {ours: record[keys[ours]] if ours in keys else None for ours in columns}
+    if isinstance(values["audio"], dict):  # Hugging Face: {"path": ..., "bytes": null}
+        values["audio"] = values["audio"].get("path") or values["audio"]
+    wrong = (_wrong_value(ours, keys.get(ours, ""), value) for ours, value in values.items())
+    return next(filter(None, wrong), None) or {
+        ours: "" if value is None else str(value).strip() for ours, value in values.items()
+    }
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if double:
-        raise ValueError(f'"{double[0]}" is there twice')
+        raise ValueError(f'"{double[0]}" is repeated')
     return dict(pairs)
 
 
-def _key(names: Sequence[str], ours: str, name: str) -> str | None:
-    positions = _position(names, ours, name)
-    return names[positions[0]] if positions else None
-
-
 def _wrong_value(ours: str, key: str, value: Any) -> str:
-    """What is wrong with a value; empty: nothing."""
+    """Return an error if a value has the wrong type, or an empty text."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (value is None or isinstance(value, str) or (number and ours in NUMBERS)):
         expected = "a number or text" if ours in NUMBERS else "text in quotes"
         shown = "a list or an object" if isinstance(value, list | dict) else json.dumps(value)[:40]
         return f'"{key}" is {shown}, expected {expected}; fix the line'
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        return f'"{key}" has half a surrogate pair (\\ud83d, say), which is no character; fix it'
+        return (
+            f'"{key}" has half a surrogate pair, such as \\ud83d, which is not a character; fix it'
+        )
     return ""
