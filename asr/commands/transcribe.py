@@ -33,7 +33,7 @@ from asr.config.field import FRACTION
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import check_folder, check_not_read, write_text
 from asr.recognize.confidence import MIN_CONFIDENCE
-from asr.recognize.inputs import Input, answers, collect, printable
+from asr.recognize.inputs import Input, collect, printable, probe
 from asr.recognize.writers import FORMATS, formats_from, outputs, render
 from asr.store.find import DEFAULT, default_model, search_settings
 from asr.terminal import note, print_error, reader_gone, warn
@@ -190,7 +190,7 @@ def check_results(
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
     check_not_read(targets, [*sources, *others])
     places = {path.parent for path in sources} | set(map(Path, others))
-    if not any(answers(partial(place.samefile, folder)) for place in places):
+    if not any(probe(partial(place.samefile, folder)) for place in places):
         return
     if found := next((target for target in targets if target.exists()), None):
         raise InputError(

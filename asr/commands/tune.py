@@ -117,7 +117,7 @@ def _report(lists: "NBestLists", result: "GridSearch") -> str:
     ]
     points = {"best without LM": result.without_lm(), "best": result.best}
     for name in list(points)[len(result.lm_weights) == 1 :]:
-        values = "  ".join(f"{v:12g}" for v in result.at(points[name]).values())
+        values = "  ".join(f"{v:12g}" for v in result.settings(points[name]).values())
         lines.append(f"{name:22}  {100 * result.rates[points[name]]:6.2f}  {values}")
     lines.append(f"{'oracle':22}  {100 * lists.oracle:6.2f}")
     return "\n".join(lines)

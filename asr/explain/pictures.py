@@ -1,8 +1,8 @@
-"""Curves of a training, attention and reliability, as PNG files that can be opened any time."""
+"""PNG pictures of training curves, attention and the reliability of confidence."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +11,13 @@ from asr.recognize.calibrate import CalibrationData
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.score.calibration import BINS, confidence_bins
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Example = tuple[str, np.ndarray, Sequence[str], float]
-"""Title, attention weights (U, S), the U characters and the seconds of audio."""
+"""Title, attention weights (U, S), U characters, duration of the audio in seconds."""
 
 
 @own_settings()
 def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
-    """Losses, dev error rates and learning rate over epochs."""
+    """Draw losses, dev error rates and the learning rate over epochs."""
     from matplotlib.figure import Figure
 
     epochs = [entry["epoch"] for entry in history]
@@ -50,35 +47,26 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def draw_attention(examples: Sequence[Example], path: Path) -> None:
-    """Attention of a few utterances, one above another.
+    """Draw the attention of a few utterances, one below another."""
+    with own_settings("".join(c for _, _, characters, _ in examples for c in characters)):
+        from matplotlib.figure import Figure
 
-    Args:
-        examples: of each utterance the picture's title, weights (U, S), characters and seconds.
-        path: the PNG file.
-    """
-    with own_settings("".join(c for _, _, characters, _ in examples for c in "".join(characters))):
-        _draw_attention(examples, path)
-
-
-def _draw_attention(examples: Sequence[Example], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    height = sum(0.6 + 0.11 * len(weights) for _, weights, _, _ in examples)
-    figure = Figure(figsize=(9, height), layout="constrained")
-    rows = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
-    for axes, (title, weights, characters, duration_s) in zip(rows, examples, strict=True):
-        values = np.sqrt(weights)  # the root shows faint weights too
-        edges = (0.0, duration_s, len(characters) - 0.5, -0.5)
-        axes.imshow(values, aspect="auto", cmap="magma", extent=edges, vmin=0, vmax=1)
-        axes.set_yticks(range(len(characters)), characters, fontsize=6)
-        axes.set_title(title, fontsize=8, loc="left")
-    rows[-1].set_xlabel("seconds")
-    write_png(figure, path)
+        height = sum(0.6 + 0.11 * len(weights) for _, weights, _, _ in examples)
+        figure = Figure(figsize=(9, height), layout="constrained")
+        rows = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
+        for axes, (title, weights, characters, duration_s) in zip(rows, examples, strict=True):
+            values = np.sqrt(weights)  # the root shows faint weights, too
+            edges = (0.0, duration_s, len(characters) - 0.5, -0.5)
+            axes.imshow(values, aspect="auto", cmap="magma", extent=edges, vmin=0, vmax=1)
+            axes.set_yticks(range(len(characters)), characters, fontsize=6)
+            axes.set_title(title, fontsize=8, loc="left")
+        rows[-1].set_xlabel("seconds")
+        write_png(figure, path)
 
 
 @own_settings()
 def draw_reliability(texts: CalibrationData, words: CalibrationData, path: Path) -> None:
-    """The reliability picture: in each tenth of confidence, how many texts and words are right."""
+    """Draw the share of correct texts and words in each tenth of confidence."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 5.6), layout="constrained")
@@ -90,18 +78,14 @@ def draw_reliability(texts: CalibrationData, words: CalibrationData, path: Path)
         truth.plot([0, 1], [0, 1], ":", color="grey")
         truth.plot([b.mean for b in bins], [b.share for b in bins], "o-")
         title = f"{len(found.correct)} {name}, calibration error {100 * found.error:.1f} %"
-        truth.set(ylim=(-0.03, 1.03), ylabel=f"share of right {name}", title=title)
-        _draw_counts(counts, found)
+        truth.set(ylim=(-0.03, 1.03), ylabel=f"share of correct {name}", title=title)
+        counts.hist(
+            [found.confidences[found.correct == value] for value in (1, 0)],
+            bins=[k / BINS for k in range(BINS + 1)],
+            stacked=True,
+            label=["correct", "wrong"],
+        )
+        counts.legend(fontsize=8, loc="upper center")
         counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
     columns[1, 0].axvline(MIN_CONFIDENCE, color="black", linestyle=":")
     write_png(figure, path)
-
-
-def _draw_counts(axes: "Axes", found: CalibrationData) -> None:
-    axes.hist(
-        [found.confidences[found.correct == 1], found.confidences[found.correct == 0]],
-        bins=[k / BINS for k in range(BINS + 1)],
-        stacked=True,
-        label=["right", "wrong"],
-    )
-    axes.legend(fontsize=8, loc="upper center")

@@ -1,7 +1,7 @@
 """Inputs of a command line: files, folders, lists, standard input, data directories.
 
-Only a data directory that is named as such is read as one: its wav.scp may hold commands, which
-a folder that came from elsewhere must not run.
+A folder is read as a data directory only with ``--data``, because its wav.scp may hold commands,
+which a folder from elsewhere must not run.
 """
 
 import shutil
@@ -24,16 +24,17 @@ Channels = Literal["mix", "each"]
 
 @dataclass(frozen=True)
 class Input:
-    """A piece of audio, how people call it, and how its results are called."""
+    """Audio to transcribe, with its names."""
 
     clip: Clip
     label: str
+    """Name in messages."""
     file: Path
-    """The results have its stem."""
+    """Its stem is the name of the results."""
     data: Path | None = None
-    """The data directory that it comes from."""
+    """Data directory of the audio."""
     utterance: str = ""
-    """Its id there."""
+    """Id in the data directory."""
 
 
 def collect(
@@ -45,25 +46,25 @@ def collect(
     recursive: bool = False,
     channels: Channels = "mix",
 ) -> list[Input]:
-    """All audio of the inputs; nothing is decoded yet.
+    """Return all inputs that a command line names, without decoding them.
 
     Args:
         names: files, folders, or ``-`` for standard input.
-        spool: folder for what standard input gives; the file has to outlive the inputs.
+        spool: folder for a copy of standard input, which must exist as long as the inputs.
         data: Kaldi data directories, whose utterances come last; commands in wav.scp will be run.
         lists: text files with such a name in each line.
-        recursive: whether folders below a folder are looked into.
-        channels: mix: one input for all channels of a file; each: one for every channel.
+        recursive: whether to search the folders below a folder, too.
+        channels: ``mix``: one input for all channels of a file; ``each``: one for every channel.
 
     Raises:
-        InputError: there is none, a folder holds no audio, a data directory or a list is
+        InputError: no input is named, a folder holds no audio, a data directory or a list is
             damaged, or standard input is named twice.
     """
     names = [*names, *(name for path in lists for name in _lines(path))]
     if not (names or data):
         raise InputError("an input is required: audio files, folders, -, --list FILE or --data DIR")
     if "" in (*names, *data):
-        raise InputError("an input has an empty name; name a file or a folder, or . for this one")
+        raise InputError("an input has an empty name; name a file or a folder (. for this one)")
     if names.count(STDIN) > 1:
         raise InputError("- (standard input) is named twice; it can be read once")
     found = [item for name in names for item in _expand(name, spool, recursive)]
@@ -76,9 +77,9 @@ def _lines(path: str) -> list[str]:
 
     names = [line.strip() for line in read_lines(path) if line.strip()]
     if not names:
-        raise InputError(f"{path}: no file is named in it, expected a path in each line")
+        raise InputError(f"{path}: names no file, expected a path in each line")
     if STDIN in names:
-        raise InputError(f"{path}: - stands in it, which the command line alone may name")
+        raise InputError(f"{path}: names - (standard input), which only the command line may name")
     return names
 
 
@@ -86,24 +87,24 @@ def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
     path = Path(spelled_on_disk(name))
     if name == STDIN:
         return [_standard_input(spool)]
-    if answers(path.is_fifo):  # such as <(command) of bash
+    if probe(path.is_fifo):  # such as <(command) of bash
         with open(path, "rb") as pipe:
             return [_spooled(pipe, spool, printable(name))]
-    if answers(path.is_dir):
+    if probe(path.is_dir):
         return map(_file, _folder(path, recursive))
     return [_file(path)]
 
 
-def answers(ask: Callable[[], bool]) -> bool:
-    """Ask something of a path; False if it cannot be examined, which reading will report."""
+def probe(test: Callable[[], bool]) -> bool:
+    """Return the result of a test of a path; False on an error, which reading will report."""
     try:
-        return ask()
+        return test()
     except (OSError, ValueError):
         return False
 
 
 def printable(name: str) -> str:
-    r"""A printable file name: bytes that are not UTF-8 become ``\udcXX``, line ends ``\n``."""
+    r"""Return a printable file name: ``\udcXX`` for bytes that are not UTF-8, ``\n`` and ``\t``."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return text.replace("\n", "\\n").replace("\t", "\\t")
 
@@ -118,12 +119,13 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
     found, left_out = folder.audio, folder.left_out(len(folder.files) - len(folder.audio))
     if left_out:
         print(printable(f"note: {path}: left out: {left_out}"), file=sys.stderr)
-    table = answers((path / "wav.scp").is_file)
+    has_table = probe((path / "wav.scp").is_file)
     if not found:
-        hint = "" if recursive else "; --recursive looks into folders below"
-        hint += f"; --data {path} reads its wav.scp, and runs the commands in it" if table else ""
+        hint = "" if recursive else "; --recursive searches the folders below it"
+        if has_table:
+            hint += f"; --data {path} reads its wav.scp, and runs the commands in it"
         raise InputError(f"{path}: no audio file in it, {READABLE}{hint}")
-    if table:
+    if has_table:
         print(
             f"note: {path}: its audio files are transcribed and its wav.scp is not read; --data "
             f"{path} reads it, and runs the commands in it",
@@ -141,9 +143,9 @@ def _standard_input(spool: Path) -> Input:
 def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
     """Copy a pipe into a file, because it may be long and is read twice.
 
-    Its results are called by ``stem``, or else by the pipe.
+    The results are named after ``stem``, or else after the pipe.
     """
-    path = spool / (stem or f"pipe{len(list(spool.iterdir()))}")  # the pipe's may be too long
+    path = spool / (stem or f"pipe{len(list(spool.iterdir()))}")
     try:
         with open(path, "wb") as file:
             shutil.copyfileobj(pipe, file)
@@ -152,33 +154,28 @@ def _spooled(pipe: BinaryIO, spool: Path, label: str, stem: str = "") -> Input:
             f"{label}: cannot be kept in {spool} ({error.strerror}); free some space there, or "
             "set TMPDIR to another folder"
         ) from error
-    called = Path(stem or f"pipe{label.replace('/', '-')}")
-    return Input(Clip(path, name=label), label, called)
+    return Input(Clip(path, name=label), label, Path(stem or f"pipe{label.replace('/', '-')}"))
 
 
 def _data_directory(path: Path) -> Iterator[Input]:
-    """The utterances of a Kaldi data directory: of segments, or else the recordings."""
+    """Yield the utterances of a Kaldi data directory: its segments, or else its recordings."""
     clips = read_clips(path)
     if not clips:
         raise InputError(f"{path / 'wav.scp'}: empty, expected lines <id> <path>")
     for name, clip in clips.items():
-        yield Input(replace(clip, name=name), name, _named(name), path, name)
-
-
-def _named(utterance: str) -> Path:
-    """A file whose stem is the id; ids may hold slashes and dots, and never become folders."""
-    return Path(utterance.replace("/", "_") + ".wav")
+        file = Path(name.replace("/", "_") + ".wav")  # its stem is the id, which may hold dots
+        yield Input(replace(clip, name=name), name, file, path, name)
 
 
 def _each_channel(item: Input) -> Iterator[Input]:
     if item.clip.command:
         raise InputError(
-            f"{item.label}: a command of wav.scp, whose channels are not known before it runs; "
-            "leave --channels each out, or write its output into a file"
+            f"{item.label}: a command in wav.scp, whose channels are not known before it runs; "
+            "omit --channels each, or write its output into a file"
         )
     try:
         count = info(item.clip.source).channels
-    except InputError:  # said when its turn comes
+    except InputError:  # reported when it is read
         yield item
         return
     for channel in range(1, count + 1):

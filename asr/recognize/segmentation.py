@@ -9,7 +9,6 @@ more audio than its longest chunk and a few seconds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -39,33 +38,6 @@ class AudioChunk:
     def end(self) -> int:
         """Number of the sample after its last."""
         return self.start + len(self.waveform)
-
-
-class Segmenter(Protocol):
-    """Takes audio in blocks and yields chunks as soon as they are complete."""
-
-    def push(self, waveform: np.ndarray) -> Iterator[AudioChunk]:
-        """Take samples (N,)."""
-        ...
-
-    def close(self) -> Iterator[AudioChunk]:
-        """Yield the chunk at the end of the audio."""
-        ...
-
-
-def make_segmenter(
-    config: SegmentationConfig, rate: int, make_detector: MakeDetector | None
-) -> Segmenter:
-    """Return a segmenter for one stream of audio at ``rate`` samples per second.
-
-    Raises:
-        InputError: the settings need a speech detector that does not exist or cannot be made.
-    """
-    if config.vad == "silero":
-        if make_detector is None:
-            raise InputError("there is no speech detector here; use --vad fixed")
-        return SpeechSegmenter(config, rate, make_detector(rate))
-    return FixedSegmenter(rate) if config.vad == "fixed" else WholeSegmenter(rate)
 
 
 def quietest(window: np.ndarray, rate: int) -> int:
@@ -224,3 +196,21 @@ class SpeechSegmenter:
         self.yielded = self.begin = end
         self.buffer.drop(end)
         return chunk
+
+
+Segmenter = FixedSegmenter | SpeechSegmenter
+
+
+def make_segmenter(
+    config: SegmentationConfig, rate: int, make_detector: MakeDetector | None
+) -> Segmenter:
+    """Return a segmenter for one stream of audio at ``rate`` samples per second.
+
+    Raises:
+        InputError: the settings need a speech detector that does not exist or cannot be made.
+    """
+    if config.vad == "silero":
+        if make_detector is None:
+            raise InputError("there is no speech detector here; use --vad fixed")
+        return SpeechSegmenter(config, rate, make_detector(rate))
+    return FixedSegmenter(rate) if config.vad == "fixed" else WholeSegmenter(rate)

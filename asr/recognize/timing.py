@@ -64,11 +64,12 @@ def time_words(
     if not spans:
         return ()
     spikes = (positions + 0.5) * step_s
-    edges = [_onset(spikes[spans[0][0]], loud, shift_s)]
+    onset_s, offset_s = loud.argmax() * shift_s, (len(loud) - loud[::-1].argmax()) * shift_s
+    edges = [max(onset_s, spikes[spans[0][0]] - LEAD_S)]
     for (_, end), (start, _) in pairwise(spans):
         boundary = float(spikes[end:start].mean())
         edges += _pause(spikes[end - 1], spikes[start], loud, shift_s) or (boundary, boundary)
-    edges.append(_offset(spikes[spans[-1][1] - 1], loud, shift_s))
+    edges.append(min(offset_s, spikes[spans[-1][1] - 1] + TAIL_S))
     gaps = np.tile([0.0, shift_s], len(spans))
     times = (_in_order(np.array(edges), gaps, len(loud) * shift_s) + start_s).tolist()
     spikes += start_s
@@ -76,16 +77,6 @@ def time_words(
         Word(text[a:b], start, end, characters=_characters(text[a:b], spikes[a:b], start, end))
         for (a, b), start, end in zip(spans, times[::2], times[1::2], strict=True)
     )
-
-
-def _onset(spike: float, loud: BoolArray, shift_s: float) -> float:
-    """Return the start of the first word: that of the sound, near the word's first character."""
-    return max(float(loud.argmax()) * shift_s, spike - LEAD_S)
-
-
-def _offset(spike: float, loud: BoolArray, shift_s: float) -> float:
-    """Return the end of the last word: that of the sound, near the word's last character."""
-    return min((len(loud) - float(loud[::-1].argmax())) * shift_s, spike + TAIL_S)
 
 
 def _pause(begin: float, end: float, loud: BoolArray, shift_s: float) -> tuple[float, ...]:

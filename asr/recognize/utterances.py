@@ -23,13 +23,7 @@ from asr.recognize.confidence import (
 from asr.recognize.flags import failures, flags
 from asr.recognize.plausibility import plausibility_from
 from asr.recognize.spelling import spell
-from asr.recognize.timing import (
-    ATTENTION_DELAY,
-    CTC_DELAY,
-    loud_frames,
-    time_words,
-    word_spans,
-)
+from asr.recognize.timing import ATTENTION_DELAY, CTC_DELAY, loud_frames, time_words, word_spans
 from asr.recognize.transcript import Candidate, Segment, Word
 from asr.search.alignment import CTCAlignment, attention_positions, ctc_align
 from asr.search.beam import search

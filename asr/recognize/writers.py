@@ -1,33 +1,30 @@
 """Writers of transcripts in all formats, and the names of their files.
 
     txt       a line for each segment               ctm       words for NIST's and Kaldi's tools
-    json      all there is, with whisper's keys     stm       segments for NIST's tools
+    json      everything, with whisper's keys       stm       segments for NIST's tools
     srt, vtt  subtitles                             trn       one line for sclite
     tsv       segments, times in milliseconds       textgrid  words and segments for Praat
     audacity  a label track of words
 
-Times are rounded to milliseconds in all of them, so that they are those of the json.
+All formats round times to milliseconds, so that they agree with the JSON.
 """
 
 import html
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from asr.errors import InputError
 from asr.files import fitting_name, longest_name
+from asr.recognize.transcript import Segment, Transcript, Word
 
-if TYPE_CHECKING:
-    from asr.recognize.transcript import Segment, Transcript
-
-LINE_WIDTH = 42  # characters of a line of subtitles, of which two are shown at a time
-CUE_LINES = 2
+LINE_WIDTH = 42  # characters of a line of subtitles
+CUE_LINES = 2  # lines of subtitles on the screen
 
 
 class Span(NamedTuple):
-    """A stretch of text in time."""
+    """A stretch of text with its times."""
 
     start_ms: int
     end_ms: int
@@ -35,55 +32,33 @@ class Span(NamedTuple):
     confidence: float | None = None
 
 
-def milliseconds(seconds: float) -> int:
-    """The nearest whole millisecond."""
+def _milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def segment_spans(transcript: "Transcript") -> list[Span]:
-    """The segments that have words."""
+def _spans(items: Sequence[Word | Segment]) -> list[Span]:
+    """Return the spans of the items that have text."""
     return [
-        Span(milliseconds(s.start_s), milliseconds(s.end_s), s.text, s.confidence)
-        for s in transcript.segments
-        if s.text
+        Span(_milliseconds(i.start_s), _milliseconds(i.end_s), i.text, i.confidence)
+        for i in items
+        if i.text
     ]
 
 
-def word_spans(segment: "Segment") -> list[Span]:
-    """The words of a segment; where it has no times, spread over it by their letters."""
-    if segment.words:
-        return [
-            Span(milliseconds(w.start_s), milliseconds(w.end_s), w.text, w.confidence)
-            for w in segment.words
-        ]
-    words = segment.text.split()
-    ends = [0]
-    for word in words:
-        ends.append(ends[-1] + len(word))
-    length_s = (segment.end_s - segment.start_s) / max(1, ends[-1])
-    edges = [milliseconds(segment.start_s + length_s * end) for end in ends]
-    return [Span(a, b, word) for (a, b), word in zip(pairwise(edges), words, strict=True)]
-
-
-def _all_words(transcript: "Transcript") -> list[Span]:
-    return [word for segment in transcript.segments for word in word_spans(segment)]
-
-
-def cues(transcript: "Transcript") -> Iterator[Span]:
-    """Subtitles: segments, the long ones cut between words so that two lines hold each."""
+def _cues(transcript: Transcript) -> Iterator[Span]:
+    """Yield subtitles: segments, cut between words so that two lines hold each."""
     for segment in transcript.segments:
-        lines = _lines(word_spans(segment))
+        lines = _lines(_spans(segment.words))
         groups = [lines[i : i + CUE_LINES] for i in range(0, len(lines), CUE_LINES)]
-        for number, group in enumerate(groups):
-            start = group[0][0].start_ms if number else milliseconds(segment.start_s)
-            last = number == len(groups) - 1
-            end = milliseconds(segment.end_s) if last else groups[number + 1][0][0].start_ms
+        cuts = [group[0][0].start_ms for group in groups[1:]]
+        edges = [_milliseconds(segment.start_s), *cuts, _milliseconds(segment.end_s)]
+        for start, end, group in zip(edges, edges[1:], groups, strict=False):
             text = "\n".join(" ".join(word.text for word in line) for line in group)
             yield Span(start, max(end, start + 1), text)
 
 
 def _lines(words: Sequence[Span]) -> list[list[Span]]:
-    """Words to lines of at most 42 characters; a longer word has one for itself."""
+    """Break words into lines of at most 42 characters; a longer word has a line of its own."""
     lines: list[list[Span]] = []
     width = LINE_WIDTH + 1
     for word in words:
@@ -96,7 +71,7 @@ def _lines(words: Sequence[Span]) -> list[list[Span]]:
 
 
 def clock(time_ms: int, decimal: str, *, hours: bool = True) -> str:
-    """Milliseconds as HH:MM:SS,mmm; without ``hours``, these only where there are some."""
+    """Format milliseconds as HH:MM:SS,mmm; without ``hours``, as MM:SS,mmm below one hour."""
     seconds, ms = divmod(time_ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     h, minutes = divmod(minutes, 60)
@@ -104,72 +79,72 @@ def clock(time_ms: int, decimal: str, *, hours: bool = True) -> str:
     return f"{head}{minutes:02d}:{seconds:02d}{decimal}{ms:03d}"
 
 
-def _txt(transcript: "Transcript", name: str) -> str:
+def _txt(transcript: Transcript, name: str) -> str:
     return "".join(segment.text + "\n" for segment in transcript.segments)
 
 
-def _json(transcript: "Transcript", name: str, audio: str = "") -> str:
+def _json(transcript: Transcript, name: str, audio: str = "") -> str:
     return json.dumps(transcript.to_dict(name, audio), ensure_ascii=False, indent=2) + "\n"
 
 
-def _srt(transcript: "Transcript", name: str) -> str:
+def _srt(transcript: Transcript, name: str) -> str:
     return "\n".join(
         f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{text.replace('-->', '->')}\n"
-        for number, (start, end, text, _) in enumerate(cues(transcript), 1)
+        for number, (start, end, text, _) in enumerate(_cues(transcript), 1)
     )
 
 
-def _vtt(transcript: "Transcript", name: str) -> str:
-    """Cue text is escaped as in HTML, by the format's rules."""
-    blocks = [
+def _vtt(transcript: Transcript, name: str) -> str:
+    """WebVTT requires cue text to be escaped as in HTML."""
+    cues = [
         f"{clock(start, '.', hours=False)} --> {clock(end, '.', hours=False)}\n"
         f"{html.escape(text.replace('-->', '->'), quote=False)}\n"
-        for start, end, text, _ in cues(transcript)
+        for start, end, text, _ in _cues(transcript)
     ]
-    return "\n".join(["WEBVTT\n", *blocks])
+    return "\n".join(["WEBVTT\n", *cues])
 
 
-def _tsv(transcript: "Transcript", name: str) -> str:
-    rows = [f"{a}\t{b}\t{_one_line(text)}\n" for a, b, text, _ in segment_spans(transcript)]
+def _tsv(transcript: Transcript, name: str) -> str:
+    rows = [f"{a}\t{b}\t{_one_line(text)}\n" for a, b, text, _ in _spans(transcript.segments)]
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def _ctm(transcript: "Transcript", name: str) -> str:
-    """A line for each word: recording, channel, start, DURATION, word, confidence."""
+def _ctm(transcript: Transcript, name: str) -> str:
+    """Lines of a recording: name, channel, start, DURATION, word, confidence."""
     lines = []
-    for start, end, text, confidence in sorted(_all_words(transcript), key=lambda w: w.start_ms):
-        sure = "" if confidence is None else f" {confidence:.4f}"
-        times = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
-        lines.append(f"{_one_word(name)} 1 {times} {_one_word(text)}{sure}\n")
+    for start, end, text, confidence in sorted(_spans(transcript.words), key=lambda w: w.start_ms):
+        fields = f"{start / 1000:.3f} {(end - start) / 1000:.3f} {_one_word(text)}"
+        fields += "" if confidence is None else f" {confidence:.4f}"
+        lines.append(f"{_one_word(name)} 1 {fields}\n")
     return "".join(lines)
 
 
-def _stm(transcript: "Transcript", name: str) -> str:
-    """A line per segment: recording, channel, unknown speaker, start, end, text."""
+def _stm(transcript: Transcript, name: str) -> str:
+    """Lines of a recording: name, channel, unknown speaker, start, end, text."""
     return "".join(
         f"{_one_word(name)} 1 unknown {start / 1000:.3f} {end / 1000:.3f} {_one_line(text)}\n"
-        for start, end, text, _ in segment_spans(transcript)
+        for start, end, text, _ in _spans(transcript.segments)
     )
 
 
-def _trn(transcript: "Transcript", name: str) -> str:
+def _trn(transcript: Transcript, name: str) -> str:
     return f"{_one_line(transcript.text)} ({_one_word(name)})\n".lstrip()
 
 
-def _audacity(transcript: "Transcript", name: str) -> str:
+def _audacity(transcript: Transcript, name: str) -> str:
     return "".join(
         f"{start / 1000:.6f}\t{end / 1000:.6f}\t{_one_line(text)}\n"
-        for start, end, text, _ in _all_words(transcript)
+        for start, end, text, _ in _spans(transcript.words)
     )
 
 
-def _textgrid(transcript: "Transcript", name: str) -> str:
-    """Praat's long text format; intervals fill all of the time, empty where nobody speaks."""
-    spans = {"words": _all_words(transcript), "segments": segment_spans(transcript)}
-    tiers = {title: _in_a_row(tier) for title, tier in spans.items()}
+def _textgrid(transcript: Transcript, name: str) -> str:
+    """Praat's long text format; its intervals cover all of the time, silence with empty text."""
+    spans = {"words": _spans(transcript.words), "segments": _spans(transcript.segments)}
+    tiers = {title: _contiguous(tier) for title, tier in spans.items()}
     ends = [tier[-1].end_ms for tier in tiers.values() if tier]
-    duration = max([milliseconds(transcript.duration_s), 1, *ends])
-    head = [
+    duration = max([_milliseconds(transcript.duration_s), 1, *ends])
+    lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
         "",
@@ -181,26 +156,26 @@ def _textgrid(transcript: "Transcript", name: str) -> str:
     for number, (title, tier) in enumerate(tiers.items(), 1):
         now = tier[-1].end_ms if tier else 0
         intervals = [*tier, Span(now, duration, "")] if now < duration else tier
-        head += [
+        lines += [
             f"    item [{number}]:",
             '        class = "IntervalTier"',
             f'        name = "{title}"',
             *_times(0, duration, " " * 8),
             f"        intervals: size = {len(intervals)}",
         ]
-        for place, (start, end, text, _) in enumerate(intervals, 1):
+        for index, (start, end, text, _) in enumerate(intervals, 1):
             quoted = _one_line(text).replace('"', '""')
-            head += [f"        intervals [{place}]:", *_times(start, end, " " * 12)]
-            head.append(f'            text = "{quoted}"')
-    return "\n".join(head) + "\n"
+            lines += [f"        intervals [{index}]:", *_times(start, end, " " * 12)]
+            lines.append(f'            text = "{quoted}"')
+    return "\n".join(lines) + "\n"
 
 
 def _times(start_ms: int, end_ms: int, indent: str) -> list[str]:
     return [f"{indent}xmin = {start_ms / 1000:.3f}", f"{indent}xmax = {end_ms / 1000:.3f}"]
 
 
-def _in_a_row(spans: Sequence[Span]) -> list[Span]:
-    """Spans without gaps, which become empty ones, and without overlaps; each has a length."""
+def _contiguous(spans: Sequence[Span]) -> list[Span]:
+    """Return spans of at least 1 ms without overlaps, and with empty spans in the gaps."""
     row: list[Span] = []
     now = 0
     for start, end, text, _ in spans:
@@ -220,7 +195,7 @@ def _one_word(text: str) -> str:
     return "_".join(text.split()) or "_"
 
 
-FORMATS: dict[str, tuple[str, Callable[["Transcript", str], str]]] = {
+FORMATS: dict[str, tuple[str, Callable[[Transcript, str], str]]] = {
     "txt": (".txt", _txt),
     "json": (".json", _json),
     "srt": (".srt", _srt),
@@ -232,11 +207,11 @@ FORMATS: dict[str, tuple[str, Callable[["Transcript", str], str]]] = {
     "textgrid": (".TextGrid", _textgrid),
     "audacity": (".labels.txt", _audacity),
 }
-"""Name of each format, with the end of its files' names and what writes it."""
+"""File ending and writer of each format."""
 
 
 def formats_from(names: str) -> tuple[str, ...]:
-    """``all``, or names with commas between them.
+    """Return the formats that are named: ``all``, or names separated by commas.
 
     Raises:
         InputError: there is no such format.
@@ -248,13 +223,13 @@ def formats_from(names: str) -> tuple[str, ...]:
         if name not in FORMATS:
             raise InputError(
                 f"-f {names}: no format {name!r}, expected all or some of {', '.join(FORMATS)}, "
-                "with commas between them"
+                "separated by commas"
             )
     return chosen
 
 
 def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict[Path, list[Path]]:
-    """Where the results of each file go; names that are too long for the folder are cut.
+    """Return the result files of each input; names that are too long for the folder are cut.
 
     Raises:
         InputError: two inputs would write the same file.
@@ -263,8 +238,8 @@ def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict
     plan: dict[Path, list[Path]] = {}
     longest = longest_name(folder)
     for file in files:
-        ends = (FORMATS[kind][0] for kind in formats)
-        plan[file] = [folder / fitting_name(file.stem, end, longest) for end in ends]
+        endings = (FORMATS[kind][0] for kind in formats)
+        plan[file] = [folder / fitting_name(file.stem, ending, longest) for ending in endings]
         for target in plan[file]:
             if target in taken:
                 raise InputError(
@@ -275,14 +250,14 @@ def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict
     return plan
 
 
-def render(transcript: "Transcript", kind: str, name: str = "audio", audio: str = "") -> str:
-    """A transcript in one of the :data:`FORMATS`.
+def render(transcript: Transcript, kind: str, name: str = "audio", audio: str = "") -> str:
+    """Return a transcript in one of the :data:`FORMATS`.
 
     Args:
-        transcript: with or without words.
+        transcript: with the times of its words.
         kind: a key of :data:`FORMATS`.
-        name: of the recording, for the formats that want one.
-        audio: where it comes from, for json.
+        name: of the recording, for the formats that contain one.
+        audio: path of the recording, for JSON.
     """
     if kind == "json":
         return _json(transcript, name, audio)

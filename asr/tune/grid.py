@@ -1,8 +1,7 @@
-"""The weights of a search, chosen on the n-best lists of a dev set.
+"""Grid search for the weights of a search on the n-best lists of a dev set.
 
-One decoding with long lists keeps the scores of the decoder, of CTC and of the language model
-apart. Here the lists are sorted anew for every point of a grid of weights, which takes one sum
-per point instead of one decoding.
+The lists hold the scores of the decoder, CTC and the language model apart, so each point of the
+grid needs one sum instead of one decoding.
 """
 
 from dataclasses import dataclass
@@ -28,25 +27,20 @@ class GridSearch:
     rates: Array
     """(CTC weights, LM weights, bonuses)."""
     best: tuple[int, int, int]
-    """Where the best point lies."""
+    """Indices of the best point."""
 
-    def settings(self) -> dict[str, float]:
-        """The best point, as DecodeConfig names it."""
-        return self.at(self.best)
-
-    def at(self, point: tuple[int, int, int]) -> dict[str, float]:
-        """The settings of a point."""
+    def settings(self, point: tuple[int, int, int] | None = None) -> dict[str, float]:
+        """Return the settings of a point, by default the best one, as DecodeConfig names them."""
         axes = (self.ctc_weights, self.lm_weights, self.bonuses)
-        values = (float(axis[i]) for axis, i in zip(axes, point, strict=True))
+        values = (float(axis[i]) for axis, i in zip(axes, point or self.best, strict=True))
         return dict(zip(SETTINGS, values, strict=True))
 
     def without_lm(self) -> tuple[int, int, int]:
-        """The best point without the language model, whose first weight is 0."""
-        c, _, b = best_point(self.rates[:, :1])
-        return c, 0, b
+        """Return the best point without the language model, whose first weight is 0."""
+        return best_point(self.rates[:, :1])
 
     def edges(self) -> list[str]:
-        """Settings of the best point that lie at an end of their range."""
+        """Return the settings of the best point that lie at an end of their range."""
         ends = {"length_bonus": self.bonuses[[0, -1]]}
         if len(self.lm_weights) > 1:
             ends["lm_weight"] = self.lm_weights[-1:]
@@ -54,7 +48,7 @@ class GridSearch:
         return [f"{k} = {chosen[k]:g}" for k, values in ends.items() if chosen[k] in values]
 
     def table(self, lists: NBestLists) -> dict[str, Any]:
-        """The whole grid as JSON holds it."""
+        """Return the whole grid for JSON."""
         return {
             "first": lists.first,
             "oracle": lists.oracle,
@@ -67,18 +61,17 @@ class GridSearch:
 
 
 def search_grid(lists: NBestLists, lm: bool = True) -> GridSearch:
-    """Compute the word error rate at every point of the grid; axes without scores have one point.
+    """Compute the word error rate at every point; axes without scores have one point.
 
     Args:
         lists: with their scores.
-        lm: False leaves the language model out.
+        lm: whether the language model takes part.
     """
     has_ctc, has_lm = ((np.isfinite(x) & (x != 0)).any() for x in (lists.ctc, lists.lm))
     ctc_weights = CTC_WEIGHTS if has_ctc else np.zeros(1)
     lm_weights = LM_WEIGHTS if lm and has_lm else np.zeros(1)
     rates = np.empty((len(ctc_weights), len(lm_weights), len(BONUSES)))
     for c, share in enumerate(ctc_weights):
-        # -inf times 0 is no number, hence the weights of impossible entries
         base = _weighted(lists.decoder, 1 - share) + _weighted(lists.ctc, share)  # (N, K)
         for w, weight in enumerate(lm_weights):
             scores = base + _weighted(lists.lm, weight)
@@ -90,14 +83,15 @@ def search_grid(lists: NBestLists, lm: bool = True) -> GridSearch:
 
 
 def _weighted(scores: Array, weight: float) -> Array:
+    """Return weighted scores; -inf stays so with a weight of 0, which would make it NaN."""
     return np.where(np.isinf(scores), -np.inf, weight * np.where(np.isinf(scores), 0.0, scores))
 
 
 def best_point(rates: Array) -> tuple[int, int, int]:
-    """Return the point in the best neighbourhood; of several, the one with the lowest rate.
+    """Return the point with the lowest mean rate over itself and its neighbours.
 
-    A dev set is small: a lone low point is luck, a low region is not. So points compete by the
-    mean of their rate and that of the points around them.
+    Of several, the one with the lowest rate wins. The mean is used because a lone low point is
+    chance on a small dev set, while a low region is not.
     """
     total, count = np.zeros_like(rates), np.zeros_like(rates)
     padded = np.pad(rates, 1, constant_values=np.nan)

@@ -16,13 +16,13 @@ from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
-RESULTS, NBEST = "results.jsonl", "nbest.jsonl"  # of `asr decode` today, and of earlier versions
-SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # to older names
+RESULTS, OLD_RESULTS = "results.jsonl", "nbest.jsonl"  # the second of earlier versions
+SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # and their old names
 
 
 @dataclass(frozen=True)
 class NBestLists:
-    """The n-best lists of N utterances, K entries each; the short ones end in entries of -inf."""
+    """The n-best lists of N utterances, K entries each; missing entries have scores of -inf."""
 
     errors: npt.NDArray[np.int64]
     """Word errors of each entry, (N, K)."""
@@ -53,7 +53,7 @@ class NBestLists:
 
     @property
     def oracle(self) -> float:
-        """Word error rate if the best entry of each list were taken."""
+        """Word error rate of the best entries."""
         worst = np.iinfo(np.int64).max
         best = np.where(np.isinf(self.decoder), worst, self.errors).min(1)
         return float(best.sum() / self.words)
@@ -65,12 +65,11 @@ class NBestLists:
 
 
 def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBestLists:
-    """Read the lists of decodings, one decoding after the other, and count the errors of entries.
+    """Read the lists of decodings, one decoding after the other, and count the word errors.
 
     Args:
         references: data directory, or text file.
-        decodings: folders of ``asr decode``: of one model, or of several that differ in their
-            seed and are to share their weights.
+        decodings: folders of ``asr decode``, of one model or of models with other seeds.
 
     Raises:
         InputError: a file is missing or damaged, or an utterance has no reference.
@@ -79,15 +78,15 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
     texts = read_pair(source, source, "auto")[0].texts
     if not isinstance(texts, dict):
         raise InputError(f"{references}: no utterance ids, expected a data directory or its text")
-    nothing = {"text": ""} | dict.fromkeys(SCORES, 0.0)
+    empty = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
         results = Path(decoding) / RESULTS
-        found = _read(results if results.is_file() else results.with_name(NBEST))
+        found = _read(results if results.is_file() else results.with_name(OLD_RESULTS))
         unknown = sorted(set(found) - set(texts))
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
-        lists += [found.get(name) or [nothing] for name in texts]
+        lists += [found.get(name) or [empty] for name in texts]
     return _lists(list(texts.values()) * len(decodings), lists)
 
 
@@ -96,8 +95,11 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     entries: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(read_lines(path), 1):
         try:
-            entry = json.loads(line)
-            name, nbest = _list(entry)
+            value = json.loads(line)
+            if "segments" in value:
+                name, nbest = value["id"], [e for s in value["segments"] for e in s["nbest"]]
+            else:  # of an earlier version
+                name, nbest = value["utterance"], value["nbest"]
             entries[name] = [{"text": e["text"]} | _scores(e) for e in nbest]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -109,15 +111,8 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     return entries
 
 
-def _list(entry: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Return the utterance of a line and its entries; older lists hold nothing else."""
-    if "segments" not in entry:
-        return entry["utterance"], entry["nbest"]
-    return entry["id"], [each for segment in entry["segments"] for each in segment["nbest"]]
-
-
 def _scores(entry: dict[str, Any]) -> dict[str, float]:
-    """Return the scores of an entry; older lists have other names."""
+    """Return the scores of an entry, which earlier versions named otherwise."""
     named = entry.get("scores") or {name: entry[key] for name, key in SCORES.items()}
     found = {"decoder": float(named["decoder"])}
     found |= {name: float(named.get(name, 0.0)) for name in ("ctc", "lm")}
@@ -128,18 +123,15 @@ def _scores(entry: dict[str, Any]) -> dict[str, float]:
 
 def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> NBestLists:
     """Put the entries side by side and count their word errors."""
-    longest = max(map(len, entries))
-    shape = (len(entries), longest)
-    table = {k: np.full(shape, -np.inf) for k in SCORES}
+    shape = len(entries), max(map(len, entries))
+    scores = {name: np.full(shape, -np.inf) for name in SCORES}
     lengths, wrong = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    pairs = [(r, e["text"]) for r, found in zip(references, entries, strict=True) for e in found]
-    counted = iter(errors(count_words(*zip(*pairs, strict=True))).tolist())
-    for row, found in enumerate(entries):
-        for column, entry in enumerate(found):
-            for key, values in table.items():
-                values[row, column] = entry[key]
-            lengths[row, column] = len(entry["text"])
-            wrong[row, column] = next(counted)
-    words = sum(len(r.split()) for r in references)
     texts = tuple(tuple(e["text"] for e in found) for found in entries)
-    return NBestLists(wrong, **table, lengths=lengths, words=words, texts=texts)
+    pairs = [(r, text) for r, found in zip(references, texts, strict=True) for text in found]
+    filled = np.arange(shape[1]) < np.array([[len(found)] for found in texts])  # (N, K)
+    for name, values in scores.items():
+        values[filled] = [e[name] for found in entries for e in found]
+    lengths[filled] = [len(text) for _, text in pairs]
+    wrong[filled] = errors(count_words(*zip(*pairs, strict=True)))
+    words = sum(len(r.split()) for r in references)
+    return NBestLists(wrong, **scores, lengths=lengths, words=words, texts=texts)

@@ -1,4 +1,4 @@
-"""The picture of a grid search: maps of the word error rate, and curves through its best point."""
+"""Picture of a grid search."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @own_settings()
 def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
-    """Maps of the WER through the best point, and curves over the length bonus."""
+    """Draw maps of the WER through the best point, and curves over the length bonus."""
     from matplotlib.figure import Figure
 
     c, w, b = result.best
@@ -24,6 +24,7 @@ def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
         maps.insert(0, (result.rates[:, :, b], result.lm_weights, "lm_weight", w))
     figure = Figure(figsize=(5.6 * (len(maps) + 1), 4.6), layout="constrained")
     *charts, curves = figure.subplots(1, len(maps) + 1)
+    ctc_weights = [f"{v:g}" for v in result.ctc_weights]
     low, high = 100 * result.rates.min(), np.quantile(100 * result.rates, 0.5)
     for axes, (rates, values, label, column) in zip(charts, maps, strict=True):
         image = axes.imshow(
@@ -31,30 +32,27 @@ def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
         )
         axes.plot(column, c, "s", markersize=13, fillstyle="none", color="red", markeredgewidth=2)
         axes.set_xticks(range(len(values)), [f"{v:g}" for v in values], rotation=90, fontsize=7)
-        ticks = [f"{v:g}" for v in result.ctc_weights]
-        axes.set_yticks(range(len(ticks)), ticks, fontsize=7)
+        axes.set_yticks(range(len(ctc_weights)), ctc_weights, fontsize=7)
         axes.set(xlabel=label, ylabel="ctc_weight")
     figure.colorbar(image, ax=charts, label="WER, %", extend="max")
     _draw_curves(curves, result, lists)
     chosen = ", ".join(f"{name} {value:g}" for name, value in result.settings().items())
-    figure.suptitle(
-        f"WER on dev; the chosen point: {100 * result.rates[result.best]:.2f} %, {chosen}"
-    )
+    wer = 100 * result.rates[result.best]
+    figure.suptitle(f"WER on dev; the chosen point: {wer:.2f} %, {chosen}")
     write_png(figure, path)
 
 
 def _draw_curves(axes: "Axes", result: GridSearch, lists: NBestLists) -> None:
-    """WER over the length bonus: with the chosen weights, and without the language model."""
+    """Draw the WER over the length bonus, with the chosen weights and without language model."""
     points = {"the chosen weights": result.best}
     if len(result.lm_weights) > 1:
         points["the best without language model"] = result.without_lm()
     for name, (c, w, b) in points.items():
         label = f"{name}: ctc_weight {result.ctc_weights[c]:g}, lm_weight {result.lm_weights[w]:g}"
-        (line,) = axes.plot(result.bonuses, 100 * result.rates[c, w], ".-", label=label)
-        axes.plot(
-            result.bonuses[b], 100 * result.rates[c, w, b], "s", color=line.get_color(),
-            markersize=11, fillstyle="none",
-        )  # fmt: skip
+        rates = 100 * result.rates[c, w]
+        (line,) = axes.plot(result.bonuses, rates, ".-", label=label)
+        color = line.get_color()
+        axes.plot(result.bonuses[b], rates[b], "s", color=color, markersize=11, fillstyle="none")
     lowest = 100 * result.rates.min((0, 1))
     axes.plot(result.bonuses, lowest, ":", color="grey", label="the best weights at each bonus")
     axes.axhline(100 * lists.first, color="black", linewidth=1, label="as decoded")

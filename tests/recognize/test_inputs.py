@@ -54,12 +54,12 @@ def test_a_list_names_files_and_folders(transcribe, audio, tmp_path):
     assert code == 0
     assert [line.split("\t")[0] for line in out] == [f"{audio}/b.wav", f"{audio}/a.wav"]
     (audio / "empty").write_text("\n")
-    with pytest.raises(InputError, match="no file is named in it"):
+    with pytest.raises(InputError, match="names no file, expected a path"):
         transcribe("--list", audio / "empty")
     with pytest.raises(InputError, match="nowhere"):
         transcribe("--list", audio / "nowhere")
     (audio / "list").write_text("-\n")
-    with pytest.raises(InputError, match="the command line alone may name"):
+    with pytest.raises(InputError, match="which only the command line may name"):
         transcribe("--list", audio / "list")
 
 

@@ -52,7 +52,8 @@ def test_golden_files(talk, kind):
 
 
 def test_a_textgrid_by_hand():
-    text = render(Transcript(1.0, (segment(0.25, 1.0, 'SAY "A"'),)), "textgrid")
+    words = (Word("SAY", 0.25, 0.625), Word('"A"', 0.625, 1.0))
+    text = render(Transcript(1.0, (segment(0.25, 1.0, 'SAY "A"', words),)), "textgrid")
     assert text.startswith(
         'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0.000\nxmax = 1.000\n'
         "tiers? <exists>\nsize = 2\nitem []:\n    item [1]:\n"
@@ -110,13 +111,10 @@ def test_long_segments_become_subtitles_of_two_lines():
     assert " ".join(c.content.replace("\n", " ") for c in read) == " ".join(texts)
 
 
-def test_words_without_times_are_spread_by_their_letters():
-    talk = Transcript(1.0, (segment(0.0, 0.9, "A BB"),))
-    assert render(talk, "ctm", "x") == "x 1 0.000 0.300 A\nx 1 0.300 0.600 BB\n"
-
-
 def test_text_that_means_something_to_a_format():
-    talk = Transcript(2.0, (segment(0.0, 1.0, "A --> <B>\t& \u00c9"),))
+    text = "A --> <B>\t& \u00c9"
+    words = tuple(Word(word, n / 5, (n + 1) / 5) for n, word in enumerate(text.split()))
+    talk = Transcript(2.0, (segment(0.0, 1.0, text, words),))
     (cue,) = srt.parse(render(talk, "srt"))
     assert cue.content == "A -> <B> & \u00c9"
     assert "A -&gt; &lt;B&gt; &amp; \u00c9" in render(talk, "vtt")
