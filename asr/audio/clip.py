@@ -218,24 +218,24 @@ def _waveforms(
     mixer = Mixer(sound.samplerate, lambda: warn_once(name, channels.WARNING))
     if channel is None and sound.channels > 1:
         first, last = channels.whole_windows(begin, end, sound.samplerate)
-    place = first
+    position = first
     for samples in _samples(sound, first, min(last, sound.frames), name, size):  # (N, channels)
         mixed = mixer.push(samples) if channel is None else samples[:, channel - 1]
-        yield mixed[max(0, begin - place) : max(0, end - place)]
-        place += len(mixed)
+        yield mixed[max(0, begin - position) : max(0, end - position)]
+        position += len(mixed)
     if len(rest := mixer.close()):
-        yield rest[max(0, begin - place) : max(0, end - place)]
+        yield rest[max(0, begin - position) : max(0, end - position)]
 
 
 def _samples(sound: Sound, begin: int, end: int, name: str, size: int) -> Iterator[np.ndarray]:
     """Yield samples ``begin`` to ``end`` of all channels, (N, channels), ``size`` at a time."""
-    place = begin
+    position = begin
     try:
         if begin:
             sound.seek(begin)
-        while place < end:
-            samples = sound.read(min(size, end - place))
-            place += len(samples)
+        while position < end:
+            samples = sound.read(min(size, end - position))
+            position += len(samples)
             if not is_valid(samples):
                 raise AudioError(
                     f"{name}: samples that are not finite numbers, or beyond {MAX_SAMPLE:g} where "
@@ -246,7 +246,7 @@ def _samples(sound: Sound, begin: int, end: int, name: str, size: int) -> Iterat
                 break
     except (soundfile.LibsndfileError, MediaError) as error:
         raise AudioError(
-            f"{name}: cut short or damaged after {place} samples ({first_line(error)}); {AGAIN}"
+            f"{name}: cut short or damaged after {position} samples ({first_line(error)}); {AGAIN}"
         ) from error
-    if place < end:  # the file ends early or is damaged
-        check_missing((sound.frames - place) / sound.samplerate, sound, place, name)
+    if position < end:  # the file ends early or is damaged
+        check_missing((sound.frames - position) / sound.samplerate, sound, position, name)

@@ -84,11 +84,7 @@ class _SoundFile(soundfile.SoundFile):
 
 
 class _LibsndfileSound:
-    """An audio file that libsndfile decodes.
-
-    Args:
-        opened: returns the open file, or its name.
-        key: of the cached length, if the samples have to be counted.
+    """An audio file that libsndfile decodes; ``opened`` returns the open file or its name.
 
     Raises:
         AudioError: the samples have to be counted, and the file is damaged.
@@ -98,7 +94,7 @@ class _LibsndfileSound:
     note = ""
 
     def __init__(self, opened: Callable[[], Any], key: Hashable = None) -> None:
-        self._opened, self._place, self.reason = opened, 0, ""
+        self._opened, self._position, self.reason = opened, 0, ""
         self._file = self._open()
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
@@ -123,7 +119,7 @@ class _LibsndfileSound:
 
     def _restart(self) -> None:
         self.close()
-        self._file, self._place = self._open(), 0
+        self._file, self._position = self._open(), 0
 
     def _count(self) -> int:
         """Decode the file to its end and count the samples; the last block may be incomplete."""
@@ -142,10 +138,10 @@ class _LibsndfileSound:
     def seek(self, frame: int) -> None:
         """Go to a sample; files that libsndfile cannot seek in are decoded up to it."""
         if not self._forward:
-            self._place = self._file.seek(self._safe_start(frame))
-        elif frame < self._place:
+            self._position = self._file.seek(self._safe_start(frame))
+        elif frame < self._position:
             self._restart()
-        while self._place < frame and len(self.read(min(frame - self._place, _COUNTED))):
+        while self._position < frame and len(self.read(min(frame - self._position, _COUNTED))):
             pass
 
     def _safe_start(self, frame: int) -> int:
@@ -167,7 +163,7 @@ class _LibsndfileSound:
 
     def read(self, frames: int) -> np.ndarray:
         if self._forward:
-            frames = min(frames, self.frames - self._place)
+            frames = min(frames, self.frames - self._position)
         parts = [self._block(min(frames, _READ))]
         while len(parts[-1]) == _READ:
             parts.append(self._block(min(frames - len(parts) * _READ, _READ)))
@@ -180,8 +176,8 @@ class _LibsndfileSound:
             samples = self._file.read(out=samples) if frames else samples
         except soundfile.LibsndfileError as error:
             self.reason = first_line(error)
-            samples = samples[: max(0, self._file.tell() - self._place)]
-        self._place += len(samples)
+            samples = samples[: max(0, self._file.tell() - self._position)]
+        self._position += len(samples)
         return samples
 
     def close(self) -> None:
@@ -191,10 +187,6 @@ class _LibsndfileSound:
 
 class _ConcatenatedSound:
     """Several streams, one after the other, as one.
-
-    Args:
-        openers: open the streams.
-        key: of the cached lengths.
 
     Raises:
         AudioError: the streams differ in rate or channels.
@@ -396,13 +388,7 @@ def is_little(missing_s: float, found_s: float) -> bool:
 
 
 def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None:
-    """Warn if a file ends a little before its header states.
-
-    Args:
-        missing_s: seconds that are missing; 0 or less if none are.
-        sound: the file.
-        found: samples of each channel in the file.
-        name: of the file in messages.
+    """Warn if some seconds are missing at the end of a file that has ``found`` samples.
 
     Raises:
         AudioError: a large part is missing.

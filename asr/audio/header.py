@@ -64,20 +64,15 @@ def size_of(stream: BinaryIO) -> int:
     return stream.seek(0, os.SEEK_END)
 
 
-def _bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
-    if not 0 <= place < _FARTHEST:
+def _bytes_at(stream: BinaryIO, offset: int, count: int) -> bytes:
+    if not 0 <= offset < _FARTHEST:
         return b""
-    stream.seek(place)
+    stream.seek(offset)
     return stream.read(count)
 
 
 def survey(stream: BinaryIO, head: bytes) -> Layout:
-    """Find the audio streams in a file.
-
-    Args:
-        stream: the file.
-        head: its first bytes.
-    """
+    """Find the audio streams in a file that begins with ``head``."""
     size = size_of(stream)
     if is_wav(head):
         return _wav(stream, size)
@@ -107,9 +102,6 @@ def _more(promised: int, found: int, what: str = "all of them are read") -> str:
     return f"its header promises {promised} bytes of sound, but {found} are there; {what}"
 
 
-# -- Formats with chunks or a plain header ---------------------------------------------------
-
-
 def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
     """Return where the samples of other formats begin, and how many bytes the header promises."""
     if head.startswith(b"NIST_1A"):
@@ -133,15 +125,15 @@ def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
 def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
     """Return the streams of a file that several were concatenated to; empty if it is one."""
     if head.startswith(b"FLV\1"):
-        places = list(_find(stream, head[:4]))
-        return _cut([p for p in places if _bytes_at(stream, p + 5, 4) == b"\0\0\0\x09"], size)
+        offsets = list(_find(stream, head[:4]))
+        return _cut([p for p in offsets if _bytes_at(stream, p + 5, 4) == b"\0\0\0\x09"], size)
     ends = {b"FORM": _aiff_end, b"caff": _caf_end}
     end_of = _mp4_end if head[4:8] == b"ftyp" else ends.get(head[:4])
     starts: list[int] = []
-    place = 0
-    while end_of and place < size and (end := end_of(stream, place)) > place:
-        starts.append(place)
-        place = end
+    offset = 0
+    while end_of and offset < size and (end := end_of(stream, offset)) > offset:
+        starts.append(offset)
+        offset = end
     return _cut(starts, size)
 
 
@@ -154,25 +146,25 @@ def _aiff_end(stream: BinaryIO, start: int) -> int:
 
 def _caf_end(stream: BinaryIO, start: int) -> int:
     """Return the end of the CAF file that begins at ``start``; 0 if there is none."""
-    place = start + 8 if _bytes_at(stream, start, 4) == b"caff" else 0
-    for _ in range(_MOST_CHUNKS if place else 0):
-        head = _bytes_at(stream, place, 12)
+    offset = start + 8 if _bytes_at(stream, start, 4) == b"caff" else 0
+    for _ in range(_MOST_CHUNKS if offset else 0):
+        head = _bytes_at(stream, offset, 12)
         if len(head) < 12 or head.startswith(b"caff"):
             break
-        place += 12 + int.from_bytes(head[4:], "big")
-    return place
+        offset += 12 + int.from_bytes(head[4:], "big")
+    return offset
 
 
 def _mp4_end(stream: BinaryIO, start: int) -> int:
     """Return the end of the mp4 file that begins at ``start``; 0 if there is none."""
-    place = start if _bytes_at(stream, start + 4, 4) == b"ftyp" else 0
+    offset = start if _bytes_at(stream, start + 4, 4) == b"ftyp" else 0
     for _ in range(_MOST_CHUNKS):
-        head = _bytes_at(stream, place, 16)
+        head = _bytes_at(stream, offset, 16)
         length = int.from_bytes(head[8:] if head[:4] == b"\0\0\0\1" else head[:4], "big")
-        if length < 8 or (place > start and head[4:8] == b"ftyp"):
+        if length < 8 or (offset > start and head[4:8] == b"ftyp"):
             break
-        place += length
-    return place
+        offset += length
+    return offset
 
 
 def _sphere(head: bytes) -> tuple[int, int]:
@@ -186,7 +178,7 @@ def _sphere(head: bytes) -> tuple[int, int]:
 def _chunk(
     stream: BinaryIO,
     wanted: bytes,
-    place: int,
+    offset: int,
     order: Literal["little", "big"],
     *,
     width: int = 4,
@@ -194,30 +186,22 @@ def _chunk(
 ) -> tuple[int, int]:
     """Return where a chunk's data begin, and their length; 0, 0 if the file has no such chunk.
 
-    Args:
-        stream: the file.
-        wanted: name of the chunk.
-        place: where the first chunk begins.
-        order: byte order of the lengths.
-        width: bytes of a length.
-        name: bytes of a name; with 16, lengths include the name and the length.
+    Names of chunks have ``name`` bytes and lengths ``width``; with names of 16 bytes (W64), lengths
+    include the name and the length. The first chunk is at ``offset``.
     """
     for _ in range(_MOST_CHUNKS):
-        head = _bytes_at(stream, place, name + width)
+        head = _bytes_at(stream, offset, name + width)
         if len(head) < name + width:
             break
         length = int.from_bytes(head[name:], order)
-        begin = place + name + width
+        begin = offset + name + width
         if name == 16:
             length = max(0, length - name - width)
         if head.startswith(wanted):
             return begin, length
         even = 8 if name == 16 else 2 if width == 4 else 1
-        place = begin + -(-length // even) * even
+        offset = begin + -(-length // even) * even
     return 0, 0
-
-
-# -- wav -------------------------------------------------------------------------------------
 
 
 def is_wav(head: bytes) -> bool:
@@ -284,38 +268,36 @@ def _after_chunks(
     stream: BinaryIO, end: int, size: int, order: Literal["little", "big"] = "little"
 ) -> int:
     """Return where the chunks after the samples end: the file's end, or the start of other data."""
-    place = end
+    offset = end
     for _ in range(_MOST_CHUNKS):
-        if size - place < 8:
+        if size - offset < 8:
             return size
-        place += place % 2 and not _bytes_at(stream, place, 1).strip(b"\0")  # a chunk is padded
-        head = _bytes_at(stream, place, 12)
+        if offset % 2 and _bytes_at(stream, offset, 1) in (b"", b"\0"):  # a chunk is padded
+            offset += 1
+        head = _bytes_at(stream, offset, 12)
         if head[:3] in (b"TAG", b"ID3", b"APE"):  # tags of music programs
             return size
         if head.startswith(b"data"):  # more audio; libsndfile would read it alone
-            return place
+            return offset
         length = int.from_bytes(head[4:8], order)
         is_name = all(32 <= byte < 127 for byte in head[:4])
-        if is_wav(head) or head.startswith(b"FORM") or not is_name or place + 8 + length > size:
-            return place
-        place += 8 + length
-    return place
-
-
-# -- Ogg, FLAC, mp3 --------------------------------------------------------------------------
+        if is_wav(head) or head.startswith(b"FORM") or not is_name or offset + 8 + length > size:
+            return offset
+        offset += 8 + length
+    return offset
 
 
 def _find(stream: BinaryIO, pattern: bytes) -> Iterator[int]:
-    """Yield all positions of some bytes in a file."""
-    place, kept = 0, b""
+    """Yield all offsets of some bytes in a file."""
+    offset, kept = 0, b""
     stream.seek(0)
     while block := stream.read(_SCANNED):
         text = kept + block
         found = text.find(pattern)
         while found >= 0:
-            yield place - len(kept) + found
+            yield offset - len(kept) + found
             found = text.find(pattern, found + 1)
-        place += len(block)
+        offset += len(block)
         kept = text[-len(pattern) + 1 :]
 
 
@@ -325,10 +307,10 @@ def _ogg(stream: BinaryIO, size: int) -> Layout:
         return Layout(missing=missing)
     starts: list[int] = []
     after = 0  # the end of the first pages of multiplexed streams
-    for place in list(_find(stream, b"OggS\0\2")):
-        if place != after or not starts:
-            starts.append(place)
-        after = place + _page_bytes(_bytes_at(stream, place, 27 + 255))
+    for offset in list(_find(stream, b"OggS\0\2")):
+        if offset != after or not starts:
+            starts.append(offset)
+        after = offset + _page_bytes(_bytes_at(stream, offset, 27 + 255))
     return Layout(_cut(starts, size), promised=_vorbis_samples(stream) if len(starts) == 1 else 0)
 
 
@@ -342,7 +324,7 @@ def _vorbis_samples(stream: BinaryIO) -> int:
 
 
 def _cut(starts: list[int], size: int, *, hidden: bool = False) -> tuple[Part, ...]:
-    """Return the streams that begin at these positions; empty if the file is one stream."""
+    """Return the streams that begin at these offsets; empty if the file is one stream."""
     if len(starts) < 2:
         return ()
     starts = starts[:_MOST_STREAMS]
@@ -361,8 +343,8 @@ def last_granules(stream: BinaryIO) -> list[int]:
     size = size_of(stream)
     tail = _bytes_at(stream, max(0, size - 2 * _OGG_PAGE_BYTES), 2 * _OGG_PAGE_BYTES)
     last = tail.rfind(b"OggS\0")
-    places = tail.rfind(b"OggS\0", 0, max(0, last)), last
-    ends = [int.from_bytes(tail[p + 6 : p + 14], "little", signed=True) for p in places if p >= 0]
+    offsets = tail.rfind(b"OggS\0", 0, max(0, last)), last
+    ends = [int.from_bytes(tail[p + 6 : p + 14], "little", signed=True) for p in offsets if p >= 0]
     return ends if len(ends) == 2 and 0 <= ends[0] <= ends[1] else []
 
 
@@ -377,9 +359,9 @@ def _missing_ogg_bytes(stream: BinaryIO, size: int) -> int:
 
 def _flac(stream: BinaryIO, size: int) -> Layout:
     starts = [
-        place
-        for place in list(_find(stream, b"fLaC"))
-        if _bytes_at(stream, place + 4, 4) in (b"\0\0\0\x22", b"\x80\0\0\x22")
+        offset
+        for offset in list(_find(stream, b"fLaC"))
+        if _bytes_at(stream, offset + 4, 4) in (b"\0\0\0\x22", b"\x80\0\0\x22")
     ]
     end = _before_tag(stream, size)
     if end < size and len(starts) < 2:
@@ -395,15 +377,13 @@ def _flac(stream: BinaryIO, size: int) -> Layout:
 
 
 def _last_flac_frame(tail: bytes, block: int) -> int:
-    """Return the first sample of the last frame of a flac file; 0 if there is no frame header.
+    """Return the first sample of the last frame of a flac file; 0 if its tail has no frame header.
 
-    Args:
-        tail: the last bytes of the file.
-        block: samples of a frame, if the block size is fixed (RFC 9639, 9.1).
+    A fixed block size is that of ``block`` samples (RFC 9639, 9.1).
     """
-    place = len(tail)
-    while (place := tail.rfind(b"\xff", 0, place)) >= 0:
-        frame = tail[place : place + 16]
+    offset = len(tail)
+    while (offset := tail.rfind(b"\xff", 0, offset)) >= 0:
+        frame = tail[offset : offset + 16]
         if len(frame) < 6 or frame[1] & 0xFE != 0xF8:
             continue
         digits = max(1, 8 - (frame[4] ^ 0xFF).bit_length())  # bytes of the number, coded as UTF-8
@@ -453,9 +433,9 @@ def cut_out_mp3(stream: BinaryIO, head: bytes) -> Part | None:
 def _first_frame(head: bytes) -> int:
     """Return where mp3 frames begin after other bytes; 0 if no frame is found."""
     for start in range(1, len(head) - 4):
-        place, frames = start, 0
-        while frames < _SURE_FRAMES and (length := _frame_bytes(head[place : place + 4])):
-            place, frames = place + length, frames + 1
+        offset, frames = start, 0
+        while frames < _SURE_FRAMES and (length := _frame_bytes(head[offset : offset + 4])):
+            offset, frames = offset + length, frames + 1
         if frames == _SURE_FRAMES:
             return start
     return 0
@@ -473,12 +453,12 @@ def _frame_bytes(head: bytes) -> int:
     return (144 if version == 3 else 72) * _KBPS[version == 3][kbps] * 1000 // hertz + padding
 
 
-def after_tags(stream: BinaryIO, place: int = 0) -> int:
-    """Return where the ID3v2 tags at a position of a file end."""
-    while len(head := _bytes_at(stream, place, 10)) == 10 and head.startswith(b"ID3"):
+def after_tags(stream: BinaryIO, offset: int = 0) -> int:
+    """Return where the ID3v2 tags at an offset of a file end."""
+    while len(head := _bytes_at(stream, offset, 10)) == 10 and head.startswith(b"ID3"):
         length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-        place += 10 + length + (10 if head[5] & 0x10 else 0)
-    return place
+        offset += 10 + length + (10 if head[5] & 0x10 else 0)
+    return offset
 
 
 def _mp3(stream: BinaryIO, size: int) -> Layout:
@@ -486,22 +466,20 @@ def _mp3(stream: BinaryIO, size: int) -> Layout:
     begin, end = after_tags(stream), _before_tag(stream, size)
     head = _bytes_at(stream, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
-    if at < 0:
-        starts, note = _mp3_streams(stream, begin, end)
-        parts = (Part(((begin, end),), hidden=True),)
-        return Layout(_cut(starts, end, hidden=True) or parts, note=note)
-    flags, frames, length = (
-        int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12)
-    )
-    has_sizes = flags & 3 == 3
-    if has_sizes and 0 <= end - begin - length < _LARGEST_FRAME:
-        return Layout()
+    pieces: tuple[Piece, ...] = ((begin, end),)
+    promised = 0
+    if at >= 0:
+        pieces = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
+        numbers = (int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12))
+        flags, frames, length = numbers
+        has_sizes = flags & 3 == 3
+        if has_sizes and 0 <= end - begin - length < _LARGEST_FRAME:
+            return Layout()
+        if has_sizes and length > end - begin:
+            promised = frames * (1152 if head[1] & 8 else 576)  # samples of a frame
     starts, note = _mp3_streams(stream, begin, end)
     if len(starts) > 1:
-        return Layout(_cut(starts, end, hidden=True))
-    pieces: tuple[Piece, ...] = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
-    frame_samples = 1152 if head[1] & 8 else 576
-    promised = frames * frame_samples if has_sizes and length > end - begin else 0
+        return Layout(_cut(starts, end, hidden=True), note=note)
     return Layout((Part(pieces, hidden=True),), promised=promised, note=note)
 
 
@@ -511,20 +489,20 @@ def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str
     mpg123 does not go on with a stream of another version, rate or number of channels.
     """
     starts: list[int] = []
-    place, kind = begin, None
-    while place < end:
-        head = _bytes_at(stream, place, 4)
+    offset, kind = begin, None
+    while offset < end:
+        head = _bytes_at(stream, offset, 4)
         if length := _frame_bytes(head):
             if kind != (kind := (head[1] & 0x18, head[2] & 0x0C, head[3] >> 6 == 3)):
-                starts.append(place)
-            place += length
+                starts.append(offset)
+            offset += length
             continue
-        found = after_tags(stream, place) - place or _first_frame(_bytes_at(stream, place, 4096))
+        found = after_tags(stream, offset) - offset or _first_frame(_bytes_at(stream, offset, 4096))
         if not found:
             break
-        place += found
-    rest = end - place
-    known = not starts or _bytes_at(stream, place, 8) in (b"APETAGEX", b"LYRICSBE")
+        offset += found
+    rest = end - offset
+    known = not starts or _bytes_at(stream, offset, 8) in (b"APETAGEX", b"LYRICSBE")
     note = f"its last {rest} bytes are not mp3 and are not read" if rest > _LARGEST_FRAME else ""
     return starts, "" if known else note
 
@@ -533,7 +511,7 @@ class View(io.RawIOBase):
     """Pieces of a file, presented as one file without copying them."""
 
     def __init__(self, stream: BinaryIO, part: Part) -> None:
-        self.stream, self.part, self.place = stream, part, 0
+        self.stream, self.part, self.position = stream, part, 0
         self.spans: list[tuple[int, int, Piece]] = []  # begin and end in this view
         end = 0
         for piece in part.pieces:
@@ -551,24 +529,24 @@ class View(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte and return its position."""
         if whence == os.SEEK_END and self.part.hidden:
-            return self.place  # mpg123 then counts the frames instead of estimating them
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
-        self.place = max(0, start + offset)
-        return self.place
+            return self.position  # mpg123 then counts the frames instead of estimating them
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size}[whence]
+        self.position = max(0, start + offset)
+        return self.position
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer and return the number of bytes; fewer at the end."""
         done = 0
         for begin, end, piece in self.spans:
-            if done < len(buffer) and begin <= self.place < end:
-                count = min(len(buffer) - done, end - self.place)
-                start = self.place - begin
+            if done < len(buffer) and begin <= self.position < end:
+                count = min(len(buffer) - done, end - self.position)
+                start = self.position - begin
                 if isinstance(piece, bytes):
                     data = piece[start : start + count]
                 else:
                     data = _bytes_at(self.stream, piece[0] + start, count)
                 buffer[done : done + len(data)] = data
-                self.place += len(data)
+                self.position += len(data)
                 done += len(data)
         return done
 

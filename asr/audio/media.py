@@ -4,7 +4,7 @@ PyAV's wheel contains FFmpeg's libraries. FFmpeg gets an open file and the name 
 so that nothing in the file can make it open other files.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +86,8 @@ def container_of(head: bytes) -> Container | None:
 
 def codec_of(head: bytes) -> str:
     """Return the codec of a wav, ogg or caf file that libsndfile cannot read; empty if unknown."""
-    if head[:4] in (b"RIFF", b"RF64") and (place := head.find(b"fmt ")) > 0:
-        tag = int.from_bytes(head[place + 8 : place + 10], "little")
+    if head[:4] in (b"RIFF", b"RF64") and (position := head.find(b"fmt ")) > 0:
+        tag = int.from_bytes(head[position + 8 : position + 10], "little")
         return "" if tag in _WAV_READ else _WAV_CODECS.get(tag, f"codec 0x{tag:04x}")
     if head.startswith(b"OggS"):
         return next((name for magic, name in _OGG_CODECS if magic in head[:200]), "")
@@ -115,8 +115,8 @@ class MediaFile:
     """The first sound track of a file, as :class:`asr.audio.decode.Sound`.
 
     Sample 0 is at the beginning of the file; silence fills the time before the sound, and gaps.
-    The track is decoded once to count its samples, because containers state only about how long
-    it is.
+    The track is decoded once to count its samples, because containers state its length only
+    roughly.
 
     Args:
         opened: opens the file.
@@ -133,16 +133,16 @@ class MediaFile:
         self._opened, self._container, self.reason = opened, container, ""
         self.samplerate, self.channels, self._origin_s = self._header()
         self.frames = cached(key, self._count)
+        self._blocks = self._decode()
         self.seek(0)
 
     def close(self) -> None:
         """Close the file."""
-        self._blocks.close()  # type: ignore[attr-defined]
+        self._blocks.close()
 
     def seek(self, frame: int) -> None:
         """Go to a sample, counted from 0, by decoding up to it."""
-        if hasattr(self, "_blocks"):
-            self.close()
+        self.close()
         self._blocks = self._decode()
         self._rest = np.zeros((0, self.channels), np.float32)
         while frame > 0 and (skipped := len(self.read(min(frame, self.samplerate)))):
@@ -154,7 +154,7 @@ class MediaFile:
         while found < frames and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             found += len(block)
-        # Blocks share the array of the rest; a copy each would keep the whole array alive.
+        # The rest alone is not copied: each block would keep a copy of all of it alive.
         samples = np.concatenate(parts) if len(parts) > 1 else self._rest
         self._rest = samples[frames:]
         return samples[:frames]
@@ -213,19 +213,19 @@ class MediaFile:
             ]
             return missing_s - max(0.0, max(ends, default=0.0) - self._origin_s - found_s)
 
-    def _decode(self) -> Iterator[np.ndarray]:
+    def _decode(self) -> Generator[np.ndarray, None, None]:
         """Yield decoded samples (n, channels), with silence in gaps."""
-        place, silent = 0, 0
+        position, silent = 0, 0
         for time_s, block in self._frames():
             late = 0 if time_s is None else round((time_s - self._origin_s) * self.samplerate)
-            gap = late - place if late - place > GAP_S * self.samplerate else 0
+            gap = late - position if late - position > GAP_S * self.samplerate else 0
             silent += gap
             if silent > MOST_SILENCE_S * self.samplerate:
                 raise MediaError(f"damaged (no sound for {gap / self.samplerate:.0f} s)")
             for start in range(0, gap, _BLOCK):
                 yield np.zeros((min(_BLOCK, gap - start), self.channels), np.float32)
             yield block
-            place += gap + len(block)
+            position += gap + len(block)
 
     def _frames(self) -> Iterator[tuple[float | None, np.ndarray]]:
         """Yield samples (n, channels) with their time; None: they follow those before."""
@@ -240,7 +240,7 @@ class MediaFile:
                 if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     for rest in floats.resample(None) if floats else ():
                         yield None, _samples(rest)
-                    # packed, because PyAV reads beyond the planes of 8 channels
+                    # Packed samples, because PyAV reads beyond the planes of 8 channels.
                     floats = av.AudioResampler("flt", layout, self.samplerate)
                 for found in floats.resample(frame):
                     yield time_s, _samples(found)

@@ -27,7 +27,7 @@ class CharTokenizer:
         where: name of the table in error messages, such as a file's path.
 
     Raises:
-        InputError: a symbol is duplicated, is in the wrong place, or is not one character.
+        InputError: a symbol is duplicated, is in the wrong position, or is not one character.
     """
 
     blank_id = 0
@@ -121,15 +121,15 @@ def _character(symbol: str) -> str:
 
 
 def _check_symbols(symbols: Sequence[str], where: str) -> None:
-    places = {0: BLANK, 1: UNKNOWN, max(2, len(symbols) - 1): END}
-    if len(symbols) < len(places):
-        raise InputError(f"{where}: {len(symbols)} symbols, expected {', '.join(places.values())}")
+    special = {0: BLANK, 1: UNKNOWN, max(2, len(symbols) - 1): END}
+    if len(symbols) < len(special):
+        raise InputError(f"{where}: {len(symbols)} symbols, expected {', '.join(special.values())}")
     seen: set[str] = set()
     for i, symbol in enumerate(symbols):
         visible = symbol == SPACE or (len(symbol) == 1 and not symbol.isspace())
-        valid = symbol == places[i] if i in places else visible
+        valid = symbol == special[i] if i in special else visible
         if not valid:
-            expected = places.get(i, f"one visible character or {SPACE}")
+            expected = special.get(i, f"one visible character or {SPACE}")
             raise InputError(
                 f'{where}:{i + 1}: symbol "{symbol}", expected {expected}; make the file again '
                 "with `asr chars`"

@@ -147,15 +147,15 @@ def apply_map(text: str, mapping: WordMap) -> str:
     """Replace words from left to right, the longest match first; results are not replaced."""
     words, result = text.split(), list[str]()
     longest = max(map(len, mapping), default=0)
-    place = 0
-    while place < len(words):
-        for length in range(min(longest, len(words) - place), 0, -1):
-            source = tuple(words[place : place + length])
+    position = 0
+    while position < len(words):
+        for length in range(min(longest, len(words) - position), 0, -1):
+            source = tuple(words[position : position + length])
             if source in mapping:
                 result += mapping[source]
                 break
         else:
             length = 1
-            result.append(words[place])
-        place += length
+            result.append(words[position])
+        position += length
     return " ".join(result)

@@ -29,6 +29,10 @@ _OTHER_COLUMNS = {
     *("utterance_id", "sentence_id", "client_id", "speaker", "start", "begin", "offset"),
     "duration",
 }
+_EXPECTED_JSON = (
+    'expected one JSON object with "text", or with "segments" that have "text", as of a '
+    "transcription; take a text file"
+)
 _INSPECTED = 50  # lines at the beginning, by which a format is detected
 _OTHERS = {  # first lines of formats that are not supported
     "SubStation Alpha (ass, ssa)": re.compile(r"\[Script Info\]", re.I),
@@ -179,16 +183,13 @@ def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
     if any('"audio_filepath"' in line for line in lines):
         raise InputError(
             f"{path}: a manifest of utterances, expected transcripts; make a data directory of it "
-            f"with `asr data import DIR --table {path}` (of a recogniser's pred_text: write lines "
-            '"<utt-id> <words...>")'
+            f"with `asr data import DIR --table {path}`; for a recogniser's pred_text, write lines "
+            '"<utt-id> <words...>"'
         )
     try:
         value = json.loads("\n".join(lines))
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: {str(error) or 'nested too deep'}, expected one JSON object with "
-            '"text", as of a transcription; take a text file'
-        ) from error
+        raise InputError(f"{path}: {str(error) or 'nested too deep'}, {_EXPECTED_JSON}") from error
     segments = value
     if isinstance(value, dict):
         segments = value.get("segments") or value.get("transcription")
@@ -197,10 +198,7 @@ def _json(lines: Sequence[str], path: Path) -> Iterator[str]:
     elif _has_text(value):
         yield _whole(value["text"])
     else:
-        raise InputError(
-            f'{path}: expected a JSON object with "text" or with "segments" that have "text", as '
-            "of a transcription; take a text file"
-        )
+        raise InputError(f"{path}: {_EXPECTED_JSON}")
 
 
 def _whole(text: str) -> str:
@@ -225,7 +223,7 @@ def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
     if not tiers or (name != "words" and len(tiers) > 1):
         raise InputError(
             f"{path}: tiers {', '.join(tiers) or '(none)'}, expected one, or one named words, in "
-            "Praat's long text format; save it so"
+            "Praat's long text format; save it in this form"
         )
     yield from tiers[name]
 
