@@ -1,4 +1,4 @@
-"""``asr <verb>``: each verb is imported on its own, so that help is fast."""
+"""``asr VERB``: imports only the file of the verb, so that help is fast."""
 
 import contextlib
 import difflib
@@ -18,7 +18,7 @@ ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(sig
 
 
 def usage() -> str:
-    """The text of ``asr --help``."""
+    """Return the text of ``asr --help``."""
     width = max(map(len, VERBS))
     groups = (
         "\n".join([f"{title}:", *(f"  {verb:{width}}  {summary(verb)}" for verb in verbs)])
@@ -29,14 +29,14 @@ def usage() -> str:
         "usage: asr [--quiet] VERB [OPTION]...\n\n"
         "Attention-based speech recognition that you train on your own recordings.\n\n"
         f"{verbs}\n\n"
-        "asr VERB --help explains a verb; asr --version prints the version; --quiet\n"
-        "leaves out progress and notes, NO_COLOR=1 in the environment leaves out colours.\n"
-        "Exit codes: 0 done, 1 some inputs failed, the rest was written, 2 bad input."
+        "asr VERB --help explains a verb, asr --version prints the version, --quiet\n"
+        "suppresses progress and notes, NO_COLOR=1 in the environment suppresses colours.\n"
+        "Exit codes: 0 done, 1 some inputs failed, the others are done, 2 bad input."
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+    """Run a verb; return the exit code."""
     with guarded():
         return _run(sys.argv[1:] if argv is None else argv)
 
@@ -56,14 +56,14 @@ def _run(argv: list[str]) -> int:
     if verb not in VERBS:
         print(f"asr: {verb}: no such verb{_nearest(verb)}", file=sys.stderr)
         return EXIT_USAGE
-    # Threads of torch that wait for work by spinning, as they do by default for milliseconds,
-    # keep the native loops and the data loader off their processors. Read when torch is loaded.
+    # By default, threads of torch spin for milliseconds while they wait, which takes processors
+    # from the native loops and the data loader. The variable is read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # oneDNN keeps the code that it makes for every shape, by default of the last 1024. Batches of
-    # speech hardly ever repeat a shape, so that in a training it would only keep hundreds of MB.
+    # By default, oneDNN caches its code for the last 1024 shapes, which takes hundreds of MB in a
+    # training. Batches of speech hardly ever repeat a shape.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
-        faulthandler.enable()  # should native code crash, say where
+        faulthandler.enable()  # prints a traceback if native code crashes
     return _run_verb(verb, args)
 
 
@@ -76,7 +76,7 @@ def _run_verb(verb: str, args: list[str]) -> int:
     with _interrupted_by_signals() as signals:
         try:
             code = int(import_module(f"asr.commands.{verb}").main(args) or 0)
-            sys.stdout.flush()  # a full disk is to be noticed here
+            sys.stdout.flush()  # raises an error for a full disk
             return code
         except InputError as error:
             print(f"asr {verb}: {error}", file=sys.stderr)
@@ -84,7 +84,7 @@ def _run_verb(verb: str, args: list[str]) -> int:
         except KeyboardInterrupt as interrupt:
             print(f"\nasr {verb}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
             return 128 + (signals or [signal.SIGINT])[0]
-        except OSError as error:  # a full disk behind standard output, a name too long, ...
+        except OSError as error:  # a full disk, a name that is too long, ...
             print(f"asr {verb}: {error}", file=sys.stderr)
             return EXIT_USAGE
 
@@ -93,15 +93,18 @@ def _run_verb(verb: str, args: list[str]) -> int:
 def _interrupted_by_signals() -> Iterator[list[int]]:
     """Turn TERM, and HUP of a closed terminal, into the KeyboardInterrupt of Ctrl-C.
 
-    Gives the list of the signals that came. One that is ignored already (nohup) stays ignored.
+    Signals that are ignored (nohup) stay ignored.
+
+    Yields:
+        the signals received so far.
     """
-    came: list[int] = []
+    received: list[int] = []
     owner = os.getpid()
 
     def stop(number: int, frame: object) -> None:
-        if os.getpid() != owner:  # a process that was forked has nothing to tidy up
+        if os.getpid() != owner:  # a forked process has nothing to clean up
             os._exit(128 + number)
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     numbers: list[int] = []
@@ -110,7 +113,7 @@ def _interrupted_by_signals() -> Iterator[list[int]]:
     for number in numbers:
         signal.signal(number, stop)
     try:
-        yield came
+        yield received
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)

@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
 from asr.config.args import number
@@ -20,9 +20,6 @@ from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, InputError
 from asr.terminal import note, print_error
-
-if TYPE_CHECKING:
-    from asr.bench.shape import Shape
 
 BENCHMARKS = {
     "train": "Measure a training step.",
@@ -115,14 +112,12 @@ def main(argv: list[str]) -> int:
     precision = getattr(options, "precision", "float32")
     own = options.work == "train" and options.who == "asr"  # keeps memory as `asr train` does
     with machine(options.threads, precision, keep_memory=own):
-        found = compare(options) if options.work == "peers" else run(options)
-        facts = measure.machine()
-    if options.work == "peers":
-        print(json.dumps({**facts, **found}) if options.json else "\n".join(_table(found)))
-        return EXIT_OK
-    result = {"work": options.work, **found, **facts}
+        found = run(options)
+        result = {"work": options.work, **found, **measure.machine()}
     if options.json:
         print(json.dumps(result))
+    elif options.work == "peers":
+        print("\n".join(_table(found)))
     else:
         result.pop("hypotheses", None)
         print("\n".join(_line(name, value) for name, value in result.items()))
@@ -130,7 +125,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Run a benchmark of this project, and return its numbers."""
+    """Run a benchmark and return its numbers."""
     from asr.bench import benchmarks
     from asr.bench.fingerprint import fingerprint
 
@@ -139,21 +134,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return getattr(benchmarks, options.work)(amount, options.repeats)
     if options.work == "transcribe":
         return _transcribe(options)
+    if options.work == "peers":
+        return compare(options)
     return fingerprint() if getattr(options, "fingerprint", False) else _network(options)
-
-
-def _shape(options: argparse.Namespace) -> "Shape":
-    from asr.bench.shape import Shape
-
-    return Shape(**{name: value for name, value in vars(options).items() if name in SIZES})
 
 
 def _network(options: argparse.Namespace) -> dict[str, Any]:
     """Measure a training step or a search."""
     from asr.bench import benchmarks
+    from asr.bench.shape import Shape
     from asr.model.machine import pick_device
 
-    device, shape = pick_device(options.device), _shape(options)
+    device = pick_device(options.device)
+    shape = Shape(**{name: getattr(options, name) for name in SIZES})
     if device.type != "cpu" and options.who != "asr":
         raise InputError(f"--who {options.who}: measured on the processor only; use --device cpu")
     if options.work == "decode":
@@ -178,20 +171,20 @@ def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-Found = dict[str, dict[str, dict[str, Any]]]
-"""The numbers by job and contestant."""
+def compare(options: argparse.Namespace) -> dict[str, dict[str, dict[str, Any]]]:
+    """Measure a step and two searches with all toolkits, each in its own process.
 
-
-def compare(options: argparse.Namespace) -> Found:
-    """Measure a step and two searches with all toolkits, each in its own process."""
+    Returns:
+        the numbers by job and toolkit.
+    """
     import torch
 
-    sizes = [f"--{name}={value}" for name, value in asdict(_shape(options)).items()]
-    common = [f"--threads={torch.get_num_threads()}", f"--repeats={options.repeats}"]
+    sizes = [f"--{name}={getattr(options, name)}" for name in SIZES]
+    common = [*sizes, f"--threads={torch.get_num_threads()}", f"--repeats={options.repeats}"]
     jobs = {
-        "train": ["train", *sizes, *common],
-        "decode": ["decode", *sizes, *common],
-        "decode_one": ["decode", *sizes, "--batch=1", *common],
+        "train": ["train", *common],
+        "decode": ["decode", *common],
+        "decode_one": ["decode", *common, "--batch=1"],
     }
     return {job: _compare(job, arguments) for job, arguments in jobs.items()}
 
@@ -229,7 +222,7 @@ def _line(name: str, value: Any) -> str:
     return f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}"
 
 
-def _table(found: Found) -> Iterator[str]:
+def _table(found: dict[str, Any]) -> Iterator[str]:
     titles = {
         "train": "one training step",
         "decode": "beam search, the batch",

@@ -70,10 +70,7 @@ def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
         path = Path(name)
         path = path / "text" if path.is_dir() else path
         has_ids = file_format == "text" or (file_format == "auto" and path.name == "text")
-        if has_ids:
-            lines = list(parse_text(read_lines(path), path).values())
-        else:
-            lines = plain_lines(path)
+        lines = parse_text(read_lines(path), path).values() if has_ids else plain_lines(path)
         texts |= {f"{path}:{number}": line for number, line in enumerate(lines, 1)}
     return texts
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, type_hints
+from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings
 from asr.config.help import Groups, Paged
 from asr.config.layers import LayerConfig
 from asr.config.read import build, load_yaml, to_dict, unfold
@@ -74,7 +74,7 @@ def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
     values = unfold(load_yaml(path))
     settings: set[str] = set()
     for cls in classes:
-        names = type_hints(cls)
+        names = get_type_hints(cls)
         settings |= set(names)
         try:
             build(cls, {name: value for name, value in values.items() if name in names})

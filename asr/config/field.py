@@ -151,7 +151,7 @@ class Settings:
     """Base class of the configurations, which checks all fields of a new instance."""
 
     def __post_init__(self) -> None:
-        hints = type_hints(type(self))
+        hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if wanted := wrong_type(value, hints[field.name]):
@@ -172,11 +172,6 @@ class Settings:
         Raises:
             ConflictError: two fields contradict each other.
         """
-
-
-def type_hints(cls: Any) -> dict[str, Any]:
-    """Return the types of the fields of a dataclass by name."""
-    return get_type_hints(cls)
 
 
 def wrong_type(value: Any, hint: Any) -> str:

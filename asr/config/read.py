@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from asr.config.field import SettingError, Settings, UnknownSettingError, type_hints
+from asr.config.field import SettingError, Settings, UnknownSettingError
 from asr.errors import InputError
 
 Config = TypeVar("Config", bound=Settings)
@@ -53,7 +53,7 @@ def build(cls: type[Config], values: Any) -> Config:
     if not isinstance(values, Mapping):
         raise SettingError("settings", values, "a table of settings")
     cls = cls.variant(values)
-    hints = type_hints(cls)
+    hints = get_type_hints(cls)
     found = {}
     for name, value in unfold(values).items():
         if name not in hints:

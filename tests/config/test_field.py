@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass, replace
-from typing import get_args, get_origin
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from asr.config import (
     TrainConfig,
     settings,
 )
-from asr.config.field import Settings, at_least, between, more_than, odd, setting, type_hints
+from asr.config.field import Settings, at_least, between, more_than, odd, setting
 from asr.errors import InputError
 
 WHOLE = [TrainConfig(), LMConfig(), DecodeConfig(), SegmentationConfig()]
@@ -46,7 +46,7 @@ def numbers() -> list:
         pytest.param(config, name, id=f"{type(config).__name__}.{name}")
         for whole in WHOLE
         for config in parts(whole)
-        for name, hint in type_hints(type(config)).items()
+        for name, hint in get_type_hints(type(config)).items()
         if hint in (int, float) or (get_origin(hint) is tuple and name != "layers")
     ]
 
@@ -100,7 +100,7 @@ def test_ends_of_ranges_and_numbers_of_other_kinds_are_taken():
         (type(part), name)
         for whole in WHOLE
         for part in parts(whole)
-        for name, hint in type_hints(type(part)).items()
+        for name, hint in get_type_hints(type(part)).items()
         if get_args(hint) and get_origin(hint) is not tuple
     ],
 )
@@ -132,7 +132,7 @@ def test_a_section_is_a_configuration():
 
 def test_no_two_settings_of_one_command_line_have_the_same_name():
     """``asr transcribe`` has the options of both."""
-    assert not type_hints(DecodeConfig).keys() & type_hints(SegmentationConfig).keys()
+    assert not get_type_hints(DecodeConfig).keys() & get_type_hints(SegmentationConfig).keys()
 
 
 def test_dropout_leaves_something():

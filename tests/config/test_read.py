@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.config import AttentionConfig, AugmentConfig, DecodeConfig, LMConfig, TrainConfig
-from asr.config.field import type_hints
 from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
 
@@ -93,8 +93,8 @@ def test_files_that_are_wrong_name_file_and_key(tmp_path, text, message):
         from_dict(TrainConfig, load_yaml(path), str(path))
 
 
-sections = [TrainConfig, *(h for h in type_hints(TrainConfig).values() if hasattr(h, "check"))]
-names = sorted({name for cls in sections for name in type_hints(cls)})
+sections = [TrainConfig, *(h for h in get_type_hints(TrainConfig).values() if hasattr(h, "check"))]
+names = sorted({name for cls in sections for name in get_type_hints(cls)})
 keys = st.sampled_from(names) | st.text(max_size=3) | st.sampled_from(["model.encoder.units", "."])
 
 

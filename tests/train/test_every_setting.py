@@ -8,13 +8,12 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from asr.commands.machine import machine
 from asr.config import FeatureConfig, TrainConfig
-from asr.config.field import type_hints
 from asr.config.layers import Convolutions, Recurrent, SelfAttention
 from asr.config.read import from_dict, to_dict
 from asr.corpus.datadir import DataDir
@@ -57,7 +56,7 @@ def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
 def cases(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting with each of these values."""
     for field in dataclasses.fields(cls):
-        name, hint = prefix + field.name, type_hints(cls)[field.name]
+        name, hint = prefix + field.name, get_type_hints(cls)[field.name]
         if dataclasses.is_dataclass(hint):
             yield from cases(hint, f"{name}.")
         else:
