@@ -22,7 +22,6 @@ of word numbers (:meth:`asr.lm.ngram.NGram.range_probs`): its cost hardly depend
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,12 +34,13 @@ from asr.lm.arpa import SPECIAL, Arpa, read_arpa
 from asr.lm.ngram import NGram
 from asr.lm.prefix_tree import ROOT, PrefixTree
 from asr.lm.protocol import LanguageModel
+from asr.terminal import warn
 from asr.text.chars import SPACE, CharTokenizer
 
 MOST_UNSPELLED = 0.5  # share of running words that cannot be spelled, above which loading fails
 WARN_UNSPELLED = 0.1  # share above which a warning is printed
 _FLOOR = -50.0  # least log-probability, as of a space after a space
-_CASES = ("small", str.islower, str.isupper), ("capital", str.isupper, str.islower)
+_CASES = ("lower-case", str.islower, str.isupper), ("upper-case", str.isupper, str.islower)
 _LIKELIEST_END = -1e-9  # largest log-probability of an end, so that the text may always go on
 
 
@@ -273,13 +273,12 @@ def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None
         )
         if share > MOST_UNSPELLED:
             raise InputError(message)
-        print(f"warning: {message}", file=sys.stderr)
+        warn(message)
     letters = "".join(tokenizer.symbols[tokenizer.unk_id + 1 : tokenizer.eos_id])
     letters = letters.replace(SPACE, "")
     for name, case, other in _CASES:
         if all(map(case, probs)) and any(map(other, letters)):
-            message = f"all words are in {name} letters, but this model writes both cases"
-            print(f"warning: {path}: {message}; {remedy}", file=sys.stderr)
+            warn(f"{path}: all words are {name}, but this model writes both cases; {remedy}")
 
 
 def _can_spell(word: str, tokenizer: CharTokenizer) -> bool:
@@ -288,7 +287,7 @@ def _can_spell(word: str, tokenizer: CharTokenizer) -> bool:
 
 def _other_case(words: Sequence[str], tokenizer: CharTokenizer) -> str:
     """Return a remark if the recogniser can spell most of these words in the other case."""
-    for case, name in ((str.upper, "capitals"), (str.lower, "small letters")):
+    for case, name in ((str.upper, "upper case"), (str.lower, "lower case")):
         if sum(_can_spell(case(word), tokenizer) for word in words) > len(words) / 2:
             return f" (it writes {name})"
     return ""

@@ -19,7 +19,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from asr import arrays
 from asr.arrays import Array, FloatArray, IntArray
@@ -177,7 +176,10 @@ class BeamSearch:
         rows, tokens = self.encoded.array(links)
         log_probs, alignment, self.state = self.session.step(tokens, self.state, rows)
         step = Step(tokens, rows, log_probs, alignment)
-        total = self.encoded.array(self._bases())
+        base = self.weights @ self.scores  # in float64; all extensions of a row share it
+        if not self.all_used:
+            base[self.best.ravel() == -math.inf] = -math.inf
+        total = self.encoded.array(base.astype(np.float32)[:, None])
         scores = []
         for i, scorer in enumerate(self.scorers):
             score, self.states[i] = scorer.step(step, self.states[i])
@@ -185,13 +187,6 @@ class BeamSearch:
             scores.append(score)
         total[:, BLANK] = -math.inf
         return alignment, scores, total
-
-    def _bases(self) -> FloatArray:
-        """Return the score that all extensions of a row share, (N, 1), summed in float64."""
-        bases = self.weights @ self.scores
-        if not self.all_used:
-            bases[self.best.ravel() == -math.inf] = -math.inf
-        return bases.astype(np.float32)[:, None]
 
     def _choose(self, scores: Sequence[Array], total: Array) -> _Extensions:
         """Return the 2 K best extensions of each utterance: at most K end, so K or more do not."""
@@ -203,7 +198,7 @@ class BeamSearch:
         )
         self.all_used = math.isfinite(best.sum())
         if not self.all_used and np.isnan(best).any():
-            self._refuse(np.isnan(best).any(axis=1), chosen)
+            self._refuse(int(np.isnan(best).any(axis=1).argmax()), chosen)
         links = np.array(np.divmod(positions, V), np.int64)
         return _Extensions(best, links, np.array(chosen, np.float64))
 
@@ -221,8 +216,8 @@ class BeamSearch:
         """Add the open rows of utterances at their limit, if no hypothesis has finished."""
         for i in np.flatnonzero(self.active.limit <= length).tolist():
             if not self.finished[self.active.number[i]]:
-                for k in np.flatnonzero(self.best[i] > -math.inf):
-                    row = i * self.config.beam + int(k)
+                for k in np.flatnonzero(self.best[i] > -math.inf).tolist():
+                    row = i * self.config.beam + k
                     scores = self.scores[:, row].tolist()
                     self._add(i, _Finished(float(self.best[i, k]), scores, length, row, False))
 
@@ -238,11 +233,10 @@ class BeamSearch:
         """Keep the K best extensions that do not end; return their links, (2, N)."""
         (B, K), (total, links, added) = self.best.shape, extensions
         ends = links[1] == self.eos
+        chosen: Any = slice(None), slice(K)
         if np.count_nonzero(ends):
             chosen = np.arange(B)[:, None], ends.argsort(axis=1, kind="stable")[:, :K]
-            total, links, added = total[chosen], links[:, *chosen], added[:, *chosen]
-        else:
-            total, links, added = total[:, :K], links[..., :K], added[..., :K]
+        total, links, added = total[chosen], links[:, *chosen], added[:, *chosen]
         if not self.all_used:
             first = K * np.arange(B)[:, None]
             links = np.where(total == -math.inf, [first, np.full_like(first, self.eos)], links)
@@ -319,9 +313,8 @@ class BeamSearch:
             tuple(b - a for a, b in pairwise([0.0, *reversed(decoder)])),
         )
 
-    def _refuse(self, wrong: npt.NDArray[np.bool_], scores: Sequence[FloatArray]) -> NoReturn:
-        """Raise InputError with the names of the scores that are NaN in an utterance."""
-        i = int(np.flatnonzero(wrong)[0])
+    def _refuse(self, i: int, scores: Sequence[FloatArray]) -> NoReturn:
+        """Raise InputError with the names of the scores that are NaN in an active utterance."""
         parts = zip(self.scorers, scores, strict=True)
         names = [scorer.name for scorer, part in parts if np.isnan(part[i]).any()]
         what = f"the score of {', '.join(names) or 'the beam'} is nan"

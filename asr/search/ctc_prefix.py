@@ -84,24 +84,17 @@ class CTCPrefixScorer:
     @np.errstate(divide="ignore")  # log 0 is -inf
     def score(self, state: PrefixState) -> Array:
         """Return the log-probabilities of the prefixes followed by each character, (N, V)."""
-        score = self._arrive(state.total[:, :-1])
-        repeat = state.blank[:, :-1] + self.log_probs[self.utterance, state.last]
-        score[self.rows, state.last] = arrays.logsumexp(repeat)
-        score[:, BLANK] = NEVER
-        score[:, self.eos] = self.end(state)
-        return score
-
-    def _arrive(self, phi: Array) -> Array:
-        """Return the logsumexp over t of phi[t-1] + p[t, c] for all c: (N, S) to (N, V)."""
-        xp, (count, vocab, longest) = arrays.namespace(phi), self.log_probs.shape
+        xp, (count, vocab, longest) = arrays.namespace(state.total), self.log_probs.shape
+        phi = state.total[:, :-1]
         top = arrays.amax(phi, keepdims=True)
         weights = xp.exp(phi - top).reshape(count, self.width, longest)
         sums = weights @ self.probs.swapaxes(1, 2)  # (B, K, V)
-        return (xp.log(sums.reshape(-1, vocab)) + top).clip(NEVER)
-
-    def end(self, state: PrefixState) -> Array:
-        """Return the log-probability that each prefix is the whole transcript, (N,)."""
-        return state.total[self.rows, self.ends]
+        score = (xp.log(sums.reshape(-1, vocab)) + top).clip(NEVER)
+        repeat = state.blank[:, :-1] + self.log_probs[self.utterance, state.last]
+        score[self.rows, state.last] = arrays.logsumexp(repeat)
+        score[:, BLANK] = NEVER
+        score[:, self.eos] = state.total[self.rows, self.ends]  # the prefix is the transcript
+        return score
 
     def advance(self, state: PrefixState, tokens: Array) -> PrefixState:
         """Return the prefixes followed by one character each, tokens (N,)."""

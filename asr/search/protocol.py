@@ -109,11 +109,7 @@ class Model(Protocol):
         """Id of <sos/eos>, which begins and ends every text: V - 1."""
 
     def encode(self, features: Sequence[FloatArray]) -> Encoded:
-        """Encode a batch of utterances.
-
-        Args:
-            features: normalised frames of each utterance, (T_i, F).
-        """
+        """Encode a batch of utterances, given as their normalised frames, (T_i, F) each."""
 
     def decode(self, encoded: Any, width: int) -> DecoderSession:
         """Return a session of the decoder with ``width`` rows for each utterance (K)."""
@@ -147,12 +143,7 @@ class Scorer(Protocol):
     next character alone, and the search sums these scores."""
 
     def start(self, encoded: Encoded, width: int) -> Any:
-        """Return the state before the first character; the default is None.
-
-        Args:
-            encoded: encoder output of B utterances.
-            width: rows of each utterance (K).
-        """
+        """Return the state of B utterances with ``width`` rows each (K); the default is None."""
         return None
 
     def step(self, step: Step, state: Any) -> tuple[Array, Any]:

@@ -1,7 +1,7 @@
 """The scorers of the beam search. A new one needs a class and a line in :func:`make_scorers`."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -46,11 +46,8 @@ class Decoder(Scorer):
         return step.log_probs, None
 
 
-class CTCState(NamedTuple):
-    """The prefix scorer of a batch, and its prefixes: None before the first step."""
-
-    scorer: CTCPrefixScorer
-    prefix: PrefixState | None
+CTCState = tuple[CTCPrefixScorer, PrefixState | None]
+"""The prefix scorer of a batch, and its prefixes: None before the first step."""
 
 
 @dataclass
@@ -65,7 +62,7 @@ class CTC(Scorer):
     def start(self, encoded: Encoded, width: int) -> CTCState:
         """Return the scorer of the batch; the model must have CTC."""
         assert encoded.ctc is not None
-        return CTCState(CTCPrefixScorer(encoded.ctc, encoded.steps, self.eos, width), None)
+        return CTCPrefixScorer(encoded.ctc, encoded.steps, self.eos, width), None
 
     def step(self, step: Step, state: CTCState) -> tuple[Array, CTCState]:
         """Extend the prefixes by the last characters; score them with each next character."""
@@ -74,13 +71,13 @@ class CTC(Scorer):
             prefix = scorer.start()
         else:
             prefix = scorer.advance(prefix.select(step.rows), step.tokens)
-        return arrays.cast(scorer.score(prefix), "float32"), CTCState(scorer, prefix)
+        return arrays.cast(scorer.score(prefix), "float32"), (scorer, prefix)
 
     def select(self, state: CTCState, rows: Array, encoded: Encoded) -> CTCState:
         """Return the rows and the scorer of their utterances."""
         scorer, prefix = state
         scorer = scorer.select(rows[:: scorer.width] // scorer.width, encoded.steps)
-        return CTCState(scorer, prefix and prefix.select(rows, max(encoded.steps)))
+        return scorer, prefix and prefix.select(rows, max(encoded.steps))
 
 
 @dataclass

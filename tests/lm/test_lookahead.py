@@ -221,7 +221,7 @@ def test_words_that_the_characters_cannot_spell(tmp_path):
 def test_words_in_another_case_are_refused(tmp_path):
     write_arpa(estimate(["a ab BA", "ab abc"], 2), tmp_path / "w.arpa")
     with pytest.raises(
-        InputError, match=r"3 of 4 words, .* \(it writes capitals\); make the n-gram"
+        InputError, match=r"3 of 4 words, .* \(it writes upper case\); make the n-gram"
     ):
         load_word_lm(tmp_path / "w.arpa", TOKENS)
 
@@ -238,4 +238,4 @@ def test_words_that_cannot_be_spelled_are_warned_of(tmp_path, capsys):
 def test_words_in_one_case_for_a_model_that_writes_both(tmp_path, capsys):
     write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
     load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
-    assert "all words are in small letters, but this model writes both" in capsys.readouterr().err
+    assert "all words are lower-case, but this model writes both" in capsys.readouterr().err
