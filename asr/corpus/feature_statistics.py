@@ -1,7 +1,7 @@
-"""What ``asr features`` measures: lengths, and the statistics for normalisation.
+"""Durations, frame counts and CMVN statistics of a data directory, for ``asr features``.
 
-Features are computed from the audio whenever they are needed, at more than a thousand times
-real time, because every epoch changes the audio; nothing but small files is stored.
+Features are not stored: they are computed from the audio when they are needed, because
+augmentation changes the audio in each epoch.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ CMVN_FILE, SETTINGS_FILE = STATISTICS
 
 @dataclass(frozen=True)
 class Measured:
-    """What one utterance's audio turned out to be."""
+    """Duration, number of frames and CMVN statistics of an utterance, or an error."""
 
     id: str
     speaker: str
@@ -39,7 +39,7 @@ class Measured:
 def measure(
     utterance: Utterance, config: FeatureConfig, outputs: Outputs | None = None
 ) -> Measured:
-    """Read an utterance and sum up its features; an unreadable one says why."""
+    """Read an utterance and sum up its features; if it cannot be read, return the error."""
     try:
         waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
         features = FeatureExtractor(config)(waveform)
@@ -51,7 +51,7 @@ def measure(
 
 
 def speaker_totals(measured: Iterable[Measured]) -> dict[str, CmvnStats]:
-    """The statistics of every speaker."""
+    """Sum the statistics of each speaker."""
     totals: dict[str, CmvnStats] = {}
     for item in measured:
         if item.stats is not None:
@@ -61,18 +61,16 @@ def speaker_totals(measured: Iterable[Measured]) -> dict[str, CmvnStats]:
 
 
 def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[Measured]:
-    """Measure a data directory and write what is found into it.
-
-    utt2dur, utt2num_frames, cmvn.ark, and in features.json how the features were made.
+    """Write utt2dur, utt2num_frames, cmvn.ark and features.json into a data directory.
 
     Args:
-        directory: a valid Kaldi data directory; a transcript is not needed.
-        config: how features are made.
-        jobs: processes that read audio.
+        directory: a valid Kaldi data directory; transcripts are not required.
+        config: the settings of the features, which features.json records.
+        jobs: number of processes that read audio.
 
     Raises:
-        InputError: audio could not be read; the message lists every such utterance, and
-            nothing is written.
+        InputError: audio cannot be read; the message lists all such utterances, and nothing is
+            written.
     """
     path = Path(directory)
     utterances = DataDir.load(path, text=False).utterances
@@ -84,20 +82,20 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     if broken:
         raise InputError(
             f"{path}: the audio of {len(broken)} of {len(measured)} utterances cannot be read; "
-            "fix the files, or take their lines out and run `asr data fix`:\n" + "\n".join(broken)
+            "fix the files, or remove their lines and run `asr data fix`:\n" + "\n".join(broken)
         )
     write_table(path / "utt2dur", {m.id: f"{m.duration_s:.4f}" for m in measured})
     write_table(path / "utt2num_frames", {m.id: str(m.frames) for m in measured})
     write_stats(path / CMVN_FILE, speaker_totals(measured))
-    write_json(path / SETTINGS_FILE, _that_count(config))
+    write_json(path / SETTINGS_FILE, _settings(config))
     return measured
 
 
 def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str, CmvnStats]:
-    """The statistics that ``asr features`` left in a data directory.
+    """Read the statistics that ``asr features`` wrote into a data directory.
 
     Raises:
-        InputError: there are none, or they belong to other features.
+        InputError: there are no statistics, or they belong to other features.
     """
     path = Path(directory) / CMVN_FILE
     if not path.is_file():
@@ -111,14 +109,14 @@ def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str
                 f"{config.dim}; {again}"
             )
     settings = Path(directory) / SETTINGS_FILE
-    if settings.is_file():  # statistics of other toolkits have none
-        theirs, ours = load_yaml(settings), _that_count(config)
+    if settings.is_file():  # other toolkits do not write this file
+        theirs, ours = load_yaml(settings), _settings(config)
         differ = [f"{k} was {theirs.get(k)}, is {v}" for k, v in ours.items() if theirs.get(k) != v]
         if differ:
-            raise InputError(f"{path}: of other features ({'; '.join(differ)}); {again}")
+            raise InputError(f"{path}: made with other settings ({'; '.join(differ)}); {again}")
     return stats
 
 
-def _that_count(config: FeatureConfig) -> dict[str, Any]:
-    """The settings that statistics depend on."""
+def _settings(config: FeatureConfig) -> dict[str, Any]:
+    """Return the settings on which the statistics depend."""
     return {k: v for k, v in to_dict(config).items() if k not in ("cmvn", "dither")}

@@ -1,13 +1,13 @@
 """Hold out a part of a data directory that has nothing in common with the rest.
 
-Utterances with a common speaker, sentence or recording (as is asked for) belong together, and so
-do those that such ones connect. The groups that result are never cut; some of them are held out,
-so that the share comes as near as it can to what was asked for.
+Utterances with a common speaker, sentence or recording (as requested) form a group, together with
+all utterances that share one with them in turn. Groups are never cut; some are held out, so that
+their share is as near as possible to the requested one.
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,24 +24,24 @@ KEYS: dict[str, Callable[[Iterable[Utterance]], Mapping[str, Hashable]]] = {
     "text": lambda utterances: {u.id: sentence_key(u.text or "") for u in utterances},
     "recording": recordings,
 }
-"""What sets may have nothing in common of."""
+"""For each property that the two sets must not have in common, its value for each utterance."""
 
-TOLERANCE = 0.5  # of the share: a cut that is farther from it is refused
+TOLERANCE = 0.5  # largest accepted difference from the requested share, relative to it
 TRIES = 20
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What was held out."""
+    """The sizes of the two sets."""
 
     train: int
-    """Utterances that are left for training."""
+    """Number of utterances for training."""
     dev: int
-    """Utterances that were held out."""
+    """Number of utterances that were held out."""
 
     @property
     def share(self) -> float:
-        """The part that was held out."""
+        """The share of the utterances that was held out."""
         return self.dev / (self.train + self.dev)
 
 
@@ -56,21 +56,21 @@ def hold_out(
     """Write two directories that together have all utterances and nothing in common.
 
     Args:
-        source: the directory to cut; all its tables follow.
-        train: the directory for the larger part.
-        dev: the directory for what is held out.
-        share: of the utterances to hold out, between 0 and 1.
-        disjoint: of which of :data:`KEYS` the two have nothing in common.
-        seed: of the draw among cuts that are equally near.
+        source: the directory to cut, with all its tables.
+        train: the directory to write for training.
+        dev: the directory to write for the held-out part.
+        share: the share of the utterances to hold out, between 0 and 1.
+        disjoint: the keys of :data:`KEYS` whose values the two must not have in common.
+        seed: seed of the random choice among equally near cuts.
 
     Raises:
-        InputError: there is no such cut; the message tells the nearest one. Nothing is written.
+        InputError: there is no such cut; the message names the nearest one. Nothing is written.
     """
     _check(share, disjoint)
     refuse_same(source, train)
     refuse_same(source, dev)
     if Path(train).resolve() == Path(dev).resolve():
-        raise InputError(f"{dev}: is also the directory for training; name another directory")
+        raise InputError(f"{dev}: also the directory for training; name another directory")
     check_folder(train)
     check_folder(dev)
     data = DataDir.load(source, text="text" in disjoint)
@@ -91,37 +91,29 @@ def _check(share: float, disjoint: Sequence[str]) -> None:
 
 
 def connected(data: DataDir, disjoint: Iterable[str]) -> list[list[str]]:
-    """Ids of the utterances that belong together, a list for each group."""
+    """Return the groups of utterances that must stay together, as lists of ids."""
     tables = [KEYS[key](data.utterances) for key in disjoint]
     if (data.path / "utt2uniq").is_file():  # copies at another speed
         originals = read_table(data.path / "utt2uniq")
         tables.append({u.id: originals.get(u.id, u.id) for u in data.utterances})
-    parents = {u.id: u.id for u in data.utterances}
+    groups = {u.id: [u.id] for u in data.utterances}
     for table in tables:
         first: dict[Hashable, str] = {}
         for name, value in table.items():
-            _root_of(parents, name, to=first.setdefault(value, name))
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in parents:
-        groups[_root_of(parents, name)].append(name)
-    return list(groups.values())
-
-
-def _root_of(parents: dict[str, str], name: str, to: str | None = None) -> str:
-    """The utterance that stands for a group; with ``to``, after joining that one's group."""
-    root = name
-    while parents[root] != root:
-        parents[root] = parents[parents[root]]
-        root = parents[root]
-    if to is not None:
-        parents[root] = root = _root_of(parents, to)
-    return root
+            small, large = sorted((groups[name], groups[first.setdefault(value, name)]), key=len)
+            if small is not large:
+                large += small
+                groups.update(dict.fromkeys(small, large))
+    members: dict[int, list[str]] = defaultdict(list)
+    for name, group in groups.items():  # in the order of the utterances
+        members[id(group)].append(name)
+    return list(members.values())
 
 
 def _choose(
     data: DataDir, groups: list[list[str]], share: float, disjoint: Sequence[str], seed: int
 ) -> set[str]:
-    """Ids of what is held out."""
+    """Return the ids of the utterances to hold out."""
     total = len(data.utterances)
     wanted = min(max(1, round(share * total)), total - 1)
     sizes = Counter(map(len, groups))
@@ -129,7 +121,7 @@ def _choose(
     if not goal or abs(goal - wanted) > max(1, TOLERANCE * wanted):
         raise InputError(_no_cut(data, groups, goal, wanted, disjoint))
     generator = random.Random(seed)
-    for _ in range(TRIES):  # a draw holds out groups of all sizes
+    for _ in range(TRIES):  # random choices contain groups of all sizes, unlike _of_sizes
         generator.shuffle(groups)
         chosen = _first_fit(groups, goal)
         if sum(map(len, chosen)) == goal:
@@ -149,18 +141,13 @@ def _first_fit(groups: Sequence[list[str]], goal: int) -> list[list[str]]:
 
 
 def _of_sizes(groups: Sequence[list[str]], sizes: Counter[int]) -> list[list[str]]:
-    """The first groups of each size, as many as there should be."""
-    left = Counter(sizes)
-    chosen = []
-    for group in groups:
-        if left[len(group)] > 0:
-            left[len(group)] -= 1
-            chosen.append(group)
-    return chosen
+    """Return the first groups of each size, as many as ``sizes`` says."""
+    of_size = {size: [group for group in groups if len(group) == size] for size in sizes}
+    return [group for size, count in sizes.items() for group in of_size[size][:count]]
 
 
 def nearest_sum(sizes: Counter[int], wanted: int) -> int:
-    """The sum of some, but not all, of the sizes that is nearest to what is wanted."""
+    """Return the sum of some, but not all, sizes that is nearest to the wanted one."""
     total = sum(size * count for size, count in sizes.items())
     reachable = f"{_reachable(sizes)[-1][2]:b}"[::-1]
     sums = (wanted + sign * step for step in range(total) for sign in (-1, 1))
@@ -168,7 +155,7 @@ def nearest_sum(sizes: Counter[int], wanted: int) -> int:
 
 
 def sizes_of_sum(sizes: Counter[int], goal: int) -> Counter[int]:
-    """Sizes that add up to a sum that can be reached."""
+    """Return sizes that add up to a reachable sum."""
     chosen: Counter[int] = Counter()
     steps = _reachable(sizes)
     for (size, count, _), (_, _, before) in zip(steps[:0:-1], steps[-2::-1], strict=True):
@@ -179,9 +166,9 @@ def sizes_of_sum(sizes: Counter[int], goal: int) -> Counter[int]:
 
 
 def _reachable(sizes: Counter[int]) -> list[tuple[int, int, int]]:
-    """Bundles (size, how many of it), and the sums that these and those before reach, as bits.
+    """Return bundles (size, count) with the sums that they and the earlier ones reach, as bits.
 
-    Bundles of 1, 2, 4, ... and the rest can make every number of groups of a size.
+    Bundles of 1, 2, 4, ... and the remaining groups add up to any number of groups of a size.
     """
     steps = [(0, 0, 1)]
     for size, left in sorted(sizes.items()):
@@ -198,27 +185,29 @@ def _reachable(sizes: Counter[int]) -> list[tuple[int, int, int]]:
 def _no_cut(
     data: DataDir, groups: Sequence[Collection[str]], goal: int, wanted: int, keys: Sequence[str]
 ) -> str:
-    """Why no cut fits, and which cuts exist."""
+    """Return a message that says why no cut fits, and which cuts exist."""
     total = len(data.utterances)
-    common = " or ".join(keys)
-    head = f"{data.path}: no cut holds out about {_part(wanted, total)} without a common {common}"
-    largest = f"the largest of {len(groups)} groups that belong together has "
-    largest += _part(max(map(len, groups)), total)
+    wanted_part, largest = _part(wanted, total), _part(max(map(len, groups)), total)
     near = f"the nearest one holds out {_part(goal, total)}" if goal else "no cut exists at all"
-    lines = [f"{head}: {near}; {largest}", *_alone(data, wanted, keys)]
-    remedy = f"--share {goal / total:.6g} takes the nearest cut; " if goal else ""
-    return "\n".join([*lines, f"{remedy}ask for fewer in --disjoint, or another share"])
+    remedy = f"--share {goal / total:.6g} gives the nearest cut; " if goal else ""
+    return "\n".join(
+        [
+            f"{data.path}: no cut holds out about {wanted_part} without a common "
+            f"{' or '.join(keys)}: {near}; the largest of {len(groups)} groups that must stay "
+            f"together has {largest}",
+            *_single_keys(data, wanted, keys),
+            f"{remedy}give fewer keys in --disjoint, or another share",
+        ]
+    )
 
 
-def _alone(data: DataDir, wanted: int, keys: Sequence[str]) -> list[str]:
-    """The nearest cut by each key alone."""
-    lines = []
+def _single_keys(data: DataDir, wanted: int, keys: Sequence[str]) -> Iterator[str]:
+    """Yield the nearest cut by each key alone, if there are several."""
     for key in keys if len(keys) > 1 else ():
         sizes = Counter(map(len, connected(data, [key])))
         near = nearest_sum(sizes, wanted) if sizes.total() > 1 else 0
-        found = f"{_part(near, len(data.utterances))}" if near else "none"
-        lines.append(f"  apart by {key} alone, the nearest cut: {found}")
-    return lines
+        found = _part(near, len(data.utterances)) if near else "none"
+        yield f"  by {key} alone, the nearest cut: {found}"
 
 
 def _part(number: int, total: int) -> str:

@@ -1,5 +1,6 @@
-"""What two data directories have in common under other ids: recordings and sentences."""
+"""Recordings and sentences that two data directories have in common under different ids."""
 
+import functools
 import hashlib
 import sys
 from collections import Counter, defaultdict
@@ -13,22 +14,22 @@ from asr.audio.clip import command_of
 from asr.corpus.datadir import Utterance
 from asr.text.normalize import sentence_key
 
-MOST_READ = 10_000  # files; where more have the same size, they are not compared
+MOST_READ = 10_000  # files to compare; further files that have the same size are left out
 SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class _File:
-    """An audio file, by what it is and not by its name, or a command."""
+    """An audio file or a command; two paths of the same file are equal."""
 
     identity: Hashable
     path: str = field(compare=False)
     size: int = field(compare=False)
-    """In bytes; 0 where it has no contents to compare."""
+    """Size in bytes; 0 if there are no contents to compare."""
 
 
 def same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> int:
-    """How many utterances of dev say a sentence that is in train, without case and marks."""
+    """Count the utterances of dev whose sentence is in train, without case and punctuation."""
     known = {sentence_key(u.text or "") for u in train} - {""}
     return sum(sentence_key(u.text or "") in known for u in dev)
 
@@ -36,84 +37,76 @@ def same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> int:
 def same_audio(
     train: Sequence[Utterance], dev: Sequence[Utterance]
 ) -> tuple[list[tuple[str, str]], int]:
-    """Utterances of dev whose audio is in train, too: in the same file, or in a copy of it.
+    """Find the utterances of dev whose audio is in train, too, in the same file or a copy of it.
 
-    Files are read only where their sizes agree.
+    Files are read only if their sizes agree.
 
     Returns:
-        the ids in dev and in train; and how many files of dev were not compared, because too many
-        have the same size.
+        Pairs of the ids in dev and in train, and the number of files of dev that were not
+        compared, because too many have the same size.
     """
     theirs, ours = _by_file(train), _by_file(dev)
-    apart = (theirs.keys() - ours.keys(), ours.keys() - theirs.keys())
-    copies, left_out = _copies(*([f for f in files if f.size] for files in apart))
+    copies, left_out = _copies(theirs.keys() - ours.keys(), ours.keys() - theirs.keys())
     pairs = [(file, file) for file in ours if file in theirs] + copies
     found = [pair for one, other in pairs for pair in _overlapping(ours[one], theirs[other])]
     return sorted(found), left_out
 
 
 def recordings(utterances: Iterable[Utterance]) -> dict[str, Hashable]:
-    """The recording of each utterance, by its id; a file, links to it and copies are one.
+    """Return the recording of each utterance by id; a file, links to it and copies are one.
 
-    Prints how many files were not compared, because too many have the same size.
+    Prints the number of files that were not compared, because too many have the same size.
     """
     found = _by_file(utterances)
     sizes = Counter(file.size for file in found)
-    alike = [file for file in found if file.size and sizes[file.size] > 1]
+    alike = [file for file in found if sizes[file.size] > 1]
     pairs, left_out = _copies(alike, alike)
     if left_out:
-        print(
-            f"note: {left_out} recordings were not searched for copies: too many have the same "
-            "size",
-            file=sys.stderr,
-        )
+        note = f"{left_out} recordings were not searched for copies: too many have the same size"
+        print(f"note: {note}", file=sys.stderr)
     first = dict(pairs)
     return {u.id: first.get(file, file) for file in found for u in found[file]}
 
 
 def _by_file(utterances: Iterable[Utterance]) -> dict[_File, list[Utterance]]:
-    files: dict[str, _File] = {}
+    file = functools.cache(_file)  # a recording has many utterances
     found: dict[_File, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
-        if utterance.wav not in files:
-            files[utterance.wav] = _file(utterance.wav)
-        found[files[utterance.wav]].append(utterance)
+        found[file(utterance.wav)].append(utterance)
     return found
 
 
 def _file(wav: str) -> _File:
     command = command_of(wav)
-    if command is None:
-        try:
-            status = Path(wav).stat()
-        except OSError:  # it is reported where it is read
-            return _File(wav, wav, 0)
-        return _File((status.st_dev, status.st_ino), wav, status.st_size)
-    return _File(command, wav, 0)
+    if command is not None:
+        return _File(command, wav, 0)
+    try:
+        status = Path(wav).stat()
+    except OSError:  # reported when the file is read
+        return _File(wav, wav, 0)
+    return _File((status.st_dev, status.st_ino), wav, status.st_size)
 
 
 def _copies(train: Iterable[_File], dev: Iterable[_File]) -> tuple[list[tuple[_File, _File]], int]:
-    """Files of dev and those of train with the same contents."""
+    """Find the files of dev with the contents of a file of train; count those not compared."""
     left_out, most = 0, MOST_READ
     pairs = []
-    sizes = _alike(train, dev, lambda f: f.size)
-    for theirs, ours in sorted(
-        sizes, key=lambda group: (len(group[0] + group[1]), group[0][0].size)
-    ):
+    sizes = [group for group in _alike(train, dev, lambda f: f.size) if group[0][0].size]
+    for theirs, ours in sorted(sizes, key=lambda g: (len(g[0] + g[1]), g[0][0].size)):
         most -= len(theirs + ours)
         if most < 0:
             left_out += len(ours)
-        else:
-            for some, others in _alike(theirs, ours, _sample):
-                alike = _alike(some, others, _digest)
-                pairs += [(file, same[0]) for same, files in alike for file in files]
+            continue
+        for some, others in _alike(theirs, ours, _sample):
+            same = _alike(some, others, _digest)
+            pairs += [(file, copies[0]) for copies, files in same for file in files]
     return pairs, left_out
 
 
 def _alike(
     train: Iterable[_File], dev: Iterable[_File], key: Callable[[_File], Hashable]
 ) -> list[tuple[list[_File], list[_File]]]:
-    """Files of both for which a key is the same."""
+    """Group the files of both sides by a key; groups have files of both."""
     groups: dict[Hashable, tuple[list[_File], list[_File]]] = defaultdict(lambda: ([], []))
     for side, files in enumerate((train, dev)):
         for file in files:
@@ -122,7 +115,7 @@ def _alike(
 
 
 def _sample(file: _File) -> Hashable:
-    """Some bytes from the middle, by which most files differ."""
+    """Return some bytes from the middle of a file, in which most files differ."""
     try:
         with open(file.path, "rb") as opened:
             opened.seek(max(0, file.size - SAMPLE_BYTES) // 2)
@@ -140,7 +133,7 @@ def _digest(file: _File) -> Hashable:
 
 
 def _overlapping(ours: Sequence[Utterance], theirs: Sequence[Utterance]) -> list[tuple[str, str]]:
-    """Utterances of a recording that share more than half of the shorter one with another's."""
+    """Pair the utterances of a recording that share more than half of the shorter one."""
     starts, ends = np.array([_span(u) for u in theirs]).T
     pairs = []
     for utterance in ours:
@@ -154,6 +147,7 @@ def _overlapping(ours: Sequence[Utterance], theirs: Sequence[Utterance]) -> list
 
 def _span(utterance: Utterance) -> tuple[float, float]:
     """Start and end in the recording, in seconds."""
-    length = utterance.duration_s or 1.0
     end_s = utterance.end_s
-    return utterance.start_s, utterance.start_s + length if end_s is None else end_s
+    if end_s is None:
+        end_s = utterance.start_s + (utterance.duration_s or 1.0)
+    return utterance.start_s, end_s

@@ -1,4 +1,4 @@
-"""What a data directory holds, and which of its transcripts look wrong."""
+"""Statistics of a data directory, and transcripts that are probably wrong."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -7,26 +7,27 @@ import numpy as np
 
 from asr.audio.clip import command_of, info
 from asr.corpus.datadir import DataDir, Utterance
-from asr.errors import InputError
+from asr.errors import InputError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SHOWN = 5
 PERCENTILES = {"min": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "max": 100}
 BINS = 12
-FAR = 5.0  # robust standard deviations of the logarithm; a normal law has 6 of 10 million beyond
+FAR = 5.0  # robust standard deviations of the logarithm
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a cell
 
 
 def describe(data: DataDir) -> dict[str, Any]:
-    """Counts, durations, speaking rates and outliers, as JSON can hold them.
+    """Return counts, durations, speaking rates and outliers, for JSON.
 
     Raises:
-        InputError: a duration cannot be found out.
+        InputError: a duration cannot be determined.
     """
-    seconds = _durations(data)
+    seconds = {u.id: u.duration_s or _duration(data, u) for u in data.utterances}
     texts = {u.id: u.text for u in data.utterances if u.text is not None}
     words = Counter(word for text in texts.values() for word in text.split())
     rates = {name: len(text) / seconds[name] for name, text in texts.items()}
@@ -52,13 +53,13 @@ def describe(data: DataDir) -> dict[str, Any]:
 
 
 def suspicious(rates: dict[str, float]) -> dict[str, float]:
-    """Utterances far from the usual rate: the transcript is likely not that of the audio.
+    """Return utterances with an unusual rate, whose transcripts probably do not fit the audio.
 
     Args:
-        rates: characters per second of every utterance.
+        rates: characters per second of each utterance.
 
     Returns:
-        those whose logarithm is more than FAR robust standard deviations (1.4826 times the
+        The rates whose logarithm is more than FAR robust standard deviations (1.4826 times the
         median absolute deviation) from the median, the farthest first.
     """
     if not rates:
@@ -71,7 +72,7 @@ def suspicious(rates: dict[str, float]) -> dict[str, float]:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    """Percentiles by name; empty where there is nothing to measure."""
+    """Return percentiles by name; empty if there are no values."""
     if not values:
         return {}
     found = np.percentile(values, list(PERCENTILES.values()))
@@ -84,14 +85,10 @@ def _extremes(values: dict[str, float], *, largest: bool) -> dict[str, float]:
 
 
 def _histogram(values: list[float]) -> list[tuple[float, float, int]]:
-    """Lower edge, upper edge and count of every bin."""
+    """Return the lower edge, upper edge and count of each bin."""
     counts, edges = np.histogram(values, bins=BINS)
     bins = zip(edges[:-1], edges[1:], counts, strict=True)
     return [(float(low), float(high), int(count)) for low, high, count in bins]
-
-
-def _durations(data: DataDir) -> dict[str, float]:
-    return {u.id: u.duration_s or _duration(data, u) for u in data.utterances}
 
 
 def _duration(data: DataDir, utterance: Utterance) -> float:
@@ -102,14 +99,14 @@ def _duration(data: DataDir, utterance: Utterance) -> float:
         )
     found = info(utterance.wav)
     if not found.samples:
-        raise InputError(f"{utterance.wav}: a header without any samples; remove {utterance.id}")
+        raise InputError(f"{utterance.wav}: a header without samples; remove {utterance.id}")
     return found.duration_s
 
 
 def show(stats: dict[str, Any], console: "Console") -> None:
-    """Print statistics for people."""
+    """Print the statistics of :func:`describe`."""
 
-    def line(text: str, style: str = "") -> None:  # ids may look like rich's markup
+    def line(text: str, style: str = "") -> None:  # an id may look like markup of rich
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     line(
@@ -129,14 +126,14 @@ def show(stats: dict[str, Any], console: "Console") -> None:
     ):
         if stats[key]:
             line(f"{title}: {_listed(stats[key], unit)}")
-    odd = stats["suspicious"]
-    if odd:
-        line(f"{len(odd)} transcripts hardly fit their audio (characters per second):", "yellow")
-        line(_listed(dict(list(odd.items())[: 4 * SHOWN])))
+    unusual = stats["suspicious"]
+    if unusual:
+        count = counted(len(unusual), "transcript")
+        line(f"{count} may not fit the audio (characters per second):", "yellow")
+        line(_listed(dict(list(unusual.items())[: 4 * SHOWN])))
 
 
-def _spreads(stats: dict[str, Any]) -> Any:
-    """A table of percentiles."""
+def _spreads(stats: dict[str, Any]) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -156,7 +153,7 @@ def _spreads(stats: dict[str, Any]) -> Any:
 
 
 def _bars(bins: list[tuple[float, float, int]], width: int = 50) -> list[str]:
-    """A line for every bin of the durations."""
+    """Return a line for each bin of the durations."""
     most = max(count for _, _, count in bins)
     lines = []
     for low, high, count in bins:

@@ -295,7 +295,7 @@ def test_other_characters_in_the_same_folder_are_refused(
 def test_statistics_of_other_features_are_refused(tone_corpus, tiny_training, tmp_path):
     level = replace(tiny_training, features=replace(tiny_training.features, level=True))
     with pytest.raises(
-        InputError, match=r"cmvn\.ark: of other features \(level was False, is True"
+        InputError, match=r"cmvn\.ark: made with other settings \(level was False, is True"
     ):
         start(level, tone_corpus, tmp_path / "las")
 
