@@ -1,7 +1,5 @@
 """Open the files of models with the runtime that computes with them."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +15,7 @@ from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.recognizer import Recognizer
-from asr.recognize.utterances import LoadedModel, Scorers, UtteranceRecognizer
+from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
 from asr.store.find import default_model
 from asr.store.lm_file import read_lm
@@ -56,27 +54,23 @@ def load(
     Raises:
         InputError: there is no usable model, or a setting is out of range.
     """
-    loaded, config, opened = _open(path, device, config)
-    return Recognizer(loaded, config, segmentation, opened, min_confidence, vad.SileroDetector)
+    utterances = load_for_utterances(path, device, config, min_confidence)
+    return Recognizer(utterances, segmentation, vad.SileroDetector)
 
 
 def load_for_utterances(
-    path: str | Path | None = None, device: str = "auto", config: DecodeConfig | None = None
+    path: str | Path | None = None,
+    device: str = "auto",
+    config: DecodeConfig | None = None,
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> UtteranceRecognizer:
     """Load a recogniser of utterances that need no segmentation; see :func:`load`."""
-    loaded, config, opened = _open(path, device, config)
-    return UtteranceRecognizer(loaded, config, opened(config))
-
-
-def _open(
-    path: str | Path | None, device: str, config: DecodeConfig | None
-) -> tuple[LoadedModel, DecodeConfig, Callable[[DecodeConfig], Scorers]]:
-    """A model, the search settings, and what opens their scorers."""
     where = pick_device(device)
     header, weights = read_model(path or default_model())
-    loaded = LoadedModel(header, make_model(header, weights, where))
-    opened = partial(open_scorers, tokenizer=header.tokenizer, device=where)
-    return loaded, config or DecodeConfig(**header.search), opened
+    model = make_model(header, weights, where)
+    config = config or DecodeConfig(**header.search)
+    scorers = open_scorers(config, header.tokenizer, where)
+    return UtteranceRecognizer(header, model, config, scorers, min_confidence)
 
 
 def make_model(header: Header, weights: Weights, device: str | torch.device = "cpu") -> TorchModel:

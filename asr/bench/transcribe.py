@@ -86,7 +86,7 @@ def errors(said: list[Spoken], found: list[str]) -> float:
 
 def one_by_one(recognizer: Recognizer, said: list[Spoken]) -> Iterator[str]:
     """Yield the text of each utterance, recognised by itself; repeated ones are recognised once."""
-    alone = recognizer.with_config(SegmentationConfig(vad="none"))
+    alone = Recognizer(recognizer.utterances, SegmentationConfig(vad="none"))
     distinct = list({id(utterance): utterance for utterance in said}.values())
     found = alone.transcribe([(utterance.waveform, SAMPLE_RATE) for utterance in distinct])
     texts = {id(u): t.text for u, t in zip(distinct, found, strict=True)}

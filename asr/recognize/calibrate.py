@@ -21,7 +21,7 @@ from asr.recognize.directory import read_batches, speaker_stats
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
 from asr.recognize.transcript import Segment
-from asr.recognize.utterances import LoadedModel, UtteranceRecognizer
+from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.calibration import calibration_error, confidence_bins
 from asr.store.model_file import copy_with_info
 
@@ -213,8 +213,8 @@ def _report(
 def _uncalibrated(recognizer: UtteranceRecognizer) -> UtteranceRecognizer:
     """Return the recogniser without its calibration."""
     info = {k: v for k, v in recognizer.header.info.items() if k not in ("confidence", "credit")}
-    loaded = LoadedModel(replace(recognizer.header, info=info), recognizer.model)
-    return UtteranceRecognizer(loaded, recognizer.config, recognizer.scorers)
+    header = replace(recognizer.header, info=info)
+    return UtteranceRecognizer(header, recognizer.model, recognizer.config, recognizer.scorers)
 
 
 def recognize_and_score(

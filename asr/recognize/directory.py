@@ -40,7 +40,8 @@ def speaker_stats(
         return {}
     if (Path(data) / CMVN_FILE).is_file():
         return read_speaker_stats(data, config)
-    return speaker_totals(measure(u, config) for u in utterances)
+    outputs = Outputs()  # so that a command runs once for all of its segments
+    return speaker_totals(measure(u, config, outputs) for u in utterances)
 
 
 def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[CmvnStats | None]:

@@ -1,9 +1,8 @@
 """Recognition of audio of any length: segmentation, features, batches, transcripts."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import overload
@@ -18,12 +17,11 @@ from asr.audio.cmvn import CmvnStats
 from asr.audio.features import normalize
 from asr.audio.resample import Resampler, resample
 from asr.audio.vad import MakeDetector
-from asr.config import DecodeConfig, SegmentationConfig
+from asr.config import SegmentationConfig
 from asr.errors import InputError
-from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.segmentation import AudioChunk, Segmenter, make_segmenter
 from asr.recognize.transcript import Segment, Transcript
-from asr.recognize.utterances import Chunk, LoadedModel, Scorers, UtteranceRecognizer
+from asr.recognize.utterances import Chunk, UtteranceRecognizer
 
 WINDOW_S = 240.0  # audio that is collected, sorted by length and then decoded
 WINDOW_BATCHES = 4  # limit of the same in batches
@@ -56,41 +54,25 @@ class Recognizer:
     anyway. Only the generators that it returns belong to one thread.
 
     Args:
-        loaded: the model.
-        config: search settings.
+        utterances: recogniser of the chunks.
         segmentation: how audio is cut; by default at pauses.
-        open_scorers: opens the language model and the hot words of search settings; by default
-            there are none.
-        min_confidence: segments with a lower confidence get the flag ``low-confidence``.
         make_detector: makes a speech detector for a sample rate.
 
     Raises:
-        InputError: a setting is out of range, or it needs a speech detector that is missing.
+        InputError: the segmentation needs a speech detector that is missing.
     """
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        config: DecodeConfig,
+        utterances: UtteranceRecognizer,
         segmentation: SegmentationConfig | None = None,
-        open_scorers: Callable[[DecodeConfig], Scorers] = lambda config: Scorers(),
-        min_confidence: float = MIN_CONFIDENCE,
         make_detector: MakeDetector | None = None,
     ) -> None:
-        self.loaded, self.header = loaded, loaded.header
-        self.open_scorers, self.min_confidence = open_scorers, min_confidence
-        self.utterances = UtteranceRecognizer(loaded, config, open_scorers(config), min_confidence)
-        self.config = self.utterances.config  # without CTC if the model has none
+        self.utterances, self.header, self.config = utterances, utterances.header, utterances.config
         self.rate = self.header.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
         self.make_detector = make_detector
         self._segmenter()  # validates the settings early
-        self._turn = threading.Lock()
-
-    def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
-        """Recognise one batch; see :meth:`UtteranceRecognizer.recognize`."""
-        with self._turn:
-            return self.utterances.recognize(chunks, attention=attention)
 
     @overload
     def transcribe(self, source: Source, *, attention: bool = False) -> Transcript: ...
@@ -223,7 +205,7 @@ class Recognizer:
         window = sorted(window, key=lambda task: len(task[1].features))
         for first in range(0, len(window), self.config.batch):
             batch = window[first : first + self.config.batch]
-            found = self.recognize([chunk for _, chunk in batch], attention=attention)
+            found = self.utterances.recognize([chunk for _, chunk in batch], attention=attention)
             for (job, _), segment in zip(batch, found, strict=True):
                 job.segments.append(segment)
                 job.waiting -= 1
@@ -273,7 +255,8 @@ class Recognizer:
             if speaker is not None:
                 speaker += CmvnStats.from_features(features)
             normalized = normalize(features, config.cmvn, self.header.cmvn, speaker)
-            yield from self.recognize([self._chunk(chunk, normalized)], attention=attention)
+            batch = [self._chunk(chunk, normalized)]
+            yield from self.utterances.recognize(batch, attention=attention)
 
     def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
         reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
@@ -281,20 +264,6 @@ class Recognizer:
             yield resampler.push(reader.push(chunk))
         yield resampler.push(reader.close())
         yield resampler.close()
-
-    def with_config(
-        self, segmentation: SegmentationConfig | None = None, **changes: object
-    ) -> "Recognizer":
-        """Return a recogniser of the same model with other settings."""
-        config = replace(self.config, **changes)  # type: ignore[arg-type]
-        return Recognizer(
-            self.loaded,
-            config,
-            segmentation or self.segmentation,
-            self.open_scorers,
-            self.min_confidence,
-            self.make_detector,
-        )
 
     def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
         """Yield the audio at the model's rate, a block at a time."""

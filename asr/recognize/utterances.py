@@ -1,5 +1,6 @@
 """Recognition of a batch of utterances: search, fallback, flags, times and confidence."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,14 +35,6 @@ from asr.store.model_file import Header
 from asr.text.chars import CharTokenizer
 
 FALLBACK_COVERAGE_WEIGHT = 0.5
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network and the header of its file."""
-
-    header: Header
-    model: Model
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,8 @@ class UtteranceRecognizer:
     """Recognises utterances in batches.
 
     Args:
-        loaded: the model.
+        header: of the model file.
+        model: the network.
         config: search settings.
         scorers: the language model and the hot words of the settings.
         min_confidence: segments with a lower confidence get the flag ``low-confidence``.
@@ -106,18 +100,19 @@ class UtteranceRecognizer:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        header: Header,
+        model: Model,
         config: DecodeConfig,
         scorers: Scorers,
         min_confidence: float = MIN_CONFIDENCE,
     ) -> None:
         require("min_confidence", min_confidence, FRACTION)
-        header = loaded.header
-        self.header, self.model = header, loaded.model
+        self.header, self.model = header, model
         if not header.has_ctc:
             config = replace(config, ctc_weight=0.0)
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
+        self._turn = threading.Lock()
         self.calibration = self.word_calibration = self.plausibility = None
         if config.ctc_weight > 0:  # all three need the CTC score
             self.calibration = Calibration.from_info(header.info, header.path)
@@ -143,14 +138,15 @@ class UtteranceRecognizer:
         return normalize(self.extractor(waveform), kind, self.header.cmvn, speaker)
 
     def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
-        """Recognise a batch.
+        """Recognise a batch; threads take turns.
 
         Args:
             chunks: of any recordings.
             attention: whether the segments carry their attention weights.
         """
-        found = self._search_all([chunk.features for chunk in chunks])
-        return [self._segment(*each, attention) for each in zip(found, chunks, strict=True)]
+        with self._turn:
+            found = self._search_all([chunk.features for chunk in chunks])
+            return [self._segment(*each, attention) for each in zip(found, chunks, strict=True)]
 
     def words(
         self,

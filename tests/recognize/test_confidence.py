@@ -227,9 +227,8 @@ def test_the_threshold_is_a_setting(save, audio):
     model = save(confidence={**SURE, "bias": 0.0})  # 0.5
     for threshold, marked in ((0.5, False), (0.51, True)):
         recognizer = asr.load(model, "cpu", DecodeConfig(beam=2), min_confidence=threshold)
-        for each in (recognizer, recognizer.with_config(beam=1)):
-            flags = each.transcribe(audio / "a.wav").flags
-            assert ("low-confidence" in flags) == marked
+        flags = recognizer.transcribe(audio / "a.wav").flags
+        assert ("low-confidence" in flags) == marked
     with pytest.raises(InputError, match=r"min-confidence: 1\.5, expected"):
         main([str(audio / "a.wav"), "--model", model, "--min-confidence", "1.5"])
 

@@ -9,6 +9,7 @@ import torch
 
 from asr.commands.decode import main
 from asr.config import FeatureConfig, TrainConfig
+from asr.corpus.datadir import DataDir
 from asr.corpus.feature_statistics import CMVN_FILE, gather
 from asr.errors import InputError
 from asr.model.fast.product import use_precision
@@ -210,3 +211,12 @@ def test_statistics_of_speakers_are_read_or_computed(save, data, tmp_path):
     assert nbest(tmp_path / "computed") == nbest(tmp_path / "read")
     assert run(save("none"), data, tmp_path / "none") == 0
     assert nbest(tmp_path / "none") != nbest(tmp_path / "read")
+
+
+def test_statistics_run_a_command_once_for_all_of_its_segments(data, tmp_path):
+    (data / "wav.scp").write_text(f"r echo x >> {tmp_path}/runs; cat {tmp_path}/ann-1.wav |\n")
+    (data / "segments").write_text("".join(f"{n} r 0.0 0.2\n" for n in NAMES))
+    utterances = DataDir.load(data, text=False).utterances
+    config = FeatureConfig(mel_bins=20, cmvn="speaker")
+    assert set(decode.speaker_stats(data, utterances, config)) == {"ann", "bob"}
+    assert (tmp_path / "runs").read_text() == "x\n"

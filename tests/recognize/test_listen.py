@@ -11,6 +11,7 @@ import asr
 from asr.commands import listen
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
+from asr.recognize.recognizer import Recognizer
 
 RATE = 16000
 
@@ -54,7 +55,9 @@ def test_a_stream_has_the_segments_of_the_file(recognizer):
 
 
 def test_delay_is_bounded_without_a_pause(recognizer):
-    short = recognizer.with_config(SegmentationConfig(longest_s=3.0))
+    short = Recognizer(
+        recognizer.utterances, SegmentationConfig(longest_s=3.0), recognizer.make_detector
+    )
     generator, heard = np.random.default_rng(0), 0
 
     def endless():

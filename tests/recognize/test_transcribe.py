@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,8 @@ def test_a_long_file_has_segments_and_batches_change_nothing(save, audio, cmvn):
     recognizer = asr.load(model, "cpu", config, segmentation=cutting)
     alone = [recognizer.transcribe(file) for file in files]
     for batch in (2, 16):
-        together = recognizer.with_config(batch=batch).transcribe(files)
+        several = asr.load(model, "cpu", replace(config, batch=batch), segmentation=cutting)
+        together = several.transcribe(files)
         assert [t.text for t in together] == [t.text for t in alone]
     segments = together[1].segments
     assert len(segments) == 3 and segments[0].start_s == 0.0 and segments[-1].end_s == 65.0

@@ -81,7 +81,9 @@ def test_times_count_from_the_beginning_of_the_recording(model, audio):
     recognizer = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3))
     waveform = asr.audio.clip.read(audio / "b.wav", sample_rate=16000)
     features = recognizer.utterances.features(waveform)
-    (early,), (late,) = (recognizer.recognize([Chunk(features, s, s + 0.8)]) for s in (0.0, 5.0))
+    (early,), (late,) = (
+        recognizer.utterances.recognize([Chunk(features, s, s + 0.8)]) for s in (0.0, 5.0)
+    )
     assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)
     assert late.words[-1].characters[-1][2] == pytest.approx(late.words[-1].end_s)
 
