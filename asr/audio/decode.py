@@ -36,7 +36,7 @@ from asr.errors import AudioError, first_line
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
 AGAIN = "copy or record it again"
-MISSING_S, MISSING_SHARE = 0.5, 0.2  # what may be missing at the end of a file that is read
+MISSING_S, MISSING_SHARE = 0.5, 0.2  # more may not be missing at the end of a file
 _NO_LENGTH = 1 << 48  # samples that libsndfile reports if the length is unknown
 _COUNTED = 1 << 16  # samples that are decoded at a time to count or skip them
 _MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames
@@ -375,16 +375,9 @@ class _File:
         missing_s = layout.promised / sound.samplerate - duration_s if layout.promised else 0.0
         if layout.missing:
             missing_s = layout.missing / layout.present * duration_s
-        if layout.missing and not is_little(missing_s, duration_s):
-            raise self._cut(layout.missing)
         check_missing(missing_s, sound, sound.frames, self.name)
         for note in filter(None, (layout.note, sound.note)):
             warn_once(self.name, note)
-
-
-def is_little(missing_s: float, found_s: float) -> bool:
-    """Return whether the missing end of a file is short, such as an incomplete block."""
-    return missing_s <= min(MISSING_S, MISSING_SHARE * found_s)
 
 
 def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None:
@@ -393,7 +386,7 @@ def check_missing(missing_s: float, sound: Sound, found: int, name: str) -> None
     Raises:
         AudioError: a large part is missing.
     """
-    if not is_little(missing_s, found / sound.samplerate):
+    if missing_s > min(MISSING_S, MISSING_SHARE * found / sound.samplerate):
         reason = f" ({sound.reason})" if sound.reason else ""
         raise AudioError(
             f"{name}: cut short or damaged: {found} samples where the header promises "

@@ -18,8 +18,7 @@ from urllib.parse import unquote
 
 from asr.audio.formats import AUDIO_SUFFIXES
 from asr.errors import InputError
-from asr.text.characters import compose
-from asr.text.names import spelled_on_disk
+from asr.text.characters import compose, spelled_on_disk
 from asr.text.transcripts import decode
 
 COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "duration", "gender")

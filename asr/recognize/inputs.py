@@ -16,7 +16,7 @@ from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.tables import read_clips
 from asr.errors import InputError
-from asr.text.names import spelled_on_disk
+from asr.text.characters import spelled_on_disk
 
 STDIN = "-"
 Channels = Literal["mix", "each"]

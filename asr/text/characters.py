@@ -6,6 +6,7 @@ are kept in scripts that need them, such as those of Persian, Hindi or Sinhala. 
 Arabic presentation forms, which PDF files contain, become ordinary letters.
 """
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -40,6 +41,25 @@ _IN_WORDS = re.compile(rf"(?<=\w)[{APOSTROPHES}](?=\w)")
 def compose(text: str) -> str:
     """Return a text with composed letters (NFC)."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def spelled_on_disk(path: str) -> str:
+    """Return a path as its file is spelled on disk; the same path if the file is missing.
+
+    A Mac may decompose a letter with an accent, which tables and keyboards have as one character.
+    """
+    if path.isascii() or os.path.lexists(path):
+        return path
+    folder, name = os.path.split(path)
+    if not name:
+        return path
+    folder = spelled_on_disk(folder)
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208  # a folder may have many files
+    except (OSError, ValueError):
+        return path
+    same = (found for found in names if compose(found) == compose(name))
+    return os.path.join(folder, next(same, name))  # noqa: PTH118
 
 
 def visible(text: str) -> str:

@@ -13,6 +13,7 @@ BLANK = "<blank>"
 UNKNOWN = "<unk>"
 SPACE = "<space>"
 END = "<sos/eos>"
+_CHARACTERS = {SPACE: " ", UNKNOWN: "\N{REPLACEMENT CHARACTER}"}
 _WHITE_SPACE = frozenset(filter(str.isspace, map(chr, range(0x3001))))
 
 
@@ -37,7 +38,7 @@ class CharTokenizer:
         _check_symbols(symbols, where)
         self.symbols = list(symbols)
         self.sos_id = self.eos_id = len(symbols) - 1
-        self._characters = [_character(symbol) for symbol in symbols]
+        self._characters = [_CHARACTERS.get(symbol, symbol) for symbol in symbols]
         self._ids = {char: i for i, char in enumerate(self._characters) if len(char) == 1}
         self._known = _WHITE_SPACE.union(self._ids)
 
@@ -114,10 +115,6 @@ class CharTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, without blank, start and end; unknown becomes U+FFFD."""
         return "".join(self._characters[i] for i in ids if i not in (self.blank_id, self.eos_id))
-
-
-def _character(symbol: str) -> str:
-    return {SPACE: " ", UNKNOWN: "\N{REPLACEMENT CHARACTER}"}.get(symbol, symbol)
 
 
 def _check_symbols(symbols: Sequence[str], where: str) -> None:

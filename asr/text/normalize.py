@@ -14,11 +14,6 @@ WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
 _CAPITALS = {"\u0131": "\u0131", "\u00df": "\u1e9e"}
 
 
-def none(text: str) -> str:
-    """Return the text unchanged."""
-    return text
-
-
 def librispeech(text: str) -> str:
     """Return a text in the form of LibriSpeech's: upper case letters, digits and apostrophes.
 
@@ -100,7 +95,7 @@ def _whisper() -> Callable[[str], str]:
 
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
-    "none": none,
+    "none": str,  # the text is unchanged
     "librispeech": librispeech,
     "whisper": whisper,
 }

@@ -9,6 +9,7 @@ from asr.text.characters import (
     decomposed,
     invisible,
     plain_apostrophes,
+    spelled_on_disk,
     visible,
 )
 
@@ -83,3 +84,17 @@ def test_apostrophes():
         plain_apostrophes("don\u2018t don`t 5\u2032 \u2018so\u2018")
         == "don't don't 5\u2032 \u2018so\u2018"
     )
+
+
+@pytest.mark.parametrize("path", ["e\u0301/a.wav", "e\u0301/\u00e9.wav", "plain/b.wav"])
+def test_a_name_is_found_in_either_form(tmp_path, path):
+    file = tmp_path / path
+    file.parent.mkdir()
+    file.touch()
+    for form in (path, path.replace("e\u0301", "\u00e9"), path.replace("\u00e9", "e\u0301")):
+        assert spelled_on_disk(f"{tmp_path}/{form}") == str(file)
+
+
+@pytest.mark.parametrize("path", ["", "\u00e9", "/nowhere/\u00e9.wav", "\u00e9\0", "\u00e9" * 5000])
+def test_a_missing_path_is_unchanged(path):
+    assert spelled_on_disk(path) == path
