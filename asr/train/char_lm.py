@@ -1,12 +1,12 @@
-"""Training of character language models: sentences in random order, the best epoch is kept."""
+"""Training of character language models."""
 
 import hashlib
+import itertools
 import json
 import math
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from asr.errors import InputError, first_line
 from asr.lm.texts import read_texts
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
+from asr.terminal import warn
 from asr.text.chars import CharTokenizer
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import read_state, write_state
@@ -30,61 +31,51 @@ Sentences = list[list[int]]
 Entry = dict[str, float]
 VERSION = 1  # of the state
 SAVE_EVERY_S = 60.0
-MOST_UNKNOWN = 0.2  # of the characters; a text with more is written in another way
+MOST_UNKNOWN = 0.2  # share of the characters of a text
 
 
 def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = False) -> Sentences:
-    """Read the sentences of a text as the ids of their characters, see :mod:`asr.lm.texts`.
+    """Read the sentences of a text as token ids; warn of unknown characters.
 
     Raises:
-        InputError: as :func:`asr.lm.texts.read_texts`, or more than a fifth of the characters are
-            unknown; a warning tells of fewer.
+        InputError: see :func:`asr.lm.texts.read_texts`; or more than a fifth of the characters are
+            unknown.
     """
     texts = read_texts(path, plain, tokenizer.normalize)
     sentences = [tokenizer.encode(text) for text in texts]
-    _check_known(texts, sentences, tokenizer, path)
-    return sentences
-
-
-def _check_known(
-    texts: Sequence[str], sentences: Sentences, tokenizer: CharTokenizer, path: str | Path
-) -> None:
-    unknown = Counter(
-        character
-        for text, ids in zip(texts, sentences, strict=True)
-        for character, token in zip(text, ids, strict=True)
-        if token == tokenizer.unk_id
-    )
-    if not unknown:
-        return
+    pairs = zip(texts, sentences, strict=True)
+    missing = [tokenizer.unknown(text) for text, ids in pairs if tokenizer.unk_id in ids]
+    if not missing:
+        return sentences
+    unknown = Counter(itertools.chain.from_iterable(missing))
     share = unknown.total() / sum(map(len, sentences))
-    listed = " ".join(character for character, _ in unknown.most_common(10))
+    examples = " ".join(character for character, _ in unknown.most_common(10))
     message = (
-        f"{path}: {100 * share:.2g} % of the characters are not among the tokens: {listed}"
+        f"{path}: {100 * share:.2g} % of the characters are not among the tokens: {examples}"
         f"{' ...' if len(unknown) > 10 else ''}"
     )
     if share > MOST_UNKNOWN:
         raise InputError(f"{message}; write the text as the transcripts are, or take other tokens")
-    print(f"warning: {message}; they count as <unk>", file=sys.stderr)
+    warn(f"{message}; they count as <unk>")
+    return sentences
 
 
 def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:
-    """Split sentences at random: those to train on, and a share (at least one) to choose by.
+    """Split sentences at random into a training set and a dev set of a share, at least one.
 
     Raises:
-        InputError: there is one sentence only.
+        InputError: there is only one sentence.
     """
     if len(sentences) < 2:
         raise InputError("one sentence only: none can be held out; name others with --dev")
     order = np.random.default_rng(seed).permutation(len(sentences)).tolist()
     count = min(len(sentences) - 1, max(1, round(share * len(sentences))))
-    apart = set(order[:count])
-    kept = [s for i, s in enumerate(sentences) if i not in apart]
-    return kept, [sentences[i] for i in sorted(apart)]
+    train, dev = sorted(order[count:]), sorted(order[:count])
+    return [sentences[i] for i in train], [sentences[i] for i in dev]
 
 
 def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
-    """Return the mean of -log p over characters and ends, in nats; sets evaluation mode."""
+    """Return the cross-entropy per character, ends counted, in nats; set evaluation mode."""
     lm.eval()
     order = sorted(sentences, key=len)
     total = sum(float(lm.score(order[i : i + batch]).sum()) for i in range(0, len(order), batch))
@@ -92,7 +83,7 @@ def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
 
 
 def describe(loss: float, sentences: Sentences, space: int) -> str:
-    """Return the perplexities of a mean loss, by character and by word."""
+    """Return a line with the perplexities of a mean loss, per character and per word."""
     characters = sum(len(s) + 1 for s in sentences)
     words = sum(s.count(space) + 2 for s in sentences)  # the end counts as a word
     return (
@@ -103,26 +94,26 @@ def describe(loss: float, sentences: Sentences, space: int) -> str:
 
 def _batches(sentences: Sentences, size: int, seed: int, epoch: int) -> list[Sentences]:
     """Return batches of sentences of similar length, in random order."""
-    chance = np.random.default_rng([seed, epoch])
-    key = np.array([len(s) for s in sentences]) * chance.uniform(0.8, 1.2, len(sentences))
+    rng = np.random.default_rng([seed, epoch])
+    key = np.array([len(s) for s in sentences]) * rng.uniform(0.8, 1.2, len(sentences))
     order = np.argsort(key, kind="stable").tolist()
     batches = [[sentences[i] for i in order[n : n + size]] for n in range(0, len(order), size)]
-    chance.shuffle(batches)
+    rng.shuffle(batches)
     return batches
 
 
 @dataclass
 class Progress:
-    """Where a training of a language model stands."""
+    """Progress of a training."""
 
     batch: int = 0
-    """Batches of the epoch under way that are done."""
+    """Batches of the current epoch that are done."""
     loss: float = 0.0
-    """Sum over the characters of this epoch, in nats."""
+    """Sum over the characters of the current epoch, in nats."""
     characters: int = 0
-    """Characters of this epoch so far."""
+    """Characters of the current epoch so far."""
     entries: list[Entry] = field(default_factory=list)
-    """The figures of every finished epoch: ``epoch`` from 1, ``train_loss``, ``dev_loss`` and
+    """One entry for each finished epoch: ``epoch`` from 1, ``train_loss``, ``dev_loss`` and
     ``best``, the best epoch so far."""
 
 
@@ -135,23 +126,23 @@ def train_lm(
     state: Path | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[CharLM, Entry]:
-    """Train a language model; keep the epoch with the lowest dev loss.
+    """Train a language model; return that of the epoch with the lowest dev loss.
 
     Args:
         config: sizes and schedule.
         tokenizer: characters.
-        train: sentences to learn.
-        dev: sentences to choose the epoch by.
-        report: is given the model and the figures of all epochs after each epoch.
-        state: file that the state of the training is kept in; where it exists already, the
-            training goes on from there, and ends as if it had never been interrupted.
-        device: where to train.
+        train: sentences to train on.
+        dev: sentences to select the epoch on.
+        report: called after each epoch with the model and the entries of all epochs.
+        state: file of the training's state; if it exists, the training is resumed and ends like
+            an uninterrupted one.
+        device: device to train on.
 
     Returns:
-        the model of the best epoch, and its figures.
+        the model and the entry of the best epoch.
 
     Raises:
-        InputError: the loss became infinite, or ``state`` is of another training or damaged.
+        InputError: the loss is not finite, or ``state`` is damaged or of another training.
     """
     devices = [device] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -161,15 +152,12 @@ def train_lm(
             report(training.lm, training.progress.entries)
             training.save()
         training.lm.load_state_dict(training.best_weights)
-        return training.lm.eval(), _best(training.progress.entries)
-
-
-def _best(entries: list[Entry]) -> Entry:
-    return min(entries, key=lambda entry: entry["dev_loss"])
+        entries = training.progress.entries
+        return training.lm.eval(), entries[int(entries[-1]["best"]) - 1]
 
 
 class _Training:
-    """A training with its state; see :func:`train_lm` for the arguments."""
+    """A training and its state; see :func:`train_lm` for the arguments."""
 
     def __init__(
         self,
@@ -189,7 +177,7 @@ class _Training:
         self.best_weights: dict[str, Tensor] = {}
         self.data = _fingerprint(tokenizer, train, dev)
         if state is not None and state.exists():
-            self._go_on(state)
+            self._restore(state)
 
     def finished(self) -> bool:
         """Whether all epochs are done, or ``patience`` has run out."""
@@ -198,7 +186,7 @@ class _Training:
         return len(entries) >= self.config.epochs or bool(patience and waited >= patience)
 
     def run_epoch(self) -> None:
-        """Train to the end of the epoch under way and measure the model."""
+        """Train to the end of the current epoch and measure the dev loss."""
         progress, config, epoch = self.progress, self.config, len(self.progress.entries)
         batches = _batches(self.train, config.batch, config.seed, epoch)
         self.lm.train()
@@ -213,7 +201,7 @@ class _Training:
         self._measure()
 
     def _step(self, batch: Sentences, rate: float) -> tuple[float, int]:
-        """Update the weights; returns the mean loss of a character and how many there were."""
+        """Update the weights; return the mean loss per character and the number of characters."""
         lm = self.lm
         inputs, targets = (part.to(self.device) for part in sentence_batch(batch, lm.eos))
         loss = nll_loss(lm(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
@@ -225,11 +213,11 @@ class _Training:
         return float(loss.detach()), int((targets >= 0).sum())
 
     def _measure(self) -> None:
-        """End the epoch under way: its figures, and its weights where they are the best."""
+        """Append the entry of the epoch, and keep its weights if they are the best."""
         progress, epoch = self.progress, len(self.progress.entries) + 1
         loss, dev_loss = progress.loss / progress.characters, mean_loss(self.lm, self.dev)
         if not math.isfinite(loss + dev_loss):
-            if self.state is not None:  # from there it would only diverge again
+            if self.state is not None:  # a training resumed from it would diverge again
                 self.state.unlink(missing_ok=True)
             raise InputError(
                 f"epoch {epoch}: the loss is not finite; lower learning_rate (now "
@@ -237,13 +225,13 @@ class _Training:
             )
         entry: Entry = {"epoch": epoch, "train_loss": loss, "dev_loss": dev_loss}
         entries = [*progress.entries, entry]
-        entry["best"] = _best(entries)["epoch"]
+        entry["best"] = min(entries, key=lambda each: each["dev_loss"])["epoch"]
         if entry["best"] == epoch:
             self.best_weights = {k: v.clone() for k, v in self.lm.state_dict().items()}
         self.progress = Progress(entries=entries)
 
     def save(self) -> None:
-        """Write the state, if it is to be kept."""
+        """Write the state, if it has a file."""
         if self.state is None:
             return
         cuda = self.device.type == "cuda"
@@ -260,7 +248,8 @@ class _Training:
         write_state(self.state, state)
         self.saved_s = time.monotonic()
 
-    def _go_on(self, path: Path) -> None:
+    def _restore(self, path: Path) -> None:
+        """Restore the state; raise InputError if it is damaged or of another training."""
         state = read_state(path)
         try:
             self._check(state, path)
@@ -278,21 +267,21 @@ class _Training:
             ) from error
 
     def _check(self, state: dict[str, Any], path: Path) -> None:
-        """Refuse the state of another training."""
+        """Raise InputError if the state is of another training."""
         before = {"version": state["version"], **json.loads(state["config"])}
         now = {"version": VERSION, **to_dict(self.config)}
         changed = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
         if state["data"] != self.data:
-            changed.append("it has other sentences or characters")
+            changed.append("other sentences or characters")
         if changed:
             raise InputError(
-                f"{path}: the training that is not finished is another: {', '.join(changed)}; give "
+                f"{path}: an unfinished training with other settings: {', '.join(changed)}; give "
                 "its command again to go on, or delete the file to start over"
             )
 
 
 def _fingerprint(tokenizer: CharTokenizer, *texts: Sentences) -> str:
-    """Return a hash of the characters and of all sentences."""
+    """Return a hash of the characters and the sentences."""
     digest = hashlib.sha256(tokenizer.table().encode())
     for sentences in texts:
         for sentence in sentences:

@@ -1,8 +1,7 @@
-"""Data directory to batches: planning by duration, augmentation, features and padding.
+"""Data directories to batches: planning, augmentation, features and padding.
 
-Whatever is random about an utterance follows from (seed, pass, utterance) and nothing else,
-so that a training that was interrupted goes on with the very same numbers, however many
-processes read the audio.
+The random numbers of an utterance follow from (seed, pass, utterance) alone, so that a resumed
+training gets the same numbers, with any number of worker processes.
 """
 
 import hashlib
@@ -32,22 +31,23 @@ SHOWN = 3  # dev utterances whose attention is drawn
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, ready for a batch; ``error`` says why it is not."""
+    """An utterance, ready for a batch."""
 
     id: str
     copies: tuple[Tensor, ...]
-    """Features (T, F), masked differently if there are several."""
+    """Features (T, F), each with other masks."""
     tokens: Tensor
     error: str = ""
+    """Why the audio could not be read."""
 
 
 def seed_of(*numbers: int) -> int:
-    """One well-mixed seed from several numbers."""
+    """Hash several numbers to a seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Put sequences (T_i, ...) side by side: (B, T, ...), 0 on padding, and lengths (B,)."""
+    """Pad sequences (T_i, ...) with 0 to (B, T, ...); return them and their lengths (B,)."""
     lengths = torch.tensor([len(s) for s in sequences])
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
 
@@ -55,51 +55,50 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def plan_batches(
     durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, number: int | None = None
 ) -> list[list[Key]]:
-    """Group utterances of similar length; as many as fit the audio budget with padding.
+    """Group utterances of similar length; a batch with its padding fits the audio budget.
 
     Args:
-        durations_s: length of every utterance.
+        durations_s: duration of every utterance.
         config: the budget.
-        seed: of the training.
-        number: of the pass over the training set, from 0; None gives the plain order, shortest
-            first, as for a dev set. The first pass of training does the same if
-            ``shortest_first`` is set; in the others lengths are jittered by up to 10 % before
-            sorting and the batches are shuffled.
+        seed: seed of the training.
+        number: number of the pass over the training set, from 0; durations are then jittered by
+            up to 10 % before sorting, and the batches are shuffled. None, or 0 with
+            ``shortest_first``, sorts the utterances by duration.
 
     Returns:
-        (pass, index into ``durations_s``) of each utterance, a list for each batch.
+        the keys of each batch: (pass, index into ``durations_s``).
     """
     lengths = np.asarray(durations_s, dtype=float)
-    key, generator = lengths, None
+    key, rng = lengths, None
     if number is not None and not (number == 0 and config.shortest_first):
-        generator = np.random.default_rng([seed, number])
-        key = lengths * generator.uniform(0.9, 1.1, len(lengths))
+        rng = np.random.default_rng([seed, number])
+        key = lengths * rng.uniform(0.9, 1.1, len(lengths))
     batches: list[list[Key]] = []
     longest = 0.0
     for index in np.argsort(key, kind="stable").tolist():
-        longest = max(longest, lengths[index]) if batches else lengths[index]
-        full = not batches or len(batches[-1]) >= config.max_utterances
-        if full or longest * (len(batches[-1]) + 1) > config.seconds:
+        longest = max(longest, lengths[index])
+        size = len(batches[-1]) if batches else config.max_utterances
+        if size >= config.max_utterances or longest * (size + 1) > config.seconds:
             batches.append([])
             longest = lengths[index]
         batches[-1].append((number or 0, index))
-    if generator is not None:
-        generator.shuffle(batches)
+    if rng is not None:
+        rng.shuffle(batches)
     return batches
 
 
 class UtteranceSet:
-    """Utterances by (pass, index): audio is read, augmented and turned into features.
+    """Utterances by (pass, index): read audio, augment it and compute features.
 
     Args:
-        utterances: with text.
+        utterances: utterances with text.
         tokenizer: characters to ids.
-        features: how features are made and normalised.
+        features: settings of features and their normalisation.
         overall: statistics of the training set.
         speakers: statistics of each speaker, for ``features.cmvn: speaker``.
-        augment: random changes; None leaves the audio as it is.
-        seed: of the training.
-        copies: how often each utterance is in its batch, under other masks.
+        augment: settings of the augmentation; None leaves the audio unchanged.
+        seed: seed of the training.
+        copies: copies of each utterance in its batch, with different masks.
     """
 
     def __init__(
@@ -113,60 +112,52 @@ class UtteranceSet:
         seed: int = 0,
         copies: int = 1,
     ) -> None:
-        self.utterances = utterances
+        self.utterances, self.features = utterances, features
         self.extractor = FeatureExtractor(features)
-        self.kind = features.cmvn
-        self.sample_rate = features.sample_rate
         self.tokens = [torch.tensor(tokenizer.encode(u.text or "")) for u in utterances]
         self.overall, self.speakers = overall, speakers or {}
         self.augment, self.seed, self.copies = augment, seed, copies
 
     @property
     def durations_s(self) -> list[float]:
-        """Length of every utterance in seconds."""
+        """Duration of every utterance in seconds."""
         return [u.duration_s or 0.0 for u in self.utterances]
 
-    def __len__(self) -> int:
-        return len(self.utterances)
-
     def __getitem__(self, key: Key) -> Example:
-        number, index = key
-        utterance, tokens = self.utterances[index], self.tokens[index]
+        utterance, tokens = self.utterances[key[1]], self.tokens[key[1]]
         try:
-            return Example(utterance.id, self._features(utterance, number, index), tokens)
+            return Example(utterance.id, self._features(utterance, key), tokens)
         except InputError as error:
             return Example(utterance.id, (), tokens, first_line(error))
-        except Exception as error:  # none of its audio: it has to be told apart from bad input
+        except Exception as error:  # not bad audio, so it must not be skipped
             raise InputError(
                 f"{utterance.id}: {type(error).__name__}: {first_line(error)}; if it is this "
                 "utterance alone, take it out of text, then `asr data fix`"
             ) from error
 
-    def _features(self, utterance: Utterance, number: int, index: int) -> tuple[Tensor, ...]:
-        waveform = read(utterance.clip, sample_rate=self.sample_rate)
-        generator = torch.Generator().manual_seed(seed_of(self.seed, number, index))
+    def _features(self, utterance: Utterance, key: Key) -> tuple[Tensor, ...]:
+        config, augment = self.features, self.augment
+        waveform = read(utterance.clip, sample_rate=config.sample_rate)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         warp = tempo = 1.0
-        if self.augment is not None:
+        if augment is not None:
             samples = torch.from_numpy(waveform)
-            waveform = augment_waveform(samples, self.augment, generator, self.sample_rate).numpy()
-            warp = draw_factor(self.augment.vtln, generator)
-            tempo = draw_factor(self.augment.tempo, generator)
+            waveform = augment_waveform(samples, augment, generator, config.sample_rate).numpy()
+            warp = draw_factor(augment.vtln, generator)
+            tempo = draw_factor(augment.tempo, generator)
         noise = None
-        if self.extractor.config.dither > 0:
+        if config.dither > 0:
             noise = torch.randn(len(waveform), generator=generator).numpy()
         found = self.extractor(waveform, noise, warp, tempo)
         stats = self.speakers.get(utterance.speaker)
-        features = torch.from_numpy(normalize(found, self.kind, self.overall, stats))
-        if self.augment is None:
+        features = torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
+        if augment is None:
             return (features,)
-        return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
+        return tuple(spec_augment(features, augment, generator) for _ in range(self.copies))
 
     def batch(self, keys: Sequence[Key]) -> Batch:
-        """Read utterances and put them side by side."""
-        return self.collate([self[key] for key in keys])
-
-    def collate(self, examples: list[Example]) -> Batch:
-        """Pad examples into a batch, which is empty if no audio could be read."""
+        """Read utterances into a padded batch, which is empty if no audio could be read."""
+        examples = [self[key] for key in keys]
         good = [e for e in examples if not e.error]
         errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
         if not good:
@@ -175,16 +166,13 @@ class UtteranceSet:
         copies = len(good[0].copies)
         features, frames = pad([e.copies[i] for i in range(copies) for e in good])
         tokens, lengths = pad([e.tokens for e in good] * copies)
-        audio_s = float(frames.sum()) * self.extractor.config.frame_shift_ms / 1000
+        audio_s = float(frames.sum()) * self.features.frame_shift_ms / 1000
         ids = tuple(e.id for e in good) * copies
         return Batch(features, frames, tokens, lengths, ids, audio_s, errors)
 
 
 def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
-    """A checksum of what training sees of its data.
-
-    Ids, transcripts and durations, what the characters are, and what is taken from the features.
-    """
+    """Return a hash of ids, transcripts, durations, characters and feature statistics."""
     lines = (f"{u.id} {u.duration_s} {u.text}\n" for u in utterances)
     sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
     seen = "".join(lines) + "\n".join(tokenizer.symbols) + repr(sums)
@@ -195,9 +183,9 @@ class TrainData:
     """Training and dev set of a training, read and checked.
 
     Args:
-        config: of the training.
+        config: configuration of the training.
         train: data directory with text and the files of ``asr features``.
-        dev: another one, with other speakers.
+        dev: the same for the dev set, with other speakers.
         tokens: tokens.txt of ``asr chars``.
 
     Raises:
@@ -207,7 +195,7 @@ class TrainData:
     def __init__(self, config: TrainConfig, train: str, dev: str, tokens: str) -> None:
         self.config = config
         self.tokenizer = CharTokenizer.from_file(tokens)
-        sets = self._load(train, learnt=True), self._load(dev, learnt=False)
+        sets = self._load(train, training=True), self._load(dev, training=False)
         checks.check_separation(*sets)
         speakers = [read_speaker_stats(directory, config.features) for directory in (train, dev)]
         sums = [sum(s.values(), CmvnStats.zero(config.features.dim)) for s in speakers]
@@ -225,39 +213,35 @@ class TrainData:
         self.references = {u.id: u.text or "" for u in sets[1]}
         self.words = {word for u in sets[0] for word in (u.text or "").split()}
 
-    def _load(self, directory: str, *, learnt: bool) -> tuple[Utterance, ...]:
+    def _load(self, directory: str, *, training: bool) -> tuple[Utterance, ...]:
         utterances, config = DataDir.load(directory).utterances, self.config
         checks.check_durations(utterances, directory)
-        checks.check_characters(utterances, self.tokenizer, directory, strict=learnt)
-        if learnt or config.loss.ctc_weight > 0:
-            fastest = max(config.augment.speeds) * (1 + config.augment.tempo) if learnt else 1.0
+        checks.check_characters(utterances, self.tokenizer, directory, strict=training)
+        if training or config.loss.ctc_weight > 0:
+            fastest = max(config.augment.speeds) * (1 + config.augment.tempo) if training else 1.0
             checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
         return utterances
 
     def epoch(self, number: int, rank: Rank) -> list[list[Key]]:
-        """The batches of an epoch (from 0) that a process trains on, equally many for each."""
-        config, passes = self.config, self.config.passes
-        plan = [
-            batch
-            for each in range(number * passes, (number + 1) * passes)
-            for batch in plan_batches(
-                self.train.durations_s, config.batch, seed=config.seed, number=each
-            )
-        ]
+        """Return the batches of an epoch (from 0) for a process; each gets the same number."""
+        config, durations = self.config, self.train.durations_s
+        plan: list[list[Key]] = []
+        for each in range(number * config.passes, (number + 1) * config.passes):
+            plan += plan_batches(durations, config.batch, seed=config.seed, number=each)
         return plan[rank.index : len(plan) - len(plan) % rank.count : rank.count]
 
     def largest_batch(self) -> list[Key]:
-        """The batch with most padded audio."""
+        """Return the batch with the most audio, padding included."""
         durations = self.train.durations_s
         plan = plan_batches(durations, self.config.batch)
         return max(plan, key=lambda keys: len(keys) * max(durations[i] for _, i in keys))
 
     def dev_batches(self) -> list[list[Key]]:
-        """The whole dev set."""
+        """Return the batches of the dev set."""
         return plan_batches(self.dev.durations_s, self.config.batch)
 
     def shown(self) -> list[str]:
-        """Utterances of the dev set, of several lengths, whose attention is drawn."""
+        """Return utterances of the dev set, of several lengths, whose attention is drawn."""
         by_length = sorted(self.dev.utterances, key=lambda u: u.duration_s or 0.0)
         step = max(1, len(by_length) // (SHOWN + 1))
         return [u.id for u in by_length[step::step][:SHOWN]] or [by_length[0].id]

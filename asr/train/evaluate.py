@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,11 @@ class Evaluation:
     or if too few hypotheses are correct."""
     errors: list[str]
     """Utterances that could not be read; all their words count as deletions."""
+
+    def dev_scores(self) -> dict[str, Any]:
+        """Return the scores that select epochs and flag transcripts, for files."""
+        credit = self.plausibility and self.plausibility.to_info()
+        return {"dev_wer": self.wer, "dev_cer": self.cer, "credit": credit}
 
 
 @dataclass

@@ -33,19 +33,14 @@ class RunFolder:
         self._read_ns = 0  # modification time of the state that was read or written last
 
     def make(self) -> None:
-        """Create the folder and its subfolders.
-
-        Raises:
-            InputError: one cannot be created.
-        """
-        for folder in ("checkpoints", "log", "pictures"):
-            try:
+        """Create the folder and its subfolders; raise InputError if that fails."""
+        try:
+            for folder in ("checkpoints", "log", "pictures"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"{self.path / folder}: cannot be made ({error.strerror}); name another --out "
-                    "folder"
-                ) from error
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be made ({error.strerror}); name another --out folder"
+            ) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -160,32 +160,30 @@ class Training:
             if settings.DEV in self.changed:
                 self.log.say("the dev set has changed: measuring the epochs so far again")
                 progress.history = self.selection.measure_again(progress.history)
-        with self._saved_on_exit():
+        try:
             while not self._finished():
                 self._run_epoch()
             with self._interruptible():
                 self.selection.average(progress.history, self.log)
-        if self.changed:
-            self._save()
-
-    @contextmanager
-    def _saved_on_exit(self) -> Iterator[None]:
-        """Save the state when a signal or an error ends the training early."""
-        try:
-            yield
         except Interrupted:
             self._save()
-            step = self.progress.step
+            step = progress.step
             raise Interrupted(f"saved after step {step}; the same command goes on") from None
         except Diverged:
             raise
         except Exception:
-            try:
-                self._save()
-                self.log.say(f"saved after step {self.progress.step}")
-            except Exception as error:  # the first exception is more informative
-                self.log.say(f"warning: the state cannot be saved: {first_line(error)}")
+            self._save_after_error()
             raise
+        if self.changed:
+            self._save()
+
+    def _save_after_error(self) -> None:
+        """Save the state if possible; the error that ended the training is more informative."""
+        try:
+            self._save()
+            self.log.say(f"saved after step {self.progress.step}")
+        except Exception as error:
+            self.log.say(f"warning: the state cannot be saved: {first_line(error)}")
 
     def _save(self) -> None:
         """Write the state, then delete models of epochs that are no longer among the best.

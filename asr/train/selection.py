@@ -84,29 +84,24 @@ class ModelSelection:
         self.folder.keep({entry["checkpoint"] for entry in wanted})
 
     def measure(self, weights: Weights) -> dict[str, Any]:
-        """Return the dev scores of other weights than the model's."""
+        """Return the dev scores of other weights, and the vocabulary, for a model's ``info``."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         try:
             self.model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
-            scores = self.evaluate()
+            scores = self.evaluate().dev_scores()
         finally:
             self.model.load_state_dict(own)
-        return {
-            "dev_wer": scores.wer,
-            "dev_cer": scores.cer,
-            "credit": scores.plausibility and scores.plausibility.to_info(),
-            "vocabulary": self.vocabulary.to_info(),
-        }
+        return {**scores, "vocabulary": self.vocabulary.to_info()}
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
         """Return the history with scores on the current dev set; mark removed models as gone."""
         measured = []
         for entry in history:
-            found: dict[str, Any] = {"gone": not self.is_readable(entry)}
-            if not found["gone"]:
+            scores: dict[str, Any] = {}
+            if self.is_readable(entry):
                 scores = self.measure(read_model(self.folder.model(entry))[1])
-                found |= {key: scores[key] for key in ("dev_wer", "dev_cer", "credit")}
-            measured.append(entry | found)
+                scores.pop("vocabulary")
+            measured.append({**entry, **scores, "gone": not scores})
         return measured
 
     def average(self, history: list[Entry], log: Log) -> None:
