@@ -1,25 +1,24 @@
 """The recurrences on a GPU, in Triton: one launch for a layer, a loop or a step of a search.
 
-Launched operation by operation, a character of the decoder's loop takes some forty small
-operations, a step of a layer a handful, and the GPU waits for the processor that launches them.
-Here a program goes through all steps itself. What a step hands to the next one is written to
-memory and read back behind a barrier, for a program may only index memory.
+As single operations, a character of the decoder's loop would be some forty launches and a step of
+a layer several, and the GPU would wait for the processor that launches them. Here a program runs
+all steps. It writes what a step passes to the next one to memory and reads it back after a barrier,
+because a program can index memory only.
 
 Several programs share the units of a layer for a group of utterances, or the units and encoder
-steps of one utterance in the decoder: each then reads a part of the weights, and all of them wait
-for each other once or more a step (:func:`_wait`). The parts of a group are neighbours in the
-grid, which a GPU fills in order, and no more than run at a time, so that none waits for one that
-cannot start.
+steps of one utterance in the decoder. Each reads a part of the weights, and they wait for each
+other at least once a step (:func:`_wait`). The programs of a group are neighbours in the grid,
+which a GPU starts in order, and a group has no more programs than run at a time, so that no program
+waits for one that cannot start.
 
-Buffers of the decoder's states and weights have one row more than there are characters: row 0 is
-what stands before the first one, and row i + 1 is what character i leaves. F (K, A), the filters
-times what they bring to the energies, makes one product of the two: sum_k alpha_{t + k - K/2}
-F_k. Names in capitals with an underscore are sizes filled up to a power of two. Products of
-float32 matrices split each number in two of TF32 (``tf32x3``), which leaves them float32's
-precision.
+Buffers of the decoder's states and weights have one row more than there are characters: row 0 holds
+the state before the first character, and row i + 1 the state after character i. F (K, A) is the
+product of the filters and their weights in the energies: their part is
+sum_k alpha_{t + k - K/2} F_k. Names in capitals with an underscore are sizes rounded up to a power
+of two. Products of float32 matrices split each number in two of TF32 (``tf32x3``), which keeps the
+precision of float32.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -34,20 +33,13 @@ from asr.model.fast.product import rounded
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 WARPS = 8
-TILE = 8192
-"""Numbers of a matrix that a program holds at a time."""
-STEPS = 16
-"""Encoder steps whose energies it computes at a time."""
-WIDEST = 512
-"""Taps or attention units that they compile for in seconds."""
-MOST = 8
-"""Programs that share an utterance."""
-ROWS = 16
-"""Utterances that a program of the encoder takes: a product has no fewer rows."""
-BLOCK = 32
-"""Units of a layer that it computes."""
-DEPTH = 32
-"""Numbers of a state that it multiplies at a time."""
+TILE = 8192  # numbers of a matrix that a program holds at a time
+STEPS = 16  # encoder steps whose energies a program computes at a time
+WIDEST = 512  # most filter taps or attention units: more take long to compile
+MOST = 8  # programs that share an utterance
+ROWS = 16  # utterances of a program of the encoder: a product has at least 16 rows
+BLOCK = 32  # units of a layer that a program computes at a time
+DEPTH = 32  # numbers of a state that it multiplies at a time
 RECURRENT_WARPS, STAGES = 4, 4
 
 
@@ -58,20 +50,20 @@ def _tanh(x):
 
 @triton.jit
 def _wait(counter, PARTS: tl.constexpr):
-    """Go on when all programs of a group have come here, and see what they wrote before."""
+    """Wait until all programs of a group are here, and make visible what they wrote before."""
     tl.debug_barrier()
     if PARTS > 1:
         seen = tl.atomic_add(counter, 1, sem="release")
-        everybody = (seen // PARTS + 1) * PARTS
+        target = (seen // PARTS + 1) * PARTS
         seen = tl.atomic_add(counter, 0, sem="acquire")
-        while seen < everybody:
+        while seen < target:
             seen = tl.atomic_add(counter, 0, sem="acquire")
         tl.debug_barrier()
 
 
 @triton.jit
 def _row(pointer, size, BLOCK: tl.constexpr):
-    """A vector (size,) as (BLOCK,), filled up with 0."""
+    """Load a vector (size,) as (BLOCK,), padded with 0."""
     i = tl.arange(0, BLOCK)
     return tl.load(pointer + i, mask=i < size, other=0.0).to(tl.float32)
 
@@ -84,7 +76,7 @@ def _put(pointer, values, size, BLOCK: tl.constexpr):
 
 @triton.jit
 def _times(x, matrix, K, N, stride, BLOCK: tl.constexpr, TILE: tl.constexpr):
-    """x (K,) times matrix (K, N), whose rows lie ``stride`` apart: (BLOCK,), 0 from N on."""
+    """Multiply x (K,) by a matrix (K, N) with ``stride`` between rows: (BLOCK,), padded with 0."""
     ROWS: tl.constexpr = TILE // BLOCK
     n = tl.arange(0, BLOCK)
     total = tl.zeros((ROWS, BLOCK), tl.float32)
@@ -101,7 +93,7 @@ def _times(x, matrix, K, N, stride, BLOCK: tl.constexpr, TILE: tl.constexpr):
 
 @triton.jit
 def _window(previous, t, real, K, TAPS: tl.constexpr):
-    """(T, TAPS): the weights around each of the steps t (T,), alpha_{t + k - K/2}."""
+    """Load the weights around each of the steps t (T,), alpha_{t + k - K/2}: (T, TAPS)."""
     k = tl.arange(0, TAPS)
     at = t[:, None] + k[None, :] - K // 2
     return tl.load(previous + at, mask=(at >= 0) & (at < real) & (k < K)[None, :], other=0.0)
@@ -109,83 +101,51 @@ def _window(previous, t, real, K, TAPS: tl.constexpr):
 
 @triton.jit
 def _matrix(pointer, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """(rows, columns) as (ROWS, COLUMNS), filled up with 0."""
+    """Load a matrix (rows, columns) as (ROWS, COLUMNS), padded with 0."""
     i, j = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     mask = (i < rows)[:, None] & (j < columns)[None, :]
     return tl.load(pointer + i[:, None] * columns + j[None, :], mask=mask, other=0.0)
 
 
-# The energies of some encoder steps t, (T,), of each kind of attention, and their backward: the
-# gradients of key (T, A_), query (A_,), w (A_,), F (TAPS, A_) and of the window of the weights
-# before (T, TAPS).
-
-
 @triton.jit
-def _location(
+def _energies(
     key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
-    location = tl.dot(window, filters, input_precision=PRECISION)
-    return tl.sum(_tanh(key + query[None, :] + location) * _row(w, A, A_)[None, :], 1)
+    """Energies of some encoder steps t (T,) from their keys (T, A_) and the query (A_,)."""
+    if KIND == "dot":
+        energies = tl.sum(key * query[None, :], 1)
+    else:
+        mix = key + query[None, :]
+        if KIND == "location":
+            window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
+            mix += tl.dot(window, filters, input_precision=PRECISION)
+        energies = tl.sum(_tanh(mix) * _row(w, A, A_)[None, :], 1)
+    return energies
 
 
 @triton.jit
-def _location_back(
+def _energies_back(
     d_energy, key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
-    location = tl.dot(window, filters, input_precision=PRECISION)
-    y = _tanh(key + query[None, :] + location)
-    d_w = tl.sum(d_energy[:, None] * y, 0)
-    d_mix = d_energy[:, None] * _row(w, A, A_)[None, :] * (1 - y * y)
-    d_filters = tl.dot(tl.trans(window), d_mix, input_precision=PRECISION)
-    d_window = tl.dot(d_mix, tl.trans(filters), input_precision=PRECISION)
-    return d_mix, tl.sum(d_mix, 0), d_w, d_filters, d_window
-
-
-@triton.jit
-def _additive(
-    key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    return tl.sum(_tanh(key + query[None, :]) * _row(w, A, A_)[None, :], 1)
-
-
-@triton.jit
-def _additive_back(
-    d_energy, key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    y = _tanh(key + query[None, :])
-    d_w = tl.sum(d_energy[:, None] * y, 0)
-    d_mix = d_energy[:, None] * _row(w, A, A_)[None, :] * (1 - y * y)
-    return d_mix, tl.sum(d_mix, 0), d_w, 0.0, 0.0
-
-
-@triton.jit
-def _dot(
-    key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    return tl.sum(key * query[None, :], 1)
-
-
-@triton.jit
-def _dot_back(
-    d_energy, key, query, previous, t, real, F, w, A, K,
-    A_: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    d_query = tl.sum(d_energy[:, None] * key, 0)
-    return d_energy[:, None] * query[None, :], d_query, 0.0, 0.0, 0.0
-
-
-ENERGIES = {
-    "location": (_location, _location_back),
-    "additive": (_additive, _additive_back),
-    "dot": (_dot, _dot_back),
-}
+    """Gradients of key (T, A_), query (A_,), w (A_,), F (TAPS, A_) and window (T, TAPS)."""
+    d_w, d_F, d_window = 0.0, 0.0, 0.0
+    if KIND == "dot":
+        d_key, d_query = d_energy[:, None] * query[None, :], tl.sum(d_energy[:, None] * key, 0)
+    else:
+        mix = key + query[None, :]
+        if KIND == "location":
+            window, filters = _window(previous, t, real, K, TAPS), _matrix(F, K, A, TAPS, A_)
+            mix += tl.dot(window, filters, input_precision=PRECISION)
+        y = _tanh(mix)
+        d_w = tl.sum(d_energy[:, None] * y, 0)
+        d_key = d_energy[:, None] * _row(w, A, A_)[None, :] * (1 - y * y)
+        d_query = tl.sum(d_key, 0)
+        if KIND == "location":
+            d_F = tl.dot(tl.trans(window), d_key, input_precision=PRECISION)
+            d_window = tl.dot(d_key, tl.trans(filters), input_precision=PRECISION)
+    return d_key, d_query, d_w, d_F, d_window
 
 
 @triton.jit
@@ -194,9 +154,9 @@ def _character(
     own, new_state, new_alignment, part, counter, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, ENERGY: tl.constexpr,
+    PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """One step of one row: from state and alignment of the character before to new ones."""
+    """Compute one step of one row: a new state and alignment from those of the last character."""
     a, s = tl.arange(0, A_), tl.arange(0, S_)
     q = _times(state, W, H, A, A, A_, TILE)
     _put(query, q, A, A_)
@@ -204,12 +164,12 @@ def _character(
         t = first + tl.arange(0, STEPS)
         there = (t < real)[:, None] & (a < A)[None, :]
         key = tl.load(keys + t[:, None] * A + a[None, :], mask=there, other=0.0)
-        energy = ENERGY(key, q, alignment, t, real, F, w, A, K, A_, TAPS, PRECISION)
+        energy = _energies(key, q, alignment, t, real, F, w, A, K, A_, TAPS, PRECISION, KIND)
         tl.store(energies + t, energy, mask=t < real)
     _wait(counter, PARTS)
     energy = tl.load(energies + s, mask=s < real, other=float("-inf"))
-    share = tl.exp(energy - tl.max(energy, 0))
-    tl.store(new_alignment + s, share / tl.sum(share, 0), mask=s < S)  # the same by every part
+    weight = tl.exp(energy - tl.max(energy, 0))
+    tl.store(new_alignment + s, weight / tl.sum(weight, 0), mask=s < S)  # the same in every part
     tl.debug_barrier()
 
     PART: tl.constexpr = H_ // PARTS
@@ -246,7 +206,7 @@ def _forward(
     counters, L, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, ENERGY: tl.constexpr,
+    PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
     part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
@@ -261,7 +221,7 @@ def _forward(
         _character(
             states, weights, gates, keys, values, 3 * H, real, W, F, w, U, c, queries,
             energies + row * S, gates, inner, states + H, weights + S, part, counters + row,
-            S, H, A, K, BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, ENERGY,
+            S, H, A, K, BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, KIND,
         )  # fmt: skip
         states += H
         weights += S
@@ -276,7 +236,7 @@ def _step(
     scratch, new_state, new_weights, log_probs, S, H, A, K, V, width,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, ENERGY: tl.constexpr, V_: tl.constexpr,
+    PRECISION: tl.constexpr, KIND: tl.constexpr, V_: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     utterance, origin, token = row // width, tl.load(origins + row), tl.load(tokens + row)
@@ -289,7 +249,7 @@ def _step(
         state + origin * H, weights + origin * S, gates + token * 3 * H, keys + utterance * S * A,
         values, stride, real, W, F, w, U, c, scratch, scratch + A + 4 * H, scratch + A,
         scratch + A + 3 * H, new_state, new_weights, 0, scratch, S, H, A, K,
-        BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, ENERGY,
+        BEFORE, PARTS, H_, A_, S_, TAPS, TILE, STEPS, PRECISION, KIND,
     )  # fmt: skip
     v = tl.arange(0, V_)
     logits = _row(bias, V, V_) + _times(new_state, readout, H, V, V, V_, TILE)
@@ -304,11 +264,11 @@ def _carry(
     taps, carried, part, real, K,
     PARTS: tl.constexpr, STEPS: tl.constexpr, TAPS: tl.constexpr,
 ):  # fmt: skip
-    """Sum the gradients that the windows have for each step, for the character before."""
+    """Sum the windows' gradients for each encoder step, for the weights of the last character."""
     k = tl.arange(0, TAPS)
     for first in range(part * STEPS, real, PARTS * STEPS):
         t = first + tl.arange(0, STEPS)
-        at = t[:, None] - k[None, :] + K // 2  # the step whose window saw t at tap k
+        at = t[:, None] - k[None, :] + K // 2  # the step whose window has t at tap k
         seen = (at >= 0) & (at < real) & (k < K)[None, :]
         d_window = tl.load(taps + at * TAPS + k[None, :], mask=seen, other=0.0)
         tl.store(carried + t, tl.sum(d_window, 1), mask=t < real)
@@ -321,7 +281,7 @@ def _backward(
     query_parts, counters, L, S, H, A, K,
     BEFORE: tl.constexpr, PARTS: tl.constexpr, H_: tl.constexpr, A_: tl.constexpr,
     S_: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    PRECISION: tl.constexpr, ENERGY_BACK: tl.constexpr, LOCATION: tl.constexpr,
+    PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
     part, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     real, length = tl.load(steps + row), tl.load(lengths + row)
@@ -390,7 +350,7 @@ def _backward(
         alignment = tl.load(previous + S + s, mask=s < real, other=0.0)
         d_alignment = tl.load(d_alignments + s, mask=s < real, other=0.0)
         energy = alignment * (d_alignment - tl.sum(alignment * d_alignment, 0))
-        tl.store(energies + s, energy, mask=s < real)  # the same by every part
+        tl.store(energies + s, energy, mask=s < real)  # the same in every part
         tl.debug_barrier()
 
         # the energies
@@ -401,22 +361,22 @@ def _backward(
             at = t[:, None] * A + a[None, :]
             key = tl.load(keys + at, mask=there, other=0.0)
             d_energy = tl.load(energies + t, mask=t < real, other=0.0)
-            d_key, d_q, d_w_part, d_filters_part, d_window = ENERGY_BACK(
-                d_energy, key, query, previous, t, real, F, w, A, K, A_, TAPS, PRECISION
+            d_key, d_q, d_w_part, d_filters_part, d_window = _energies_back(
+                d_energy, key, query, previous, t, real, F, w, A, K, A_, TAPS, PRECISION, KIND
             )
             old = tl.load(d_keys + at, mask=there, other=0.0)
             tl.store(d_keys + at, old + d_key, mask=there)
             d_query += d_q
             d_w_row += d_w_part
-            if LOCATION:
+            if KIND == "location":
                 d_filters += d_filters_part
                 tl.store(taps + t[:, None] * TAPS + k[None, :], d_window, mask=(t < real)[:, None])
         _put(query_parts + part * A, d_query, A, A_)
         _wait(counters, PARTS)
-        if LOCATION:
+        if KIND == "location":
             _carry(taps, carried, part, real, K, PARTS, STEPS, TAPS)
         q = tl.load(query_parts + p[:, None] * A + a[None, :], mask=(a < A)[None, :], other=0.0)
-        _put(query_row, tl.sum(q, 0), A, A_)  # the same by every part
+        _put(query_row, tl.sum(q, 0), A, A_)  # the same in every part
         tl.debug_barrier()
         d_h += _times(query_row, W_back + mine, A, left, H, PART, TILE)
     for i in range(length, L):
@@ -430,7 +390,7 @@ def _backward(
 
 @triton.jit
 def _tile(matrix, row, there, width, n, columns):
-    """Rows of a matrix, those that are there, and its columns n: (ROWS, BLOCK)."""
+    """Load columns n of some rows of a matrix: (ROWS, BLOCK), 0 where ``there`` is false."""
     mask = there[:, None] & (n < columns)[None, :]
     return tl.load(matrix + row[:, None] * width + n[None, :], mask=mask, other=0.0)
 
@@ -551,18 +511,17 @@ def _double(x):
 
 
 def try_out() -> None:
-    """Compile and run a program; raises whatever goes wrong."""
+    """Compile and run a program; an error of Triton is passed on."""
     _double[(1,)](torch.ones(1, device="cuda"))
 
 
 def resident_programs(device: torch.device) -> int:
-    """Programs that run at a time, and so may wait for each other."""
+    """Return how many programs certainly run at a time, so that they can wait for each other."""
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def fits(A: int, K: int, device: torch.device) -> bool:
-    """Whether the decoder's programs find room for what the attention multiplies: F, split in two,
-    and its gradient, in a multiprocessor's shared memory."""
+    """Whether F, split in two, and its gradient fit into the shared memory of a multiprocessor."""
     taps, columns = (max(16, triton.next_power_of_2(n)) for n in (K, A))
     properties: Any = torch.cuda.get_device_properties(device)
     enough = 13 * taps * columns <= properties.shared_memory_per_block_optin
@@ -570,7 +529,7 @@ def fits(A: int, K: int, device: torch.device) -> bool:
 
 
 def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
-    """How many programs take one utterance, a power of two, and a counter for each utterance."""
+    """Return how many programs share an utterance, a power of two, and a counter for each."""
     parts = 1
     while 2 * parts <= min(MOST, resident_programs(device) // B):
         parts *= 2
@@ -578,7 +537,7 @@ def _share(B: int, device: torch.device) -> tuple[int, Tensor]:
 
 
 def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dict[str, Any]:
-    """Sizes that a compiled program depends on: powers of two, of at least 16 in a product."""
+    """Return the constants of a compiled program: sizes are powers of two of at least 16."""
     H_, A_, S_, TAPS = (max(16, triton.next_power_of_2(n)) for n in (H, A, S, K))
     rounds = rounded(torch.empty(0)).dtype != torch.float32
     return {
@@ -589,11 +548,11 @@ def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dic
 
 
 def _launch(function: Function) -> Function:
-    """Launch programs where the first tensor lies: Triton's own choice is the current device."""
+    """Launch programs on the device of the first tensor; Triton takes the current device."""
 
     @functools.wraps(function)
     def launch(first: Tensor, *others: Any) -> Any:
-        with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
+        with torch.cuda.device_of(first):
             return function(first, *others)
 
     return cast(Function, launch)
@@ -605,26 +564,27 @@ def forward(
     F: Tensor, w: Tensor, U: Tensor, c: Tensor, states: Tensor, weights: Tensor, before: bool,
     kind: str,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Go through whole transcripts.
+    """Run the decoder's loop over whole transcripts.
 
     Args:
-        gates: the characters' part, (B, L, 3H); replaced by r, z and n.
+        gates: the characters' part of the gates, (B, L, 3H); replaced by r, z and n.
         keys: (B, S, A).
         values: the encoder steps' part of the gates, (B, S, 3H).
-        steps: real encoder steps, (B,), int32, on the device.
-        lengths: characters, (B,), int32, on the device.
-        W: queries from states, (H, A).
-        F: filters times location, (K, A).
-        w: energies, (A,).
+        steps: numbers of encoder steps, (B,), int32, on the device.
+        lengths: numbers of characters, (B,), int32, on the device.
+        W: weights of the queries, (H, A).
+        F: filters times their weights, (K, A); K = 0 without filters.
+        w: weights of the energies, (A,).
         U: recurrent weights, (H, 3H).
         c: bias of the candidate, (H,).
         states: (B, L + 1, H); row 0 is read, the others are set up to each length.
-        weights: (B, L + 1, S), likewise.
+        weights: attention weights, (B, L + 1, S), likewise.
         before: whether the reset gate stands before the product.
-        kind: of attention, in ENERGIES; those without filters have K = 0.
+        kind: location, additive or dot.
 
     Returns:
-        what the candidate gate read, (B, L, H), and queries (B, L, A).
+        h U_n + c, or r * h if the reset gate stands before the product, (B, L, H), and queries
+        (B, L, A).
     """
     B, L, _ = gates.shape
     (S, A), H, K = keys.shape[1:], U.shape[0], F.shape[0]
@@ -633,7 +593,7 @@ def forward(
     _forward[(parts, B)](
         gates, rounded(keys), rounded(values), steps, lengths, rounded(W), F, w, rounded(U), c,
         states, weights, inner, queries, gates.new_empty(B, S), counters, L, S, H, A, K,
-        **_blocks(S, H, A, K, before, parts), ENERGY=ENERGIES[kind][0],
+        **_blocks(S, H, A, K, before, parts), KIND=kind,
     )  # fmt: skip
     return inner, queries
 
@@ -644,18 +604,21 @@ def step(
     values: Tensor, steps: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor,
     readout: Tensor, bias: Tensor, before: bool, kind: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """One character of N rows of a search, N / B of them for each of B utterances.
+    """Compute a step of a search of N rows, N / B for each of B utterances.
+
+    ``keys``, ``values``, ``W``, ``U`` and ``readout`` are float32 or bfloat16.
 
     Args:
         tokens: the last characters, (N,), int32.
-        origins: the row of state and weights that each row goes on from, (N,), int32.
-        state: (, H).
-        weights: (, S).
-        gates: part of each character of the vocabulary, (V, 3H).
-        keys: (B, S, A), float32 or bfloat16, as W, U, values and readout may be.
+        origins: the row of ``state`` and ``weights`` that each row continues, (N,), int32.
+        state: states before, (rows before, H).
+        weights: attention weights before, (rows before, S).
+        gates: the gates' part of each token, (V, 3H).
+        keys: (B, S, A).
         values: the encoder steps' part of gates and logits, (B, S, 3H + V).
-        readout: (H, V).
-        bias: of the logits, (V,).
+        steps, W, F, w, U, c, before, kind: see :func:`forward`.
+        readout: weights of the readout for the state, (H, V).
+        bias: bias of the readout, (V,).
 
     Returns:
         log-probabilities (N, V), states (N, H) and weights (N, S), 0 on padding.
@@ -668,7 +631,7 @@ def step(
     _step[(N,)](
         tokens, origins, state, weights, gates, keys, values, steps, W, F, w, U, c, readout, bias,
         scratch, new_state, new_weights, log_probs, S, H, A, K, V, N // B,
-        **blocks, ENERGY=ENERGIES[kind][0], V_=V_,
+        **blocks, KIND=kind, V_=V_,
     )  # fmt: skip
     return log_probs, new_state, new_weights
 
@@ -679,7 +642,7 @@ def backward(
     states: Tensor, weights: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
     W: Tensor, F: Tensor, w: Tensor, U: Tensor, before: bool, kind: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Go back from :func:`forward`.
+    """Compute gradients of :func:`forward`, whose arguments and results the others are.
 
     Args:
         d_states: gradient of all rows but the first, (B, L, H).
@@ -702,7 +665,7 @@ def backward(
         lengths, rounded(W.t().contiguous()), F, w, rounded(U.t().contiguous()), gates, inner,
         d_queries, d_keys, d_F, d_w, keys.new_zeros(B, S), d_alignments, energies,
         keys.new_empty(B, S, blocks["TAPS"]), keys.new_empty(B, parts, A), counters,
-        L, S, H, A, K, **blocks, ENERGY_BACK=ENERGIES[kind][1], LOCATION=kind == "location",
+        L, S, H, A, K, **blocks, KIND=kind,
     )  # fmt: skip
     return d_queries, d_keys, d_F.sum(0), d_w.sum(0)
 
@@ -710,8 +673,7 @@ def backward(
 def _recurrent(
     B: int, N: int, device: torch.device
 ) -> tuple[tuple[int, int], Tensor, dict[str, Any]]:
-    """Grid, counters and compiled sizes of a layer: parts of the units, for each group of
-    utterances and each direction."""
+    """Return grid, counters and constants of a layer; a group is some utterances of a direction."""
     groups, parts = 2 * triton.cdiv(B, ROWS), min(triton.cdiv(N, BLOCK), resident_programs(device))
     sizes = {
         "PARTS": parts, "ROWS": ROWS, "BLOCK": BLOCK, "DEPTH": DEPTH, "PRECISION": "tf32x3",
@@ -722,14 +684,14 @@ def _recurrent(
 
 @_launch
 def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Both directions of a GRU layer whose reset gate stands after the product.
+    """Run both directions of a GRU layer whose reset gate stands after the product.
 
     Args:
-        gates: the input's part of the forward, then the backward direction, (B, S, 6N); replaced
-            by r, z and n.
+        gates: the input's part of the forward, then of the backward direction, (B, S, 6N);
+            replaced by r, z and n.
         U: recurrent weights, (2, N, 3N).
         c: bias of the candidate, (2, N).
-        counts: real steps, (B,), int32, on the device.
+        counts: numbers of steps, (B,), int32, on the device.
 
     Returns:
         states, and h U_n + c, both (B, S, 2N) and 0 on padding.
@@ -746,11 +708,15 @@ def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[
 def bigru_backward(
     grad: Tensor, out: Tensor, gates: Tensor, inner: Tensor, U: Tensor, counts: Tensor
 ) -> None:
-    """Go back from :func:`bigru_forward`: ``gates`` become gradients of their activations, of no
-    meaning on padding, and ``inner`` that of h U_n + c.
+    """Compute gradients of :func:`bigru_forward` in place.
 
     Args:
         grad: gradient of the states, (B, S, 2N).
+        out: the states.
+        gates: r, z and n; replaced by the gradients of their activations, undefined on padding.
+        inner: replaced by the gradient of h U_n + c.
+        U: recurrent weights, (2, N, 3N).
+        counts: numbers of steps, (B,), int32, on the device.
     """
     B, S, _ = grad.shape
     N = U.shape[1]
