@@ -60,16 +60,16 @@ def search(folder: str | Path, *, recursive: bool = True) -> Folder:
     found: list[Path] = []
     broken: list[str] = []
     hidden = below = 0
-    for place, folders, names in _walk(Path(folder), broken):
+    for parent, folders, names in _walk(Path(folder), broken):
         shown = [name for name in names if not _is_hidden(name)]
         hidden += len(names) - len(shown)
         for name in folders:
             if _is_hidden(name):
-                hidden += sum(len(inside) for _, _, inside in os.walk(place / name))
+                hidden += sum(len(inside) for _, _, inside in os.walk(parent / name))
         if not recursive:
             below = sum(not _is_hidden(name) for name in folders)
             folders.clear()
-        for path in (place / name for name in shown):
+        for path in (parent / name for name in shown):
             if os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any name
                 found.append(path)
             else:
@@ -88,11 +88,11 @@ def _walk(top: Path, broken: list[str]) -> Iterator[tuple[Path, list[str], list[
         for name, folders, files in os.walk(
             start, onerror=lambda e: broken.append(str(e.filename))
         ):
-            place, real = Path(name), os.path.realpath(name)
+            parent, real = Path(name), os.path.realpath(name)
             if real in seen:
                 folders.clear()
                 continue
             seen.add(real)
-            yield place, folders, files
+            yield parent, folders, files
             folders[:] = sorted(folder for folder in folders if not _is_hidden(folder))
-            waiting += [place / folder for folder in folders if (place / folder).is_symlink()]
+            waiting += [parent / folder for folder in folders if (parent / folder).is_symlink()]

@@ -31,9 +31,9 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_SHAPES = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdff\ufe70-\ufefc]")
-_SHAPED = ("<compat>", "<initial>", "<medial>", "<final>", "<isolated>")
-_LONGEST_SHAPE = 3  # letters; longer decompositions are phrases
+_PRESENTATION_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdff\ufe70-\ufefc]")
+_FORM_TAGS = ("<compat>", "<initial>", "<medial>", "<final>", "<isolated>")
+_LONGEST_FORM = 3  # letters; longer decompositions are phrases
 _APOSTROPHE = re.compile(rf"[{APOSTROPHES[:-5]}]|(?<=\w)[{APOSTROPHES[-5:]}](?=\w)")
 _IN_WORDS = re.compile(rf"(?<=\w)[{APOSTROPHES}](?=\w)")
 
@@ -66,28 +66,28 @@ def visible(text: str) -> str:
     """Return a text without invisible characters; white space and required joiners are kept."""
     if text.isascii() and text.isprintable():
         return text
-    return _JOINERS.sub(_needed, _INVISIBLE.sub("", text))
+    return _JOINERS.sub(_kept_joiner, _INVISIBLE.sub("", text))
 
 
 def clean(text: str) -> str:
     """Return a text with composed letters and without invisible characters; white space is kept."""
-    return text if text.isascii() and text.isprintable() else _letters(visible(text))
+    return text if text.isascii() and text.isprintable() else _composed(visible(text))
 
 
-def _letters(text: str) -> str:
-    return compose(_SHAPES.sub(_unshaped, text))
+def _composed(text: str) -> str:
+    return compose(_PRESENTATION_FORMS.sub(_plain_letters, text))
 
 
-def _unshaped(match: re.Match[str]) -> str:
+def _plain_letters(match: re.Match[str]) -> str:
     """Return the letters of a ligature or presentation form; those of whole phrases are kept."""
-    shape = match[0]
-    if not unicodedata.decomposition(shape).startswith(_SHAPED):
-        return shape
-    letters = unicodedata.normalize("NFKC", shape)
-    return shape if " " in letters or len(letters) > _LONGEST_SHAPE else letters
+    form = match[0]
+    if not unicodedata.decomposition(form).startswith(_FORM_TAGS):
+        return form
+    letters = unicodedata.normalize("NFKC", form)
+    return form if " " in letters or len(letters) > _LONGEST_FORM else letters
 
 
-def _needed(match: re.Match[str]) -> str:
+def _kept_joiner(match: re.Match[str]) -> str:
     """Return the first joiner if a letter of a joining script is beside it, or else ""."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if not (_JOINING.match(before) or _JOINING.match(after)):
@@ -134,11 +134,11 @@ def invisible(text: str) -> Counter[str]:
 def decomposed(text: str) -> str:
     """Return the first character, or its mark, that is not in composed form; "" if all are."""
     shown = "" if text.isascii() else visible(text)
-    composed = _letters(shown)
+    composed = _composed(shown)
     if composed == shown:
         return ""
     gone = Counter(shown) - Counter(composed)
-    marks = [c for c in shown if unicodedata.combining(c) or _letters(c) != c]
+    marks = [c for c in shown if unicodedata.combining(c) or _composed(c) != c]
     return next((c for c in [*marks, *gone] if c in gone), marks[0] if marks else "")
 
 
