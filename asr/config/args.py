@@ -5,12 +5,13 @@ Only this file imports jsonargparse, and only when it makes a parser, because th
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
-from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings
+from asr.config.field import THREADS, Check, ConflictError, SettingError, Settings, wrong_type
 from asr.config.help import Groups, Paged
 from asr.config.layers import LayerConfig
 from asr.config.read import build, load_yaml, to_dict, unfold
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
+_WRONG_TYPE = re.compile(r'Parser key "(.+)":\s+Expected .* Got value: (.*)', re.DOTALL)
 
 
 def make_parser(
@@ -44,7 +46,14 @@ def make_parser(
         def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
             return super().parse_args(self.spelled(args), *others, **options)
 
-    parser = SettingsParser(prog=prog, description=description, exit_on_error=False)
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            if found := _WRONG_TYPE.match(message):  # in the words of a wrong file
+                name, value = found.groups()
+                option: Any = next(a for a in self._actions if a.dest == name)
+                message = str(SettingError(name, value, wrong_type(value, option._typehint)))
+            super().error(message, ex)
+
+    parser = SettingsParser(prog=prog, description=description)
     parser.help_groups = groups or {}
     return parser
 
@@ -112,13 +121,10 @@ def from_args(
     Raises:
         InputError: an option is unknown, or a value has the wrong type or is out of range.
     """
-    try:
+    namespace = parser.parse_args(list(args))
+    if settings := defaults(namespace):
+        parser.set_defaults(settings)
         namespace = parser.parse_args(list(args))
-        if settings := defaults(namespace):
-            parser.set_defaults(settings)
-            namespace = parser.parse_args(list(args))
-    except argparse.ArgumentError as error:
-        raise InputError(f"{error}; see {parser.prog} --help") from error
     return settings_of(cls, namespace, parser.prog), namespace
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from asr.errors import EXIT_USAGE, InputError
 
@@ -34,9 +34,9 @@ class Paged:
         """Return the text of ``--help``."""
         return render(self, everything=not self.help_groups)
 
-    def format_usage(self: Any) -> str:
-        """Return the line of usage, which argparse prints above its errors."""
-        return f"{render(self, everything=True).splitlines()[0]}\n"
+    def error(self: Any, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise an InputError, in place of printing the usage and exiting."""
+        raise InputError(f"{message}; see {self.prog} --help") from ex
 
     def spelled(self: Any, args: Sequence[str] | None) -> list[str]:
         """Return a command line with options as the parser spells them; answer ``--help-all``."""

@@ -1,4 +1,4 @@
-"""Writing: what stands at the target, what is read, and names that others choose."""
+"""Writing files: existing targets, inputs as targets, and unusual names."""
 
 import os
 import stat
@@ -52,7 +52,7 @@ def test_a_pipe_gets_the_content_and_stays(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_an_open_descriptor_is_written_to_where_it_stands(tmp_path):
+def test_an_open_descriptor_is_written_to_at_its_position(tmp_path):
     with open(tmp_path / "log", "w") as file:
         file.write("before\n")
         file.flush()
@@ -94,7 +94,7 @@ def test_the_longest_name_that_a_file_can_have(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
-def test_names_that_no_file_has(tmp_path, name):
+def test_impossible_names(tmp_path, name):
     with pytest.raises(InputError):
         write_text(tmp_path / name, "text")
     with pytest.raises(InputError):
@@ -104,7 +104,7 @@ def test_names_that_no_file_has(tmp_path, name):
 def test_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
     def opened(*arguments):
         os_open(*arguments)
-        raise KeyboardInterrupt  # a signal that comes as soon as the file is there
+        raise KeyboardInterrupt  # a signal right after the file is created
 
     os_open = os.open
     monkeypatch.setattr(os, "open", opened)
@@ -113,7 +113,7 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_that_are_read_are_refused_under_any_name(tmp_path):
+def test_inputs_are_refused_as_outputs_under_any_name(tmp_path):
     (tmp_path / "a").write_text("input")
     (tmp_path / "link").symlink_to("a")
     for target in (tmp_path / "a", tmp_path / "link", tmp_path / "x" / ".." / "a"):
@@ -121,11 +121,11 @@ def test_outputs_that_are_read_are_refused_under_any_name(tmp_path):
         with pytest.raises(InputError, match="is also read"):
             check_outputs([target], [None, "", tmp_path / "a"])
     with pytest.raises(InputError, match="is also read"):
-        check_outputs([tmp_path / "new" / ".." / "a"], [tmp_path / "a"])  # new is made on the way
+        check_outputs([tmp_path / "new" / ".." / "a"], [tmp_path / "a"])  # creates new
     check_outputs([tmp_path / "b"], [tmp_path / "a"])
 
 
-def test_tables_of_data_directories_are_no_outputs(tmp_path):
+def test_tables_of_data_directories_are_refused_as_outputs(tmp_path):
     for name in ("text", "wav.scp", "utt2spk"):
         (tmp_path / name).write_text("u x\n")
     for name in ("text", "wav.scp", "utt2spk"):
@@ -134,7 +134,7 @@ def test_tables_of_data_directories_are_no_outputs(tmp_path):
         for target in (name, "new/../" + name, "link"):
             with pytest.raises(InputError, match="data directory"):
                 check_outputs([tmp_path / target])
-    check_outputs([tmp_path / "words.ctm", tmp_path / "utt2lang"])  # others, and new ones
+    check_outputs([tmp_path / "words.ctm", tmp_path / "utt2lang"])  # other names and new tables
 
 
 def test_outputs_that_cannot_be_written(tmp_path):
@@ -151,7 +151,7 @@ def test_outputs_that_cannot_be_written(tmp_path):
     check_folder(tmp_path / "new" / "folder")
 
 
-def test_names_that_are_too_long_are_cut_and_stay_different():
+def test_names_that_are_too_long_are_cut_and_remain_unique():
     assert fitting_name("a", ".txt", 255) == "a.txt"
     first, second = (fitting_name("語" * 100 + end, ".txt", 255) for end in "ab")
     assert first != second

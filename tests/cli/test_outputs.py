@@ -1,4 +1,4 @@
-"""No verb writes over what it reads, nor over the tables of a data directory."""
+"""No verb overwrites its input or the tables of a data directory."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def contents(folder):
         "data import hyp --table hyp/text",
     ],
 )
-def test_nothing_that_is_read_is_written_to(folder, capsys, command):
+def test_no_input_is_overwritten(folder, capsys, command):
     (folder / "hyp" / "nbest.yaml").write_text("")
     before = contents(folder)
     assert cli.main(command.split()) == 2
@@ -83,7 +83,7 @@ def test_nothing_that_is_read_is_written_to(folder, capsys, command):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_results_beside_others_are_written(folder):
+def test_results_beside_other_files_are_written(folder):
     for command in ("chars data -o data/tokens.txt", "lm ngram --text data --out data/words.arpa"):
         for _ in range(2):
             assert cli.main(command.split()) == 0

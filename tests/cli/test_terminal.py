@@ -1,4 +1,4 @@
-"""Output: control characters, encodings, and readers that go away."""
+"""Output: control characters, encodings, closed pipes and signals."""
 
 import io
 import json
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_control_characters_come_out_escaped():
+def test_control_characters_are_escaped():
     assert escaped("a\x1b]0;t\x07b\x9b31m\r\x7f\u202e") == (
         r"a\u001b]0;t\u0007b\u009b31m\u000d\u007f\u202e"
     )
@@ -28,19 +28,19 @@ def test_control_characters_come_out_escaped():
     assert escaped(others) == others
 
 
-def test_escaped_json_says_the_same():
+def test_escaped_json_has_the_same_value():
     text = json.dumps({"a": "\x9b\u2028\u202e"}, ensure_ascii=False)
     assert json.loads(escaped(text)) == json.loads(text)
 
 
-def test_only_terminals_lose_the_direction_of_writing():
+def test_direction_marks_are_escaped_only_in_terminals():
     for stream, shown in ((Terminal(), r"\u2067a"), (io.StringIO(), "\u2067a")):
         Output(stream).write("\u2067a")
         assert stream.getvalue() == shown
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
-def test_what_an_encoding_lacks_is_replaced(encoding):
+def test_characters_outside_an_encoding_are_escaped(encoding):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
     with_half = "é 語 \ud800"
@@ -49,14 +49,14 @@ def test_what_an_encoding_lacks_is_replaced(encoding):
     assert raw.getvalue() == with_half.encode(encoding, "backslashreplace")
 
 
-def test_a_console_draws_and_what_it_draws_cannot():
+def test_a_console_may_use_control_characters_but_its_text_may_not():
     stream = Terminal()
     console = Console(file=stream, color_system="standard", force_terminal=True)
     console.print("[red]a\x1b]0;title[/red]\x9b31m", highlight=False)
     assert stream.getvalue() == "\x1b[31ma\\u001b]0;title\x1b[0m\\u009b31m\n"
 
 
-def test_a_bar_is_drawn_and_what_is_printed_meanwhile_is_escaped(monkeypatch):
+def test_text_printed_during_a_progress_bar_is_escaped(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", stream)
@@ -77,7 +77,7 @@ ASR = [sys.executable, "-m", "asr"]
 
 
 def closed_pipe():
-    """The writing end of a pipe whose reader has gone away."""
+    """Return the writing end of a pipe whose reading end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     return writer
@@ -105,7 +105,7 @@ def test_files_are_written_without_standard_streams(tmp_path, closed):
     assert (tmp_path / "tokens.txt").read_text().startswith("<blank> 0\n")
 
 
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     with open("/dev/full", "w") as full:
         done = subprocess.run([*ASR, "models"], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 2
@@ -113,7 +113,7 @@ def test_a_full_disk_is_told():
     assert b"Traceback" not in done.stderr
 
 
-def test_a_reader_that_went_away_is_noticed_and_nothing_ends(monkeypatch):
+def test_a_closed_pipe_is_noticed_and_does_not_end_the_process(monkeypatch):
     monkeypatch.setattr(sys, "stdout", os.fdopen(closed_pipe(), "w"))
     with guarded():
         assert not reader_gone()
@@ -131,7 +131,7 @@ def test_no_control_character_of_a_name_reaches_a_terminal():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_let_a_verb_tidy_up(monkeypatch, capsys, number):
+def test_signals_let_a_verb_clean_up(monkeypatch, capsys, number):
     tidied = []
 
     class Verb:
@@ -143,7 +143,7 @@ def test_signals_let_a_verb_tidy_up(monkeypatch, capsys, number):
             finally:
                 tidied.append(number)
 
-    # a shell ignores Ctrl-C in what it starts in the background
+    # shells ignore Ctrl-C in background processes
     usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
     before = signal.signal(number, usual)
     try:
@@ -171,7 +171,7 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_user_without_a_home_goes_on_without_compiled_loops(monkeypatch, capsys):
+def test_without_a_home_folder_loops_are_not_compiled(monkeypatch, capsys):
     from asr.model.fast import native
 
     def nobody():

@@ -1,4 +1,4 @@
-"""Every setting refuses what it cannot be, from Python as from files."""
+"""Settings refuse values of wrong types and out of range, in Python and in files."""
 
 import dataclasses
 import math
@@ -53,7 +53,7 @@ def numbers() -> list:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "many", None, True, 10**400])
 @pytest.mark.parametrize(("config", "name"), numbers())
-def test_what_is_no_number_is_refused_everywhere(config, name, value):
+def test_values_that_are_not_finite_numbers_are_refused(config, name, value):
     default = getattr(config, name)
     if isinstance(default, tuple):
         value = (value,) * len(default)
@@ -62,7 +62,7 @@ def test_what_is_no_number_is_refused_everywhere(config, name, value):
 
 
 @pytest.mark.parametrize(("config", "name"), numbers())
-def test_negative_numbers_are_refused_but_where_they_mean_something(config, name):
+def test_negative_numbers_are_refused_except_where_they_have_a_meaning(config, name):
     default = getattr(config, name)
     value = tuple(-1000 for _ in default) if isinstance(default, tuple) else -1000
     if name in ("high_freq_hz", "length_bonus"):  # counted from the end; a penalty
@@ -89,7 +89,7 @@ def test_messages(name, value, message):
     assert str(error.value) == message
 
 
-def test_ends_of_ranges_and_numbers_of_other_kinds_are_taken():
+def test_ends_of_ranges_and_numpy_numbers_are_accepted():
     Example(count=1, share=0, rate=1, width=1)
     Example(share=1.0, count=np.int64(2), rate=np.float32(0.5))
 
@@ -104,7 +104,7 @@ def test_ends_of_ranges_and_numbers_of_other_kinds_are_taken():
         if get_args(hint) and get_origin(hint) is not tuple
     ],
 )
-def test_words_are_among_the_choices(cls, name):
+def test_unknown_choices_are_refused(cls, name):
     with pytest.raises(InputError, match=f"^{name} = other, expected one of "):
         cls(**{name: "other"})
 
@@ -135,7 +135,7 @@ def test_no_two_settings_of_one_command_line_have_the_same_name():
     assert not get_type_hints(DecodeConfig).keys() & get_type_hints(SegmentationConfig).keys()
 
 
-def test_dropout_leaves_something():
+def test_dropout_must_leave_something():
     with pytest.raises(InputError, match=r"dropout = 0\.9996"):  # all of a thousandth
         EncoderConfig(dropout=0.9996)
     assert settings.DROPOUT.holds(0.999)

@@ -1,4 +1,4 @@
-"""Help on two screens, options in usual spellings."""
+"""Help of at most two screens; spellings of options."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def parser():
     return made
 
 
-def test_help_shows_the_groups_alone(capsys):
+def test_help_shows_only_the_groups(capsys):
     assert "rare" not in parser().format_help()
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(["--help-all"])
@@ -30,11 +30,11 @@ def test_help_shows_the_groups_alone(capsys):
 
 @pytest.mark.parametrize("name", ["--beam-width", "--beam_width"])
 @pytest.mark.parametrize("form", ["{} 3", "{}=3"])
-def test_dashes_and_underscores_are_the_same(name, form):
+def test_dashes_and_underscores_are_equivalent(name, form):
     assert parser().parse_args(form.format(name).split()).beam_width == 3
 
 
-def test_an_unknown_option_names_the_nearest():
+def test_an_unknown_option_suggests_the_nearest():
     with pytest.raises(InputError, match="--beam-widht: no such option; did you mean --beam-width"):
         parser().parse_args(["--beam-widht", "3"])
 
@@ -45,12 +45,12 @@ def test_asr_help_fits_one_screen_and_has_every_verb_once():
     assert sum(line.startswith("  ") for line in lines) == len(VERBS) == len(set(VERBS))
 
 
-def test_an_unknown_verb_names_the_nearest(capsys):
+def test_an_unknown_verb_suggests_the_nearest(capsys):
     assert main(["trian"]) == 2
     assert "trian: no such verb; did you mean asr train?" in capsys.readouterr().err
 
 
-def test_quiet_leaves_out_notes_and_keeps_errors(tmp_path, capsys):
+def test_quiet_suppresses_notes_but_not_errors(tmp_path, capsys):
     (tmp_path / "text").write_text("a ONE\u00ad\n")
     notes = []
     for before in ([], ["--quiet"]):
@@ -62,7 +62,7 @@ def test_quiet_leaves_out_notes_and_keeps_errors(tmp_path, capsys):
     Quiet.on = False
 
 
-def test_completion_knows_verbs_and_options():
+def test_completion_lists_verbs_and_options():
     words = options("transcribe")
     assert {"--beam", "--ctc-weight", "--help-all"} <= set(words)
     assert {"import", "validate"} <= set(options("data"))

@@ -1,4 +1,4 @@
-"""Configurations from files and headers: what was written comes back, all else is refused."""
+"""Configurations of files and headers: they survive a round trip, and errors are reported."""
 
 import json
 import struct
@@ -29,7 +29,7 @@ def header() -> dict[str, str]:
     return json.loads(blob[8 : 8 + size])["__metadata__"]
 
 
-def test_what_is_written_comes_back():
+def test_round_trip():
     config = replace(TrainConfig(epochs=7), augment=AugmentConfig(speeds=(1.0,), vtln=0.1))
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
     assert from_dict(TrainConfig, yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
@@ -44,7 +44,7 @@ def assert_kept(found, values):
             assert found[key] == value, key
 
 
-def test_the_shipped_model_is_read_to_the_letter():
+def test_the_shipped_model_is_read_exactly():
     values = json.loads(header()["config"])
     assert_kept(to_dict(from_dict(TrainConfig, values)), values)
 
@@ -56,7 +56,7 @@ def test_configurations_of_the_recipes(path):
     assert_kept(to_dict(found), values)
 
 
-def test_what_yaml_takes_for_text_or_nothing():
+def test_numbers_that_yaml_reads_as_text_and_empty_sections():
     values = yaml.safe_load("optim:\n  learning_rate: 1e-3\nmodel:\nmodel.encoder.units: 8\n")
     config = from_dict(TrainConfig, values)
     assert config.optim.learning_rate == 1e-3
@@ -86,7 +86,7 @@ def test_what_yaml_takes_for_text_or_nothing():
         ("[" * 500, "c.yaml: not a YAML file"),
     ],
 )
-def test_files_that_are_wrong_name_file_and_key(tmp_path, text, message):
+def test_errors_name_file_and_key(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
@@ -98,7 +98,7 @@ names = sorted({name for cls in sections for name in get_type_hints(cls)})
 keys = st.sampled_from(names) | st.text(max_size=3) | st.sampled_from(["model.encoder.units", "."])
 
 
-def test_a_list_that_refers_to_itself_many_times_is_not_written_out(tmp_path):
+def test_a_list_of_many_aliases_is_not_expanded_in_the_message(tmp_path):
     lists = "".join(f", &l{n + 1} [{', '.join([f'*l{n}'] * 10)}]" for n in range(12))
     (tmp_path / "c.yaml").write_text(f"epochs: [&l0 [x]{lists}]")
     with pytest.raises(InputError, match=r"epochs = \[\['x'\].*, expected a whole number"):
@@ -119,7 +119,7 @@ values = st.recursive(
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.dictionaries(keys | st.integers() | st.none(), values, max_size=4))
-def test_a_table_of_anything_is_a_configuration_or_refused(table):
+def test_any_table_is_a_configuration_or_refused(table):
     for cls in (TrainConfig, DecodeConfig, LMConfig):
         try:
             assert isinstance(from_dict(cls, table, "c.yaml"), cls)
@@ -129,7 +129,7 @@ def test_a_table_of_anything_is_a_configuration_or_refused(table):
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.text(alphabet="eposch: \n-[]{}&*!|>'\"%@`#0123.\t\x00\x85é", max_size=40) | st.binary())
-def test_a_file_of_anything_is_a_table_or_refused(tmp_path_factory, content):
+def test_any_file_is_a_table_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "c.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     try:

@@ -108,7 +108,7 @@ def test_subset(make, tmp_path, capsys):
     with pytest.raises(InputError, match="no utterance was chosen"):
         main(["subset", source, str(out), "--utts", str(empty)])
     for number in ("0", "-1"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError, match=f"--first: {number}, expected 1 or more"):
             main(["subset", source, str(out), "--first", number])
 
 
@@ -134,7 +134,7 @@ def test_import_and_normalize(wav, tmp_path, capsys):
     assert main([*arguments, "--normalize", "librispeech"]) == 0
     assert capsys.readouterr().out == f"{out}: 1 utterance, 1 speaker\n"
     assert read_table(out / "text") == {"s-a": "IT'S WELL KNOWN"}
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="--normalize: invalid choice: 'x'"):
         main([*arguments, "--normalize", "x"])
 
 
