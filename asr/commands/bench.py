@@ -5,6 +5,7 @@ Seeds are fixed, the first runs are not counted, and the median of the others is
 Examples:
     asr bench train
     asr bench transcribe --minutes 60 --json
+    asr bench attention --list
 """
 
 import argparse
@@ -29,7 +30,9 @@ BENCHMARKS = {
     "loader": "Measure reading and augmenting audio for a training.",
     "score": "Measure word error rates here and with jiwer.",
     "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
+    "attention": "List the kinds of attention.",
 }
+UNSIZED = ("transcribe", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
@@ -63,13 +66,18 @@ def make_parser() -> argparse.ArgumentParser:
         sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)
     verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
     for name, text in BENCHMARKS.items():
-        parent = common if name in AMOUNTS else once if name == "transcribe" else sized
+        parent = (
+            common if name in AMOUNTS else once if name in ("transcribe", "attention") else sized
+        )
         added = verbs.add_parser(name, parents=[parent], help=text.rstrip("."), description=text)
         if name in AMOUNTS:
             option, amount, text = AMOUNTS[name]
             added.add_argument(f"--{option}", type=COUNT, default=amount, help=text)
         elif name == "transcribe":
             _add_transcribe(added)
+        elif name == "attention":
+            text = "print kind, paper, form in a search, sum of the weights, title"
+            added.add_argument("--list", action="store_true", required=True, help=text)
         elif name != "peers":
             _add_network(added, training=name == "train")
     return parser
@@ -106,6 +114,8 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str]) -> int:
     """Run ``asr bench``; return the exit code."""
     options = make_parser().parse_args(argv)
+    if options.work == "attention":
+        return list_kinds(as_json=options.json)
     from asr.bench import measure
     from asr.commands.machine import machine
 
@@ -121,6 +131,15 @@ def main(argv: list[str]) -> int:
     else:
         result.pop("hypotheses", None)
         print("\n".join(_line(name, value) for name, value in result.items()))
+    return EXIT_OK
+
+
+def list_kinds(*, as_json: bool) -> int:
+    """Print the kinds of attention; return the exit code."""
+    from asr.bench.attention import kinds, table
+
+    rows = list(kinds())
+    print(json.dumps(rows) if as_json else "\n".join(table(rows)))
     return EXIT_OK
 
 

@@ -23,7 +23,8 @@ MIN_LOG_PROB = -1.0  # mean log-probability below which a text is doubtful
 
 def mean_positions(weights: FloatArray) -> FloatArray:
     """Return the mean attended encoder step of each character: weights (U, S) to (U,)."""
-    return weights @ np.arange(weights.shape[1], dtype=weights.dtype)
+    totals = np.maximum(weights.sum(1), 1e-6)  # less than 1 for some kinds of attention
+    return weights @ np.arange(weights.shape[1], dtype=weights.dtype) / totals
 
 
 def loops(tokens: tuple[int, ...], weights: FloatArray) -> bool:

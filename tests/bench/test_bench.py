@@ -15,6 +15,7 @@ from asr.bench.shape import LOSS, Shape
 from asr.commands import bench as cli
 from asr.commands.bench import main
 from asr.config import LossConfig
+from asr.config.kinds import ATTENTIONS
 from asr.errors import InputError
 from asr.model import machine
 from asr.model.runtime import TorchModel
@@ -54,6 +55,17 @@ def test_operations_of_a_step_by_hand():
     pair = 10 * 31 + 10 * 128 + 128 + 3 + 2
     total = encoder + 3 * (step + 2 * character + 2 * pair)
     assert shape.step_gflops(model) == pytest.approx(2 * total / 1e9)
+
+
+def test_the_list_of_attentions_names_every_kind_and_its_paper(capsys):
+    assert main(["attention", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["kind", *ATTENTIONS]
+    main(["attention", "--list", "--json"])
+    rows = {row["kind"]: row for row in json.loads(capsys.readouterr().out)}
+    assert all(row["paper"].startswith("arXiv:") and row["title"] for row in rows.values())
+    assert rows["mocha"]["paper"] == "arXiv:1712.05382" and rows["mocha"]["search"] == "hard"
+    assert rows["gmm"]["weights sum to"] == "0 to 1"
 
 
 @pytest.mark.parametrize("work", ["train", "decode"])

@@ -29,6 +29,7 @@ def hypothesis(weights, tokens=None, ended=True):
 
 def test_positions_are_means():
     assert mean_positions(np.array([[0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])).tolist() == [1.0, 2.0]
+    assert mean_positions(np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])).tolist() == [2.0, 0.0]
 
 
 def test_a_diagonal_is_perfect():
