@@ -52,7 +52,7 @@ class Perplexity:
     def __str__(self) -> str:
         unknown = "" if self.unknown_words is None else f" ({self.unknown_words} unknown)"
         return (
-            f"perplexity {self.per_character:.3f} a character, {self.per_word:.1f} a word; "
+            f"perplexity {self.per_character:.3f} per character, {self.per_word:.1f} per word; "
             f"log-probability {self.log_prob:.2f}, {len(self.sentences)} sentences, "
             f"{self.words} words{unknown}, {self.characters} characters"
         )

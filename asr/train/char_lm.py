@@ -87,8 +87,8 @@ def describe(loss: float, sentences: Sentences, space: int) -> str:
     characters = sum(len(s) + 1 for s in sentences)
     words = sum(s.count(space) + 2 for s in sentences)  # the end counts as a word
     return (
-        f"perplexity {math.exp(loss):.3f} a character, "
-        f"{math.exp(min(700.0, loss * characters / words)):.1f} a word"
+        f"perplexity {math.exp(loss):.3f} per character, "
+        f"{math.exp(min(700.0, loss * characters / words)):.1f} per word"
     )
 
 

@@ -1,4 +1,4 @@
-"""Kneser-Ney smoothing: by hand, and as a distribution."""
+"""Kneser-Ney smoothing by hand; its probabilities sum to 1."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from asr.lm.ngram import NGram
 
 
 def probability(arpa, words):
-    """Of the last word after the others, as listed."""
+    """Return the listed probability of the last word after the others."""
     ids = [arpa.words.index(w) for w in words.split()]
     order = arpa.orders[len(ids) - 1]
     (row,) = np.flatnonzero((order.words == ids).all(1))
@@ -38,7 +38,7 @@ def test_bigrams_by_hand():
 
 
 def text():
-    """Enough words for discounts of their own: a chain that prefers some successors."""
+    """A random chain with preferred successors, long enough to estimate the discounts."""
     chance = np.random.default_rng(0)
     return [
         " ".join(f"W{int(i)}" for i in np.minimum(chance.geometric(0.15, size=8), 40))

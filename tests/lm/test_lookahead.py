@@ -1,4 +1,4 @@
-"""Look-ahead: characters of a word add up to the word, nothing rises, nothing is impossible."""
+"""Look-ahead: scores of characters sum to that of the word, never rise, and are finite."""
 
 import itertools
 import math
@@ -48,7 +48,7 @@ def word_by_word(arpa, sentence):
 
 
 @pytest.mark.parametrize("speller", [None, char_lm()])
-def test_characters_of_words_add_up_to_their_n_grams(speller):
+def test_scores_of_characters_sum_to_that_of_the_word(speller):
     lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller)
     sentences = [*SENTENCES, "BAD BA", "ABC BAD ABC A", ""]
     found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
@@ -83,7 +83,7 @@ def test_look_ahead_by_hand():
     assert float(after[c]) < 1e-20
 
 
-def test_probabilities_never_exceed_one_together(lm):
+def test_probabilities_sum_to_one_at_most(lm):
     for text in ("AB BA", "E", "EDE ABCD A", "ABCDE", "A  A", " "):
         sums = np.exp(read(lm, text)).sum(1)
         assert (sums < 1 + 1e-5).all()
@@ -151,7 +151,7 @@ def test_the_penalty_of_unknown_words():
 
 
 def test_rows_are_independent(lm):
-    """A row goes on from any row, beside others or alone."""
+    """A row may extend any row, beside others or alone."""
     texts = ["AB B", "EE A", "A"]
     state, row = lm.start(3), np.arange(3)
     _, state = lm.step(np.full(3, TOKENS.eos_id), state, row)
@@ -171,7 +171,7 @@ def test_rows_are_independent(lm):
 
 @pytest.mark.parametrize("share", [None, 0.4])
 def test_torch_tensors_give_the_same_as_numpy_arrays(share, monkeypatch):
-    """On a GPU all arrays are tensors; here those of the processor stand for them."""
+    """On a GPU all arrays are tensors; here they are tensors on the CPU."""
     speller = None if share is None else char_lm()
 
     def scores(kind):

@@ -1,4 +1,4 @@
-"""ARPA files by hand: what they say, and what is wrong with damaged ones."""
+"""N-grams of ARPA files by hand, and damaged files."""
 
 import gzip
 import math
@@ -84,12 +84,12 @@ def test_another_order_of_the_words_changes_nothing(arpa):
     assert sentence(other, words) == pytest.approx(sentence(model(arpa), words))
 
 
-def test_a_file_without_unknown_words_gets_a_little_for_them(arpa):
+def test_files_without_unk_get_a_default_probability(arpa):
     assert sentence(model(arpa), ["C", "<unk>"])[1] == pytest.approx(DEFAULT_UNKNOWN)
 
 
 @pytest.mark.parametrize("name", ["b.arpa", "b.arpa.gz"])
-def test_what_is_written_is_read(arpa, tmp_path, name):
+def test_files_are_read_as_they_were_written(arpa, tmp_path, name):
     write_arpa(arpa, tmp_path / name)
     again = read_arpa(tmp_path / name)
     assert again.words == arpa.words
@@ -101,7 +101,7 @@ def test_what_is_written_is_read(arpa, tmp_path, name):
         assert gzip.decompress((tmp_path / name).read_bytes()).startswith(b"\\data\\")
 
 
-def test_the_large_letters_of_other_toolkits(tmp_path):
+def test_unk_in_upper_case(tmp_path):
     text = TEXT.replace("-0.8\tC", "-0.8\t<UNK>").replace("B C", "B <UNK>")
     (tmp_path / "a.arpa").write_text(text)
     assert "<unk>" in read_arpa(tmp_path / "a.arpa").words
@@ -161,3 +161,11 @@ def test_inconsistent_n_grams(tmp_path, old, new, message):
     (tmp_path / "a.arpa").write_text(TEXT.replace(old, new))
     with pytest.raises(InputError, match=message):
         model(read_arpa(tmp_path / "a.arpa"))
+
+
+def test_an_order_without_n_grams(tmp_path):
+    """Without trigrams, C after A B backs off to C after B."""
+    bigrams = TEXT.split("\\3-grams:\n")[0].replace("ngram 3=1", "ngram 3=0")
+    (tmp_path / "a.arpa").write_text(bigrams + "\\3-grams:\n\n\\end\\\n")
+    found = model(read_arpa(tmp_path / "a.arpa"))
+    assert sentence(found, ["A", "B", "C"])[2] == pytest.approx(-0.4 - 0.9)

@@ -17,7 +17,7 @@ TOKENS = CharTokenizer.from_texts(["ABC "])
 
 
 class Coin:
-    """Every character has the probability 1/2, whatever was before."""
+    """Every character has the probability 1/2."""
 
     def start(self, rows):
         return None

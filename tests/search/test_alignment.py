@@ -1,4 +1,4 @@
-"""Forced alignments, by hand and beside torchaudio's."""
+"""Forced alignments by hand and compared with torchaudio's."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ A, B = 2, 3
 
 
 def spikes(symbols, vocab=5, sure=0.9):
-    """Log-probabilities of a CTC that is rather sure of a symbol at each step."""
+    """Return CTC log-probabilities with one likely symbol at each step."""
     probs = np.full((len(symbols), vocab), (1 - sure) / (vocab - 1))
     probs[np.arange(len(symbols)), symbols] = sure
     return np.log(probs)
 
 
-def test_characters_are_where_ctc_says_them():
+def test_characters_are_at_their_ctc_spikes():
     found = ctc_align(spikes([0, A, A, 0, 0, B, 0]), (A, B))
     assert found.path.tolist() == [0, A, A, 0, 0, B, 0]
     assert found.positions.tolist() == [1.5, 5.0]
@@ -26,7 +26,7 @@ def test_characters_are_where_ctc_says_them():
     assert found.score_gap == pytest.approx(0.0)
 
 
-def test_what_ctc_is_sure_of():
+def test_symbols_of_which_ctc_is_confident():
     log_probs = spikes([A, 0, 4, 0, B, 0])
     log_probs[0] = np.log(0.2)
     assert ctc_align(log_probs, (A, B)).confident.tolist() == [0, 0, 4, 0, B, 0]
@@ -41,10 +41,12 @@ def test_equal_neighbours_have_a_blank_between_them():
 def test_a_text_without_characters_is_all_blank():
     found = ctc_align(spikes([0, A, 0]), ())
     assert found.path.tolist() == [0, 0, 0] and found.positions.size == 0
-    assert found.score_gap == pytest.approx(np.log(0.025 / 0.9))  # no A where CTC hears one
+    assert found.score_gap == pytest.approx(
+        np.log(0.025 / 0.9)
+    )  # the path has no A where CTC has one
 
 
-def test_the_path_is_torchaudios():
+def test_the_path_equals_torchaudios():
     for seed in range(20):
         torch.manual_seed(seed)
         log_probs = torch.randn(30, 6).mul(2).log_softmax(-1)
@@ -57,7 +59,7 @@ def test_the_path_is_torchaudios():
         assert found.path.tolist() == expected[0].tolist()
 
 
-def test_attention_never_turns_back():
+def test_attention_positions_never_fall():
     weights = np.array([[0.6, 0.4, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.0, 0.1, 0.2, 0.7]])
     assert attention_positions(weights).tolist() == [0, 0, 3]
     weights[1] = [0.2, 0.0, 0.8, 0.0]

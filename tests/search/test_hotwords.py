@@ -34,7 +34,7 @@ def earned(words, text, *, ended=True):
     return sum(gains)
 
 
-def test_a_word_earns_its_weight_for_each_character_and_keeps_it_at_its_end():
+def test_each_character_adds_the_weight_and_a_complete_word_keeps_it():
     words = hot(ABC=2.0)
     assert [earned(words, "ABC"[:n], ended=False) for n in range(4)] == [0, 2, 4, 6]
     assert earned(words, "ABC") == earned(words, "N ABC") == earned(words, "ABC N") == 6
@@ -56,16 +56,16 @@ def test_phrases():
     words = hot(A_B=1.0, A=1.0, BC=2.0)
     assert earned(words, "A B") == 3  # the phrase, and not its first word a second time
     assert earned(words, "A N") == 1
-    assert earned(words, "A BC") == 1 + 4  # what seemed the phrase was two words
+    assert earned(words, "A BC") == 1 + 4  # two hot words instead of the phrase
     assert earned(words, "A BN") == 1
     assert earned(words, "A A B") == 1 + 3
 
 
-def test_any_text_earns_its_words_and_nothing_else():
+def test_the_reward_of_a_text_is_that_of_its_hot_words():
     words = {"A": 0.5, "AB": 1.0, "B A": 2.0, "A B A": 0.25, "BB A": 1.5}
     tables = hot(**{w.replace(" ", "_"): weight for w, weight in words.items()})
 
-    def best(text):  # words of the text that do not overlap, by trying all
+    def best(text):  # the best words without overlap, by exhaustive search
         parts = text.split(" ")
         ways = [0.0]
         for end in range(1, len(parts) + 1):
@@ -80,7 +80,7 @@ def test_any_text_earns_its_words_and_nothing_else():
     for length in range(7):
         for letters in itertools.product("AB ", repeat=length):
             text = "".join(letters)
-            # an overlap that only its end decides may go to the word that began first
+            # of two overlapping phrases, the one that begins first may win
             assert earned(tables, text) <= best(text) + 1e-5
             if "B A B" not in text and "A B A" not in text:
                 assert earned(tables, text) == pytest.approx(best(text)), text
@@ -125,7 +125,7 @@ NOISE_FRAMES = (40, 25, 9)
 
 @pytest.fixture
 def run(tiny_config):
-    """A function that searches noise with a random model: all of it, or one utterance alone."""
+    """Return a function that decodes noise with a random model: a batch, or one utterance."""
     torch.manual_seed(2)
     las = LAS(tiny_config, 6, len(TOKENS)).eval()
     with torch.no_grad():

@@ -36,7 +36,7 @@ PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)
 def model(tiny_config):
     torch.manual_seed(3)
     model = LAS(tiny_config, MEL, VOCAB).eval()
-    with torch.no_grad():  # far from uniform, so that searches have something to find
+    with torch.no_grad():  # far from uniform, so that hypotheses differ
         for parameter in model.parameters():
             parameter.mul_(3.0)
     return model
@@ -147,7 +147,7 @@ def test_an_utterance_alone_and_in_a_batch_with_a_language_model(model, lm):
 
 
 def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
-    """Scores may only fall, or a search would stop too early: no difference to trying all."""
+    """A search would stop too early if scores could rise: the result is that of trying all."""
     symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
     lm = WordLM(estimate(["A", "A A", "AA A"], 2), symbols)
     config = DecodeConfig(beam=400, nbest=5, length_bonus=0.3, lm_weight=0.7, end_margin=0)
@@ -169,7 +169,7 @@ def test_a_wide_beam_is_exhaustive_with_a_word_model(model):
         )
 
 
-def test_a_language_model_of_no_weight_changes_nothing(model, lm):
+def test_a_language_model_with_weight_0_changes_nothing(model, lm):
     config = DecodeConfig(beam=4, lm_weight=0.0)
     m = encode(model)
     for a, b in zip(search(m, config, lm), search(m, config), strict=True):
@@ -221,7 +221,7 @@ def test_the_end_threshold_delays_the_end(model):
     assert sum(len(h[0].tokens) for h in strict) > sum(len(h[0].tokens) for h in free)
 
 
-def test_coverage_rewards_looking_everywhere(model):
+def test_coverage_rewards_attention_to_all_steps(model):
     m = encode(model)
     for threshold, weight in ((0.1, 3.0),):
         config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
@@ -247,8 +247,8 @@ def test_the_limit_cuts_off(model):
 
 
 def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
-    """Saying anything costs 30, each character brings 16: only long transcripts pay."""
-    first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is all but certain
+    """The first character costs 30 and each has a bonus of 16: only long transcripts pay."""
+    first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is almost certain
     after = torch.tensor([-30.0, -30.0, -0.1, -3.0, -3.0])
     original = DecoderSession.step
     monkeypatch.setattr(native, "usable", lambda *_: False)
@@ -260,9 +260,9 @@ def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
     monkeypatch.setattr(DecoderSession, "step", step)
     config = replace(PLAIN, beam=400, length_bonus=16.0, end_margin=0.0)
     best = search(encode(model, (9,)), config)[0][0]
-    assert best.tokens[1:] == (2, 2, 2)  # as long as may be: 9 frames allow 4 characters
+    assert best.tokens[1:] == (2, 2, 2)  # the longest transcript: 9 frames allow 4 characters
     assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
-    # after one character what goes on is at -14, and the empty transcript at 0
+    # after one character the open hypotheses are at -14, the empty transcript at 0
     for margin, tokens in ((13.9, ()), (14.1, best.tokens)):
         assert (
             search(encode(model, (9,)), replace(config, end_margin=margin))[0][0].tokens == tokens
@@ -279,9 +279,9 @@ def long_ctc():
 
 
 def test_long_prefix_scores_equal_ctc_loss_and_add_up():
-    """What a prefix weighs is shared out among its continuations and its end."""
+    """The probability of a prefix is the sum of those of its extensions and its end."""
     log_probs, steps, tokens = long_ctc()
-    log_probs[..., 29] = -1e4  # no transcript holds <sos/eos>
+    log_probs[..., 29] = -1e4  # no transcript contains <sos/eos>
     log_probs = log_probs.double().log_softmax(-1)
     scorer = CTCPrefixScorer(log_probs, steps, eos=29)
     state, before = scorer.start(), torch.zeros(2, dtype=torch.float64)
@@ -347,7 +347,7 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
         ("length_bonus", math.nan),
     ],
 )
-def test_settings_that_no_search_can_follow(name, value):
+def test_settings_out_of_range(name, value):
     with pytest.raises(InputError, match=f"{name} = {value}, expected"):
         replace(PLAIN, **{name: value})
 
@@ -372,12 +372,12 @@ def test_characters_have_log_probabilities(model, beam, ctc_weight):
 
 
 class Favourite(Scorer):
-    """Likes one character, and every second time only."""
+    """A bonus for every second occurrence of a character."""
 
     name, weight = "favourite", 3.0
 
     def start(self, encoded, width):
-        return encoded.array(np.zeros(len(encoded.steps) * width))  # how often it was read
+        return encoded.array(np.zeros(len(encoded.steps) * width))  # its occurrences so far
 
     def step(self, step, state):
         count = state[step.rows] + (step.tokens == 2)
@@ -392,7 +392,7 @@ class Favourite(Scorer):
         return self.weight * left
 
 
-def test_a_further_scorer_is_one_class(model):
+def test_a_new_scorer_is_one_class(model):
     m = encode(model)
     config = DecodeConfig(beam=8, nbest=3, end_margin=0)
     plain, liked = search(m, config), beam_search(m, config, Favourite())
@@ -469,7 +469,7 @@ ALL = DecodeConfig(
 
 @pytest.mark.parametrize("config", [ALL, PLAIN, replace(PLAIN, beam=300)])
 def test_numpy_and_torch_find_the_same(model, lm, config):
-    """Tensors as on a GPU, here on the processor."""
+    """Tensors as on a GPU, but on the CPU."""
     symbols = CharTokenizer(["<blank>", "<unk>", "<space>", "A", "<sos/eos>"])
     hotwords, m = HotWords({(3, 3): 0.9}, symbols), encode(model, (40, 25, 31, 9))
     ours = search(m, config, lm, hotwords)
@@ -496,14 +496,14 @@ def test_scores_that_overflow_are_refused(model, monkeypatch, beam, utterance, w
         if utterance == 1:
             model.decoder.readout.weight.fill_(1e38)
         m = encode(model, (25, 9))
-        if utterance == 2:  # the first one is as it should be
+        if utterance == 2:  # the first one is intact
             m.memory.values[1].fill_(math.nan)
     with pytest.raises(InputError, match=f"utterance {utterance} of 2 .* score of decoder is nan"):
         search(m, replace(PLAIN, beam=beam))
 
 
 def test_a_search_whose_scores_all_become_infinite_is_refused(model):
-    """One character takes all probability, and it is the one that no text holds."""
+    """<blank> has all the probability, and no text may contain it."""
     with torch.no_grad():
         model.decoder.readout.bias.fill_(-3e38)
         model.decoder.readout.bias[BLANK] = 0.0

@@ -1,4 +1,4 @@
-"""Smaller model files: what is lost, how large they are, and what is wrong with bad ones."""
+"""Smaller model files: their precision, their size, and damaged ones."""
 
 import json
 import struct
@@ -122,7 +122,7 @@ def test_a_model_carries_its_search_settings(model, tmp_path):
     assert recognizer.config.length_bonus == DecodeConfig().length_bonus
 
 
-def test_settings_given_win_over_those_of_the_model(model, tmp_path):
+def test_given_settings_override_those_of_the_model(model, tmp_path):
     parser = make_parser("asr transcribe", "")
     add_settings(parser, DecodeConfig)
     arguments = ["--beam", "2"]
@@ -145,13 +145,13 @@ def test_search_settings_that_a_model_cannot_carry(tmp_path, text, message):
         search_from(path)
 
 
-def test_small_again_is_the_same(model, tmp_path):
+def test_a_second_export_changes_nothing(model, tmp_path):
     once = export_model(model, tmp_path / "once.safetensors", "int8", {})
     twice = export_model(once.path, tmp_path / "twice.safetensors", "int8", {})
     assert twice.error == 0
 
 
-def test_facts_are_added_and_what_is_about_the_training_is_dropped(model, tmp_path):
+def test_facts_are_added_and_those_about_the_training_dropped(model, tmp_path):
     done = export_model(model, tmp_path / "small.safetensors", "int8", {"licence": "MIT"})
     header, _ = read_model(done.path)
     card = {"wer": "25 %", "licence": "MIT"}

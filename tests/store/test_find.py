@@ -1,4 +1,4 @@
-"""Models by path and by name; the folder of those that ship is one of the test's own here."""
+"""Models by path and by name; the tests have bundled models of their own."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from asr.store.export import export_model
 from asr.store.model_file import Header, read_model, save_model
 from asr.text.chars import CharTokenizer
 
-LARGEST = 8_000_000  # bytes of a model that ships
+LARGEST = 8_000_000  # bytes of a bundled model
 FACTS = {"hears", "languages", "wer", "licence", "data"}
 
 
@@ -34,7 +34,7 @@ def write_model(path, config, storage="float32", **card):
 
 @pytest.fixture
 def shelf(tiny_config, tmp_path, monkeypatch):
-    """Two models that ship: the default one, and ``abc`` without a card."""
+    """Two bundled models: the default one, and ``abc`` without a card."""
     folder = tmp_path / "models"
     write_model(folder / "an4" / "model.safetensors", tiny_config, licence="MIT", hears="letters")
     (folder / "an4" / "MODEL_CARD.md").write_text("# The card\n")
@@ -56,7 +56,7 @@ def test_names_stand_for_models(shelf):
     assert read_model("an4")[0].tokenizer.symbols[3] == "A"
 
 
-def test_a_path_wins_over_a_name(shelf, tiny_config, tmp_path, monkeypatch):
+def test_a_path_takes_precedence_over_a_name(shelf, tiny_config, tmp_path, monkeypatch):
     mine = write_model(tmp_path / "abc" / "final.safetensors", tiny_config)
     monkeypatch.chdir(tmp_path)
     assert find.find_model("abc").samefile(mine)
@@ -153,7 +153,7 @@ def test_listing_does_not_import_torch(shelf):
 
 
 @pytest.mark.parametrize("name", find.names())
-def test_what_ships_is_small_and_says_what_it_is(name):
+def test_bundled_models_are_small_and_described(name):
     path = find.find_model(find.FOLDER / name / find.SHIPPED_FILE)
     assert path.stat().st_size <= LARGEST
     assert find.read_card(path)

@@ -22,7 +22,7 @@ FEATURES = FeatureConfig(mel_bins=20)
 
 @pytest.fixture
 def saved(tiny_config, tmp_path):
-    """A function that writes a model of random weights and returns it with its path."""
+    """Return a function that writes a model with random weights."""
 
     def save(name="final.safetensors", seed=0, **changes):
         torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def saved(tiny_config, tmp_path):
     return save
 
 
-def test_what_is_saved_comes_back(saved):
+def test_models_are_read_as_they_were_saved(saved):
     path, model, cmvn = saved()
     header, weights = read_model(path.parent)  # a folder as a training leaves it
     assert header.tokenizer.decode(header.tokenizer.encode("CAB")) == "CAB"
@@ -99,7 +99,7 @@ def test_other_settings_may_change_during_a_training(saved, tmp_path):
     average_models([one[0], two[0]], tmp_path / "mean.safetensors")
 
 
-def test_models_of_two_trainings_have_no_average(saved, tmp_path):
+def test_models_of_two_trainings_are_not_averaged(saved, tmp_path):
     features = replace(FEATURES, cmvn="speaker")
     one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, features=features)
     message = "not of the same training .*: features.cmvn is speaker, not global; average only"

@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_model():
 def test_perplexity_by_hand():
     """ln 2 a character over A, space, B and the end; A, B and the end are three words."""
     line = training.describe(math.log(2), [TOKENS.encode("A B")], space=2)
-    assert line == f"perplexity 2.000 a character, {2 ** (4 / 3):.1f} a word"
+    assert line == f"perplexity 2.000 per character, {2 ** (4 / 3):.1f} per word"
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def lm_train(files, out, *options):
 
 def test_train_and_score_from_the_command_line(files, capsys):
     assert lm_train(files, files / "lm.safetensors") == 0
-    assert "a character" in capsys.readouterr().out
+    assert "per character" in capsys.readouterr().out
     assert len((files / "lm.jsonl").read_text().splitlines()) == 2
     arguments = ["--lm", str(files / "lm.safetensors"), "--tokens", str(files / "tokens.txt")]
     assert cli.main(["score", *arguments, str(files)]) == 0
