@@ -28,6 +28,7 @@ SMALL = 4096  # weights below which a matrix stays float32
 OLD_NAMES = {"W_y": "cell.W_0", "W_c": "cell.W_1", "U": "cell.U", "b": "cell.b", "c": "cell.c"}
 
 
+@np.errstate(over="ignore")  # overflow in float16 is refused
 def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
     """Convert weights for a file.
 
