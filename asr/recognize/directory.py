@@ -162,12 +162,12 @@ class Decoding:
         path = self.out / PARTIAL
         self.out.mkdir(parents=True, exist_ok=True)
         heading = self._fingerprint()
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if lines and lines[0] == heading:
-            for line in lines[1:]:
+        first, *lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        if first == heading.encode():
+            for line in lines:
                 try:
                     entry = json.loads(line)
-                except ValueError:  # cut off when the decoding was killed
+                except ValueError:  # cut off when the decoding was killed, or the end of the file
                     break
                 self.results[entry["id"]] = entry
         write_text(path, "".join([heading + "\n", *map(_line, self.results.values())]))

@@ -16,7 +16,7 @@ RATE = 16000
 
 
 class LoudDetector:
-    """Takes every sound for speech, and only zeros for silence."""
+    """Detects speech in everything but zeros."""
 
     def __init__(self, rate):
         self.chunk, self.rest = CHUNK * rate // RATE, np.zeros(0, np.float32)
@@ -33,13 +33,13 @@ class LoudDetector:
 
 @pytest.fixture(autouse=True)
 def noise_is_speech(monkeypatch):
-    """The models here are fed noise, which the detector of speech would throw away."""
+    """Replace the speech detector, which would discard the noise of these tests."""
     monkeypatch.setattr(vad, "SileroDetector", LoudDetector)
 
 
 @pytest.fixture
 def save(tiny_config, tmp_path):
-    """Write a model of random weights: it babbles, but always the same."""
+    """Write a model of random weights, always the same."""
 
     def save(cmvn="none", ctc_weight=0.3, **info):
         torch.manual_seed(0)

@@ -56,7 +56,7 @@ def test_transcripts_become_ctm(data, model, by):
         assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1.0
 
 
-def test_what_is_recognised_needs_no_transcripts(data, model):
+def test_recognised_text_is_aligned_without_transcripts(data, model):
     (data / "text").unlink()
     code, output = run(data, model, "--recognise", "--beam", "1", "--max_ratio", "0.2")
     assert code == 0 and output.exists()
@@ -72,7 +72,7 @@ def test_a_comparison_with_itself_has_no_errors(data, model, capsys):
     assert "3 words compared, 0 not found" in out and "starts: median error 0 ms" in out
 
 
-def test_what_is_read_is_never_the_output(data, model):
+def test_inputs_are_never_overwritten(data, model):
     truth = data.parent / "truth.ctm"
     truth.write_text("s1-1 1 0 1 AB\n")
     kept = {path: path.read_bytes() for path in (truth, *data.iterdir())}
@@ -123,7 +123,7 @@ def test_words_with_characters_that_the_model_lacks_are_kept(data, model, by, ca
     assert "words of such characters alone lie between their neighbours: 42 (s1-1)" in err
 
 
-def test_it_is_said_where_the_audio_is_too_short_for_ctc(data, model, capsys):
+def test_a_warning_names_audio_that_is_too_short_for_ctc(data, model, capsys):
     (data / "text").write_text(f"s1-1 {'A' * 500}\ns1-2 A\n")
     code, output = run(data, model)
     assert code == 0 and len(read_ctm(output)) == 2
@@ -133,7 +133,7 @@ def test_it_is_said_where_the_audio_is_too_short_for_ctc(data, model, capsys):
     assert "encoder steps" not in capsys.readouterr().err
 
 
-def test_nothing_is_said_where_the_model_has_all_characters(data, model, capsys):
+def test_no_warning_if_the_model_has_all_characters(data, model, capsys):
     run(data, model)
     assert "lacks" not in capsys.readouterr().err
 
@@ -152,6 +152,6 @@ def test_spelling_by_hand(text, spelled):
     assert spell(text, CharTokenizer.from_texts(["AB C"])) == spelled
 
 
-def test_a_table_of_decomposed_letters_spells_them_so():
+def test_decomposed_letters_of_a_table_are_used():
     tokenizer = CharTokenizer(["<blank>", "<unk>", "e", "\u0301", "<sos/eos>"])
     assert tokenizer.normalize(spell("\u00e9\u00c9x", tokenizer)) == "e\u0301e\u0301"

@@ -49,7 +49,7 @@ def test_predictors_by_hand():
     assert Calibration(0.0, 0.0, 0.5)((-1.5, -2.0)) == pytest.approx(1 / (1 + math.e))
 
 
-def test_a_fit_finds_the_coefficients_that_made_the_data():
+def test_a_fit_recovers_the_coefficients_of_the_data():
     predictors, right = texts(4000)
     found = fit(predictors, right)  # P(right) = sigmoid((x + 2) / 0.5)
     assert found.attention == pytest.approx(2.0, rel=0.15)
@@ -63,7 +63,7 @@ def test_no_slope_is_negative():
     assert found.attention == 0 and found.ctc >= 0
 
 
-def test_texts_that_can_be_told_apart_keep_the_fit_finite():
+def test_separable_texts_keep_the_fit_finite():
     found = fit(np.array([[-1.0, -1.0]] * 5 + [[-9.0, -2.0]] * 5), np.array([1.0] * 5 + [0.0] * 5))
     assert found((-1.0, -1.0)) > 0.8 > 0.2 > found((-9.0, -2.0))
     assert found((-400.0, -400.0)) < 1e-6
@@ -148,7 +148,7 @@ def test_useless_texts_count_in_a_calibration():
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_plausible_texts_are_not_doubtful(save, audio, monkeypatch, strict):
-    """A text is doubtful where both rules say so, that for all models and the model's own."""
+    """A text is doubtful if the rule for all models and the model's own threshold agree."""
     monkeypatch.setattr(diagnose, "MIN_LOG_PROB", 0.0 if strict else -1e3)
 
     def doubted(**info):
@@ -233,7 +233,7 @@ def test_the_threshold_is_a_setting(save, audio):
         main([str(audio / "a.wav"), "--model", model, "--min-confidence", "1.5"])
 
 
-def test_without_ctc_there_is_none_and_it_is_said(save, audio, capsys):
+def test_without_ctc_a_note_tells_that_there_is_no_confidence(save, audio, capsys):
     file, model = str(audio / "a.wav"), save(confidence=SURE)
     main([file, "--model", model, "--ctc_weight", "0", "-f", "json"])
     out, err = capsys.readouterr()
@@ -243,7 +243,7 @@ def test_without_ctc_there_is_none_and_it_is_said(save, audio, capsys):
 
 @pytest.fixture
 def babble(model, tmp_path):
-    """A data directory of noise; transcripts are what the model hears in two of three."""
+    """A data directory of noise; two of three transcripts are the model's own output."""
     folder = tmp_path / "data"
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -285,7 +285,7 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     assert found is not None and 0 < found < 1
 
 
-def test_calibrated_again_a_model_is_as_calibrated_once(model, babble, tmp_path):
+def test_a_second_calibration_gives_the_same_result(model, babble, tmp_path):
     once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
     run(model, babble, once)
     run(str(once), babble, twice)
@@ -339,7 +339,7 @@ def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, ca
     assert "left out: s1-1: " in err and "left out: s1-2: 31 s long, expected at most 30 s" in err
 
 
-def test_what_cannot_be_calibrated(model, babble, tmp_path):
+def test_too_few_correct_texts_and_no_ctc_are_refused(model, babble, tmp_path):
     with pytest.raises(InputError, match="confidence needs its score"):
         calibrate_main([model, str(babble), "-o", str(tmp_path / "x"), "--ctc_weight", "0"])
     text = (babble / "text").read_text().splitlines()

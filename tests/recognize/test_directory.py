@@ -86,7 +86,7 @@ def test_results(save, data, tmp_path):
 
 
 def test_transcripts_are_never_replaced_by_hypotheses(save, data, tmp_path):
-    """Those of the data directory, of another one, and any text that no decoding wrote."""
+    """Neither in a data directory nor in a folder whose text no decoding wrote."""
     model, before = save(), "".join(f"{name} AB\n" for name in NAMES)
     (data / "text").write_text(before)
     for name in ("other", "hand"):
@@ -103,14 +103,14 @@ def test_transcripts_are_never_replaced_by_hypotheses(save, data, tmp_path):
         assert run(model, data, tmp_path / "out") == 0
 
 
-def test_brackets_in_names_are_no_markup(save, data, tmp_path):
+def test_brackets_in_names_are_not_markup(save, data, tmp_path):
     (tmp_path / "x[").mkdir()
     odd = data.rename(tmp_path / "x[" / "y]")
     assert run(save(), odd, tmp_path / "out") == 0
     assert (tmp_path / "out" / "text").is_file()
 
 
-def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
+def test_bfloat16_gives_nearly_the_same_scores(save, data, tmp_path):
     model = save()
     try:
         for precision in ("float32", "bfloat16"):
@@ -124,8 +124,8 @@ def test_bfloat16_finds_nearly_the_same(save, data, tmp_path):
 
 
 @pytest.mark.parametrize(("least", "doubted"), [(0.0, True), (-1e3, False)])
-def test_texts_are_judged_by_what_their_model_has_learnt(save, data, tmp_path, least, doubted):
-    """It babbles words that it has not learnt: too little, or enough, speaks for them."""
+def test_flags_depend_on_the_plausibility_model(save, data, tmp_path, least, doubted):
+    """The texts are unknown words, below or above the threshold."""
     model = save(credit={"least": least, "oov_rate": 0.1}, vocabulary=[])
     assert run(model, data, tmp_path / "out", "--length_bonus", "9") == 0
     found = results(tmp_path / "out").values()
@@ -134,7 +134,7 @@ def test_texts_are_judged_by_what_their_model_has_learnt(save, data, tmp_path, l
 
 
 def test_suspicious_utterances_are_listed(save, data, tmp_path):
-    """No end is likely enough for this threshold, so the length limit cuts all of them off."""
+    """No end is probable enough for this threshold, so the length limit ends all texts."""
     assert run(save(), data, tmp_path / "out", "--eos_threshold", "0.01") == 0
     lines = (tmp_path / "out" / "flags").read_text().splitlines()
     assert [line.split()[0] for line in lines] == NAMES
@@ -152,7 +152,7 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """How many utterances each batch had; the batch after ``stop_after`` is interrupted."""
+    """Count the utterances of each batch; interrupt the batch after ``stop_after``."""
     sizes = []
     original = UtteranceRecognizer.recognize
 
@@ -177,11 +177,11 @@ def interrupt(decoded, model, data, out):
     decoded.sizes.clear()
 
 
-def test_an_interrupted_decoding_goes_on(save, data, tmp_path, decoded):
+def test_an_interrupted_decoding_is_continued(save, data, tmp_path, decoded):
     model, out = save(), tmp_path / "out"
     interrupt(decoded, model, data, out)
-    with open(out / decode.PARTIAL, "a") as file:
-        file.write('{"id": "bob-')  # killed while it wrote
+    with open(out / decode.PARTIAL, "ab") as file:
+        file.write('{"id": "bob-1", "text": "\u00c1'.encode()[:-1])  # killed within a character
     assert run(model, data, out) == 0
     assert decoded.sizes == [2]
     assert run(model, data, tmp_path / "whole") == 0
@@ -189,7 +189,7 @@ def test_an_interrupted_decoding_goes_on(save, data, tmp_path, decoded):
 
 
 @pytest.mark.parametrize("change", ["settings", "model", "data"])
-def test_results_of_something_else_are_not_kept(save, data, tmp_path, decoded, change):
+def test_partial_results_of_other_settings_are_not_kept(save, data, tmp_path, decoded, change):
     model, out, options = save(), tmp_path / "out", []
     interrupt(decoded, model, data, out)
     if change == "settings":

@@ -1,4 +1,4 @@
-"""Alignments by hand, and what they say."""
+"""Flags of alignments made by hand."""
 
 from dataclasses import replace
 
@@ -45,11 +45,11 @@ def test_running_backwards_is_no_alignment():
     assert alignment_quality(DIAGONAL[::-1]) == 0.0
 
 
-def test_an_end_that_was_never_looked_at():
+def test_an_unattended_end_is_flagged():
     assert flags(hypothesis(DIAGONAL[:6])) == ("cut-off",)
 
 
-def test_an_end_in_silence_need_not_be_looked_at():
+def test_an_unattended_end_in_silence_is_not_flagged():
     seen, text = DIAGONAL[:2], (2, 3)
     assert cut_off(seen) and not cut_off(DIAGONAL)
     assert not cut_off(seen, ctc_align(spikes([2, 3, *[0] * 8]), text))
@@ -68,7 +68,7 @@ def test_a_loop_repeats_while_attention_stands_still():
     assert not loops((1, 2, 3, 4) * 2 + (5, 6, 7, 8), stuck)
 
 
-def test_what_was_said_three_times_is_no_loop():
+def test_spoken_repetitions_are_not_a_loop():
     assert not loops((1, 2, 3, 4) * 3, np.eye(12))
 
 
@@ -83,13 +83,13 @@ def test_a_stall_writes_many_characters_in_one_place():
 
 
 def spikes(symbols, sure=0.9):
-    """Log-probabilities of a CTC that is rather sure of a symbol at each step."""
+    """CTC log-probabilities with a probable symbol at each step."""
     probs = np.full((len(symbols), 9), (1 - sure) / 8)
     probs[np.arange(len(symbols)), symbols] = sure
     return np.log(probs)
 
 
-def test_characters_that_ctc_is_sure_of_and_the_text_lacks():
+def test_confident_ctc_characters_missing_from_the_text():
     heard = [0, 2, 0, 4, 4, 5, 0, 6, 0, 3, 0]
     assert skips(ctc_align(spikes(heard), (2, 3)))
     assert not skips(ctc_align(spikes(heard), (2, 5, 3)))  # one here and one there
@@ -98,7 +98,7 @@ def test_characters_that_ctc_is_sure_of_and_the_text_lacks():
     assert "skipped" in flags(hypothesis(DIAGONAL[:2], (2, 3)), ctc_align(spikes(heard), (2, 3)))
 
 
-def test_a_text_that_little_speaks_for_is_doubtful():
+def test_an_improbable_text_is_doubtful():
     text, elsewhere = (2, 3), spikes([0, 4, 0, 5, 0])
     for said, alignment, expected in (
         ((-0.1, -0.1, -0.1), ctc_align(spikes([0, 2, 0, 3, 0]), text), -0.1),
@@ -111,8 +111,8 @@ def test_a_text_that_little_speaks_for_is_doubtful():
         assert ("doubtful" in flags(found, alignment)) == (expected < -1)
 
 
-def test_a_model_may_say_that_right_texts_have_no_more():
-    """Four characters, the end and a head start of four: -18 / 9."""
+def test_plausibility_corrects_the_flags():
+    """Four characters, the end and an extra length of four: -18 / 9."""
     text = Hypothesis((3, 4, 3, 4), 0.0, {"decoder": -10.0, "ctc": -8.0}, np.zeros((5, 9)), True)
     assert plausibility(text) == -2.0
     vocabulary = Vocabulary(frozenset({"A", "B"}), oov_rate=np.exp(-9))
@@ -129,7 +129,7 @@ def test_a_model_may_say_that_right_texts_have_no_more():
     assert more.apply(("doubtful",), text, "A C") == ()
 
 
-def test_unknown_words_are_as_probable_as_dev_has_them():
+def test_unknown_words_have_the_probability_of_the_dev_set():
     words = frozenset({"A", "B"})
     found = Vocabulary.from_texts(words, ["A B A", "B C"])
     assert found.oov_rate == pytest.approx((1 + 1) / (5 + 2))
@@ -138,7 +138,7 @@ def test_unknown_words_are_as_probable_as_dev_has_them():
     assert Vocabulary.from_texts(None, ["A"]).log_prob("X Y") == 0  # an old model: all are known
 
 
-def test_no_text_is_doubtful_only_where_ctc_hears_something():
+def test_an_empty_text_is_doubtful_only_if_ctc_is_not_blank():
     nothing = replace(hypothesis(DIAGONAL[:0], ()), log_probs=(-9.0,))
     assert flags(nothing, ctc_align(spikes([0] * 10), ())) == ()
     assert flags(nothing, ctc_align(spikes([0, 2] * 5), ())) == ("skipped", "doubtful")

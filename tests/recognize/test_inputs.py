@@ -1,4 +1,4 @@
-"""What may be named as input, what the results are called, and how a run goes on."""
+"""Inputs of a command line, names of the results, and continued runs."""
 
 import io
 import json
@@ -151,7 +151,7 @@ def test_an_empty_data_directory(transcribe, tmp_path):
         transcribe("--data", tmp_path)
 
 
-def test_a_folder_is_no_data_directory_unless_it_is_named_as_one(transcribe, tmp_path):
+def test_a_folder_is_a_data_directory_only_with_the_option(transcribe, tmp_path):
     data = data_directory(tmp_path / "data")
     (data / "wav.scp").write_text(f"r3 touch {tmp_path}/ran; cat {data}/r1.wav |\n")
     code, out, err = transcribe(data)
@@ -196,7 +196,7 @@ def test_transcripts_beside_the_audio_are_not_replaced(transcribe, audio):
         assert transcribe(audio, "-o", audio / "out")[0] == 0  # its own results may be replaced
 
 
-def test_results_never_replace_what_is_read(transcribe, audio):
+def test_results_never_replace_inputs(transcribe, audio):
     (audio / "a.wav").rename(audio / "a.txt")  # audio whatever it is called
     with pytest.raises(InputError, match="is also read"):
         transcribe(audio / "a.txt", "-o", audio)
@@ -207,7 +207,7 @@ def test_results_never_replace_what_is_read(transcribe, audio):
         transcribe("--list", audio / "b.txt", "-o", audio / "out")
 
 
-def test_a_folder_for_results_that_cannot_be(transcribe, audio):
+def test_a_folder_that_cannot_be_made_is_refused(transcribe, audio):
     (audio / "loop").symlink_to("loop")
     for folder in ("b.wav", "loop"):
         with pytest.raises(InputError, match="cannot write"):
@@ -217,7 +217,7 @@ def test_a_folder_for_results_that_cannot_be(transcribe, audio):
             transcribe(*arguments)
 
 
-def test_a_long_name_is_cut_and_that_is_said(transcribe, audio):
+def test_a_long_name_is_cut_with_a_note(transcribe, audio):
     name = "語" * 83
     (audio / "a.wav").rename(audio / f"{name}.wav")
     call = (audio / f"{name}.wav", "-f", "textgrid", "-o", audio / "out")
@@ -228,7 +228,7 @@ def test_a_long_name_is_cut_and_that_is_said(transcribe, audio):
     assert names(audio / "out") == [result]
 
 
-def test_without_a_reader_of_the_texts_the_work_ends_and_has_failed(transcribe, audio, monkeypatch):
+def test_transcribing_fails_when_nothing_reads_standard_output(transcribe, audio, monkeypatch):
     class Unread(io.StringIO):
         gone = False
 
@@ -273,7 +273,7 @@ def test_nothing_of_a_file_name_reaches_a_shell(transcribe, audio):
     assert not item.clip.command
 
 
-def test_what_is_there_is_not_done_again(transcribe, audio):
+def test_existing_results_are_skipped(transcribe, audio):
     (audio / "bad.wav").unlink()
     out = audio / "out"
     out.mkdir()
@@ -286,7 +286,7 @@ def test_what_is_there_is_not_done_again(transcribe, audio):
         transcribe(audio, "--skip-existing")
 
 
-def test_strict_remembers_earlier_marks(transcribe, audio):
+def test_strict_counts_earlier_flags(transcribe, audio):
     (audio / "bad.wav").unlink()
     options = ["-o", audio / "out", "-f", "json", "--strict", "--skip-existing"]
     flags = [bool(json.loads(transcribe(audio, "-f", "json")[1][i])["flags"]) for i in (0, 1)]
@@ -321,12 +321,12 @@ def test_a_full_disk_behind_standard_output(model, audio):
     assert b"No space left on device" in run.stderr and b"Traceback" not in run.stderr
 
 
-def test_less_than_no_thread(transcribe, audio):
+def test_a_negative_number_of_threads(transcribe, audio):
     with pytest.raises(InputError, match="threads: -1, expected"):
         transcribe(audio / "a.wav", "--threads", "-1")
 
 
-def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
+def test_an_interruption_keeps_the_results(transcribe, audio, monkeypatch):
     true, files = cli.render, [audio / "a.wav", audio / "b.wav"]
 
     def interrupted(transcript, kind, name, audio):
@@ -345,14 +345,14 @@ def test_an_interruption_keeps_what_is_done(transcribe, audio, monkeypatch):
     assert names(audio / "out") == ["a.txt", "b.txt"]
 
 
-def test_silence_is_said(transcribe, tmp_path):
+def test_a_warning_names_silent_files(transcribe, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(2 * RATE), RATE)
     code, out, err = transcribe(tmp_path / "silence.wav")
     assert code == 0 and out == [""]
     assert "silence.wav: no speech found" in err and "kept 0.0 of 2.0 s" in err
 
 
-def test_the_ways_to_cut(transcribe, tmp_path):
+def test_segmentation_options(transcribe, tmp_path):
     generator = np.random.default_rng(0)
     parts = [generator.normal(0, 0.1, 16 * RATE), np.zeros(2 * RATE)] * 4
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
@@ -374,7 +374,7 @@ def test_the_ways_to_cut(transcribe, tmp_path):
         segments("--longest_s", "1")
 
 
-def test_the_bar_is_for_terminals(audio):
+def test_the_progress_bar_is_for_terminals(audio):
     items = collect([str(audio / "a.wav"), str(audio / "bad.wav")], Path())
     assert sum(map(cli._seconds, items)) == 0.5
     with cli._progress(items) as (bar, task):

@@ -93,7 +93,7 @@ def test_bad_chunks_are_refused(recognizer):
 
 
 def source(rate, stop):
-    """What a microphone would give, which Ctrl-C ends in the middle of the second speech."""
+    """Blocks of a microphone; Ctrl-C ends them in the middle of the second speech."""
 
     def blocks():
         samples = speech(1.0, 9.0)
@@ -107,7 +107,7 @@ def source(rate, stop):
     return RATE, blocks()
 
 
-def test_listen_prints_segments_and_what_is_left_at_ctrl_c(model, capsys):
+def test_listen_prints_the_last_segment_at_ctrl_c(model, capsys):
     before = signal.getsignal(signal.SIGINT)
     assert listen.main(["--model", model, "--beam", "1", "--times"], source) == 0
     out, err = capsys.readouterr()
@@ -117,12 +117,12 @@ def test_listen_prints_segments_and_what_is_left_at_ctrl_c(model, capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_without_pauses_there_is_nothing_to_print_at(model):
+def test_listen_refuses_settings_without_pauses(model):
     with pytest.raises(InputError, match="--vad none: finds no pauses"):
         listen.main(["--model", model, "--vad", "none"], source)
 
 
-def test_without_the_extra_or_a_device_it_says_what_to_do(model, monkeypatch):
+def test_a_missing_package_or_device_is_reported_with_a_remedy(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(InputError, match=r"cannot use microphones.*asr-las\[mic\]"):
         listen.main(["--model", model])
@@ -137,7 +137,7 @@ def test_without_the_extra_or_a_device_it_says_what_to_do(model, monkeypatch):
 
 
 @pytest.mark.parametrize("rates, expected", [({RATE, 48000}, RATE), ({48000}, 48000)])
-def test_the_microphone_is_read_in_blocks_at_a_rate_that_it_has(
+def test_the_microphone_is_read_in_blocks_at_a_rate_it_supports(
     monkeypatch, capsys, rates, expected
 ):
     """With the package's interface played by a stand-in that records two blocks."""

@@ -63,7 +63,7 @@ def test_progress_is_reported_in_seconds(model, audio):
     assert sum(heard) == pytest.approx(1.3)
 
 
-def test_results_come_in_order_though_long_pieces_are_decoded_last(model):
+def test_results_come_in_the_order_of_the_inputs(model):
     recognizer = asr.load(model, "cpu", QUICK)
     sources = [(np.ones(RATE // n, np.float32), RATE) for n in (1, 4, 2, 8)]
     assert [t.duration_s for t in recognizer.transcribe(sources)] == [1.0, 0.25, 0.5, 0.125]

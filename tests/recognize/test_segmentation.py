@@ -1,4 +1,4 @@
-"""Audio is cut at pauses: nothing that is said is lost or comes twice; lengths are bounded."""
+"""Segmentation: no speech is lost or doubled, and the lengths are bounded."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,7 @@ def split(waveform, size):
 
 
 def cut(waveform, size=700, rate=RATE, pause_s=1.0, detector=None, **settings):
-    """Pieces of a waveform that comes in blocks."""
+    """Chunks of a waveform that arrives in blocks."""
     segmenter = make_segmenter(
         SegmentationConfig(pause_s=pause_s, **settings), rate, detector or silero.SileroDetector
     )
@@ -72,14 +72,14 @@ def test_padding_ends_where_the_audio_ends():
     assert times(cut(sound(0, 0.1, 2, 0.1))) == [(0.0, pytest.approx(2.2))]
 
 
-def test_a_short_pause_divides_a_long_segment_alone():
+def test_a_short_pause_divides_only_a_long_segment():
     short = times(cut(sound(2, 0.5, 2)))
     assert short == [(0.0, 4.5)]
     long = times(cut(sound(11, 0.5, 2)))  # 0.27 s are enough after 11 of 15 s
     assert long == near((0.0, 11.25), (11.25, 13.5))  # the pause is shared
 
 
-def test_what_is_too_long_is_cut_where_it_is_quiet():
+def test_long_speech_is_cut_at_its_quietest_place():
     waveform = sound(40)
     waveform[12000:12300] *= 0.1
     waveform[22000:22300] *= 0.1
@@ -92,7 +92,7 @@ def test_what_is_too_long_is_cut_where_it_is_quiet():
     assert np.array_equal(joined, waveform)
 
 
-def test_silence_and_nothing_and_clicks_have_no_pieces():
+def test_silence_and_clicks_give_no_chunks():
     assert cut(np.zeros(5000)) == []
     assert cut(np.zeros(0)) == []
     assert cut(sound(0, 2, 0.03, 2)) == []
@@ -108,7 +108,7 @@ def test_memory_is_bounded(vad):
             assert len(segmenter.buffer.samples) <= (17 if vad == "silero" else 31) * RATE
 
 
-def test_fixed_pieces_hold_everything():
+def test_fixed_chunks_cover_everything():
     assert times(cut(np.ones(30 * RATE), vad="fixed")) == [(0.0, 30.0)]
     long = np.ones(70 * RATE)
     long[24900:25100] = long[49900:50100] = 0.0  # pauses at 25 s and at 50 s
@@ -117,13 +117,13 @@ def test_fixed_pieces_hold_everything():
     assert np.array_equal(np.concatenate([piece.waveform for piece in found]), long)
 
 
-def test_whole_pieces_have_a_limit():
+def test_whole_chunks_have_a_limit():
     assert times(cut(np.ones(60 * RATE), vad="none")) == [(0.0, 60.0)]
     with pytest.raises(InputError, match=r"longer than 60 s, .* --vad silero or fixed"):
         cut(np.ones(61 * RATE), vad="none")
 
 
-def test_without_a_detector_audio_is_cut_by_length_alone():
+def test_without_a_detector_only_fixed_segmentation_works():
     assert list(make_segmenter(SegmentationConfig(vad="fixed"), RATE, None).close())
     with pytest.raises(InputError, match=r"no speech detector here; .* --vad fixed"):
         make_segmenter(SegmentationConfig(), RATE, None)
@@ -140,7 +140,7 @@ def test_settings_out_of_range(settings):
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_sentences_are_found_in_noise(rate):
-    """With the true detector: every sentence of the bundled corpus, and little beside them."""
+    """The real detector finds every sentence of the bundled corpus, and little else."""
     files = sorted((MINI / "test-mini").rglob("*.opus"))[:6]
     gap = np.random.default_rng(0).normal(0, 0.001, 2 * rate).astype(np.float32)
     waveform, places = gap, []

@@ -33,7 +33,7 @@ def test_in_a_pause_words_end_and_begin_with_the_sound():
     assert timed("A B", [6, 12, 18], short) == [("A", 0.16, 0.5), ("B", 0.5, 0.94)]
 
 
-def test_sound_far_from_the_words_is_none_of_theirs():
+def test_sound_far_from_the_words_is_left_out():
     sound = np.ones(300, bool)
     ((_, start, end),) = timed("AB", [30, 32], sound)
     assert start == pytest.approx(1.22 - 0.1) and end == pytest.approx(1.3 + 0.2)
@@ -56,11 +56,11 @@ def test_times_are_in_order_and_no_word_is_empty(places):
         assert all(w.end_s - w.start_s > SHIFT_S / 2 for w in words)
 
 
-def test_no_words_have_no_times():
+def test_texts_without_words():
     assert timed("", [], [True] * 5) == timed(" ", [2], [True] * 5) == []
 
 
-def test_frames_above_the_background_sound():
+def test_loud_frames():
     features = np.array([[0.0, 0.0]] * 10 + [[5.0, 9.0]] * 10)
     assert loud_frames(features, FeatureConfig(mel_bins=2)).tolist() == [False] * 10 + [True] * 10
     first = loud_frames(features * [1, -1], FeatureConfig(kind="mfcc", ceps=2))

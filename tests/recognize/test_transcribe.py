@@ -1,4 +1,4 @@
-"""Transcribing: many inputs, one bad file, results where they were asked for."""
+"""Transcription of many inputs, bad files, and the files of the results."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_bad_arrays_are_refused(model):
             recognizer.transcribe(source)
 
 
-def test_arrays_that_lie_otherwise_in_memory(model, audio):
+def test_arrays_of_any_memory_layout(model, audio):
     recognizer = asr.load(model, "cpu")
     samples, rate = soundfile.read(audio / "a.wav", dtype="float32")
     expected = recognizer.transcribe((samples, rate)).text
@@ -63,7 +63,7 @@ def test_arrays_that_lie_otherwise_in_memory(model, audio):
 
 
 def test_a_model_without_ctc_is_searched_without_it(save, audio, capsys):
-    """Its CTC head has never learnt anything."""
+    """Its CTC head was not trained."""
     command = [str(audio / "a.wav"), "--length_bonus", "5", "--model"]
     assert main([*command, save(ctc_weight=0.0)]) == 0
     out, err = capsys.readouterr()
@@ -83,7 +83,7 @@ def test_one_bad_file_does_not_stop_the_others(model, audio, capsys):
     assert files[2] in err
 
 
-def test_names_that_no_file_can_have(model, audio, capsys):
+def test_impossible_file_names(model, audio, capsys):
     names = [str(audio / ("x" * 300)), str(audio / "a\0.wav"), str(audio / "a.wav")]
     assert main([*names, "--model", model]) == 1
     out, err = capsys.readouterr()
@@ -91,8 +91,8 @@ def test_names_that_no_file_can_have(model, audio, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
-def test_names_that_are_no_text(model, audio, capsysbinary):
-    """A name in Latin-1: the file is read, and the name is written so that all can read it."""
+def test_file_names_that_are_not_utf8(model, audio, capsysbinary):
+    """A file with a name in Latin-1 is read, and its name is printed as UTF-8."""
     other = os.fsencode(audio) + b"/caf\xe9.wav"
     (audio / "b.wav").rename(os.fsdecode(other))
     (audio / "bad.wav").unlink()
@@ -105,7 +105,7 @@ def test_names_that_are_no_text(model, audio, capsysbinary):
 
 
 def test_a_name_of_several_lines_makes_one_line(model, audio, capsys):
-    """Whoever reads a line for each file would otherwise take a name for a text."""
+    """A program that reads one line per file would otherwise take a name for a text."""
     (audio / "b.wav").rename(audio / "b\nc.wav\tHELLO.wav")
     (audio / "bad.wav").rename(audio / "bad\n.wav")
     assert main([str(audio), "--model", model]) == 1
@@ -200,7 +200,7 @@ def test_no_input_and_no_model(model, audio):
         main([str(audio / "a.wav"), "--model", str(audio / "nothing")])
 
 
-def test_the_model_that_ships_is_taken_where_none_is_named(model, audio, capsys, monkeypatch):
+def test_the_model_of_the_package_is_the_default(model, audio, capsys, monkeypatch):
     file = str(audio / "a.wav")
     monkeypatch.setattr(find, "FOLDER", audio / "models")
     with pytest.raises(InputError, match="no model is named"):

@@ -1,4 +1,4 @@
-"""Segments: words with times, a second search where the first one failed, and --strict."""
+"""Segments: words with times, the fallback search, and --strict."""
 
 import json
 
@@ -38,26 +38,26 @@ def heard(model, audio):
     return asr.load(model, "cpu", config).transcribe(audio / "a.wav").segments[0]
 
 
-def test_what_failed_is_searched_a_second_time(model, audio, flagged):
+def test_a_failed_search_is_repeated_with_the_fallback(model, audio, flagged):
     searches = flagged({2: ("loop",), 4: ()})
     assert heard(model, audio).flags == ()
     assert searches == [(2, 0.0, 1), (4, utterances.FALLBACK_COVERAGE_WEIGHT, 1)]
 
 
-def test_what_fails_again_keeps_its_flags(model, audio, flagged):
+def test_the_flags_of_a_failed_fallback_are_kept(model, audio, flagged):
     flagged({2: ("loop",), 4: ("loop", "skipped")})
     assert heard(model, audio).flags == ("loop",)
     flagged({2: ("loop",), 4: ("skipped",)})
     assert heard(model, audio).flags == ("skipped",)
 
 
-def test_doubt_is_no_reason_to_search_again(model, audio, flagged):
+def test_doubtful_texts_are_not_searched_again(model, audio, flagged):
     searches = flagged({2: ("doubtful",)})
     assert heard(model, audio).flags == ("doubtful",)
     assert len(searches) == 1
 
 
-def test_strict_makes_marks_an_exit_code(model, audio, flagged, capsys):
+def test_strict_turns_flags_into_an_exit_code(model, audio, flagged, capsys):
     flagged({8: ("doubtful",)})
     arguments = [str(audio / "a.wav"), "--model", model, "--max_ratio", "0.3"]
     assert main(arguments) == 0

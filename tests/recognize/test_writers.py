@@ -1,4 +1,4 @@
-"""Formats: golden files by hand, and what independent readers make of them."""
+"""Formats, compared with golden files and read by independent packages."""
 
 import json
 from itertools import pairwise
@@ -111,7 +111,7 @@ def test_long_segments_become_subtitles_of_two_lines():
     assert " ".join(c.content.replace("\n", " ") for c in read) == " ".join(texts)
 
 
-def test_text_that_means_something_to_a_format():
+def test_text_with_the_markup_of_a_format():
     text = "A --> <B>\t& \u00c9"
     words = tuple(Word(word, n / 5, (n + 1) / 5) for n, word in enumerate(text.split()))
     talk = Transcript(2.0, (segment(0.0, 1.0, text, words),))
@@ -122,7 +122,7 @@ def test_text_that_means_something_to_a_format():
     assert render(talk, "trn", "my file") == "A --> <B> & \u00c9 (my_file)\n"
 
 
-def test_nothing_was_said():
+def test_silence():
     silence = Transcript(2.0, ())
     empty = {kind: render(silence, kind, "x") for kind in FORMATS if kind != "json"}
     assert empty.pop("vtt") == "WEBVTT\n"
@@ -132,7 +132,7 @@ def test_nothing_was_said():
     assert set(empty.values()) == {""}
 
 
-def test_times_that_rounding_makes_equal_or_crossed(tmp_path):
+def test_times_that_are_equal_or_overlap_after_rounding(tmp_path):
     words = (Word("A", 0.1, 0.2), Word("B", 0.1999, 0.2001), Word("C", 0.2, 0.2))
     talk = Transcript(0.2, (segment(0.2, 0.2, "A B C", words),))
     (cue,) = srt.parse(render(talk, "srt"))

@@ -1,4 +1,4 @@
-"""Weights from n-best lists: which entry wins at which weights, by hand."""
+"""Search weights from n-best lists made by hand."""
 
 import json
 
@@ -47,7 +47,7 @@ def rate(result, ctc_weight, bonus):
     return result.rates[c, 0, b]
 
 
-def test_lists_with_the_older_names_and_without_a_score_of_zero(decoding):
+def test_lists_of_earlier_versions_and_without_some_scores(decoding):
     folder = decoding(decoding.lists)
     expected = vars(read_lists(folder / "ref", [folder]))
     for rename in (
@@ -63,7 +63,7 @@ def test_lists_with_the_older_names_and_without_a_score_of_zero(decoding):
         np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
 
 
-def test_the_lists_of_today_come_before_older_ones(decoding):
+def test_current_lists_take_precedence_over_old_ones(decoding):
     folder = decoding(decoding.lists)
     expected = vars(read_lists(folder / "ref", [folder]))
     lines = [
@@ -152,7 +152,7 @@ def test_scores_by_text(decoding):
     assert lists.lm.tolist() == [[5.0, 5.0, -np.inf], [3.0, 5.0, 1.0]]
 
 
-def test_the_end_of_a_range_is_told():
+def test_edges_of_the_grid():
     axes = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
     rates = np.ones((2, 2, 3))
     assert GridSearch(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
