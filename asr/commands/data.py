@@ -232,10 +232,10 @@ def run_hold_out(argv: list[str]) -> int:
 
     from asr.corpus.holdout import hold_out
 
-    cut = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
-    print(f"{args.train}: {counted(cut.train, 'utterance')}")
-    share = f"{100 * cut.share:.1f} %, {100 * args.share:g} % were asked for"
-    print(f"{args.dev}: {counted(cut.dev, 'utterance')} ({share})")
+    train, dev = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
+    print(f"{args.train}: {counted(train, 'utterance')}")
+    share = f"{100 * dev / (train + dev):.1f} %, {100 * args.share:g} % were asked for"
+    print(f"{args.dev}: {counted(dev, 'utterance')} ({share})")
     return EXIT_OK
 
 

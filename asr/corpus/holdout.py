@@ -8,7 +8,6 @@ their share is as near as possible to the requested one.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from asr.corpus.datadir import DataDir, Utterance
@@ -30,21 +29,6 @@ TOLERANCE = 0.5  # largest accepted difference from the requested share, relativ
 TRIES = 20
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The sizes of the two sets."""
-
-    train: int
-    """Number of utterances for training."""
-    dev: int
-    """Number of utterances that were held out."""
-
-    @property
-    def share(self) -> float:
-        """The share of the utterances that was held out."""
-        return self.dev / (self.train + self.dev)
-
-
 def hold_out(
     source: str | Path,
     train: str | Path,
@@ -52,7 +36,7 @@ def hold_out(
     share: float,
     disjoint: Sequence[str] = ("speaker", "text"),
     seed: int = 0,
-) -> Cut:
+) -> tuple[int, int]:
     """Write two directories that together have all utterances and nothing in common.
 
     Args:
@@ -62,6 +46,9 @@ def hold_out(
         share: the share of the utterances to hold out, between 0 and 1.
         disjoint: the keys of :data:`KEYS` whose values the two must not have in common.
         seed: seed of the random choice among equally near cuts.
+
+    Returns:
+        The numbers of utterances in ``train`` and in ``dev``.
 
     Raises:
         InputError: there is no such cut; the message names the nearest one. Nothing is written.
@@ -78,8 +65,8 @@ def hold_out(
         raise InputError(f"{source}: {len(data.utterances)} utterances, cannot be cut in two")
     groups = connected(data, disjoint)
     held = _choose(data, groups, share, disjoint, seed)
-    subset(source, train, {u.id for u in data.utterances} - held)
-    return Cut(len(data.utterances) - subset(source, dev, held), len(held))
+    rest = {u.id for u in data.utterances} - held
+    return subset(source, train, rest), subset(source, dev, held)
 
 
 def _check(share: float, disjoint: Sequence[str]) -> None:

@@ -103,9 +103,9 @@ def _summary(report: Report) -> Iterator[str]:
     )
     yield (
         f"<div>{score.words.substitutions} substituted, {score.words.deletions} deleted, "
-        f"{score.words.insertions} inserted; characters {100 * score.cer_no_space:.2f} % without "
-        f"spaces; {score.wrong_sentences} of {len(score.ids)} sentences wrong "
-        f"({100 * score.ser:.1f} %)</div>"
+        f"{score.words.insertions} inserted; characters "
+        f"{100 * score.characters_no_space.rate:.2f} % without spaces; {score.wrong_sentences} of "
+        f"{len(score.ids)} sentences wrong ({100 * score.ser:.1f} %)</div>"
     )
     if report.comparison:
         yield f"<div>{_text(describe_comparison(report.comparison))}</div>"

@@ -80,14 +80,15 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
         InputError: the format is ambiguous, a line does not have it, or plain files have
             different numbers of lines.
     """
-    timed = _by_suffix(ref), _by_suffix(hyp)
-    if any(timed):
-        return _read_timed(ref, hyp, timed, file_format)
-    subtitles = [_subtitle_format(source) for source in (ref, hyp)]
-    if any(subtitles):
-        known = [kind or _certain_format(s) for s, kind in zip((ref, hyp), subtitles, strict=True)]
-        return tuple(map(_read_whole, (ref, hyp), [kind or file_format for kind in known]))
-    formats = detect(ref, hyp) if file_format == "auto" else (file_format, file_format)
+    kinds = _known_format(ref), _known_format(hyp)
+    if {"stm", "ctm"}.intersection(kinds):
+        return _read_timed(ref, hyp, kinds, file_format)
+    if not {None, "text", "trn"}.issuperset(kinds):  # subtitles
+        return _read_whole(ref, kinds[0] or file_format), _read_whole(hyp, kinds[1] or file_format)
+    formats = (file_format, file_format)
+    if file_format == "auto":
+        other = "text" if any(kinds) else _text_or_plain(ref, hyp)  # ids in one are ids in both
+        formats = kinds[0] or other, kinds[1] or other
     references, hypotheses = map(_read, (ref, hyp), formats)
     if formats == ("plain", "plain") and len(ref.lines) != len(hyp.lines):
         raise InputError(
@@ -98,13 +99,16 @@ def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[Tran
     return references, _renamed(references, hypotheses)
 
 
-def _by_suffix(source: Source) -> str | None:
+def _known_format(source: Source) -> str | None:
+    """Return the format of a file if its name or its contents determine it."""
+    if source.path.name == "text":
+        return "text"
     suffix = source.path.suffix.lower().removeprefix(".")
-    return suffix if suffix in ("stm", "ctm") else None
-
-
-def _subtitle_format(source: Source) -> str | None:
-    return None if source.path.name == "text" else subtitle_format(source.lines, source.path)
+    if suffix in ("stm", "ctm"):
+        return suffix
+    lines = [line for line in source.lines if not is_trn_comment(line)]
+    is_trn = bool(lines) and all(map(trn_id, lines))
+    return subtitle_format(source.lines, source.path) or ("trn" if is_trn else None)
 
 
 def _read_whole(source: Source, kind: str) -> TranscriptFile:
@@ -116,7 +120,8 @@ def _read_whole(source: Source, kind: str) -> TranscriptFile:
         kind = "text"
     if kind in ("auto", "plain"):
         return TranscriptFile([" ".join(source.lines)], "plain, one text")
-    texts = _by_id(_read(source, kind))
+    texts = _read(source, kind).texts
+    assert isinstance(texts, dict)
     if len(texts) != 1:
         raise InputError(
             f"{source.path} has {len(texts)} utterances with ids, the other file has the subtitles "
@@ -124,11 +129,6 @@ def _read_whole(source: Source, kind: str) -> TranscriptFile:
             "with subtitles (if the ids are words, give --format plain)"
         )
     return TranscriptFile(list(texts.values()), kind)
-
-
-def _by_id(transcripts: TranscriptFile) -> dict[str, str]:
-    assert isinstance(transcripts.texts, dict)
-    return transcripts.texts
 
 
 def _has_ids(source: Source) -> bool:
@@ -155,20 +155,18 @@ def _renamed(references: TranscriptFile, hypotheses: TranscriptFile) -> Transcri
 
 
 def _read_timed(
-    ref: Source, hyp: Source, timed: tuple[str | None, str | None], file_format: str
+    ref: Source, hyp: Source, kinds: tuple[str | None, str | None], file_format: str
 ) -> tuple[TranscriptFile, TranscriptFile]:
     """Read references with or without times, and hypotheses in a CTM."""
-    subtitles = timed[0] is None and _subtitle_format(ref) is not None
-    if timed[1] != "ctm" or timed[0] == "ctm" or subtitles:
+    if kinds[1] != "ctm" or kinds[0] not in (None, "stm", "text", "trn"):
         raise InputError(
             f"{ref.path}, {hyp.path}: expected hypotheses in a .ctm, and references in a .stm, a "
             "Kaldi text or a trn"
         )
     words = parse_ctm(hyp.lines, hyp.path)
-    if timed[0] == "stm":
+    if kinds[0] == "stm":
         return _read_stm(ref, hyp, words)
-    kind = "text" if file_format == "auto" else file_format
-    references = _read(ref, _certain_format(ref) or kind)
+    references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
     found = _from_words(words_by_file(words), _mixed_channels(words, hyp))
     return references, _renamed(references, found)
 
@@ -254,8 +252,7 @@ def read_sentences(name: str | Path) -> tuple[list[str], str]:
         InputError: it cannot be read.
     """
     source = open_source(name)
-    kind = _by_suffix(source) or _subtitle_format(source) or _certain_format(source)
-    kind = kind or ("text" if _has_ids(source) else "plain")
+    kind = _known_format(source) or ("text" if _has_ids(source) else "plain")
     if kind == "stm":
         return [segment.text for segment in parse_stm(source.lines, source.path)], kind
     if kind == "ctm":
@@ -267,31 +264,14 @@ def read_sentences(name: str | Path) -> tuple[list[str], str]:
     return list(texts.values() if isinstance(texts, dict) else texts), kind
 
 
-def detect(ref: Source, hyp: Source) -> tuple[str, str]:
-    """Detect the formats of two files that belong together.
+def _text_or_plain(ref: Source, hyp: Source) -> str:
+    """Detect the format of two files that belong together, Kaldi's text or plain.
 
-    A file named ``text`` is Kaldi's text; a file whose lines all end in ``(<id>)`` is a trn. If
-    neither file is one of these, both are Kaldi's text if all first fields look like ids and some
-    ids are in both files, and plain otherwise.
+    It is text if all first fields look like ids and some ids are in both files.
 
     Raises:
         InputError: the first fields could be ids or words.
     """
-    first, second = _certain_format(ref), _certain_format(hyp)
-    if first is None and second is None:
-        both = _text_or_plain(ref, hyp)
-        return both, both
-    return first or "text", second or "text"  # if one has ids, so has the other
-
-
-def _certain_format(source: Source) -> str | None:
-    if source.path.name == "text":
-        return "text"
-    lines = [line for line in source.lines if not is_trn_comment(line)]
-    return "trn" if lines and all(map(trn_id, lines)) else None
-
-
-def _text_or_plain(ref: Source, hyp: Source) -> str:
     ref_firsts, hyp_firsts = _first_fields(ref), _first_fields(hyp)
     refs, hyps = set(ref_firsts), set(hyp_firsts)
     if all(map(_looks_like_id, refs | hyps)) and match_names(refs, hyps):

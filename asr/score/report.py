@@ -247,7 +247,7 @@ def _score_dict(score: Score, worst: int) -> dict[str, Any]:
         "wer": _finite(score.wer),
         "wer_interval_95": interval if len(score.ids) > 1 else None,
         "cer_spaces_counted": _finite(score.cer),
-        "cer_no_spaces": _finite(score.cer_no_space),
+        "cer_no_spaces": _finite(score.characters_no_space.rate),
         "ser": score.ser,
         "words": _counts(score.words),
         "characters_spaces_counted": _counts(score.characters),

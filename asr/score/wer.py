@@ -93,11 +93,6 @@ class Score:
         return self.characters.rate
 
     @property
-    def cer_no_space(self) -> float:
-        """Character error rate without spaces, as in Kaldi's ``cer_*`` files."""
-        return self.characters_no_space.rate
-
-    @property
     def ser(self) -> float:
         """Sentence error rate: the share of sentences with at least one wrong word."""
         return self.wrong_sentences / len(self.ids)

@@ -83,7 +83,7 @@ def test_nothing_to_recognise():
 def test_the_two_conventions_of_cer():
     result = score("AB C", "ABC")
     assert result.cer == 1 / 4
-    assert result.cer_no_space == 0 / 3
+    assert result.characters_no_space.rate == 0 / 3
     assert result.wer == 1.0
 
 
