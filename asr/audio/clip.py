@@ -27,6 +27,7 @@ from asr.errors import AudioError, first_line
 SAMPLE_RATE = 16000
 BLOCK_S = 10.0  # of audio that is read at a time
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
+_BLANKS = " \t"  # other white space belongs to the name of a file
 _LOW_RATE = (
     "recorded at {} Hz, below {} Hz; it is converted, but its high frequencies are missing (this "
     "is printed once)"
@@ -73,9 +74,6 @@ class Clip:
         if command is not None:
             return cls(command, start_s, end_s, command=True)
         return cls(entry.strip(_BLANKS), start_s, end_s)
-
-
-_BLANKS = " \t"  # other white space belongs to the name of a file
 
 
 def command_of(entry: str) -> str | None:

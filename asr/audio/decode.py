@@ -289,7 +289,9 @@ class _File:
             raise AudioError(
                 f"{self.name}: a pipe, which cannot be read twice; write it into a file first"
             )
-        return View(stream, Part(((self.begin, size_of(stream)),))) if self.begin else stream
+        if self.begin or isinstance(source, bytes):  # BytesIO raises an error for a bad seek
+            return View(stream, Part(((self.begin, size_of(stream)),)))
+        return stream
 
     def _refuse(self) -> None:
         """Raise an error for an empty file or compressed SPHERE."""

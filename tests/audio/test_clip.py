@@ -3,6 +3,7 @@
 import io as memory
 import math
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -195,6 +196,14 @@ def test_damage_that_makes_pyav_seek_before_the_file_is_an_audio_error(tmp_path)
     (tmp_path / "a.caf").write_bytes(data[:at] + b"\x9c" + data[at + 1 :])
     with pytest.raises(AudioError, match=r"a\.caf: damaged audio"):
         read(tmp_path / "a.caf")
+
+
+def test_damage_that_makes_libsndfile_seek_before_the_file_prints_no_traceback(monkeypatch):
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    with pytest.raises(AudioError, match="a header without any samples"):
+        read(encode(np.zeros(9000), format="AIFF").replace(b"SSND", b"S\0ND"))
+    assert not raised
 
 
 def test_missing_file_and_folder(tmp_path):
