@@ -1,7 +1,7 @@
 """Attention-based speech recognition that you train on your own recordings.
 
-Read first: ``asr/model/las.py``, where an utterance becomes characters. The order of the rooms
-and what each may import stand in ``tests/test_house.py``.
+Read ``asr/model/las.py`` first. ``asr/README.md`` explains the folders, and
+``tests/test_house.py`` checks what each may import.
 """
 
 from importlib import import_module
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asr.recognize.recognizer import Recognizer
     from asr.score import score
 
-_ROOMS = {
+_MODULES = {
     "Clip": "asr.audio.clip",
     "Recognizer": "asr.recognize.recognizer",
     "SegmentationConfig": "asr.config",
@@ -26,7 +26,7 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:  # torch is imported when it is needed, not before
-    if name not in _ROOMS:
+def __getattr__(name: str) -> Any:  # imports torch only if it is needed
+    if name not in _MODULES:
         raise AttributeError(f"module 'asr' has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,12 +1,12 @@
-"""Operations on numpy arrays and on torch tensors, chosen by the type of the array.
+"""Operations on numpy arrays and torch tensors, chosen by the type of the array.
 
-A search computes with the arrays of its model: numpy on a processor, where small steps take less
-time, and torch on a GPU. :func:`namespace` returns numpy or torch itself, for the functions that
-have one name and one meaning in both: exp, log, log1p, logaddexp, where, maximum, minimum, isnan,
-concatenate, stack, searchsorted, broadcast_to, zeros_like, ones_like. The operators, indexing,
-``@``, ``reshape``, ``tolist``, ``clip`` and, with ``axis=``, ``sum``, ``cumsum``, ``argmax``,
-``any`` and ``all`` are the same, too. The functions below stand for what differs. This file does
-not import torch: whoever holds a tensor has done so.
+A search computes with the arrays of its model: numpy on a CPU, which is faster for small steps,
+and torch on a GPU. :func:`namespace` returns numpy or torch, for functions with the same name and
+meaning in both: exp, log, log1p, logaddexp, where, maximum, minimum, isnan, concatenate, stack,
+searchsorted, broadcast_to, zeros_like, ones_like. Operators, indexing, ``@``, ``reshape``,
+``tolist``, ``clip`` and, with ``axis=``, ``sum``, ``cumsum``, ``argmax``, ``any`` and ``all`` are
+the same, too. The functions below cover what differs. This file does not import torch, since a
+caller with a tensor has imported it.
 """
 
 import sys
@@ -20,7 +20,7 @@ Array: TypeAlias = Any
 FloatArray: TypeAlias = npt.NDArray[np.floating]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
-_SMALL = 1024  # numbers that are sorted sooner than searched for the largest
+_SMALL = 1024  # length up to which sorting is faster than argpartition
 
 
 def namespace(array: Array) -> Any:
@@ -34,19 +34,19 @@ def is_numpy(array: Array) -> bool:
 
 
 def to_numpy(array: Array) -> npt.NDArray[Any]:
-    """Return an array as numpy's, in main memory; the memory is shared where that is possible."""
+    """Return an array as a numpy array, which shares the memory if possible."""
     return array if is_numpy(array) else array.detach().cpu().numpy()
 
 
-def hand_over(*found: Array) -> list[npt.NDArray[Any]]:
-    """Return arrays of one shape as numpy's; a GPU is waited for once, and gives float64."""
-    if is_numpy(found[0]):
-        return list(found)
-    return list(to_numpy(namespace(found[0]).stack([each.double() for each in found])))
+def all_to_numpy(*arrays: Array) -> list[npt.NDArray[Any]]:
+    """Return arrays of one shape as numpy arrays: a GPU is waited for once and gives float64."""
+    if is_numpy(arrays[0]):
+        return list(arrays)
+    return list(to_numpy(namespace(arrays[0]).stack([each.double() for each in arrays])))
 
 
 def on_device(values: npt.NDArray[Any], device: Any) -> Array:
-    """Return a numpy array as a search on a device needs it: itself on "cpu", else a tensor."""
+    """Return a numpy array for a search on a device: the array itself on "cpu", else a tensor."""
     if str(device) == "cpu":
         return values
     import torch
@@ -55,54 +55,53 @@ def on_device(values: npt.NDArray[Any], device: Any) -> Array:
 
 
 def full(shape: int | tuple[int, ...], value: float, other: Array, dtype: str = "") -> Array:
-    """Return an array of one number, of another's kind, device and (without ``dtype``) type."""
+    """Return an array of one value, with the kind, device and default dtype of another array."""
     shape = (shape,) if isinstance(shape, int) else shape
     if is_numpy(other):
         return np.full(shape, value, dtype or other.dtype)
     torch = namespace(other)
-    return torch.full(
-        shape, value, dtype=getattr(torch, dtype) if dtype else other.dtype, device=other.device
-    )
+    number = getattr(torch, dtype) if dtype else other.dtype
+    return torch.full(shape, value, dtype=number, device=other.device)
 
 
 def arange(count: int, other: Array) -> Array:
-    """Return 0, 1, ..., count - 1 as int64, of the kind and device of another array."""
+    """Return 0, 1, ..., count - 1 as int64, with the kind and device of another array."""
     return np.arange(count) if is_numpy(other) else namespace(other).arange(count).to(other.device)
 
 
 def cast(array: Array, dtype: str) -> Array:
-    """Return an array with another type of numbers, as "float32"; itself where it has that."""
+    """Return an array with a dtype, for example "float32"; it is copied only if it differs."""
     if is_numpy(array):
         return array.astype(dtype, copy=False)
     return array.to(getattr(namespace(array), dtype))
 
 
 def repeat(array: Array, counts: Any) -> Array:
-    """Return each row of an array ``counts`` times (one number, or one of each row), in order."""
+    """Repeat each row of an array; ``counts`` is one number, or one for each row."""
     return array.repeat(counts, 0) if is_numpy(array) else array.repeat_interleave(counts, 0)
 
 
 def amax(array: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
-    """Return the largest elements along an axis; NaN where there is one."""
+    """Return the largest elements along an axis; NaN counts as the largest."""
     if is_numpy(array):
         return array.max(axis, keepdims=keepdims)
     return array.amax(axis, keepdim=keepdims)
 
 
 def broadcast_to(array: Array, shape: tuple[int, ...]) -> Array:
-    """Return an array in a larger shape, without copying."""
+    """Broadcast an array to a shape, without copying."""
     return array if array.shape == shape else namespace(array).broadcast_to(array, shape)
 
 
 def topk(array: Array, count: int) -> tuple[Array, Array]:
-    """Return the largest elements of each row, in descending order, and where they are.
+    """Return the largest elements of each row, in descending order, and their positions.
 
     Args:
         array: (B, N); NaN counts as the largest.
-        count: how many (K).
+        count: number of elements (K).
 
     Returns:
-        the elements (B, K) and their positions in the flattened array, for ``take``, (B, K).
+        the elements, (B, K), and their positions in the flattened array, (B, K).
     """
     B, N = array.shape
     first = arange(B, array)[:, None] * N
@@ -118,7 +117,7 @@ def topk(array: Array, count: int) -> tuple[Array, Array]:
 
 
 def logsumexp(array: Array) -> Array:
-    """Return the logarithm of the sum of the exponentials along the last axis."""
+    """Return log(sum(exp(array))) along the last axis."""
     if not is_numpy(array):
         return array.logsumexp(-1)
     top = array.max(-1)
@@ -128,20 +127,20 @@ def logsumexp(array: Array) -> Array:
 
 
 def logcumsumexp(array: Array) -> Array:
-    """Return the logarithm of the cumulative sum of the exponentials along the last axis."""
+    """Return log(cumsum(exp(array))) along the last axis."""
     if is_numpy(array):
         return np.logaddexp.accumulate(array, axis=-1)
     return array.logcumsumexp(-1)
 
 
 def prepend(array: Array, value: float) -> Array:
-    """Return an array with one more element at the beginning of the last axis."""
+    """Return an array with a value in front of the last axis."""
     edge = full((*array.shape[:-1], 1), value, array)
     return namespace(array).concatenate([edge, array], -1)
 
 
 def move(holder: object, device: Any) -> None:
-    """Replace the numpy arrays among the attributes of an object by those of a device."""
+    """Move the numpy arrays among the attributes of an object to a device."""
     for name, value in list(vars(holder).items()):
         if is_numpy(value):
             setattr(holder, name, on_device(value, device))

@@ -1,4 +1,4 @@
-"""rich's console and progress bar, with control characters of texts escaped."""
+"""rich's console and progress bar, which escape control characters of text."""
 
 import sys
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from asr.terminal import Output, Quiet, escaped
 
 
 class Console(rich.console.Console):
-    """A console that escapes the control characters of all text, but not its own."""
+    """A console that escapes control characters of text, but not its own."""
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         options.setdefault("quiet", stderr and Quiet.on)
@@ -26,19 +26,19 @@ class Console(rich.console.Console):
         renderable: rich.console.RenderableType,
         options: rich.console.ConsoleOptions | None = None,
     ) -> Iterable[Segment]:
-        """The segments of something to print."""
+        """Return the segments of an object to print."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else escaped(segment.text)
             yield segment._replace(text=text)
 
 
 class Progress(rich.progress.Progress):
-    """A progress bar on standard error; what is printed meanwhile comes above it, escaped."""
+    """A progress bar on standard error; text printed meanwhile appears above it, escaped."""
 
     def start(self) -> None:
         """Show the bar."""
         super().start()
-        if isinstance(sys.stdout, FileProxy):  # rich's own stream, which obeys escapes
+        if isinstance(sys.stdout, FileProxy):  # rich's stream lets control characters pass
             sys.stdout = Output(sys.stdout)  # type: ignore[arg-type]
         if isinstance(sys.stderr, FileProxy):
             sys.stderr = Output(sys.stderr)  # type: ignore[arg-type]

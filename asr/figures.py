@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.files import write_atomically
+from asr.terminal import warn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def own_settings(characters: str = "") -> Iterator[None]:
     """Use matplotlib's defaults, and installed fonts that have the characters.
 
-    Settings of a user are for pictures on a screen: a notebook's MPLBACKEND, or LaTeX that is not
-    there, would end in errors.
+    A user's settings can fail here: a notebook's MPLBACKEND, or LaTeX that is not installed.
     """
     backend = os.environ.pop("MPLBACKEND", None)
     try:
@@ -40,7 +39,7 @@ def own_settings(characters: str = "") -> Iterator[None]:
 
 @functools.cache
 def _fonts_for(characters: str) -> tuple[str, ...]:
-    """Find installed fonts for characters that matplotlib lacks; warn if none has them."""
+    """Find installed fonts for characters that matplotlib's font lacks; warn if none has them."""
     from matplotlib.font_manager import fontManager, get_font
 
     def known(path: str) -> set[str]:
@@ -53,16 +52,15 @@ def _fonts_for(characters: str) -> tuple[str, ...]:
             fonts.append(entry.name)
             missing -= more
     if missing:
-        print(
-            f"warning: no installed font has {' '.join(sorted(missing)[:20])}: pictures show boxes "
-            "in their place; install one, for example fonts-noto",
-            file=sys.stderr,
+        warn(
+            f"no installed font has {' '.join(sorted(missing)[:20])}: pictures show boxes instead; "
+            "install a font, for example fonts-noto"
         )
     return tuple(fonts)
 
 
 def write_png(figure: "Figure", path: str | Path) -> Path:
-    """Write a matplotlib figure atomically; needs no screen."""
+    """Write a matplotlib figure atomically, without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

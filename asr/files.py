@@ -1,4 +1,4 @@
-"""Writing files atomically, and checks of outputs before the work begins."""
+"""Write files atomically, and check outputs before the work begins."""
 
 import errno
 import hashlib
@@ -17,11 +17,8 @@ from typing import Any, BinaryIO
 from asr.errors import InputError
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
-_READ_IN_FOLDERS = (
-    *("text", "results.jsonl", "nbest.jsonl", "final.safetensors"),
-    *("wav.scp", "segments", "utt2spk"),
-)
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
+_READ_IN_FOLDERS = (*_MARKS, "text", "results.jsonl", "nbest.jsonl", "final.safetensors")
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -30,25 +27,25 @@ _REMEDIES = {
     errno.EPIPE: "its reader has gone away",
 }
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd")
-_LONGEST = 255  # bytes of a name, where the file system does not tell
+_LONGEST = 255  # bytes of a file name, if the file system does not report its limit
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Let ``write`` fill a temporary file in the folder of ``path``, then rename it into place.
+    """Let ``write`` fill a temporary file in the folder of ``path``, then rename it.
 
-    Links are followed, so that they stay links. Devices, named pipes and open descriptors
-    (``/dev/stdout``) cannot be replaced and are written to directly.
+    Symbolic links are followed. Devices, named pipes and open descriptors (``/dev/stdout``) are
+    written to directly.
 
     Args:
-        path: the file to make or to replace; its folder is made if need be.
-        write: receives a file, opened for binary writing.
+        path: the file to create or replace; its folder is created if it does not exist.
+        write: receives a file that is open for binary writing.
 
     Returns:
         ``path``.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written; whatever stood
-            at ``path`` before is untouched and the temporary file is gone.
+        InputError: the file cannot be written; a previous file is unchanged, and the temporary
+            file is removed.
     """
     path = Path(path)
     if "\0" in str(path):
@@ -77,10 +74,10 @@ def _refusal(path: Path, error: OSError | ValueError) -> str:
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a new file under a random name, then rename it to ``path``."""
-    before = _status(path)
+    before = path.stat() if os.path.lexists(path) else None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:  # the file is made in here, so that an interruption at any time leaves none behind
+    try:  # an interruption at any time leaves no temporary file behind
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with open(number, "wb") as file:
             write(file)
@@ -94,15 +91,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink()
 
 
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
-
 def _keep_owner_and_mode(temporary: Path, before: os.stat_result) -> None:
-    with suppress(OSError):  # of another user's file in a folder that both may write
+    with suppress(OSError):  # the file of another user, in a folder that both may write
         os.chown(temporary, before.st_uid, before.st_gid)
     with suppress(OSError):
         temporary.chmod(stat.S_IMODE(before.st_mode) & 0o777)
@@ -110,15 +100,15 @@ def _keep_owner_and_mode(temporary: Path, before: os.stat_result) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether a path is a device, a pipe or an open descriptor."""
-    if _descriptor(path) is not None:
-        return True
-    found = _status(_real(path))
-    return found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+    real = _real(path)
+    return _descriptor(path) is not None or (
+        real.exists() and not (real.is_file() or real.is_dir())
+    )
 
 
 def _descriptor(path: Path) -> int | None:
-    """The open descriptor that a path such as /dev/stdout or /dev/fd/3 stands for."""
-    for _ in range(40):  # links to links, as many as the system follows
+    """Return the descriptor that a path such as /dev/stdout or /dev/fd/3 names, or None."""
+    for _ in range(40):  # the system follows as many links
         if str(path.parent) in _DESCRIPTORS and path.name.isdigit():
             return int(path.name)
         if not path.is_symlink():
@@ -128,37 +118,36 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write everything at the end, so that an earlier failure leaves the stream untouched."""
+    """Write to a stream when all content is there, so that an error leaves it untouched."""
     buffer = io.BytesIO()
     write(buffer)
     number = _descriptor(path)
     for stream in (sys.stdout, sys.stderr):
         if number is not None and stream is not None:
-            stream.flush()  # what was printed before comes first
+            stream.flush()  # printed text comes first
     with open(path if number is None else os.dup(number), "wb") as file:
         file.write(buffer.getbuffer())
 
 
 def beside(path: Path, end: str) -> Path:
-    """A file in the same folder with another end of its name, such as ``.json``."""
+    """Return a path in the same folder with another suffix, such as ``.json``."""
     return path.parent / f"{path.stem}{end}"
 
 
 def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Refuse, before the work, files that cannot be written or that must not be replaced.
+    """Check, before the work, that files can be written and may be replaced.
 
     Args:
-        targets: files that are going to be written.
-        inputs: files that are read, and folders in which some are; empty names and None are
-            passed over.
+        targets: the files to write.
+        inputs: files that are read, and folders of such files; empty names and None are skipped.
 
     Raises:
         InputError: a target cannot be written, is also read, or is a table of a data directory.
     """
     paths = [Path(target) for target in targets]
     if len(set(paths)) < len(paths):
-        named = max(paths, key=paths.count)
-        raise InputError(f"{named}: two results would have this name; choose another ending")
+        twice = max(paths, key=paths.count)
+        raise InputError(f"{twice}: two results would have this name; choose another ending")
     check_not_read(paths, inputs)
     for target in paths:
         try:
@@ -168,12 +157,12 @@ def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | N
 
 
 def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Refuse, before the work, to write a file that is also read, under whatever name.
+    """Check, before the work, that no file to write is also read, under any name.
 
     Raises:
         InputError: a target is one of the inputs.
     """
-    read = {key for name in inputs if name for key in _read_from(Path(name))}
+    read = {key for name in inputs if name for key in _identities(Path(name))}
     for target in targets:
         if read.intersection(_identity(Path(target))):
             raise InputError(f"{target}: is also read; write somewhere else")
@@ -185,7 +174,7 @@ def _check_output(path: Path) -> None:
         raise InputError(f"{path}: a folder, expected the name of a file to write")
     if _TABLE.fullmatch(real.name) and real.exists() and is_data_directory(real.parent):
         raise InputError(
-            f"{path}: a table of a data directory, which stays as it is; name another file to write"
+            f"{path}: a table of a data directory, which is not replaced; name another file"
         )
     if _descriptor(path) is not None:
         return
@@ -200,17 +189,16 @@ def _check_output(path: Path) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """Refuse, before the work, a folder in which no file can be made.
+    """Check, before the work, that files can be created in a folder, which need not exist yet.
 
     Raises:
-        InputError: it has no name, or it, or the next one above that exists, is no folder or
-            cannot be written.
+        InputError: the name is empty, or the folder cannot be created or written.
     """
     if not str(path):
         raise InputError("the folder for the results has an empty name; name one, or . for this")
     try:
         if Path(path).is_symlink() and not Path(path).exists():
-            raise OSError(errno.ENOENT, "a link to a folder that is not there")
+            raise OSError(errno.ENOENT, "a link to a folder that does not exist")
         _check_folder(_existing(_real(path)))
     except (OSError, ValueError) as error:
         raise InputError(_refusal(Path(path), error)) from error
@@ -224,50 +212,50 @@ def _check_folder(folder: Path) -> None:
 
 
 def _identity(path: Path) -> list[tuple[int, int]]:
-    """Device and inode of a file; empty if there is none."""
+    """Return device and inode of a file; an empty list if it does not exist."""
     with suppress(OSError, ValueError):
         found = _real(path).stat()
         return [(found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else []
     return []
 
 
-def _read_from(path: Path) -> list[tuple[int, int]]:
-    """The identities of an input and, for a folder, of the files that are read in it."""
+def _identities(path: Path) -> list[tuple[int, int]]:
+    """Return the identities of an input and, for a folder, of the files that are read in it."""
     inside = [path / name for name in _READ_IN_FOLDERS]
     return [key for each in (path, *inside) for key in _identity(each)]
 
 
 def is_data_directory(folder: Path) -> bool:
-    """Whether a folder holds a table that makes it a Kaldi data directory."""
+    """Whether a folder is a Kaldi data directory."""
     return any((folder / name).is_file() for name in _MARKS)
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest parent that exists."""
+    """Return the folder or its nearest parent that exists."""
     return next((each for each in (folder, *folder.parents) if each.exists()), folder)
 
 
 def longest_name(folder: Path) -> int:
-    """The most bytes that a name of a file may have in a folder, which may yet be made."""
+    """Return the most bytes of a file name in a folder, which need not exist yet."""
     try:
         return os.pathconf(_existing(_real(folder)), "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # a system that cannot tell
+    except (AttributeError, OSError, ValueError):  # the system does not report it
         return _LONGEST
 
 
 def fitting_name(stem: str, end: str, longest: int) -> str:
-    """Return ``stem + end``; a stem that is too long is cut and its hash appended.
+    """Return ``stem + end``; a stem that is too long is cut, and its hash is appended.
 
     Args:
-        stem: of any length.
-        end: is kept, such as ``.txt``.
-        longest: bytes of the name, see :func:`longest_name`.
+        stem: a name of any length.
+        end: the end of the name, such as ``.txt``.
+        longest: most bytes of the name, see :func:`longest_name`.
     """
     raw = os.fsencode(stem)
     if len(raw) + len(os.fsencode(end)) <= longest:
         return stem + end
-    mark = f"-{hashlib.sha256(raw).hexdigest()[:12]}{end}"
-    return raw[: longest - len(os.fsencode(mark))].decode("utf-8", "ignore") + mark
+    tail = f"-{hashlib.sha256(raw).hexdigest()[:12]}{end}"
+    return raw[: longest - len(os.fsencode(tail))].decode("utf-8", "ignore") + tail
 
 
 def write_text(path: str | Path, text: str) -> Path:

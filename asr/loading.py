@@ -1,4 +1,4 @@
-"""Open the files of models with the runtime that computes with them."""
+"""Load models with their runtime."""
 
 from pathlib import Path
 
@@ -46,13 +46,13 @@ def load(
         path: folder of a training, a model file, or the name of a model that ships; by default
             the model that comes with the package.
         device: auto, cpu, cuda or cuda:N.
-        config: search settings; by default those that come with the model (``asr export
-            --search``), or else a beam of 8 with CTC.
+        config: search settings; by default those in the model file (``asr export --search``), or
+            a beam of 8 with CTC.
         min_confidence: segments with a lower confidence get the flag ``low-confidence``.
-        segmentation: how audio is cut; by default at the pauses between speech.
+        segmentation: settings of the segmentation; by default audio is cut at pauses.
 
     Raises:
-        InputError: there is no usable model, or a setting is out of range.
+        InputError: the model does not exist or is damaged, or a setting is out of range.
     """
     utterances = load_for_utterances(path, device, config, min_confidence)
     return Recognizer(utterances, segmentation, vad.SileroDetector)
@@ -74,10 +74,10 @@ def load_for_utterances(
 
 
 def make_model(header: Header, weights: Weights, device: str | torch.device = "cpu") -> TorchModel:
-    """The network of a model file, in evaluation mode.
+    """Build the network of a model file, in evaluation mode.
 
     Raises:
-        InputError: the weights are not those of the configuration.
+        InputError: the weights do not fit the configuration.
     """
     config = header.config
     las = LAS(config.model, config.features.dim, len(header.tokenizer))
@@ -88,11 +88,7 @@ def make_model(header: Header, weights: Weights, device: str | torch.device = "c
 def open_scorers(
     config: DecodeConfig, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> Scorers:
-    """The language model and the hot words of the settings.
-
-    Raises:
-        InputError: a file is missing or damaged, or was made for other characters.
-    """
+    """Open the language model and the hot words of search settings; see :func:`open_lm`."""
     hotwords = None
     if config.hotwords:
         hotwords = load_hotwords(config.hotwords, config.hotword_weight, tokenizer, device)
@@ -102,12 +98,12 @@ def open_scorers(
 def open_lm(
     config: DecodeConfig, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> LanguageModel | None:
-    """Open the language model of the settings; None if there is none, or its weight is 0.
+    """Open the language model of search settings; return None without one or at weight 0.
 
     Args:
         config: search settings.
-        tokenizer: the recogniser's characters.
-        device: where the language model works.
+        tokenizer: characters of the recogniser.
+        device: device of the language model.
 
     Raises:
         InputError: a file is missing or damaged, or was made for other characters.
@@ -124,7 +120,7 @@ def open_lm(
 def load_lm(
     path: str | Path, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> CharLM:
-    """Load a language model on a device; see :func:`asr.store.lm_file.read_lm`."""
+    """Load a character language model; see :func:`asr.store.lm_file.read_lm`."""
     config, weights = read_lm(path, tokenizer)
     lm = CharLM(config, len(tokenizer))
     _fill(lm, weights, path)
@@ -132,7 +128,7 @@ def load_lm(
 
 
 def _fill(network: torch.nn.Module, weights: Weights, path: str | Path) -> None:
-    """Load weights; raises InputError where they are not those of the configuration."""
+    """Load weights into a network; raise InputError if they do not fit it."""
     try:
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
     except RuntimeError as error:

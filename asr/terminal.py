@@ -1,9 +1,8 @@
-"""Standard output and error without control characters; a reader that leaves does not end the work.
+"""Standard output and error: escape control characters, and survive a closed reader.
 
-:func:`guarded` stands around a whole command. Whatever is printed in it passes through
-:class:`Output`. Control characters, which names, transcripts and model cards may hold, come out
-escaped. So does what the encoding cannot say. A reader that has gone away is noticed
-(:func:`reader_gone`), and the work goes on: its results may be in files.
+Within :func:`guarded`, all output of a command passes through :class:`Output`. It escapes control
+characters of file names, transcripts and model cards, and characters outside the encoding. When
+the reader has closed its end (:func:`reader_gone`), the work continues, since it may write files.
 """
 
 import errno
@@ -14,31 +13,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-# Control characters but tab and newline; in a terminal also marks that change the order of text.
-# \uXXXX keeps JSON valid, where they stand between quotes alone.
+# Control characters except tab and newline; in a terminal also marks of writing direction.
+# \uXXXX keeps JSON valid.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _GONE = {errno.EPIPE, errno.EIO, errno.EBADF}  # a closed pipe, a closed terminal, no stream
 
 
 def escaped(text: str, *, terminal: bool = True) -> str:
-    r"""Text without control characters: they become ``\u001b`` and the like.
-
-    Args:
-        text: anything.
-        terminal: whether a terminal shows it, where marks of writing direction count as well.
-    """
+    r"""Return a text with control characters as ``\u001b`` etc., for a terminal or a file."""
     controls = _COMMANDS if terminal else _CONTROLS
     return controls.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Output:
-    """A text stream around another one, for standard output and standard error.
+    """A text stream around standard output or standard error.
 
     Args:
-        stream: where the text goes, as it is without another Output around it; None where the
-            process was started without it.
-        controls: whether control characters pass, for what rich draws.
+        stream: the stream, or an Output around it; None if the process has no such stream.
+        controls: whether control characters pass, for text that rich draws.
     """
 
     def __init__(self, stream: "TextIO | Output | None", *, controls: bool = False) -> None:
@@ -49,7 +42,7 @@ class Output:
         self._encoding = getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write a text, escaped for the stream; returns the number of characters, as files do."""
+        """Write a text, escaped for the stream; return its number of characters."""
         clean = text if self._controls else escaped(text, terminal=self._stream.isatty())
         clean = clean.encode(self._encoding, "backslashreplace").decode(self._encoding)
         with self._reader_may_go():
@@ -57,18 +50,18 @@ class Output:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each of them."""
+        """Write lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand over what is buffered."""
+        """Flush the stream."""
         with self._reader_may_go():
             self._stream.flush()
 
     @property
     def rich_proxied_file(self) -> "Output":
-        """The stream that rich writes to, which lets its control characters pass."""
+        """The stream that rich writes to; its control characters pass."""
         return Output(self._stream, controls=True)
 
     @contextmanager
@@ -95,7 +88,7 @@ class Output:
 
 
 class Quiet:
-    """Whether progress and notes are left out, as ``asr --quiet`` asks; warnings are not."""
+    """Whether ``asr --quiet`` suppresses progress and notes; warnings are printed."""
 
     on = False
 
@@ -117,13 +110,13 @@ def warn(text: str) -> None:
 
 
 def reader_gone() -> bool:
-    """Whether the reader of standard output has gone away."""
+    """Whether the reader of standard output has closed its end."""
     return sys.stdout is None or getattr(sys.stdout, "gone", False)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Let all output pass through :class:`Output`."""
+    """Pass all output through :class:`Output`."""
     _open_closed_descriptors()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
@@ -142,4 +135,4 @@ def _open_closed_descriptors() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

@@ -60,7 +60,8 @@ def test_topk_tells_where_the_elements_are() -> None:
         assert (found == -np.sort(-x)[:, :3]).all() and (x.take(positions) == found).all()
 
 
-def test_hand_over() -> None:
-    ours, theirs = arrays.hand_over(X, INDICES), arrays.hand_over(*map(torch.from_numpy, (X, X)))
+def test_all_to_numpy() -> None:
+    ours = arrays.all_to_numpy(X, INDICES)
+    theirs = arrays.all_to_numpy(*map(torch.from_numpy, (X, X)))
     assert ours[0] is X and ours[1] is INDICES
     assert isinstance(theirs[1], np.ndarray) and (theirs[1] == X).all()

@@ -193,7 +193,7 @@ class BeamSearch:
         (B, K), V = self.best.shape, total.shape[1]
         best, positions = arrays.topk(total.reshape(B, K * V), min(2 * K, K * V))
         parts = (arrays.broadcast_to(score, total.shape) for score in scores)
-        best, positions, *chosen = arrays.hand_over(
+        best, positions, *chosen = arrays.all_to_numpy(
             best, positions, *(part.take(positions) for part in parts)
         )
         self.all_used = math.isfinite(best.sum())

@@ -36,7 +36,7 @@ def greedy(model: Model, encoded: Encoded, max_ratio: float = 1.0) -> list[Hypot
         rows = encoded.array(np.arange(len(active)))
         log_probs, alignment, state = session.step(encoded.array(tokens), state, rows)
         log_probs[:, BLANK] = -np.inf
-        best, tokens = arrays.hand_over(arrays.amax(log_probs), log_probs.argmax(axis=1))
+        best, tokens = arrays.all_to_numpy(arrays.amax(log_probs), log_probs.argmax(axis=1))
         kept = []
         for i, (u, token, score) in enumerate(
             zip(active, map(int, tokens), best.tolist(), strict=True)
