@@ -64,12 +64,7 @@ def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: flo
 
 @lru_cache(maxsize=128)  # training uses a few dozen warp factors
 def mel_filters(
-    bins: int,
-    fft_size: int,
-    sample_rate: int,
-    low_hz: float,
-    high_hz: float,
-    warp: float = 1.0,
+    bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float, warp: float = 1.0
 ) -> np.ndarray:
     """Compute triangular filters, evenly spaced on the mel scale, that overlap by half.
 

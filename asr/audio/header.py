@@ -30,6 +30,7 @@ _SCANNED = 1 << 20  # bytes that are read at a time
 _TO_THE_END = b"\xff\xff\xff\xff"  # the length in AU files of unknown length
 _AIFF_UNKNOWN_SIZE = 0x7F000000  # that sox writes to a pipe
 
+ByteOrder = Literal["little", "big"]
 Piece = bytes | tuple[int, int]
 """Bytes, or a range of bytes of the file."""
 
@@ -176,13 +177,7 @@ def _sphere(head: bytes) -> tuple[int, int]:
 
 
 def _chunk(
-    stream: BinaryIO,
-    wanted: bytes,
-    offset: int,
-    order: Literal["little", "big"],
-    *,
-    width: int = 4,
-    name: int = 4,
+    stream: BinaryIO, wanted: bytes, offset: int, order: ByteOrder, *, width: int = 4, name: int = 4
 ) -> tuple[int, int]:
     """Return where a chunk's data begin, and their length; 0, 0 if the file has no such chunk.
 
@@ -264,9 +259,7 @@ def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
     return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", (begin, end)))
 
 
-def _after_chunks(
-    stream: BinaryIO, end: int, size: int, order: Literal["little", "big"] = "little"
-) -> int:
+def _after_chunks(stream: BinaryIO, end: int, size: int, order: ByteOrder = "little") -> int:
     """Return where the chunks after the samples end: the file's end, or the start of other data."""
     offset = end
     for _ in range(_MOST_CHUNKS):

@@ -144,13 +144,9 @@ def apply_map(text: str, mapping: WordMap) -> str:
     longest = max(map(len, mapping), default=0)
     position = 0
     while position < len(words):
-        for length in range(min(longest, len(words) - position), 0, -1):
-            source = tuple(words[position : position + length])
-            if source in mapping:
-                result += mapping[source]
-                break
-        else:
-            length = 1
-            result.append(words[position])
+        lengths = range(min(longest, len(words) - position), 0, -1)
+        length = next((n for n in lengths if tuple(words[position : position + n]) in mapping), 1)
+        source = words[position : position + length]
+        result += mapping.get(tuple(source), source)
         position += length
     return " ".join(result)
