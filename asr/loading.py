@@ -18,8 +18,7 @@ from asr.recognize.recognizer import Recognizer
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
 from asr.store.find import default_model
-from asr.store.lm_file import read_lm
-from asr.store.model_file import Header, read_model
+from asr.store.model_file import Header, read_lm, read_model
 from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
 
@@ -120,7 +119,7 @@ def open_lm(
 def load_lm(
     path: str | Path, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
 ) -> CharLM:
-    """Load a character language model; see :func:`asr.store.lm_file.read_lm`."""
+    """Load a character language model; see :func:`asr.store.model_file.read_lm`."""
     config, weights = read_lm(path, tokenizer)
     lm = CharLM(config, len(tokenizer))
     _fill(lm, weights, path)

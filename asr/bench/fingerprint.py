@@ -82,7 +82,7 @@ def _search(model: LAS) -> list[float]:
         for hypotheses in search(runtime, encoded, config):
             for each in hypotheses:
                 numbers += [*each.tokens, each.score, *each.log_probs, each.scores.get("ctc", 0.0)]
-                numbers += each.weights.flatten().tolist()
+                numbers += each.attention.flatten().tolist()
     return numbers
 
 

@@ -71,7 +71,7 @@ def train(argv: list[str]) -> int:
 
     from asr.commands.machine import machine
     from asr.model.machine import pick_device
-    from asr.store.lm_file import save_lm
+    from asr.store.model_file import save_lm
     from asr.text.chars import CharTokenizer
     from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
 
@@ -107,7 +107,7 @@ class _Reporter:
         self.started, self.epochs = time.monotonic(), 0
 
     def __call__(self, lm: "CharLM", entries: list[Entry]) -> None:
-        from asr.store.lm_file import save_lm
+        from asr.store.model_file import save_lm
         from asr.train.log import clock
 
         entry = entries[-1]

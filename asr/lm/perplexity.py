@@ -39,27 +39,19 @@ class Perplexity:
         """Number of characters, including the spaces between words."""
         return sum(len(text) for _, text in self.sentences)
 
-    @property
-    def per_word(self) -> float:
-        """Perplexity per word; the end of a sentence counts as one, as in SRILM."""
-        return _perplexity(self.log_prob, self.words + len(self.sentences))
-
-    @property
-    def per_character(self) -> float:
-        """Perplexity per character; the end of a sentence counts as one."""
-        return _perplexity(self.log_prob, self.characters + len(self.sentences))
+    def per(self, units: int) -> float:
+        """Return the perplexity per unit; the end of a sentence counts as one, as in SRILM."""
+        nats = -self.log_prob / (units + len(self.sentences))
+        return math.exp(min(700.0, nats))  # exp overflows above 709
 
     def __str__(self) -> str:
         unknown = "" if self.unknown_words is None else f" ({self.unknown_words} unknown)"
         return (
-            f"perplexity {self.per_character:.3f} per character, {self.per_word:.1f} per word; "
+            f"perplexity {self.per(self.characters):.3f} per character, "
+            f"{self.per(self.words):.1f} per word; "
             f"log-probability {self.log_prob:.2f}, {len(self.sentences)} sentences, "
             f"{self.words} words{unknown}, {self.characters} characters"
         )
-
-
-def _perplexity(log_prob: float, count: int) -> float:
-    return math.exp(min(700.0, -log_prob / count))  # exp overflows above 709
 
 
 def sentence_log_probs(

@@ -114,7 +114,7 @@ def flags(hypothesis: Hypothesis, alignment: CTCAlignment | None = None) -> tupl
         (:func:`stalls`), ``cut-off`` (:func:`cut_off`), ``skipped`` (:func:`skips`) and
         ``doubtful`` (a low :func:`mean_log_prob`).
     """
-    tokens, weights = hypothesis.tokens, hypothesis.weights
+    tokens, weights = hypothesis.tokens, hypothesis.attention
     found = [] if hypothesis.ended else ["no-end"]
     if loops(tokens, weights):
         found.append("loop")

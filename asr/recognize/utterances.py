@@ -81,7 +81,7 @@ class Recognition:
         if self.alignment is not None:
             return self.alignment.positions - CTC_DELAY
         best = self.hypotheses[0]
-        return attention_positions(best.weights[: len(best.tokens)]) - ATTENTION_DELAY
+        return attention_positions(best.attention[: len(best.tokens)]) - ATTENTION_DELAY
 
 
 class UtteranceRecognizer:
@@ -220,7 +220,7 @@ class UtteranceRecognizer:
             flags=flags,
             tokens=best.tokens,
             nbest=tuple(Candidate(decode(h.tokens), h.score, h.scores) for h in found.hypotheses),
-            attention=best.weights if attention else None,
+            attention=best.attention if attention else None,
             confidence=confidence,
             words=self._words(found, chunk.features, text, chunk.start_s),
         )

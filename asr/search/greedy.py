@@ -45,7 +45,8 @@ def greedy(model: Model, encoded: Encoded, max_ratio: float = 1.0) -> list[Hypot
                 raise broken_scores(u, len(steps), f"the score of decoder is {score}")
             if token == model.eos or len(found[u]) < limits[u]:
                 found[u].append((token, score, alignment.of_row(i, steps[u])))
-                kept += [i] if token != model.eos else []
+                if token != model.eos:
+                    kept.append(i)
         if kept and len(kept) < len(active):  # finished utterances leave the batch
             encoded, tokens = encoded.select(kept), tokens[kept]
             state = session.select(state, encoded.array(np.array(kept)), encoded)

@@ -160,8 +160,6 @@ def _weight(value: str, where: str) -> float:
     except ValueError:
         weight = math.nan
     if not 0 < weight <= MOST_WEIGHT:
-        raise InputError(
-            f'{where}: weight "{value}", expected a number above 0, at most {MOST_WEIGHT:g}; '
-            "1 is usual"
-        )
+        found = f'{where}: weight "{value}"'
+        raise InputError(f"{found}, expected a number above 0, at most {MOST_WEIGHT:g}; 1 is usual")
     return weight

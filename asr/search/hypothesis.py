@@ -22,7 +22,7 @@ class Hypothesis:
     scores: Mapping[str, float]
     """Score by each scorer before its weight, including the end: ``decoder``, ``ctc``, ``lm`` and
     the other names of :mod:`asr.search.scorers`."""
-    weights: FloatArray
+    attention: FloatArray
     """Attention of every character and of the end, (U + 1, S), or (U, S) if it was cut off."""
     ended: bool
     """False if it was cut off at the length limit."""

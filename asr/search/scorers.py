@@ -28,7 +28,7 @@ def make_scorers(
         hotwords and LanguageModelScorer(1.0, hotwords, "hotwords", hotwords.most),
         LengthBonus(config.length_bonus, eos),
         Coverage(config.coverage_weight, config.coverage_threshold),
-        EndThreshold(config.eos_threshold, eos),
+        EndThreshold(float(config.eos_threshold > 0), config.eos_threshold, eos),
     ]
     found = (scorer for scorer in others if scorer and scorer.weight != 0)
     return [Decoder(1 - config.ctc_weight), *found]
@@ -155,20 +155,15 @@ class Coverage(Scorer):
         return self.weight * (steps - scores)
 
 
+@dataclass
 class EndThreshold(Scorer):
-    """Forbids an end much less likely than the best other character (arXiv:1904.02619).
+    """Forbids an end much less likely than the best other character (arXiv:1904.02619)."""
 
-    Args:
-        threshold: the end's log-probability must reach this factor times the best other
-            character's; 0 allows every end.
-        eos: id of <sos/eos>.
-    """
-
+    weight: float
+    threshold: float
+    """The end's log-probability must reach this factor times the best other character's."""
+    eos: int
     name = "eos"
-
-    def __init__(self, threshold: float, eos: int) -> None:
-        self.weight = float(threshold > 0)
-        self.threshold, self.eos = threshold, eos
 
     def step(self, step: Step, state: None) -> tuple[Array, None]:
         """Return -inf for an end that comes too early, else 0."""

@@ -1,4 +1,4 @@
-"""Models in safetensors files: weights, settings, characters and feature statistics.
+"""Models and character language models in safetensors files.
 
 The safetensors format holds numbers and text and cannot run code. The header contains the format's
 name and version, the storage type of the weights and, as JSON, the configuration, the characters
@@ -17,7 +17,7 @@ from safetensors.numpy import save as to_safetensors
 
 from asr.arrays import Array
 from asr.audio.cmvn import CmvnStats
-from asr.config import TrainConfig
+from asr.config import LMConfig, TrainConfig
 from asr.config.read import Config, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
@@ -226,3 +226,45 @@ def parse_header(
         return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
     except HEADER_ERRORS as error:
         raise damaged(path, f"its header is damaged ({first_line(error)})") from error
+
+
+def save_lm(
+    path: str | Path,
+    weights: Mapping[str, Array],
+    config: LMConfig,
+    tokenizer: CharTokenizer,
+    info: Mapping[str, Any],
+) -> Path:
+    """Write a character language model atomically; see :func:`save_model`."""
+    header = make_header(LM_FORMAT, config, tokenizer, info)
+    return write_model_file(path, header, pack(weights, "float32"))
+
+
+def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weights]:
+    """Read a language model for a recogniser.
+
+    Args:
+        path: a file of ``asr lm train``.
+        tokenizer: the recogniser's characters.
+
+    Raises:
+        InputError: the file is missing or damaged, or the model is of another kind or for other
+            characters.
+    """
+    path = Path(path)
+    expected = "expected a file made by `asr lm train`"
+    if not path.is_file():
+        raise InputError(f"{path}: no such language model; {expected}")
+    if ".arpa" in path.suffixes:
+        raise InputError(f"{path}: an ARPA file, {expected}; name it with --word_lm")
+    header, weights = read_model_file(path, LM_FORMAT)
+    config, characters, _ = parse_header(LMConfig, header, path)
+    if characters.symbols != tokenizer.symbols:
+        differing = sorted(set(characters.symbols) ^ set(tokenizer.symbols))
+        raise InputError(
+            f"{path}: its characters are not the recogniser's (they differ in "
+            f"{' '.join(differing) or 'order'}); train it with the recogniser's tokens.txt"
+        )
+    least = config.layers * config.units**2 + len(tokenizer) * config.embedding
+    check_weights(weights, least, path)
+    return config, weights

@@ -33,8 +33,8 @@ def test_by_hand():
     """A B and its end are 4 characters and 3 words; CC with its end are 3 and 2."""
     found = perplexity(Coin(), ["A B", "CC"], TOKENS)
     assert found.log_prob == pytest.approx(7 * math.log(0.5))
-    assert found.per_character == pytest.approx(2.0)
-    assert found.per_word == pytest.approx(2 ** (7 / 5))
+    assert found.per(found.characters) == pytest.approx(2.0)
+    assert found.per(found.words) == pytest.approx(2 ** (7 / 5))
     assert [x for x, _ in found.sentences] == pytest.approx([4 * math.log(0.5), 3 * math.log(0.5)])
     assert found.unknown_words is None
 

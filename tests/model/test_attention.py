@@ -152,8 +152,8 @@ def test_a_beam_of_one_is_greedy(kind):
             found = logits[0, :, 1:].argmax(-1) + 1  # without <blank>
             assert found.tolist()[: len(best.tokens)] == list(best.tokens)
             assert not best.ended or found[-1] == VOCAB - 1
-            count = len(best.weights)
-            np.testing.assert_allclose(best.weights, weights[0, :count].numpy(), atol=1e-5)
+            count = len(best.attention)
+            np.testing.assert_allclose(best.attention, weights[0, :count].numpy(), atol=1e-5)
 
 
 @EVERY_KIND

@@ -29,8 +29,7 @@ from asr.loading import load, load_lm
 from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.store.find import describe, search_settings
-from asr.store.lm_file import save_lm
-from asr.store.model_file import Header, read_model, save_model
+from asr.store.model_file import Header, read_model, save_lm, save_model
 from asr.text.chars import CharTokenizer
 
 SMALL = ModelConfig(

@@ -63,7 +63,7 @@ def test_beam_of_one_is_greedy(model):
         assert beams[0].tokens == one.tokens
         assert beams[0].ended == one.ended
         assert beams[0].score == pytest.approx(one.score, abs=1e-4)
-        np.testing.assert_allclose(beams[0].weights, one.weights, atol=1e-5)
+        np.testing.assert_allclose(beams[0].attention, one.attention, atol=1e-5)
 
 
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
@@ -76,7 +76,7 @@ def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
         assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
         for a, b in zip(alone, together[row], strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-4)
-            np.testing.assert_allclose(a.weights, b.weights, atol=1e-5)
+            np.testing.assert_allclose(a.attention, b.attention, atol=1e-5)
 
 
 @pytest.fixture
@@ -225,8 +225,10 @@ def test_coverage_rewards_attention_to_all_steps(model):
     m = encode(model)
     for threshold, weight in ((0.1, 3.0),):
         config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
-        seen = [(h[0].weights.sum(0) > threshold).sum() for h in search(m, config)]
-        plain = [(h[0].weights.sum(0) > threshold).sum() for h in search(m, replace(PLAIN, beam=8))]
+        seen = [(h[0].attention.sum(0) > threshold).sum() for h in search(m, config)]
+        plain = [
+            (h[0].attention.sum(0) > threshold).sum() for h in search(m, replace(PLAIN, beam=8))
+        ]
         assert sum(seen) > sum(plain)
 
 
@@ -243,7 +245,7 @@ def test_the_limit_cuts_off(model):
     for found, one in zip(beam_search(m, PLAIN), greedy(m.model, m), strict=True):
         assert not found[0].ended and not one.ended
         assert found[0].tokens == one.tokens
-        assert len(one.tokens) == max(4, one.weights.shape[1])
+        assert len(one.tokens) == max(4, one.attention.shape[1])
 
 
 def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
@@ -329,7 +331,7 @@ def test_cut_off_hypotheses_are_scored_like_the_others(model):
         for h in found:
             parts = 0.7 * h.scores["decoder"] + 0.3 * h.scores["ctc"] + 0.5 * len(h.tokens)
             assert h.score == pytest.approx(parts, abs=1e-3)
-            assert h.weights.shape[0] == len(h.tokens)
+            assert h.attention.shape[0] == len(h.tokens)
 
 
 @pytest.mark.parametrize(
@@ -483,7 +485,7 @@ def test_numpy_and_torch_find_the_same(model, lm, config):
         assert a.tokens == b.tokens and a.ended == b.ended
         assert a.score == pytest.approx(b.score, rel=1e-6)
         assert a.scores == pytest.approx(b.scores, rel=1e-6)
-        np.testing.assert_allclose(a.weights, b.weights, atol=1e-6)
+        np.testing.assert_allclose(a.attention, b.attention, atol=1e-6)
 
 
 @pytest.mark.parametrize("without", [(), ("native",)])

@@ -15,7 +15,7 @@ from asr.lm.perplexity import sentence_log_probs
 from asr.loading import load_lm
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
-from asr.store.lm_file import save_lm
+from asr.store.model_file import save_lm
 from asr.text.chars import CharTokenizer
 from asr.train import char_lm as training
 
