@@ -1,1 +1,1 @@
-"""The project measured against itself and its peers: ``asr bench``."""
+"""Benchmarks of speed and memory, beside other toolkits: ``asr bench``."""

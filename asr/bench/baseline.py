@@ -1,7 +1,7 @@
-"""The same model in plain torch, as one would write it first: what speed is compared with.
+"""The baseline of the benchmarks: the same model in plain torch.
 
-Packed ``nn.GRU`` layers, a ``GRUCell`` and a loop over characters; the weights are copied, so
-that the loss is the same.
+It has packed ``nn.GRU`` layers, a ``GRUCell``, and a loop over characters; the weights are copied,
+so that the loss is the same.
 """
 
 import torch
@@ -20,13 +20,13 @@ from asr.model.loss import IGNORE, inputs_and_targets
 from asr.model.padding import padding_mask
 
 
-def copy_gru(theirs: nn.Module, W: Tensor, U: Tensor, b: Tensor, c: Tensor, suffix: str) -> None:
-    """Put this project's weights into torch's: transposed, with a second bias."""
-    with torch.no_grad():
-        getattr(theirs, f"weight_ih{suffix}").copy_(W.t())
-        getattr(theirs, f"weight_hh{suffix}").copy_(U.t())
-        getattr(theirs, f"bias_ih{suffix}").copy_(b)
-        getattr(theirs, f"bias_hh{suffix}").zero_()[-len(c) :] = c
+@torch.no_grad()
+def copy_gru(gru: nn.Module, W: Tensor, U: Tensor, b: Tensor, c: Tensor, suffix: str) -> None:
+    """Copy weights into torch's GRU, which has them transposed and a second bias."""
+    gru.get_parameter(f"weight_ih{suffix}").copy_(W.t())
+    gru.get_parameter(f"weight_hh{suffix}").copy_(U.t())
+    gru.get_parameter(f"bias_ih{suffix}").copy_(b)
+    gru.get_parameter(f"bias_hh{suffix}").zero_()[-len(c) :] = c
 
 
 class Pyramid(nn.Module):
@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
             self.layers.append(gru)
 
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T, F) to states (B, S, D), with the counts of both."""
+        """Encode frames (B, T, F) and their counts (B,) to states (B, S, D) and their counts."""
         for gru, config in zip(self.layers, self.settings, strict=True):
             x, counts = stack_neighbours(x, config.reduction), config.output_steps(counts)
             packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
@@ -53,7 +53,7 @@ class Pyramid(nn.Module):
 
 
 class Baseline(nn.Module):
-    """The model, to be trained with ``loss``."""
+    """The model; its own encoder and decoder cell are replaced."""
 
     def __init__(self, model: LAS) -> None:
         super().__init__()
@@ -64,24 +64,24 @@ class Baseline(nn.Module):
         W = torch.cat([cell.input_weights(0), cell.input_weights(1)])
         self.cell = nn.GRUCell(len(W), len(cell.U))
         copy_gru(self.cell, W, cell.U, cell.b, cell.c, "")
-        self.embedding, self.readout = decoder.embedding, decoder.readout
-        self.V, self.W, self.U, self.w = (getattr(attention, name) for name in ("V", "W", "U", "w"))
-        self.filters = attention.filters
+        self.embedding, self.readout, self.attention = decoder.embedding, decoder.readout, attention
         del self.model.encoder, decoder.cell
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the decoder, scalar."""
+        """Return the cross-entropy of the decoder, scalar."""
         states, steps = self.encoder(batch.features, batch.frames)
         padding = padding_mask(steps, states.shape[1], states.device)
         weights = (~padding).float() / steps.unsqueeze(1)
-        keys = self.V(states)
+        attention = self.attention
+        keys = attention.V(states)
         hidden = states.new_zeros(len(states), self.cell.hidden_size)
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.model.eos)
         embedded = self.embedding(inputs)
         logits = []
         for i in range(inputs.shape[1]):
-            location = self.U(self.filters(weights.unsqueeze(1)).transpose(1, 2))
-            energies = self.w((keys + self.W(hidden).unsqueeze(1) + location).tanh()).squeeze(-1)
+            location = attention.U(attention.filters(weights.unsqueeze(1)).transpose(1, 2))
+            mix = keys + attention.W(hidden).unsqueeze(1) + location
+            energies = attention.w(mix.tanh()).squeeze(-1)
             weights = energies.masked_fill(padding, -torch.inf).softmax(-1)
             context = torch.bmm(weights.unsqueeze(1), states).squeeze(1)
             hidden = self.cell(torch.cat([embedded[:, i], context], -1), hidden)

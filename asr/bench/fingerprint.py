@@ -1,9 +1,8 @@
-"""The numbers of a short training and of a search, to see whether a change of code changes them.
+"""Hashes of the numbers of a short training and a search, which show whether code changed them.
 
-Two models are trained for some steps on fixed noise with every part of the loss, and searched with
-every score that needs no file. The numbers are hashed bit for bit: before and after a change that
-moves code alone, the hashes are the same on one machine, with the fast loops and, under
-``ASR_NATIVE=0``, without them. Another processor or number of threads gives other bits.
+Two models are trained for some steps on fixed noise with every part of the loss, and decoded with
+every score that needs no file. On one machine with one number of threads, hashes are equal if the
+numbers are equal bit for bit. ``ASR_NATIVE=0`` gives the hashes of plain torch.
 """
 
 import hashlib
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from asr.bench.measure import training_step
 from asr.bench.shape import Shape
 from asr.config import (
     AttentionConfig,
@@ -20,13 +20,11 @@ from asr.config import (
     EncoderConfig,
     LossConfig,
     ModelConfig,
-    OptimConfig,
 )
 from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.search.beam import search
-from asr.train.schedule import make_optimizer
 
 STEPS = 20
 SHAPE = Shape(batch=4, frames=200, chars=10)
@@ -45,7 +43,7 @@ MODELS = {
 
 
 def fingerprint() -> dict[str, Any]:
-    """Losses of each model, their hash, and that of the hypotheses."""
+    """Return the losses of each model, their hash, and the hash of the hypotheses."""
     losses, found = {}, []
     for name, config in MODELS.items():
         model = SHAPE.model(config)
@@ -57,20 +55,12 @@ def fingerprint() -> dict[str, Any]:
 
 def _train(model: LAS) -> list[float]:
     data, half = SHAPE.data(), SHAPE.batch // 2
-    frames, tokens, lengths = (  # consistency compares two copies of each transcript
+    frames, tokens, lengths = (  # the consistency loss needs two copies of each transcript
         torch.cat([value[:half]] * 2) for value in (data.frames, data.tokens, data.lengths)
     )
     batch = Batch(data.features, frames, tokens, lengths)
-    optimizer = make_optimizer(list(model.parameters()), OptimConfig())
-    losses = []
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        loss = model(batch, LOSS, batch.count)
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.total.item())
-    return losses
+    step = training_step(model, lambda: model(batch, LOSS, batch.count).total)
+    return [step() for _ in range(STEPS)]
 
 
 @torch.no_grad()

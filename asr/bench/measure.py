@@ -1,4 +1,4 @@
-"""Seconds, memory, and what the machine could do."""
+"""Measure seconds and memory, and how fast the machine multiplies matrices."""
 
 import json
 import os
@@ -13,13 +13,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from asr.config import OptimConfig
 from asr.model.fast import native
 from asr.model.fast.product import product
+from asr.train.schedule import make_optimizer
+
+
+def training_step(
+    model: nn.Module, loss: Callable[[], Tensor], toolkit: str = "asr"
+) -> Callable[[], float]:
+    """Return a training step: loss, gradients, clipping and AdamW; torch's for other toolkits."""
+    parameters, config = [p for p in model.parameters() if p.requires_grad], OptimConfig()
+    optimizer = make_optimizer(parameters, config)
+    if toolkit != "asr":
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, fused=True)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return float(value.detach())
+
+    return step
 
 
 def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float:
-    """Median of the seconds that a call takes, after some that do not count."""
+    """Return the median of the seconds that a call takes, after ``warm_up`` other calls."""
     for _ in range(warm_up):
         work()
     times = []
@@ -33,7 +56,7 @@ def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float
 
 
 def busy_share(work: Callable[[], Any]) -> float:
-    """Share of a call's time in which the GPU computes, after :func:`seconds_of` has warmed up."""
+    """Return the share of a call's time in which the GPU computes."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
@@ -46,9 +69,9 @@ def busy_share(work: Callable[[], Any]) -> float:
 
 
 def product_speeds(device: torch.device) -> dict[str, float]:
-    """GFLOP/s of a large float32 matrix product, by torch's default and by this project's way."""
+    """Return GFLOP/s of a large float32 product: torch's, and that of asr.model.fast.product."""
     size = 1536
-    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    a, b = torch.randn(2, size, size, device=device)
     flops = 2 * size**3
     return {
         "torch_gflops": flops / seconds_of(lambda: a @ b, 5) / 1e9,
@@ -57,7 +80,7 @@ def product_speeds(device: torch.device) -> dict[str, float]:
 
 
 def memory_mb(device: torch.device | None = None) -> float:
-    """The most memory that this process has held so far, in main memory or on a GPU."""
+    """Return the peak memory of this process in MiB, of a GPU or of the main memory."""
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -65,7 +88,7 @@ def memory_mb(device: torch.device | None = None) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Versions and settings for which the numbers hold."""
+    """Return the versions and settings under which the numbers were measured."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -75,9 +98,10 @@ def machine() -> dict[str, Any]:
 
 
 def in_child(arguments: list[str]) -> dict[str, Any]:
-    """Run ``asr bench`` with these arguments in a process of its own; returns its JSON.
+    """Run ``asr bench`` in a process of its own, whose memory is that of one toolkit only.
 
-    Memory is that of one contestant then, and none finds caches that another has filled.
+    Returns:
+        its JSON.
 
     Raises:
         RuntimeError: it failed.
@@ -86,10 +110,8 @@ def in_child(arguments: list[str]) -> dict[str, Any]:
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     child = subprocess.run(
         [sys.executable, "-m", "asr", "bench", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
     if child.returncode:
         raise RuntimeError(child.stderr.strip().splitlines()[-1] if child.stderr else "no output")
     return json.loads(child.stdout)

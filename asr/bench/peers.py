@@ -1,9 +1,8 @@
-"""The same work through ESPnet's and SpeechBrain's published classes, where they are installed.
+"""The same training step and search with the classes of ESPnet and SpeechBrain.
 
-ESPnet's decoder is the same mathematics (its attention scales energies by 2 and starts from
-uniform weights, too; with ``context_residual`` its readout sees the context), so this project's
-weights are copied into it and hypotheses have to agree. SpeechBrain's takes the attention from
-the state AFTER the step: only the time compares.
+ESPnet's decoder has the same equations, but scales energies by 2, so that with this project's
+weights it finds the same hypotheses. SpeechBrain's attention reads the decoder state after the
+step, so that only its time can be compared.
 """
 
 from argparse import Namespace
@@ -26,7 +25,7 @@ SOS = VOCAB - 1
 
 
 def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
-    """ESPnet's location-aware decoder with this decoder's weights."""
+    """Return ESPnet's location-aware decoder with the weights of a decoder."""
     from espnet.nets.pytorch_backend.rnn.attentions import AttLoc
     from espnet.nets.pytorch_backend.rnn.decoders import Decoder
 
@@ -56,7 +55,7 @@ def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
 
 
 def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """ESPnet's "bgrup" encoder and decoder, and the loss of the batch."""
+    """Return ESPnet's "bgrup" encoder with its decoder, and a function for the batch's loss."""
     import numpy
     from espnet.nets.pytorch_backend.rnn.encoders import RNNP
 
@@ -78,7 +77,7 @@ def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
 def espnet_search(
     shape: Shape, model: LAS, states: Tensor, steps: Tensor
 ) -> Callable[[], list[list[int]]]:
-    """ESPnet's batched beam search with this model's decoder: the best characters."""
+    """Return ESPnet's batched beam search with a model's decoder: states to best characters."""
     decoder: Any = espnet_decoder(model.decoder).eval()
     options = Namespace(
         beam_size=shape.beam, penalty=0.0, ctc_weight=0.0, maxlenratio=0.0, minlenratio=0.0,
@@ -96,7 +95,7 @@ def espnet_search(
 
 
 def speechbrain_decoder(shape: Shape) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """SpeechBrain's embedding, attentional decoder and output layer, of the same sizes."""
+    """Return SpeechBrain's embedding, attentional decoder and output layer of the same sizes."""
     from speechbrain.nnet.linear import Linear
     from speechbrain.nnet.RNN import AttentionalRNNDecoder
 
@@ -104,15 +103,12 @@ def speechbrain_decoder(shape: Shape) -> tuple[nn.Module, nn.Module, nn.Module]:
         "gru", "location", shape.units, 128, 1, enc_dim=2 * shape.units, input_size=shape.units,
         channels=10, kernel_size=31,
     )  # fmt: skip
-    return (
-        nn.Embedding(VOCAB, shape.units),
-        decoder,
-        Linear(n_neurons=VOCAB, input_size=shape.units),
-    )
+    output = Linear(n_neurons=VOCAB, input_size=shape.units)
+    return nn.Embedding(VOCAB, shape.units), decoder, output
 
 
 def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """SpeechBrain's decoder on a packed ``nn.GRU`` pyramid, and the loss of the batch."""
+    """Return SpeechBrain's decoder on a packed GRU pyramid, and a function for the batch's loss."""
     model = shape.model()
     encoder = Pyramid(model)
     embedding, decoder, output = speechbrain_decoder(shape)
@@ -128,7 +124,7 @@ def speechbrain_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
 
 
 def speechbrain_search(shape: Shape, states: Tensor, steps: Tensor) -> Callable[[], object]:
-    """SpeechBrain's beam search over as many steps as this project's takes."""
+    """Return SpeechBrain's beam search over as many steps as this project's search takes."""
     from speechbrain.decoders.seq2seq import S2SRNNBeamSearcher
 
     embedding, decoder, output = speechbrain_decoder(shape)

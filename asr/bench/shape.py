@@ -1,4 +1,4 @@
-"""The model and the batch of a measurement, the same for all contestants."""
+"""The model and the batch of a benchmark, the same for all toolkits."""
 
 from dataclasses import dataclass
 
@@ -13,33 +13,32 @@ from asr.model.las import LAS
 
 MEL, VOCAB = 80, 31
 FRAMES_PER_SECOND = 100
-LOSS = LossConfig(ctc_weight=0.0, label_smoothing=0.0)  # peers measure without them
+LOSS = LossConfig(ctc_weight=0.0, label_smoothing=0.0)  # cross-entropy, as for other toolkits
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a measurement."""
+    """Sizes of a benchmark."""
 
     batch: int = 16
     """Utterances."""
     frames: int = 800
-    """Frames of the longest; the shortest has 70 % of them."""
+    """Frames of the longest utterance; the shortest has 70 % of them."""
     chars: int = 100
-    """Characters of the longest; the shortest has 70 % of them."""
+    """Characters of the longest utterance; the shortest has 70 % of them."""
     layers: int = 3
     """Layers of the pyramid, each of which halves the steps."""
     units: int = 256
     """Units per direction, and of the decoder."""
     beam: int = 8
-    """Hypotheses of a search."""
+    """Beam width."""
 
     def lengths(self, longest: int) -> Tensor:
-        """Lengths spread evenly from 100 % down to 70 %, (B,)."""
+        """Return lengths spread evenly from ``longest`` down to 70 % of it, (B,)."""
         return torch.linspace(longest, 0.7 * longest, self.batch).round().long()
 
     def model(self, config: ModelConfig | None = None) -> LAS:
-        """Attention 128 with 10 filters of width 31, one decoder layer; or a model of other
-        settings. The same weights ever."""
+        """Return a model of these settings, or of this shape, with the same weights every time."""
         torch.manual_seed(1)
         config = config or ModelConfig(
             encoder=EncoderConfig(units=self.units, pyramid=(2,) * self.layers, dropout=0.0),
@@ -49,22 +48,22 @@ class Shape:
         return LAS(config, MEL, VOCAB)
 
     def data(self, device: torch.device | None = None) -> Batch:
-        """Noise, the same ever."""
-        chance = torch.Generator().manual_seed(1)
-        features = torch.randn(self.batch, self.frames, MEL, generator=chance)
-        tokens = torch.randint(1, VOCAB - 1, (self.batch, self.chars), generator=chance)
+        """Return a batch of noise, the same every time."""
+        random = torch.Generator().manual_seed(1)
+        features = torch.randn(self.batch, self.frames, MEL, generator=random)
+        tokens = torch.randint(1, VOCAB - 1, (self.batch, self.chars), generator=random)
         frames, lengths = self.lengths(self.frames), self.lengths(self.chars)
         return Batch(features.to(device), frames, tokens.to(device), lengths)
 
     def audio_seconds(self) -> float:
-        """Seconds of speech in a batch, without padding."""
+        """Return the seconds of audio in a batch, without padding."""
         return float(self.lengths(self.frames).sum()) / FRAMES_PER_SECOND
 
     def step_gflops(self, model: LAS) -> float:
-        """Floating-point operations of the matrix products in one training step, in 10^9.
+        """Return the floating-point operations of the products of a training step, in 10^9.
 
-        Real steps and characters only. A product a b of forward stands for three: backward
-        takes the gradients of both; the features need none.
+        Padding does not count. A product in forward counts three times, since backward computes the
+        gradients of both factors; only the features need none.
         """
         steps, U = self.lengths(self.frames).double(), self.lengths(self.chars).double() + 1
         total, N = 0.0, self.units
@@ -79,7 +78,7 @@ class Shape:
         K = attention.filters.weight.shape[2]
         E = model.decoder.embedding.weight.shape[1]
         each_step = D * A + D * 3 * H  # keys and values
-        each_character = E * 3 * H + H * 3 * H + H * A + (H + D) * VOCAB
+        each_character = E * 3 * H + H * 3 * H + H * A + (H + D) * VOCAB  # embedding to readout
         each_pair = C * K + C * A + A + 3 * H + D  # location, energies, gates and context
         pairs = (steps * each_step + U * each_character + steps * U * each_pair).sum()
         total += 3 * float(pairs)

@@ -1,12 +1,9 @@
-"""A long recording made of short ones: memory, speed, and what length costs in accuracy."""
+"""Benchmark of a long recording: speed, memory, and word errors beside those of its utterances."""
 
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -24,73 +21,68 @@ from asr.score import score
 from asr.train.augment import COLOURS, coloured_noise, randint, uniform
 
 MINI = Path(__file__).resolve().parents[2] / "data" / "mini" / "test-mini"
-GAP_S = (0.3, 3.0)  # between two utterances
-LOWEST_DB = -90.0  # a third of the gaps is silent, noise in the others is as loud as this or more
+PAUSE_S = (0.3, 3.0)  # shortest and longest pause between utterances
+LOWEST_DB = -90.0  # quietest noise in pauses; a third of them is silent
 
 
-@dataclass(frozen=True)
-class Spoken:
+class Reference(NamedTuple):
     """An utterance with its transcript."""
 
     waveform: np.ndarray
     text: str
 
 
-def utterances(data: str) -> list[Spoken]:
-    """Those of a Kaldi data directory; without a name, of the bundled corpus's test set.
+def references(data: str) -> list[Reference]:
+    """Return the utterances of a Kaldi data directory, or of the bundled test set without a name.
 
     Raises:
-        InputError: there is no such directory, or something is wrong in it.
+        InputError: the directory is missing or invalid.
     """
     if data:
-        return [Spoken(read(u.clip), u.text or "") for u in DataDir.load(data).utterances]
+        return [Reference(read(u.clip), u.text or "") for u in DataDir.load(data).utterances]
     found = []
     for table in sorted(MINI.rglob("*.trans.txt")):
         for line in table.read_text(encoding="utf-8").splitlines():
             name, _, text = line.partition(" ")
-            found.append(Spoken(read(table.with_name(f"{name}.opus")), text))
+            found.append(Reference(read(table.with_name(f"{name}.opus")), text))
     if not found:
-        raise InputError(f"{MINI}: the bundled corpus is not there; name a data directory: --data")
+        raise InputError(f"{MINI}: no bundled corpus; give a data directory with --data")
     return found
 
 
-def gap(noise_db: float, generator: torch.Generator) -> np.ndarray:
-    """Silence or noise of some colour, as long as a pause between sentences."""
-    samples = round(uniform(*GAP_S, generator) * SAMPLE_RATE)
+def pause(noise_db: float, generator: torch.Generator) -> np.ndarray:
+    """Return silence or coloured noise as long as a pause between sentences."""
+    samples = round(uniform(*PAUSE_S, generator) * SAMPLE_RATE)
     colour = sorted(COLOURS)[randint(len(COLOURS), generator)]
     level = 10 ** (uniform(LOWEST_DB, noise_db, generator) / 20) * (randint(3, generator) > 0)
     return level * coloured_noise(samples, colour, generator).numpy()
 
 
-def join(spoken: list[Spoken], minutes: float, noise_db: float, path: Path) -> list[Spoken]:
-    """Write a recording of at least ``minutes`` and return its utterances in order."""
-    generator = torch.Generator().manual_seed(0)
-    said: list[Spoken] = []
-    samples = 0
+def join(
+    utterances: list[Reference], minutes: float, noise_db: float, path: Path
+) -> list[Reference]:
+    """Write a recording of at least ``minutes``, and return its utterances in order."""
+    generator, written, samples = torch.Generator().manual_seed(0), list[Reference](), 0
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
-        for utterance in cycle(spoken):
-            part = np.concatenate([utterance.waveform, gap(noise_db, generator)])
+        while samples < minutes * 60 * SAMPLE_RATE:
+            utterance = utterances[len(written) % len(utterances)]
+            part = np.concatenate([utterance.waveform, pause(noise_db, generator)])
             file.write(part)
             samples += len(part)
-            said.append(utterance)
-            if samples >= minutes * 60 * SAMPLE_RATE:
-                return said
-    raise AssertionError("a cycle has no end")
+            written.append(utterance)
+    return written
 
 
-def errors(said: list[Spoken], found: list[str]) -> float:
-    """Word error rate of all texts, one after the other, in percent."""
-    reference = " ".join(utterance.text for utterance in said)
+def errors(spoken: list[Reference], found: list[str]) -> float:
+    """Return the word error rate of all texts, joined, in percent."""
+    reference = " ".join(utterance.text for utterance in spoken)
     return 100 * score(reference, " ".join(filter(None, found))).wer
 
 
-def one_by_one(recognizer: Recognizer, said: list[Spoken]) -> Iterator[str]:
-    """Yield the text of each utterance, recognised by itself; repeated ones are recognised once."""
+def one_by_one(recognizer: Recognizer, utterances: list[Reference]) -> list[str]:
+    """Return the text of each utterance, recognised as a recording of its own."""
     alone = Recognizer(recognizer.utterances, SegmentationConfig(vad="none"))
-    distinct = list({id(utterance): utterance for utterance in said}.values())
-    found = alone.transcribe([(utterance.waveform, SAMPLE_RATE) for utterance in distinct])
-    texts = {id(u): t.text for u, t in zip(distinct, found, strict=True)}
-    yield from (texts[id(utterance)] for utterance in said)
+    return [t.text for t in alone.transcribe([(u.waveform, SAMPLE_RATE) for u in utterances])]
 
 
 def transcribe(
@@ -104,26 +96,28 @@ def transcribe(
     """Transcribe a long recording, then the same utterances one by one.
 
     Args:
-        model: as :func:`asr.load` takes it.
-        data: see :func:`utterances`.
+        model: see :func:`asr.load`.
+        data: see :func:`references`.
         minutes: length of the recording.
-        noise_db: loudest noise between utterances, full scale 0.
-        search: settings of both.
-        segmentation: how the long one is cut.
+        noise_db: loudest noise in pauses, in dB below full scale.
+        search: settings of both searches.
+        segmentation: how the long recording is cut.
     """
+    utterances = references(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.flac"
-        said = join(utterances(data), minutes, noise_db, path)
+        spoken = join(utterances, minutes, noise_db, path)
         recognizer = load(model, config=search, segmentation=segmentation)
         before_mb, started = memory_mb(), time.perf_counter()
         found: Transcript = recognizer.transcribe(path)
         seconds = time.perf_counter() - started
     peak_mb = memory_mb()
     kept_s = sum(segment.end_s - segment.start_s for segment in found.segments)
-    joined = errors(said, [found.text])
-    alone = errors(said, list(one_by_one(recognizer, said)))
+    joined = errors(spoken, [found.text])
+    texts = one_by_one(recognizer, spoken[: len(utterances)])
+    alone = errors(spoken, [texts[i % len(texts)] for i in range(len(spoken))])
     return {
-        "utterances": len(said),
+        "utterances": len(spoken),
         "audio_s": found.duration_s,
         "seconds": seconds,
         "real_time_factor": seconds / found.duration_s,
