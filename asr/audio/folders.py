@@ -46,6 +46,11 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}" if number > 0 else ""
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a path is that of a file; no text is an error."""
+    return os.path.isfile(path)  # noqa: PTH113  # faster than pathlib, for 300 000 recordings
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
@@ -70,7 +75,7 @@ def search(folder: str | Path, *, recursive: bool = True) -> Folder:
             below = sum(not _is_hidden(name) for name in folders)
             folders.clear()
         for path in (parent / name for name in shown):
-            if os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any name
+            if is_file(path):
                 found.append(path)
             else:
                 broken.append(str(path))

@@ -36,9 +36,6 @@ ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-# -- fix -------------------------------------------------------------------------------------
-
-
 def fix(path: str | Path) -> list[str]:
     """Sort, drop malformed and repeated lines, and keep the utterances that every file lists.
 
@@ -144,9 +141,6 @@ def _back_up(path: Path) -> Path:
     return path / BACKUP
 
 
-# -- subset ----------------------------------------------------------------------------------
-
-
 def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     """Write a directory with some of the utterances; return their number.
 
@@ -225,9 +219,6 @@ def _duration(utterance: Utterance) -> float:
     return utterance.duration_s
 
 
-# -- combine ---------------------------------------------------------------------------------
-
-
 def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, list[str]]:
     """Join directories.
 
@@ -267,7 +258,6 @@ def _with_segments(source: str | Path, tables: Tables) -> Tables:
 
 
 def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, str]:
-    """Join one table of all directories."""
     joined: dict[str, str] = {}
     origin: dict[str, str | Path] = {}
     for source, tables in every:
@@ -288,9 +278,6 @@ def _refuse_split_speakers(utt2spk: Mapping[str, str]) -> None:
             f"joined, {name} of speaker {utt2spk[name]} would come after {before} of "
             f"{utt2spk[before]}, so utt2spk would not be sorted by speaker; rename a speaker"
         )
-
-
-# -- split -----------------------------------------------------------------------------------
 
 
 def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[Path]:

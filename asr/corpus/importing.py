@@ -6,7 +6,6 @@ sorted by speaker, too. Two sources that would get the same id are refused. An i
 becomes a command, but commands in the wav.scp of another directory are kept.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from asr.audio.clip import command_of, info
-from asr.audio.folders import search
+from asr.audio.folders import is_file, search
 from asr.audio.formats import READABLE
 from asr.corpus.table_formats import Row
 from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables, write_tables
@@ -42,9 +41,6 @@ class Imported:
     speakers: int
     notes: tuple[str, ...] = ()
     """Notes for the user, a sentence each."""
-
-
-# -- Names -----------------------------------------------------------------------------------
 
 
 def safe(name: str) -> str:
@@ -126,9 +122,6 @@ def _changed_characters(texts: Mapping[str, str]) -> list[str]:
     return [f"transcripts: {note}; the first in {changed[0]}"] if note else []
 
 
-# -- Rows from folders -----------------------------------------------------------------------
-
-
 def pair_rows(
     folder: str | Path,
     *,
@@ -180,16 +173,13 @@ def _transcript(audio: Path, texts: Mapping[str, Path]) -> Path:
 
 
 def _read_transcript(path: Path) -> tuple[str, str]:
-    """Return the words of a file, and why it cannot be read."""
+    """Return the words of a file, and an error if it cannot be read."""
     try:
         return decode(path.read_bytes(), path), ""
     except OSError as error:
         return "", f"cannot read ({error.strerror}); write the words of the audio into it"
     except InputError as error:
         return "", str(error).removeprefix(f"{path}:").partition(": ")[2]
-
-
-# -- Rows to a directory ---------------------------------------------------------------------
 
 
 def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -> Imported:
@@ -240,7 +230,6 @@ def _as_segments(rows: list[Row]) -> list[Row]:
 
 
 def _is_longer(row: Row) -> bool:
-    """Whether a recording is longer than the duration of its row."""
     try:
         return info(row.audio).duration_s > float(row.duration) + ROUNDING_S
     except (InputError, ValueError):  # reported with the other problems of the row
@@ -248,7 +237,6 @@ def _is_longer(row: Row) -> bool:
 
 
 def _wrong(row: Row, text: str) -> str:
-    """Return the first problem of a row, or an empty text."""
     if row.error:
         return row.error
     if not safe(row.id):
@@ -259,7 +247,7 @@ def _wrong(row: Row, text: str) -> str:
 def _wrong_audio(audio: str) -> str:
     if not audio:
         return "no audio file is named; add it"
-    if not os.path.isfile(audio):  # noqa: PTH113  # false, not an error, for any path
+    if not is_file(audio):
         return f"{audio}: no such audio file; fix the path"
     if _UNFIT_PATH.search(absolute(audio)):
         return f"{audio!r}: would be a command or another path in wav.scp; rename the file"
@@ -320,9 +308,6 @@ def _refuse(problems: Iterable[str]) -> None:
         raise InputError("\n".join(["cannot import:", *lines, f"{count}; nothing was written"]))
 
 
-# -- Another directory -----------------------------------------------------------------------
-
-
 def import_kaldi(
     source: str | Path, target: str | Path, root: str | Path, normalize: Normalize
 ) -> Imported:
@@ -381,7 +366,7 @@ def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[s
         path = root / value
         if command_of(value) is not None:
             continue
-        if value and os.path.isfile(path):  # noqa: PTH113  # false, not an error, for any path
+        if value and is_file(path):
             result[key] = absolute(path)
         else:
             problems.append(f"wav.scp: {key}: {path}: no such audio file; see --root")
@@ -412,7 +397,6 @@ def _collisions(ids: Mapping[Unit, Mapping[str, str]], *, segmented: bool) -> It
 def _renamed(
     file: str, table: Mapping[str, str], ids: Mapping[Unit, Mapping[str, str]]
 ) -> dict[str, str]:
-    """Return a table with the new ids."""
     keys = ids[keyed_by(file) or "utterance"]
     if file == "utt2spk":
         table = {key: ids["speaker"][value] for key, value in table.items()}

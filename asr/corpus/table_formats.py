@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from asr.audio.folders import is_file
 from asr.audio.formats import AUDIO_SUFFIXES
 from asr.errors import InputError
 from asr.text.characters import compose, spelled_on_disk
@@ -114,9 +115,6 @@ def _sum(start: str, duration: str) -> str:
     return str(end) if math.isfinite(end) else f"{start} + {duration}"
 
 
-# -- Files -----------------------------------------------------------------------------------
-
-
 def find_audio(folder: Path, name: str) -> str:
     """Return the path of an audio file that is named in a table in ``folder``.
 
@@ -133,16 +131,12 @@ def find_audio(folder: Path, name: str) -> str:
 
 def _existing(path: str) -> str:
     """Return the file of a path without suffix or in other forms of letters, or an empty text."""
-    if _is_file(path):
+    if is_file(path):
         return path
     folder, name = os.path.split(path)
     folder = spelled_on_disk(folder)
     found = _names(folder or ".").get(compose(name), "")
     return os.path.join(folder, found) if found else ""  # noqa: PTH118
-
-
-def _is_file(path: str) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113  # false, not an error, for any path
 
 
 @lru_cache(maxsize=64)
@@ -157,8 +151,6 @@ def _names(folder: str) -> dict[str, str]:
     stems = {compose(path.stem): path.name for path in audio}
     return stems | {compose(name): name for name in names}
 
-
-# -- CSV and TSV -----------------------------------------------------------------------------
 
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*(?:\n|$)', re.IGNORECASE)
 _QUOTE = re.compile(r' *"')
@@ -382,12 +374,10 @@ def _names_audio(value: str, separator: str, folder: Path) -> bool:
         return False
     pieces = {piece.strip('" ') for line in value.split("\n") for piece in line.split(separator)}
     return any(
-        Path(piece).suffix.lower() in AUDIO_SUFFIXES or _is_file(find_audio(folder, piece))
+        Path(piece).suffix.lower() in AUDIO_SUFFIXES or is_file(find_audio(folder, piece))
         for piece in pieces - {""}
     )
 
-
-# -- JSON ------------------------------------------------------------------------------------
 
 _GAP = re.compile(r"[\s,:]*")
 _NESTED = "nested too deeply for a row; fix the line"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
+from asr.audio.folders import is_file
 from asr.corpus.tables import (
     Segment,
     first_word,
@@ -181,9 +182,6 @@ def _text_warnings(file: Path) -> Iterator[str]:
             f"{file}: {kinds}: apostrophes of several kinds are different characters; choose one, "
             "or normalise the transcripts with `asr data import --normalize librispeech`"
         )
-
-
-# -- Lines: encoding, order, fields ----------------------------------------------------------
 
 
 def _read(file: Path, problems: list[Problem]) -> Table:
@@ -368,12 +366,8 @@ def _audio_missing(tables: _Tables) -> Iterator[Problem]:
         if path.startswith("~"):
             message = f"{path}: ~ is not expanded; write the whole path"
             yield tables["wav.scp"].problem(key, message)
-        elif not _is_file(path):
+        elif not is_file(path):
             yield tables["wav.scp"].problem(key, _no_such_audio(path))
-
-
-def _is_file(path: str) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113  # faster than pathlib, for 300 000 recordings
 
 
 def _no_such_audio(value: str) -> str:
@@ -385,9 +379,6 @@ def _no_such_audio(value: str) -> str:
         f"{value}: no such file in {Path.cwd()}; relative paths start at the current folder: "
         "`asr data import NEW --kaldi DIR --root CORPUS` makes them absolute"
     )
-
-
-# -- Files that have to agree ----------------------------------------------------------------
 
 
 def _first_lines(table: Table) -> dict[str, Line]:
@@ -485,7 +476,6 @@ def _segments_wrong(tables: _Tables) -> Iterator[Problem]:
 
 
 def _segments(tables: _Tables) -> dict[str, Segment]:
-    """Return the well-formed lines of segments."""
     lines = tables.get("segments", Table("")).lines
     return {k: Segment.parse(line.value) for k, line in lines.items() if not _segment(line.value)}
 
@@ -505,14 +495,11 @@ def _durations(tables: _Tables, name: str) -> dict[str, float]:
     return {k: float(line.value) for k, line in lines.items() if not _SECONDS(line.value)}
 
 
-# -- Audio -----------------------------------------------------------------------------------
-
-
 def _audio_differs(tables: _Tables) -> Iterator[Problem]:
     """Check that every audio file can be opened and lasts as long as the tables say."""
     lengths: dict[str, float] = {}
     for key, path in _audio_paths(tables):
-        problem = _measure(path, key, lengths) if _is_file(path) else ""
+        problem = _measure(path, key, lengths) if is_file(path) else ""
         if problem:
             yield tables["wav.scp"].problem(key, problem)
     for name in ("reco2dur",) if "segments" in tables else ("reco2dur", "utt2dur"):
