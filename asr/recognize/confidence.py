@@ -12,16 +12,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from asr.errors import InputError
-
-if TYPE_CHECKING:
-    from asr.recognize.transcript import Segment
-    from asr.search.alignment import CTCAlignment
-    from asr.search.hypothesis import Hypothesis
+from asr.recognize.transcript import Segment
+from asr.search.alignment import CTCAlignment
+from asr.search.hypothesis import Hypothesis
 
 MIN_CONFIDENCE = 0.5  # below it a text is more likely wrong than right
 LOW_CONFIDENCE = "low-confidence"  # the flag of such a segment
@@ -85,13 +83,13 @@ def read_numbers(info: Any, keys: Sequence[str], where: str | Path) -> list[floa
     return found
 
 
-def text_predictors(text: "Hypothesis | Segment") -> tuple[float, float]:
+def text_predictors(text: Hypothesis | Segment) -> tuple[float, float]:
     """Return the decoder's log-probability of a text, and CTC's per character and end."""
     return text.scores["decoder"], text.scores.get("ctc", 0.0) / (len(text.tokens) + 1)
 
 
 def word_predictors(
-    hypothesis: "Hypothesis", alignment: "CTCAlignment", spans: Sequence[tuple[int, int]]
+    hypothesis: Hypothesis, alignment: CTCAlignment, spans: Sequence[tuple[int, int]]
 ) -> list[tuple[float, float]]:
     """Return the predictors of each word of a text.
 

@@ -25,8 +25,6 @@ from asr.recognize.utterances import Chunk, UtteranceRecognizer
 PARTIAL = "partial.jsonl"
 RESULTS = "results.jsonl"
 SUMMARY = "decode.json"
-Result = dict[str, Any]
-"""See :meth:`asr.recognize.transcript.Transcript.to_dict`."""
 
 
 def speaker_stats(
@@ -127,7 +125,7 @@ class Decoding:
         self.recognizer, self.data, self.out = recognizer, Path(data), Path(out)
         text = (self.data / "text").is_file()
         self.utterances = DataDir.load(data, text=text).utterances
-        self.results: dict[str, Result] = {}
+        self.results: dict[str, dict[str, Any]] = {}  # of Transcript.to_dict, by utterance
         self.errors: dict[str, str] = {}
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
@@ -211,5 +209,5 @@ class Decoding:
         )
 
 
-def _line(result: Result) -> str:
+def _line(result: dict[str, Any]) -> str:
     return json.dumps(result, ensure_ascii=False) + "\n"

@@ -12,17 +12,14 @@ log-probability of such words in held-out transcripts.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.errors import InputError
 from asr.recognize.confidence import read_numbers
+from asr.recognize.transcript import Segment
+from asr.search.hypothesis import Hypothesis
 from asr.store.model_file import Header
-
-if TYPE_CHECKING:
-    from asr.recognize.transcript import Segment
-    from asr.search.hypothesis import Hypothesis
 
 DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of a text during which attention stood still
@@ -33,7 +30,7 @@ ANGLES = 100_001  # of the sum over Student's distribution
 USELESS = 0.5  # a text with a larger share of wrong words is useless
 
 
-def plausibility(text: "Hypothesis | Segment", unknown: float = 0.0) -> float:
+def plausibility(text: Hypothesis | Segment, unknown: float = 0.0) -> float:
     """Return the log-probability of a text per character, over a slightly greater length.
 
     Args:
@@ -136,7 +133,7 @@ class PlausibilityModel:
         return replace(self, vocabulary=known)
 
     def apply(
-        self, flags: tuple[str, ...], found: "Hypothesis | Segment", text: str
+        self, flags: tuple[str, ...], found: Hypothesis | Segment, text: str
     ) -> tuple[str, ...]:
         """Return the flags of a text, corrected by its plausibility.
 

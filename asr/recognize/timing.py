@@ -73,10 +73,13 @@ def time_words(
     gaps = np.tile([0.0, shift_s], len(spans))
     times = (_in_order(np.array(edges), gaps, len(loud) * shift_s) + start_s).tolist()
     spikes += start_s
-    return tuple(
-        Word(text[a:b], start, end, characters=_characters(text[a:b], spikes[a:b], start, end))
-        for (a, b), start, end in zip(spans, times[::2], times[1::2], strict=True)
-    )
+    words = []
+    for (a, b), start, end in zip(spans, times[::2], times[1::2], strict=True):
+        # characters meet halfway between their spikes
+        middles = ((spikes[a + 1 : b] + spikes[a : b - 1]) / 2).clip(start, end).tolist()
+        characters = zip(text[a:b], [start, *middles], [*middles, end], strict=True)
+        words.append(Word(text[a:b], start, end, characters=tuple(characters)))
+    return tuple(words)
 
 
 def _pause(begin: float, end: float, loud: BoolArray, shift_s: float) -> tuple[float, ...]:
@@ -94,11 +97,3 @@ def _in_order(times: FloatArray, gaps: FloatArray, total_s: float) -> FloatArray
     after = np.cumsum(gaps)
     times = np.maximum.accumulate(np.maximum(times, 0.0) - after) + after
     return np.minimum(times, total_s - (after[-1] - after)).clip(min=0.0)
-
-
-def _characters(
-    text: str, spikes: FloatArray, start_s: float, end_s: float
-) -> tuple[tuple[str, float, float], ...]:
-    """Return the characters of a word; boundaries lie halfway between their spikes."""
-    middles = ((spikes[1:] + spikes[:-1]) / 2).clip(start_s, end_s).tolist()
-    return tuple(zip(text, [start_s, *middles], [*middles, end_s], strict=True))

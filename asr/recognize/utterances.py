@@ -173,7 +173,13 @@ class UtteranceRecognizer:
         if by_attention:
             found = [Recognition(each.hypotheses, None) for each in found]
         words = [self._words(*each) for each in zip(found, features, forms, strict=True)]
-        return words if texts is None else [_renamed(*e) for e in zip(words, texts, strict=True)]
+        if texts is None:
+            return words
+        names = [text.split() for text in texts]
+        return [
+            tuple(replace(w, text=name) for w, name in zip(*each, strict=True))
+            for each in zip(words, names, strict=True)
+        ]
 
     def _search_all(self, features: Sequence[FloatArray]) -> list[Recognition]:
         """Encode and search; search a second time, with the fallback, where the first failed."""
@@ -251,8 +257,3 @@ def _with_alignments(encoded: Encoded, found: Sequence[Sequence[Hypothesis]]) ->
         Recognition(hypotheses, ctc_align(each[:steps], hypotheses[0].tokens))
         for hypotheses, each, steps in zip(found, log_probs, encoded.steps, strict=True)
     ]
-
-
-def _renamed(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
-    """Return the words in the spelling of a text."""
-    return tuple(replace(w, text=name) for w, name in zip(words, text.split(), strict=True))
