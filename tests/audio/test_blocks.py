@@ -1,4 +1,4 @@
-"""Files of any length come in blocks that equal the whole; one channel, and stretches."""
+"""Blocks of a file, of one channel or of a segment equal the whole that is read at once."""
 
 import io
 
@@ -116,7 +116,7 @@ def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_p
 
 
 def media(container, codec, samples, rate=16000, tracks=1):
-    """A file as phones and browsers make it; the duration stands in an mp4 alone."""
+    """Encode a file as phones and browsers do; only an mp4 states its duration."""
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
@@ -191,7 +191,7 @@ def test_without_pyav_the_error_names_the_package(monkeypatch):
 
 
 def video(container, sound_s, picture_s, start_s=0.0, gap_s=0.0):
-    """Noise from ``start_s`` on, interrupted in its middle, and a picture that ends at a time."""
+    """Encode noise that begins at ``start_s`` and has a gap, and a picture of a given length."""
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Channels that cancel each other give the sound of one, however it is read."""
+"""If channels cancel each other, one of them is read, from files as well as arrays."""
 
 import io
 
@@ -23,7 +23,7 @@ def encode(*channels):
 
 
 def in_every_way(tmp_path, *channels):
-    """What files, blocks, stretches, arrays and streams of them give, all the same."""
+    """Return what files, blocks, clips, arrays and streams of arrays give, which is the same."""
     path = tmp_path / "two.wav"
     path.write_bytes(encode(*channels))
     whole = read(path)

@@ -1,4 +1,4 @@
-"""Every format, rate and channel count comes in as 16 kHz mono; bad files say what is wrong."""
+"""Every format, rate and number of channels is read as 16 kHz mono; bad files are explained."""
 
 import io as memory
 import math
@@ -40,7 +40,7 @@ def encode(samples, rate=16000, format="WAV", subtype="PCM_16"):
 
 
 def middle(waveform):
-    """Without the ends, where codecs and resampling filters swing in and out."""
+    """Return a waveform without its ends, where codecs and resampling filters ring."""
     return waveform[1600:-1600]
 
 
@@ -215,7 +215,7 @@ def test_missing_file_and_folder(tmp_path):
         info(tmp_path / "no.wav")
 
 
-# What programs write into a pipe, where they cannot go back to fill in the size.
+# Files of programs that write to a pipe and cannot go back to fill in the size.
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFF])
@@ -226,7 +226,7 @@ def test_wav_of_unknown_length(size, tone):
 
 
 def test_wav_of_unknown_length_is_not_copied(tmp_path, monkeypatch):
-    """Hours of it are read in bounded memory: never more than a block in one go."""
+    """Hours of audio are read in bounded memory: never more than a block at a time."""
     (tmp_path / "long.wav").write_bytes(WAV[:40] + bytes(4) + WAV[44:])
     most, read_stream = 0, header.View.readinto
 
@@ -241,7 +241,7 @@ def test_wav_of_unknown_length_is_not_copied(tmp_path, monkeypatch):
 
 
 def test_flac_of_unknown_length(tone):
-    """As encoders write it into a pipe: 0 samples, in the last 36 bits of these 5 bytes."""
+    """An encoder that writes to a pipe states 0 samples, in the last 36 bits of these 5 bytes."""
     whole = encode(tone, format="FLAC")
     data = whole[:21] + bytes([whole[21] & 0xF0, 0, 0, 0, 0]) + whole[26:]
     assert info(data).samples == 16000

@@ -1,4 +1,4 @@
-"""Statistics add up, normalise, and travel in Kaldi's text format."""
+"""Statistics add up, normalise features, and are written in Kaldi's text format."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Features have Kaldi's values: against its steps written out, and against torchaudio's code."""
+"""Features equal those of Kaldi's steps, written out here, and of torchaudio's code."""
 
 import math
 from dataclasses import replace
@@ -37,7 +37,7 @@ def kaldi_fbank(waveform, config=FBANK, warp=1.0):
 
 
 def frame_by_hand(samples):
-    """Kaldi's steps for one window of 400 samples, in its order and one by one."""
+    """Compute the features of one window of 400 samples by Kaldi's steps, one by one."""
     x = [32768 * float(s) for s in samples]
     mean = sum(x) / 400
     x = [v - mean for v in x]
@@ -114,7 +114,7 @@ def test_warped_frequencies_equal_torchaudio(warp):
 
 @pytest.mark.parametrize("warp", [0.9, 1.1])
 def test_filters_that_begin_where_warping_does(warp):
-    """Kaldi asks for a lower edge below 100 Hz; at it and above there is nothing to join."""
+    """Kaldi requires a lower edge below 100 Hz; from there on, no line joins the lower end."""
     waveform = noise(9000)
     at, near = (replace(FBANK, low_freq_hz=low, mel_bins=23) for low in (100.0, 99.9))
     found, expected = (FeatureExtractor(config)(waveform, warp=warp) for config in (at, near))
@@ -247,7 +247,7 @@ def test_settings_that_contradict_each_other(changes, message):
 
 
 def test_level_makes_loud_and_quiet_recordings_the_same():
-    """And brings the loud frames to 0; without it a gain of 2 adds 2 ln 2 everywhere."""
+    """The loud frames are at 0; without ``level``, a gain of 2 adds 2 ln 2 everywhere."""
     waveform = noise(16000)
     plain, level = FeatureExtractor(FeatureConfig()), FeatureExtractor(FeatureConfig(level=True))
     np.testing.assert_allclose(plain(2 * waveform), plain(waveform) + 2 * math.log(2), atol=1e-5)

@@ -8,7 +8,7 @@ from asr.audio.folders import search
 
 @pytest.fixture
 def tree(tmp_path):
-    """Write empty files below a folder ``top``; returns it."""
+    """Write empty files below a folder ``top`` and return it."""
 
     def make(*names: str) -> Path:
         for name in names:

@@ -58,7 +58,7 @@ MEDIA = [encode_media(*kind) for kind in CONTAINERS] if media.installed() else [
 
 @st.composite
 def damaged(draw, files):
-    """A file some bytes of which differ, are missing, or come twice; or two files joined."""
+    """Return a file with changed, missing or repeated bytes, or two files joined."""
     data = bytearray(draw(st.sampled_from(files)))
     if draw(st.booleans()):
         data += draw(st.sampled_from(files))
@@ -71,7 +71,7 @@ def damaged(draw, files):
 
 
 def try_to_read(data):
-    """All ways of reading agree, or refuse."""
+    """All ways of reading agree, or all raise AudioError."""
     started = time.monotonic()
     try:
         length = info(data).samples

@@ -1,4 +1,4 @@
-"""Length comes from decoding where headers do not say it, or say something else."""
+"""A file is decoded to find its length if its header does not state it, or a wrong one."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ def encode(samples, format="WAV", subtype="PCM_16", rate=RATE, **more):
 
 
 def mp3(samples, rate=RATE):
-    """An mp3 of a variable rate, and the length of its first frame, which says how long it is."""
+    """Return an mp3 of variable rate, and the length of its first frame (the Xing header)."""
     data = encode(
         samples, "MP3", "MPEG_LAYER_III", rate, bitrate_mode="VARIABLE", compression_level=0.3
     )
@@ -37,7 +37,7 @@ def flac_of_unknown_length(samples):
 
 
 def agree(data, tmp_path):
-    """The samples that every way of reading finds, and that stretches have the same samples."""
+    """Return the samples that every way of reading finds, and check those of clips."""
     path = tmp_path / "sound"
     path.write_bytes(data)
     whole = read(path)
@@ -62,7 +62,7 @@ TAGS = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
 @pytest.mark.parametrize("before", [b"", TAGS], ids=["", "tags"])
 @pytest.mark.parametrize("loud", ["first", "last"])
 def test_mp3_without_its_length(tmp_path, before, after, loud):
-    """The mean length of the first frames says nothing of the others."""
+    """The mean length of the first frames differs from that of the others."""
     both = [SOUND, np.zeros_like(SOUND)]
     data, first = mp3(np.concatenate(both if loud == "first" else both[::-1]))
     found = agree(before + data[first:] + after, tmp_path)
@@ -129,7 +129,7 @@ def test_tags_of_mp3_before_another_file(tmp_path, format, subtype):
         info(TAGS + data[: len(data) // 2])
 
 
-# Headers that differ from what is there.
+# Headers that differ from the data.
 
 SIZES = {  # of formats whose header says how many bytes of sound follow: its place and order
     "WAV": (b"data", 4, "<I"),
@@ -255,7 +255,7 @@ def test_damage_in_the_middle_of_a_flac_of_unknown_length():
 
 
 def test_a_wav_file_beyond_4_gib(tmp_path):
-    """The size has 32 bits; the file is full of holes, so that it needs no room on the disk."""
+    """The size has 32 bits; the file is sparse, so that it needs no space on the disk."""
     path = tmp_path / "long.wav"
     data = encode(np.zeros((8, 8)), subtype="FLOAT", rate=48000)
     size = (1 << 32) + 32 * 48000
@@ -275,7 +275,7 @@ def test_a_wav_file_beyond_4_gib(tmp_path):
     assert len(end) == 4800 and end[-1] == 0.5
 
 
-# Codecs that cannot go back and forth.
+# Codecs that libsndfile cannot seek in.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""STM and CTM: what is read, and which words belong to which segment."""
+"""STM and CTM: fields of the lines, and which words belong to which segment."""
 
 import shutil
 import subprocess
