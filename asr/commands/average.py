@@ -15,7 +15,7 @@ from asr.store.average import average_models
 
 def main(argv: list[str]) -> int:
     """Run ``asr average``; return the exit code."""
-    parser = Parser("asr average", __doc__)
+    parser = Parser("asr average", description=__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model files of one training")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="model file to write")
     args = parser.parse_args(argv)

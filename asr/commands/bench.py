@@ -53,14 +53,13 @@ _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long re
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all benchmarks."""
-    parser = Parser("asr bench", __doc__)
+    parser = Parser("asr bench", description=__doc__)
     once = Parser(add_help=False)
-    text = "CPU threads; 0 uses every core"
-    once.add_argument("--threads", type=number(int, THREADS), default=0, help=text)
+    threads = number(int, THREADS)
+    once.add_argument("--threads", type=threads, default=0, help="CPU threads; 0 uses every core")
     once.add_argument("--json", action="store_true", help="print one JSON object")
     common = Parser(add_help=False, parents=[once])
-    text = "number of runs, whose median is reported"
-    common.add_argument("--repeats", type=COUNT, default=5, help=text)
+    common.add_argument("--repeats", type=COUNT, default=5, help="runs; the median is reported")
     sized = Parser(add_help=False, parents=[common])
     for name, (size, text) in SIZES.items():
         sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)

@@ -27,7 +27,7 @@ RARE_SHOWN = 20
 
 def main(argv: list[str]) -> int:
     """Run ``asr chars``; return the exit code."""
-    parser = Parser("asr chars", __doc__)
+    parser = Parser("asr chars", description=__doc__)
     add = parser.add_argument
     text = "data directories of the training set, or files of transcripts"
     add("inputs", nargs="+", metavar="TEXT_FILE|DATA_DIR", help=text)

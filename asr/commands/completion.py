@@ -36,7 +36,7 @@ ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 def main(argv: list[str]) -> int:
     """Run ``asr completion``; return the exit code."""
-    parser = Parser("asr completion", __doc__)
+    parser = Parser("asr completion", description=__doc__)
     parser.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     shell = parser.parse_args(argv).shell
     print((ZSH if shell == "zsh" else "") + script())

@@ -54,7 +54,7 @@ def run_validate(argv: list[str]) -> int:
 
     Exit codes: 0 valid, 2 the directory has problems, or bad usage.
     """
-    parser = Parser("asr data validate", run_validate.__doc__)
+    parser = Parser("asr data validate", description=run_validate.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
     for name, file, usual in (
         ("text", "text", "required"),
@@ -116,7 +116,7 @@ def run_fix(argv: list[str]) -> int:
 
     Exit codes: 0 done, 2 some problems have to be fixed by hand, or bad usage.
     """
-    parser = Parser("asr data fix", run_fix.__doc__)
+    parser = Parser("asr data fix", description=run_fix.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
     path = parser.parse_args(argv).dir
 
@@ -140,7 +140,7 @@ def run_stats(argv: list[str]) -> int:
     Examples:
         asr data stats data/train
     """
-    parser = Parser("asr data stats", run_stats.__doc__)
+    parser = Parser("asr data stats", description=run_stats.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -164,7 +164,7 @@ def run_subset(argv: list[str]) -> int:
         asr data subset data/all data/dev --speakers dev_speakers.txt
         asr data subset data/train data/train_500 --random 500 --seed 1
     """
-    parser = Parser("asr data subset", run_subset.__doc__)
+    parser = Parser("asr data subset", description=run_subset.__doc__)
     parser.add_argument("dir", metavar="IN", help="the directory to choose from")
     parser.add_argument("out", metavar="OUT", help="the directory to write")
     ways = parser.add_mutually_exclusive_group(required=True)
@@ -213,12 +213,11 @@ def run_hold_out(argv: list[str]) -> int:
     Exit codes: 0 done, 2 bad usage, or no split comes near the fraction. In that case the nearest
     split is described and nothing is written.
     """
-    parser = Parser("asr data hold-out", run_hold_out.__doc__)
+    parser = Parser("asr data hold-out", description=run_hold_out.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the directory to cut")
     parser.add_argument("train", metavar="TRAIN", help="the directory to write for training")
     parser.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
-    text = "fraction of the utterances to hold out"
-    parser.add_argument("--share", type=float, default=0.1, help=text)
+    parser.add_argument("--share", type=float, default=0.1, help="fraction of the utterances")
     parser.add_argument(
         "--disjoint",
         type=lambda names: [name.strip() for name in names.split(",")],
@@ -248,7 +247,7 @@ def run_combine(argv: list[str]) -> int:
     Examples:
         asr data combine data/train_all data/train_a data/train_b
     """
-    parser = Parser("asr data combine", run_combine.__doc__)
+    parser = Parser("asr data combine", description=run_combine.__doc__)
     parser.add_argument("out", metavar="OUT", help="the directory to write")
     parser.add_argument("dirs", nargs="+", metavar="IN", help="the directories to join")
     args = parser.parse_args(argv)
@@ -270,7 +269,7 @@ def run_split(argv: list[str]) -> int:
     Examples:
         asr data split data/train 4
     """
-    parser = Parser("asr data split", run_split.__doc__)
+    parser = Parser("asr data split", description=run_split.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
     parts = number(int, at_least(1))
     parser.add_argument("parts", type=parts, metavar="N", help="number of parts")
@@ -315,7 +314,7 @@ def run_import(argv: list[str]) -> int:
 def _import_options(argv: list[str]) -> argparse.Namespace:
     from asr.corpus.table_formats import ALIASES, COLUMNS
 
-    parser = Parser("asr data import", run_import.__doc__)
+    parser = Parser("asr data import", description=run_import.__doc__)
     parser.add_argument("out", metavar="OUT", help="the directory to write")
     ways = parser.add_mutually_exclusive_group(required=True)
     text = (

@@ -55,7 +55,7 @@ class Finding:
 
 def main(argv: list[str]) -> int:
     """Run ``asr doctor``; return the exit code."""
-    parser = Parser("asr doctor", __doc__)
+    parser = Parser("asr doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     findings = examine()

@@ -21,7 +21,7 @@ from asr.store.export import export_model
 
 def main(argv: list[str]) -> int:
     """Run ``asr export``; return the exit code."""
-    parser = Parser("asr export", __doc__)
+    parser = Parser("asr export", description=__doc__)
     text = "folder of a training, model file, or a name of `asr models`"
     parser.add_argument("model", metavar="MODEL", help=text)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")

@@ -19,7 +19,7 @@ from asr.corpus.feature_statistics import gather
 
 def main(argv: list[str]) -> int:
     """Run ``asr features``; return the exit code."""
-    parser = Parser("asr features", __doc__)
+    parser = Parser("asr features", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="Kaldi data directories")
     text = "training configuration, of which only the features section is used"
     parser.add_argument("--config", metavar="FILE", help=text)

@@ -42,8 +42,7 @@ def main(argv: list[str], source: Source | None = None) -> int:
     """
     shared = {title: GROUPS[title] for title in ("model", "search", "audio")}
     parser = make_parser("asr listen", __doc__, {"input and output": "input times", **shared})
-    text = "number or name of the microphone (default: that of the system)"
-    parser.add_argument("--input", help=text)
+    parser.add_argument("--input", help="microphone: number or name (default: the system's)")
     parser.add_argument("--times", action="store_true", help="begin each line with its times")
     add_model_options(parser)
     add_settings(parser, DecodeConfig, SegmentationConfig)

@@ -42,12 +42,21 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
 
 
+def add_lm_options(parser: argparse.ArgumentParser, *, tokens: bool) -> None:
+    """Add the options for language models that score texts; ``tokens``: whether to require it."""
+    add = parser.add_argument
+    add("--lm", default="", help="character language model of `asr lm train`")
+    add("--word_lm", default="", help="ARPA file; with --lm, both are used")
+    add("--lm_share", type=number(float, below(1)), default=0.5, help="see `asr decode --help`")
+    add("--tokens", required=tokens, help="tokens.txt of the recogniser")
+
+
 def _add_train_options(parser: Any) -> None:
     _add_text(parser)
-    parser.add_argument("--dev", metavar="TEXT", help="text to choose the epoch (see --held-out)")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    text = "model file to write (.safetensors)"
-    parser.add_argument("--out", required=True, metavar="FILE", help=text)
+    add = parser.add_argument
+    add("--dev", metavar="TEXT", help="text to choose the epoch (see --held-out)")
+    add("--tokens", required=True, help="tokens.txt of the recogniser")
+    add("--out", required=True, metavar="FILE", help="model file to write (.safetensors)")
     add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
 
@@ -132,12 +141,11 @@ def ngram(argv: list[str]) -> int:
     Examples:
         asr lm ngram --text data/train --out exp/words.arpa.gz
     """
-    parser = Parser("asr lm ngram", ngram.__doc__)
+    parser = Parser("asr lm ngram", description=ngram.__doc__)
     _add_text(parser)
-    order = number(int, between(1, 9))
-    parser.add_argument("--order", type=order, default=3, help="length of the longest n-grams")
-    text = "ARPA file to write (.arpa or .arpa.gz)"
-    parser.add_argument("--out", required=True, metavar="FILE", help=text)
+    add = parser.add_argument
+    add("--order", type=number(int, between(1, 9)), default=3, help="length of the longest n-grams")
+    add("--out", required=True, metavar="FILE", help="ARPA file to write (.arpa or .arpa.gz)")
     args = parser.parse_args(argv)
     check_outputs([args.out], args.text)
 
@@ -162,19 +170,15 @@ def score(argv: list[str]) -> int:
     Examples:
         asr lm score data/dev --word-lm exp/words.arpa.gz --tokens data/tokens.txt
     """
-    parser = Parser("asr lm score", score.__doc__)
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text files or data directories")
-    parser.add_argument("--plain", action="store_true", help="lines have no utterance ids")
-    parser.add_argument("--lm", default="", help="character language model of `asr lm train`")
-    parser.add_argument("--word_lm", default="", help="ARPA file; with --lm, both are used")
-    share = number(float, below(1))
-    parser.add_argument("--lm_share", type=share, default=0.5, help="see `asr decode --help`")
-    parser.add_argument("--tokens", required=True, help="tokens.txt of the recogniser")
-    text = "print the log-probability of every sentence"
-    parser.add_argument("--each", action="store_true", help=text)
+    parser = Parser("asr lm score", description=score.__doc__)
+    add = parser.add_argument
+    add("texts", nargs="+", metavar="TEXT", help="text files or data directories")
+    add("--plain", action="store_true", help="lines have no utterance ids")
+    add("--each", action="store_true", help="print the log-probability of every sentence")
+    add_lm_options(parser, tokens=True)
     args = parser.parse_args(argv)
     if not (args.lm or args.word_lm):
-        raise InputError("no language model; name one with --lm or --word_lm")
+        raise InputError("no language model; name one with --lm or --word-lm")
 
     from asr.config import DecodeConfig
     from asr.lm.perplexity import perplexity

@@ -27,7 +27,7 @@ _FACTS = {"hears": "hears", "languages": "languages", "wer": "WER", "licence": "
 
 def main(argv: list[str]) -> int:
     """Run ``asr models``; return the exit code."""
-    parser = Parser("asr models", __doc__)
+    parser = Parser("asr models", description=__doc__)
     text = "a name of the list, a model file, or the folder of a training"
     parser.add_argument("model", nargs="?", metavar="MODEL", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON: a list, or one object")

@@ -117,7 +117,7 @@ def _score(
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``asr score``."""
-    parser = Parser("asr score", __doc__)
+    parser = Parser("asr score", description=__doc__)
     parser.add_argument("ref", metavar="REF", help="references: folder or file")
     parser.add_argument("hyp", metavar="HYP", help="hypotheses: folder or file")
     _add_comparison(parser.add_argument_group("comparison").add_argument)

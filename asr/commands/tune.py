@@ -1,7 +1,8 @@
 r"""Choose the weights of a search on the n-best lists of a dev set.
 
 Searches a grid of ctc_weight, lm_weight and length_bonus for the lowest word error rate. Nothing is
-decoded again, because the rates follow from the scores in the lists. The result is a file for the
+decoded again, because the rates follow from the scores in the lists. With --lm or --word-lm (and
+--tokens), the lists are scored with these language models first. The result is a file for the
 option --config of `asr decode`.
 
 Examples:
@@ -15,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.commands.lm import add_lm_options
 from asr.config import DecodeConfig
 from asr.config.args import number
-from asr.config.field import at_least, below
+from asr.config.field import at_least
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
@@ -67,28 +69,16 @@ def main(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("asr tune", __doc__)
+    parser = Parser("asr tune", description=__doc__)
     add = parser.add_argument
     add("references", metavar="REF", help="data directory of the dev set, or its text")
-    text = "folders of `asr decode --nbest 30`"
-    add("decodings", nargs="+", metavar="DECODE_DIR", help=text)
+    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of `asr decode --nbest 30`")
     add("--no-lm", action="store_true", help="leave the language model out")
-    text = (
-        "character language model to score the lists with; without --lm and --word-lm, the scores "
-        "in the lists are used"
-    )
-    add("--lm", default="", help=text)
-    text = "ARPA file to score the lists with, alone or together with --lm"
-    add("--word_lm", default="", help=text)
-    share = number(float, below(1))
-    add("--lm_share", type=share, default=0.5, help="see `asr decode --help`")
+    add_lm_options(parser, tokens=False)
     penalty = number(float, at_least(0))
     add("--oov_penalty", type=penalty, default=0.0, help="see `asr decode --help`")
-    add("--tokens", help="tokens.txt of the recogniser, for --lm and --word-lm")
-    text = "search settings; the result contains those that are not tuned unchanged"
-    add("--config", metavar="FILE", help=text)
-    text = "YAML file to write, with a .json and a .png beside it"
-    add("--out", required=True, metavar="FILE", help=text)
+    add("--config", metavar="FILE", help="search settings, of which only the tuned ones change")
+    add("--out", required=True, metavar="FILE", help="YAML file, with .json and .png beside it")
     return parser.parse_args(argv)
 
 

@@ -48,18 +48,7 @@ class Paged:
 
 
 class Parser(Paged, argparse.ArgumentParser):
-    """A parser of a verb without settings.
-
-    Args:
-        prog: name of the verb, such as ``asr score``.
-        description: docstring of the verb.
-        options: see argparse.
-    """
-
-    def __init__(
-        self, prog: str | None = None, description: str | None = None, **options: Any
-    ) -> None:
-        super().__init__(prog, description=description, **options)
+    """A parser of a verb without settings; its description is the docstring of the verb."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse."""
@@ -82,7 +71,7 @@ def dispatch(
     """
     if argv and argv[0] in verbs:
         return verbs[argv[0]](argv[1:])
-    parser = Parser(prog, description)
+    parser = Parser(prog, description=description)
     listed = parser.add_subparsers(required=True, metavar="VERB")
     for name, run in verbs.items():
         listed.add_parser(name, help=(run.__doc__ or "").partition("\n")[0].rstrip("."))

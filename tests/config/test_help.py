@@ -13,7 +13,7 @@ MOST = 80  # lines: two screens of 40
 
 
 def parser():
-    made = pages.Parser("asr x", "Search.")
+    made = pages.Parser("asr x", description="Search.")
     made.help_groups = {"search": "beam_width"}
     made.add_argument("--beam_width", type=int, default=8, help="hypotheses")
     made.add_argument("--rare", action="store_true", help="for a few")
