@@ -25,8 +25,8 @@ from asr.store.find import FORMAT, HEADER_ERRORS, damaged, find_model, own_setti
 from asr.store.weights import Storage, Weights, pack, unpack
 from asr.text.chars import CharTokenizer
 
-LM_FORMAT = "asr-lm"
-MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
+_LM_FORMAT = "asr-lm"
+_MADE_BY = {FORMAT: "asr train", _LM_FORMAT: "asr lm train"}
 VERSION = "1"
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
@@ -72,10 +72,7 @@ class Header:
 
 
 def save_model(
-    path: str | Path,
-    weights: Mapping[str, Array],
-    header: Header,
-    storage: Storage = "float32",
+    path: str | Path, weights: Mapping[str, Array], header: Header, storage: Storage = "float32"
 ) -> Path:
     """Write a model file atomically.
 
@@ -92,14 +89,14 @@ def save_model(
     if cmvn := header.cmvn:
         values = (np.array([cmvn.count]), cmvn.sum, cmvn.square_sum)
         tensors |= zip(_STATISTICS, values, strict=True)
-    texts = make_header(FORMAT, header.config, header.tokenizer, header.info)
-    return write_model_file(path, {**texts, "storage": storage}, tensors)
+    texts = _make_header(FORMAT, header.config, header.tokenizer, header.info)
+    return _write_file(path, {**texts, "storage": storage}, tensors)
 
 
-def make_header(
+def _make_header(
     form: str, config: Any, tokenizer: CharTokenizer, info: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return the header of a file, which :func:`parse_header` reads."""
+    """Return the header of a file, which :func:`_parse_header` reads."""
     return {
         "format": form,
         "version": VERSION,
@@ -111,26 +108,18 @@ def make_header(
 
 def copy_with_info(source: Path, target: str | Path, info: Mapping[str, Any]) -> Path:
     """Write a copy of a model file with another ``info``."""
-    header, tensors = read_model_file(source)
-    return write_model_file(target, {**header, "info": json.dumps(dict(info))}, tensors)
+    header, tensors = _read_file(source)
+    return _write_file(target, {**header, "info": json.dumps(dict(info))}, tensors)
 
 
-def write_model_file(path: str | Path, header: dict[str, str], tensors: Weights) -> Path:
+def _write_file(path: str | Path, header: dict[str, str], tensors: Weights) -> Path:
     """Write header and arrays as one safetensors file, atomically."""
     blob = to_safetensors(tensors, metadata=header)
     return write_atomically(path, lambda file: file.write(blob))
 
 
-def read_model_file(path: Path, form: str = FORMAT) -> tuple[dict[str, str], Weights]:
-    """Return the header and the arrays of a model file as stored.
-
-    Args:
-        path: the file.
-        form: the format that its header must name.
-
-    Raises:
-        InputError: the file is empty, cut short, not a model, or of another version.
-    """
+def _read_file(path: Path, form: str = FORMAT) -> tuple[dict[str, str], Weights]:
+    """Return the header and the arrays of a file; raises InputError if it is not of this format."""
     if path.stat().st_size == 0:
         raise damaged(path, "the file is empty (0 bytes)")
     try:
@@ -142,7 +131,7 @@ def read_model_file(path: Path, form: str = FORMAT) -> tuple[dict[str, str], Wei
     if header.get("format") != form:
         raise InputError(
             f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
-            f"{form}; name a file that `{MADE_BY[form]}` made"
+            f"{form}; name a file that `{_MADE_BY[form]}` made"
         )
     if header.get("version") != VERSION:
         raise InputError(
@@ -162,24 +151,18 @@ def read_model(path: str | Path) -> tuple[Header, Weights]:
         InputError: the file is missing, damaged, or of another version.
     """
     path = find_model(path)
-    header, tensors = read_model_file(path)
-    config, tokenizer, info = parse_header(TrainConfig, header, path)
+    header, tensors = _read_file(path)
+    config, tokenizer, info = _parse_header(TrainConfig, header, path)
     cmvn = _statistics(tensors, config.features.dim, path)
     weights = unpack(tensors, header.get("storage", "float32"), path)
-    check_weights(weights, _fewest_weights(config, len(tokenizer)), path)
+    _check_weights(weights, _fewest_weights(config, len(tokenizer)), path)
     return Header(config, tokenizer, cmvn, info, path), weights
 
 
-def check_weights(weights: Weights, least: int, path: Path) -> None:
-    """Refuse unusable weights before the memory for their network is allocated.
+def _check_weights(weights: Weights, least: int, path: Path) -> None:
+    """Refuse weights that are not finite, or fewer than the settings require at least.
 
-    Args:
-        weights: weights of the file.
-        least: lower bound of their number by the configuration.
-        path: the file.
-
-    Raises:
-        InputError: there are too few for the sizes in the header, or some are not finite.
+    This precedes making the network, because a damaged header could ask for any amount of memory.
     """
     found = sum(value.size for value in weights.values())
     if found < least:
@@ -212,14 +195,10 @@ def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:
     return CmvnStats(found[0].item(), found[1], found[2])
 
 
-def parse_header(
+def _parse_header(
     cls: type[Config], header: dict[str, str], path: Path
 ) -> tuple[Config, CharTokenizer, dict[str, Any]]:
-    """Return the settings (of class ``cls``), the characters and the info of a header.
-
-    Raises:
-        InputError: the header is damaged.
-    """
+    """Return the settings (of class ``cls``), the characters and the info of a header."""
     try:
         config = from_dict(cls, json.loads(header["config"]), f"{path}: config")
         info = dict(json.loads(header["info"]))
@@ -236,8 +215,8 @@ def save_lm(
     info: Mapping[str, Any],
 ) -> Path:
     """Write a character language model atomically; see :func:`save_model`."""
-    header = make_header(LM_FORMAT, config, tokenizer, info)
-    return write_model_file(path, header, pack(weights, "float32"))
+    header = _make_header(_LM_FORMAT, config, tokenizer, info)
+    return _write_file(path, header, pack(weights, "float32"))
 
 
 def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weights]:
@@ -257,8 +236,8 @@ def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weigh
         raise InputError(f"{path}: no such language model; {expected}")
     if ".arpa" in path.suffixes:
         raise InputError(f"{path}: an ARPA file, {expected}; name it with --word_lm")
-    header, weights = read_model_file(path, LM_FORMAT)
-    config, characters, _ = parse_header(LMConfig, header, path)
+    header, weights = _read_file(path, _LM_FORMAT)
+    config, characters, _ = _parse_header(LMConfig, header, path)
     if characters.symbols != tokenizer.symbols:
         differing = sorted(set(characters.symbols) ^ set(tokenizer.symbols))
         raise InputError(
@@ -266,5 +245,5 @@ def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weigh
             f"{' '.join(differing) or 'order'}); train it with the recogniser's tokens.txt"
         )
     least = config.layers * config.units**2 + len(tokenizer) * config.embedding
-    check_weights(weights, least, path)
+    _check_weights(weights, least, path)
     return config, weights
