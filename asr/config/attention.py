@@ -26,7 +26,8 @@ class AttentionConfig(Settings):
 
     kind: str = setting("location", one_of(ATTENTIONS))
     """location: uses the content and the weights of the last character (arXiv:1506.07503). Each
-    file of asr/model/attention is a kind and shows its equations."""
+    file of asr/model/attention is a kind and shows its equations; `asr bench attention --list`
+    names them."""
     units: int = setting(128, SIZE)
     """Width of the energy layer (A)."""
     heads: int = setting(1, between(1, 64))

@@ -119,6 +119,7 @@ def _decisive(config: TrainConfig) -> list[str]:
     if config.model.encoder.layers or config.model.encoder.frontend == "none":
         without.add("model.encoder.frontend_channels")
     without |= {f"model.attention.{name}" for name in config.model.attention.unread}
+    without |= {"model.attention.bias", "model.attention.noise"}  # a beginning, and of training
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 

@@ -19,12 +19,9 @@ class EnergyKeys(Table):
     """(B, S, A)."""
     padding: Tensor
     """True where there is no step, (B, S)."""
+    steps: Tensor
+    """Real steps of each utterance, (B,)."""
     over_steps: ClassVar[tuple[str, ...]] = ("keys", "padding")
-
-    @property
-    def steps(self) -> Tensor:
-        """Real steps of each utterance, (B,)."""
-        return (~self.padding).sum(1)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class Energy(Attention):
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> EnergyKeys:
         """See :meth:`Attention.precompute`."""
         padding = padding_mask(steps, memory.shape[1], memory.device)
-        return EnergyKeys(self.project(memory), padding)
+        on_device = steps.to(memory.device, non_blocking=True)
+        return EnergyKeys(self.project(memory), padding, on_device)
 
     def start(self, keys: EnergyKeys, rows: int) -> State:
         """See :meth:`Attention.start`."""

@@ -42,7 +42,7 @@ class MoChA(HardMonotonic):
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> ChunkKeys:
         """See :meth:`Attention.precompute`."""
         keys = super().precompute(memory, steps, hard=hard)
-        return ChunkKeys(keys.keys, keys.padding, hard, self.content.project(memory))
+        return ChunkKeys(keys.keys, keys.padding, keys.steps, hard, self.content.project(memory))
 
     def look(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
         """See :meth:`Monotonic.look`."""

@@ -95,7 +95,8 @@ class Monotonic(Attention):
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> MonotonicKeys:
         """See :meth:`Attention.precompute`."""
         padding = padding_mask(steps, memory.shape[1], memory.device)
-        return MonotonicKeys(self.project(memory), padding, hard)
+        on_device = steps.to(memory.device, non_blocking=True)
+        return MonotonicKeys(self.project(memory), padding, on_device, hard)
 
     def project(self, memory: Tensor) -> Tensor:
         """V h + b: (B, S, D) to (B, S, A)."""
@@ -114,18 +115,27 @@ class Monotonic(Attention):
 
     def step(self, query: Tensor, keys: MonotonicKeys, state: State) -> tuple[Alignment, State]:
         """See :meth:`Attention.step`."""
-        owner = owners(len(query), keys.keys)
-        steps = keys.steps[owner]
-        if keys.hard:
-            position = self.seek(query, keys, state.step)
-            alignment = self.look_hard(query, keys, torch.minimum(position, steps - 1))
-            weights = alignment.weights.masked_fill((position == steps).view(-1, 1, 1), 0.0)
-            return Alignment(weights, alignment.first), Position(position)
+        steps = keys.steps[owners(len(query), keys.keys)]  # (N,)
+        return (self._hard_step if keys.hard else self._soft_step)(query, keys, state, steps)
+
+    def _hard_step(
+        self, query: Tensor, keys: MonotonicKeys, state: Position, steps: Tensor
+    ) -> tuple[Alignment, Position]:
+        position = self.seek(query, keys, state.step)
+        alignment = self.look_hard(query, keys, torch.minimum(position, steps - 1))
+        nowhere = (position == steps).view(-1, 1, 1)
+        weights = alignment.weights.masked_fill(nowhere, 0.0)
+        return Alignment(weights, alignment.first), Position(position)
+
+    def _soft_step(
+        self, query: Tensor, keys: MonotonicKeys, state: Expected, steps: Tensor
+    ) -> tuple[Alignment, Expected]:
         queries = query.view(len(keys.keys), -1, query.shape[1])  # (B, K, H)
         energies = self.energies(queries, keys.keys).flatten(0, 1)  # (N, S)
         if self.training and self.noise > 0:
             energies = energies + self.noise * torch.randn_like(energies)
-        stop = energies.sigmoid().masked_fill(keys.padding[owner], 0.0)
+        padding = torch.arange(energies.shape[1], device=steps.device) >= steps.unsqueeze(1)
+        stop = energies.sigmoid().masked_fill(padding, 0.0)
         alpha = self.expected(stop, (-energies).sigmoid(), state.alpha, steps)
         return Alignment(self.look(queries, keys, alpha).unsqueeze(1)), Expected(alpha)
 
