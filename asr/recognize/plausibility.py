@@ -155,7 +155,7 @@ def plausibility_from(header: Header) -> PlausibilityModel | None:
     """Read the model that ``asr calibrate``, or else ``asr train``, has written into a model file.
 
     Returns:
-        None if the file has none.
+        The model, or None if neither command wrote one.
 
     Raises:
         InputError: it is damaged.

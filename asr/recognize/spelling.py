@@ -37,7 +37,7 @@ def _known(text: str, tokenizer: CharTokenizer) -> bool:
 
 
 def missing_characters(texts: Mapping[str, str], tokenizer: CharTokenizer) -> str:
-    """Describe the characters of transcripts, by utterance, that a model lacks; empty: none."""
+    """Describe the characters that transcripts have and the tokenizer lacks; empty without any."""
     words: dict[str, str] = {}  # with the first utterance of each
     for utterance, text in texts.items():
         for word in text.split():
