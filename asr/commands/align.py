@@ -27,7 +27,8 @@ def main(argv: list[str]) -> int:
     parser = make_parser("asr align", __doc__)
     add = parser.add_argument
     add("data", metavar="DATA_DIR", help="Kaldi data directory")
-    add("--model", required=True, help="folder of a training, or a model file")
+    text = "folder of a training, model file, or a name of `asr models`"
+    add("--model", required=True, help=text)
     add("-o", "--output", required=True, metavar="FILE", help="CTM file to write")
     add("--ctm", metavar="FILE", help="reference times to compare with")
     add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")

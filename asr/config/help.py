@@ -18,6 +18,7 @@ from asr.errors import EXIT_USAGE, InputError
 
 WIDTH = 80  # largest number of columns
 INDENT = 24  # columns of an option before its text
+HIDDEN = (argparse.SUPPRESS, "Path to a configuration file.")  # jsonargparse's options of sections
 EXITS = "Exit codes: 0 done, 2 bad input or usage."
 
 Groups = Mapping[str, str]
@@ -117,7 +118,7 @@ def render(parser: argparse.ArgumentParser, *, everything: bool) -> str:
         everything: whether to show the options that are in no group, too.
     """
     width = min(WIDTH, shutil.get_terminal_size().columns)
-    actions = {a.dest: a for a in parser._actions if a.help != argparse.SUPPRESS}
+    actions = {a.dest: a for a in parser._actions if a.help not in HIDDEN}
     for unneeded in ("help", "print_config"):
         actions.pop(unneeded, None)
     positionals = " ".join(_metavar(a) for a in actions.values() if not a.option_strings)

@@ -210,7 +210,7 @@ class LossConfig(Settings):
     ctc_weight: float = setting(0.3, FRACTION)
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
     label_smoothing: float = setting(0.1, below(1))
-    """Probability spread over all characters of the target (attention loss only)."""
+    """Probability of the target that is spread over all characters (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))
     """Weight of the difference between the CTC outputs of two differently masked copies of each
     utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual."""
