@@ -42,7 +42,7 @@ def load(
         0.0 to 2.4 s
 
     Args:
-        path: folder of a training, a model file, or the name of a model that ships; by default
+        path: folder of a training, a model file, or the name of a bundled model; by default
             the model that comes with the package.
         device: auto, cpu, cuda or cuda:N.
         config: search settings; by default those in the model file (``asr export --search``), or

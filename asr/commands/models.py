@@ -14,11 +14,11 @@ from asr.config.help import Parser
 from asr.store.find import (
     DEFAULT,
     Description,
+    bundled_file,
     describe,
     find_model,
     names,
     read_card,
-    shipped_file,
 )
 from asr.terminal import print_error
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    found = [describe(path) for path in map(shipped_file, names()) if path]
+    found = [describe(path) for path in map(bundled_file, names()) if path]
     if as_json:
         print(json.dumps([asdict(model) for model in found], indent=2, ensure_ascii=False))
     elif found:

@@ -1,1 +1,1 @@
-"""Log-probabilities to hypotheses: protocol, scorers -> greedy, beam; positions of characters."""
+"""From log-probabilities to hypotheses: greedy and beam search, scorers, alignments."""

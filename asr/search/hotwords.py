@@ -32,7 +32,7 @@ class HotWords:
     Args:
         words: characters of each word or phrase, and the reward of each of these characters.
         tokenizer: the recogniser's characters.
-        device: where the tables lie.
+        device: device of the tables.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ def load_hotwords(
         path: the file, UTF-8.
         weight: for lines without one.
         tokenizer: the recogniser's characters.
-        device: where the tables lie.
+        device: device of the tables.
 
     Raises:
         InputError: the file is missing or empty, a word has characters that the recogniser does

@@ -25,7 +25,7 @@ HEADER_ERRORS = (  # from reading a damaged header
     *(OSError, KeyError, ValueError, AttributeError, TypeError),
     *(RecursionError, ArithmeticError),
 )
-SHIPPED_FILE, CARD = "model.safetensors", "MODEL_CARD.md"
+BUNDLED_FILE, CARD = "model.safetensors", "MODEL_CARD.md"
 
 
 def damaged(path: str | Path, what: str) -> InputError:
@@ -70,8 +70,8 @@ def find_model(path: str | Path) -> Path:
         return path
     if path.is_dir():
         return _model_in(path)
-    if shipped := shipped_file(str(path)):
-        return shipped
+    if bundled := bundled_file(str(path)):
+        return bundled
     known = f", a model file or one of the names {', '.join(names())}" if names() else ""
     raise InputError(
         f"{path}: no such model; expected a folder made by `asr train`{known or ' or a model file'}"
@@ -88,8 +88,8 @@ def _model_in(folder: Path) -> Path:
     if inside:
         found = ", ".join(str(path.parent) for path in inside)
         raise InputError(f"{folder}: {len(inside)} trainings, expected one; name one of {found}")
-    shipped = shipped_file(str(folder))
-    hint = f"; the bundled model of this name is {shipped}" if shipped else ""
+    bundled = bundled_file(str(folder))
+    hint = f"; the bundled model of this name is {bundled}" if bundled else ""
     raise InputError(
         f"{folder}: no {MODEL_FILE} in this folder, expected the output of `asr train`; "
         f"let the training finish, or name one of its checkpoints/*.safetensors{hint}"
@@ -98,13 +98,13 @@ def _model_in(folder: Path) -> Path:
 
 def names() -> list[str]:
     """Return the names of the bundled models, the default first."""
-    found = sorted(path.parent.name for path in FOLDER.glob(f"*/{SHIPPED_FILE}"))
+    found = sorted(path.parent.name for path in FOLDER.glob(f"*/{BUNDLED_FILE}"))
     return sorted(found, key=lambda name: name != DEFAULT)
 
 
-def shipped_file(name: str) -> Path | None:
+def bundled_file(name: str) -> Path | None:
     """Return the file of the bundled model of this name, or None."""
-    return FOLDER / name / SHIPPED_FILE if name in names() else None
+    return FOLDER / name / BUNDLED_FILE if name in names() else None
 
 
 def default_model() -> Path:
@@ -113,7 +113,7 @@ def default_model() -> Path:
     Raises:
         InputError: this installation does not include it.
     """
-    if found := shipped_file(DEFAULT):
+    if found := bundled_file(DEFAULT):
         return found
     others = f"one of {', '.join(names())}, " if names() else ""
     raise InputError(
@@ -173,7 +173,7 @@ def describe(path: Path) -> Description:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         info, symbols = json.loads(header["info"]), json.loads(header["symbols"])
         return Description(
-            name=path.parent.name if path.name in (MODEL_FILE, SHIPPED_FILE) else path.stem,
+            name=path.parent.name if path.name in (MODEL_FILE, BUNDLED_FILE) else path.stem,
             path=str(path),
             characters="".join(s for s in symbols if len(s) == 1 or s == SPACE).replace(SPACE, " "),
             parameters=sum(math.prod(shape) for name, shape in shapes.items() if _counts(name)),

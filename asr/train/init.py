@@ -36,7 +36,7 @@ def initialize(
     Weights of a character that the other model does not have keep their random initial values.
 
     Args:
-        init: a training folder, a model file, or the name of a model that ships.
+        init: a training folder, a model file, or the name of a bundled model.
         model: the network of the new training; its weights are overwritten.
         tokenizer: characters of the new training.
         config: configuration of the new training.

@@ -207,7 +207,7 @@ def test_the_model_of_the_package_is_the_default(model, audio, capsys, monkeypat
         main([file])
     (audio / "models" / find.DEFAULT).mkdir(parents=True)
     source = Path(model, find.MODEL_FILE)
-    source.rename(audio / "models" / find.DEFAULT / find.SHIPPED_FILE)
+    source.rename(audio / "models" / find.DEFAULT / find.BUNDLED_FILE)
     assert main([file]) == 0
     out, err = capsys.readouterr()
     assert f"model: {find.DEFAULT}, which comes with the package" in err

@@ -154,7 +154,7 @@ def test_listing_does_not_import_torch(shelf):
 
 @pytest.mark.parametrize("name", find.names())
 def test_bundled_models_are_small_and_described(name):
-    path = find.find_model(find.FOLDER / name / find.SHIPPED_FILE)
+    path = find.find_model(find.FOLDER / name / find.BUNDLED_FILE)
     assert path.stat().st_size <= LARGEST
     assert find.read_card(path)
     assert find.describe(path).card.keys() >= FACTS
