@@ -22,7 +22,7 @@ from asr.corpus.tables import (
     write_tables,
 )
 from asr.corpus.validate import RULES, other_forms, validate
-from asr.errors import InputError
+from asr.errors import InputError, counted
 from asr.files import write_atomically
 from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
@@ -106,13 +106,10 @@ def _fix_characters(name: str, line: str) -> tuple[str, str]:
 
 def _common(tables: Tables) -> set[str]:
     """Return the utterances that every essential table lists."""
-    keep = set(tables["utt2spk"])
-    for name in ("text", "segments", "feats.scp"):
-        if name in tables:
-            keep &= tables[name].keys()
-    if "segments" in tables:
-        return {u for u in keep if first_word(tables["segments"][u]) in tables["wav.scp"]}
-    return keep & tables["wav.scp"].keys()
+    listing = {"utt2spk", "text", "segments", "feats.scp"} & tables.keys()
+    keep = set.intersection(*(set(tables[name]) for name in listing))
+    segments = tables.get("segments", {})
+    return {u for u in keep if first_word(segments.get(u, u)) in tables["wav.scp"]}
 
 
 def _incomplete(tables: Tables) -> list[str]:
@@ -149,9 +146,7 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     """
     refuse_same(source, target)
     tables, keep = read_valid(source, text=False), set(keep)
-    unknown = keep - tables["utt2spk"].keys()
-    if unknown:
-        raise InputError(f"{source}: {_unknown('utterance', unknown)}")
+    _refuse_unknown(source, "utterance", keep - tables["utt2spk"].keys())
     if not keep:
         raise InputError(f"{source}: no utterance was chosen; {target} was not written")
     write_tables(target, restrict(tables, keep))
@@ -164,8 +159,10 @@ def refuse_same(source: str | Path, target: str | Path) -> None:
         raise InputError(f"{target}: also read from; name another directory to write")
 
 
-def _unknown(unit: str, names: set[str]) -> str:
-    return f"no {unit} {min(names)} ({len(names)} unknown ids); check the list"
+def _refuse_unknown(where: str | Path, unit: str, ids: set[str]) -> None:
+    if ids:
+        count = counted(len(ids), "unknown id")
+        raise InputError(f"{where}: no {unit} {min(ids)} ({count}); check the list")
 
 
 def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
@@ -175,9 +172,7 @@ def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
         InputError: a speaker is unknown.
     """
     speakers = set(speakers)
-    unknown = speakers - {u.speaker for u in data.utterances}
-    if unknown:
-        raise InputError(f"{data.path}: {_unknown('speaker', unknown)}")
+    _refuse_unknown(data.path, "speaker", speakers - {u.speaker for u in data.utterances})
     return [u.id for u in data.utterances if u.speaker in speakers]
 
 

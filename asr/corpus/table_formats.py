@@ -184,10 +184,7 @@ def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[t
 
 
 def _line_feeds(source: str) -> str:
-    """Return a source whose lines end in line feeds.
-
-    Only the first line decides, because an old Mac writes line feeds within cells.
-    """
+    """Return a source whose lines end in line feeds; an old Mac has line feeds only in cells."""
     source = re.sub(r"\r\r?\n", "\n", source)
     return source.replace("\r", "\n") if "\r" in source.partition("\n")[0] else source
 

@@ -116,20 +116,18 @@ def read_clips(path: Path) -> dict[str, Clip]:
         return {name: Clip.of_entry(entry) for name, entry in recordings.items()}
     clips = {}
     for number, (name, value) in enumerate(read_table(segments).items(), 1):
+        where = f"{segments}:{number}"
         try:
-            segment = Segment.parse(value)
+            recording, start_s, end_s = Segment.parse(value)
         except ValueError:
             raise InputError(
-                f'{segments}:{number}: "{value}", expected "<utt-id> <rec-id> <begin> <end>" in '
-                "seconds; `asr data validate` lists all such lines"
+                f'{where}: "{value}", expected "<utt-id> <rec-id> <begin> <end>" in seconds; '
+                "`asr data validate` lists all such lines"
             ) from None
-        if segment.recording not in recordings:
-            raise InputError(
-                f"{segments}:{number}: {segment.recording} is not in wav.scp; add it or remove "
-                "the line"
-            )
-        end_s = None if segment.end_s == -1 else max(segment.end_s, 0.0)
-        clips[name] = Clip.of_entry(recordings[segment.recording], segment.start_s, end_s)
+        if recording not in recordings:
+            raise InputError(f"{where}: {recording} is not in wav.scp; add it or remove the line")
+        end = None if end_s == -1 else max(end_s, 0.0)
+        clips[name] = Clip.of_entry(recordings[recording], start_s, end)
     return clips
 
 

@@ -218,11 +218,7 @@ def _read(file: Path, problems: list[Problem]) -> Table:
 
 
 def _decode(file: Path) -> str:
-    """Return the text of a file; bytes that are not UTF-8 become surrogates.
-
-    Raises:
-        InputError: the file cannot be read, is empty, or is UTF-16.
-    """
+    """Return the text of a file, with surrogates for bytes that are not UTF-8."""
     try:
         blob = file.read_bytes()
     except OSError as error:

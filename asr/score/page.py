@@ -18,7 +18,7 @@ from asr.score.report import (
     describe_comparison,
     group_rows,
 )
-from asr.score.wer import Pair, Score, errors, operation
+from asr.score.wer import Pair, Score, errors, operation, total
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # formats that browsers play
 CONFUSIONS = 20  # rows of the table of confusions
@@ -68,7 +68,9 @@ def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> P
     folder, score = Path(path).resolve().parent, report.score
     sounds = {name: sound for name, clip in audio.items() if (sound := _sound(clip, folder))}
     parts = [
-        *_head(report.set_name),
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{_text(report.set_name)}: word errors</title><style>{STYLE}</style></head><body>",
         *_summary(report),
         '<div class="tables">',
         *_tables(report),
@@ -85,14 +87,6 @@ def _text(value: object) -> str:
     return html.escape(str(value))
 
 
-def _head(title: str) -> list[str]:
-    return [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{_text(title)}: word errors</title><style>{STYLE}</style></head><body>",
-    ]
-
-
 def _summary(report: Report) -> Iterator[str]:
     score = report.score
     low, high = score.interval
@@ -101,10 +95,10 @@ def _summary(report: Report) -> Iterator[str]:
         f'<div><span class="rate">{100 * score.wer:.2f} %</span> of {score.words.total} words are '
         f"wrong (95 % interval {100 * low:.2f} to {100 * high:.2f})</div>"
     )
+    words, cer = score.words, total(score.no_space_counts).rate
     yield (
-        f"<div>{score.words.substitutions} substituted, {score.words.deletions} deleted, "
-        f"{score.words.insertions} inserted; characters "
-        f"{100 * score.characters_no_space.rate:.2f} % without spaces; {score.wrong_sentences} of "
+        f"<div>{words.substitutions} substituted, {words.deletions} deleted, {words.insertions} "
+        f"inserted; characters {100 * cer:.2f} % without spaces; {score.wrong_sentences} of "
         f"{len(score.ids)} sentences wrong ({100 * score.ser:.1f} %)</div>"
     )
     if report.comparison:

@@ -130,7 +130,7 @@ def _summary_table(score: Score) -> Table:
     table = _table("", "%", "95 % interval", "Total", "Corr", "Sub", "Del", "Ins")
     table.add_row("WER", *_row(score.words, _interval(score)), style="bold")
     table.add_row("CER (spaces counted)", *_row(score.characters))
-    table.add_row("CER (no spaces)", *_row(score.characters_no_space))
+    table.add_row("CER (no spaces)", *_row(total(score.no_space_counts)))
     right = len(score.ids) - score.wrong_sentences
     table.add_row("SER", f"{100 * score.ser:.2f}", "", str(len(score.ids)), str(right))
     return table
@@ -247,11 +247,11 @@ def _score_dict(score: Score, worst: int) -> dict[str, Any]:
         "wer": _finite(score.wer),
         "wer_interval_95": interval if len(score.ids) > 1 else None,
         "cer_spaces_counted": _finite(score.cer),
-        "cer_no_spaces": _finite(score.characters_no_space.rate),
+        "cer_no_spaces": _finite(total(score.no_space_counts).rate),
         "ser": score.ser,
         "words": _counts(score.words),
         "characters_spaces_counted": _counts(score.characters),
-        "characters_no_spaces": _counts(score.characters_no_space),
+        "characters_no_spaces": _counts(total(score.no_space_counts)),
         "worst": [_utterance(score, index) for index in score.worst(worst)],
     }
 

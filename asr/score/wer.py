@@ -112,11 +112,6 @@ class Score:
         """Character counts with spaces, summed over the corpus."""
         return total(count_characters(self.refs, self.hyps))
 
-    @property
-    def characters_no_space(self) -> Counts:
-        """Character counts without spaces, summed over the corpus."""
-        return total(self.no_space_counts)
-
     @cached_property
     def word_counts(self) -> CountArray:
         """Word counts of each utterance, (N, 4)."""
