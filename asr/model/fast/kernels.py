@@ -19,9 +19,7 @@ of two. Products of float32 matrices split each number in two of TF32 (``tf32x3`
 precision of float32.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 import triton
@@ -29,8 +27,6 @@ import triton.language as tl
 from torch import Tensor
 
 from asr.model.fast.product import rounded
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 WARPS = 8
 TILE = 8192  # numbers of a matrix that a program holds at a time
@@ -547,18 +543,6 @@ def _blocks(S: int, H: int, A: int, K: int, before: bool, parts: int = 1) -> dic
     }  # fmt: skip
 
 
-def _launch(function: Function) -> Function:
-    """Launch programs on the device of the first tensor; Triton takes the current device."""
-
-    @functools.wraps(function)
-    def launch(first: Tensor, *others: Any) -> Any:
-        with torch.cuda.device_of(first):
-            return function(first, *others)
-
-    return cast(Function, launch)
-
-
-@_launch
 def forward(
     gates: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor, W: Tensor,
     F: Tensor, w: Tensor, U: Tensor, c: Tensor, states: Tensor, weights: Tensor, before: bool,
@@ -598,7 +582,6 @@ def forward(
     return inner, queries
 
 
-@_launch
 def step(
     tokens: Tensor, origins: Tensor, state: Tensor, weights: Tensor, gates: Tensor, keys: Tensor,
     values: Tensor, steps: Tensor, W: Tensor, F: Tensor, w: Tensor, U: Tensor, c: Tensor,
@@ -636,7 +619,6 @@ def step(
     return log_probs, new_state, new_weights
 
 
-@_launch
 def backward(
     d_states: Tensor, d_weights: Tensor, gates: Tensor, inner: Tensor, queries: Tensor,
     states: Tensor, weights: Tensor, keys: Tensor, values: Tensor, steps: Tensor, lengths: Tensor,
@@ -682,7 +664,6 @@ def _recurrent(
     return (parts, groups), torch.zeros(groups, dtype=torch.int32, device=device), sizes
 
 
-@_launch
 def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Run both directions of a GRU layer whose reset gate stands after the product.
 
@@ -704,7 +685,6 @@ def bigru_forward(gates: Tensor, U: Tensor, c: Tensor, counts: Tensor) -> tuple[
     return out, inner
 
 
-@_launch
 def bigru_backward(
     grad: Tensor, out: Tensor, gates: Tensor, inner: Tensor, U: Tensor, counts: Tensor
 ) -> None:

@@ -187,7 +187,7 @@ class _Kernel(torch.autograd.Function):
         both = W.transpose(0, 1).flatten(1)  # (I, 6N)
         gates = product(x.flatten(0, 1), both, b.flatten()).view(*x.shape[:2], -1)
         on_device = counts.to(x.device, torch.int32, non_blocking=True)
-        out, inner = native.kernels().bigru_forward(gates, U, c, on_device)
+        out, inner = native.launch("bigru_forward", gates, U, c, on_device)
         if any(ctx.needs_input_grad):
             ctx.consumed = False
             ctx.save_for_backward(x, on_device, both, U, gates, inner, out)
@@ -200,7 +200,7 @@ class _Kernel(torch.autograd.Function):
         consume(ctx)
         x, counts, both, U, gates, inner, out = ctx.saved_tensors
         N = U.shape[1]
-        native.kernels().bigru_backward(grad.contiguous(), out, gates, inner, U, counts)
+        native.launch("bigru_backward", grad.contiguous(), out, gates, inner, U, counts)
         padding = torch.arange(x.shape[1], device=x.device) >= counts.unsqueeze(1)
         gates.masked_fill_(padding.unsqueeze(-1), 0.0)
         olds = (

@@ -1,4 +1,4 @@
-"""Look up the fast form of a decoder, a layer or dropout.
+"""Look up the fast form of a decoder or an encoder layer.
 
 If there is none, the caller runs its plain form. Fast forms import the kinds of attention, cells
 and layers, which do not import them.
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from asr.model.attention import Attention
 from asr.model.cells import Cell
-from asr.model.fast import dropout as drop
 from asr.model.fast import kinds, loop, native, session
 from asr.model.fast import layer as layers
 from asr.model.memory import Memory
@@ -63,8 +62,3 @@ def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
     if after and tensor.device.type == "cuda":
         return layers.cudnn_layer
     return layers.looped_layer
-
-
-def dropout(tensor: Tensor) -> Callable[[Tensor, float], Tensor] | None:
-    """Return the fast form of dropout for the device and type of a tensor, or None."""
-    return drop.dropout if native.usable(tensor) else None

@@ -78,7 +78,7 @@ INPUTS = ("keys", "values", "steps", "lengths", "W", "filters", "location", "w",
 
 
 def _fields(kind: str, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
-    """Return the fields of :class:`native.Loop` that forward and backward share."""
+    """Return the fields of :data:`native.LOOP` that forward and backward share."""
     given = dict(zip(INPUTS, inputs, strict=True))
     (B, L, H), S, (_, A) = states.shape, weights.shape[2], given["W"].shape
     C, K = (0, 0) if given["filters"] is None else given["filters"].shape
@@ -152,8 +152,8 @@ class _KernelLoop(torch.autograd.Function):
         states = gates.new_zeros(batch, length + 1, width // 3)
         weights = gates.new_zeros(batch, length + 1, first.shape[1])
         weights[:, 0] = first
-        inner, queries = native.kernels().forward(
-            gates, *inputs, states, weights, reset == "before", kind
+        inner, queries = native.launch(
+            "forward", gates, *inputs, states, weights, reset == "before", kind
         )
         if any(ctx.needs_input_grad):
             ctx.reset, ctx.kind, ctx.consumed = reset, kind, False
@@ -166,9 +166,9 @@ class _KernelLoop(torch.autograd.Function):
         """Gradients of all inputs from those of states and weights."""
         consume(ctx)
         gates, inner, queries, states, weights, *inputs = ctx.saved_tensors
-        d_queries, d_keys, d_F, d_w = native.kernels().backward(
-            d_states.contiguous(), d_weights.contiguous(), gates, inner, queries, states, weights,
-            *inputs[:-1], ctx.reset == "before", ctx.kind,
+        d_queries, d_keys, d_F, d_w = native.launch(
+            "backward", d_states.contiguous(), d_weights.contiguous(), gates, inner, queries,
+            states, weights, *inputs[:-1], ctx.reset == "before", ctx.kind,
         )  # fmt: skip
         d_W, d_U, d_c = _weight_gradients(states[:, :-1], d_queries, gates, inner, ctx.reset)
         d_values = torch.bmm(weights[:, 1:].transpose(1, 2), gates)

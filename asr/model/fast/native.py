@@ -47,54 +47,33 @@ class Arguments(ctypes.Structure):
         return self
 
 
-def _fields(pointers: str, integers: str) -> list[tuple[str, Any]]:
-    return [
+def _struct(pointers: str, integers: str) -> type[Arguments]:
+    """Return the class of a struct of native.cpp from the names of its fields."""
+    fields = [
         *((name, ctypes.c_void_p) for name in pointers.split()),
         *((name, ctypes.c_int) for name in [*integers.split(), "threads"]),
     ]
+    return type("Struct", (Arguments,), {"_fields_": fields})
 
 
-class Layer(Arguments):
-    """A recurrent layer of D directions."""
-
-    _fields_ = _fields(
-        "gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell D B S N"
-    )
-
-
-class Loop(Arguments):
-    """The decoder's loop over whole transcripts."""
-
-    _fields_ = _fields(
-        "gates keys values steps lengths W filters location w U c kept states weights"
-        " d_states d_weights d_queries d_keys d_filters d_location d_w",
-        "energy cell B L S H A C K",
-    )
-
-
-class Step(Arguments):
-    """A step of a search."""
-
-    _fields_ = _fields(
-        "tokens from state memory previous gates keys steps filters location w c bias"
-        " values W U candidate readout states memories weights log_probs",
-        "energy cell R beam S H A C K V",
-    )
-
-
-class Dropout(Arguments):
-    """Dropout of n numbers."""
-
-    _fields_ = _fields("x out", "n seed per_mille")
-
-
+LAYER = _struct("gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell D B S N")
+LOOP = _struct(
+    "gates keys values steps lengths W filters location w U c kept states weights"
+    " d_states d_weights d_queries d_keys d_filters d_location d_w",
+    "energy cell B L S H A C K",
+)
+STEP = _struct(
+    "tokens from state memory previous gates keys steps filters location w c bias"
+    " values W U candidate readout states memories weights log_probs",
+    "energy cell R beam S H A C K V",
+)
 FUNCTIONS = {
-    "layer_forward": Layer,
-    "layer_backward": Layer,
-    "decoder_forward": Loop,
-    "decoder_backward": Loop,
-    "decoder_step": Step,
-    "dropout": Dropout,
+    "layer_forward": LAYER,
+    "layer_backward": LAYER,
+    "decoder_forward": LOOP,
+    "decoder_backward": LOOP,
+    "decoder_step": STEP,
+    "dropout": _struct("x out", "n seed per_mille"),
 }
 OLDEST = (8, 0)  # compute capability that kernels.py needs: Ampere
 DAY_S = 86400  # a compiler that failed is tried again after this time
@@ -284,6 +263,12 @@ def run(name: str, arguments: Arguments) -> None:
 def call(name: str, **values: Tensor | int | None) -> None:
     """Call a function with fields of its struct (:meth:`Arguments.set`); others are null or 0."""
     run(name, FUNCTIONS[name]().set(**values))
+
+
+def launch(name: str, first: Tensor, *others: Any) -> Any:
+    """Call a function of kernels.py on the device of its first tensor."""
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
+        return getattr(kernels(), name)(first, *others)
 
 
 def int32(numbers: Tensor | Sequence[int]) -> Tensor:

@@ -35,13 +35,6 @@ def rounded(matrix: Tensor) -> Tensor:
     return matrix.to(_precision)
 
 
-def _made_by_intel() -> bool:
-    try:
-        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
-    except OSError:  # Windows and macOS
-        return "Intel" in platform.processor() or platform.system() == "Darwin"
-
-
 def is_x86() -> bool:
     """Whether the processor is one of x86, for which oneDNN has kernels."""
     return platform.machine() in ("x86_64", "AMD64")
@@ -52,7 +45,11 @@ def prefers_onednn() -> bool:
     """Whether oneDNN is available and faster than torch's default."""
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     available = available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return is_x86() and available and not _made_by_intel()
+    try:
+        intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # Windows and macOS
+        intel = "Intel" in platform.processor() or platform.system() == "Darwin"
+    return is_x86() and available and not intel
 
 
 def _dense(matrix: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class NativeSession(DecoderSession):
         }  # fmt: skip
         numbers = {"energy": kinds.ENERGIES[energy.kind], "cell": kinds.CELLS[form]}
         sizes = {"beam": width, "H": H, "A": energy.W.shape[1], "C": C, "K": K, "V": V}
-        self.arguments = native.Step(**numbers, **sizes).set(**self.weights)
+        self.arguments = native.STEP(**numbers, **sizes).set(**self.weights)
         super().__init__(parts, memory, width)
 
     def bind(self, memory: Memory) -> None:
@@ -98,9 +98,10 @@ class KernelSession(DecoderSession):
         (before,) = state.cell
         previous = getattr(state.attention, "weights", before)  # not read without filters
         (W, U, readout), reset_before = self.matrices, self.cell.reset == "before"
-        log_probs, hidden, weights = native.kernels().step(
-            tokens, rows, before, previous, self.parts.gates, self.keys, self.values, self.steps,
-            W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before, self.kind,
+        log_probs, hidden, weights = native.launch(
+            "step", tokens, rows, before, previous, self.parts.gates, self.keys, self.values,
+            self.steps, W, *self.location, U, self.cell.c, readout, self.parts.bias, reset_before,
+            self.kind,
         )  # fmt: skip
         state = DecoderState((hidden,), self.attention.after(weights, state.attention))
         return log_probs, Alignment(weights.unsqueeze(1)), state
