@@ -262,14 +262,14 @@ def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None
     """Refuse n-grams of words that the recogniser cannot spell, because they would mislead it."""
     unigrams = zip(arpa.words, (10.0 ** arpa.orders[0].log_probs).tolist(), strict=True)
     probs = {word: prob for word, prob in unigrams if word not in SPECIAL}
-    missing = sorted((w for w in probs if not _can_spell(w, tokenizer)), key=lambda w: -probs[w])
+    missing = [word for word in probs if tokenizer.unk_id in tokenizer.encode(word)]
     share = sum(probs[word] for word in missing) / (sum(probs.values()) or 1.0)
     remedy = "make the n-gram from texts written as in the training transcripts"
     if share > WARN_UNSPELLED:
+        commonest = max(missing, key=lambda word: probs[word])
         message = (
             f"{path}: {len(missing)} of {len(probs)} words, {100 * share:.0f} % of running words, "
-            f'have characters that this model does not write, for example "{missing[0]}"'
-            f"{_other_case(missing, tokenizer)}; {remedy}"
+            f'have characters that this model does not write, for example "{commonest}"; {remedy}'
         )
         if share > MOST_UNSPELLED:
             raise InputError(message)
@@ -279,18 +279,6 @@ def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None
     for name, case, other in _CASES:
         if all(map(case, probs)) and any(map(other, letters)):
             warn(f"{path}: all words are {name}, but this model writes both cases; {remedy}")
-
-
-def _can_spell(word: str, tokenizer: CharTokenizer) -> bool:
-    return tokenizer.unk_id not in tokenizer.encode(word)
-
-
-def _other_case(words: Sequence[str], tokenizer: CharTokenizer) -> str:
-    """Return a remark if the recogniser can spell most of these words in the other case."""
-    for case, name in ((str.upper, "upper case"), (str.lower, "lower case")):
-        if sum(_can_spell(case(word), tokenizer) for word in words) > len(words) / 2:
-            return f" (it writes {name})"
-    return ""
 
 
 def _spellings(words: Sequence[str], tokenizer: CharTokenizer) -> dict[tuple[int, ...], str]:
