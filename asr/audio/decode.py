@@ -19,6 +19,7 @@ import soundfile
 
 from asr.audio.formats import READABLE
 from asr.audio.header import (
+    MOST_STREAMS,
     Part,
     View,
     after_tags,
@@ -278,6 +279,10 @@ class _File:
                 self.layout = cached(self.key and (self.key, "layout"), find_layout)
             if self.layout.missing >= max(1, self.layout.present):
                 raise self._cut(self.layout.missing)
+            if len(self.layout.parts) > MOST_STREAMS:
+                raise AudioError(
+                    f"{name}: more than {MOST_STREAMS} concatenated streams; cut it into files"
+                )
 
     def stream(self) -> Any:
         """Open the file as a binary stream."""

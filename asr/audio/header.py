@@ -24,7 +24,8 @@ _KBPS = (  # of mp3 below 32 kHz, and from 32 kHz on
 )
 _SURE_FRAMES = 3  # consecutive frame headers that identify mp3
 _LARGEST_FRAME = 2881  # bytes of an mp3 frame
-_MOST_CHUNKS, _MOST_STREAMS = 10000, 1000  # of a file; damage may look like more
+_MOST_CHUNKS = 10000  # of a file; damage may look like more
+MOST_STREAMS = 100_000  # that are read from one file
 _FARTHEST = 1 << 43  # bytes: longer than any file; a damaged header may state more
 _SCANNED = 1 << 20  # bytes that are read at a time
 _TO_THE_END = b"\xff\xff\xff\xff"  # the length in AU files of unknown length
@@ -320,7 +321,7 @@ def _cut(starts: list[int], size: int, *, hidden: bool = False) -> tuple[Part, .
     """Return the streams that begin at these offsets; empty if the file is one stream."""
     if len(starts) < 2:
         return ()
-    starts = starts[:_MOST_STREAMS]
+    starts = starts[: MOST_STREAMS + 1]
     ends = [*starts[1:], size]
     return tuple(Part((span,), hidden) for span in zip(starts, ends, strict=True))
 

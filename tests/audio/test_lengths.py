@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import media
+from asr.audio import decode, media
 from asr.audio.clip import Clip, blocks, info, read
 from asr.errors import AudioError
 
@@ -104,6 +104,14 @@ def test_joined_mp3(tmp_path):
     for more in (one, TAGS + two, TAG + two, two):
         expected = 40000 + (40000 if more == one else 32000)
         assert len(agree(one + more, tmp_path)) == pytest.approx(expected, abs=0.3 * RATE)
+
+
+def test_more_than_a_thousand_joined_streams(monkeypatch):
+    one = encode(SOUND[:160], "FLAC")
+    assert len(read(1200 * one)) == 1200 * 160
+    monkeypatch.setattr(decode, "MOST_STREAMS", 1100)
+    with pytest.raises(AudioError, match="more than 1100 concatenated streams; cut it"):
+        read(1300 * one)
 
 
 @pytest.mark.parametrize("kind", [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
