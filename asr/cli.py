@@ -110,13 +110,10 @@ def _interrupted_by_signals() -> Iterator[list[int]]:
     numbers: list[int] = []
     if threading.current_thread() is threading.main_thread():
         numbers = [n for n in ENDING if signal.getsignal(n) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, stop)
-    try:
-        yield received
-    finally:
+    with contextlib.ExitStack() as stack:
         for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+            stack.callback(signal.signal, number, signal.signal(number, stop))
+        yield received
 
 
 if __name__ == "__main__":

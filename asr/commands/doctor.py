@@ -120,11 +120,7 @@ def versions() -> Iterator[Finding]:
 
 
 def differences(constraints: Path) -> Iterator[str]:
-    """Yield the installed packages whose version is not the pinned one.
-
-    Args:
-        constraints: file with lines ``<package>==<version>``.
-    """
+    """Yield the installed packages whose version is not the pinned one."""
     for line in constraints.read_text(encoding="utf-8").splitlines():
         package, _, pinned = line.strip().partition("==")
         version = installed(package) if pinned and package not in BUILD_TOOLS else None

@@ -52,10 +52,7 @@ def main(argv: list[str], source: Source | None = None) -> int:
         raise InputError("--vad none: finds no pauses to print at; expected silero or fixed")
     source = source or microphone(args.input)
     stop = threading.Event()
-    with (
-        open_recognizer(args, config, segmentation) as recognizer,
-        stopped_by_signals(stop.set),
-    ):
+    with open_recognizer(args, config, segmentation) as recognizer, stopped_by_signals(stop.set):
         note("listening; stop with Ctrl-C")
         rate, blocks = source(recognizer.rate, stop)
         for segment in recognizer.stream(blocks, rate):

@@ -83,16 +83,9 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
         comparison = compare(score, _score(options, source, options.against, mapping)[2])
     if options.seen:
         groups[_SEEN] = by_seen(score, _seen_sentences(options, mapping))
-    return Report(
-        score,
-        source.set_name,
-        [(options.ref, ref.format), (options.hyp, hyp.format)],
-        groups,
-        by_confidence(score, hyp.words) if hyp.words else [],
-        comparison,
-        hyp.notes,
-        speakers,
-    )
+    formats = [(options.ref, ref.format), (options.hyp, hyp.format)]
+    bins = by_confidence(score, hyp.words) if hyp.words else []
+    return Report(score, source.set_name, formats, groups, bins, comparison, hyp.notes, speakers)
 
 
 def _score(

@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
             _note_cut_names(plan)
             read = (config.lm, config.word_lm, config.hotwords)
             named = [*args.inputs, *args.list, *args.data, *read]
-            check_results(plan, inputs, Path(args.output), named)
+            _check_results(plan, inputs, Path(args.output), named)
         elif reader_gone():
             raise InputError("nothing reads standard output; write files with -o FOLDER")
         if inputs:
@@ -171,21 +171,10 @@ def _note_cut_names(plan: dict[Path, list[Path]]) -> None:
             note(f"note: {name}: too long for a {target.suffix}; the result is {target.name}")
 
 
-def check_results(
+def _check_results(
     plan: dict[Path, list[Path]], inputs: Sequence[Input], folder: Path, others: Sequence[str]
 ) -> None:
-    """Check, before the work, that no result would replace a file of the user.
-
-    Args:
-        plan: files of the results, from :func:`asr.recognize.writers.outputs`.
-        inputs: inputs to transcribe.
-        folder: folder of the results.
-        others: other files and folders that are read: folders, lists, hot words.
-
-    Raises:
-        InputError: a result has the name of a file that is read, or it exists in a folder of
-            inputs, where people keep transcripts.
-    """
+    """Check that no result would replace a file that is read, or a transcript beside the audio."""
     targets = [target for item in inputs for target in plan[item.file]]
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
     check_not_read(targets, [*sources, *others])
