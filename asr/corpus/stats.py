@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.audio.clip import command_of, info
+from asr.audio.clip import command_of
 from asr.corpus.datadir import DataDir, Utterance
+from asr.corpus.validate import audio_duration_s
 from asr.errors import InputError, counted
 
 if TYPE_CHECKING:
@@ -97,10 +98,7 @@ def _duration(data: DataDir, utterance: Utterance) -> float:
             f"{data.path}/wav.scp: {utterance.id} is a command, so its duration is not known; "
             f"run `asr features {data.path}`, which writes utt2dur"
         )
-    found = info(utterance.wav)
-    if not found.samples:
-        raise InputError(f"{utterance.wav}: a header without samples; remove {utterance.id}")
-    return found.duration_s
+    return audio_duration_s(utterance.wav)
 
 
 def show(stats: dict[str, Any], console: "Console") -> None:

@@ -117,8 +117,7 @@ def validate(
             if table.lines:
                 tables[name] = table
         elif optional.get(name, name in ("utt2spk", "spk2utt")):
-            remedy = _REMEDIES.get(name, "add it")
-            message = f"no such file, but it is required; {remedy}"
+            message = f"no such file, but it is required; {_REMEDIES.get(name, 'add it')}"
             problems.append(Problem(str(path / name), 0, message))
     if "segments" in tables and "wav.scp" not in tables:
         message = "no such file, but segments needs it; add it"
@@ -345,8 +344,7 @@ def _break_rules(tables: _Tables) -> Iterator[Problem]:
     for name, rule in (*RULES.items(), ("text", reserved_symbols)):
         table = tables.get(name, Table(""))
         for key, line in table.lines.items():
-            message = rule(line.value)
-            if message:
+            if message := rule(line.value):
                 yield table.problem(key, message)
 
 
@@ -381,9 +379,8 @@ def _first_lines(table: Table) -> dict[str, Line]:
     """Return the first line of each value: speakers of utt2spk, recordings of segments."""
     found: dict[str, Line] = {}
     for line in table.lines.values():
-        words = line.value.split()
-        if words:
-            found.setdefault(words[0], line)
+        if word := first_word(line.value):
+            found.setdefault(word, line)
     return found
 
 
@@ -428,8 +425,8 @@ def _lists_differ(tables: _Tables) -> Iterator[Problem]:
 
 def _speakers(utt2spk: Table) -> dict[str, str]:
     """Return the speaker of each utterance that has one, without superfluous fields."""
-    found = {key: first_word(line.value) for key, line in utt2spk.lines.items()}
-    return {key: speaker for key, speaker in found.items() if speaker}
+    lines = utt2spk.lines.items()
+    return {key: speaker for key, line in lines if (speaker := first_word(line.value))}
 
 
 def _speakers_unsorted(tables: _Tables) -> Iterator[Problem]:
@@ -495,9 +492,11 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
     """Check that every audio file can be opened and lasts as long as the tables say."""
     lengths: dict[str, float] = {}
     for key, path in _audio_paths(tables):
-        problem = _measure(path, key, lengths) if is_file(path) else ""
-        if problem:
-            yield tables["wav.scp"].problem(key, problem)
+        if is_file(path):
+            try:
+                lengths[key] = audio_duration_s(path)
+            except InputError as error:
+                yield tables["wav.scp"].problem(key, first_line(error))
     for name in ("reco2dur",) if "segments" in tables else ("reco2dur", "utt2dur"):
         for key, duration in _durations(tables, name).items():
             if abs(duration - lengths.get(key, duration)) > ROUNDING_S:
@@ -506,13 +505,15 @@ def _audio_differs(tables: _Tables) -> Iterator[Problem]:
     yield from _ends_outside(tables, _segments(tables), "the audio of", lengths)
 
 
-def _measure(path: str, key: str, lengths: dict[str, float]) -> str:
-    """Store the length of an audio file, or return why it cannot be read."""
-    try:
-        length = info(path).duration_s
-    except InputError as error:
-        return first_line(error)
-    if length == 0:
-        return f"{path}: a header without any samples; record it again or remove the utterance"
-    lengths[key] = length
-    return ""
+def audio_duration_s(path: str) -> float:
+    """Return the duration of an audio file in seconds.
+
+    Raises:
+        InputError: the file cannot be read, or has no samples.
+    """
+    duration_s = info(path).duration_s
+    if duration_s == 0:
+        raise InputError(
+            f"{path}: a header without any samples; record it again or remove the utterance"
+        )
+    return duration_s
