@@ -54,7 +54,7 @@ def test_to_and_from_devices() -> None:
     assert np.shares_memory(arrays.to_numpy(torch.from_numpy(X)), X)
 
 
-def test_topk_tells_where_the_elements_are() -> None:
+def test_positions_of_topk() -> None:
     for x in (X, CHANCE.standard_normal((2, 5000))):
         found, positions = arrays.topk(x, 3)
         assert (found == -np.sort(-x)[:, :3]).all() and (x.take(positions) == found).all()

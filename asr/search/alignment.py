@@ -36,6 +36,11 @@ class CTCAlignment:
     """Symbol of every step where CTC is confident of one, else <blank>, (S,)."""
 
 
+def ctc_steps(tokens: Sequence[int]) -> int:
+    """Return the fewest steps of a CTC path: characters, and a blank between repeated ones."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
+
+
 def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | None:
     """Align a text with the audio.
 
@@ -44,11 +49,9 @@ def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | No
         tokens: the U characters.
 
     Returns:
-        None if there are too few steps: each character takes one, and two equal neighbours
-        need a blank between them.
+        None if there are fewer steps than :func:`ctc_steps`.
     """
-    repeats = sum(a == b for a, b in pairwise(tokens))
-    if len(log_probs) < max(1, len(tokens) + repeats):
+    if len(log_probs) < max(1, ctc_steps(tokens)):
         return None
     symbols = np.full(2 * len(tokens) + 1, BLANK)
     symbols[1::2] = tokens

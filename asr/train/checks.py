@@ -1,6 +1,5 @@
 """Checks of settings and data before the first step."""
 
-import itertools
 from collections.abc import Sequence
 
 from asr.audio.features import FeatureExtractor
@@ -9,6 +8,7 @@ from asr.corpus.datadir import Utterance
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
 from asr.model.fast.product import precision_in_use
+from asr.search.alignment import ctc_steps
 from asr.terminal import note, warn
 from asr.text.chars import CharTokenizer
 from asr.train.augment import noise_files
@@ -46,11 +46,6 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
             f"{directory}/utt2dur: {len(missing)} utterances have no duration, the first is "
             f"{missing[0]}; run `asr features {directory}`"
         )
-
-
-def ctc_steps(tokens: Sequence[int]) -> int:
-    """Return the fewest steps of a CTC path: characters, and a blank between repeated ones."""
-    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
 def check_fit(

@@ -1,8 +1,8 @@
 """Evaluation on the dev set, after each epoch."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,18 +53,12 @@ class Evaluation:
         return {"dev_wer": self.wer, "dev_cer": self.cer, "credit": credit}
 
 
-@dataclass
-class _Totals:
-    """What the batches add up to."""
+class _Result(NamedTuple):
+    """Hypothesis of an utterance, its plausibility, and the quality of its alignment."""
 
-    characters: int = 0
-    losses: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    """Attention, CTC and accuracy, times the characters."""
-    hypotheses: dict[str, str] = field(default_factory=dict)
-    plausibilities: dict[str, float] = field(default_factory=dict)
-    qualities: list[float] = field(default_factory=list)
-    pictures: dict[str, np.ndarray] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
+    text: str
+    plausibility: float
+    quality: float
 
 
 @torch.no_grad()
@@ -90,48 +84,53 @@ def evaluate(
     """
     runtime = TorchModel(model.eval())
     config = SEARCH if loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
-    totals = _Totals()
+    losses = np.zeros(4)  # attention, CTC and accuracy times the characters, and characters
+    results: dict[str, _Result] = {}
+    pictures: dict[str, np.ndarray] = {}
+    errors: list[str] = []
     for batch in batches:
-        totals.errors += batch.errors
+        errors += batch.errors
         if not batch.ids:
             continue
         batch = batch.to(runtime.device)
         memory = model.encode(batch.features, batch.frames)
-        part, characters = model.loss(memory, batch, loss, batch.count), int(batch.lengths.sum())
-        means = [float(part.attention), float(part.ctc), float(part.accuracy)]
-        totals.losses += np.array(means) * characters
-        totals.characters += characters
+        part = model.loss(memory, batch, loss, batch.count)
+        means = [float(part.attention), float(part.ctc), float(part.accuracy), 1.0]
+        losses += np.array(means) * batch.count.characters
         encoded = runtime.encoded(memory)
         for row, (best, *_) in enumerate(search(runtime, encoded, config)):
             name, text = batch.ids[row], tokenizer.decode(best.tokens)
-            totals.hypotheses[name] = text
-            totals.plausibilities[name] = plausibility(best, vocabulary.log_prob(text))
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
             alignment = weights.cpu().numpy()  # (U + 1, S)
-            totals.qualities.append(alignment_quality(alignment))
+            value = plausibility(best, vocabulary.log_prob(text))
+            results[name] = _Result(text, value, alignment_quality(alignment))
             if name in show:
-                totals.pictures[name] = alignment
-    rates = score(list(references.values()), [totals.hypotheses.get(n, "") for n in references])
-    attention, ctc, accuracy = (totals.losses / max(1, totals.characters)).tolist()
+                pictures[name] = alignment
+    hypotheses = [results[name].text if name in results else "" for name in references]
+    rates = score(list(references.values()), hypotheses)
+    attention, ctc, accuracy = (losses[:3] / max(1.0, losses[3])).tolist()
     return Evaluation(
         attention,
         ctc,
         accuracy,
         rates.wer,
         rates.cer,
-        sum(totals.qualities) / max(1, len(totals.qualities)),
-        totals.pictures,
-        _measure(totals, references, rates, vocabulary) if loss.ctc_weight > 0 else None,
-        totals.errors,
+        sum(each.quality for each in results.values()) / max(1, len(results)),
+        pictures,
+        _measure(results, references, rates, vocabulary) if loss.ctc_weight > 0 else None,
+        errors,
     )
 
 
 def _measure(
-    totals: _Totals, references: Mapping[str, str], rates: Score, vocabulary: Vocabulary
+    results: dict[str, _Result],
+    references: Mapping[str, str],
+    rates: Score,
+    vocabulary: Vocabulary,
 ) -> PlausibilityModel | None:
     """Measure the plausibility of correct and useless hypotheses; skip unreadable utterances."""
-    decoded = np.array([name in totals.plausibilities for name in references])
     wrong, words = wrong_words(rates.word_counts), reference_words(rates.word_counts)
-    correct, useless = decoded & (wrong == 0), decoded & (wrong > USELESS * words)
-    values = np.array([totals.plausibilities.get(name, 0.0) for name in references])
+    decoded = np.array([name in results for name in references])
+    values = np.array([results[name].plausibility for name in references if name in results])
+    correct, useless = (wrong == 0)[decoded], (wrong > USELESS * words)[decoded]
     return PlausibilityModel.estimate(values[correct], values[useless], vocabulary)

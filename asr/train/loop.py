@@ -91,7 +91,7 @@ class Training:
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
         self.step = TrainStep(self.model, self.optimizer, config, self.rank)
-        self.selection = ModelSelection(self.model, config, self.data, self.folder, vocabulary)
+        self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary)
         self.folder.make()
         self._stop = self._pictures_failed = False
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once

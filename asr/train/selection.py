@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from asr.config import TrainConfig
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.recognize.plausibility import Vocabulary
@@ -32,8 +31,7 @@ class ModelSelection:
 
     Args:
         model: the network in training.
-        config: configuration of the training.
-        data: training and dev set.
+        data: training and dev set, with the configuration.
         folder: folder of the training.
         vocabulary: words of the training set, and the out-of-vocabulary rate of the dev set.
     """
@@ -41,12 +39,11 @@ class ModelSelection:
     def __init__(
         self,
         model: LAS,
-        config: TrainConfig,
         data: TrainData,
         folder: RunFolder,
         vocabulary: Vocabulary,
     ) -> None:
-        self.model, self.config, self.data = model, config, data
+        self.model, self.data, self.config = model, data, data.config
         self.folder, self.vocabulary = folder, vocabulary
 
     def evaluate(self) -> Evaluation:

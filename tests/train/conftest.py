@@ -40,7 +40,7 @@ def make_set(folder: Path, speaker: str, texts: list[str]) -> Path:
 
 @pytest.fixture(scope="session")
 def tone_corpus(tmp_path_factory):
-    """Folders train, dev and the characters' file."""
+    """A folder with train, dev and tokens.txt."""
     root = tmp_path_factory.mktemp("tones")
     texts = ["AB", "BA", "CAB", "ABC", "BCA", "C", "AC", "CB A", "A B", "BB", "CC A", "AAB"]
     make_set(root / "train", "s1", texts)

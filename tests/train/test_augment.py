@@ -1,4 +1,4 @@
-"""What augmentation does to a sound, and that the generator alone decides it."""
+"""Augmentation of audio and features; all random numbers come from the generator."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def test_volume():
 
 @pytest.mark.parametrize("length", [100, 16000, 50000])
 @pytest.mark.parametrize("ratio_db", [-5.0, 0.0, 20.0])
-def test_noise_is_as_loud_as_asked_for(tone, length, ratio_db):
+def test_noise_has_the_given_snr(tone, length, ratio_db):
     noise = 3 * torch.randn(length)  # shorter, as long, longer
     noisy = add_noise(tone, noise, ratio_db)
     assert noisy.shape == tone.shape
@@ -82,7 +82,7 @@ def test_noise_on_silence_and_silence_as_noise(tone):
 
 
 @pytest.mark.parametrize(("colour", "slope_db"), [("white", 0.0), ("pink", -3.0), ("brown", -6.0)])
-def test_colours_fall_by_so_much_per_octave(colour, slope_db):
+def test_slope_of_coloured_noise(colour, slope_db):
     noise = coloured_noise(160_000, colour, seeded())
     assert power(noise) == pytest.approx(1.0)
     spectrum = torch.fft.rfft(noise).abs().square()  # bins of 0.1 Hz
@@ -98,7 +98,7 @@ def test_one_sample_of_noise_is_a_number():
     assert coloured_noise(1, "pink", seeded()).isfinite().all()
 
 
-def test_no_augmentation_leaves_the_waveform_as_it_is(tone):
+def test_no_augmentation_leaves_the_waveform_unchanged(tone):
     assert augment_waveform(tone, PLAIN, seeded(), 16000).equal(tone)
 
 
@@ -121,7 +121,7 @@ def test_gains_are_drawn_evenly():
     assert abs(gains_db.mean()) < 0.6
 
 
-def test_noise_comes_as_often_and_as_loud_as_the_config_says(tone):
+def test_noise_has_the_configured_probability_and_snr(tone):
     config = AugmentConfig(speeds=(1.0,), volume_db=0.0, noise_prob=0.5, noise_snr_db=(5.0, 15.0))
     generator = seeded()
     results = [augment_waveform(tone, config, generator, 16000) for _ in range(100)]
@@ -162,7 +162,7 @@ def test_narrowband_keeps_what_is_below_4_khz():
     assert narrowband(low, 8000) is low
 
 
-def test_narrowband_comes_as_often_as_the_config_says():
+def test_narrowband_has_the_configured_probability():
     hiss = torch.randn(1600, generator=torch.Generator().manual_seed(1))
     config = replace(PLAIN, narrowband_prob=0.3)
     generator = torch.Generator().manual_seed(1)
@@ -198,7 +198,7 @@ def test_factors_are_drawn_evenly():
     assert draw_factor(0.0, generator) == 1.0
 
 
-def test_spec_augment_hides_bands_and_stretches_and_nothing_else():
+def test_spec_augment_masks_only_bands_and_spans():
     features = torch.ones(100, 80)
     config = AugmentConfig(freq_masks=1, freq_width=20, time_masks=1, time_width=40, time_ratio=1.0)
     generator = seeded()
@@ -214,7 +214,7 @@ def test_spec_augment_hides_bands_and_stretches_and_nothing_else():
     assert features.equal(torch.ones(100, 80))
 
 
-def test_no_stretch_is_longer_than_its_share():
+def test_time_masks_are_limited_by_the_share_of_frames():
     config = AugmentConfig(freq_masks=0, time_masks=1, time_width=40, time_ratio=0.2)
     generator = seeded()
     widths = [hidden(spec_augment(torch.ones(30, 8), config, generator), 0) for _ in range(200)]
@@ -234,7 +234,7 @@ def test_the_same_generator_gives_the_same_masks():
     assert not first.equal(other)
 
 
-def test_no_masks_change_nothing():
+def test_without_masks_features_are_unchanged():
     features = torch.randn(20, 80)
     config = AugmentConfig(freq_masks=0, time_masks=0)
     assert spec_augment(features, config, seeded()).equal(features)

@@ -1,4 +1,4 @@
-"""Character language models: what they learn, how they are kept, and what they refuse."""
+"""Training of character language models."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ TOKENS = CharTokenizer.from_texts(["AB C"])  # blank 0, unk 1, space 2, A 3, B 4
 TINY = LMConfig(epochs=40, units=16, embedding=8, dropout=0.0, batch=4, learning_rate=0.02)
 
 
-def test_sentences_side_by_side():
+def test_a_batch_of_sentences():
     inputs, targets = sentence_batch([[3, 4], [5]], eos=6)
     assert inputs.tolist() == [[6, 3, 4], [6, 5, 6]]
     assert targets.tolist() == [[3, 4, 6], [5, 6, IGNORE]]
@@ -43,7 +43,7 @@ def test_a_sentence_scores_the_same_alone_in_a_batch_and_step_by_step():
         assert total == pytest.approx(float(score), abs=1e-5)
 
 
-def test_what_is_always_said_becomes_certain():
+def test_a_repeated_sentence_becomes_certain():
     train = [TOKENS.encode("A B C")] * 8
     lm, best = training.train_lm(TINY, TOKENS, train, train[:1], lambda lm, entries: None)
     assert best["dev_loss"] < 0.05
@@ -93,7 +93,7 @@ def test_train_and_score_from_the_command_line(files, capsys):
     assert capsys.readouterr().out.split(": ")[1] == by_id  # the same sentences
 
 
-def test_other_files_are_refused(files, tmp_path):
+def test_files_of_other_kinds_are_refused(files, tmp_path):
     path = files / "lm.safetensors"
     lm_train(files, path)
     load_lm(path, TOKENS)
@@ -120,7 +120,7 @@ def test_a_text_without_sentences(files):
         training.read_sentences(files / "empty", TOKENS, plain=True)
 
 
-def test_characters_that_the_tokens_lack(tmp_path, capsys):
+def test_characters_without_a_token(tmp_path, capsys):
     (tmp_path / "text").write_text("AB AB AB\nAXB BA CY\n")
     assert len(training.read_sentences(tmp_path / "text", TOKENS, plain=True)) == 2
     assert "12 % of the characters are not among the tokens: X Y;" in capsys.readouterr().err
@@ -138,8 +138,8 @@ def test_held_out_sentences_are_not_trained_on():
         training.hold_out([[3]], 0.1, seed=1)
 
 
-def test_patience_ends_a_training_that_no_longer_helps():
-    """What the dev sentence says never occurs, so that training soon makes it less likely."""
+def test_patience_ends_a_training():
+    """The dev sentence does not occur in training, so that its loss soon rises."""
     entries = []
     settings = replace(TINY, patience=2)
     train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
@@ -162,7 +162,7 @@ def interrupt_after(monkeypatch, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_an_interrupted_training_goes_on_to_the_same_model(files, monkeypatch, steps, capsys):
+def test_a_resumed_training_ends_with_the_same_model(files, monkeypatch, steps, capsys):
     options = ("--epochs", "3", "--batch", "1", "--layers", "2")  # two steps an epoch, with dropout
     whole, parts = files / "whole.safetensors", files / "parts.safetensors"
     lm_train(files, whole, *options)
@@ -183,7 +183,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(files, monkeypatch, s
     assert not (files / "parts.state.pt").exists()
 
 
-def test_a_training_that_diverged_begins_anew(files, monkeypatch):
+def test_a_diverged_training_begins_again(files, monkeypatch):
     out = files / "lm.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr(training, "mean_loss", lambda lm, sentences: math.nan)
@@ -209,12 +209,12 @@ def test_the_state_of_another_training_is_refused(files, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("units", -1), ("dropout", 1.0)])
-def test_settings_that_no_training_can_follow(files, name, value):
+def test_values_outside_the_range_of_a_setting(files, name, value):
     with pytest.raises(InputError, match=f"{name} = {value}, expected"):
         lm_train(files, files / "lm.safetensors", f"--{name}", str(value))
 
 
-def test_a_sentence_scores_the_same_as_a_search_would_add_it_up():
+def test_a_sentence_scores_the_same_as_step_by_step_in_a_search():
     torch.manual_seed(1)
     lm = CharLM(LMConfig(units=8, embedding=4), len(TOKENS)).eval()
     sentences = [[3], [3, 4, 2, 5], []]

@@ -1,4 +1,4 @@
-"""What would fail after hours is found before the first step."""
+"""Checks of settings and data before the first step."""
 
 import math
 from dataclasses import replace
@@ -9,32 +9,33 @@ from asr.config import AugmentConfig, FeatureConfig, TrainConfig
 from asr.config.read import from_dict
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
+from asr.search.alignment import ctc_steps
 from asr.text.chars import CharTokenizer
-from asr.train import checks as preflight
+from asr.train import checks
 
 
-def test_twins_need_a_blank_between_them():
-    assert preflight.ctc_steps([5, 5, 6]) == 4
+def test_repeated_characters_need_a_blank_between_them():
+    assert ctc_steps([5, 5, 6]) == 4
 
 
 def test_a_transcript_longer_than_its_frames_is_named(tone_corpus):
     utterances = DataDir.load(tone_corpus / "train").utterances
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
-    preflight.check_fit(utterances, tokenizer, TrainConfig(), "data/train", 1.0)
+    checks.check_fit(utterances, tokenizer, TrainConfig(), "data/train", 1.0)
     long = [replace(utterances[0], text="ABC" * 20), *utterances[1:]]
     with pytest.raises(
         InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"
     ):
-        preflight.check_fit(long, tokenizer, TrainConfig(), "data/train", 1.0)
+        checks.check_fit(long, tokenizer, TrainConfig(), "data/train", 1.0)
 
 
-def test_faster_speech_leaves_less_room(tone_corpus):
+def test_faster_speech_has_fewer_encoder_steps(tone_corpus):
     utterance = DataDir.load(tone_corpus / "train").utterances[0]  # AB: 48 frames, 12 steps
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
     crowded = [replace(utterance, text="ABC" * 4)]
-    preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
+    checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
     with pytest.raises(InputError, match="12 characters, 38 frames give 10 encoder steps"):
-        preflight.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
+        checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_faster_speech_leaves_less_room(tone_corpus):
         ("batch.workers", -1, "0 or more"),
     ],
 )
-def test_settings_that_no_training_can_follow(name, value, expected):
+def test_values_outside_the_range_of_a_setting(name, value, expected):
     *sections, key = name.split(".")
     values = {key: value}
     for section in reversed(sections):
@@ -64,34 +65,34 @@ def test_settings_that_no_training_can_follow(name, value, expected):
 def test_filters_that_are_empty():
     features = FeatureConfig(mel_bins=500)
     with pytest.raises(InputError, match=r"features\.mel_bins = 500: some filters fall between"):
-        preflight.check_settings(TrainConfig(features=features))
+        checks.check_settings(TrainConfig(features=features))
 
 
-def test_filters_that_are_empty_once_they_are_warped():
+def test_filters_that_are_empty_after_warping():
     narrow = TrainConfig(features=FeatureConfig(sample_rate=8000))
-    preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.1)))
+    checks.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.1)))
     with pytest.raises(InputError, match=r"features\.mel_bins = 80: some filters fall between"):
-        preflight.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.4)))
+        checks.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.4)))
 
 
-def test_noise_of_a_folder_without_any(tmp_path):
+def test_noise_folder_without_audio(tmp_path):
     augment = AugmentConfig(noise_prob=0.1, noise_dir=str(tmp_path))
     with pytest.raises(InputError, match="no audio file there"):
-        preflight.check_settings(TrainConfig(augment=augment))
+        checks.check_settings(TrainConfig(augment=augment))
 
 
 def test_missing_durations(tone_corpus):
     utterances = DataDir.load(tone_corpus / "train").utterances
     with pytest.raises(InputError, match="asr features data/train"):
-        preflight.check_durations([replace(utterances[0], duration_s=None)], "data/train")
+        checks.check_durations([replace(utterances[0], duration_s=None)], "data/train")
 
 
 def test_unknown_characters(tone_corpus, capsys):
     utterances = [replace(DataDir.load(tone_corpus / "dev").utterances[0], text="AXB")]
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
     with pytest.raises(InputError, match=r"'X' \(first in s2-00\)"):
-        preflight.check_characters(utterances, tokenizer, "data/train", strict=True)
-    preflight.check_characters(utterances, tokenizer, "data/dev", strict=False)
+        checks.check_characters(utterances, tokenizer, "data/train", strict=True)
+    checks.check_characters(utterances, tokenizer, "data/dev", strict=False)
     assert "'X'" in capsys.readouterr().err
 
 
@@ -99,8 +100,8 @@ def test_training_and_dev_data_must_not_mix(tone_corpus, capsys):
     train = DataDir.load(tone_corpus / "train").utterances
     dev = DataDir.load(tone_corpus / "dev").utterances
     with pytest.raises(InputError, match="s1-00"):
-        preflight.check_separation(train, train)
-    preflight.check_separation(train, [replace(dev[0], speaker="s1")])
+        checks.check_separation(train, train)
+    checks.check_separation(train, [replace(dev[0], speaker="s1")])
     assert "1 speakers" in capsys.readouterr().err
 
 
@@ -108,12 +109,12 @@ def test_recordings_and_sentences_under_other_ids_are_reported(tone_corpus, caps
     train = DataDir.load(tone_corpus / "train").utterances
     renamed = [replace(u, id=f"d-{u.id}", speaker="d") for u in train]
     apart = [replace(u, wav=f"{u.wav}.none", text=f"NEW {u.id}") for u in renamed]
-    preflight.check_separation(train, apart)
+    checks.check_separation(train, apart)
     assert capsys.readouterr().err == ""
-    preflight.check_separation(train, [*renamed[:1], *apart[1:]])
+    checks.check_separation(train, [*renamed[:1], *apart[1:]])
     err = capsys.readouterr().err
     assert f"1 of {len(train)} utterances of the dev set have the same recording" in err
     assert f"for example d-{train[0].id} and {train[0].id}" in err
     assert "sentences" not in err
-    preflight.check_separation(train, [replace(u, wav=f"{u.wav}.none") for u in renamed])
+    checks.check_separation(train, [replace(u, wav=f"{u.wav}.none") for u in renamed])
     assert "(100%) say sentences of the training set" in capsys.readouterr().err

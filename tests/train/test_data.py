@@ -1,4 +1,4 @@
-"""Batches: what goes together, and what a copy of an utterance is."""
+"""Planning of batches, and copies of utterances."""
 
 import soundfile
 import torch
@@ -23,7 +23,7 @@ def noise(folder, lengths_s):
     return utterances
 
 
-def test_batches_hold_neighbours_within_the_budget():
+def test_batches_have_similar_lengths_within_the_budget():
     plan = plan_batches([1.0, 4.0, 1.5, 3.5], BatchConfig(seconds=8.0))
     assert plan == [[(0, 0), (0, 2)], [(0, 3), (0, 1)]]  # 3 x 3.5 s would be 10.5 s
     assert plan_batches([1.0] * 5, BatchConfig(seconds=99.0, max_utterances=2))[0] == [
@@ -32,7 +32,7 @@ def test_batches_hold_neighbours_within_the_budget():
     ]
 
 
-def test_every_pass_has_an_order_of_its_own():
+def test_every_pass_has_its_own_order():
     durations = [1.0 + 0.01 * i for i in range(50)]
     config = BatchConfig(seconds=5.0)
     plans = [plan_batches(durations, config, seed=1, number=n) for n in (1, 2, 1)]
@@ -44,7 +44,7 @@ def test_every_pass_has_an_order_of_its_own():
     assert orders[0] != orders[1]
 
 
-def test_copies_differ_in_their_masks_alone(tmp_path):
+def test_copies_differ_only_in_their_masks(tmp_path):
     utterances = noise(tmp_path, [0.5, 0.8])
     tokenizer = CharTokenizer.from_texts(["A B C"])
     augment = AugmentConfig(vtln=0.1, freq_width=8, time_width=10)

@@ -1,4 +1,4 @@
-"""A few steps of training with each choice of every setting, and with others of its range.
+"""A few steps of training with each choice of every setting and other values in its range.
 
 The cases follow from the dataclasses: a new setting, or a new choice, is tried by itself.
 """
@@ -41,7 +41,7 @@ OF_USE = {  # where neither 0 nor 1 makes sense
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
-    """Values of a setting that a training is tried with."""
+    """Return the values of a setting to train with."""
     check = field.metadata.get("check")
     if get_origin(hint) is Literal:
         return [value for value in get_args(hint) if value != field.default]
@@ -54,7 +54,7 @@ def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
 
 
 def cases(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with each of these values."""
+    """Yield every setting with each of its values."""
     for field in dataclasses.fields(cls):
         name, hint = prefix + field.name, get_type_hints(cls)[field.name]
         if dataclasses.is_dataclass(hint):
@@ -77,7 +77,7 @@ def few(tone_corpus, tmp_path_factory):
 
 @pytest.fixture
 def train(few, tiny_training, tmp_path, monkeypatch):
-    """A function that trains for an epoch with some settings changed; gives the losses."""
+    """Return a function that trains an epoch with changed settings and returns the losses."""
     monkeypatch.setattr(pictures, "write_png", lambda figure, path: None)  # takes most of the time
 
     def train(**changes: Any) -> list[float]:

@@ -1,4 +1,4 @@
-"""A training that begins with another model's weights, and remembers which."""
+"""Trainings that begin with the weights of another model."""
 
 import shutil
 from dataclasses import replace
@@ -40,21 +40,19 @@ def short(tiny_training):
 
 @pytest.fixture
 def model(short, tone_corpus, tmp_path):
-    """A model of the tones' characters: <blank> <unk> <space> A B C <sos/eos>."""
+    """A model with the characters <blank> <unk> <space> A B C <sos/eos>."""
     start(short, tone_corpus, tmp_path / "first").run()
     return str(tmp_path / "first")
 
 
-def test_all_weights_are_taken(model, short, tone_corpus, tmp_path):
+def test_all_weights_are_copied(model, short, tone_corpus, tmp_path):
     training = start(replace(short, seed=9), tone_corpus, tmp_path / "next", model)
     for name, value in read_model(model)[1].items():
         assert np.array_equal(training.model.state_dict()[name], value), name
 
 
-def test_characters_keep_their_rows_wherever_they_stand(
-    model, short, tone_corpus, tmp_path, capsys
-):
-    """The new table lacks <space> and has 0 and Z."""
+def test_characters_keep_their_rows_with_other_ids(model, short, tone_corpus, tmp_path, capsys):
+    """The new table has 0 and Z, but not <space>."""
     symbols = ["<blank>", "<unk>", "0", "A", "B", "C", "Z", "<sos/eos>"]
     corpus = tmp_path / "corpus"
     shutil.copytree(tone_corpus, corpus)
@@ -82,7 +80,7 @@ def test_characters_keep_their_rows_wherever_they_stand(
     assert "the new training set's own statistics" in err
 
 
-def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone_corpus, tmp_path):
+def test_other_sizes_and_features_are_listed_with_a_remedy(model, short, tone_corpus, tmp_path):
     other = replace(
         short,
         features=replace(short.features, sample_rate=8000, cmvn="speaker"),
@@ -102,7 +100,7 @@ def test_other_sizes_and_features_are_listed_with_the_way_out(model, short, tone
     assert config.model.encoder.pyramid == (2, 2)
 
 
-def test_layers_one_by_one_are_compared_and_not_what_they_replace(
+def test_listed_layers_are_compared_instead_of_the_settings_they_replace(
     model, short, tone_corpus, tmp_path
 ):
     layers = (Recurrent("lstm", units=4, reduction=4),)
@@ -117,7 +115,7 @@ def test_layers_one_by_one_are_compared_and_not_what_they_replace(
     start(other, tone_corpus, tmp_path / "other", str(tmp_path / "listed"))
 
 
-def test_mfcc_do_not_begin_with_filterbanks(model, short, tone_corpus, tmp_path):
+def test_mfcc_are_refused_for_a_model_of_filterbanks(model, short, tone_corpus, tmp_path):
     other = replace(short, features=replace(short.features, kind="mfcc", ceps=20))
     corpus = measured(tone_corpus, other.features, tmp_path / "corpus")
     with pytest.raises(InputError, match=r"features\.kind is fbank there and mfcc here"):

@@ -1,4 +1,4 @@
-"""Processes that read audio ahead: the same batches, clear errors, and nothing left behind."""
+"""Workers read batches ahead: order, errors, and processes and files that remain."""
 
 import multiprocessing
 import os
@@ -15,8 +15,7 @@ from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.text.chars import CharTokenizer
-from asr.train import data
-from asr.train import loader as batches
+from asr.train import data, loader
 from asr.train.data import UtteranceSet
 from asr.train.loader import load_batches
 
@@ -26,7 +25,7 @@ FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Twelve utterances of noise, which are augmented."""
+    """Twelve utterances of noise, with augmentation."""
     utterances = []
     for i in range(12):
         path = tmp_path / f"{i}.wav"
@@ -56,7 +55,7 @@ def test_the_same_batches_in_the_same_order(dataset, workers):
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
-def test_closed_early_it_leaves_no_process_and_no_file(dataset, taken):
+def test_no_process_and_no_file_remains_after_an_early_close(dataset, taken):
     before = open_files()
     with closing(load_batches(dataset, PLAN, workers=2)) as loaded:
         for _ in range(taken):
@@ -65,7 +64,7 @@ def test_closed_early_it_leaves_no_process_and_no_file(dataset, taken):
     assert open_files() == before
 
 
-def test_a_killed_process_is_told_of(dataset):
+def test_a_killed_worker_is_reported(dataset):
     with closing(load_batches(dataset, PLAN, workers=2)) as loaded:
         assert next(loaded).ids[0] == "u00"
         for process in multiprocessing.active_children():
@@ -92,7 +91,7 @@ def test_an_unexpected_error_names_its_utterance(dataset, monkeypatch, workers):
     assert not multiprocessing.active_children()
 
 
-def test_audio_that_is_not_there_is_left_out_and_told_of(dataset):
+def test_missing_audio_is_left_out_and_reported(dataset):
     Path(dataset.utterances[2].wav).unlink()
     loaded = list(load_batches(dataset, PLAN, workers=2))
     assert [b.ids[:1] for b in loaded[1:4]] == [("u01",), (), ("u03",)]
@@ -100,11 +99,9 @@ def test_audio_that_is_not_there_is_left_out_and_told_of(dataset):
 
 
 @pytest.mark.parametrize("name", ["write", "send"])
-def test_a_batch_that_cannot_be_handed_over_is_an_error_and_never_passed_over(
-    dataset, monkeypatch, name
-):
-    """A full disk or too many open files, at one batch of many."""
-    pack, send = batches._pack, batches.socket.send_fds
+def test_a_batch_that_cannot_be_sent_is_an_error(dataset, monkeypatch, name):
+    """A full disk or too many open files at one of many loader."""
+    pack, send = loader._pack, loader.socket.send_fds
 
     def pack_or_fail(found):
         if not isinstance(found, str) and found.ids[0] == "u02":
@@ -120,9 +117,9 @@ def test_a_batch_that_cannot_be_handed_over_is_an_error_and_never_passed_over(
         return send(*arguments)
 
     if name == "write":
-        monkeypatch.setattr(batches, "_pack", pack_or_fail)
+        monkeypatch.setattr(loader, "_pack", pack_or_fail)
     else:
-        monkeypatch.setattr(batches.socket, "send_fds", send_or_fail)
+        monkeypatch.setattr(loader.socket, "send_fds", send_or_fail)
     loaded = load_batches(dataset, PLAN, workers=2)
     assert [next(loaded).ids[0] for _ in range(2)] == ["u00", "u01"]
     expected = "No space left" if name == "write" else "has ended"
@@ -130,7 +127,7 @@ def test_a_batch_that_cannot_be_handed_over_is_an_error_and_never_passed_over(
         next(loaded)
 
 
-def test_where_the_system_has_no_files_in_memory(dataset, monkeypatch):
+def test_a_system_without_files_in_memory(dataset, monkeypatch):
     def refuse(name):
         raise PermissionError(1, "not permitted")
 
@@ -138,7 +135,7 @@ def test_where_the_system_has_no_files_in_memory(dataset, monkeypatch):
     assert len(list(load_batches(dataset, PLAN, workers=2))) == 12
 
 
-def test_where_the_system_starts_no_process(dataset, monkeypatch):
+def test_a_system_that_starts_no_process(dataset, monkeypatch):
     def refuse():
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -147,13 +144,13 @@ def test_where_the_system_starts_no_process(dataset, monkeypatch):
         next(load_batches(dataset, PLAN, workers=2))
 
 
-def test_commands_of_a_process_end_with_it(dataset, tmp_path):
-    """One that hangs would write its last word after half a minute."""
-    os.mkfifo(tmp_path / "said")
-    command = f"exec 9>{tmp_path / 'said'}; echo begun >&9; sleep 30; echo ended >&9 |"
+def test_commands_of_a_worker_end_with_it(dataset, tmp_path):
+    """A command that is not killed would write "ended" after 30 s."""
+    os.mkfifo(tmp_path / "pipe")
+    command = f"exec 9>{tmp_path / 'pipe'}; echo begun >&9; sleep 30; echo ended >&9 |"
     dataset.utterances = [replace(u, wav=command) for u in dataset.utterances]
-    with batches._workers(dataset, PLAN, 1):
-        said = (tmp_path / "said").open()
-        assert said.readline() == "begun\n"
-    with said:
-        assert said.read() == ""
+    with loader._workers(dataset, PLAN, 1):
+        pipe = (tmp_path / "pipe").open()
+        assert pipe.readline() == "begun\n"
+    with pipe:
+        assert pipe.read() == ""

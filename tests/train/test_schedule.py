@@ -1,4 +1,4 @@
-"""The learning rate by hand, and the optimiser beside torch's."""
+"""Learning rates computed by hand, and the optimiser compared with torch's."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ CONFIG = OptimConfig(learning_rate=1.0, warmup_steps=4, decay_start=0.5, final_r
         (9, 1.0, 0.1),
     ],
 )
-def test_rise_plateau_fall(step, share, rate):
+def test_warm_up_plateau_decay(step, share, rate):
     assert learning_rate(step, share, CONFIG) == pytest.approx(rate)
 
 
@@ -50,7 +50,7 @@ def test_adamw_equals_torch():
             torch.testing.assert_close(a, b)
 
 
-def test_adamw_goes_on_from_its_state():
+def test_adamw_resumes_from_its_state():
     def train(optimizer, weight, steps):
         for _ in range(steps):
             weight.grad = weight.detach() ** 2

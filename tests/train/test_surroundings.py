@@ -1,4 +1,4 @@
-"""Processors that may be used, and pictures under anybody's settings."""
+"""Process-wide settings of a training, and pictures under a user's settings."""
 
 import os
 import random
@@ -31,7 +31,7 @@ from asr.train.loop import Training
         ({}, 8),
     ],
 )
-def test_threads_keep_to_affinity_and_quota(tmp_path, monkeypatch, files, expected):
+def test_usable_cores_respect_affinity_and_quota(tmp_path, monkeypatch, files, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def test_threads_keep_to_affinity_and_quota(tmp_path, monkeypatch, files, expect
 
 
 def process():
-    """What a caller's process is set to."""
+    """Return the settings of this process."""
     return (
         dict(os.environ),
         [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
@@ -53,7 +53,7 @@ def process():
     )
 
 
-def test_a_training_in_python_leaves_its_process_as_it_was(tone_corpus, tiny_training, tmp_path):
+def test_a_training_in_python_leaves_its_process_unchanged(tone_corpus, tiny_training, tmp_path):
     config = replace(tiny_training, epochs=1, threads=2)
     folders = [str(tone_corpus / name) for name in ("train", "dev", "tokens.txt")]
     before = process()
@@ -65,7 +65,7 @@ def test_a_training_in_python_leaves_its_process_as_it_was(tone_corpus, tiny_tra
         Training(replace(config, precision="bfloat16"), *folders, tmp_path / "other")
 
 
-def test_a_command_sets_its_machine_back():
+def test_a_command_restores_process_wide_settings():
     before = process()
     with pytest.raises(KeyboardInterrupt), machine(3, "bfloat16", keep_memory=True) as threads:
         assert threads == torch.get_num_threads() == 3 and precision_in_use() == "bfloat16"
@@ -76,7 +76,7 @@ def test_a_command_sets_its_machine_back():
         pass
 
 
-def test_missing_characters_are_one_line_and_dollars_are_characters(tmp_path, capsys, recwarn):
+def test_missing_characters_are_reported_once_and_dollars_are_characters(tmp_path, capsys, recwarn):
     for number in range(2):
         pictures.draw_attention(
             [("a$b$c", np.full((2, 3), 0.5), ["\U0010fffd", "$"], 1.0)], tmp_path / f"{number}.png"
@@ -85,7 +85,7 @@ def test_missing_characters_are_one_line_and_dollars_are_characters(tmp_path, ca
     assert not recwarn.list
 
 
-def test_pictures_do_not_depend_on_the_settings(tmp_path):
+def test_pictures_do_not_depend_on_user_settings(tmp_path):
     predictors, correct = np.zeros((4, 2)), np.array([0, 1, 0, 1])
     found = calibrate.CalibrationData(predictors, correct, np.linspace(0, 1, 4))
     with matplotlib.rc_context({"text.usetex": True}):

@@ -1,4 +1,4 @@
-"""The training loop: repeatable, resumable to the bit, and loud about bad input."""
+"""The training loop: reproducible, resumable to the bit, with clear errors."""
 
 import json
 import math
@@ -63,12 +63,12 @@ def losses(out):
 
 @pytest.fixture
 def finished(tone_corpus, tiny_training, tmp_path):
-    """A training that nothing disturbed."""
+    """The folder of an uninterrupted training."""
     start(tiny_training, tone_corpus, tmp_path / "whole").run()
     return tmp_path / "whole"
 
 
-def test_what_a_training_leaves_behind(finished, tiny_training):
+def test_files_of_a_training(finished, tiny_training):
     assert yaml.safe_load((finished / "config.yaml").read_text()) == to_dict(tiny_training)
     assert read_model(finished)[0].config == tiny_training
     assert (finished / "pictures" / "curves.png").stat().st_size > 0
@@ -77,7 +77,7 @@ def test_what_a_training_leaves_behind(finished, tiny_training):
     assert "epoch 3/3" in (finished / "log" / "train.txt").read_text()
 
 
-def test_the_mean_of_the_best_epochs_is_scored_itself(finished, tone_corpus, tiny_training):
+def test_the_mean_of_the_best_epochs_is_scored(finished, tone_corpus, tiny_training):
     training = start(tiny_training, tone_corpus, finished)
     header, _ = read_model(finished)
     assert len(header.info["average_of"]) == 2
@@ -91,39 +91,39 @@ def best_of(model, batch):
     return [found[0] for found in search(runtime, encoded, SEARCH)]
 
 
-def test_dev_texts_that_are_right_tell_what_speaks_for_such(
+def test_plausibility_is_measured_on_correct_hypotheses(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
-    """Whatever the model writes is declared right; one is declared wrong, and does not count."""
+    """The hypotheses serve as references; then one reference is made wrong."""
     training = start(tiny_training, tone_corpus, finished)
     batches = list(load_batches(training.data.dev, [[(0, 0), (0, 1)]]))
     training.model.eval()
     first, second = best_of(training.model, batches[0])
     decode = training.data.tokenizer.decode
-    said = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
+    texts = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
     common = (training.data.tokenizer, tiny_training.loss, vocabulary)
     monkeypatch.setattr(rules, "MIN_TEXTS", 2)
-    scores = evaluate(training.model, batches, said, *common)
+    scores = evaluate(training.model, batches, texts, *common)
     assert scores.wer == 0
     credits = [
         plausibility(h, len(decode(h.tokens).split()) * math.log(0.5)) for h in (first, second)
     ]
     assert scores.plausibility.threshold == pytest.approx(plausibility_threshold(credits))
     assert scores.plausibility.vocabulary is vocabulary
-    said[batches[0].ids[1]] = "C" * 30
-    assert evaluate(training.model, batches, said, *common).plausibility is None
+    texts[batches[0].ids[1]] = "C" * 30
+    assert evaluate(training.model, batches, texts, *common).plausibility is None
 
 
-def test_right_and_useless_dev_texts_are_told_apart(
+def test_plausibility_of_correct_and_useless_hypotheses(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
-    """One is right, one useless, and one could not be read, which says nothing."""
+    """One is correct, one useless, and one could not be read, which is skipped."""
     training = start(tiny_training, tone_corpus, finished)
     batch = next(iter(load_batches(training.data.dev, [[(0, 0), (0, 1)]])))
     training.model.eval()
     first, second = best_of(training.model, batch)
-    said = {
+    texts = {
         batch.ids[0]: training.data.tokenizer.decode(first.tokens),
         batch.ids[1]: "C" * 30,
         "x": "",
@@ -131,7 +131,8 @@ def test_right_and_useless_dev_texts_are_told_apart(
     measured = []
     monkeypatch.setattr(rules.PlausibilityModel, "estimate", lambda *v: measured.append(v))
     vocabulary = Vocabulary(None, 0.5)
-    evaluate(training.model, [batch], said, training.data.tokenizer, tiny_training.loss, vocabulary)
+    common = (training.data.tokenizer, tiny_training.loss, vocabulary)
+    evaluate(training.model, [batch], texts, *common)
     [(right, useless, _)] = measured
     assert right.tolist() == [plausibility(first)] and useless.tolist() == [plausibility(second)]
 
@@ -157,8 +158,8 @@ def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
         assert abs(scores.pictures[name] - expected).max() < 1e-5
 
 
-def test_a_word_proves_nothing_where_most_are_new():
-    """As in text without spaces, whose words are sentences: they are not kept, either."""
+def test_unknown_words_are_ignored_if_most_words_are_unknown():
+    """As in languages without spaces, whose words are sentences; the model does not keep them."""
     sentences = frozenset(["ONETWO", "TWOONE"])
     often = Vocabulary.from_texts(sentences, ["ONETWO", "TWOTWO", "ONEONE"])
     assert often.oov_rate == 3 / 5
@@ -168,7 +169,7 @@ def test_a_word_proves_nothing_where_most_are_new():
     assert seldom.to_info() == ["ONETWO", "TWOONE"]
 
 
-def test_a_mean_knows_the_words_of_all(finished, tmp_path):
+def test_a_mean_has_the_vocabularies_of_all(finished, tmp_path):
     header, _ = read_model(finished)
     paths = []
     for name, words in (("a", ["ONE"]), ("b", ["TWO", "ONE"]), ("c", None)):
@@ -176,10 +177,10 @@ def test_a_mean_knows_the_words_of_all(finished, tmp_path):
         copy_with_info(header.path, paths[-1], {"vocabulary": words})
     target = tmp_path / "mean.safetensors"
     assert average_models(paths[:2], target)["vocabulary"] == ["ONE", "TWO"]
-    assert average_models(paths, target)["vocabulary"] is None  # one does not tell
+    assert average_models(paths, target)["vocabulary"] is None  # one has none
 
 
-def test_a_model_knows_the_words_of_its_training(finished, tone_corpus):
+def test_a_model_has_the_vocabulary_of_its_training(finished, tone_corpus):
     texts = read_table(tone_corpus / "train" / "text").values()
     expected = sorted({word for text in texts for word in text.split()})
     for path in (finished, *(finished / "checkpoints").glob("epoch_*")):
@@ -192,12 +193,12 @@ def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_traini
     assert_same_weights(tmp_path / "again", finished)
 
 
-def test_another_seed_gives_others(finished, tone_corpus, tiny_training, tmp_path):
+def test_another_seed_gives_other_numbers(finished, tone_corpus, tiny_training, tmp_path):
     start(replace(tiny_training, seed=2), tone_corpus, tmp_path / "other").run()
     assert losses(tmp_path / "other") != losses(finished)
 
 
-def test_readers_in_other_processes_change_nothing(finished, tone_corpus, tiny_training, tmp_path):
+def test_workers_change_nothing(finished, tone_corpus, tiny_training, tmp_path):
     config = replace(tiny_training, batch=replace(tiny_training.batch, workers=2))
     start(config, tone_corpus, tmp_path / "workers").run()
     assert losses(tmp_path / "workers") == losses(finished)
@@ -241,7 +242,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(
 
 
 def stop_in_a_step(training):
-    """What a signal's handler does."""
+    """Stop as a signal handler does."""
     step = training._step
 
     def stop_then_step(*args):
@@ -251,7 +252,7 @@ def stop_in_a_step(training):
     training._step = stop_then_step
 
 
-def test_interrupted_saves_and_goes_on(finished, tone_corpus, tiny_training, tmp_path):
+def test_interrupted_and_resumed(finished, tone_corpus, tiny_training, tmp_path):
     training = start(tiny_training, tone_corpus, tmp_path / "stopped")
     stop_in_a_step(training)
     with pytest.raises(Interrupted, match="after step 1"):
@@ -282,7 +283,7 @@ def test_other_data_in_the_same_folder_are_refused(finished, tone_corpus, tiny_t
 def test_other_characters_in_the_same_folder_are_refused(
     finished, tone_corpus, tiny_training, tmp_path
 ):
-    """Also where they are as many, in another order."""
+    """The same number of characters in another order."""
     shutil.copytree(tone_corpus, tmp_path / "corpus")
     tokens = tmp_path / "corpus" / "tokens.txt"
     tokens.write_text(
@@ -307,7 +308,7 @@ def go_on(config, corpus, out, *change):
 
 
 def interrupted(config, corpus, out, epochs=1):
-    """A training that was stopped after an epoch."""
+    """Return the folder of a training that was stopped after some epochs."""
     training = start(config, corpus, out)
 
     write = training.selection.write
@@ -331,7 +332,7 @@ def epochs_of(out):
 def test_with_other_threads_and_workers_it_ends_with_the_same_model(
     finished, tone_corpus, tiny_training, tmp_path
 ):
-    """One step more or less is left in the files; the model is the same."""
+    """The model is the same, although the states are saved at other steps."""
     out = interrupted(tiny_training, tone_corpus, tmp_path / "other", epochs=2)
     batch = replace(tiny_training.batch, workers=2)
     others = replace(tiny_training, batch=batch, checkpoint_minutes=9.0, skip_limit=3)
@@ -340,7 +341,7 @@ def test_with_other_threads_and_workers_it_ends_with_the_same_model(
     assert read_model(out)[0].config == others
 
 
-def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, tiny_training):
+def test_more_epochs_need_change(finished, tone_corpus, tiny_training):
     optim = replace(tiny_training.optim, learning_rate=0.005)
     longer = replace(tiny_training, epochs=4, optim=optim)
     with pytest.raises(InputError) as error:
@@ -355,7 +356,7 @@ def test_more_epochs_are_trained_when_asked_for_by_name(finished, tone_corpus, t
     start(longer, tone_corpus, finished).run()  # now they are its settings
 
 
-def test_with_fewer_epochs_than_done_the_mean_is_made_anew(finished, tone_corpus, tiny_training):
+def test_with_fewer_epochs_the_mean_is_computed_again(finished, tone_corpus, tiny_training):
     state = torch.load(finished / "checkpoints" / "last.pt", weights_only=True)["model"]
     shorter = replace(tiny_training, epochs=2)
     go_on(shorter, tone_corpus, finished, "epochs").run()
@@ -384,9 +385,7 @@ def test_a_changed_plan_begins_the_epoch_again(tone_corpus, tiny_training, tmp_p
         ({"optim": {"kind": "adam"}}, "optim.kind cannot change"),
     ],
 )
-def test_what_weights_depend_on_never_changes(
-    finished, tone_corpus, tiny_training, change, message
-):
+def test_settings_that_cannot_change(finished, tone_corpus, tiny_training, change, message):
     values = to_dict(tiny_training)
     for key, value in change.items():
         values[key] = merge(values[key], value)
@@ -399,14 +398,12 @@ def merge(old, new):
     return {**old, **{k: merge(old[k], new[k]) for k in new}} if isinstance(new, dict) else new
 
 
-def test_settings_that_are_none(tone_corpus, tiny_training, tmp_path):
+def test_unknown_settings_cannot_change(tone_corpus, tiny_training, tmp_path):
     with pytest.raises(InputError, match="--change learning_rate: no such setting"):
         go_on(tiny_training, tone_corpus, tmp_path / "las", "learning_rate")
 
 
-def test_epochs_are_not_chosen_by_figures_of_two_dev_sets(
-    tone_corpus, tiny_training, tmp_path, capsys
-):
+def test_epochs_are_selected_on_one_dev_set(tone_corpus, tiny_training, tmp_path, capsys):
     out = interrupted(tiny_training, tone_corpus, tmp_path / "las", epochs=2)
     (out / "checkpoints" / "epoch_001.safetensors").unlink()
     corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
@@ -423,7 +420,7 @@ def test_epochs_are_not_chosen_by_figures_of_two_dev_sets(
     start(tiny_training, corpus, out).run()
 
 
-def test_the_mean_goes_without_models_that_are_gone(tone_corpus, tiny_training, tmp_path, capsys):
+def test_the_mean_leaves_out_missing_models(tone_corpus, tiny_training, tmp_path, capsys):
     config = replace(tiny_training, average=3)
     out = interrupted(config, tone_corpus, tmp_path / "las", epochs=2)
     (out / "checkpoints" / "epoch_001.safetensors").unlink()
@@ -447,10 +444,10 @@ def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("place", ["gradient", "evaluate", "history_entry", "epoch_line", "draw"])
-def test_an_error_costs_no_work(
+def test_an_error_loses_no_work(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch, place, workers
 ):
-    """In a step, in a dev set or after it, and in a picture, which does not matter."""
+    """An error in a step, during or after evaluation, or in a picture."""
     config = replace(
         tiny_training, checkpoint_minutes=9.0, batch=replace(tiny_training.batch, workers=workers)
     )
@@ -492,10 +489,10 @@ def test_a_training_outside_the_main_thread(finished, tone_corpus, tiny_training
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_look_at_the_dev_set(
+def test_a_signal_ends_the_evaluation(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch, number
 ):
-    """The epoch's steps are kept, and its figures are made after the restart."""
+    """The steps of the epoch are kept, and the dev set is scored after the restart."""
     training = start(replace(tiny_training, checkpoint_minutes=9.0), tone_corpus, tmp_path / "las")
 
     def search_then_signal(*args):
@@ -519,17 +516,15 @@ def test_two_trainings_do_not_share_a_folder(tone_corpus, tiny_training, tmp_pat
     assert not (tmp_path / "las" / "config.yaml").exists()  # that of the other one stays
 
 
-def test_a_state_that_another_training_has_replaced(tone_corpus, tiny_training, tmp_path):
-    """It was read before that one ended, and would be gone back to."""
+def test_a_state_replaced_by_another_training(tone_corpus, tiny_training, tmp_path):
+    """The state was read before the other training ended."""
     slow = start(tiny_training, tone_corpus, tmp_path / "las")
     start(replace(tiny_training, skip_limit=3), tone_corpus, tmp_path / "las").run()
     with pytest.raises(InputError, match="another training has changed this file"):
         slow.run()
 
 
-def test_a_signal_ends_the_mean_of_the_best_epochs(
-    finished, tone_corpus, tiny_training, monkeypatch
-):
+def test_a_signal_ends_the_averaging(finished, tone_corpus, tiny_training, monkeypatch):
     before = weights(finished)
     (finished / "final.safetensors").unlink()
     training = start(tiny_training, tone_corpus, finished)
@@ -556,7 +551,7 @@ def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
 @pytest.mark.parametrize(
     "damage", [{"config": "[]"}, {"optimizer": {}}, {"progress": {"history": [{}]}}]
 )
-def test_states_of_something_else_are_refused(finished, tone_corpus, tiny_training, damage):
+def test_other_files_are_refused_as_states(finished, tone_corpus, tiny_training, damage):
     path = finished / "checkpoints" / "last.pt"
     torch.save(torch.load(path, weights_only=True) | damage, path)
     with pytest.raises(InputError, match=r"last\.pt: damaged"):
@@ -599,7 +594,7 @@ def test_weights_that_are_not_finite_are_never_saved(tone_corpus, tiny_training,
     assert start(tiny_training, tone_corpus, tmp_path / "nan").progress.step == 2
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(
+def test_a_full_disk_leaves_the_previous_checkpoint(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch
 ):
     training = start(tiny_training, tone_corpus, tmp_path / "full")
@@ -626,7 +621,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert_same_weights(tmp_path / "full", finished)
 
 
-def test_numbers_that_are_none_are_null(tone_corpus, tiny_training, tmp_path):
+def test_numbers_that_are_not_finite_are_null(tone_corpus, tiny_training, tmp_path):
     training = start(replace(tiny_training, epochs=1), tone_corpus, tmp_path / "nan")
     gradient, calls = training.step.gradient, []
     broken = StepResult(math.nan, math.inf, -math.inf, 0.5, 1.0)
@@ -657,7 +652,7 @@ def test_messages_that_nobody_reads_do_not_end_a_training(tmp_path, monkeypatch,
     assert "still running" in (tmp_path / "log" / "train.txt").read_text()
 
 
-def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_path, capsys):
+def test_unreadable_audio_is_left_out_and_reported(tone_corpus, tiny_training, tmp_path, capsys):
     corpus = tmp_path / "corpus"
     for name in ("train", "dev"):
         (corpus / name).mkdir(parents=True)
@@ -677,7 +672,7 @@ def test_unreadable_audio_is_left_out_and_said(tone_corpus, tiny_training, tmp_p
 
 
 def break_audio(corpus, name, ids):
-    """Let some entries of a set name a file that is no audio."""
+    """Let some entries of a set name a file that is not audio."""
     (corpus / "broken.wav").write_text("this is not audio")
     lines = (corpus / name / "wav.scp").read_text().splitlines()
     ids = ids or [line.split()[0] for line in lines]
@@ -709,7 +704,7 @@ def test_dev_utterances_that_cannot_be_read_count_as_wrong(
 @pytest.mark.skipif(os.name == "nt", reason="no process groups there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_saves_and_stops(tone_corpus, tiny_training, tmp_path, number):
-    """What timeout, batch systems and a closed terminal do."""
+    """As timeout, batch systems and a closed terminal do."""
     batch = replace(tiny_training.batch, workers=1)
     settings = replace(tiny_training, epochs=1000, batch=batch)
     (tmp_path / "conf.yaml").write_text(yaml.safe_dump(to_dict(settings)))
