@@ -68,7 +68,7 @@ def train(argv: list[str]) -> int:
     epoch. After an interruption, the same command continues from the state in a .state.pt.
 
     Examples:
-        asr lm train --text data/train --tokens data/tokens.txt --out exp/lm.safetensors
+        asr lm train --text data/train --tokens data/tokens.txt --out lm.safetensors
     """
     parser = make_parser("asr lm train", train.__doc__)
     _add_train_options(parser)

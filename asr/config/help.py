@@ -180,22 +180,17 @@ def _group(title: str, actions: Sequence[argparse.Action], width: int) -> list[s
 
 def _metavar(action: argparse.Action) -> str:
     """Return the placeholder for the value of an option or argument."""
-    name = _value(action)
-    return {"+": f"{name}...", "*": f"[{name}]...", "?": f"[{name}]"}.get(str(action.nargs), name)
-
-
-def _value(action: argparse.Action) -> str:
-    kind = getattr(action, "_typehint", None) or action.type
-    if action.metavar and not isinstance(action.metavar, tuple) and "{" not in action.metavar:
-        return action.metavar
-    choices = get_args(kind) if get_origin(kind) is Literal else action.choices
-    if choices:
-        return "|".join(map(str, choices))
     if action.nargs == 0:
         return ""
-    return {"int": "N", "float": "X", "bool": "true|false"}.get(
-        getattr(kind, "__name__", repr(kind)), "TEXT"
-    )
+    kind = getattr(action, "_typehint", None) or action.type
+    choices = get_args(kind) if get_origin(kind) is Literal else action.choices
+    name = str(action.metavar or "{")
+    if "{" in name and choices:  # jsonargparse writes {a,b}
+        name = "|".join(map(str, choices))
+    elif "{" in name:
+        names = {"int": "N", "float": "X", "bool": "true|false"}
+        name = names.get(getattr(kind, "__name__", ""), "TEXT")
+    return {"+": f"{name}...", "*": f"[{name}]...", "?": f"[{name}]"}.get(str(action.nargs), name)
 
 
 def _text(action: argparse.Action) -> str:

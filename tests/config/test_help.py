@@ -10,6 +10,7 @@ from asr.errors import InputError
 from asr.terminal import Quiet
 
 MOST = 80  # lines: two screens of 40
+SUB_VERBS = [f"{v} {w}" for v in ("data", "lm", "bench") for w in options(v) if w[0] != "-"]
 
 
 def parser():
@@ -68,11 +69,11 @@ def test_completion_lists_verbs_and_options():
     assert {"import", "validate"} <= set(options("data"))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *SUB_VERBS])
 def test_help_of_every_verb_fits_two_screens(verb, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     try:
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
     except SystemExit as ended:
         assert not ended.code
     lines = capsys.readouterr().out.splitlines()
