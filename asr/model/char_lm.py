@@ -1,4 +1,4 @@
-"""A character language model, a GRU that predicts the next character."""
+"""The character language model: a GRU that predicts the next character."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ class CharLM(nn.Module):
     """Embedding, GRU layers, softmax.
 
     Args:
-        config: sizes.
-        vocab: characters with the special ones (V); <sos/eos> is V - 1.
+        config: its settings.
+        vocab: number of tokens (V); <sos/eos> is V - 1.
     """
 
     def __init__(self, config: LMConfig, vocab: int) -> None:
@@ -31,11 +31,11 @@ class CharLM(nn.Module):
         self.readout = nn.Linear(config.units, vocab)
 
     def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read characters and predict those that follow.
+        """Predict the character after each character.
 
         Args:
-            tokens: (N, L).
-            state: of the characters before, (layers, N, units); zero at the start.
+            tokens: characters, (N, L).
+            state: state after the characters before, (layers, N, units); None at the start.
 
         Returns:
             log-probabilities (N, L, V) and the state after the last character.
@@ -51,7 +51,7 @@ class CharLM(nn.Module):
     def step(self, tokens: Array, state: Tensor, rows: Array) -> tuple[Array, Tensor]:
         """Score the next characters; see :class:`asr.lm.protocol.LanguageModel`.
 
-        The state is a tensor, (layers, N, units), also where the search computes with numpy.
+        The state is a tensor, (layers, N, units), even if the search computes with numpy.
         """
         read = torch.as_tensor(tokens, device=state.device)
         log_probs, state = self(read[:, None], self.select(state, rows))
@@ -59,12 +59,12 @@ class CharLM(nn.Module):
         return to_numpy(log_probs) if is_numpy(tokens) else log_probs, state
 
     def select(self, state: Tensor, rows: Array) -> Tensor:
-        """Return the given rows of a state, picked or repeated."""
+        """Return some rows of a state, which may repeat."""
         return state[:, torch.as_tensor(rows, device=state.device)]
 
     @torch.no_grad()
     def score(self, sentences: list[list[int]]) -> Tensor:
-        """Return log-probabilities of whole sentences with their ends, (N,)."""
+        """Return the log-probabilities of whole sentences including <eos>, (N,)."""
         device = self.readout.weight.device
         inputs, targets = (part.to(device) for part in sentence_batch(sentences, self.eos))
         log_probs = self(inputs)[0].gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2)

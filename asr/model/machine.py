@@ -1,4 +1,4 @@
-"""Which device, how many processors; random numbers and memory of a training."""
+"""Devices, processor cores, random seeds and memory."""
 
 import contextlib
 import ctypes
@@ -14,10 +14,10 @@ from asr.errors import InputError, first_line
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a setting: auto takes a GPU where there is one.
+    """Return the device of a setting; auto means a GPU if there is one.
 
     Raises:
-        InputError: the device is not there.
+        InputError: the device cannot be used.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,10 +33,10 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroups: Path = CGROUPS, process: Path = Path("/proc/self/cgroup")) -> int:
-    """Processors that this process may use: of its affinity, and not more than its quota.
+    """Return the number of cores that this process may use: its affinity, limited by its quota.
 
-    Containers and batch systems set either; the quota is that of the tightest control group above
-    the process (of version 1 or 2), rounded up.
+    Containers and batch systems set either. The quota is the lowest one of the control groups
+    (version 1 or 2) that contain the process, rounded up.
     """
     affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
@@ -45,7 +45,7 @@ def usable_cores(cgroups: Path = CGROUPS, process: Path = Path("/proc/self/cgrou
 
 
 def _quotas(cgroups: Path, process: Path) -> list[float]:
-    """Processors that each control group above the process grants."""
+    """Return the quotas, in cores, of the control groups that contain a process."""
     try:
         lines = process.read_text().splitlines()
     except OSError:
@@ -62,14 +62,14 @@ def _quotas(cgroups: Path, process: Path) -> list[float]:
 
 
 def _quota(group: Path) -> float:
-    """Processors that a control group grants; 0: as many as there are."""
+    """Return the quota of a control group in cores; 0 or less means no limit."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
         else:
             quota = (group / "cpu.cfs_quota_us").read_text()
             period = (group / "cpu.cfs_period_us").read_text()
-        return int(quota) / int(period)  # -1 or the word max stand for no limit
+        return int(quota) / int(period)  # a quota of -1 or "max" means no limit
     except (OSError, ValueError, ZeroDivisionError):
         return 0.0
 
@@ -77,17 +77,12 @@ def _quota(group: Path) -> float:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's generators, and restore their state at the end."""
-    count = torch.cuda.device_count()  # 0, too, where there is none
-    with torch.random.fork_rng(range(count)):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 def release_memory() -> None:
-    """Hand freed memory back to the system.
-
-    Batches of many shapes leave the heap of glibc full of holes that it would keep; other
-    systems have no such call and need none.
-    """
+    """Return freed memory to the system; with batches of many shapes glibc would keep it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,6 @@
-"""A network in torch as searches and recognisers see it: :class:`asr.search.protocol.Model`.
+"""A network as a :class:`asr.search.protocol.Model`, for searches and recognisers.
 
-On a processor the arrays of a search are numpy, which share torch's memory; on a GPU they are
+On a processor the arrays of a search are numpy's and share torch's memory; on a GPU they are
 tensors.
 """
 
@@ -101,7 +101,7 @@ class TorchModel:
         return self.encoded(self.las.encode(padded.to(self.device), frames))
 
     def encoded(self, memory: Memory) -> TorchEncoded:
-        """Return what the network's own encoder made as a search takes it."""
+        """Wrap encoder output for a search; it is cut to the longest utterance."""
         longest = int(memory.steps.max()) == memory.states.shape[1]
         return TorchEncoded(memory if longest else memory.select([*range(len(memory.steps))]), self)
 
@@ -123,7 +123,7 @@ class TorchModel:
         return [Forced(each[:n].tolist(), w[:n, :steps].numpy()) for each, w, n, steps in ends]
 
     def as_int32(self, numbers: Array) -> Tensor:
-        """Return numbers of a search as the decoder takes them."""
+        """Return an array of a search as an int32 tensor."""
         return torch.from_numpy(numbers.astype(np.int32)) if self.numpy else numbers.int()
 
     def from_torch(self, tensor: Tensor) -> Array:

@@ -1,4 +1,4 @@
-"""The decoder in a search: one character after another, without gradients."""
+"""The decoder in a search: one character at a time, without gradients."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,36 +16,36 @@ class DecoderState:
     """State of the decoder between two steps."""
 
     cell: tuple[Tensor, ...]
-    """The cell's; its output (N, H) is the first."""
+    """State of the cell; its output (N, H) is the first tensor."""
     attention: State
-    """The attention's, N rows."""
+    """State of the attention, N rows."""
 
     def select(self, rows: Tensor, steps: int | None = None) -> "DecoderState":
-        """The given rows, picked or repeated; cut to so many encoder steps, if that is given."""
+        """Return some rows, which may repeat, cut to a number of encoder steps if it is given."""
         cell = tuple(part[rows] for part in self.cell)
         return DecoderState(cell, self.attention.select(rows, steps))
 
 
 class DecoderParts(NamedTuple):
-    """Parts of a decoder that a search needs."""
+    """The parts of a decoder that a search needs."""
 
     attention: Attention
     cell: Cell
     gates: Tensor
-    """What each character brings to the cell's gates, (V, G)."""
+    """The gates' part of each token, (V, G)."""
     readout: Tensor
-    """Weights of the readout for the cell's output, (H, V); the context's are in the values."""
+    """Weights of the readout for the cell's output, (H, V); :attr:`Memory.values` has the rest."""
     bias: Tensor
-    """Of the readout, (V,)."""
+    """Bias of the readout, (V,)."""
 
 
 class DecoderSession:
-    """A search's view of the decoder for one batch, step by step in plain torch.
+    """A search over one batch, in plain torch.
 
     Args:
-        parts: the decoder's.
+        parts: parts of the decoder.
         memory: encoder output of B utterances.
-        width: rows for each utterance (K): those of the first one, then of the next; N = B K.
+        width: rows of each utterance (K); the N = B K rows are in the order of the utterances.
     """
 
     @torch.no_grad()
@@ -54,13 +54,17 @@ class DecoderSession:
         self.bind(memory)
 
     def bind(self, memory: Memory) -> None:
-        """Look at these utterances from now on."""
+        """Continue with these utterances.
+
+        Raises:
+            ValueError: the encoder output was made in training mode.
+        """
         if memory.values.shape[3] != self.parts.gates.shape[1] + len(self.parts.bias):
             raise ValueError("the encoder output was made in training mode, not for a search")
         self.memory = memory
 
     def start(self) -> DecoderState:
-        """The state before the first character, N rows."""
+        """Return the state before the first character, N rows."""
         rows = len(self.memory.steps) * self.width
         attention = self.parts.attention.start(self.memory.keys, rows)
         return DecoderState(self.parts.cell.start(rows), attention)
@@ -69,7 +73,7 @@ class DecoderSession:
     def step(
         self, tokens: Tensor, state: DecoderState, rows: Tensor
     ) -> tuple[Tensor, Alignment, DecoderState]:
-        """Read one character a row and score the next one.
+        """Read one character per row and score the next one.
 
         Args:
             tokens: the last characters, (N,), int32.
@@ -77,13 +81,13 @@ class DecoderSession:
             rows: the row of ``state`` that each row continues, (N,), int32.
 
         Returns:
-            log-probabilities (N, V), where this step looked, and the next state.
+            log-probabilities (N, V), the alignment, and the next state.
         """
         attention, cell, gates, readout, bias = self.parts
         state = state.select(rows)
-        alignment, looked = attention.step(state.cell[0], self.memory.keys, state.attention)
+        alignment, attended = attention.step(state.cell[0], self.memory.keys, state.attention)
         context = alignment.mix(self.memory.values)  # (N, G + V)
         G = gates.shape[1]
         after = cell.step(gates[tokens] + context[:, :G], state.cell)
         logits = torch.addmm(bias, after[0], readout) + context[:, G:]
-        return logits.log_softmax(-1), alignment, DecoderState(after, looked)
+        return logits.log_softmax(-1), alignment, DecoderState(after, attended)

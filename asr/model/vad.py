@@ -1,9 +1,8 @@
 """Speech detector with the network of Silero VAD.
 
-The weights come with the package ``silero-vad`` (MIT), which is not imported: on import it sets
-torch to one thread for the whole process, and its compiled model keeps its state inside, so that
-two streams could not share it. Here the state is a value, and everything but the LSTM works on
-all chunks of a block at once. The probabilities are those of the package's own model.
+The weights are those of the package ``silero-vad`` (MIT) and give the same probabilities. The
+package is not imported, because that sets torch to one thread, and because its compiled model
+holds its state, so that two streams could not share it. Here the state is a value.
 
     chunk of 512 samples --magnitudes of a short Fourier transform--> 4 convolutions
         --LSTM over the chunks--> probability that there is speech
@@ -24,9 +23,9 @@ from asr.audio.resample import Resampler
 from asr.audio.vad import CHUNK, RATE
 from asr.errors import InputError
 
-CONTEXT = 64  # samples before a chunk that the network sees too
-WEIGHTS = Path("data", "silero_vad.jit")  # inside of the package; its safetensors are older ones
-NAMES = {  # of the layers in the package's model, and here
+CONTEXT = 64  # samples before a chunk that the network also reads
+WEIGHTS = Path("data", "silero_vad.jit")  # in the package; its safetensors file is older
+NAMES = {  # prefixes of the weights in the package's model and in this module
     "stft.forward_basis_buffer": "stft_conv.weight",
     **{f"encoder.{i}.reparam_conv": f"conv{i + 1}" for i in range(4)},
     **{
@@ -43,16 +42,17 @@ class VadState:
     context: Tensor
     """The last samples, (64,)."""
     hidden: Tensor
-    """Of the LSTM, (1, 128), as the cell."""
+    """Output of the LSTM, (1, 128)."""
     cell: Tensor
+    """Cell state of the LSTM, (1, 128)."""
 
 
 class SpeechNetwork(nn.Module):
-    """Chunks of audio to speech probabilities, with the layers of silero-vad 6."""
+    """The network of silero-vad 6: chunks of audio to speech probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stft_conv = nn.Conv1d(1, 258, 256, stride=128, bias=False)  # real parts, imaginary
+        self.stft_conv = nn.Conv1d(1, 258, 256, stride=128, bias=False)  # real, then imaginary
         self.conv1 = nn.Conv1d(129, 128, 3, padding=1)
         self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
         self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
@@ -61,19 +61,19 @@ class SpeechNetwork(nn.Module):
         self.final_conv = nn.Conv1d(128, 1, 1)
 
     def initial(self) -> VadState:
-        """The state before any audio."""
+        """Return the state before any audio."""
         return VadState(torch.zeros(CONTEXT), torch.zeros(1, 128), torch.zeros(1, 128))
 
     @torch.no_grad()
     def forward(self, waveform: Tensor, state: VadState) -> tuple[Tensor, VadState]:
-        """Go on with a block of audio.
+        """Detect speech in a block of audio.
 
         Args:
             waveform: whole chunks at 16 kHz, (N,), N a multiple of 512.
-            state: after the audio before it.
+            state: state after the audio before it.
 
         Returns:
-            A probability for each chunk, and the state after them.
+            a probability for each chunk, and the state after them.
         """
         samples = torch.cat([state.context, waveform])
         chunks = samples.unfold(0, CONTEXT + CHUNK, CHUNK).unsqueeze(1)  # (chunks, 1, 576)
@@ -81,15 +81,15 @@ class SpeechNetwork(nn.Module):
         real, imaginary = transform.chunk(2, dim=1)  # (chunks, 129, 4) each
         x = (real.square() + imaginary.square()).sqrt()
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = layer(x).relu()  # at last (chunks, 128, 1)
+            x = layer(x).relu()  # finally (chunks, 128, 1)
         x, (hidden, cell) = self.lstm(x.squeeze(-1), (state.hidden, state.cell))
         speech = self.final_conv(x.relu().unsqueeze(-1)).sigmoid().flatten()
         return speech, VadState(samples[-CONTEXT:], hidden, cell)
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    """The weights for 16 kHz out of the package's model, under the names of this module."""
-    with warnings.catch_warnings():  # torch wants another format for new models
+    """Return the weights for 16 kHz of the package's model, under the names of this module."""
+    with warnings.catch_warnings():  # torch.jit.load is deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
         theirs = torch.jit.load(path)._model.state_dict()  # type: ignore[no-untyped-call]
     return {
@@ -102,18 +102,18 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=1)
 def speech_network() -> SpeechNetwork:
-    """Load the network; it is read-only, so all threads share it.
+    """Return the network, which all threads share.
 
     Raises:
-        InputError: the package silero-vad is not installed, or of a version without these weights.
+        InputError: the package silero-vad is not installed or has no such weights.
     """
     spec = find_spec("silero_vad")
     folders = (spec and spec.submodule_search_locations) or []
     path = next((p for f in folders if (p := Path(f, WEIGHTS)).is_file()), None)
     if path is None:
         raise InputError(
-            "silero-vad 6 is not installed, which finds speech in audio: pip install "
-            "'silero-vad>=6.2,<7' --no-deps; or go without it: --vad fixed"
+            "silero-vad 6, which finds speech in audio, is not installed; run pip install "
+            "'silero-vad>=6.2,<7' --no-deps, or choose another detector with --vad fixed"
         )
     network = SpeechNetwork().eval().requires_grad_(False)
     network.load_state_dict(_weights(path))
@@ -124,21 +124,21 @@ class SileroDetector:
     """Speech probabilities of a stream of audio, one for every 32 ms.
 
     Args:
-        rate: samples per second of the audio.
+        rate: sampling rate of the audio in Hz.
     """
 
     def __init__(self, rate: int) -> None:
         self.network = speech_network()
         self.state = self.network.initial()
         self.resampler = Resampler(rate, RATE)
-        self.rest = np.zeros(0, np.float32)  # samples that do not fill a chunk yet
+        self.rest = np.zeros(0, np.float32)  # samples of an incomplete chunk
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
-        """Probabilities of the chunks that are complete with these samples, (N,)."""
+        """Return the probabilities of the chunks that these samples complete, (N,)."""
         return self._run(self.resampler.push(waveform))
 
     def close(self) -> np.ndarray:
-        """That of the last chunk, which silence fills up; empty where there is none."""
+        """Return the probabilities of the remaining chunks, the last one padded with silence."""
         found = [self._run(self.resampler.close())]
         if len(self.rest):
             found.append(self._run(np.zeros(CHUNK - len(self.rest), np.float32)))

@@ -11,11 +11,11 @@ and in the form of the paper (arXiv:1406.1078; reset BEFORE the product), where 
 
     n  = tanh(x W_n + b_n + (r * h) U_n)
 
-The conventions of all GRUs here: the gates lie side by side in the order r, z, n; ``W`` multiplies
-from the right, so torch's ``weight_ih`` is ``W`` transposed; torch adds a second bias to r and z,
-which is the same as a larger ``b``, so that only the candidate keeps its own (``c``, without effect
-in the paper's form). ``z`` is the share of the OLD state, as in torch; the paper writes it for the
-share of the new one in some versions.
+All GRUs of the project have these conventions. The gates are concatenated in the order r, z, n.
+``W`` multiplies from the right: torch's ``weight_ih`` is ``W`` transposed. torch's second biases of
+r and z are part of ``b``; only the candidate has a second bias, ``c``, without effect in the
+paper's form. ``z`` is the share of the OLD state, as in torch; some versions of the paper write it
+for the share of the new one.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ Reset = Literal["after", "before"]
 
 
 def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = "after") -> Tensor:
-    """One step for one direction.
+    """Compute one step of one direction.
 
     Args:
-        gates: the input's part, x W + b, (B, 3N).
+        gates: the inputs' part of the gates, x W + b, (B, 3N).
         state: h, (B, N).
         U: recurrent weights, (N, 3N).
         c: bias of the candidate's recurrent part, (N,).
@@ -60,7 +60,7 @@ class GRU(Cell):
         self.c = nn.Parameter(torch.zeros(units))
 
     def start(self, rows: int) -> tuple[Tensor]:
-        """Zeros."""
+        """Return zeros."""
         return (self.U.new_zeros(rows, self.U.shape[0]),)
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor]:

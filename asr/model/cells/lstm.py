@@ -3,8 +3,7 @@
     i, f, o = sigmoid(x W + b + h U)        g = tanh(x W_g + b_g + h U_g)
     c' = f * c + i * g                      h' = o * tanh(c')
 
-The gates lie side by side in torch's order i, f, g, o. The forget gate's bias begins at 1, so that
-a new cell remembers.
+The gates are concatenated in torch's order i, f, g, o. The initial bias of the forget gate is 1.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from asr.model.cells import Cell
 
 
 class LSTM(Cell):
-    """An LSTM whose state is (h, c); the form of a GRU's reset gate means nothing to it."""
+    """An LSTM whose state is (h, c); ``reset`` concerns GRUs only."""
 
     def __init__(self, parts: Sequence[int], units: int, reset: str) -> None:
         super().__init__(parts, units, gates=4)
@@ -24,12 +23,12 @@ class LSTM(Cell):
             self.b[units : 2 * units] = 1.0
 
     def start(self, rows: int) -> tuple[Tensor, Tensor]:
-        """Zeros."""
+        """Return zeros."""
         h = self.U.new_zeros(rows, len(self.U))
         return h, h
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """See the head of this file."""
+        """See :meth:`Cell.step`."""
         h, c = state
         i, f, g, o = (gates + h @ self.U).chunk(4, dim=-1)  # (N, units) each
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()

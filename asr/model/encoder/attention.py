@@ -1,11 +1,11 @@
 """Self-attention layers: a block of the Transformer (arXiv:1706.03762, section 3.1).
 
-    x' = V x                                                      neighbours side by side
+    x' = V x                                                      x: concatenated neighbours
     y  = norm(x' + W_o softmax(q k^T / sqrt(N / M) + p) v)        q, k, v = W x', in M heads
     y' = norm(y + W_2 relu(W_1 y))
 
-Each head learns a number p for the distance of two steps, the same for all distances above
-:data:`REACH` (arXiv:1803.02155, section 3.2, without vectors).
+Each head learns a bias p for every distance between two steps; distances above :data:`REACH` have
+the same bias (arXiv:1803.02155, section 3.2, with scalars instead of vectors).
 """
 
 import torch
@@ -16,11 +16,11 @@ from asr.config.layers import SelfAttention as Config
 from asr.model.encoder import EncoderLayer, stack_neighbours
 from asr.model.padding import padding_mask
 
-REACH = 64  # steps
+REACH = 64  # largest distance with a bias of its own, in steps
 
 
 class SelfAttention(EncoderLayer):
-    """See the head of this file."""
+    """A self-attention layer; the module's docstring has the equations."""
 
     def __init__(self, inputs: int, config: Config, reset: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class SelfAttention(EncoderLayer):
         return y.masked_fill(padding.unsqueeze(-1), 0.0)
 
     def _positions(self, count: int) -> Tensor:
-        """p for each pair of steps, (M, S, S)."""
+        """Return p for each pair of steps, (M, S, S)."""
         steps = torch.arange(count, device=self.p.device)
         distance = (steps - steps.unsqueeze(1)).clamp(-REACH, REACH)
         return self.p[:, distance + REACH]

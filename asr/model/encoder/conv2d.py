@@ -1,4 +1,4 @@
-"""Convolutions over time and frequency that come before other layers (arXiv:1706.02737)."""
+"""Convolutions over time and frequency in front of other layers (arXiv:1706.02737)."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from asr.model.padding import padding_mask
 
 
 class Conv2d(EncoderLayer):
-    """3x3 convolutions with ReLU; each has stride 2 in time and in frequency."""
+    """3x3 convolutions with ReLU and stride 2 in time and frequency."""
 
     has_dropout = False
 

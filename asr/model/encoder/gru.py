@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config.layers import Recurrent
-from asr.model.cells import fresh_weights
+from asr.model.cells import initial_weights
 from asr.model.cells.gru import Reset, gru_step
 from asr.model.encoder import EncoderLayer, stack_neighbours
 from asr.model.fast import lookup
@@ -12,16 +12,12 @@ from asr.model.padding import padding_mask
 
 
 class GRU(EncoderLayer):
-    """A GRU for each direction.
-
-    The second one enters each utterance at its own end with a zero state, and nothing of the
-    padding reaches a real step.
-    """
+    """A GRU for each direction; the backward one starts at the end of each utterance."""
 
     def __init__(self, inputs: int, config: Recurrent, reset: Reset = "after") -> None:
         super().__init__()
         self.config, self.reset, D = config, reset, config.directions
-        W, U = fresh_weights(config.reduction * inputs, config.units, gates=3, directions=D)
+        W, U = initial_weights(config.reduction * inputs, config.units, gates=3, directions=D)
         self.W, self.U = nn.Parameter(W), nn.Parameter(U)
         self.b, self.c = (nn.Parameter(torch.zeros(D, n * config.units)) for n in (3, 1))
 
@@ -33,7 +29,7 @@ class GRU(EncoderLayer):
         return fast(self, x, steps) if fast else self.loop(x, steps)
 
     def loop(self, x: Tensor, counts: Tensor) -> Tensor:
-        """The recurrences as the equations say them: (B, S, I) and (B,) to (B, S, O)."""
+        """Run the recurrences step by step: (B, S, I) and (B,) to (B, S, O)."""
         steps = x.shape[1]
         padding = padding_mask(counts, steps, x.device).unsqueeze(-1)  # (B, S, 1)
         orders = (range(steps), range(steps - 1, -1, -1))

@@ -4,16 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from asr.config.layers import Recurrent
-from asr.model.cells import fresh_weights
+from asr.model.cells import initial_weights
 from asr.model.encoder import EncoderLayer, stack_neighbours
 from asr.model.padding import padding_mask, reverse
 
 
 class LSTM(EncoderLayer):
-    """An LSTM for each direction; the form of a GRU's reset gate means nothing to it.
+    """An LSTM for each direction; ``reset`` concerns GRUs only.
 
-    On a processor torch takes a sixteenth of the time for a padded batch that it takes for a packed
-    one. Hence the second direction is an LSTM of its own, which reads reversed utterances.
+    The backward direction is an LSTM of its own that reads reversed utterances, because torch is
+    slow on packed batches.
     """
 
     def __init__(self, inputs: int, config: Recurrent, reset: str) -> None:
@@ -34,10 +34,10 @@ class LSTM(EncoderLayer):
 
 @torch.no_grad()
 def _make(inputs: int, units: int) -> nn.LSTM:
-    """An LSTM that begins as the decoder's cell does."""
+    """Return an LSTM with the initial weights of :class:`asr.model.cells.lstm.LSTM`."""
     lstm = nn.LSTM(inputs, units, batch_first=True)
-    (W,), (U,) = fresh_weights(inputs, units, gates=4)
+    (W,), (U,) = initial_weights(inputs, units, gates=4)
     for parameter, value in zip(lstm.parameters(), (W.t(), U.t(), 0.0, 0.0), strict=True):
         parameter.copy_(torch.as_tensor(value))  # torch has two biases
-    lstm.get_parameter("bias_ih_l0")[units : 2 * units] = 1.0  # the forget gate's
+    lstm.get_parameter("bias_ih_l0")[units : 2 * units] = 1.0  # forget gate
     return lstm
