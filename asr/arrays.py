@@ -83,9 +83,7 @@ def repeat(array: Array, counts: Any) -> Array:
 
 def amax(array: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
     """Return the largest elements along an axis; NaN counts as the largest."""
-    if is_numpy(array):
-        return array.max(axis, keepdims=keepdims)
-    return array.amax(axis, keepdim=keepdims)
+    return namespace(array).amax(array, axis=axis, keepdims=keepdims)
 
 
 def broadcast_to(array: Array, shape: tuple[int, ...]) -> Array:

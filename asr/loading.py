@@ -68,7 +68,10 @@ def load_for_utterances(
     header, weights = read_model(path or default_model())
     model = make_model(header, weights, where)
     config = config or DecodeConfig(**header.search)
-    scorers = open_scorers(config, header.tokenizer, where)
+    tokenizer, hotwords = header.tokenizer, None
+    if config.hotwords:
+        hotwords = load_hotwords(config.hotwords, config.hotword_weight, tokenizer, where)
+    scorers = Scorers(open_lm(config, tokenizer, where), hotwords)
     return UtteranceRecognizer(header, model, config, scorers, min_confidence)
 
 
@@ -82,16 +85,6 @@ def make_model(header: Header, weights: Weights, device: str | torch.device = "c
     las = LAS(config.model, config.features.dim, len(header.tokenizer))
     _fill(las, weights, header.path)
     return TorchModel(las.to(device).eval(), has_ctc=header.has_ctc)
-
-
-def open_scorers(
-    config: DecodeConfig, tokenizer: CharTokenizer, device: str | torch.device = "cpu"
-) -> Scorers:
-    """Open the language model and the hot words of search settings; see :func:`open_lm`."""
-    hotwords = None
-    if config.hotwords:
-        hotwords = load_hotwords(config.hotwords, config.hotword_weight, tokenizer, device)
-    return Scorers(open_lm(config, tokenizer, device), hotwords)
 
 
 def open_lm(

@@ -67,46 +67,45 @@ class ModelSelection:
         header = Header(self.config, self.data.tokenizer, self.data.cmvn, info)
         save_model(self.folder.model(entry), self.model.state_dict(), header)
 
-    def is_readable(self, entry: Entry) -> bool:
-        """Whether the model of an epoch exists and is undamaged."""
+    def _weights(self, entry: Entry) -> Weights | None:
+        """Return the weights of the model of an epoch, or None if it is missing or damaged."""
         try:
-            read_model(self.folder.model(entry))
+            return read_model(self.folder.model(entry))[1]
         except InputError:
-            return False
-        return True
+            return None
 
     def keep(self, history: list[Entry]) -> None:
         """Delete the models of all epochs but the best and the last."""
         wanted = [*best_epochs(history, self.config.average), *history[-1:]]
         self.folder.keep({entry["checkpoint"] for entry in wanted})
 
-    def measure(self, weights: Weights) -> dict[str, Any]:
-        """Return the dev scores of other weights, and the vocabulary, for a model's ``info``."""
+    def _dev_scores(self, weights: Weights) -> dict[str, Any]:
+        """Return the dev scores of other weights than the model's."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         try:
             self.model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
-            scores = self.evaluate().dev_scores()
+            return self.evaluate().dev_scores()
         finally:
             self.model.load_state_dict(own)
-        return {**scores, "vocabulary": self.vocabulary.to_info()}
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
         """Return the history with scores on the current dev set; mark removed models as gone."""
         measured = []
         for entry in history:
-            scores: dict[str, Any] = {}
-            if self.is_readable(entry):
-                scores = self.measure(read_model(self.folder.model(entry))[1])
-                scores.pop("vocabulary")
-            measured.append({**entry, **scores, "gone": not scores})
+            weights = self._weights(entry)
+            scores = {} if weights is None else self._dev_scores(weights)
+            measured.append({**entry, **scores, "gone": weights is None})
         return measured
+
+    def _info(self, weights: Weights) -> dict[str, Any]:
+        return {**self._dev_scores(weights), "vocabulary": self.vocabulary.to_info()}
 
     def average(self, history: list[Entry], log: Log) -> None:
         """Write the final model: the mean of the best epochs."""
         best = self._best_models(history, log)
         final = self.folder.final
         sources = [self.folder.model(entry) for entry in best]
-        found = average_models(sources, final, self.measure, self.config)
+        found = average_models(sources, final, self._info, self.config)
         epochs = ", ".join(str(entry["epoch"]) for entry in best)
         log.say(
             f"{final}: the mean of epochs {epochs}; dev WER {100 * found['dev_wer']:.1f} %, "
@@ -116,10 +115,10 @@ class ModelSelection:
     def _best_models(self, history: list[Entry], log: Log) -> list[Entry]:
         """Return the best epochs with a readable model; write the last model if it is missing."""
         last = history[-1]
-        if not self.is_readable(last):
+        if self._weights(last) is None:
             self.write(last)
         best = best_epochs(history, self.config.average)
-        readable = [entry for entry in best if self.is_readable(entry)]
+        readable = [entry for entry in best if self._weights(entry) is not None]
         if missing := [str(entry["epoch"]) for entry in best if entry not in readable]:
             log.say(
                 f"warning: {self.folder.path / 'checkpoints'}: the model of epoch "
