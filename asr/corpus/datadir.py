@@ -11,7 +11,7 @@ from pathlib import Path
 from asr.audio.clip import Clip
 from asr.corpus.tables import Segment, Tables, read_tables
 from asr.corpus.validate import validate
-from asr.errors import InputError
+from asr.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_valid(path: str | Path, *, text: bool) -> Tables:
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise InputError(
-            f"{path}: {len(problems)} problems in this data directory:\n{shown}\n"
+            f"{path}: {counted(len(problems), 'problem')} in this data directory:\n{shown}\n"
             f"`asr data validate {path}` lists all, `asr data fix {path}` fixes most"
         )
     return read_tables(path)

@@ -346,7 +346,8 @@ def import_kaldi(
     write_tables(target, renamed)
     commands = sum(command_of(value) is not None for value in tables["wav.scp"].values())
     if commands:
-        notes.append(f"{source}/wav.scp: {commands} commands are copied unchanged; check them")
+        count = counted(commands, "command")
+        notes.append(f"{source}/wav.scp: {count} copied unchanged; check the result")
     speakers = len(set(renamed["utt2spk"].values()))
     return Imported(len(renamed["utt2spk"]), speakers, tuple(notes))
 

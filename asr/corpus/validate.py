@@ -23,7 +23,7 @@ from asr.corpus.tables import (
     split_line,
     split_speakers,
 )
-from asr.errors import InputError, first_line, listed
+from asr.errors import InputError, counted, first_line, listed
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
 
@@ -162,7 +162,8 @@ def other_forms(path: str | Path) -> Iterator[str]:
             number, character = found[0]
             yield (
                 f"{file}:{number}: {name_of(character)}, a letter that is not composed (Unicode "
-                f"NFC), in {len(found)} lines in all; `asr data fix {path}` composes the letters"
+                f"NFC), in {counted(len(found), 'line')} in all; `asr data fix {path}` composes "
+                "the letters"
             )
 
 
@@ -172,7 +173,8 @@ def _text_warnings(file: Path) -> Iterator[str]:
     if lost:
         yield (
             f"{file}:{lost[0]}: {name_of(chr(0xFFFD))} stands for a letter that was lost when the "
-            f"text was converted, in {len(lost)} lines in all; take the words from the original"
+            f"text was converted, in {counted(len(lost), 'line')} in all; take the words from the "
+            "original"
         )
     found = apostrophes("\n".join(lines))
     if len(found) > 1:

@@ -1,5 +1,6 @@
 """Detect the formats of references and hypotheses, and read them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,7 +168,7 @@ def _read_timed(
     if kinds[0] == "stm":
         return _read_stm(ref, hyp, words)
     references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
-    found = _from_words(words_by_file(words), _mixed_channels(words, hyp))
+    found = _from_words(words_by_file(words), _mixed_channels(words))
     return references, _renamed(references, found)
 
 
@@ -219,16 +220,14 @@ def _listed(tracks: Iterable[Track]) -> str:
     return listed(f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks))
 
 
-def _mixed_channels(words: list[CtmWord], hyp: Source) -> tuple[str, ...]:
-    channels: dict[str, set[str]] = {}
-    for word in words:
-        channels.setdefault(word.file, set()).add(word.channel)
-    mixed = sorted(file for file, names in channels.items() if len(names) > 1)
+def _mixed_channels(words: list[CtmWord]) -> tuple[str, ...]:
+    channels = Counter(file for file, _ in {word.track for word in words})
+    mixed = sorted(file for file, count in channels.items() if count > 1)
     if not mixed:
         return ()
     return (
-        f"{len(mixed)} files have several channels, for example {mixed[0]}; their words are joined "
-        "in order of time, because the references have no channels (a .stm has)",
+        f"several channels in {counted(len(mixed), 'file')}, for example {mixed[0]}; their words "
+        "are joined in order of time, because the references have no channels (a .stm has)",
     )
 
 
@@ -238,11 +237,8 @@ def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...] = ()) ->
 
 
 def _read(source: Source, kind: str) -> TranscriptFile:
-    if kind == "text":
-        return TranscriptFile(parse_text(source.lines, source.path), kind)
-    if kind == "trn":
-        return TranscriptFile(parse_trn(source.lines, source.path), kind)
-    return TranscriptFile(source.lines, kind)
+    parse = {"text": parse_text, "trn": parse_trn}.get(kind)
+    return TranscriptFile(parse(source.lines, source.path) if parse else source.lines, kind)
 
 
 def read_sentences(name: str | Path) -> tuple[list[str], str]:

@@ -214,18 +214,7 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
         **_score_dict(report.score, worst),
         "formats": [file_format for _, file_format in report.files],
         "notes": list(report.notes),
-        "groups": {
-            title: [
-                {
-                    "name": g.name,
-                    "sentences": g.sentences,
-                    "wer": _finite(g.words.rate),
-                    "words": _counts(g.words),
-                }
-                for g in groups
-            ]
-            for title, groups in report.groups.items()
-        },
+        "groups": {title: list(map(_group, groups)) for title, groups in report.groups.items()},
         "confidence": [
             {"low": b.low, "high": b.high, "words": b.count, "right": b.right, "mean": b.mean}
             for b in bins
@@ -233,6 +222,11 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
         "calibration_error": calibration_error(bins) if bins else None,
         "against": _comparison(comparison) if comparison else None,
     }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    wer, words = _finite(group.words.rate), _counts(group.words)
+    return {"name": group.name, "sentences": group.sentences, "wer": wer, "words": words}
 
 
 def _score_dict(score: Score, worst: int) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_split_and_combine(make, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: 3 utterances\n"
 
 
-def test_combine_tells_what_it_left_out(make, tmp_path, capsys):
+def test_combine_reports_the_files_it_left_out(make, tmp_path, capsys):
     first, second = make("a", spk2gender="s1 f\ns2 m\n"), make("b")
     assert main(["combine", str(tmp_path / "out"), str(first), str(second)]) == 0
     assert "left out, because some directories lack them: spk2gender" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_import_and_normalize(wav, tmp_path, capsys):
         main([*arguments, "--normalize", "x"])
 
 
-def test_import_of_lists_that_differ_is_told(make, tmp_path, capsys):
+def test_import_reports_lists_that_differ(make, tmp_path, capsys):
     source, out = make(text="s1-a ONE\ns2-a FOUR\n"), tmp_path / "out"
     assert main(["import", str(out), "--kaldi", str(source)]) == 1
     assert f"{out}/utt2spk:2: s1-b: no line in text" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_without_text(make):
         DataDir.load(path)
 
 
-def test_loading_an_invalid_directory_tells_where(make):
+def test_loading_an_invalid_directory_reports_the_lines(make):
     path = make(text="s1-a ONE\ns1-b\ns2-a FOUR\n")
     with pytest.raises(InputError, match=rf"{path}/text:2: .*\n`asr data validate {path}` lists"):
         DataDir.load(path)

@@ -37,7 +37,7 @@ def test_fix_keeps_the_originals(make):
     assert (path / ".backup" / "text").read_bytes() == b"s2-a FOUR\r\ns1-a ONE\ns1-b TWO\n"
 
 
-def test_fix_tells_every_line_that_it_removes(make):
+def test_fix_reports_each_removed_line(make):
     path = make(
         utt2spk="s1-a s1\ns1-b s1 x\ns2-a s2\ns2-b s2\n",
         text="s1-a ONE\ns1-b TWO\ns2-a\ns1-a SIX\ns1-a ONE\n",
@@ -83,7 +83,7 @@ def test_fix_keeps_odd_spaces_in_paths(make, wav):
     assert validate(path) == []
 
 
-def test_fix_with_segments_drops_those_without_recording(segmented, wav):
+def test_fix_drops_segments_without_a_recording(segmented, wav):
     (segmented / "wav.scp").write_text(f"r1 {wav}\nr3 {wav}\n")
     fix(segmented)
     assert ids(segmented) == ["s1-a", "s1-b"]
@@ -196,7 +196,7 @@ def test_combine_undoes_split(segmented, tmp_path):
     assert validate(tmp_path / "out") == []
 
 
-def test_combine_tells_what_it_leaves_out(make, tmp_path):
+def test_combine_returns_the_files_it_leaves_out(make, tmp_path):
     first = make("a", utt2dur="s1-a 2\ns1-b 2\ns2-a 2\n")
     second = make(
         "b", utt2spk="s3-a s3\n", spk2utt="s3 s3-a\n", text="s3-a SIX\n", wav_scp="s3-a x |\n"

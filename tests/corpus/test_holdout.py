@@ -1,4 +1,4 @@
-"""Sets without overlap, and what is told where there are none."""
+"""Disjoint sets, and the error message if they do not exist."""
 
 from collections import Counter
 
@@ -103,7 +103,7 @@ def test_no_cut_at_all(directory, capsys):
     assert not (folder.parent / "train").exists() and not (folder.parent / "dev").exists()
 
 
-def test_a_cut_that_is_far_from_the_share_is_told_and_can_be_asked_for(directory):
+def test_a_cut_far_from_the_share_is_refused_and_can_be_requested(directory):
     folder = directory([("a", f"A{n}") for n in range(60)] + [("b", f"B{n}") for n in range(40)])
     with pytest.raises(InputError, match=r"the nearest one holds out 40 of 100 utterances \(40"):
         cut(folder, 0.1)
@@ -111,7 +111,7 @@ def test_a_cut_that_is_far_from_the_share_is_told_and_can_be_asked_for(directory
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
-def test_shares_that_are_none(directory, share):
+def test_invalid_shares(directory, share):
     with pytest.raises(InputError, match="between 0 and 1"):
         cut(directory([("a", "ONE"), ("b", "TWO")]), share)
 

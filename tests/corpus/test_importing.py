@@ -112,7 +112,7 @@ def test_columns_can_have_other_names(audio):
     assert DataDir.load(audio / "out").utterances[0].text == "ONE"
 
 
-def test_a_missing_column_names_those_that_are_there(audio):
+def test_a_missing_column_lists_the_columns_of_the_table(audio):
     with pytest.raises(
         InputError, match=r"t.csv:1: found the columns voice, text, expected .*audio"
     ):
@@ -147,7 +147,7 @@ def test_genders_of_some_speakers_only_are_left_out_with_a_note(audio):
     assert validate(audio / "out") == []
 
 
-def test_every_bad_row_is_told_with_its_line(audio):
+def test_each_bad_row_is_reported_with_its_line(audio):
     table = (
         "audio,text,id\n"
         "a.wav,,x1\n"
@@ -168,7 +168,7 @@ def test_every_bad_row_is_told_with_its_line(audio):
     ]
 
 
-def test_every_bad_line_of_json_is_told(audio):
+def test_each_bad_line_of_json_is_reported(audio):
     lines = ['{"audio": "a.wav"', "[1]", '{"audio": "a.wav"}', '{"audio": null, "text": "x"}']
     found = refusal(audio, "t.jsonl", "\n".join(lines))
     assert found[0].startswith("1: not JSON (")
@@ -243,7 +243,7 @@ def test_speakers_whose_ids_would_be_one_are_refused(audio, first, second):
     assert problem.startswith(f'3: speaker "{second}" gets the id')
 
 
-def test_an_error_of_a_spreadsheet_is_no_transcript(audio):
+def test_an_error_value_of_a_spreadsheet_is_refused(audio):
     (problem,) = refusal(audio, "t.csv", "audio,text\na.wav,#NAME?\n")
     assert problem.startswith("2: #NAME? is an error value of a spreadsheet")
 
@@ -309,7 +309,7 @@ def test_a_transcript_may_keep_the_ending_of_its_audio(folder):
     assert (Path(row.where).name, row.error) == ("1.wav.txt", "")
 
 
-def test_links_are_followed_and_what_is_left_out_is_told(folder, tmp_path, wav):
+def test_links_are_followed_and_left_out_files_are_reported(folder, tmp_path, wav):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "e\u0301.WAV").write_bytes(wav.read_bytes())
     (tmp_path / "more" / "\u00e9.TXT").write_text("three")
@@ -367,7 +367,7 @@ def test_ids_with_the_speaker_in_front_stay(segmented, tmp_path):
         assert read_table(tmp_path / "out" / name) == read_table(segmented / name)
 
 
-def test_the_wrong_root_is_told_for_every_recording(kaldi, tmp_path):
+def test_a_wrong_root_is_reported_for_each_recording(kaldi, tmp_path):
     with pytest.raises(InputError) as told:
         import_kaldi(kaldi, tmp_path / "out", tmp_path / "audio", same)
     assert str(told.value).count("no such audio file; see --root") == 3
@@ -399,7 +399,7 @@ def test_a_malformed_utt2spk_is_refused(kaldi, tmp_path):
 def test_commands_are_copied_with_a_note(kaldi, tmp_path):
     (kaldi / "wav.scp").write_text("20 cat audio/a.wav |\n11 audio/b.wav\n10 audio/c.wav\n")
     (note,) = import_kaldi(kaldi, tmp_path / "out", tmp_path, same).notes
-    assert "1 commands are copied unchanged" in note
+    assert "1 command copied unchanged" in note
     assert read_table(tmp_path / "out" / "wav.scp")["0002-20"] == "cat audio/a.wav |"
 
 

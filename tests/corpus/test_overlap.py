@@ -1,4 +1,4 @@
-"""The same audio and the same sentences in two directories, under other ids."""
+"""The same audio and the same sentences in two directories, under different ids."""
 
 import pytest
 
@@ -57,11 +57,11 @@ def test_files_are_read_only_where_sizes_agree_and_not_too_many(files, monkeypat
     assert same_audio(train, dev) == ([("d", "t")], 0)
 
 
-def test_missing_files_are_left_to_whoever_reads_them(files):
+def test_missing_files_are_ignored(files):
     assert same_audio([utterance("t", files / "a")], [utterance("d", files / "none")]) == ([], 0)
 
 
-def test_sentences_are_the_same_without_case_and_marks():
+def test_sentences_are_compared_without_case_and_punctuation():
     train = [utterance("t", "a", text="It\u2019s FINE, thanks.")]
     texts = ["it's fine thanks", "ITS FINE THANKS", "it s fine thanks", "fine"]
     assert same_sentences(train, [utterance(t, "b", text=t) for t in texts]) == 2

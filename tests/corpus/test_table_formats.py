@@ -294,7 +294,7 @@ def test_an_empty_cell_of_mysql(table):
     assert table("t.tsv", "audio\ttext\na.wav\t\\N\n") == [""]
 
 
-def test_audio_without_a_path_is_told(table):
+def test_audio_without_a_path_is_reported(table):
     rows = table("t.jsonl", '{"audio":{"path":null,"bytes":"x"},"text":"one"}\n{"audio":"a.wav"}')
     assert rows == [
         '1: "audio" is a list or an object, expected text in quotes; fix the line',

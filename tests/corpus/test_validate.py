@@ -198,7 +198,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_violation_is_told_with_its_line(make, name):
+def test_each_violation_is_reported_with_its_line(make, name):
     files, expected = CASES[name]
     found = told(make(**files))
     assert len(found) == len(expected), found
@@ -218,7 +218,7 @@ SEGMENTS = {
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
-def test_each_wrong_segment_is_told(segmented, name):
+def test_each_wrong_segment_is_reported(segmented, name):
     line, expected = SEGMENTS[name]
     if name == "other recording":
         (segmented / "reco2dur").unlink()
@@ -234,7 +234,7 @@ def test_a_segment_may_end_half_a_second_late(segmented):
     assert told(segmented) == []
 
 
-def test_a_recording_without_segment_is_told(segmented, wav):
+def test_a_recording_without_a_segment_is_reported(segmented, wav):
     (segmented / "wav.scp").write_text(f"r1 {wav}\nr2 {wav}\nr3 {wav}\n")
     (segmented / "reco2dur").write_text("r1 2\nr2 2\nr3 2\n")
     assert [message.partition(";")[0] for message in told(segmented)] == [
@@ -250,7 +250,7 @@ def test_segments_need_recordings(segmented):
     ]
 
 
-def test_problems_of_several_files_are_all_told(make):
+def test_problems_of_several_files_are_all_reported(make):
     path = make(text="s1-b TWO\ns1-a\ns2-a <s>\n", spk2gender="s1 x\ns2 y\n")
     assert [message.partition(": ")[0] for message in told(path)] == [
         *("text:2", "text:2", "text:3", "spk2gender:1", "spk2gender:2"),
@@ -268,7 +268,7 @@ def test_required_files(make):
     assert told(make("e", utt2spk=None)) == ["utt2spk: no such file, but it is required; add it"]
 
 
-def test_files_that_may_be_absent_are_checked_if_they_are_there(make):
+def test_optional_files_are_checked_if_they_exist(make):
     path = make(text="s1-a\ns1-b X\ns2-a Y\n")
     assert len(told(path, text=False)) == 1
 
@@ -279,7 +279,7 @@ def test_a_path_may_have_spaces_of_any_kind(make, wav):
     assert told(make(wav_scp=f"s1-a {odd}\ns1-b {odd}\ns2-a {odd}\n")) == []
 
 
-def test_a_path_that_is_no_directory(tmp_path, wav):
+def test_a_path_that_is_not_a_directory(tmp_path, wav):
     assert "no such folder" in str(validate(tmp_path / "none")[0])
     assert "a file, expected a data directory" in str(validate(wav)[0])
 
@@ -294,7 +294,7 @@ def test_every_table_has_a_rule():
     assert {*FILES} - RULES.keys() == {"spk2utt"}
 
 
-def test_audio_is_opened_when_asked_for(make, wav, tmp_path):
+def test_audio_is_opened_on_request(make, wav, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_text("not audio")
     path = make(
@@ -345,12 +345,12 @@ def test_ids_that_look_alike(make):
     ]
 
 
-def test_a_letter_that_was_lost_is_warned_of(make):
+def test_a_lost_letter_gives_a_warning(make):
     (lost,) = warnings(make(text="s1-a ONE\ns1-b CAF\ufffd\ns2-a TWO\n"))
     assert "/text:2: U+FFFD (REPLACEMENT CHARACTER) stands for a letter that was lost" in lost
 
 
-def test_other_forms_of_letters_and_apostrophes_are_warned_of(make):
+def test_other_forms_of_letters_and_apostrophes_give_warnings(make):
     path = make(text="s1-a CAFE\u0301\ns1-b DON'T\ns2-a DON\u2019T E\u0301\n")
     assert told(path) == []
     forms, apostrophes = warnings(path)

@@ -95,7 +95,7 @@ def test_ops_most_frequent_first(decode):
     )
 
 
-def test_bootstrap_line_of_utterances_all_alike(tmp_path):
+def test_bootstrap_line_of_equal_utterances(tmp_path):
     write_scores(score(["A B"] * 9, ["A X"] * 9), tmp_path)
     assert details(tmp_path, "wer_bootci") == (
         "Set1: %WER 50.00 95% Conf Interval [ 50.00, 50.00 ]\n"

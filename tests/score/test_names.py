@@ -69,10 +69,10 @@ def test_a_channel_without_words_is_reported(score):
     assert "no words for 1 segment, counted as deleted: Talk1 channel B" in err
 
 
-def test_channels_that_the_references_do_not_tell_apart_are_reported(score):
+def test_channels_that_the_references_do_not_distinguish_are_reported(score):
     ctm = "u-1 A 0.5 0.4 hello\nu-1 B 0.6 0.4 there\n"
     _, _, err = score("u-1 hello there\n", ctm, "ref.txt", "hyp.ctm")
-    assert "1 files have several channels, for example u-1" in err
+    assert "several channels in 1 file, for example u-1" in err
 
 
 @pytest.mark.parametrize("hyp", ["UTT-1 one\nUTT-2 two\n", "utt-1.wav one\nutt-2.wav two\n"])

@@ -1,4 +1,4 @@
-"""The page with all errors."""
+"""The HTML page of errors."""
 
 import html
 import re

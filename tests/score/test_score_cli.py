@@ -33,7 +33,7 @@ def run_json(capsys, *args):
         ("plain", ["one two", "three"], ["one too", "there it is"]),
     ],
 )
-def test_formats_are_told_apart(write, kind, ref, hyp):
+def test_formats_are_distinguished(write, kind, ref, hyp):
     pair = read_pair(open_source(write("ref", *ref)), open_source(write("hyp", *hyp)))
     assert [side.format for side in pair] == [kind, kind]
     assert "one two" in (pair[0].texts if kind == "plain" else pair[0].texts.values())
@@ -166,7 +166,7 @@ def test_control_characters_do_not_reach_the_terminal(write, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_seen_sentences_are_told_from_unseen_ones(write, capsys):
+def test_seen_and_unseen_sentences_have_their_own_rates(write, capsys):
     ref = write("ref/text", "u-1 one two", "u-2 three four", "u-3 five six")
     hyp = write("hyp/text", "u-1 one two", "u-2 three for", "u-3 five too")
     train = write("train/text", "t-1 Three, FOUR!", "t-2 one two", "t-3 seven")
@@ -195,7 +195,7 @@ def test_the_words_of_a_ctm_are_a_sentence(write):
     assert read_sentences(ctm) == (["one two", "six"], "ctm")
 
 
-def test_composed_letters_are_equal_and_other_apostrophes_are_told(tmp_path, capsys):
+def test_composed_letters_are_equal_and_other_apostrophes_are_reported(tmp_path, capsys):
     (tmp_path / "ref").write_text("u-1 CAF\u00c9\nu-2 DON'T\n", encoding="utf-8")
     (tmp_path / "hyp").write_text("u-1 CAFE\u0301\u200b\nu-2 DON\u2019T\n", encoding="utf-8")
     files = [str(tmp_path / name) for name in ("ref", "hyp")]
@@ -209,14 +209,14 @@ def test_composed_letters_are_equal_and_other_apostrophes_are_told(tmp_path, cap
 
 
 @pytest.mark.parametrize(("hyp", "told"), [("one two", True), ("ONE Two", False)])
-def test_words_in_another_case_are_told(write, capsys, hyp, told):
+def test_words_in_another_case_are_reported(write, capsys, hyp, told):
     ref, hyp = write("ref/text", "u-1 ONE TWO"), write("hyp/text", f"u-1 {hyp}")
     for option in ([], ["--ignore-case"]):
         assert main(["score", ref, hyp, "--json", *option]) == 0
         assert ("upper case" in capsys.readouterr().err) == (told and not option)
 
 
-def test_what_the_other_system_lacks_is_told(write, capsys):
+def test_missing_hypotheses_of_the_other_system_are_reported(write, capsys):
     ref = write("ref/text", "u-1 one", "u-2 two")
     other = write("other/text", "u-1 one", "u-3 two")
     assert main(["score", ref, ref, "--json", "--against", other]) == 0

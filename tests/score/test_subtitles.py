@@ -152,7 +152,7 @@ def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
     assert text_of(path) == "one \ufffd two \U0001f600"
 
 
-def test_insertions_are_counted_and_the_format_is_said(tmp_path, capsys):
+def test_insertions_are_counted_and_the_format_is_reported(tmp_path, capsys):
     (tmp_path / "ref.srt").write_text(SRT)
     (tmp_path / "hyp.vtt").write_text(VTT.replace("call", "call the"))
     files = [str(tmp_path / "ref.srt"), str(tmp_path / "hyp.vtt")]
@@ -218,7 +218,7 @@ def test_other_readers_of_plain_text_leave_times_out_too(tmp_path):
     assert read_sentences(path) == (lines, "srt")
 
 
-def test_lines_that_are_said_twice_are_kept_where_words_have_no_times(tmp_path):
+def test_repeated_lines_are_kept_if_words_have_no_times(tmp_path):
     (tmp_path / "a.vtt").write_text(
         "WEBVTT\n\n00:00.0 --> 00:01.0\nyes\n\n00:01.0 --> 00:02.0\nyes\n"
     )

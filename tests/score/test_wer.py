@@ -175,7 +175,7 @@ def test_the_interval_is_reproducible_and_holds_the_rate(pairs):
     assert score(*pairs).interval == (low, high)
 
 
-def test_utterances_all_alike_leave_no_doubt():
+def test_equal_utterances_have_an_interval_of_width_0():
     low, high = score(["a b"] * 50, ["a x"] * 50).interval
     assert low == pytest.approx(0.5) and high == pytest.approx(0.5)
 
