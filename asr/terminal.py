@@ -21,7 +21,12 @@ _GONE = {errno.EPIPE, errno.EIO, errno.EBADF}  # a closed pipe, a closed termina
 
 
 def escaped(text: str, *, terminal: bool = True) -> str:
-    r"""Return a text with control characters as ``\u001b`` etc., for a terminal or a file."""
+    r"""Return a text with control characters as ``\u001b`` etc.
+
+    Args:
+        text: any text.
+        terminal: whether a terminal shows the text; then marks of writing direction are escaped.
+    """
     controls = _COMMANDS if terminal else _CONTROLS
     return controls.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -45,7 +50,7 @@ class Output:
         """Write a text, escaped for the stream; return its number of characters."""
         clean = text if self._controls else escaped(text, terminal=self._stream.isatty())
         clean = clean.encode(self._encoding, "backslashreplace").decode(self._encoding)
-        with self._reader_may_go():
+        with self._reader_may_close():
             self._stream.write(clean)
         return len(text)
 
@@ -56,7 +61,7 @@ class Output:
 
     def flush(self) -> None:
         """Flush the stream."""
-        with self._reader_may_go():
+        with self._reader_may_close():
             self._stream.flush()
 
     @property
@@ -65,7 +70,7 @@ class Output:
         return Output(self._stream, controls=True)
 
     @contextmanager
-    def _reader_may_go(self) -> Iterator[None]:
+    def _reader_may_close(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
