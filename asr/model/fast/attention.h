@@ -1,8 +1,8 @@
-// The energies of attention over one utterance, their softmax, and sums by the weights;
+// The energies of attention over one utterance, their softmax, and weighted sums;
 // asr/model/attention has the equations.
 //
-// A thread makes one object of a kind and calls it for every row and step. Kinds have the same
-// members, for which the loops of native.cpp are templates.
+// A thread makes one object of a kind and calls it for every row and step. All kinds have the same
+// members, because the loops of native.cpp are templates of them.
 
 #pragma once
 
@@ -12,15 +12,13 @@
 
 namespace {
 
-// Attention weights below this are left out of sums over encoder steps. The weights of a step
-// sum to one, so that S of them move a sum of values v by less than S * 1e-9 * max |v|: below
-// the rounding of float32 for any utterance.
+// Smaller attention weights are left out of sums over encoder steps. S of them change a sum of
+// values v by less than S * 1e-9 * max |v|, which is less than the rounding of float32.
 constexpr float NEGLIGIBLE = 1e-9f;
 
 // Additive energies, w . tanh(keys + query), and location-aware ones, which have C filters of width
-// K, and U (C, A): w . tanh(keys + query + U f), f being the filters over the weights of the step
-// before. A convolution is a product with a matrix whose rows are the same numbers, each row one
-// further on.
+// K, and U (C, A): w . tanh(keys + query + U f), where f is the convolution of the last weights
+// with the filters. It is a product with a matrix whose row k is the weights shifted by k.
 class Additive {
  public:
   // Arguments is a struct of native.cpp with w, filters, location, S, A, C and K.
@@ -32,7 +30,7 @@ class Additive {
         location_(static_cast<size_t>(C_) * stride_ + ROWS),
         mix_(static_cast<size_t>(ROWS) * U_.n) {}
 
-  // energies (steps) from keys (steps, A), query (A), and previous (steps), the weights before.
+  // energies (steps) from keys (steps, A), query (A), and previous (steps), the last weights.
   void energies(const float *keys, const float *query, const float *previous, int steps,
                 float *energies) {
     convolve(previous, steps);
@@ -70,7 +68,7 @@ class Additive {
   Buffer location_, mix_;
 };
 
-// Its backward, which sums the gradients of w, U and the filters over all calls.
+// Backward of Additive; it sums the gradients of w, U and the filters over all calls.
 class Additive::Back : Additive {
  public:
   template <class Arguments>
@@ -81,8 +79,8 @@ class Additive::Back : Additive {
         d_location_(static_cast<size_t>(a.S) * back_U_.n),
         d_taps_(static_cast<size_t>(a.S) * taps_), d_margin_(stride_ + taps_) {}
 
-  // Gradients of one row's step. In: d_energies, which are 0 but from first to end.
-  // Added to: d_keys (steps, A), d_query (A), and the sums. Set: d_previous (steps).
+  // Gradients of a step of one row. Reads d_energies, which are 0 outside of first to end. Adds to
+  // d_keys (steps, A), d_query (A) and the sums. Sets d_previous (steps).
   void back(const float *keys, const float *query, const float *previous, int steps,
             const float *d_energies, int first, int end, float *d_keys, float *d_query,
             float *d_previous) {
@@ -109,7 +107,7 @@ class Additive::Back : Additive {
     if (C_) convolve_back(first, end - first, steps, d_previous);
   }
 
-  // Adds the sums to d_w (A), d_location (C, A) and d_filters (C, K).
+  // Add the sums to d_w (A), d_location (C, A) and d_filters (C, K).
   template <class Arguments>
   void collect(const Arguments &a) const {
     add(a.d_w, d_w_, A_);
@@ -120,7 +118,7 @@ class Additive::Back : Additive {
   }
 
  private:
-  // Backward of convolve, from the n steps of d_mix_ from first on.
+  // Backward of convolve for n steps of d_mix_ from first on.
   void convolve_back(int first, int n, int steps, float *d_previous) {
     std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
     if (n > 0) {
@@ -139,7 +137,7 @@ class Additive::Back : Additive {
   Buffer d_w_, d_U_, d_filters_, d_mix_, d_location_, d_taps_, d_margin_;
 };
 
-// Energies that are the product of key and query; their scale is in the query's weights.
+// Energies that are the product of key and query; the query's weights include the scale.
 class Dot {
  public:
   template <class Arguments>
@@ -186,7 +184,7 @@ inline void softmax(float *weights, int steps) {
   each(steps, [&](int t, int n) { store(weights + t, load(weights + t, n) * scale, n); });
 }
 
-// Its backward: d_weights (steps) to d_energies. All that are not 0 lie from first to end.
+// Backward of softmax: d_weights (steps) to d_energies, which are 0 outside of first to end.
 inline void softmax_back(const float *weights, const float *d_weights, int steps,
                          float *d_energies, int &first, int &end) {
   float mean = 0;

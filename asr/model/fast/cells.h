@@ -1,7 +1,7 @@
-// The recurrent cells, one step of some rows at a time; asr/model/cells has the equations.
+// Steps of the recurrent cells for several rows; asr/model/cells has the equations.
 //
-// A cell lays its weights out once, for all threads; a thread brings its own scratch and states.
-// Kinds have the same members, for which the loops of native.cpp are templates.
+// A cell lays its weights out once for all threads; each thread has its own scratch memory and
+// states. All kinds have the same members, because the loops of native.cpp are templates of them.
 
 #pragma once
 
@@ -11,23 +11,23 @@
 
 namespace {
 
-// Where a row keeps the numbers of one step; N units, G = GATES * N.
+// The numbers of a row in one step; N units, G = GATES * N.
 struct Row {
-  float *gates;       // (G). Forward: what the inputs bring becomes the gates; backward: these
-                      // become the gradients of their activations
-  float *kept;        // (N). What backward needs besides: see the cell; null: nothing is kept
-  const float *h;     // (N). Backward: the output of the step before
-  const float *c;     // (N). Backward: an LSTM's memory of the step before
+  float *gates;       // (G). Forward replaces the inputs' part by the gates, backward the gates by
+                      // the gradients of their activations
+  float *kept;        // (N). Other numbers that backward needs, see the cell; null: keep none
+  const float *h;     // (N). Backward: output of the step before
+  const float *c;     // (N). Backward: cell state of an LSTM after the step before
 };
 
-// Recurrent weights U (N, G), and a GRU's bias c (N). In blocks of columns for a search, where a
-// GRU whose reset stands before the product has U (N, 2N) and the candidate's (N, N) apart.
+// Recurrent weights U (N, G), and a GRU's bias c (N). In a search they are in blocks of columns,
+// and a GRU with reset before the product has U (N, 2N) and ``candidate`` (N, N).
 struct CellWeights {
   const float *U, *candidate, *c;
   bool in_blocks;
 };
 
-// Columns of U from ``first`` on, ``width`` of them: U as a step reads it, (N, width).
+// ``width`` columns of U from ``first`` on, (N, width).
 inline Packed forward_weights(const CellWeights &w, int N, int G, int first, int width) {
   if (w.in_blocks) return Packed(first ? w.candidate : w.U, width ? N : 0, width);
   return Packed(w.U + first, width ? N : 0, width, G, 1);
@@ -38,8 +38,8 @@ inline Packed backward_weights(const float *U, int N, int G, int first, int widt
   return Packed(U + first, width, width ? N : 0, 1, G);
 }
 
-// A GRU. Reset AFTER the product has h U_r, h U_z and h U_n in one product; reset BEFORE it
-// needs (r * h) U_n for itself. It keeps: after, h U_n + c; before, r * h.
+// A GRU. With reset AFTER the product, one product gives h U_r, h U_z and h U_n, and h U_n + c is
+// kept. With reset BEFORE it, (r * h) U_n is a product of its own, and r * h is kept.
 template <bool BEFORE>
 class GRU {
  public:
@@ -116,8 +116,9 @@ class GRU<BEFORE>::Back {
     Buffer hidden, reset, inner;
   };
 
-  // d_h of the states after a step becomes that of the states before it; its rows lie stride
-  // apart, for that is how products write. After: kept becomes its gradient.
+  // Replace d_h, the gradient of the states after a step, by that of the states before it. Its rows
+  // are ``stride`` apart, as in the result of a product. With reset after, ``kept`` becomes its
+  // gradient.
   void step(int m, float *d_h, float *, const Row *rows, Scratch &scratch) const {
     for (int k = 0; k < m; k++)
       elements(rows[k], d_h + k * stride, scratch.hidden + k * U.k, scratch.reset + k * N);
@@ -133,9 +134,9 @@ class GRU<BEFORE>::Back {
   const int stride;
 
  private:
-  // The elementwise part. d_hidden: gradients of the recurrent product (r, z, and after: n);
-  // d_h: the part of the gradient of the state before that needs no product. Before: d_inner is
-  // the gradient of the candidate's product, and r is left for reset_gate.
+  // The elementwise part. d_hidden: gradients of the recurrent product; d_h: the part of the
+  // gradient of the state before that needs no product. With reset before, d_inner is the gradient
+  // of the candidate's product, and reset_gate computes that of r.
   void elements(const Row &row, float *d_h, float *d_hidden, float *d_inner) const {
     float *g = row.gates, *kept = row.kept;
     each(N, [&](int j, int count) {
@@ -177,7 +178,7 @@ class GRU<BEFORE>::Back {
   const Packed U, candidate;
 };
 
-// An LSTM, whose gates are i, f, g and o. It keeps its memory c.
+// An LSTM with gates i, f, g and o. Its cell state c is kept.
 class LSTM {
  public:
   static constexpr int GATES = 4;
@@ -230,7 +231,7 @@ class LSTM::Back {
     Buffer gates;
   };
 
-  // As a GRU's, and the same for d_memory (m, N).
+  // As in a GRU; d_memory (m, N), the gradient of the cell state, is replaced likewise.
   void step(int m, float *d_h, float *d_memory, const Row *rows, Scratch &scratch) const {
     for (int k = 0; k < m; k++) {
       const Row &row = rows[k];

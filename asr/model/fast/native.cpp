@@ -1,16 +1,15 @@
 // The inner loops of the recurrent layers and of the decoder, for processors.
 //
-// A recurrence is a chain of small products, each too small for a general library to be fast
-// at. Here a thread takes some utterances of one direction and walks through all their steps
-// alone: no thread waits for another between steps, the recurrent weights stay in its cache,
-// and the elementwise part of a step follows its product while the numbers are still warm.
-// Rows are sorted by length, so that an utterance leaves the product when it ends; padding
-// costs nothing and never enters.
+// A recurrence is a chain of products that are too small for a general library to be fast. Here a
+// thread takes some utterances of one direction and computes all their steps: threads do not wait
+// for each other, the recurrent weights stay in the cache, and the elementwise part of a step
+// follows its product while the numbers are in the cache, too. Rows are sorted by length, so that
+// an utterance leaves the product when it ends, and padding is never computed.
 //
-// The files include no header of torch and compile in seconds; native.py builds them, and calls
-// the functions at the end with a struct of pointers to contiguous float32 arrays. The loops are
-// templates of the cell (cells.h) and of the attention's energies (attention.h), whose plain forms
-// in asr/model the tests compare with. Vectors are the portable ones of GCC and Clang. Letters:
+// The files include no header of torch and compile in seconds. native.py builds them, and calls the
+// functions at the end with a struct of pointers to contiguous float32 arrays. The loops are
+// templates of the cell (cells.h) and of the attention's energies (attention.h); tests compare them
+// with the plain forms in asr/model. Vectors are the portable ones of GCC and Clang. Letters:
 // B utterances, S encoder steps, N or H units, G width of the gates, A attention units, C filters
 // of width K, L characters, V vocabulary.
 
@@ -24,21 +23,20 @@
 #include "attention.h"
 #include "cells.h"
 
-// What the functions take; native.py declares the same structs.
+// The arguments of the functions; native.py declares the same structs.
 extern "C" {
 
-// A layer of D = 1 or 2 directions. Its R real steps, those of all utterances one after the other,
-// lie packed.
+// A layer of D = 1 or 2 directions. The R real steps of all utterances are concatenated.
 struct Layer {
-  float *gates_forward, *gates_back;  // (R, G), for each direction; see Row
+  float *gates_forward, *gates_back;  // (R, G), one for each direction; see Row
   const float *U, *c;                 // (D, N, G); (D, N) or null
-  const int32_t *counts;              // (B), real steps
+  const int32_t *counts;              // (B), numbers of steps
   float *kept;                        // (D, R, N); see Row; null: without backward
   float *out;                         // (B, S, D N), 0 on padding
   // backward alone
   const float *d_out;  // (B, S, D N)
-  float *olds;         // (D, R, N): set to the state before each step
-  float *d_b, *d_c;    // (D, G) and (D, N), 0 at first: sums of gates and kept
+  float *olds;         // (D, R, N), set to the state before each step
+  float *d_b, *d_c;    // (D, G) and (D, N), 0 at first; sums of gates and kept
   int cell, D, B, S, N, threads;
 };
 
@@ -47,7 +45,7 @@ struct Loop {
   float *gates;                        // (B, L, G); see Row. In: the characters' part
   const float *keys, *values;          // (B, S, A); (B, S, G): the context's part of the gates
   const int32_t *steps, *lengths;      // (B)
-  const float *W;                      // (H, A): queries from states
+  const float *W;                      // (H, A), weights of the queries
   const float *filters, *location;     // (C, K), (C, A), or null
   const float *w;                      // (A) or null
   const float *U, *c;                  // (H, G); (H) or null
@@ -55,7 +53,7 @@ struct Loop {
   float *states, *weights;             // (B, L, H) and (B, L, S), 0 on padding
   // backward alone
   const float *d_states, *d_weights;  // (B, L, H), (B, L, S)
-  float *d_queries;                   // (B, L, A), 0 at first, as the others
+  float *d_queries;                   // (B, L, A); all gradients are 0 at first
   float *d_keys;                      // (B, S, A)
   float *d_filters, *d_location, *d_w;
   int energy, cell, B, L, S, H, A, C, K, threads;
@@ -67,17 +65,17 @@ struct Dropout {
   int n, seed, per_mille, threads;
 };
 
-// One step of a search for R = B * beam rows, beam of them for each of B utterances. The last six
-// matrices lie in blocks of columns.
+// A step of a search of R = B * beam rows, ``beam`` of them for each of B utterances. The last five
+// matrices that are read are in blocks of columns.
 struct Step {
-  const int32_t *tokens, *from;  // (R): the last characters; the row of the step before to go on from
-  const float *state, *memory;   // (, H), of the step before; memory: an LSTM's
-  const float *previous;         // (, S), its weights
-  const float *gates;            // (V, G): the characters' part
+  const int32_t *tokens, *from;  // (R), the last characters; the rows before that they continue
+  const float *state, *memory;   // (rows before, H); memory: the cell state of an LSTM
+  const float *previous;         // (rows before, S), attention weights
+  const float *gates;            // (V, G), the characters' part
   const float *keys;             // (B, S, A)
   const int32_t *steps;          // (B)
-  const float *filters, *location, *w, *c, *bias;  // as in Loop; (V): of the readout
-  const float *values;           // (B, S, G + V): what encoder steps bring to gates and logits
+  const float *filters, *location, *w, *c, *bias;  // as in Loop; bias: (V), of the readout
+  const float *values;           // (B, S, G + V), the encoder steps' part of gates and logits
   const float *W, *U, *candidate, *readout;        // see CellWeights; (H, V)
   float *states, *memories;      // (R, H)
   float *weights, *log_probs;    // (R, S), 0 on padding; (R, V)
@@ -88,7 +86,7 @@ struct Step {
 
 namespace {
 
-// Call work(0), ..., work(tasks - 1), each once, on so many threads.
+// Call work(0), ..., work(tasks - 1) on a number of threads.
 void run(int tasks, int threads, const std::function<void(int)> &work) {
   std::atomic<int> next{0};
   auto worker = [&] {
@@ -100,7 +98,7 @@ void run(int tasks, int threads, const std::function<void(int)> &work) {
   for (auto &thread : others) thread.join();
 }
 
-// Every groups-th row, the longest first.
+// The rows of a group, which are every groups-th row in the order of length, longest first.
 std::vector<int> rows_of(int group, int groups, const int32_t *counts, int batch) {
   std::vector<int> order(batch), rows;
   std::iota(order.begin(), order.end(), 0);
@@ -109,21 +107,21 @@ std::vector<int> rows_of(int group, int groups, const int32_t *counts, int batch
   return rows;
 }
 
-// Where the steps of each row begin when all rows lie one after the other; in the end their sum.
+// The offset of each row's first step when the steps of all rows are concatenated, and their sum.
 std::vector<size_t> starts_of(const int32_t *counts, int batch) {
   std::vector<size_t> starts(batch + 1);
   for (int i = 0; i < batch; i++) starts[i + 1] = starts[i] + counts[i];
   return starts;
 }
 
-// How many of the rows, longest first, have a step i.
+// The number of rows, sorted by length, that have a step i.
 int active(const std::vector<int> &rows, const int32_t *counts, int i) {
   int m = 0;
   while (m < static_cast<int>(rows.size()) && counts[rows[m]] > i) m++;
   return m;
 }
 
-// A kind of cell or energies by its number in native.py: f gets a null pointer of its type.
+// Call f with a null pointer whose type is the cell (or energies) of a number in kinds.py.
 template <class F>
 void with_cell(int cell, F f) {
   if (cell == 0) f(static_cast<GRU<false> *>(nullptr));
@@ -209,10 +207,10 @@ struct Directions {
   }
 
  private:
-  // The time of the i-th step of a direction.
+  // The time of step i of a direction.
   int time(int d, int row, int i) const { return d ? a.counts[row] - 1 - i : i; }
 
-  // Where it stands among all real steps of all directions.
+  // Its index among the real steps of all utterances and directions.
   size_t packed(int d, int row, int i) const {
     return d * starts[B] + starts[row] + time(d, row, i);
   }
@@ -277,7 +275,7 @@ struct Decoder {
     });
   }
 
-  // d_values is the caller's: weights^T d_gates.
+  // The caller computes d_values = weights^T d_gates.
   void backward() const {
     const typename Cell::Back cell(a.U, H);
     const Packed query(a.W, H, A, A, 1), query_back(a.W, A, H, 1, A);
@@ -337,14 +335,14 @@ struct Decoder {
     return {a.gates + p * G, a.kept ? a.kept + p * H : nullptr, nullptr, nullptr};
   }
 
-  // The weights before those of character i: uniform at first, as long as the utterance.
+  // The attention weights before character i; uniform over the utterance before the first one.
   const float *previous(const float *now, int i, int real, std::vector<float> &uniform) const {
     if (i) return now - S;
     std::fill(uniform.begin(), uniform.end(), 1.0f / real);
     return uniform.data();
   }
 
-  // Zeros in an array (B, L, width) behind the ends of rows.
+  // Set the padding of an array (B, L, width) to zero.
   void padding(const std::vector<int> &rows, float *array, int width) const {
     for (int row : rows)
       for (int i = a.lengths[row]; i < L; i++)
@@ -352,7 +350,7 @@ struct Decoder {
   }
 };
 
-// line (V) becomes its log-softmax.
+// Replace line (V) by its log-softmax.
 inline void log_softmax(float *line, int V) {
   float highest = -INFINITY, total = 0;
   for (int v = 0; v < V; v++) highest = std::max(highest, line[v]);
@@ -364,7 +362,7 @@ inline void log_softmax(float *line, int V) {
   each(V, [&](int v, int n) { store(line + v, load(line + v, n) - offset, n); });
 }
 
-// Rows first to first + m of a step of a search.
+// Compute rows first to first + m of a step of a search.
 template <class Energy, class Cell>
 void search_rows(const Step &a, const Cell &cell, const Packed &query, const Packed &readout,
                  int first, int m) {
@@ -417,7 +415,7 @@ void search_rows(const Step &a, const Cell &cell, const Packed &query, const Pac
 
 template <class Energy, class Cell>
 void search_step(const Step &a) {
-  // to wake a thread takes as long as the work of some ten rows
+  // waking a thread takes as long as about ten rows
   const int tasks = std::max(1, std::min(a.R / 16, a.threads));
   const Cell cell({a.U, a.candidate, a.c, true}, a.H);
   const Packed query(a.W, a.H, a.A), readout(a.readout, a.H, a.V);
@@ -466,8 +464,8 @@ void decoder_step(const Step *a) {
   });
 }
 
-// out (n) = x (n) * 0 or 1 / (1 - p), by chance: what a position gets depends on the seed and the
-// position alone, so that backward needs no mask: it calls this with the gradient.
+// out (n) = x (n) times 0 or 1 / (1 - p). The factor of a position depends only on the seed and the
+// position, so that backward calls this function with the gradient and needs no mask.
 void dropout(const Dropout *a) {
   const int n = a->n, tasks = n < 65536 ? 1 : a->threads, kept = 1000 - a->per_mille;
   const uint32_t limit = static_cast<uint32_t>(4294967295.0 * kept / 1000);

@@ -1,4 +1,4 @@
-// Small products of matrices, fast where one factor is read again and again.
+// Small matrix products, fast if one factor is used many times.
 
 #pragma once
 
@@ -7,13 +7,12 @@
 namespace {
 
 constexpr int PANEL = 2 * LANES;  // columns of a product that are computed together
-constexpr int BLOCK = 32;         // columns that lie together in a matrix laid out beforehand
+constexpr int BLOCK = 32;         // columns of a block in a matrix that is laid out beforehand
 
 inline int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-// A matrix (k, n) as the product reads it: panels of columns, row after row. It is copied into
-// that order, unless it is read only once and can be read where it lies, or the caller has laid
-// it out in blocks.
+// A matrix (k, n) in panels of columns, as the product reads it. It is copied into panels, unless
+// it is used only once and has suitable strides, or the caller has laid it out in blocks.
 class Packed {
  public:
   Packed(const float *matrix, int rows, int columns, int row_stride, int column_stride,
@@ -33,7 +32,7 @@ class Packed {
   Packed(const float *blocks, int rows, int columns)
       : k(rows), n(padded(columns)), stride(BLOCK), data_(0), first_(blocks), block_(BLOCK),
         next_(static_cast<size_t>(rows) * BLOCK) {}
-  // The PANEL columns from j on; their rows lie stride apart.
+  // The PANEL columns from j on; their rows are ``stride`` apart.
   const float *panel(int j) const { return first_ + j / block_ * next_ + j % block_; }
   const int k, n, stride;
 
@@ -69,7 +68,7 @@ inline void tile(const float *a, int row, int column, const float *b, int k, int
   }
 }
 
-// tile for a number of rows that only the run knows, from 1 to R.
+// tile for a number of rows, from 1 to R, that is known at run time only.
 template <int R>
 inline void tile_of(int rows, const float *a, int row, int column, const float *b, int k,
                     int stride, float *c, int width, bool add) {
@@ -78,8 +77,8 @@ inline void tile_of(int rows, const float *a, int row, int column, const float *
   tile<R>(a, row, column, b, k, stride, c, width, add);
 }
 
-// C (m, b.n) = A (m, k) B, or C += A B. A has any strides; rows of C lie b.n apart. Rows are
-// dealt out evenly to as few tiles as can hold them: a tile of one row would be slow.
+// C (m, b.n) = A (m, k) B, or C += A B. A has any strides; rows of C are b.n apart. Rows are
+// divided evenly among as few tiles as possible, because a tile of one row is slow.
 void product(int m, const float *a, int row, int column, const Packed &b, float *c,
              bool add = false) {
   const int tiles = (m + ROWS - 1) / ROWS;

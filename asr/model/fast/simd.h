@@ -1,4 +1,4 @@
-// Vectors of floats, the functions of the cells on them, and scratch memory.
+// Vectors of floats, functions of them, and scratch memory.
 
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16, ROWS = 8;  // 16 of 32 registers accumulate
+constexpr int LANES = 16, ROWS = 8;  // sums take 16 of 32 registers
 #elif defined(__AVX__)
 constexpr int LANES = 8, ROWS = 6;  // 12 of 16
 #else
@@ -39,7 +39,7 @@ inline void store(float *p, vec v, int count) {
   std::memcpy(p, &v, sizeof(float) * count);
 }
 
-// f(j, count) for j = 0, LANES, ...; only the last count may be below LANES.
+// Call f(j, count) for j = 0, LANES, ...; only the last count can be below LANES.
 template <class F>
 inline void each(int n, F f) {
   int j = 0;
@@ -58,8 +58,8 @@ inline float sum(vec v) {
   return total;
 }
 
-// e^x to two units in the last place; the polynomial is that of the Cephes library. A NaN stays
-// one, so that a training sees it.
+// e^x to two units in the last place, by the polynomial of the Cephes library. NaN stays NaN, so
+// that training detects it.
 inline vec exp(vec x) {
   x = x > 88.0f ? splat(88.0f) : x;
   x = x < -87.0f ? splat(-87.0f) : x;
@@ -78,10 +78,10 @@ inline vec exp(vec x) {
   return p * scale;
 }
 
-// 1 / x to the last place but one: a division takes as long as all of exp.
+// 1 / x to two units in the last place; a division would take as long as exp.
 inline vec inverse(vec x) {
 #if defined(__AVX512F__)
-  vec guess = (vec)_mm512_rcp14_ps((__m512)x);  // 14 bits, which a step of Newton's doubles
+  vec guess = (vec)_mm512_rcp14_ps((__m512)x);  // 14 bits; a step of Newton's method doubles them
   return guess * (2.0f - x * guess);
 #else
   return 1.0f / x;
@@ -91,7 +91,7 @@ inline vec inverse(vec x) {
 inline vec sigmoid(vec x) { return inverse(1.0f + exp(-x)); }
 inline vec tanh(vec x) { return 1.0f - 2.0f * inverse(1.0f + exp(2.0f * x)); }
 
-// Four sums side by side: one alone would wait for each addition.
+// The scalar product, in four sums, because one sum would wait for each addition.
 inline float dot(const float *a, const float *b, int width) {
   vec total[4]{};
   int j = 0;
@@ -102,7 +102,7 @@ inline float dot(const float *a, const float *b, int width) {
   return sum((total[0] + total[1]) + (total[2] + total[3]));
 }
 
-// Scratch memory that begins at a cache line; zero at first.
+// Scratch memory aligned to a cache line; zero at first.
 class Buffer {
  public:
   explicit Buffer(size_t count)
