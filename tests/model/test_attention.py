@@ -33,12 +33,12 @@ def make_attention_of(kind):
     return make_attention(6, 8, settings(kind)).eval()
 
 
-def make_model(kind):
+def make_model(kind, cell="gru"):
     """A model without dropout, whose weights are large enough to prefer some characters."""
     config = ModelConfig(
         encoder=EncoderConfig(units=4, pyramid=(2,), dropout=0.0),
         attention=settings(kind),
-        decoder=DecoderConfig(units=6, embedding=3, dropout=0.0),
+        decoder=DecoderConfig(cell=cell, units=6, embedding=3, dropout=0.0),
     )
     model = LAS(config, MEL, VOCAB).eval()
     model.decoder.hard = not kind.startswith("soft")
@@ -103,11 +103,11 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(kind):
 
 
 @EVERY_KIND
-@pytest.mark.parametrize("fast", [True, False])
-def test_steps_of_a_search_equal_the_loop(kind, fast, monkeypatch):
+@pytest.mark.parametrize(("fast", "cell"), [(True, "gru"), (False, "gru"), (True, "lstm")])
+def test_steps_of_a_search_equal_the_loop(kind, fast, cell, monkeypatch):
     if not fast:
         monkeypatch.setattr(native, "usable", lambda *_: False)
-    model = make_model(kind)
+    model = make_model(kind, cell)
     memory, tokens = encoded(model), torch.randint(1, VOCAB - 1, (3, 4))
     logits, weights = model.decoder(tokens, torch.tensor([4, 4, 4]), memory)
     session, rows = model.decoder.session(memory), torch.arange(3, dtype=torch.int32)

@@ -57,7 +57,10 @@ State: TypeAlias = Any
 
 
 class Alignment(protocol.Alignment):
-    """Where one step of the decoder looks, in tensors."""
+    """Where one step of the decoder looks, in tensors.
+
+    A window lies within the steps of its utterance; if it is wider than these, it begins at 0.
+    """
 
     __slots__ = ()
 
