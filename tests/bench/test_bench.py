@@ -1,4 +1,4 @@
-"""The measurements measure the same work; their numbers are there and make sense."""
+"""Benchmarks: all toolkits do the same work, and the numbers are plausible."""
 
 import json
 from dataclasses import asdict
@@ -76,7 +76,7 @@ def test_numbers_of_a_step_and_a_search(work, capsys):
     assert numbers["seconds"] > 0 and numbers["peak_memory_mb"] > 0
 
 
-def test_a_training_of_other_settings_is_measured(tmp_path, capsys):
+def test_settings_of_a_training_are_measured(tmp_path, capsys):
     config = tmp_path / "train.yaml"
     config.write_text("model: {encoder: {units: 8, pyramid: [2]}, decoder: {units: 4}}")
     assert (
@@ -102,7 +102,7 @@ def test_a_size_out_of_range_is_refused():
         main(["train", "--frames=0", "--threads=1"])
 
 
-def test_help_tells_the_defaults():
+def test_help_contains_the_defaults():
     assert {name: size for name, (size, _) in cli.SIZES.items()} == asdict(Shape())
 
 

@@ -1,4 +1,4 @@
-"""What holds for every cell of the decoder, and which independent form each of them equals."""
+"""Properties of every cell, and equality with torch's cells."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def remembered(decoder):
 
 
 @EVERY_CELL
-def test_inputs_side_by_side_bring_what_one_wide_input_brings(kind):
+def test_several_inputs_equal_one_wide_input(kind):
     torch.manual_seed(1)
     two = make_cell(kind, (3, 4), 5, "after")
     torch.manual_seed(1)

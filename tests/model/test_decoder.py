@@ -116,7 +116,7 @@ def test_a_kind_without_a_fast_form_runs_the_plain_loop():
 
 
 @EVERY_KIND
-def test_a_number_that_is_none_is_not_hidden(kind):
+def test_nan_is_not_hidden(kind):
     decoder, states, tokens = make(kind, "after", 8)
     with torch.no_grad():
         states[1, 2, 3] = torch.nan

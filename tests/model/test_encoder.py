@@ -1,4 +1,4 @@
-"""What holds for every kind of encoder layer, and for the list that a stack is made of."""
+"""Properties of every kind of encoder layer, and the list of layers in the settings."""
 
 import dataclasses
 from dataclasses import replace
@@ -92,7 +92,7 @@ def test_one_direction_does_not_look_ahead(settings, make):
 
 
 @EVERY_LAYER
-def test_settings_come_back_and_weights_are_as_many_as_they_say(settings, make):
+def test_settings_are_written_and_read_and_bound_the_number_of_weights(settings, make):
     config = EncoderConfig(layers=(settings, replace(settings, reduction=4)), dropout=0.0)
     assert from_dict(EncoderConfig, to_dict(config)) == config
     encoder = Encoder(WIDTH, config)
@@ -138,7 +138,7 @@ def copy_direction(layer, d, cell):
     cell.load_state_dict(values)
 
 
-def test_the_short_settings_stand_for_layers():
+def test_short_settings_make_layers():
     short = EncoderConfig(units=8, pyramid=(2, 1))
     assert short.stack == (Recurrent(units=8, reduction=2), Recurrent(units=8))
 
@@ -199,7 +199,7 @@ OLD_NAMES = [
 ]
 
 
-def test_convolutions_of_before_that_were_no_layer_load():
+def test_models_with_convolutions_in_front_of_the_layers_load():
     """The order of the parameters is the same, by which optimisers keep their state."""
     config = EncoderConfig(units=4, pyramid=(2, 1), frontend="conv", frontend_channels=3)
     old, new = Encoder(WIDTH, config).state_dict(), Encoder(WIDTH, config)

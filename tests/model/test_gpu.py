@@ -1,4 +1,4 @@
-"""The plain forms on pretended tensors of a GPU: none is on the wrong device or waited for.
+"""The plain forms on fake tensors of a GPU: devices are right, and nothing waits for the GPU.
 
 torch's fake tensors have shapes and a device, but no numbers; to ask for a number of one, which
 would make the processor wait for the GPU, is an error. Counts are tensors in main memory, whose
@@ -47,7 +47,7 @@ def batch(device):
     return Batch(features, torch.tensor([41, 26, 9]), tokens, torch.tensor([5, 3, 1]))
 
 
-def test_to_ask_for_a_number_is_an_error(gpu):
+def test_reading_a_number_is_an_error(gpu):
     with pytest.raises(DataDependentOutputException):
         float(torch.ones(3, device=gpu).sum())
 

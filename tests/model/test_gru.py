@@ -42,7 +42,7 @@ def test_one_step_by_hand(reset, inner):
 
 
 @FORMS
-def test_the_loop_with_its_own_backward_equals_the_plain_one(reset):
+def test_the_loop_with_a_backward_of_its_own_equals_the_plain_one(reset):
     layer, x = layer_and_input(reset)
     fast, slow = layer(x, COUNTS), layer.loop(x, COUNTS)
     torch.testing.assert_close(fast, slow)
@@ -83,7 +83,7 @@ def test_native_equals_the_plain_loop(reset, directions, units, threads):
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
-def test_native_backward_refuses_to_run_twice():
+def test_native_backward_runs_once_only():
     layer, x = layer_and_input(dtype=torch.float32)
     total = layer(x, COUNTS).sum()
     total.backward(retain_graph=True)
@@ -133,7 +133,7 @@ def test_without_gradients_nothing_changes(dtype):
 
 
 @pytest.mark.parametrize("counts", [[3, 1, 2], [3, 3, 3]])
-def test_packing_keeps_real_steps_alone(counts):
+def test_packing_removes_padding(counts):
     x = torch.randn(3, 3, 2)
     rows = pack(x, counts)
     assert rows.tolist() == [x[b, t].tolist() for b in range(3) for t in range(counts[b])]

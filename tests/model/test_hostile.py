@@ -1,4 +1,4 @@
-"""Model files that somebody else made: what they may choose, and that none ends in a crash."""
+"""Model files from others: which settings they can choose, and that none causes a crash."""
 
 import copy
 import functools
@@ -152,7 +152,7 @@ def read_all(data):
 
 @budget(100)
 @given(st.data())
-def test_headers_that_say_something_else(data):
+def test_changed_headers(data):
     header, tensors = parts()
     header = copy.deepcopy(header)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -168,7 +168,7 @@ def test_headers_that_say_something_else(data):
 
 @budget(100)
 @given(st.data())
-def test_bytes_that_were_lost_or_changed(data):
+def test_lost_or_changed_bytes(data):
     whole = bytearray(packed(*copy.deepcopy(parts())))
     for _ in range(data.draw(st.integers(0, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -176,7 +176,7 @@ def test_bytes_that_were_lost_or_changed(data):
 
 
 @pytest.mark.parametrize("key", ["config", "symbols", "info"])
-def test_json_nested_deep(key):
+def test_deeply_nested_json(key):
     header, tensors = copy.deepcopy(parts())
     header["__metadata__"][key] = "[" * 100_000
     read_all(packed(header, tensors))

@@ -1,4 +1,4 @@
-"""GPU programs equal the plain forms: on a GPU, and where there is none in Triton's interpreter."""
+"""GPU programs equal the plain forms, on a GPU or in Triton's interpreter."""
 
 import copy
 

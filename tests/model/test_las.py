@@ -40,7 +40,7 @@ def whole(inputs):
     return torch.full((len(inputs),), inputs.shape[1])
 
 
-def test_neighbours_are_put_side_by_side():
+def test_neighbours_are_concatenated():
     x = torch.arange(6.0).reshape(1, 3, 2)
     assert stack_neighbours(x, 2).tolist() == [[[0, 1, 2, 3], [4, 5, 0, 0]]]
 
@@ -114,7 +114,7 @@ def test_ctc_equals_the_sum_over_all_paths(model):
     assert loss.item() == pytest.approx(-torch.tensor(total).log().item() / 2, rel=1e-4)
 
 
-def test_divergence_of_two_copies_by_hand():
+def test_consistency_loss_by_hand():
     """One step, two characters: p = (1/2, 1/2), q = (1/4, 3/4); the padded step is left out."""
     log_probs = torch.tensor([[[0.5, 0.5], [0.9, 0.1]], [[0.25, 0.75], [0.2, 0.8]]]).log()
     padding = torch.tensor([[False, True], [False, True]])
@@ -150,7 +150,7 @@ def test_stepping_equals_teacher_forcing(model):
         torch.testing.assert_close(alignment.weights[:, 0], weights[:, u])
 
 
-def test_weights_sum_to_one_and_spare_the_padding(model):
+def test_weights_sum_to_one_and_are_zero_on_padding(model):
     features, frames, tokens, _ = batch()
     memory = model.encode(features, frames)
     _, weights = model.decoder(tokens, whole(tokens), memory)
@@ -186,7 +186,7 @@ def test_straight_attention_costs_nothing_and_crossed_attention_much():
     assert float(both) == pytest.approx(2 * far + 2 * near)
 
 
-def test_a_guide_moves_attention_to_the_diagonal(model):
+def test_guided_attention_moves_to_the_diagonal(model):
     features, frames, tokens, lengths = batch()
     model.train()
     config = LossConfig(ctc_weight=0.0, guide=10.0)

@@ -1,4 +1,4 @@
-"""The compiled library: whose it is, whether it is whole, and a compiler that fails."""
+"""The compiled library: its owner, its checksum, and a compiler that fails."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def test_a_library_is_compiled_once(compiler, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "writable", "folder"])
-def test_what_others_could_have_written_or_is_cut_short_is_made_again(compiler, tmp_path, damage):
+def test_a_damaged_or_writable_library_is_compiled_again(compiler, tmp_path, damage):
     path = native._build(compiler)
     if damage == "cut":
         os.truncate(path, 3)
@@ -46,7 +46,7 @@ def test_what_others_could_have_written_or_is_cut_short_is_made_again(compiler, 
     assert not (path.stat().st_mode | path.parent.stat().st_mode) & 0o022
 
 
-def test_a_compiler_that_fails_is_asked_once(compiler, tmp_path):
+def test_a_compiler_that_fails_is_tried_once(compiler, tmp_path):
     (tmp_path / "broken").touch()
     with pytest.raises(native.subprocess.SubprocessError):
         native._build(compiler)
@@ -59,7 +59,7 @@ def test_a_compiler_that_fails_is_asked_once(compiler, tmp_path):
     assert native._build(compiler).exists()
 
 
-def test_the_key_tells_processors_apart_on_arm(tmp_path):
+def test_the_key_distinguishes_processors_of_arm(tmp_path):
     lines = "processor : 0\nBogoMIPS : {}\nFeatures : fp {}\nCPU part : 0xd0c\n"
     found = []
     for bogomips, features in (("50", "sve"), ("60", "sve"), ("50", "asimd")):

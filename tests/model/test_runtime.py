@@ -1,4 +1,4 @@
-"""A torch network behind the protocol that searches see."""
+"""A torch network behind the protocol of the search."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_without_ctc() -> None:
 
 
 @pytest.mark.parametrize("numpy", [True, False])
-def test_session_says_what_teacher_forcing_says(model: TorchModel, numpy: bool) -> None:
+def test_session_equals_teacher_forcing(model: TorchModel, numpy: bool) -> None:
     model.numpy = numpy  # tensors, as on a GPU
     encoded = model.encode(features(90, 60))
     texts = [(3, 4, 5), (6,)]

@@ -57,11 +57,11 @@ def test_other_rates(waveform, rate):
     assert ((found > 0.5) == (expected > 0.5)).mean() > 0.9
 
 
-def test_nothing_gives_nothing():
+def test_no_audio_has_no_probabilities():
     assert len(SileroDetector(16000).close()) == 0
 
 
-def test_the_package_is_not_imported_for_it_would_set_the_threads():
+def test_the_package_is_not_imported():
     code = (
         "import sys, numpy, torch\nfrom asr.model.vad import SileroDetector\n"
         "torch.set_num_threads(2)\n"
@@ -72,7 +72,7 @@ def test_the_package_is_not_imported_for_it_would_set_the_threads():
     assert done.returncode == 0, done.stderr
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch):
+def test_without_the_package_the_error_has_the_command(monkeypatch):
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     vad.speech_network.cache_clear()
     with pytest.raises(InputError, match=r"pip install 'silero-vad.*--vad fixed"):
