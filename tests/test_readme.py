@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from asr.store.model_file import read_model
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 READMES = [
     path
@@ -58,6 +60,9 @@ def desk(tmp_path_factory):
     model = folder / "egs/librispeech/exp/las/final.safetensors"
     model.parent.mkdir(parents=True)
     model.symlink_to(REPOSITORY / "asr/models/an4/model.safetensors")
+    for name in ("egs/librispeech/local", "egs/librispeech/conf", "data/mini"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(REPOSITORY / name)
     (folder / "egs/an4").mkdir()
     (folder / "egs/an4/conf").symlink_to(REPOSITORY / "egs/an4/conf")
     return folder
@@ -96,6 +101,12 @@ def test_the_commands_of_the_readme_work(desk):
 def test_the_commands_of_the_model_card_work(desk):
     for command in commands("asr/models/an4/MODEL_CARD.md"):
         assert run(command, desk).strip()
+
+
+def test_the_commands_of_the_readme_of_the_code_work(desk):
+    for command in commands("asr/README.md"):
+        run(command, desk)
+    assert read_model(desk / "exp/dot")[0].config.model.attention.kind == "dot"
 
 
 def test_the_commands_of_the_recipes_readme_work(desk):
