@@ -1,8 +1,10 @@
 """Rules of the house: imports point one way, some rooms do without torch, code stays small."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli"
 FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any room may stand behind it
 BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
 WITH_SETTINGS = ("train", "decode", "transcribe", "listen", "align", "calibrate")
-LINES = 28_310  # of Python in asr/: whoever needs more deletes something first
+LINES = 17_150  # of code in asr/: whoever needs more deletes something first
 LONGEST = 60  # lines of a function
 
 
@@ -115,8 +117,25 @@ def test_help_without_torch() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+def lines_of_code(source: str) -> int:
+    """Count the lines that are neither blank nor only a comment or a docstring."""
+    texts = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    skipped = {n for node in texts for n in range(node.lineno, (node.end_lineno or 0) + 1)}
+    other = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    used: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in other | {tokenize.ENDMARKER}:
+            used.update(range(token.start[0], token.end[0] + 1))
+    return len(used - skipped)
+
+
 def test_lines_of_code() -> None:
-    lines = sum(path.read_text().count("\n") for path in FILES.values())
+    assert lines_of_code('"""Title.\n\nText.\n"""\n\nx = """a\nb"""  # why\n# comment\n') == 2
+    lines = sum(lines_of_code(path.read_text()) for path in FILES.values())
     assert lines <= LINES, f"asr/ has {lines} lines: delete some, or raise the limit on purpose"
 
 

@@ -76,13 +76,13 @@ def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
 
 
 def warn_rare(texts: dict[str, str]) -> None:
-    """Print the characters that occur less than RARE times, with their first occurrence."""
+    """Print the characters that occur fewer than RARE times, with their first occurrence."""
     counts = Counter(character for text in texts.values() for character in text)
     rare = sorted(character for character, count in counts.items() if count < RARE)
     if not rare:
         return
     count = counted(len(rare), "character")
-    warn(f"{count} with less than {RARE} occurrences, check for typing errors")
+    warn(f"{count} with fewer than {RARE} occurrences, check for typos")
     for character in rare[:RARE_SHOWN]:
         first = next(place for place, text in texts.items() if character in text)
         times = counted(counts[character], "occurrence")

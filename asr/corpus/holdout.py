@@ -7,14 +7,14 @@ their share is as near as possible to the requested one.
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.edit import refuse_same, subset
 from asr.corpus.overlap import recordings
 from asr.corpus.tables import read_table
-from asr.errors import InputError
+from asr.errors import InputError, counted
 from asr.files import check_folder
 from asr.text.normalize import sentence_key
 
@@ -174,27 +174,19 @@ def _no_cut(
 ) -> str:
     """Return a message that says why no cut fits, and which cuts exist."""
     total = len(data.utterances)
-    wanted_part, largest = _part(wanted, total), _part(max(map(len, groups)), total)
-    near = f"the nearest one holds out {_part(goal, total)}" if goal else "no cut exists at all"
-    remedy = f"--share {goal / total:.6g} gives the nearest cut; " if goal else ""
-    return "\n".join(
-        [
-            f"{data.path}: no cut holds out about {wanted_part} without a common "
-            f"{' or '.join(keys)}: {near}; the largest of {len(groups)} groups that must stay "
-            f"together has {largest}",
-            *_single_keys(data, wanted, keys),
-            f"{remedy}give fewer keys in --disjoint, or another share",
-        ]
-    )
-
-
-def _single_keys(data: DataDir, wanted: int, keys: Sequence[str]) -> Iterator[str]:
-    """Yield the nearest cut by each key alone, if there are several."""
+    cuts = [(f"--share {goal / total:.6g}", goal)]
     for key in keys if len(keys) > 1 else ():
         sizes = Counter(map(len, connected(data, [key])))
-        near = nearest_sum(sizes, wanted) if sizes.total() > 1 else 0
-        found = _part(near, len(data.utterances)) if near else "none"
-        yield f"  by {key} alone, the nearest cut: {found}"
+        cuts.append((f"--disjoint {key}", nearest_sum(sizes, wanted) if sizes.total() > 1 else 0))
+    found = [f"  {option} can hold out {_part(size, total)}" for option, size in cuts if size]
+    return "\n".join(
+        [
+            f"{data.path}: cannot hold out about {_part(wanted, total)} without a common "
+            f"{' or '.join(keys)}: the largest of {counted(len(groups), 'group')} that must stay "
+            f"together has {_part(max(map(len, groups)), total)}",
+            *(found or [f"  no cut exists: add utterances with another {' and '.join(keys)}"]),
+        ]
+    )
 
 
 def _part(number: int, total: int) -> str:

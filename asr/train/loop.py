@@ -94,6 +94,7 @@ class Training:
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary)
         self.folder.make()
         self._stop = self._pictures_failed = False
+        self._clocked = 0.0  # when the time of the training was last added up
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
 
     def _restore(
@@ -155,6 +156,7 @@ class Training:
 
     def _run(self) -> None:
         progress = self.progress
+        self._clocked = time.monotonic()
         with self._interruptible():
             self._try_largest_batch()
             if settings.DEV in self.changed:
@@ -168,7 +170,7 @@ class Training:
         except Interrupted:
             self._save()
             step = progress.step
-            raise Interrupted(f"saved after step {step}; the same command goes on") from None
+            raise Interrupted(f"saved after step {step}; run the same command to resume") from None
         except Diverged:
             raise
         except Exception:
@@ -218,9 +220,9 @@ class Training:
         for line in self.origin:
             self.log.say(line)
         if progress.step:
-            self.log.say(f"going on after step {progress.step}, in epoch {progress.epoch + 1}")
+            self.log.say(f"resuming after step {progress.step}, in epoch {progress.epoch + 1}")
         if self.changed:
-            self.log.say(f"going on with other settings: {', '.join(self.changed)}")
+            self.log.say(f"resuming with other settings: {', '.join(self.changed)}")
 
     def _try_largest_batch(self) -> None:
         """Compute one gradient, so that a lack of memory shows before training."""
@@ -246,10 +248,8 @@ class Training:
         left, workers = plan[progress.batch :], self.config.batch.workers
         with closing(load_batches(self.data.train, left, workers=workers)) as batches:
             self._run_steps(batches, len(plan))
-        started = time.monotonic()
         scores = self._end_epoch()
         release_memory()
-        progress.elapsed_s += time.monotonic() - started
         self._save()
         self._draw(scores)
         self._check_stop()
@@ -257,17 +257,16 @@ class Training:
     def _run_steps(self, batches: Iterator[Batch], count: int) -> None:
         """Run the remaining steps of an epoch; ``count`` is the number of all its batches."""
         progress, config = self.progress, self.config
-        saved = clocked = time.monotonic()
+        saved = time.monotonic()
         while True:
+            started = time.monotonic()
             with self._interruptible():
                 batch = next(batches, None)
             if batch is None:
                 return
-            wait_s = time.monotonic() - clocked
+            wait_s = time.monotonic() - started
             self._step(batch, (progress.epoch + progress.batch / count) / config.epochs, wait_s)
-            now = time.monotonic()
-            progress.elapsed_s += now - clocked
-            clocked = now
+            now = self._add_time()
             self._check_stop()
             if now - saved > 60 * config.checkpoint_minutes:
                 self._save()
@@ -275,6 +274,13 @@ class Training:
             share = (progress.epoch + progress.batch / count) / config.epochs
             label = f"epoch {progress.epoch + 1}/{config.epochs}"
             self.log.progress(share, label, report.progress_note(progress, share))
+
+    def _add_time(self) -> float:
+        """Add the time since the last call to the time that the training has taken."""
+        now = time.monotonic()
+        self.progress.elapsed_s += now - self._clocked
+        self._clocked = now
+        return now
 
     def _check_stop(self) -> None:
         if any(self.rank.total(self._stop)):
@@ -343,10 +349,11 @@ class Training:
         if not progress.sums.get("characters"):
             raise InputError(
                 f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say why. "
-                "Fix that, and the same command goes on"
+                "Fix that, and run the same command to resume"
             )
         with self._interruptible():
             scores = self.selection.evaluate()
+        self._add_time()
         for message in scores.errors:
             self.log.say(f"warning: counted as wrong: {message}")
         entry = report.history_entry(progress, scores, self.optimizer.param_groups[0]["lr"])

@@ -9,6 +9,8 @@ from torch import nn
 from asr.config import OptimConfig
 from asr.train.adamw import AdamW
 
+LONGEST_WARMUP = 0.25  # of the training
+
 Optimizer = AdamW | torch.optim.Optimizer
 
 
@@ -25,12 +27,14 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> O
 def learning_rate(step: int, share: float, config: OptimConfig) -> float:
     """Return the learning rate of a step: linear warm-up, plateau, cosine decay.
 
+    The warm-up takes at most a quarter of the training, so that a short one reaches the peak, too.
+
     Args:
         step: number of the step, from 0.
         share: share of the training that is done, from 0 to 1.
         config: peak, warm-up in steps, and decay as a share of the training.
     """
-    warm_up = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    warm_up = min(1.0, max((step + 1) / max(1, config.warmup_steps), share / LONGEST_WARMUP))
     if config.decay == "none" or share <= config.decay_start:
         return config.learning_rate * warm_up
     decayed = (share - config.decay_start) / (1 - config.decay_start)

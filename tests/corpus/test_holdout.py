@@ -97,15 +97,15 @@ def test_no_cut_at_all(directory, capsys):
     out = [str(folder.parent / name) for name in ("train", "dev")]
     assert main(["data", "hold-out", str(folder), *out, "--share", "0.2"]) == 2
     err = capsys.readouterr().err
-    assert "no cut exists at all" in err
-    assert "by speaker alone, the nearest cut: 2 of 10 utterances (20.0 %)" in err
-    assert "by text alone, the nearest cut: 5 of 10 utterances (50.0 %)" in err
+    assert "--share" not in err
+    assert "--disjoint speaker can hold out 2 of 10 utterances (20.0 %)" in err
+    assert "--disjoint text can hold out 5 of 10 utterances (50.0 %)" in err
     assert not (folder.parent / "train").exists() and not (folder.parent / "dev").exists()
 
 
 def test_a_cut_far_from_the_share_is_refused_and_can_be_requested(directory):
     folder = directory([("a", f"A{n}") for n in range(60)] + [("b", f"B{n}") for n in range(40)])
-    with pytest.raises(InputError, match=r"the nearest one holds out 40 of 100 utterances \(40"):
+    with pytest.raises(InputError, match=r"--share 0.4 can hold out 40 of 100 utterances \(40"):
         cut(folder, 0.1)
     assert len(cut(folder, 0.4)[1]["text"]) == 40
 
