@@ -64,8 +64,8 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 
     class ConfigFile(ActionConfigFile):
         def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:
-            if Path(values).is_file():
-                _check_file(values, parser, classes)
+            if Path(values).is_file() and not _check_file(values, parser, classes):
+                return  # jsonargparse refuses files without a value
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 
     parser.add_argument(
@@ -78,8 +78,8 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
         parser.add_class_arguments(cls, as_group=False)
 
 
-def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
-    """Raise an InputError that names the file for wrong settings and unknown keys in it."""
+def _check_file(path: str, parser: Any, classes: Sequence[type]) -> bool:
+    """Return whether a file has values; raise an InputError that names it for wrong ones."""
     values = unfold(load_yaml(path))
     settings: set[str] = set()
     for cls in classes:
@@ -91,13 +91,30 @@ def _check_file(path: str, parser: Any, classes: Sequence[type]) -> None:
             continue  # an option on the command line may resolve it
         except SettingError as error:
             raise InputError(f"{path}: {error}; see {parser.prog} --help") from error
-    options = {action.dest for action in parser._actions}
+    options = {action.dest: action for action in parser._actions}
     for name in (name for name in values if name not in settings):
         if name not in options:
             raise InputError(f"{path}: {name}: no such setting; see {parser.prog} --help")
-        items = values[name] if isinstance(values[name], list) else [values[name]]
-        if any(isinstance(item, list | dict) for item in items):
-            raise InputError(f"{path}: {name}: a table, expected the value of an option")
+        if expected := _expected(options[name], values[name]):
+            wrong = SettingError(name, values[name], expected)
+            raise InputError(f"{path}: {wrong}; see {parser.prog} --help")
+    return any(value is not None for value in values.values())
+
+
+def _expected(option: Any, value: Any) -> str:
+    """Return the values of an option that a file may have, or "" if ``value`` is one of them."""
+    if option.nargs in ("*", "+") or isinstance(option, argparse._AppendAction):
+        wrong = isinstance(value, list) and any(not isinstance(item, str) for item in value)
+        return "a list of texts" if wrong or not isinstance(value, list | None) else ""
+    if option.choices:
+        return "" if value in option.choices else f"one of {', '.join(option.choices)}"
+    if option.type is None:
+        return "" if value is None else wrong_type(value, bool if option.nargs == 0 else str)
+    try:
+        option.type(str(value))
+    except argparse.ArgumentTypeError as error:
+        return str(error).partition("expected ")[2]
+    return ""
 
 
 def from_args(

@@ -12,6 +12,11 @@ from asr.errors import InputError
 def parse(*args: str) -> TrainConfig:
     parser = make_parser("asr example", "An example.")
     parser.add_argument("--out")
+    parser.add_argument("--count", type=number(int, at_least(1)), default=1)
+    parser.add_argument("--names", nargs="+", default=[])
+    parser.add_argument("--folder", action="append", default=[])
+    parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--by", choices=("ctc", "attention"), default="ctc")
     add_settings(parser, TrainConfig)
     return from_args(TrainConfig, parser, args)[0]
 
@@ -40,8 +45,15 @@ def test_the_command_line_overrides_the_file(file):
         ("epochs: many", "c.yaml: epochs = many, expected a whole number; see asr example --help"),
         ("epochs: 0", "c.yaml: epochs = 0, expected 1 or more"),
         ("epoch: 5", "c.yaml: epoch: no such setting"),
-        ("out: &a [*a]", "c.yaml: out: a table, expected the value of an option"),
-        ("out:\n  epochs: 5", "c.yaml: out: a table, expected the value of an option"),
+        ("out: &a [*a]", r"c.yaml: out = \[\[.*, expected text; see asr example --help"),
+        ("out:\n  epochs: 5", r"c.yaml: out = \{'epochs': 5\}, expected text"),
+        ("out: 3", "c.yaml: out = 3, expected text"),
+        ("count: 0", "c.yaml: count = 0, expected 1 or more; see asr example --help"),
+        ("count: 1.5", "c.yaml: count = 1.5, expected a whole number"),
+        ("names: abc", "c.yaml: names = abc, expected a list of texts"),
+        ("folder: [3]", r"c.yaml: folder = \[3\], expected a list of texts"),
+        ("strict: maybe", "c.yaml: strict = maybe, expected true or false"),
+        ("by: ear", "c.yaml: by = ear, expected one of ctc, attention"),
         (
             "model:\n  encoder:\n    units: .nan",
             "c.yaml: model.encoder.units = nan, expected a",
@@ -52,6 +64,11 @@ def test_the_command_line_overrides_the_file(file):
 def test_errors_name_the_file(file, text, message):
     with pytest.raises(InputError, match=message):
         parse("--config", file(text))
+
+
+@pytest.mark.parametrize("text", ["", "optim:\n", "names: []\nout: null\nstrict: true\ncount: 2\n"])
+def test_files_may_leave_values_out(file, text):
+    assert parse("--config", file(text)) == TrainConfig()
 
 
 def test_an_option_can_resolve_a_conflict_in_a_file(file):
