@@ -60,7 +60,7 @@ def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | No
     chosen = log_probs[steps, path]
     spelling = states % 2 == 1
     character = states[spelling] // 2
-    counts = np.bincount(character, minlength=len(tokens))
+    counts = np.bincount(character, minlength=len(tokens)).clip(1)  # 0 if CTC excludes the text
     positions = np.bincount(character, steps[spelling], len(tokens)) / counts
     best = np.full(len(tokens), -np.inf)
     np.maximum.at(best, character, chosen[spelling])

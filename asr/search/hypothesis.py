@@ -32,7 +32,7 @@ class Hypothesis:
 
 
 def length_limits(steps: Sequence[int], max_ratio: float) -> list[int]:
-    """Return the most characters of each utterance: 4, or ``max_ratio`` times the encoder steps."""
+    """Return the most characters of utterances: ``max_ratio`` times their steps, at least 4."""
     limits = np.asarray(steps, np.float32) * np.float32(max_ratio)
     return limits.astype(np.int64).clip(4).tolist()
 

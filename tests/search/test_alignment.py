@@ -46,6 +46,13 @@ def test_a_text_without_characters_is_all_blank():
     )  # the path has no A where CTC has one
 
 
+def test_a_text_that_ctc_excludes_has_finite_positions():
+    log_probs = spikes([0, A, 0, B])
+    log_probs[:, A] = -np.inf
+    found = ctc_align(log_probs, (A, B))
+    assert found.positions.tolist() == [0.0, 0.0] and found.log_probs[0] == -np.inf
+
+
 def test_the_path_equals_torchaudios():
     for seed in range(20):
         torch.manual_seed(seed)
