@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.arrays import FloatArray, IntArray
-from asr.errors import InputError
+from asr.errors import InputError, counted
 from asr.files import write_atomically
 
 SPECIAL = BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -130,10 +130,9 @@ class _Reader:
             log_prob, *ngram = self.line.split()
             backoff = ngram.pop() if len(ngram) == order + 1 and not last else "0"
             if len(ngram) != order:
-                optional = "" if last else ", and optionally a back-off weight"
-                raise self._error(
-                    f"{len(ngram) + 1} fields, expected <log10> and {order} words{optional}"
-                )
+                expected = f"<log10> and {counted(order, 'word')}"
+                expected += "" if last else ", optionally followed by a back-off weight"
+                raise self._error(f"{len(ngram) + 1} fields, expected {expected}")
             try:
                 log_probs.append(float(log_prob))
                 backoffs.append(float(backoff))

@@ -10,6 +10,7 @@ import numpy as np
 from asr.config import TrainConfig
 from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
+from asr.store.find import damaged
 from asr.store.model_file import Header, read_model, save_model
 from asr.store.weights import Weights
 
@@ -41,6 +42,8 @@ def average_models(
     for source in sources[1:]:
         other, weights = read_model(source)
         _check_same_training(first, other)
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
+            raise damaged(source, f"its weights have other names or sizes than in {first.path}")
         for name, value in weights.items():
             total[name] += value
         vocabularies.append(other.vocabulary)

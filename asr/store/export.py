@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asr.files import check_outputs
-from asr.store.find import find_model, own_settings
+from asr.store.find import describe, find_model, own_settings
 from asr.store.model_file import read_model, save_model
 from asr.store.weights import Storage, pack, unpack
 
@@ -58,6 +58,7 @@ def export_model(
     """
     check_outputs([target], [find_model(model)])
     header, weights = read_model(model)
+    describe(header.path)  # refuses a damaged card
     info = {key: header.info[key] for key in KEPT if key in header.info}
     if card := {**info.get("card", {}), **facts}:
         info["card"] = card

@@ -17,7 +17,8 @@ from asr.config.read import from_dict
 from asr.errors import InputError, first_line
 from asr.text.chars import SPACE
 
-FORMAT = "asr-las"  # in the header of every model file
+FORMAT, LM_FORMAT = "asr-las", "asr-lm"  # in the headers of model files
+_MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
 MODEL_FILE = "final.safetensors"  # of a training
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 DEFAULT = "an4"  # model of `asr transcribe` without --model
@@ -31,6 +32,15 @@ BUNDLED_FILE, CARD = "model.safetensors", "MODEL_CARD.md"
 def damaged(path: str | Path, what: str) -> InputError:
     """Return the error for a model file that cannot be used, and why."""
     return InputError(f"{path}: {what}; copy or train the model again")
+
+
+def check_format(path: Path, header: dict[str, str], form: str = FORMAT) -> None:
+    """Raise InputError if the header of a safetensors file names another format."""
+    if header.get("format") != form:
+        raise InputError(
+            f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
+            f"{form}; name a file that `{_MADE_BY[form]}` made"
+        )
 
 
 @dataclass(frozen=True)
@@ -168,8 +178,7 @@ def describe(path: Path) -> Description:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise damaged(path, "a safetensors file, but not a model of this project")
+            check_format(path, header)
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         info, symbols = json.loads(header["info"]), json.loads(header["symbols"])
         return Description(

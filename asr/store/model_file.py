@@ -21,12 +21,18 @@ from asr.config import LMConfig, TrainConfig
 from asr.config.read import Config, from_dict, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.store.find import FORMAT, HEADER_ERRORS, damaged, find_model, own_settings
+from asr.store.find import (
+    FORMAT,
+    HEADER_ERRORS,
+    LM_FORMAT,
+    check_format,
+    damaged,
+    find_model,
+    own_settings,
+)
 from asr.store.weights import Storage, Weights, pack, unpack
 from asr.text.chars import CharTokenizer
 
-_LM_FORMAT = "asr-lm"
-_MADE_BY = {FORMAT: "asr train", _LM_FORMAT: "asr lm train"}
 VERSION = "1"
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
@@ -128,11 +134,7 @@ def _read_file(path: Path, form: str = FORMAT) -> tuple[dict[str, str], Weights]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise damaged(path, f"not a model file or cut short ({error})") from error
-    if header.get("format") != form:
-        raise InputError(
-            f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
-            f"{form}; name a file that `{_MADE_BY[form]}` made"
-        )
+    check_format(path, header, form)
     if header.get("version") != VERSION:
         raise InputError(
             f"{path}: model format {header.get('version')}, this version reads {VERSION}; "
@@ -166,9 +168,7 @@ def _check_weights(weights: Weights, least: int, path: Path) -> None:
     """
     found = sum(value.size for value in weights.values())
     if found < least:
-        raise damaged(
-            path, f"{found} weights, expected {least} or more by its settings; the file is damaged"
-        )
+        raise damaged(path, f"{found} weights, expected {least} or more by its settings")
     for name, value in weights.items():
         if not np.isfinite(value).all():
             raise damaged(path, f"{name} is not finite; the training failed or the file is damaged")
@@ -191,7 +191,7 @@ def _statistics(tensors: Weights, dim: int, path: Path) -> CmvnStats | None:
     shapes = [list(value.shape) for value in found]
     finite = all(np.isfinite(value).all() for value in found)
     if shapes != [[1], [dim], [dim]] or not finite or found[0].item() <= 0:
-        raise damaged(path, f"its statistics are not of {dim} features; the file is damaged")
+        raise damaged(path, f"its feature statistics are not those of {dim} features")
     return CmvnStats(found[0].item(), found[1], found[2])
 
 
@@ -215,7 +215,7 @@ def save_lm(
     info: Mapping[str, Any],
 ) -> Path:
     """Write a character language model atomically; see :func:`save_model`."""
-    header = _make_header(_LM_FORMAT, config, tokenizer, info)
+    header = _make_header(LM_FORMAT, config, tokenizer, info)
     return _write_file(path, header, pack(weights, "float32"))
 
 
@@ -235,8 +235,8 @@ def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weigh
     if not path.is_file():
         raise InputError(f"{path}: no such language model; {expected}")
     if ".arpa" in path.suffixes:
-        raise InputError(f"{path}: an ARPA file, {expected}; name it with --word_lm")
-    header, weights = _read_file(path, _LM_FORMAT)
+        raise InputError(f"{path}: an ARPA file, {expected}; name it with --word-lm")
+    header, weights = _read_file(path, LM_FORMAT)
     config, characters, _ = _parse_header(LMConfig, header, path)
     if characters.symbols != tokenizer.symbols:
         differing = sorted(set(characters.symbols) ^ set(tokenizer.symbols))

@@ -160,6 +160,13 @@ def test_facts_are_added_and_those_about_the_training_dropped(model, tmp_path):
     assert b"noises/of" not in done.path.read_bytes()
 
 
+def test_a_damaged_card(model, tmp_path):
+    header, weights = read_model(model)
+    save_model(model, weights, replace(header, info={"card": ["wer"]}))
+    with pytest.raises(InputError, match="damaged"):
+        export_model(model, tmp_path / "small.safetensors", "int8", {})
+
+
 def test_the_command(model, tmp_path, capsys):
     target = tmp_path / "out" / "small.safetensors"
     args = [str(model), "-o", str(target), "--dtype", "int8", "--info", "wer=9 % (dev)"]

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from asr.commands.models import main
-from asr.config import EncoderConfig, FeatureConfig, TrainConfig
+from asr.config import EncoderConfig, FeatureConfig, LMConfig, TrainConfig
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.store import find
 from asr.store.export import export_model
-from asr.store.model_file import Header, read_model, save_model
+from asr.store.model_file import Header, read_model, save_lm, save_model
 from asr.text.chars import CharTokenizer
 
 LARGEST = 8_000_000  # bytes of a bundled model
@@ -137,7 +137,13 @@ def test_parameters_do_not_depend_on_storage(tiny_config, tmp_path):
 def test_bad_files(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="not a model"):
+    with pytest.raises(InputError, match=r"not a model|of format unknown"):
+        find.describe(path)
+
+
+def test_a_language_model_is_no_recogniser(tmp_path):
+    path = save_lm(tmp_path / "lm.safetensors", {}, LMConfig(), CharTokenizer.from_texts(["A"]), {})
+    with pytest.raises(InputError, match="of format asr-lm, expected asr-las"):
         find.describe(path)
 
 

@@ -99,6 +99,14 @@ def test_other_settings_may_change_during_a_training(saved, tmp_path):
     average_models([one[0], two[0]], tmp_path / "mean.safetensors")
 
 
+def test_models_without_the_same_weights_are_not_averaged(saved, tmp_path):
+    one, two = saved("one.safetensors"), saved("two.safetensors")
+    header, weights = read_model(two[0])
+    save_model(two[0], {k: w for k, w in weights.items() if k != "ctc.bias"}, header)
+    with pytest.raises(InputError, match=r"two.safetensors: its weights have other names or sizes"):
+        average_models([one[0], two[0]], tmp_path / "mean.safetensors")
+
+
 def test_models_of_two_trainings_are_not_averaged(saved, tmp_path):
     features = replace(FEATURES, cmvn="speaker")
     one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, features=features)

@@ -101,7 +101,7 @@ def test_files_of_other_kinds_are_refused(files, tmp_path):
         load_lm(path, CharTokenizer.from_texts(["AZ "]))
     with pytest.raises(InputError, match="no such language model"):
         load_lm(tmp_path / "none.safetensors", TOKENS)
-    with pytest.raises(InputError, match=r"an ARPA file, .* name it with --word_lm"):
+    with pytest.raises(InputError, match=r"an ARPA file, .* name it with --word-lm"):
         load_lm(shutil.copy(path, tmp_path / "w.arpa.gz"), TOKENS)
     cut = shutil.copy(path, tmp_path / "cut.safetensors")
     with open(cut, "r+b") as file:
