@@ -112,7 +112,7 @@ def _run(command: str) -> tuple[bytes, str]:
 def info(source: str | Path | bytes) -> AudioInfo:
     """Read the length and format of an audio file, or of the bytes of one.
 
-    A file whose header is missing the length, or has a wrong one, is decoded.
+    A file whose header lacks the length, or states a wrong one, is decoded.
 
     Raises:
         AudioError: the file is missing, empty, or not audio.

@@ -125,7 +125,7 @@ def _promise(stream: BinaryIO, head: bytes) -> tuple[int, int]:
 
 
 def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
-    """Return the streams of a file that several were concatenated to; empty if it is one."""
+    """Return the parts of a file that consists of several files; empty if it is only one."""
     if head.startswith(b"FLV\1"):
         offsets = list(_find(stream, head[:4]))
         return _cut([p for p in offsets if _bytes_at(stream, p + 5, 4) == b"\0\0\0\x09"], size)

@@ -106,7 +106,7 @@ def _copies(train: Iterable[_File], dev: Iterable[_File]) -> tuple[list[tuple[_F
 def _alike(
     train: Iterable[_File], dev: Iterable[_File], key: Callable[[_File], Hashable]
 ) -> list[tuple[list[_File], list[_File]]]:
-    """Group the files of both sides by a key; groups have files of both."""
+    """Group files by a key; return the groups that have files of both sides."""
     groups: dict[Hashable, tuple[list[_File], list[_File]]] = defaultdict(lambda: ([], []))
     for side, files in enumerate((train, dev)):
         for file in files:

@@ -87,7 +87,8 @@ def _extremes(values: dict[str, float], *, largest: bool) -> dict[str, float]:
 
 def _histogram(values: list[float]) -> list[tuple[float, float, int]]:
     """Return the lower edge, upper edge and count of each bin."""
-    counts, edges = np.histogram(values, bins=BINS)
+    microseconds = np.round(values, 6)  # rounding errors alone are too narrow a range for bins
+    counts, edges = np.histogram(microseconds, bins=BINS)
     bins = zip(edges[:-1], edges[1:], counts, strict=True)
     return [(float(low), float(high), int(count)) for low, high, count in bins]
 

@@ -245,8 +245,8 @@ def _check_ids(
         raise InputError("no references; there is nothing to score")
     if unknown and len(missing) == len(references):
         raise InputError(
-            f"none of the {len(unknown)} hypotheses ({unknown[0]}, ...) has the id of one of the "
-            f"{len(references)} references ({missing[0]}, ...); check that the two belong together"
+            f"no hypothesis has the id of a reference: found for example {unknown[0]}, expected "
+            f"{missing[0]}; check that the two sides belong together"
         )
     if missing and (mode == "strict" or (mode == "present" and len(missing) == len(references))):
         count = counted(len(missing), "utterance")

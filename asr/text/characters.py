@@ -97,7 +97,7 @@ def _kept_joiner(match: re.Match[str]) -> str:
 
 
 def is_letter(character: str) -> bool:
-    """Return whether a character, or "", is a letter, digit, mark or joiner."""
+    """Return whether a character is a letter, digit, mark or joiner; False for ""."""
     if not character:
         return False
     mark = unicodedata.category(character).startswith("M")

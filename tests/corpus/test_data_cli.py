@@ -189,6 +189,13 @@ def test_a_transcript_of_other_audio_is_suspicious():
     assert suspicious({}) == {}
 
 
+def test_stats_of_durations_that_differ_by_rounding_errors(segmented):
+    (segmented / "utt2dur").unlink()
+    (segmented / "segments").write_text("s1-a r1 0.0 0.2\ns1-b r1 0.1 0.3\ns2-a r2 0.1 0.3\n")
+    bins = describe(DataDir.load(segmented))["histogram_s"]
+    assert sum(count for _, _, count in bins) == 3
+
+
 def test_stats_for_people(segmented):
     output = io.StringIO()
     show(describe(DataDir.load(segmented)), Console(width=100, file=output))

@@ -127,7 +127,7 @@ def test_missing_hypotheses_are_deleted_left_out_or_refused():
 def test_unknown_hypotheses_are_reported_and_not_scored():
     result = score(REFS, {**REFS, "u4": "e"})
     assert (result.wer, result.unknown) == (0.0, ("u4",))
-    with pytest.raises(InputError, match="check that the two belong together"):
+    with pytest.raises(InputError, match="found for example v1, expected u1; check"):
         score(REFS, {"v1": "a b"})
 
 
