@@ -47,8 +47,9 @@ class AttentionConfig(Settings):
     bias: float = setting(-1.0, between(-100, 100))
     """First energy of stopping at a step, for hard_monotonic, stepwise_monotonic, mocha and milk;
     the more steps a character has, the lower."""
-    noise: float = setting(1.0, between(0, 100))
-    """Standard deviation of the noise on these energies in training, which makes them hard."""
+    noise: float = setting(2.0, between(0, 100))
+    """Standard deviation of the noise on these energies in training, which makes them hard (1 in the
+    papers; more costs the soft form and helps the hard one)."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""
