@@ -37,7 +37,7 @@ CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "pl
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
     "batch": (16, "utterances in a batch"),
-    "frames": (800, "frames of the longest utterance; the shortest has 70 % in training"),
+    "frames": (800, "frames of the longest utterance; others have fewer, down to 0.7 times"),
     "chars": (100, "characters of the longest utterance, in training"),
     "layers": (3, "layers of the pyramid; each halves the number of steps"),
     "units": (256, "units per direction, and of the decoder"),
@@ -65,9 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)
     verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
     for name, text in BENCHMARKS.items():
-        parent = (
-            common if name in AMOUNTS else once if name in ("transcribe", "attention") else sized
-        )
+        parent = common if name in AMOUNTS else once if name in UNSIZED else sized
         added = verbs.add_parser(name, parents=[parent], help=text.rstrip("."), description=text)
         if name in AMOUNTS:
             option, amount, text = AMOUNTS[name]

@@ -329,8 +329,8 @@ def _import_options(argv: list[str]) -> argparse.Namespace:
     text = "for --kaldi: folder of relative paths in wav.scp (default: the current folder)"
     parser.add_argument("--root", default=".", metavar="CORPUS", help=text)
     text = (
-        "for --folder: folder takes the name of the folder that contains the file as the speaker; "
-        "none makes every utterance its own speaker"
+        "for --folder: folder names the speaker after the folder of the file; none makes every "
+        "utterance its own speaker"
     )
     parser.add_argument("--speaker-from", choices=("folder", "none"), default="none", help=text)
     text = "normalisation of the transcripts; librispeech: capital letters without punctuation"
@@ -369,6 +369,6 @@ def _imported(args: argparse.Namespace) -> "Imported":
         rows = importing.pair_rows(
             args.folder,
             speaker_from_folder=args.speaker_from == "folder",
-            tell=lambda text: note(f"note: {text}"),
+            tell=warn,
         )
     return importing.import_rows(rows, args.out, normalize)

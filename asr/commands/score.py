@@ -132,8 +132,8 @@ def _add_comparison(add: Callable[..., object]) -> None:
     add("--map", metavar="FILE", help=text)
     text = (
         "utterances without a hypothesis: all counts their words as deleted, so that an incomplete "
-        "decoding does not look good; present ignores them, as Kaldi's recipes do; strict is an "
-        "error"
+        "decoding does not look good; present ignores them, as Kaldi's recipes do; strict "
+        "refuses them"
     )
     add("--mode", choices=["all", "present", "strict"], default="all", help=text)
 

@@ -75,7 +75,8 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, before[signal.SIGINT])
         stop()
 
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no HUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

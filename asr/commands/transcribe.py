@@ -114,8 +114,8 @@ def _parser() -> Any:
 def add_model_options(parser: Any) -> None:
     """Add the options of verbs that recognise: model, threshold of confidence, and device."""
     text = (
-        "folder of a training or of a recipe with a single one (exp), model file, or a name of "
-        "`asr models`; by default the model that comes with the package"
+        "folder of a training, folder that contains a single training (exp), model file, or a name "
+        "of `asr models`; by default the model that comes with the package"
     )
     parser.add_argument("--model", help=text)
     text = (

@@ -252,7 +252,7 @@ class BatchConfig(Settings):
     """Batches of utterances of similar length."""
 
     seconds: float = setting(100.0, more_than(0))
-    """Longest audio in a batch in seconds, with padding."""
+    """Largest total length of the audio in a batch in seconds, with padding."""
     max_utterances: int = setting(48, at_least(1))
     """Largest number of utterances in a batch."""
     shortest_first: bool = True

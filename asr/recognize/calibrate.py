@@ -1,6 +1,5 @@
 """Calibration: fit the confidence and the flags of a model to recordings with transcripts."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from asr.recognize.transcript import Segment
 from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.calibration import calibration_error, confidence_bins
 from asr.store.model_file import copy_with_info
+from asr.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _score(utterance: Utterance, segment: Segment) -> ScoredUtterance:
 
 
 def _warn(utterance: Utterance, reason: str) -> None:
-    print(f"warning: left out: {utterance.id}: {reason}", file=sys.stderr)
+    warn(f"left out: {utterance.id}: {reason}")
 
 
 def _check_counts(scored: Sequence[ScoredUtterance], data: str | Path) -> None:

@@ -1,6 +1,5 @@
 """Forced alignment of a data directory, and the errors of its times."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from asr.recognize.directory import read_batches, speaker_stats
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
+from asr.terminal import print_error, warn
 from asr.text.timed import CtmWord
 
 _TOO_LONG = (
@@ -79,7 +79,7 @@ def align(
     if not recognise:
         texts = {u.id: u.text or "" for u in utterances}
         if missing := missing_characters(texts, recognizer.header.tokenizer):
-            print(f"asr align: warning: the model lacks {missing}", file=sys.stderr)
+            warn(f"the model lacks {missing}")
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
     for batch in read_batches(recognizer, utterances, speakers, _left_out):
         features = [chunk.features for _, chunk in batch]
@@ -87,12 +87,12 @@ def align(
         words = recognizer.words(features, known, by_attention=by == "attention")
         for (u, _), each in zip(batch, words, strict=True):
             if by == "ctc" and each and each[0].predictors is None:
-                print(f"asr align: warning: {u.id}: {_TOO_LONG}", file=sys.stderr)
+                warn(f"{u.id}: {_TOO_LONG}")
             yield u.id, each
 
 
 def _left_out(utterance: Utterance, reason: str) -> None:
-    print(f"asr align: {utterance.id}: {reason}", file=sys.stderr)
+    print_error(f"asr align: {utterance.id}: {reason}")
 
 
 def ctm_lines(utterance: str, words: Sequence[Word]) -> str:

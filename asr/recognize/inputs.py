@@ -16,6 +16,7 @@ from asr.audio.folders import search
 from asr.audio.formats import READABLE
 from asr.corpus.tables import read_clips
 from asr.errors import InputError
+from asr.terminal import note, warn
 from asr.text.characters import spelled_on_disk
 
 STDIN = "-"
@@ -118,7 +119,8 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
     folder = search(path, recursive=recursive)
     found, left_out = folder.audio, folder.left_out(len(folder.files) - len(folder.audio))
     if left_out:
-        print(printable(f"note: {path}: left out: {left_out}"), file=sys.stderr)
+        text = printable(f"{path}: left out: {left_out}")
+        warn(text) if folder.broken else note(f"note: {text}")
     has_table = probe((path / "wav.scp").is_file)
     if not found:
         hint = "" if recursive else "; --recursive searches the folders below it"
@@ -126,10 +128,9 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
             hint += f"; --data {path} reads its wav.scp, and runs the commands in it"
         raise InputError(f"{path}: no audio file in it, {READABLE}{hint}")
     if has_table:
-        print(
+        note(
             f"note: {path}: its audio files are transcribed and its wav.scp is not read; --data "
-            f"{path} reads it, and runs the commands in it",
-            file=sys.stderr,
+            f"{path} reads it, and runs the commands in it"
         )
     return found
 

@@ -69,6 +69,13 @@ def test_completion_lists_verbs_and_options():
     assert {"import", "validate"} <= set(options("data"))
 
 
+@pytest.mark.parametrize("verb", SUB_VERBS)
+def test_argparse_can_format_the_help(verb, capsys, monkeypatch):  # as Python 3.14 does at once
+    monkeypatch.setattr(pages, "_text", lambda action: (action.help or "") % vars(action))
+    with pytest.raises(SystemExit):
+        main([*verb.split(), "--help-all"])
+
+
 @pytest.mark.parametrize("verb", [*VERBS, *SUB_VERBS])
 def test_help_of_every_verb_fits_two_screens(verb, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

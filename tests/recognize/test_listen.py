@@ -107,7 +107,8 @@ def source(rate, stop):
     return RATE, blocks()
 
 
-def test_listen_prints_the_last_segment_at_ctrl_c(model, capsys):
+def test_listen_prints_the_last_segment_at_ctrl_c(model, capsys, monkeypatch):
+    monkeypatch.delattr(signal, "SIGHUP")  # as on Windows
     before = signal.getsignal(signal.SIGINT)
     assert listen.main(["--model", model, "--beam", "1", "--times"], source) == 0
     out, err = capsys.readouterr()
