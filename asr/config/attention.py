@@ -48,8 +48,8 @@ class AttentionConfig(Settings):
     """First energy of stopping at a step, for hard_monotonic, stepwise_monotonic, mocha and milk;
     the more steps a character has, the lower."""
     noise: float = setting(2.0, between(0, 100))
-    """Standard deviation of the noise on these energies in training, which makes them hard; 1 in the
-    papers. More costs the soft form and helps the hard one."""
+    """Standard deviation of the noise on these energies in training, which makes them hard. The
+    papers have 1; more costs the soft form and helps the hard one."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""
