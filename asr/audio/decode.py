@@ -20,6 +20,7 @@ import soundfile
 from asr.audio.formats import READABLE
 from asr.audio.header import (
     MOST_STREAMS,
+    Layout,
     Part,
     View,
     after_tags,
@@ -31,7 +32,7 @@ from asr.audio.header import (
     without_flac_length,
 )
 from asr.audio.media import INSTALL, MediaError, MediaFile, codec_of, container_of, installed
-from asr.audio.memory import cached, identity, warn_once
+from asr.audio.memory import cached, identity, lengths, warn_once
 from asr.errors import AudioError, first_line
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
@@ -45,6 +46,8 @@ _VORBIS_BLOCK = 8192  # samples, the largest
 _READ = 1 << 22  # samples at a time; a damaged header may promise more than fit into memory
 _MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"riff")
 _KNOWN = (b"fLaC", b"NIST_1A", b"Creative Voice")
+_MAX_LAYOUTS = 10_000
+_layouts: dict[Hashable, Layout] = {}
 
 
 class Sound(Protocol):
@@ -102,7 +105,7 @@ class _LibsndfileSound:
         self.counted = self.frames >= _NO_LENGTH
         self._forward = self.counted or not self._file.can_seek
         if self.counted:
-            self.frames = cached(key, self._count)
+            self.frames = cached(lengths, key, self._count)
         if self._forward:
             self._restart()
 
@@ -198,8 +201,12 @@ class _ConcatenatedSound:
         self._sound = openers[0]()
         self.note = self._sound.note
         self.samplerate, self.channels = self._sound.samplerate, self._sound.channels
-        lengths = (cached(key and (key, i), partial(self._go_to, i)) for i in range(len(openers)))
-        self._ends = list(accumulate(lengths))
+        self._ends = list(
+            accumulate(
+                cached(lengths, key and (key, index), partial(self._go_to, index))
+                for index in range(len(openers))
+            )
+        )
         self.frames = self._ends[-1]
         self._go_to(0)
 
@@ -275,8 +282,9 @@ class _File:
                     self.begin = after_tags(stream)
             with self.stream() as stream:
                 self.head = stream.read(4096)
-                find_layout = partial(survey, stream, self.head)
-                self.layout = cached(self.key and (self.key, "layout"), find_layout)
+                if len(_layouts) >= _MAX_LAYOUTS:
+                    _layouts.clear()
+                self.layout = cached(_layouts, self.key, partial(survey, stream, self.head))
             if self.layout.missing >= max(1, self.layout.present):
                 raise self._cut(self.layout.missing)
             if len(self.layout.parts) > MOST_STREAMS:

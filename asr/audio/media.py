@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asr.audio.header import is_wav
-from asr.audio.memory import cached
+from asr.audio.memory import cached, lengths
 from asr.errors import InputError, first_line
 
 INSTALL = "pip install 'asr-las[media]' (or PyAV alone: pip install av)"
@@ -132,7 +132,7 @@ class MediaFile:
     ) -> None:
         self._opened, self._container, self.reason = opened, container, ""
         self.samplerate, self.channels, self._origin_s = self._header()
-        self.frames = cached(key, self._count)
+        self.frames = cached(lengths, key, self._count)
         self._blocks = self._decode()
         self.seek(0)
 

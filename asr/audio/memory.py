@@ -4,12 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-_MAX_ENTRIES = 20_000
+lengths: dict[Hashable, int] = {}  # samples of files and streams that had to be decoded to count
 _printed: set[Hashable] = set()
-_results: dict[Hashable, Any] = {}
 
 
 def warn_once(name: str, message: str, key: Hashable = None) -> None:
@@ -28,12 +27,10 @@ def identity(source: str | Path | bytes) -> Hashable:
     return (os.path.realpath(source), state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def cached(key: Hashable, compute: Callable[[], T]) -> T:
-    """Return what ``compute`` returns; it is called once for each key, but always for None."""
+def cached(results: dict[Hashable, T], key: Hashable, compute: Callable[[], T]) -> T:
+    """Return the result of a key, computed if it is missing, and always for None."""
     if key is None:
         return compute()
-    if key not in _results:
-        if len(_results) >= _MAX_ENTRIES:
-            _results.clear()
-        _results[key] = compute()
-    return _results[key]
+    if key not in results:
+        results[key] = compute()
+    return results[key]

@@ -24,7 +24,7 @@ def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
 
 
 def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
-    """Map tracks likewise. If a file has channels 0 and 1, these are A and B; else 1 and 2 are."""
+    """Map tracks likewise; A and B are channels 0 and 1 of a file that has both, else 1 and 2."""
     refs, hyps = list(refs), list(hyps)
     pairs = _by_form((*refs, *hyps), lambda track: _bare(track[0])).items()
     from_0 = {file for file, tracks in pairs if {"0", "1"} <= {number for _, number in tracks}}

@@ -107,7 +107,7 @@ def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
         file, channel, speaker = fields[:3]
         start_s, end_s = _seconds(fields[3], "start", where), _seconds(fields[4], "end", where)
         if end_s < start_s:
-            raise InputError(f"{where}: it ends at {end_s:g} s, before its start at {start_s:g} s")
+            raise InputError(f"{where}: end {end_s:g} s before start {start_s:g} s; fix the times")
         words = fields[5:]
         if words and words[0].startswith("<") and words[0].endswith(">"):
             words = words[1:]  # the label, such as <o,f0,male>

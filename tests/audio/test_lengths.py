@@ -106,6 +106,19 @@ def test_joined_mp3(tmp_path):
         assert len(agree(one + more, tmp_path)) == pytest.approx(expected, abs=0.3 * RATE)
 
 
+def test_a_file_is_counted_once_however_many_there_are(tmp_path, monkeypatch):
+    counted, count = [], decode._LibsndfileSound._count
+    monkeypatch.setattr(decode, "_MAX_LAYOUTS", 2)
+    monkeypatch.setattr(
+        decode._LibsndfileSound, "_count", lambda self: counted.append(self) or count(self)
+    )
+    files = [tmp_path / f"{number}.flac" for number in range(5)]
+    for file in files:
+        file.write_bytes(flac_of_unknown_length(SOUND[:RATE]))
+    assert {info(file).samples for file in 2 * files} == {RATE}
+    assert len(counted) == len(files)
+
+
 def test_more_than_a_thousand_joined_streams(monkeypatch):
     one = encode(SOUND[:160], "FLAC")
     assert len(read(1200 * one)) == 1200 * 160

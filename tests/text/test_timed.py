@@ -85,7 +85,7 @@ def test_a_ctm_can_be_scored_against_texts(tmp_path):
         ("a 1 s1 0.0 2.0 a { b / c }", r"ref.stm:1: alternatives { a / b } are not scored"),
         ("a 1 s1 zero 2.0 x", r'ref.stm:1: start "zero", expected seconds'),
         ("a 1 s1 nan 2.0 x", r'start "nan"'),
-        ("a 1 s1 3.0 2.0 x", r"ends at 2 s, before its start at 3 s"),
+        ("a 1 s1 3.0 2.0 x", r"end 2 s before start 3 s; fix"),
     ],
 )
 def test_invalid_stm_lines(line, message):
