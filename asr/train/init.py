@@ -11,9 +11,9 @@ import torch
 
 from asr.config import TrainConfig
 from asr.config.read import flatten, to_dict
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.model.las import LAS
-from asr.store.find import find_model
+from asr.store.find import damaged, find_model
 from asr.store.model_file import read_model
 from asr.store.weights import Weights
 from asr.text.chars import CharTokenizer
@@ -46,11 +46,15 @@ def initialize(
         model, if its file has one; lines for the log.
 
     Raises:
-        InputError: the model does not exist, or has other sizes or features.
+        InputError: the model does not exist, is damaged, or has other sizes or features.
     """
     header, weights = read_model(init)
     _check_settings(init, header.config, config)
-    _copy(weights, header.tokenizer.symbols, model, tokenizer)
+    try:
+        _copy(weights, header.tokenizer.symbols, model, tokenizer)
+    except (KeyError, IndexError, RuntimeError) as error:
+        message = f"its weights do not fit its settings ({first_line(error)})"
+        raise damaged(header.path, message) from error
     origin = {"model": init, "sha256": checksum(header.path)}
     words = None if header.vocabulary is None else sorted(header.vocabulary)
     return origin, words, _report(origin, header.tokenizer.symbols, tokenizer.symbols)
@@ -110,7 +114,7 @@ def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
 
 def _decisive(config: TrainConfig) -> list[str]:
     """Return the names of the settings that must not differ between the two models."""
-    # A training adapts to another scale or level, and to noise.
+    # A training adapts to another scale or level, to noise and to another initial bias.
     without = {"features.cmvn", "features.level", "features.dither"}
     if config.features.kind != "mfcc":
         without.add("features.ceps")
@@ -119,7 +123,7 @@ def _decisive(config: TrainConfig) -> list[str]:
     if config.model.encoder.layers or config.model.encoder.frontend == "none":
         without.add("model.encoder.frontend_channels")
     without |= {f"model.attention.{name}" for name in config.model.attention.unread}
-    without |= {"model.attention.bias", "model.attention.noise"}  # a beginning, and of training
+    without |= {"model.attention.bias", "model.attention.noise"}
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 

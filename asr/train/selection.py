@@ -1,5 +1,6 @@
 """Model selection: score the model of each epoch on the dev set, and average the best ones."""
 
+import copy
 from contextlib import closing
 from typing import Any
 
@@ -37,21 +38,17 @@ class ModelSelection:
     """
 
     def __init__(
-        self,
-        model: LAS,
-        data: TrainData,
-        folder: RunFolder,
-        vocabulary: Vocabulary,
+        self, model: LAS, data: TrainData, folder: RunFolder, vocabulary: Vocabulary
     ) -> None:
         self.model, self.data, self.config = model, data, data.config
         self.folder, self.vocabulary = folder, vocabulary
 
-    def evaluate(self) -> Evaluation:
-        """Score the current model on the dev set."""
+    def evaluate(self, model: LAS | None = None) -> Evaluation:
+        """Score a model on the dev set, by default the current one."""
         data, workers = self.data, self.config.batch.workers
         with closing(load_batches(data.dev, data.dev_batches(), workers=workers)) as batches:
             return evaluate(
-                self.model,
+                model or self.model,
                 batches,
                 data.references,
                 data.tokenizer,
@@ -80,13 +77,10 @@ class ModelSelection:
         self.folder.keep({entry["checkpoint"] for entry in wanted})
 
     def _dev_scores(self, weights: Weights) -> dict[str, Any]:
-        """Return the dev scores of other weights than the model's."""
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        try:
-            self.model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
-            return self.evaluate().dev_scores()
-        finally:
-            self.model.load_state_dict(own)
+        """Return the dev scores of other weights, which do not replace those of the training."""
+        model = copy.deepcopy(self.model)
+        model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
+        return self.evaluate(model).dev_scores()
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
         """Return the history with scores on the current dev set; mark removed models as gone."""
@@ -109,7 +103,7 @@ class ModelSelection:
         epochs = ", ".join(str(entry["epoch"]) for entry in best)
         log.say(
             f"{final}: the mean of epochs {epochs}; dev WER {100 * found['dev_wer']:.1f} %, "
-            f"of the best one {100 * best[0]['dev_wer']:.1f} %"
+            f"that of the best epoch {100 * best[0]['dev_wer']:.1f} %"
         )
 
     def _best_models(self, history: list[Entry], log: Log) -> list[Entry]:

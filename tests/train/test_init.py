@@ -13,7 +13,7 @@ from asr.config.args import add_settings, from_args, make_parser
 from asr.config.layers import Recurrent
 from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
-from asr.store.model_file import copy_with_info, read_model
+from asr.store.model_file import copy_with_info, read_model, save_model
 from asr.text.chars import CharTokenizer
 from asr.train.init import BY_CHARACTER
 from asr.train.loop import Interrupted, Training
@@ -49,6 +49,14 @@ def test_all_weights_are_copied(model, short, tone_corpus, tmp_path):
     training = start(replace(short, seed=9), tone_corpus, tmp_path / "next", model)
     for name, value in read_model(model)[1].items():
         assert np.array_equal(training.model.state_dict()[name], value), name
+
+
+def test_a_damaged_model(model, short, tone_corpus, tmp_path):
+    header, weights = read_model(model)
+    del weights["ctc.bias"]
+    save_model(header.path, weights, header)
+    with pytest.raises(InputError, match=r"do not fit its settings \('ctc.bias'\); copy or train"):
+        start(short, tone_corpus, tmp_path / "next", model)
 
 
 def test_characters_keep_their_rows_with_other_ids(model, short, tone_corpus, tmp_path, capsys):

@@ -420,6 +420,23 @@ def test_epochs_are_selected_on_one_dev_set(tone_corpus, tiny_training, tmp_path
     start(tiny_training, corpus, out).run()
 
 
+def test_scoring_other_weights_never_touches_those_of_the_training(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    """Or an interruption could save a mixture of both."""
+    training = start(tiny_training, tone_corpus, finished)
+    before = training.model.ctc.weight.clone()
+
+    def interrupt(model, *_):
+        assert torch.equal(training.model.ctc.weight, before)
+        assert not torch.equal(model.ctc.weight, before)
+        raise Interrupted
+
+    monkeypatch.setattr("asr.train.selection.evaluate", interrupt)
+    with pytest.raises(Interrupted):
+        training.selection.measure_again(training.progress.history[:1])
+
+
 def test_the_mean_leaves_out_missing_models(tone_corpus, tiny_training, tmp_path, capsys):
     config = replace(tiny_training, average=3)
     out = interrupted(config, tone_corpus, tmp_path / "las", epochs=2)
