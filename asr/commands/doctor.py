@@ -114,9 +114,14 @@ def versions() -> Iterator[Finding]:
     for package in PACKAGES:
         version = installed(package)
         yield Finding("versions", package, version or "missing", "" if version else SETUP)
-    import_module("torchaudio")  # fails if it does not fit torch
-    yield Finding("versions", "import torchaudio", "works")
-    yield Finding("versions", "libsndfile", import_module("soundfile").__libsndfile_version__)
+    for name, module, attribute in (
+        ("import torchaudio", "torchaudio", "__version__"),  # fails if it does not fit torch
+        ("libsndfile", "soundfile", "__libsndfile_version__"),
+    ):
+        try:
+            yield Finding("versions", name, getattr(import_module(module), attribute))
+        except Exception as error:  # a broken library may raise anything
+            yield Finding("versions", name, f"fails: {first_line(error)}", SETUP)
 
 
 def differences(constraints: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
-_WRONG_TYPE = re.compile(r'Parser key "(.+)":\s+Expected .* Got value: (.*)', re.DOTALL)
+_WRONG_TYPE = re.compile(r'.*Parser key "(.+?)":\s+Expected .* Got value: (.*)', re.DOTALL)
 
 
 def make_parser(
@@ -49,8 +49,10 @@ def make_parser(
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             if found := _WRONG_TYPE.match(message):  # in the words of a wrong file
                 name, value = found.groups()
-                option: Any = next(a for a in self._actions if a.dest == name)
-                message = str(SettingError(name, value, wrong_type(value, option._typehint)))
+                hint = next(
+                    (getattr(a, "_typehint", str) for a in self._actions if a.dest == name), str
+                )
+                message = str(SettingError(name, value, wrong_type(value, hint)))
             super().error(message, ex)
 
     parser = SettingsParser(prog=prog, description=description)
@@ -112,7 +114,7 @@ def _expected(option: Any, value: Any) -> str:
         return "" if value is None else wrong_type(value, bool if option.nargs == 0 else str)
     try:
         option.type(str(value))
-    except argparse.ArgumentTypeError as error:
+    except ValueError as error:
         return str(error).partition("expected ")[2]
     return ""
 
@@ -164,6 +166,10 @@ def config_files(namespace: Any) -> list[str]:
     return [os.fspath(path) for path in namespace.config or ()]
 
 
+class NumberError(argparse.ArgumentTypeError, ValueError):
+    """A number is out of range; argparse catches the first type, jsonargparse the second."""
+
+
 def number(kind: type[Number], check: Check) -> Callable[[str], Number]:
     """Return the ``type`` of an option that takes numbers in a range.
 
@@ -177,9 +183,9 @@ def number(kind: type[Number], check: Check) -> Callable[[str], Number]:
             value = kind(text)
         except ValueError:
             expected = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text}, expected {expected}") from None
+            raise NumberError(f"{text}, expected {expected}") from None
         if not check.holds(value):
-            raise argparse.ArgumentTypeError(f"{text}, expected {check.expected}")
+            raise NumberError(f"{text}, expected {check.expected}")
         return value
 
     parse.__name__ = kind.__name__  # for the help

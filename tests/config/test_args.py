@@ -94,6 +94,8 @@ def test_an_option_can_resolve_a_conflict_in_a_file(file):
         ("--augment.speeds", "[0.0]", r"^augment\.speeds = .*, expected factors"),
         ("--optim.learning_rate", "nan", "optim.learning_rate"),
         ("--no_such", "1", "no_such"),
+        ("--model", '{"encoder": {"units": "x"}}', r"^model\.encoder\.units = x, expected a whole"),
+        ("--config", "{count: 0}", 'Parser key "count": 0, expected 1 or more'),
     ],
 )
 def test_errors_name_the_option(option, value, message):

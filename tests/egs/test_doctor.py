@@ -1,6 +1,7 @@
 """The report on the machine and the installation."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ def test_missing_package_has_a_remedy(monkeypatch):
     findings = list(doctor.versions())
     assert find(findings, "torch").remedy == ""
     assert find(findings, "no-such-package").remedy == "run egs/utils/setup.sh"
+
+
+def test_a_library_that_cannot_be_loaded_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    findings = list(doctor.versions())
+    assert find(findings, "import torchaudio").remedy == "run egs/utils/setup.sh"
+    assert find(findings, "libsndfile").remedy == ""
 
 
 def test_other_versions_than_pinned(tmp_path, monkeypatch):
