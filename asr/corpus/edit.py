@@ -55,7 +55,7 @@ def fix(path: str | Path) -> list[str]:
         return []
     for name in ("utt2spk", "wav.scp"):
         if not (path / name).is_file():
-            raise InputError(f"{path / name}: no such file; add it, because `fix` cannot derive it")
+            raise InputError(f"{path / name}: no such file; add it, because it cannot be derived")
     done: list[str] = []
     tables = {name: _read_leniently(path / name, done) for name in table_names(path)}
     keep = _common(tables)

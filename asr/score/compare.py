@@ -46,8 +46,8 @@ def compare(a: Score, b: Score) -> Comparison:
     """
     if (a.ids, a.refs) != (b.ids, b.refs):
         raise InputError(
-            f"the two systems are scored on {len(a.ids)} and {len(b.ids)} utterances that are not "
-            "the same; decode the same set with both, and score both with mode all"
+            f"the references of the two systems differ ({len(a.ids)} and {len(b.ids)} utterances); "
+            "decode the same set with both, and score both with mode all"
         )
     wrong = np.stack([errors(a.word_counts), errors(b.word_counts)], axis=1)
     interval, chance = bootstrap_difference(wrong, reference_words(a.word_counts))
