@@ -1,7 +1,7 @@
 """Decode a data directory.
 
-Writes text, results.jsonl (n-best list, confidence and times of each utterance), flags (utterances
-whose text may be wrong) and decode.json into the --out folder. After an interruption, the same
+Writes text, results.jsonl (n-best list, confidence and times of each utterance), flags (the flagged
+utterances) and decode.json into the --out folder. After an interruption, the same
 command continues. Search settings default to those stored in the model.
 
 Examples:

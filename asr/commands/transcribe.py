@@ -334,7 +334,7 @@ def _warn(label: str, transcript: "Transcript") -> None:
             sure = "" if segment.confidence is None else f" ({segment.confidence:.2f})"
             flags = ", ".join(segment.flags)
             times = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
-            warn(f"{label}: {times} may be wrong: {flags}{sure}")
+            warn(f"{label}: {times} flagged: {flags}{sure}")
 
 
 def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:

@@ -217,7 +217,7 @@ def test_low_confidence_is_flagged(save, audio, capsys):
     value = json.loads(out)
     assert value["confidence"] == value["segments"][0]["confidence"] == 0.0001
     assert "low-confidence" in value["flags"] and "low-confidence" in value["segments"][0]["flags"]
-    assert "may be wrong: " in err and "low-confidence (0.00)" in err
+    assert "flagged: " in err and "low-confidence (0.00)" in err
     main([file, "--model", save(confidence=SURE), "-f", "json"])
     out, err = capsys.readouterr()
     assert json.loads(out)["confidence"] == 0.9999 and "low-confidence" not in out + err
