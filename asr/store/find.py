@@ -199,7 +199,7 @@ def describe(path: Path) -> Description:
 def _facts(info: dict[str, Any]) -> dict[str, str]:
     """Return the card's facts; its default error rate is that of the training's dev set."""
     facts = {str(key): str(value) for key, value in info.get("card", {}).items()}
-    if "dev_wer" in info:
+    if info.get("dev_wer") is not None:  # null if the dev set has no words
         facts.setdefault("wer", f"{100 * info['dev_wer']:.1f} % (dev set of its training)")
     return facts
 

@@ -15,7 +15,7 @@ from asr.errors import InputError
 from asr.model.las import LAS
 from asr.store import find
 from asr.store.export import export_model
-from asr.store.model_file import Header, read_model, save_lm, save_model
+from asr.store.model_file import Header, copy_with_info, read_model, save_lm, save_model
 from asr.text.chars import CharTokenizer
 
 LARGEST = 8_000_000  # bytes of a bundled model
@@ -145,6 +145,12 @@ def test_a_language_model_is_no_recogniser(tmp_path):
     path = save_lm(tmp_path / "lm.safetensors", {}, LMConfig(), CharTokenizer.from_texts(["A"]), {})
     with pytest.raises(InputError, match="of format asr-lm, expected asr-las"):
         find.describe(path)
+
+
+def test_a_model_whose_dev_set_has_no_words(tiny_config, tmp_path):
+    path = write_model(tmp_path / "x.safetensors", tiny_config)
+    copy_with_info(path, path, {"dev_wer": None})  # an infinite rate
+    assert find.describe(path).card == {}
 
 
 def test_listing_does_not_import_torch(shelf):

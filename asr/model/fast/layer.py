@@ -1,9 +1,9 @@
 """All directions of a GRU layer, with their backward pass.
 
-:func:`native_layer` calls native.cpp on processors, :func:`kernel_layer` kernels.py on GPUs, and
-:func:`cudnn_layer` and :func:`looped_layer` are for machines without a compiler. All compute what
-the plain loop of :class:`asr.model.encoder.gru.GRU` does; :mod:`asr.model.cells.gru` has the
-equations.
+:func:`native_layer` calls native.cpp on processors, :func:`kernel_layer` kernels.py on GPUs;
+:func:`cudnn_layer` and :func:`looped_layer` run the layers that these cannot, and all layers on
+machines without a compiler. All compute what the plain loop of
+:class:`asr.model.encoder.gru.GRU` does; :mod:`asr.model.cells.gru` has the equations.
 """
 
 from typing import Any, Protocol
@@ -115,7 +115,7 @@ def consume(ctx: Any) -> None:
     """Mark the saved tensors of a backward pass as overwritten.
 
     Raises:
-        RuntimeError: they are so already.
+        RuntimeError: they have been overwritten before.
     """
     if ctx.consumed:
         raise RuntimeError("backward() can run only once: it overwrites its saved tensors")
