@@ -81,8 +81,8 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
     empty = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
-        results = Path(decoding) / RESULTS
-        found = _read(results if results.is_file() else results.with_name(OLD_RESULTS))
+        files = [Path(decoding) / name for name in (RESULTS, OLD_RESULTS)]
+        found = _read(next((file for file in files if file.is_file()), files[0]))
         unknown = sorted(set(found) - set(texts))
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")

@@ -16,6 +16,7 @@ from asr.commands import transcribe as cli
 from asr.commands.transcribe import main
 from asr.errors import InputError
 from asr.recognize.inputs import collect
+from asr.terminal import Quiet
 
 RATE = 16000
 
@@ -116,6 +117,14 @@ def test_folders_below(transcribe, audio):
     (audio / "a.wav").rename(audio / "deep" / "c.WAV")
     assert len(transcribe(audio)[1]) == 1
     assert len(transcribe(audio, "--recursive")[1]) == 2
+
+
+def test_quiet_suppresses_notes_of_a_folder_but_not_warnings(transcribe, audio, monkeypatch):
+    monkeypatch.setattr(Quiet, "on", True)
+    (audio / "notes.txt").touch()
+    assert "left out" not in transcribe(audio)[2]
+    (audio / "gone.wav").symlink_to("nowhere")
+    assert "gone.wav (cannot be read)" in transcribe(audio)[2]
 
 
 def test_a_data_directory_of_recordings(transcribe, tmp_path):
