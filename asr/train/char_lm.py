@@ -275,8 +275,8 @@ class _Training:
             changed.append("other sentences or characters")
         if changed:
             raise InputError(
-                f"{path}: an unfinished training with other settings: {', '.join(changed)}; give "
-                "its command again to go on, or delete the file to start over"
+                f"{path}: an unfinished training with other settings: {', '.join(changed)}; run "
+                "its command again to resume it, or delete the file to start over"
             )
 
 

@@ -171,7 +171,7 @@ def test_a_resumed_training_ends_with_the_same_model(files, monkeypatch, steps, 
         with pytest.raises(KeyboardInterrupt, match="the same command continues"):
             lm_train(files, parts, *options)
     assert parts.exists() == (steps >= 2)
-    with pytest.raises(InputError, match=r"state.pt: .* batch was 1, is 2; give its command again"):
+    with pytest.raises(InputError, match=r"state.pt: .* batch was 1, is 2; run its command again"):
         lm_train(files, parts, *options, "--batch", "2")
     torch.manual_seed(7)
     drawn = torch.get_rng_state()
