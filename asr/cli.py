@@ -114,7 +114,3 @@ def _interrupted_by_signals() -> Iterator[list[int]]:
         for number in numbers:
             stack.callback(signal.signal, number, signal.signal(number, stop))
         yield received
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,7 +20,7 @@ from asr.search.hotwords import load_hotwords
 from asr.store.find import default_model
 from asr.store.model_file import Header, read_lm, read_model
 from asr.store.weights import Weights
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 
 def load(

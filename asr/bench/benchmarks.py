@@ -24,7 +24,7 @@ from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.score.wer import score as score_words
 from asr.search.beam import search
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train.data import UtteranceSet, plan_batches
 from asr.train.loader import load_batches
 

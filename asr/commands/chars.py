@@ -16,9 +16,9 @@ from asr.errors import EXIT_OK, InputError, counted
 from asr.files import check_outputs
 from asr.terminal import note, print_error, warn
 from asr.text.characters import changed_characters, clean
-from asr.text.chars import CharTokenizer
 from asr.text.normalize import NORMALIZERS
 from asr.text.subtitles import plain_lines
+from asr.text.tokenizer import CharTokenizer
 from asr.text.transcripts import parse_text, read_lines
 
 RARE = 5  # characters that occur less often are hardly learnt, and often typing errors

@@ -26,7 +26,7 @@ from asr.terminal import note
 
 if TYPE_CHECKING:
     from asr.model.char_lm import CharLM
-    from asr.text.chars import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
 
 Entry = dict[str, float]
 
@@ -81,7 +81,7 @@ def train(argv: list[str]) -> int:
     from asr.commands.machine import machine
     from asr.model.machine import pick_device
     from asr.store.model_file import save_lm
-    from asr.text.chars import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
     from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
 
     tokenizer = CharTokenizer.from_file(args.tokens)
@@ -184,7 +184,7 @@ def score(argv: list[str]) -> int:
     from asr.lm.perplexity import perplexity
     from asr.lm.texts import read_texts
     from asr.loading import open_lm
-    from asr.text.chars import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(args.tokens)
     config = DecodeConfig(lm=args.lm, word_lm=args.word_lm, lm_share=args.lm_share)

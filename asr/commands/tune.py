@@ -86,7 +86,7 @@ def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestL
     """Return the lists with the scores of other language models."""
     from asr.lm.perplexity import sentence_log_probs
     from asr.loading import open_lm
-    from asr.text.chars import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
 
     tokenizer = CharTokenizer.from_file(tokens)
     model = open_lm(replace(config, lm_weight=1.0), tokenizer)

@@ -35,7 +35,7 @@ from asr.lm.ngram import NGram
 from asr.lm.prefix_tree import ROOT, PrefixTree
 from asr.lm.protocol import LanguageModel
 from asr.terminal import warn
-from asr.text.chars import SPACE, CharTokenizer
+from asr.text.tokenizer import SPACE, CharTokenizer
 
 MOST_UNSPELLED = 0.5  # share of running words that cannot be spelled, above which loading fails
 WARN_UNSPELLED = 0.1  # share above which a warning is printed

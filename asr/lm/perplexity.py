@@ -10,7 +10,7 @@ import numpy as np
 from asr.arrays import FloatArray
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 _BLOCK = 1024  # sentences that are scored side by side
 

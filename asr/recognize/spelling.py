@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from asr.errors import listed
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for <unk>, as in CharTokenizer.decode
 _SHOWN = 40  # characters of a warning

@@ -32,7 +32,7 @@ from asr.search.hotwords import HotWords
 from asr.search.hypothesis import Hypothesis
 from asr.search.protocol import Encoded, Model
 from asr.store.model_file import Header
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 FALLBACK_COVERAGE_WEIGHT = 0.5
 

@@ -19,7 +19,7 @@ import numpy as np
 from asr import arrays
 from asr.arrays import Array
 from asr.errors import InputError
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.text.transcripts import read_lines
 
 MOST_WEIGHT = 100.0

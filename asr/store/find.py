@@ -15,7 +15,7 @@ from typing import Any
 from asr.config import DecodeConfig
 from asr.config.read import from_dict
 from asr.errors import InputError, first_line
-from asr.text.chars import SPACE
+from asr.text.tokenizer import SPACE
 
 FORMAT, LM_FORMAT = "asr-las", "asr-lm"  # in the headers of model files
 _MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}

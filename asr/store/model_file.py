@@ -31,7 +31,7 @@ from asr.store.find import (
     own_settings,
 )
 from asr.store.weights import Storage, Weights, pack, unpack
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 VERSION = "1"
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")

@@ -23,7 +23,7 @@ from asr.lm.texts import read_texts
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
 from asr.terminal import warn
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import read_state, write_state
 

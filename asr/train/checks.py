@@ -10,7 +10,7 @@ from asr.errors import InputError
 from asr.model.fast.product import precision_in_use
 from asr.search.alignment import ctc_steps
 from asr.terminal import note, warn
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train.augment import noise_files
 
 SHOWN = 20  # utterances in a message

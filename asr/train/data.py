@@ -20,7 +20,7 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
 from asr.train.rank import Rank

@@ -17,7 +17,7 @@ from asr.score import Score, score
 from asr.score.wer import errors as wrong_words
 from asr.score.wer import reference_words
 from asr.search.beam import search
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)

@@ -16,7 +16,7 @@ from asr.model.las import LAS
 from asr.store.find import damaged, find_model
 from asr.store.model_file import read_model
 from asr.store.weights import Weights
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 # Weights with a row for each character.
 BY_CHARACTER = (

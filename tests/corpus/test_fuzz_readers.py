@@ -21,8 +21,8 @@ from asr.errors import InputError
 from asr.lm.lookahead import load_word_lm
 from asr.score.readers import open_source, read_pair
 from asr.search.hotwords import load_hotwords
-from asr.text.chars import CharTokenizer
 from asr.text.normalize import read_map
+from asr.text.tokenizer import CharTokenizer
 from asr.text.transcripts import parse_text, parse_trn, read_lines
 
 TOKENS = CharTokenizer.from_texts(["A B"])

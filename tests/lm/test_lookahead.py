@@ -16,7 +16,7 @@ from asr.lm.ngram import NGram
 from asr.lm.perplexity import sentence_log_probs
 from asr.lm.prefix_tree import ROOT, PrefixTree
 from asr.model.char_lm import CharLM
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 TOKENS = CharTokenizer.from_texts(["ABCDE "])
 SENTENCES = ["A", "AB BA", "ABC A BA", "BA AB ABC", "A A AB", "BA", "ABC ABC BAD", "AB"]

@@ -11,7 +11,7 @@ from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
 from asr.lm.lookahead import WordLM
 from asr.lm.perplexity import perplexity
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 TOKENS = CharTokenizer.from_texts(["ABC "])
 

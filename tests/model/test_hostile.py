@@ -30,7 +30,7 @@ from asr.model.char_lm import CharLM
 from asr.model.las import LAS
 from asr.store.find import describe, search_settings
 from asr.store.model_file import Header, read_model, save_lm, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 SMALL = ModelConfig(
     encoder=EncoderConfig(units=8, pyramid=(2, 2)),

@@ -10,7 +10,7 @@ from asr.config import FeatureConfig, LossConfig, TrainConfig
 from asr.model import vad
 from asr.model.las import LAS
 from asr.store.model_file import Header, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 RATE = 16000
 

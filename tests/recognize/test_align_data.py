@@ -9,8 +9,8 @@ from asr.errors import InputError
 from asr.recognize.forced import compare, ctm_lines
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
-from asr.text.chars import CharTokenizer
 from asr.text.timed import CtmWord
+from asr.text.tokenizer import CharTokenizer
 
 
 @pytest.fixture

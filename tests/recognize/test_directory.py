@@ -17,7 +17,7 @@ from asr.model.las import LAS
 from asr.recognize import directory as decode
 from asr.recognize.utterances import UtteranceRecognizer
 from asr.store.model_file import Header, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 RATE = 16000
 NAMES = ["ann-1", "ann-2", "bob-1", "bob-2"]

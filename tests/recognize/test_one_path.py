@@ -9,7 +9,7 @@ from asr.commands import decode, transcribe
 from asr.config import FeatureConfig, LossConfig, TrainConfig
 from asr.model.las import LAS
 from asr.store.model_file import Header, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 MINI = Path(__file__).parents[2] / "data" / "mini" / "dev-mini"
 TEXT = "THE QUICK BROWN FOX JUMPS OVER A LAZY DOG"

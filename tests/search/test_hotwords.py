@@ -12,7 +12,7 @@ from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.search.beam import search
 from asr.search.hotwords import HotWords, load_hotwords
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 TOKENS = CharTokenizer.from_texts(["ABCN "])
 

@@ -26,7 +26,7 @@ from asr.search.hotwords import HotWords
 from asr.search.hypothesis import BLANK
 from asr.search.protocol import Scorer
 from asr.search.scorers import make_scorers
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 MEL, VOCAB, EOS = 6, 5, 4  # <blank>, <unk>, two characters, <sos/eos>
 PLAIN = DecodeConfig(beam=1, ctc_weight=0.0)

@@ -19,7 +19,7 @@ from asr.store.export import export_model
 from asr.store.find import search_settings
 from asr.store.model_file import Header, read_model, save_model
 from asr.store.weights import SCALE, pack, unpack
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 DOUBT = {"credit": {"least": -1.0, "oov_rate": 0.1}, "vocabulary": ["AB", "C"]}
 

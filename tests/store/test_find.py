@@ -16,7 +16,7 @@ from asr.model.las import LAS
 from asr.store import find
 from asr.store.export import export_model
 from asr.store.model_file import Header, copy_with_info, read_model, save_lm, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 LARGEST = 8_000_000  # bytes of a bundled model
 FACTS = {"hears", "languages", "wer", "licence", "data"}

@@ -15,7 +15,7 @@ from asr.loading import make_model
 from asr.model.las import LAS
 from asr.store.average import average_models
 from asr.store.model_file import Header, read_model, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 FEATURES = FeatureConfig(mel_bins=20)
 

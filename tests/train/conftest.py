@@ -9,7 +9,7 @@ import soundfile
 from asr.config import FeatureConfig, TrainConfig
 from asr.config.read import from_dict
 from asr.corpus.feature_statistics import gather
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 PITCH_HZ = {"A": 300, "B": 900, "C": 2700, " ": 0}
 SECONDS = 0.25

@@ -16,7 +16,7 @@ from asr.loading import load_lm
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
 from asr.store.model_file import save_lm
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train import char_lm as training
 
 TOKENS = CharTokenizer.from_texts(["AB C"])  # blank 0, unk 1, space 2, A 3, B 4, C 5, end 6

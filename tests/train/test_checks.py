@@ -10,7 +10,7 @@ from asr.config.read import from_dict
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.search.alignment import ctc_steps
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
 
 

@@ -5,7 +5,7 @@ import torch
 
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train.data import UtteranceSet, plan_batches
 from asr.train.loader import load_batches
 

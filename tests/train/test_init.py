@@ -14,7 +14,7 @@ from asr.config.layers import Recurrent
 from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
 from asr.store.model_file import copy_with_info, read_model, save_model
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train.init import BY_CHARACTER
 from asr.train.loop import Interrupted, Training
 

@@ -14,7 +14,7 @@ import torch
 from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.train import data, loader
 from asr.train.data import UtteranceSet
 from asr.train.loader import load_batches

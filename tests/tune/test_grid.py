@@ -10,7 +10,7 @@ from asr.cli import main
 from asr.errors import InputError
 from asr.lm.arpa import write_arpa
 from asr.lm.kneser_ney import estimate
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.tune.grid import GridSearch, best_point, search_grid
 from asr.tune.nbest import read_lists
 

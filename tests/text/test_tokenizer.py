@@ -2,7 +2,7 @@ import pytest
 
 from asr.cli import main
 from asr.errors import InputError
-from asr.text.chars import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 
 def test_the_table_of_two_words():
@@ -57,7 +57,7 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path, lines, message):
         CharTokenizer.from_file(path)
 
 
-def test_chars_reads_data_directories_without_their_ids(tmp_path, capsys):
+def test_tokenizer_reads_data_directories_without_their_ids(tmp_path, capsys):
     data = tmp_path / "train"
     data.mkdir()
     (data / "text").write_text("xyz-1 BAB\nxyz-2 A B\n")
@@ -69,7 +69,7 @@ def test_chars_reads_data_directories_without_their_ids(tmp_path, capsys):
     assert f"' ': 1 occurrence, first in {data}/text:2" in captured.err
 
 
-def test_chars_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):
+def test_tokenizer_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):
     (tmp_path / "sentences.txt").write_text("so, so!\n")
     assert main(["chars", "--normalize", "librispeech", str(tmp_path / "sentences.txt")]) == 0
     table = "<blank> 0\n<unk> 1\n<space> 2\nO 3\nS 4\n<sos/eos> 5\n"
@@ -77,7 +77,7 @@ def test_chars_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n\n", b"caf\xe9\n"])
-def test_chars_of_nothing_readable_is_bad_input(tmp_path, capsys, content):
+def test_tokenizer_of_nothing_readable_is_bad_input(tmp_path, capsys, content):
     path = tmp_path / "sentences.txt"
     if content is not None:
         path.write_bytes(content)
@@ -110,7 +110,7 @@ def test_an_apostrophe_is_the_one_of_the_table(known):
     assert tokenizer.unk_id not in tokenizer.encode("DON\uff07T")
 
 
-def test_chars_reports_what_it_left_out(tmp_path, capsys):
+def test_tokenizer_reports_what_it_left_out(tmp_path, capsys):
     (tmp_path / "sentences.txt").write_text("co\u00adop\n", encoding="utf-8")
     assert main(["chars", str(tmp_path / "sentences.txt")]) == 0
     captured = capsys.readouterr()
