@@ -2,9 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
 import soundfile
-import torch
 
 from asr.bench import transcribe as long
 from asr.commands.bench import main
@@ -12,7 +12,7 @@ from asr.errors import InputError
 
 
 def test_a_recording_is_joined_of_utterances_and_pauses(tmp_path):
-    spoken = [long.Spoken(torch.full((16000 * n,), 0.5), f"TEXT {n}") for n in (1, 2)]
+    spoken = [long.Reference(np.full(16000 * n, 0.5, np.float32), f"TEXT {n}") for n in (1, 2)]
     said = long.join(spoken, 0.2, -50.0, tmp_path / "a.flac")
     assert [u.text for u in said[:3]] == ["TEXT 1", "TEXT 2", "TEXT 1"]
     samples, rate = soundfile.read(tmp_path / "a.flac")
@@ -24,7 +24,10 @@ def test_a_recording_is_joined_of_utterances_and_pauses(tmp_path):
 
 
 def test_errors_are_those_of_all_texts_together():
-    said = [long.Spoken(torch.zeros(1), "A B"), long.Spoken(torch.zeros(1), "C D")]
+    said = [
+        long.Reference(np.zeros(1, np.float32), "A B"),
+        long.Reference(np.zeros(1, np.float32), "C D"),
+    ]
     assert long.errors(said, ["A B C D"]) == 0  # in one segment or in two
     assert long.errors(said, ["A B", "", "D"]) == 25
 
