@@ -19,6 +19,7 @@ Example = tuple[str, np.ndarray, Sequence[str], float]
 def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw losses, dev error rates and the learning rate over epochs."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     epochs = [entry["epoch"] for entry in history]
     figure = Figure(figsize=(11, 3.4), layout="constrained")
@@ -32,6 +33,9 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         style = "-" if key.startswith("train") else "--"
         losses.plot(epochs, [entry[key] for entry in history], style, label=label)
     losses.set(title="loss per character", xlabel="epoch", yscale="log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("")
     losses.legend(fontsize=8)
     errors.plot(epochs, [100 * min(1.0, entry["dev_wer"]) for entry in history], label="words")
     errors.plot(epochs, [100 * min(1.0, entry["dev_cer"]) for entry in history], label="characters")
