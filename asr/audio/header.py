@@ -32,7 +32,7 @@ _TO_THE_END = b"\xff\xff\xff\xff"  # the length in AU files of unknown length
 _AIFF_UNKNOWN_SIZE = 0x7F000000  # that sox writes to a pipe
 
 ByteOrder = Literal["little", "big"]
-Piece = bytes | tuple[int, int]
+Fragment = bytes | tuple[int, int]
 """Bytes, or a range of bytes of the file."""
 
 
@@ -40,7 +40,7 @@ Piece = bytes | tuple[int, int]
 class Part:
     """A stream of audio, as the decoder sees it."""
 
-    pieces: tuple[Piece, ...]
+    fragments: tuple[Fragment, ...]
     hidden: bool = False
     """Whether the length is hidden from the decoder, so that it counts the frames: mp3."""
 
@@ -224,7 +224,7 @@ def _wav(stream: BinaryIO, size: int) -> Layout:
             continue
         elif following < size:
             last, note = _repaired(stream, start, begin, size), _more(length, size - begin)
-        parts = [*parts, last] if parts or last.pieces != ((0, size),) else []
+        parts = [*parts, last] if parts or last.fragments != ((0, size),) else []
         return Layout(tuple(parts), missing=missing, present=present, note=note)
 
 
@@ -460,10 +460,10 @@ def _mp3(stream: BinaryIO, size: int) -> Layout:
     begin, end = after_tags(stream), _before_tag(stream, size)
     head = _bytes_at(stream, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
-    pieces: tuple[Piece, ...] = ((begin, end),)
+    fragments: tuple[Fragment, ...] = ((begin, end),)
     promised = 0
     if at >= 0:
-        pieces = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
+        fragments = ((begin, begin + at), b"\0\0\0\0", (begin + at + 4, end))
         numbers = (int.from_bytes(head[i : i + 4], "big") for i in (at + 4, at + 8, at + 12))
         flags, frames, length = numbers
         has_sizes = flags & 3 == 3
@@ -474,7 +474,7 @@ def _mp3(stream: BinaryIO, size: int) -> Layout:
     starts, note = _mp3_streams(stream, begin, end)
     if len(starts) > 1:
         return Layout(_cut(starts, end, hidden=True), note=note)
-    return Layout((Part(pieces, hidden=True),), promised=promised, note=note)
+    return Layout((Part(fragments, hidden=True),), promised=promised, note=note)
 
 
 def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str]:
@@ -502,16 +502,16 @@ def _mp3_streams(stream: BinaryIO, begin: int, end: int) -> tuple[list[int], str
 
 
 class View(io.RawIOBase):
-    """Pieces of a file, presented as one file without copying them."""
+    """Fragments of a file, presented as one file without copying them."""
 
     def __init__(self, stream: BinaryIO, part: Part) -> None:
         self.stream, self.part, self.position = stream, part, 0
-        self.spans: list[tuple[int, int, Piece]] = []  # begin and end in this view
+        self.spans: list[tuple[int, int, Fragment]] = []  # begin and end in this view
         end = 0
-        for piece in part.pieces:
+        for fragment in part.fragments:
             begin = end
-            end += len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
-            self.spans.append((begin, end, piece))
+            end += len(fragment) if isinstance(fragment, bytes) else fragment[1] - fragment[0]
+            self.spans.append((begin, end, fragment))
         self.size = end
 
     def readable(self) -> bool:
@@ -531,14 +531,14 @@ class View(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer and return the number of bytes; fewer at the end."""
         done = 0
-        for begin, end, piece in self.spans:
+        for begin, end, fragment in self.spans:
             if done < len(buffer) and begin <= self.position < end:
                 count = min(len(buffer) - done, end - self.position)
                 start = self.position - begin
-                if isinstance(piece, bytes):
-                    data = piece[start : start + count]
+                if isinstance(fragment, bytes):
+                    data = fragment[start : start + count]
                 else:
-                    data = _bytes_at(self.stream, piece[0] + start, count)
+                    data = _bytes_at(self.stream, fragment[0] + start, count)
                 buffer[done : done + len(data)] = data
                 self.position += len(data)
                 done += len(data)

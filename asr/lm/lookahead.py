@@ -44,7 +44,7 @@ _CASES = ("lower-case", str.islower, str.isupper), ("upper-case", str.isupper, s
 _LIKELIEST_END = -1e-9  # largest log-probability of an end, so that the text may always go on
 
 
-class UnigramSpeller(LanguageModel):
+class CharacterUnigram(LanguageModel):
     """Spells words by the frequency of characters in the vocabulary; it has no state.
 
     Args:
@@ -78,11 +78,11 @@ class WordState(NamedTuple):
     node: Array
     """Tree node of the characters of the current word, (N,)."""
     spelled: Array
-    """Log-probability of these characters by the speller, (N,), float64."""
+    """Log-probability of these characters by the character language model, (N,), float64."""
     next: Array
-    """The speller's log-probabilities of the next character, (N, V)."""
-    speller: Any
-    """The speller's own state."""
+    """The character language model's log-probabilities of the next character, (N, V)."""
+    character_lm: Any
+    """The character language model's own state."""
 
 
 class WordLM:
@@ -91,10 +91,10 @@ class WordLM:
     Args:
         arpa: the n-grams.
         tokenizer: the recogniser's characters; words with other characters are left out.
-        speller: spells unknown words, for example a :class:`asr.model.char_lm.CharLM`, which reads
-            the whole sentence; the default is a :class:`UnigramSpeller`.
+        character_lm: spells unknown words, for example :class:`asr.model.char_lm.CharLM`, which
+            reads the whole sentence; the default is a :class:`CharacterUnigram`.
         oov_penalty: subtracted from the log-probability of every unknown word.
-        share: share of the speller in known words, at least 0 and below 1.
+        share: share of the character language model in known words, at least 0 and below 1.
         device: device of the arrays.
 
     Raises:
@@ -105,7 +105,7 @@ class WordLM:
         self,
         arpa: Arpa,
         tokenizer: CharTokenizer,
-        speller: LanguageModel | None = None,
+        character_lm: LanguageModel | None = None,
         oov_penalty: float = 0.0,
         share: float = 0.0,
         device: Any = "cpu",
@@ -117,7 +117,7 @@ class WordLM:
         others = (word for word in arpa.words if word not in known)
         self.ngram = NGram(arpa, [*spellings.values(), *others], device)
         self.tree = PrefixTree(list(spellings), len(tokenizer), device)
-        self.speller = speller or UnigramSpeller(list(spellings), tokenizer, device)
+        self.character_lm = character_lm or CharacterUnigram(list(spellings), tokenizer, device)
         self.eos, self.vocab, self.penalty = tokenizer.eos_id, len(tokenizer), oov_penalty
         self.log_rest = math.log(1 - share)
         self.log_share = math.log(share) if share > 0 else -math.inf
@@ -129,13 +129,13 @@ class WordLM:
         spelled = full(rows, 0.0, history, "float64")
         following = full((rows, self.vocab), 0.0, spelled)
         root = full(rows, ROOT, history)
-        return WordState(history, root, spelled, following, self.speller.start(rows))
+        return WordState(history, root, spelled, following, self.character_lm.start(rows))
 
     def select(self, state: WordState, rows: Array) -> WordState:
         """Return the given rows of a state; a row may be repeated."""
         history, node, spelled, following = (part[rows] for part in state[:4])
-        speller = self.speller.select(state.speller, rows)
-        return WordState(history, node, spelled, following, speller)
+        character_lm = self.character_lm.select(state.character_lm, rows)
+        return WordState(history, node, spelled, following, character_lm)
 
     @np.errstate(divide="ignore")  # log 0 is -inf
     def step(self, tokens: Array, state: WordState, rows: Array) -> tuple[Array, WordState]:
@@ -144,7 +144,7 @@ class WordLM:
         return self._score(state, tokens == self.eos), state
 
     def _read(self, tokens: Array, state: WordState, rows: Array) -> WordState:
-        following, speller = self.speller.step(tokens, state.speller, rows)
+        following, character_lm = self.character_lm.step(tokens, state.character_lm, rows)
         history, node, spelled = state.history[rows], state.node[rows], state.spelled[rows]
         xp, space, start = namespace(tokens), tokens == self.space, tokens == self.eos
         _, ended = self.ngram.log_probs(history, self._word(node))
@@ -153,7 +153,7 @@ class WordLM:
         node = xp.where(space | start, ROOT, self.tree.child(node, tokens))
         character = cast(state.next[rows, tokens], "float64")
         spelled = xp.where(space | start, 0.0, spelled + character)
-        return WordState(history, node, spelled, following, speller)
+        return WordState(history, node, spelled, following, character_lm)
 
     def _word(self, node: Array) -> Array:
         """Return the word that ends at each node, or <unk>, (N,)."""
@@ -216,9 +216,9 @@ class _WordScores(NamedTuple):
     word: Array
     """By the n-gram, of the word that ends at the node."""
     any_word: Array
-    """By the speller, of the known words with this prefix."""
+    """By the character language model, of the known words with this prefix."""
     unknown: Array
-    """By the speller, of all words with this prefix, known or not."""
+    """By the character language model, of all words with this prefix, known or not."""
     end: Array
     """The sentence ends before the current word."""
     no_end: Array
@@ -238,7 +238,7 @@ def _or_not(log_prob: Array) -> tuple[Array, Array]:
 def load_word_lm(
     path: str | Path,
     tokenizer: CharTokenizer,
-    speller: LanguageModel | None = None,
+    character_lm: LanguageModel | None = None,
     oov_penalty: float = 0.0,
     share: float = 0.0,
     device: Any = "cpu",
@@ -253,7 +253,7 @@ def load_word_lm(
     arpa = read_arpa(path)
     _check_words(arpa, tokenizer, path)
     try:
-        return WordLM(arpa, tokenizer, speller, oov_penalty, share, device)
+        return WordLM(arpa, tokenizer, character_lm, oov_penalty, share, device)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -33,8 +33,10 @@ def char_lm():
 
 @pytest.fixture(params=["unigrams", "character model", "mixed"])
 def lm(request):
-    speller = None if request.param == "unigrams" else char_lm()
-    return WordLM(estimate(SENTENCES, 3), TOKENS, speller, share=0.4 * (request.param == "mixed"))
+    character_lm = None if request.param == "unigrams" else char_lm()
+    return WordLM(
+        estimate(SENTENCES, 3), TOKENS, character_lm, share=0.4 * (request.param == "mixed")
+    )
 
 
 def word_by_word(arpa, sentence):
@@ -47,9 +49,9 @@ def word_by_word(arpa, sentence):
     return total
 
 
-@pytest.mark.parametrize("speller", [None, char_lm()])
-def test_scores_of_characters_sum_to_that_of_the_word(speller):
-    lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller)
+@pytest.mark.parametrize("character_lm", [None, char_lm()])
+def test_scores_of_characters_sum_to_that_of_the_word(character_lm):
+    lm = WordLM(estimate(SENTENCES, 3), TOKENS, character_lm)
     sentences = [*SENTENCES, "BAD BA", "ABC BAD ABC A", ""]
     found = sentence_log_probs(lm, [TOKENS.encode(s) for s in sentences], TOKENS.eos_id)
     expected = [word_by_word(estimate(SENTENCES, 3), s) for s in sentences]
@@ -102,9 +104,9 @@ def test_all_short_sentences_together_have_at_most_probability_one(lm):
 
 def test_unknown_words_are_spelled():
     """<unk> is spelled by the character model, which has read the sentence before."""
-    arpa, speller = estimate(SENTENCES, 2), char_lm()
-    found = read(WordLM(arpa, TOKENS, speller), "AB EE ")
-    spelled = np.stack([read(speller, "AB EE "[:i])[-1] for i in range(7)]).astype(np.float64)
+    arpa, character_lm = estimate(SENTENCES, 2), char_lm()
+    found = read(WordLM(arpa, TOKENS, character_lm), "AB EE ")
+    spelled = np.stack([read(character_lm, "AB EE "[:i])[-1] for i in range(7)]).astype(np.float64)
     e, space, end = *TOKENS.encode("E "), TOKENS.eos_id
     ends = np.logaddexp(spelled[5, space], spelled[5, end])
     by_hand = spelled[3, e] + spelled[4, e] + ends
@@ -125,12 +127,12 @@ def test_unknown_words_are_spelled():
     assert total == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_speller_may_have_a_share_in_known_words():
-    """By hand for a sentence of one word: the n-gram's probability and the speller's."""
-    arpa, speller, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
-    lm = WordLM(arpa, TOKENS, speller, share=0.3)
+def test_the_character_lm_may_have_a_share_in_known_words():
+    """By hand for a sentence of one word: the n-gram's probability and the character language model's."""
+    arpa, character_lm, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
+    lm = WordLM(arpa, TOKENS, character_lm, share=0.3)
     found = sentence_log_probs(lm, [[a]], TOKENS.eos_id)
-    spelled = np.exp(read(speller, "A").astype(np.float64))
+    spelled = np.exp(read(character_lm, "A").astype(np.float64))
     spelling = float(spelled[0, a] * (spelled[1, TOKENS.eos_id] + spelled[1, lm.space]))
     ngram, start = NGram(arpa, arpa.words), np.array([NGram(arpa, arpa.words).start])
     word, history = ngram.log_probs(start, np.array([ngram.ids["A"]]))
@@ -172,10 +174,10 @@ def test_rows_are_independent(lm):
 @pytest.mark.parametrize("share", [None, 0.4])
 def test_torch_tensors_give_the_same_as_numpy_arrays(share, monkeypatch):
     """On a GPU all arrays are tensors; here they are tensors on the CPU."""
-    speller = None if share is None else char_lm()
+    character_lm = None if share is None else char_lm()
 
     def scores(kind):
-        lm = WordLM(estimate(SENTENCES, 3), TOKENS, speller, share=share or 0.0)
+        lm = WordLM(estimate(SENTENCES, 3), TOKENS, character_lm, share=share or 0.0)
         state, found = lm.start(4), []
         for token in [TOKENS.eos_id, *TOKENS.encode("AB BE A")]:
             rows = [3, 0, 1, 1]

@@ -102,18 +102,18 @@ def test_useless_texts_lower_the_threshold():
     assert plausibility_threshold(right, useless[:4] - 9) == bound  # too few to tell
 
 
-def scored(speaker, credit, right, text="A"):
+def scored(speaker, plausibility, right, text="A"):
     """An utterance with a text of a plausibility; a text other than A is doubtful by all rules."""
     flags = () if text != "A" else ("doubtful",)
-    segment = Segment(0, 1, text, 0.0, {"decoder": 5 * credit}, flags, ())
+    segment = Segment(0, 1, text, 0.0, {"decoder": 5 * plausibility}, flags, ())
     utterance = Utterance("u", speaker, "u", "u.wav", 0.0, None, "A", 1.0)
     return calibrate.ScoredUtterance(utterance, segment, right, not right, (right,))
 
 
 def test_flags_are_cross_validated():
     """Correct texts of a speaker who mumbles are doubtful by the other speakers' threshold."""
-    clear = [scored("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
-    mumbled = [scored("s2", credit, True) for credit in (-2.0, -2.1, -2.0, -2.1, -2.0)]
+    clear = [scored("s1", plausibility, True) for plausibility in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    mumbled = [scored("s2", plausibility, True) for plausibility in (-2.0, -2.1, -2.0, -2.1, -2.0)]
     wrong = [scored("s2", -9.0, False)]
     everything = clear + mumbled + wrong
     found = calibrate.cross_validate_flags(everything, None)
@@ -134,8 +134,8 @@ def test_unknown_words_make_a_text_doubtful():
 
 
 def test_useless_texts_count_in_a_calibration():
-    right = [scored("s1", credit, True) for credit in (-0.3, -0.4, -0.5, -0.6, -0.7)]
-    useless = [scored("s2", credit, False) for credit in (-3.0, -3.5, -4.0, -4.5, -5.0)]
+    right = [scored("s1", plausibility, True) for plausibility in (-0.3, -0.4, -0.5, -0.6, -0.7)]
+    useless = [scored("s2", plausibility, False) for plausibility in (-3.0, -3.5, -4.0, -4.5, -5.0)]
     found = calibrate.estimate_plausibility([*right, *useless], None)
 
     assert found.threshold == pytest.approx(
@@ -151,18 +151,18 @@ def test_plausible_texts_are_not_doubtful(save, audio, monkeypatch, strict):
     """A text is doubtful if the rule for all models and the model's own threshold agree."""
     monkeypatch.setattr(diagnose, "MIN_LOG_PROB", 0.0 if strict else -1e3)
 
-    def doubted(**info):
+    def is_flagged(**info):
         recognizer = asr.load(save(**info), "cpu", DecodeConfig(beam=2, length_bonus=5.0))
         return "doubtful" in recognizer.transcribe(audio / "a.wav").flags
 
-    assert doubted() == doubted(confidence=SURE) == strict
+    assert is_flagged() == is_flagged(confidence=SURE) == strict
     much, little = {"least": 0.0, "oov_rate": 0.5}, {"least": -1e3, "oov_rate": 0.5}
-    assert doubted(confidence={**SURE, "credit": much}) == strict
-    assert not doubted(confidence={**SURE, "credit": little})
-    assert not doubted(credit=little)  # as a training leaves it
-    assert doubted(credit=much) == strict
-    assert doubted(credit=little, confidence={**SURE, "credit": much}) == strict
-    assert doubted(credit=much, vocabulary=[])  # all of its words are unknown
+    assert is_flagged(confidence={**SURE, "credit": much}) == strict
+    assert not is_flagged(confidence={**SURE, "credit": little})
+    assert not is_flagged(credit=little)  # as a training leaves it
+    assert is_flagged(credit=much) == strict
+    assert is_flagged(credit=little, confidence={**SURE, "credit": much}) == strict
+    assert is_flagged(credit=much, vocabulary=[])  # all of its words are unknown
 
 
 @pytest.mark.parametrize(
