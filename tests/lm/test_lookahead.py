@@ -128,7 +128,7 @@ def test_unknown_words_are_spelled():
 
 
 def test_the_character_lm_may_have_a_share_in_known_words():
-    """By hand for a sentence of one word: the n-gram's probability and the character language model's."""
+    """By hand for a sentence of one word: the probabilities of both models."""
     arpa, character_lm, a = estimate(SENTENCES, 2), char_lm(), TOKENS.encode("A")[0]
     lm = WordLM(arpa, TOKENS, character_lm, share=0.3)
     found = sentence_log_probs(lm, [[a]], TOKENS.eos_id)
