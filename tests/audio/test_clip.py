@@ -201,7 +201,7 @@ def test_damage_that_makes_pyav_seek_before_the_file_is_an_audio_error(tmp_path)
 def test_damage_that_makes_libsndfile_seek_before_the_file_prints_no_traceback(monkeypatch):
     raised = []
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
-    with pytest.raises(AudioError, match="a header without any samples"):
+    with pytest.raises(AudioError, match=r"any samples|damaged audio"):
         read(encode(np.zeros(9000), format="AIFF").replace(b"SSND", b"S\0ND"))
     assert not raised
 

@@ -510,6 +510,7 @@ def test_a_signal_ends_the_evaluation(
     finished, tone_corpus, tiny_training, tmp_path, monkeypatch, number
 ):
     """The steps of the epoch are kept, and the dev set is scored after the restart."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # nohup ignores HUP
     training = start(replace(tiny_training, checkpoint_minutes=9.0), tone_corpus, tmp_path / "las")
 
     def search_then_signal(*args):
