@@ -236,7 +236,7 @@ class OptimConfig(Settings):
     weight_decay: float = setting(1e-2, at_least(0))
     """Weight decay: decoupled for adamw, otherwise added to the gradient."""
     warmup_steps: int = setting(200, at_least(0))
-    """Steps in which the rate rises linearly from 0 to the peak, at most a quarter of all."""
+    """Steps in which the rate rises linearly from 0 to the peak, at most a third of all."""
     decay: Literal["cosine", "none"] = "cosine"
     """How the rate falls after decay_start."""
     decay_start: float = setting(0.3, FRACTION)

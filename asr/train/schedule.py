@@ -9,7 +9,7 @@ from torch import nn
 from asr.config import OptimConfig
 from asr.train.adamw import AdamW
 
-LONGEST_WARMUP = 0.25  # of the training
+LONGEST_WARMUP = 1 / 3  # of the training
 
 Optimizer = AdamW | torch.optim.Optimizer
 
@@ -27,7 +27,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> O
 def learning_rate(step: int, share: float, config: OptimConfig) -> float:
     """Return the learning rate of a step: linear warm-up, plateau, cosine decay.
 
-    The warm-up takes at most a quarter of the training, so that a short one reaches the peak, too.
+    The warm-up takes at most a third of the training, so that a short one reaches the peak, too.
 
     Args:
         step: number of the step, from 0.
