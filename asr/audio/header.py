@@ -140,14 +140,14 @@ def _joined(stream: BinaryIO, size: int, head: bytes) -> tuple[Part, ...]:
 
 
 def _aiff_end(stream: BinaryIO, start: int) -> int:
-    """Return the end of the AIFF file that begins at ``start``; 0 if there is none."""
+    """Return the end of the AIFF file at offset ``start``; 0 if no such file begins there."""
     head = _bytes_at(stream, start, 12)
     length = int.from_bytes(head[4:8], "big")
     return start + 8 + length + length % 2 if head[8:11] == b"AIF" else 0
 
 
 def _caf_end(stream: BinaryIO, start: int) -> int:
-    """Return the end of the CAF file that begins at ``start``; 0 if there is none."""
+    """Return the end of the CAF file at offset ``start``; 0 if no such file begins there."""
     offset = start + 8 if _bytes_at(stream, start, 4) == b"caff" else 0
     for _ in range(_MOST_CHUNKS if offset else 0):
         head = _bytes_at(stream, offset, 12)
@@ -158,7 +158,7 @@ def _caf_end(stream: BinaryIO, start: int) -> int:
 
 
 def _mp4_end(stream: BinaryIO, start: int) -> int:
-    """Return the end of the mp4 file that begins at ``start``; 0 if there is none."""
+    """Return the end of the mp4 file at offset ``start``; 0 if no such file begins there."""
     offset = start if _bytes_at(stream, start + 4, 4) == b"ftyp" else 0
     for _ in range(_MOST_CHUNKS):
         head = _bytes_at(stream, offset, 16)

@@ -50,7 +50,7 @@ class Finding:
     name: str
     value: str
     remedy: str = ""
-    """What to do about a problem, in one line; empty if there is none."""
+    """The remedy in one line; empty if nothing is wrong."""
 
 
 def main(argv: list[str]) -> int:

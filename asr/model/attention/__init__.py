@@ -1,10 +1,10 @@
 """Attention: which encoder steps the decoder looks at for the next character.
 
-Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. Everybody
-else sees the interface alone: :class:`Attention` makes opaque keys from the encoder's output and
-goes from state to state, and each step gives an :class:`Alignment`. The decoder sums its values by
-these weights, so that no kind computes a context. A kind for which :mod:`asr.model.fast` has no
-loop of its own runs in plain torch.
+Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. All
+other code uses the interface: :class:`Attention` makes keys that only it reads from the encoder's
+output, passes a state from character to character, and returns an :class:`Alignment` for each. The
+decoder sums its values with these weights, so that no kind computes a context. A kind
+without a fast form in :mod:`asr.model.fast` runs in plain torch.
 
 Letters: B utterances, K rows that look at each of them side by side, N = B K rows, M heads,
 S encoder steps, W columns of a window, D encoder width, H decoder width, A width of the energies.
@@ -24,20 +24,20 @@ from asr.search import protocol
 
 @dataclass(frozen=True)
 class Table:
-    """Tensors of one first axis: what keys (by utterances) and states (by rows) are made of.
+    """Tensors that share their first axis: utterances in keys, rows in states.
 
-    Tables within it are picked from, too; what else stands in it, such as a switch, stays.
+    ``select`` also applies to tables inside it; other fields, such as a switch, stay as they are.
     """
 
     over_steps: ClassVar[tuple[str, ...]] = ()
-    """Those whose second axis is the encoder's steps."""
+    """Names of the fields whose second axis is the encoder's steps."""
 
     def select(self, rows: Any, steps: int | None = None) -> Self:
-        """Rows picked or repeated.
+        """Return the table with rows picked or repeated.
 
         Args:
             rows: indices of the first axis.
-            steps: length to which :attr:`over_steps` are cut; None: they keep theirs.
+            steps: length to which the fields of :attr:`over_steps` are cut, if given.
         """
         found = []
         for field in fields(self):
@@ -51,9 +51,9 @@ class Table:
 
 
 Keys: TypeAlias = Any
-"""What a kind precomputes of the encoder's output: a Table of utterances."""
+"""What a kind precomputes from the encoder's output: a Table of utterances."""
 State: TypeAlias = Any
-"""What a kind hands from one character to the next: a Table of rows."""
+"""What a kind passes from one character to the next: a Table of rows."""
 
 
 class Alignment(protocol.Alignment):
@@ -65,10 +65,10 @@ class Alignment(protocol.Alignment):
     __slots__ = ()
 
     def mix(self, values: Tensor) -> Tensor:
-        """The sum of the values by their weights.
+        """Return the weighted sum of the values.
 
         Args:
-            values: what each head reads from each encoder step, (B, M, S, G).
+            values: of each head and encoder step, (B, M, S, G).
 
         Returns:
             (N, G), the sum over heads and steps.
@@ -82,7 +82,7 @@ class Alignment(protocol.Alignment):
 
 
 def owners(rows: int, keys: Tensor) -> Tensor:
-    """The utterance of each of N rows, (N,), where the keys (B, ...) are those of B."""
+    """Return the utterance of each of N rows, (N,); the keys (B, ...) give their number B."""
     return torch.arange(len(keys), device=keys.device).repeat_interleave(rows // len(keys))
 
 
@@ -90,11 +90,11 @@ class Attention(nn.Module):
     """Base class of all kinds of attention. Modules hold parameters; keys and states are values."""
 
     heads: int = 1
-    """How many columns of weights a step gives (M)."""
+    """Number of heads (M)."""
     sums_to_one: ClassVar[bool] = True
-    """The law of the weights of a head; False: their sum is from 0 to 1."""
+    """Whether the weights of a head sum to 1; otherwise their sum lies between 0 and 1."""
     has_hard_form: ClassVar[bool] = False
-    """Whether a search can take single steps, in time that is linear in the steps."""
+    """Whether a search can choose single encoder steps, in time linear in their number."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         """Make the parameters.
@@ -112,7 +112,7 @@ class Attention(nn.Module):
         Args:
             memory: encoder output, (B, S, D).
             steps: real steps of each utterance, (B,), in main memory.
-            hard: take single steps, if there is a hard form.
+            hard: choose single encoder steps, for kinds with a hard form.
         """
         raise NotImplementedError
 
@@ -121,7 +121,7 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def step(self, query: Tensor, keys: Keys, state: State) -> tuple[Alignment, State]:
-        """Look for the next character.
+        """Compute the weights for the next character.
 
         Args:
             query: decoder states BEFORE this step, (N, H).
@@ -132,7 +132,7 @@ class Attention(nn.Module):
 
 
 def make_attention(query: int, memory: int, config: AttentionConfig) -> Attention:
-    """An attention of the kind and heads that the settings name; see :class:`Attention`."""
+    """Return the attention that the settings name; see :class:`Attention`."""
     kind: type[Attention] = resolve_name(ATTENTIONS[config.kind])
     if config.heads == 1:
         return kind(query, memory, config)

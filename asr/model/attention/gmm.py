@@ -4,9 +4,9 @@
 mu_i        = mu_{i-1} + softplus(d)                            mu_0 = 0
 alpha_{i,t} = sum_k softmax(w)_k N(t; mu_{i,k}, softplus(r_k)^2)
 
-As in the paper's V2b, c begins with a move of 1 step and a width of 10. N is the mass between
-t - 1/2 and t + 1/2, not the density at t, which it nears as the width grows: so that the weights
-of narrow components, too, sum to at most 1. What lies before or behind the audio is lost.
+As in the paper's V2b, c starts with a move of 1 step and a width of 10. N is the mass between
+t - 1/2 and t + 1/2 instead of the density at t, so that the weights of narrow components, too,
+sum to at most 1. Mass before or after the audio is lost.
 """
 
 import math
@@ -26,7 +26,7 @@ MOVE, WIDTH = 1.0, 10.0  # of all components at first, in encoder steps
 
 @dataclass(frozen=True)
 class Padding(Table):
-    """All that this kind knows of the encoder's output."""
+    """The keys: this kind does not read the content of the encoder's output."""
 
     padding: Tensor
     """True where there is no step, (B, S)."""
@@ -35,7 +35,7 @@ class Padding(Table):
 
 @dataclass(frozen=True)
 class Means(Table):
-    """Where the components stand."""
+    """The positions of the components."""
 
     means: Tensor
     """mu, (N, K)."""

@@ -1,12 +1,12 @@
-"""What monotonic kinds share: for each character, go on step by step and stop with a probability.
+"""Base of the monotonic kinds: each character moves forward and stops with a probability.
 
 e_{i,t} = g (w / |w|) . tanh(V h_t + b + W s_{i-1}) + r         energy of stopping at t
 p_{i,t} = sigmoid(e_{i,t})                                      its probability
 
 Character i begins where character i - 1 stopped. Training computes with alpha_{i,t}, the
-probability that it stops at t, summed over all ways there; noise of a standard deviation is added
-to the energies, so that they learn to be large, and then probabilities are near 0 or 1. A search
-takes the hard form: it stops at the first t with p >= 1/2, and looks at the steps on its way alone.
+probability that it stops at t, summed over all paths. Gaussian noise on the energies makes them
+large, so that the probabilities come near 0 or 1. A search takes the hard form: it stops at the
+first t with p >= 1/2, and computes the energies only up to there.
 """
 
 import math
@@ -31,15 +31,15 @@ class MonotonicKeys(EnergyKeys):
     """The encoder's part of the energies."""
 
     hard: bool
-    """Whether single steps are taken."""
+    """Whether single steps are chosen."""
 
 
 @dataclass(frozen=True)
 class Expected(Table):
-    """Where the last character stopped, as far as one can expect."""
+    """The expected position of the last character."""
 
     alpha: Tensor
-    """(N, S)."""
+    """Probability that it stopped at each step, (N, S)."""
     over_steps = ("alpha",)
 
 
@@ -48,11 +48,11 @@ class Position(Table):
     """Where the last character stopped."""
 
     step: Tensor
-    """t, (N,); the number of steps where it did not."""
+    """t, (N,); the number of steps if it did not stop."""
 
 
 class Monotonic(Attention):
-    """A kind is its recursion, soft and hard, and what it looks at around the stop."""
+    """A kind defines its recurrence, soft and hard, and the weights around the stop."""
 
     sums_to_one: ClassVar[bool] = False
     has_hard_form: ClassVar[bool] = True
@@ -67,12 +67,12 @@ class Monotonic(Attention):
         self.noise = config.noise
 
     def expected(self, stop: Tensor, go: Tensor, alpha: Tensor, steps: Tensor) -> Tensor:
-        """Where this character stops.
+        """Return the probability that this character stops at each step.
 
         Args:
             stop: p, 0 on padding, (N, S).
             go: 1 - p, (N, S).
-            alpha: where the last one stopped, (N, S).
+            alpha: the same of the last character, (N, S).
             steps: real steps, (N,).
 
         Returns:
@@ -81,15 +81,15 @@ class Monotonic(Attention):
         raise NotImplementedError
 
     def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
-        """Where this character stops in the hard form; positions (N,) to the same."""
+        """Return where this character stops in the hard form: last positions (N,) to new ones."""
         raise NotImplementedError
 
     def look(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
-        """The weights (N, S) of where one expects to stop (N, S); queries (B, K, H)."""
+        """Return the weights (N, S) for stopping probabilities (N, S) and queries (B, K, H)."""
         return alpha
 
     def look_hard(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
-        """The weights of real steps (N,) where one stopped; queries (N, H)."""
+        """Return the weights for the steps of the stops (N,) and queries (N, H)."""
         return Alignment(query.new_ones(len(step), 1, 1), step)
 
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> MonotonicKeys:
@@ -142,14 +142,14 @@ class Monotonic(Attention):
     def passed(
         self, query: Tensor, keys: MonotonicKeys, rows: Tensor, step: Tensor, width: int
     ) -> Tensor:
-        """How many of the next steps some rows (n,) pass: (n,), from 0 to width.
+        """Return how many steps some rows pass before they stop, (n,), from 0 to width.
 
         Args:
             query: of all rows, (N, H).
             keys: of all utterances.
-            rows: that look.
-            step: from which they look, (n,).
-            width: how far.
+            rows: indices of these rows, (n,).
+            step: their first step, (n,).
+            width: the largest number of steps.
         """
         owner = owners(len(query), keys.keys)[rows].unsqueeze(1)
         columns = step.unsqueeze(1) + torch.arange(width, device=step.device)  # (n, width)
@@ -160,15 +160,15 @@ class Monotonic(Attention):
         return torch.where(stop.any(1), stop.int().argmax(1), width)
 
     def end(self, keys: MonotonicKeys) -> Tensor:
-        """The step at which everybody stops, (B,): behind the last one, where nothing is."""
+        """Return the step at which every character stops, (B,): one after the last."""
         return keys.steps
 
 
 def scan(factor: Tensor, added: Tensor) -> Tensor:
-    """The recurrence x_t = factor_t x_{t-1} + added_t along the last axis, x_{-1} = 0.
+    """Return x_t = factor_t x_{t-1} + added_t along the last axis, with x_{-1} = 0.
 
-    In log2(S) rounds, after each of which the steps are twice as far apart (Hillis and Steele,
-    1986). Nothing is divided, so that it is as exact as the loop.
+    It takes log2(S) rounds, which double the distance between steps (Hillis and Steele, 1986). It
+    divides nothing, so that it is as exact as the loop.
     """
     far = 1
     while far < added.shape[-1]:

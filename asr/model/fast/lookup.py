@@ -1,6 +1,6 @@
 """Look up the fast form of a decoder or an encoder layer.
 
-If there is none, the caller runs its plain form. Fast forms import the kinds of attention, cells
+A caller without a fast form runs its plain form. Fast forms import the kinds of attention, cells
 and layers, which do not import them.
 """
 
