@@ -1,4 +1,4 @@
-"""Forward attention: weights only move on (Zhang et al., arXiv:1807.06736, eq. 7 and 8).
+"""Forward attention: weights only move forward (Zhang et al., arXiv:1807.06736, eq. 7 and 8).
 
 e_t         = w . tanh(V h_t + b + W s_{i-1})
 alpha_{i,t} ~ softmax(e)_t sum_{k=0..D} alpha_{i-1,t-k}         alpha_0 = (1, 0, 0, ...)

@@ -1,4 +1,4 @@
-"""Local attention around a centre that only moves on (Luong et al., arXiv:1508.04025, "local-m").
+"""Local attention around a centre that moves forward (Luong et al., arXiv:1508.04025, "local-m").
 
 p_i     = max(p_{i-1}, sum_t alpha_{i-1,t} t)                   p_1 = 0
 e_t     = s_{i-1} . (W h_t)
@@ -21,7 +21,7 @@ from asr.model.attention.window import Windowed
 
 @dataclass(frozen=True)
 class Centre(Table):
-    """Where the next window is."""
+    """The centre of the next window."""
 
     step: Tensor
     """p, (N,)."""
@@ -31,7 +31,7 @@ class LocalM(Windowed):
     """See the head of this file."""
 
     def start(self, keys: EnergyKeys, rows: int) -> Centre:
-        """At the first step."""
+        """Return the first encoder step as the centre."""
         return Centre(keys.keys.new_zeros(rows))
 
     def centre(self, query: Tensor, steps: Tensor, state: Centre) -> Tensor:
@@ -39,6 +39,6 @@ class LocalM(Windowed):
         return state.step
 
     def moved(self, centre: Tensor, alignment: Alignment) -> Centre:
-        """To the mean of the weights, if that is ahead."""
+        """Return the mean of the weights as the centre, if it lies ahead."""
         mean = (alignment.weights[:, 0].detach() * alignment.columns()).sum(1)
         return Centre(torch.maximum(centre, mean))

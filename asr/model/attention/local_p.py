@@ -38,5 +38,5 @@ class LocalP(Windowed):
         return energies.softmax(-1) * gauss
 
     def moved(self, centre: Tensor, alignment: Alignment) -> State:
-        """There is no state."""
+        """Return an empty state: the centre is predicted anew for each character."""
         return NoState()

@@ -1,6 +1,6 @@
 """Monotonic infinite lookback attention, MILk (Arivazhagan et al., arXiv:1906.05218, eq. 5 to 9).
 
-alpha, u    as in :mod:`.mocha`: where it stops, and energies of their own
+alpha, u    as in :mod:`.mocha`: the stop, and energies of their own
 D_k         = log sum_{l<=k} exp(u_l)                           of all steps up to k
 beta_t      = sum_{k>=t} alpha_k exp(u_t - D_k)                 the weights
             = exp(u_t - D_t) z_t,  z_t = alpha_t + exp(D_t - D_{t+1}) z_{t+1}
@@ -28,9 +28,9 @@ class MILk(MoChA):
         return (u - D).exp() * z
 
     def look_hard(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
-        """See :meth:`Monotonic.look_hard`; with 0 for the steps that are still to come."""
+        """See :meth:`Monotonic.look_hard`; the weights of later steps are 0."""
         return Alignment(super().look_hard(query, keys, step).heads_over(keys.keys.shape[1]))
 
     def width(self, keys: ChunkKeys, step: Tensor) -> int:
-        """All steps up to the last of these."""
+        """Return the number of steps up to the last stop."""
         return int(step.max()) + 1

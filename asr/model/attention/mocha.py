@@ -1,6 +1,6 @@
 """Monotonic chunkwise attention, MoChA (Chiu and Raffel, arXiv:1712.05382, eq. 19 to 23).
 
-alpha       as in :mod:`.hard_monotonic`: where it stops
+alpha       as in :mod:`.hard_monotonic`: probability of the stop
 u_t         = w' . tanh(V' h_t + b' + W' s_{i-1})               energies of their own
 D_k         = log sum_{l=k-n+1..k} exp(u_l)                     of the n steps that end at k
 beta_t      = sum_{k=t..t+n-1} alpha_k exp(u_t - D_k)           the weights
@@ -24,7 +24,7 @@ from asr.model.attention.monotonic import MonotonicKeys
 
 @dataclass(frozen=True)
 class ChunkKeys(MonotonicKeys):
-    """With the encoder's part of the energies within a chunk."""
+    """Keys that also hold the encoder's part of the energies within a chunk."""
 
     content: Tensor
     """(B, S, A)."""
@@ -51,7 +51,7 @@ class MoChA(HardMonotonic):
         return self.spread(u, alpha)
 
     def spread(self, u: Tensor, alpha: Tensor) -> Tensor:
-        """The weights of energies and of where one stops: all of them (N, S)."""
+        """Return the weights from energies u and stopping probabilities alpha, all (N, S)."""
         before = min(self.chunk, u.shape[1]) - 1
 
         def chunks(x: Tensor, sides: tuple[int, int], value: float = 0.0) -> Tensor:
@@ -73,5 +73,5 @@ class MoChA(HardMonotonic):
         return Alignment(u.masked_fill(behind, -torch.inf).softmax(-1), first)
 
     def width(self, keys: ChunkKeys, step: Tensor) -> int:
-        """Columns of a window that has the chunks before some steps."""
+        """Return the number of columns of a window that holds a chunk."""
         return min(self.chunk, keys.keys.shape[1])

@@ -1,4 +1,4 @@
-"""Attention to the steps around a centre alone, which takes the same time however many there are.
+"""Attention to a window around a centre; its time does not depend on the number of steps.
 
 |t - p| <= D                                                    the window
 e_t = s_{i-1} . (W h_t)                                         as in :mod:`.general`
@@ -14,14 +14,14 @@ from asr.model.attention.general import General
 
 
 class Windowed(General):
-    """A kind is its centre, and what becomes of the energies around it."""
+    """A kind defines its centre and the weights around it."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
         self.window = config.window
 
     def centre(self, query: Tensor, steps: Tensor, state: State) -> Tensor:
-        """The middle of the window (p), (N,).
+        """Return the middle of the window (p), (N,).
 
         Args:
             query: decoder states, (N, H).
@@ -31,11 +31,11 @@ class Windowed(General):
         raise NotImplementedError
 
     def weigh(self, energies: Tensor, distance: Tensor) -> Tensor:
-        """The weights of a window, of energies and distances t - p, all of them (N, W)."""
+        """Return the weights of a window from energies and distances t - p, all of them (N, W)."""
         return energies.softmax(-1)
 
     def moved(self, centre: Tensor, alignment: Alignment) -> State:
-        """The state after a step."""
+        """Return the state after a step."""
         raise NotImplementedError
 
     def step(self, query: Tensor, keys: EnergyKeys, state: State) -> tuple[Alignment, State]:
