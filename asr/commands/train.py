@@ -37,9 +37,9 @@ def main(argv: list[str]) -> int:
     add("--out", required=True, metavar="DIR", help="folder of this training")
     text = (
         "start from the weights of this model: a training folder, a model file or a name of `asr "
-        "models`. Sizes and features must be the same, characters may differ. With hours "
-        "of speech, lower optim.learning_rate; with minutes, take more passes instead. Not needed "
-        "when a training continues"
+        "models`; MODEL:encoder takes its encoder alone. Sizes and features must be the same, "
+        "characters may differ. With hours of speech, lower optim.learning_rate; with minutes, "
+        "take more passes instead. Not needed when a training continues"
     )
     add("--init", metavar="MODEL", help=text)
     text = (

@@ -26,17 +26,20 @@ BY_CHARACTER = (
     "ctc.weight",
     "ctc.bias",
 )
+ENCODER = "encoder"
+"""``--init MODEL:encoder`` copies the encoder alone."""
 
 
 def initialize(
     init: str, model: LAS, tokenizer: CharTokenizer, config: TrainConfig
 ) -> tuple[dict[str, str], list[str] | None, list[str]]:
-    """Copy the weights of another model into a new one.
+    """Copy the weights of another model, or of its encoder, into a new one.
 
     Weights of a character that the other model does not have keep their random initial values.
 
     Args:
-        init: a training folder, a model file, or the name of a bundled model.
+        init: a training folder, a model file, or the name of a bundled model; with ``:encoder``
+            behind it, all other weights keep their random initial values.
         model: the network of the new training; its weights are overwritten.
         tokenizer: characters of the new training.
         config: configuration of the new training.
@@ -48,14 +51,17 @@ def initialize(
     Raises:
         InputError: the model does not exist, is damaged, or has other sizes or features.
     """
-    header, weights = read_model(init)
+    name, part = _split(init)
+    header, weights = read_model(name)
     _check_settings(init, header.config, config)
     try:
-        _copy(weights, header.tokenizer.symbols, model, tokenizer)
+        _copy(weights, header.tokenizer.symbols, model, tokenizer, part)
     except (KeyError, IndexError, RuntimeError) as error:
         message = f"its weights do not fit its settings ({first_line(error)})"
         raise damaged(header.path, message) from error
     origin = {"model": init, "sha256": checksum(header.path)}
+    if part:
+        return origin, [], [_begins(origin)]
     words = None if header.vocabulary is None else sorted(header.vocabulary)
     return origin, words, _report(origin, header.tokenizer.symbols, tokenizer.symbols)
 
@@ -91,9 +97,16 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _split(init: str) -> tuple[str, str]:
+    """Return the model, and ``encoder.``, with which names of weights begin, or nothing."""
+    name = init.removesuffix(f":{ENCODER}")
+    return name, "" if name == init else f"{ENCODER}."
+
+
 def _is_origin(init: str, origin: dict[str, str]) -> bool:
+    (name, part), (_, part_then) = _split(init), _split(origin["model"])
     try:
-        return checksum(find_model(init)) == origin["sha256"]
+        return part == part_then and checksum(find_model(name)) == origin["sha256"]
     except InputError:
         if init == origin["model"]:
             return True
@@ -102,7 +115,9 @@ def _is_origin(init: str, origin: dict[str, str]) -> bool:
 
 def _check_settings(init: str, theirs: TrainConfig, ours: TrainConfig) -> None:
     there, here = flatten(to_dict(theirs)), flatten(to_dict(ours))
-    differing = [key for key in _decisive(ours) if there[key] != here[key]]
+    parts = ("features.", "model.reset", f"model.{_split(init)[1]}")
+    keys = [key for key in _decisive(ours) if key.startswith(parts)]
+    differing = [key for key in keys if there[key] != here[key]]
     if differing:
         found = ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in differing)
         options = " ".join(f"--{key} {_as_typed(there[key])}" for key in differing)
@@ -134,11 +149,15 @@ def _as_typed(value: Any) -> str:
 
 
 @torch.no_grad()
-def _copy(weights: Weights, symbols: Sequence[str], model: LAS, tokenizer: CharTokenizer) -> None:
+def _copy(
+    weights: Weights, symbols: Sequence[str], model: LAS, tokenizer: CharTokenizer, part: str
+) -> None:
+    """Copy the weights whose names begin with ``part``."""
     known = {symbol: row for row, symbol in enumerate(symbols)}
     ours = [row for row, symbol in enumerate(tokenizer.symbols) if symbol in known]
     theirs = [known[tokenizer.symbols[row]] for row in ours]
-    for name, weight in model.state_dict().items():
+    wanted = ((n, w) for n, w in model.state_dict().items() if n.startswith(part))
+    for name, weight in wanted:
         value = torch.from_numpy(weights[name]).to(weight)
         if name in BY_CHARACTER:
             weight[ours] = value[theirs]
@@ -146,12 +165,18 @@ def _copy(weights: Weights, symbols: Sequence[str], model: LAS, tokenizer: CharT
             weight.copy_(value)
 
 
+def _begins(origin: dict[str, str]) -> str:
+    return (
+        f"begins with the weights of {origin['model']} (SHA-256 {origin['sha256'][:12]}...); "
+        "features are normalised by the new training set's own statistics"
+    )
+
+
 def _report(origin: dict[str, str], theirs: Sequence[str], ours: Sequence[str]) -> list[str]:
     new = [symbol for symbol in ours if symbol not in theirs]
     dropped = [symbol for symbol in theirs if symbol not in ours]
     return [
-        f"begins with the weights of {origin['model']} (SHA-256 {origin['sha256'][:12]}...); "
-        "features are normalised by the new training set's own statistics",
+        _begins(origin),
         f"characters: {len(ours) - len(new)} keep their weights; new, with fresh ones: "
         f"{' '.join(new) or 'none'}; dropped: {' '.join(dropped) or 'none'}",
     ]

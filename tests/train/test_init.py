@@ -51,6 +51,33 @@ def test_all_weights_are_copied(model, short, tone_corpus, tmp_path):
         assert np.array_equal(training.model.state_dict()[name], value), name
 
 
+def test_an_encoder_serves_another_decoder(model, short, tone_corpus, tmp_path, capsys):
+    first, weights = read_model(model)
+    copy_with_info(first.path, first.path, {**first.info, "vocabulary": ["OLDWORD"]})
+    attention = replace(short.model.attention, kind="dot")
+    other = replace(short, seed=9, model=replace(short.model, attention=attention))
+    training = start(other, tone_corpus, tmp_path / "next", f"{model}:encoder")
+    fresh = start(other, tone_corpus, tmp_path / "fresh").model.state_dict()
+    for name, value in training.model.state_dict().items():
+        expected = torch.from_numpy(weights[name]) if name.startswith("encoder.") else fresh[name]
+        assert torch.equal(value, expected), name
+    training.run()
+    assert f"begins with the weights of {model}:encoder (SHA-256" in capsys.readouterr().err
+    assert "OLDWORD" not in read_model(tmp_path / "next")[0].info["vocabulary"]
+    start(other, tone_corpus, tmp_path / "next", f"{model}:encoder")
+    with pytest.raises(InputError, match="began with the weights of"):
+        start(other, tone_corpus, tmp_path / "next", model)
+
+
+@pytest.mark.parametrize("setting", ["reset", "pyramid"])
+def test_an_encoder_of_another_form_is_refused(model, short, tone_corpus, tmp_path, setting):
+    encoder = replace(short.model.encoder, pyramid=(2,))
+    changes = {"reset": {"reset": "before"}, "pyramid": {"encoder": encoder}}[setting]
+    other = replace(short, model=replace(short.model, **changes))
+    with pytest.raises(InputError, match=f"{setting} is .* there and .* here"):
+        start(other, tone_corpus, tmp_path / "next", f"{model}:encoder")
+
+
 def test_a_damaged_model(model, short, tone_corpus, tmp_path):
     header, weights = read_model(model)
     del weights["ctc.bias"]
