@@ -7,13 +7,14 @@ and accepts empty transcripts.
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file
+from asr.corpus.quick import CONTROL, RESERVED, SPACES, STRAY, SUSPECT, read_columns
 from asr.corpus.tables import (
     Segment,
     first_word,
@@ -27,22 +28,17 @@ from asr.errors import InputError, counted, first_line, listed
 from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
 from asr.text.transcripts import UTF16, is_utf16, read_lines
 
-RESERVED = {"<s>", "</s>", "#0"}
 ROUNDING_S = 0.1  # the duration in a table may differ by this much from that of the audio
 
-_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
-_SPACES = "\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # all but space and tab
-_STRAY = "\udc80-\udcff"  # bytes that are not UTF-8, as surrogateescape decodes them
 _REMEDIES = {
     "text": "add it, or give --no-text",
     "wav.scp": "add it, or give --no-wav",
     "feats.scp": "add it, or leave --feats out",
     "spk2utt": "`asr data fix` derives it from utt2spk",
 }
-_UNSEEN = re.compile(f"[{_CONTROL}\u200b\ufeff]")
-_STRANGE = re.compile(f"[{_CONTROL}{_SPACES}]")
-_STRAY_BYTE = re.compile(f"[{_STRAY}]")
-_SUSPECT = re.compile(f"[{_CONTROL}{_SPACES}{_STRAY}]")
+_UNSEEN = re.compile(f"[{CONTROL}\u200b\ufeff]")
+_STRANGE = re.compile(f"[{CONTROL}{SPACES}]")
+_STRAY_BYTE = re.compile(f"[{STRAY}]")
 
 
 @dataclass(frozen=True)
@@ -109,6 +105,13 @@ def validate(
         found = "a file" if path.exists() else "no such folder"
         return [Problem(str(path), 0, f"{found}, expected a data directory; check the path")]
     optional = {"text": text, "wav.scp": wav, "feats.scp": feats}
+    required = ["utt2spk", "spk2utt", *(name for name, wanted in optional.items() if wanted)]
+    if not audio and read_columns(path, required, FILES):
+        return []
+    return _problems(path, required, audio=audio)
+
+
+def _problems(path: Path, required: Collection[str], *, audio: bool) -> list[Problem]:
     problems: list[Problem] = []
     tables: dict[str, Table] = {}
     for name in FILES:
@@ -116,7 +119,7 @@ def validate(
             table = _read(path / name, problems)
             if table.lines:
                 tables[name] = table
-        elif optional.get(name, name in ("utt2spk", "spk2utt")):
+        elif name in required:
             message = f"no such file, but it is required; {_REMEDIES.get(name, 'add it')}"
             problems.append(Problem(str(path / name), 0, message))
     if "segments" in tables and "wav.scp" not in tables:
@@ -200,7 +203,7 @@ def _read(file: Path, problems: list[Problem]) -> Table:
     lines = source.removesuffix("\n").split("\n")
     if not source.endswith("\n"):
         add(len(lines), "the last line does not end in a line feed; add one")
-    suspect = bool(_SUSPECT.search(source.replace("\n", "")))
+    suspect = bool(SUSPECT.search(source.replace("\n", "")))
     suspect |= not source.isascii() and visible(source) != source
     last = ""
     for number, line in enumerate(lines, 1):
@@ -306,7 +309,7 @@ def _segment(value: str) -> str:
 
 def reserved_symbols(text: str) -> str:
     """Return a message if a transcript contains reserved symbols, else an empty text."""
-    found = sorted(RESERVED.intersection(text.split()))
+    found = sorted({*RESERVED}.intersection(text.split()))
     return f"{' '.join(found)} must not be in a transcript; remove it" if found else ""
 
 

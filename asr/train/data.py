@@ -16,7 +16,7 @@ from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig, TrainConfig
-from asr.corpus.datadir import DataDir, Utterance
+from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
@@ -213,7 +213,7 @@ class TrainData:
         self.references = {u.id: u.text or "" for u in sets[1]}
         self.words = {word for u in sets[0] for word in (u.text or "").split()}
 
-    def _load(self, directory: str, *, training: bool) -> tuple[Utterance, ...]:
+    def _load(self, directory: str, *, training: bool) -> Utterances:
         utterances, config = DataDir.load(directory).utterances, self.config
         checks.check_durations(utterances, directory)
         checks.check_characters(utterances, self.tokenizer, directory, strict=training)
