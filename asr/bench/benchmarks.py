@@ -70,9 +70,10 @@ def train(
     step = measure.training_step(model, loss, toolkit)
     before = measure.memory_mb(device)
     first = step()
-    seconds = measure.seconds_of(step, repeats)
+    seconds, processor = measure.times_of(step, repeats)
     result = {
         "seconds": seconds,
+        "processor_seconds": processor,
         "times_real_time": shape.audio_seconds() / seconds,
         "peak_memory_mb": measure.memory_mb(device),
         "step_memory_mb": measure.memory_mb(device) - before,

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,18 +41,31 @@ def training_step(
     return step
 
 
-def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float:
-    """Return the median of the seconds that a call takes, after ``warm_up`` other calls."""
+class Seconds(NamedTuple):
+    """Time of a call."""
+
+    wall: float
+    processor: float
+    """Of all threads; on one thread, other programs hardly change it."""
+
+
+def times_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> Seconds:
+    """Return the medians of the times that a call takes, after ``warm_up`` other calls."""
     for _ in range(warm_up):
         work()
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        times.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    return Seconds(*map(statistics.median, zip(*times, strict=True)))
+
+
+def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float:
+    """Return the median of the seconds that a call takes; see :func:`times_of`."""
+    return times_of(work, repeats, warm_up).wall
 
 
 def busy_share(work: Callable[[], Any]) -> float:

@@ -6,6 +6,7 @@ Examples:
     asr bench train
     asr bench transcribe --minutes 60 --json
     asr bench attention --list
+    asr bench attention --help
 """
 
 import argparse
@@ -30,7 +31,7 @@ BENCHMARKS = {
     "loader": "Measure reading and augmenting audio for a training.",
     "score": "Measure word error rates here and with jiwer.",
     "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
-    "attention": "List the kinds of attention.",
+    "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
 }
 UNSIZED = ("transcribe", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
@@ -110,6 +111,10 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str]) -> int:
     """Run ``asr bench``; return the exit code."""
+    if argv[:1] == ["attention"] and "--list" not in argv:
+        from asr.commands.comparison import main as compare_trainings
+
+        return compare_trainings(argv[1:])
     options = make_parser().parse_args(argv)
     if options.work == "attention":
         return list_kinds(as_json=options.json)

@@ -1,0 +1,5 @@
+"""Trainings take a corpus of tones."""
+
+from tones import tiny_training, tone_corpus
+
+__all__ = ["tiny_training", "tone_corpus"]
