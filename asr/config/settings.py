@@ -257,8 +257,21 @@ class BatchConfig(Settings):
     """Largest number of utterances in a batch."""
     shortest_first: bool = True
     """Sort the first epoch by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
+    accumulate: int = setting(1, at_least(1))
+    """Compute a batch in this many shares, one after another, and add their gradients: the same
+    gradient as at once, with less memory."""
+    halve: bool = False
+    """Where memory runs out, compute the utterances at hand in two halves."""
     workers: int = setting(1, at_least(0))
     """Number of processes that read audio and compute features ahead of the training step."""
+
+
+@dataclass(frozen=True)
+class DistributedConfig(Settings):
+    """Training with several processes, started by torchrun."""
+
+    timeout_s: float = setting(600.0, between(1, 86400))
+    """Longest time that a process waits for another in seconds; then it names it and ends."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +314,8 @@ class TrainConfig(Settings):
     """The optimiser."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     """The batches."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Several processes."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A padded batch of utterances, the input of the network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -42,6 +43,28 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its features and tokens on a device."""
         return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Return some of the utterances, padded to the longest of them."""
+        chosen = list(rows)
+        frames, lengths = self.frames[chosen], self.lengths[chosen]
+        return Batch(
+            self.features[chosen, : int(frames.max())],
+            frames,
+            self.tokens[chosen, : int(lengths.max())],
+            lengths,
+            tuple(self.ids[row] for row in chosen),
+            self.audio_s * float(frames.sum() / self.frames.sum()),
+        )
+
+    def halves(self, copies: int) -> tuple["Batch", "Batch"]:
+        """Return two halves; the copies of an utterance stay together."""
+        size = len(self.ids) // copies
+        rows = range(len(self.ids))
+        return (
+            self.select([row for row in rows if row % size < size // 2]),
+            self.select([row for row in rows if row % size >= size // 2]),
+        )
 
     @property
     def count(self) -> Count:

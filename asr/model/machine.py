@@ -86,3 +86,9 @@ def release_memory() -> None:
     """Return freed memory to the system; with batches of many shapes glibc would keep it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def release_device(device: torch.device) -> None:
+    """Return freed memory of a GPU to its driver, so that blocks of other sizes fit."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

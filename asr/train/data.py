@@ -26,6 +26,7 @@ from asr.train.augment import augment_waveform, draw_factor, spec_augment
 from asr.train.rank import Rank
 
 Key = tuple[int, int]  # number of the pass over the data, index of the utterance
+BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
 SHOWN = 3  # dev utterances whose attention is drawn
 
 
@@ -85,6 +86,34 @@ def plan_batches(
     if rng is not None:
         rng.shuffle(batches)
     return batches
+
+
+def cut_batch(keys: list[Key], durations_s: Sequence[float], count: int) -> list[list[Key]]:
+    """Cut a batch into shares so that the largest has as little audio as possible, with padding.
+
+    Args:
+        keys: the utterances of the batch.
+        durations_s: duration of every utterance.
+        count: number of shares; some are empty if the batch has fewer utterances.
+    """
+    if count == 1:
+        return [keys]
+    ordered = sorted(keys, key=lambda key: durations_s[key[1]])
+
+    def cut(largest: float) -> list[list[Key]]:
+        shares: list[list[Key]] = [[]]
+        for key in ordered:
+            if shares[-1] and (len(shares[-1]) + 1) * durations_s[key[1]] > largest:
+                shares.append([])
+            shares[-1].append(key)
+        return shares
+
+    low, high = 0.0, len(ordered) * durations_s[ordered[-1][1]]
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(cut(middle)) <= count else (middle, high)
+    found = cut(high)
+    return found + [[] for _ in range(count - len(found))]
 
 
 class UtteranceSet:
@@ -222,23 +251,33 @@ class TrainData:
             checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
         return utterances
 
-    def epoch(self, number: int, rank: Rank) -> list[list[Key]]:
-        """Return the batches of an epoch (from 0) for a process; each gets the same number."""
+    def epoch(self, number: int, rank: Rank) -> list[list[list[Key]]]:
+        """Return the shares of a process in each step of an epoch (from 0).
+
+        The batches do not depend on the number of processes; each is cut into
+        ``rank.count * batch.accumulate`` shares, of which every process computes as many.
+        """
         config, durations = self.config, self.train.durations_s
         plan: list[list[Key]] = []
         for each in range(number * config.passes, (number + 1) * config.passes):
             plan += plan_batches(durations, config.batch, seed=config.seed, number=each)
-        return plan[rank.index : len(plan) - len(plan) % rank.count : rank.count]
+        return [self._shares(keys, rank) for keys in plan]
 
-    def largest_batch(self) -> list[Key]:
-        """Return the batch with the most audio, padding included."""
+    def _shares(self, keys: list[Key], rank: Rank) -> list[list[Key]]:
+        size = self.config.batch.accumulate
+        shares = cut_batch(keys, self.train.durations_s, rank.count * size)
+        return shares[rank.index * size : (rank.index + 1) * size]
+
+    def largest_batch(self, rank: Rank) -> list[list[Key]]:
+        """Return the shares of a process in the batch with the most audio, padding included."""
         durations = self.train.durations_s
         plan = plan_batches(durations, self.config.batch)
-        return max(plan, key=lambda keys: len(keys) * max(durations[i] for _, i in keys))
+        batch = max(plan, key=lambda keys: len(keys) * max(durations[i] for _, i in keys))
+        return self._shares(batch, rank)
 
-    def dev_batches(self) -> list[list[Key]]:
-        """Return the batches of the dev set."""
-        return plan_batches(self.dev.durations_s, self.config.batch)
+    def dev_batches(self, rank: Rank) -> list[list[Key]]:
+        """Return the batches of the dev set that a process decodes."""
+        return plan_batches(self.dev.durations_s, self.config.batch)[rank.index :: rank.count]
 
     def shown(self) -> list[str]:
         """Return utterances of the dev set, of several lengths, whose attention is drawn."""

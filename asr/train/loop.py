@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from asr.config import TrainConfig
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_text
-from asr.model.batch import Batch
+from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.machine import pick_device, release_memory, seeded
 from asr.recognize.plausibility import Vocabulary
@@ -33,14 +34,11 @@ from asr.train.folder import RunFolder
 from asr.train.init import check_origin, initialize
 from asr.train.loader import load_batches
 from asr.train.log import Log
+from asr.train.rank import Interrupted as Interrupted
 from asr.train.rank import Rank
 from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.selection import ModelSelection, best_epochs
-from asr.train.step import StepResult, TrainStep, weights_at
-
-
-class Interrupted(KeyboardInterrupt):
-    """The training was stopped; its state is saved."""
+from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
 
 
 class Diverged(InputError):
@@ -62,6 +60,7 @@ class Training:
         init: model whose weights the training begins with, see :mod:`asr.train.init`.
         change: names of settings that may differ when a training is resumed, see
             :mod:`asr.train.settings`.
+        rank: this process among several, see :mod:`asr.train.group`; None trains alone.
 
     Raises:
         InputError: the data does not fit the configuration, or ``out`` holds another training.
@@ -76,11 +75,12 @@ class Training:
         out: str | Path,
         init: str | None = None,
         change: Sequence[str] = (),
+        rank: Rank | None = None,
     ) -> None:
         checks.check_settings(config)
         settings.check_names(change)
         self.config, self.folder = config, RunFolder(out)
-        self.rank = Rank(pick_device(config.device))
+        self.rank = rank or Rank(pick_device(config.device))
         self.data = TrainData(config, train, dev, tokens)
         with seeded(config.seed):
             model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
@@ -90,10 +90,12 @@ class Training:
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
-        self.step = TrainStep(self.model, self.optimizer, config, self.rank)
-        self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary)
+        self.step = TrainStep(
+            self.model, self.optimizer, config, self.rank, lambda text: self.log.say(text)
+        )
+        self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)
         self.folder.make()
-        self._stop = self._pictures_failed = False
+        self._pictures_failed = False
         self._clocked = 0.0  # when the time of the training was last added up
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
 
@@ -117,21 +119,26 @@ class Training:
 
         Signal handlers and other threads may call it. The current step is finished first.
         """
-        self._stop = True
+        self.rank.stopped = True
         if self._interruptible_thread == threading.get_ident():
             self._interruptible_thread = 0
             raise Interrupted
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let :meth:`stop` raise at once, while the state does not change."""
+        """Let :meth:`stop` raise at once, while the state does not change.
+
+        Several processes stop together instead, where they call :meth:`Rank.check_stop`.
+        """
+        if self.rank.count > 1:
+            yield
+            return
         self._interruptible_thread = threading.get_ident()
         try:
             yield
         finally:
             self._interruptible_thread = 0
-        if self._stop:
-            raise Interrupted
+        self.rank.check_stop()
 
     def run(self) -> Path:
         """Train to the end and return the path of the final model.
@@ -226,33 +233,28 @@ class Training:
 
     def _try_largest_batch(self) -> None:
         """Compute one gradient, so that a lack of memory shows before training."""
-        batch = self.data.train.batch(self.data.largest_batch())
-        if not batch.ids:
-            return
+        batches = [self.data.train.batch(keys) for keys in self.data.largest_batch(self.rank)]
+        weights = weights_at(self.config.loss, self.progress.epoch)
         try:
-            self.step.gradient(batch, weights_at(self.config.loss, self.progress.epoch), 0)
-        except (RuntimeError, MemoryError) as error:
-            if "memory" not in str(error).lower():
-                raise
-            raise InputError(
-                f"the largest batch ({len(batch.ids)} utterances, {batch.audio_s:.0f} s, longest "
-                f"{batch.ids[int(batch.frames.argmax())]}) does not fit the memory: "
-                f"{first_line(error)}; lower batch.seconds (now {self.config.batch.seconds:g})"
-            ) from error
+            for batch in batches:
+                self.step.local_gradient([batch], batch.count, weights, 0)
+        except OutOfMemory as error:
+            raise InputError(f"the largest batch: {error}") from error
         finally:
             self.optimizer.zero_grad()
 
     def _run_epoch(self) -> None:
         progress = self.progress
         plan = self.data.epoch(progress.epoch, self.rank)
-        left, workers = plan[progress.batch :], self.config.batch.workers
+        left = [keys for shares in plan[progress.batch :] for keys in shares]
+        workers = self.config.batch.workers
         with closing(load_batches(self.data.train, left, workers=workers)) as batches:
             self._run_steps(batches, len(plan))
         scores = self._end_epoch()
         release_memory()
         self._save()
         self._draw(scores)
-        self._check_stop()
+        self.rank.check_stop()
 
     def _run_steps(self, batches: Iterator[Batch], count: int) -> None:
         """Run the remaining steps of an epoch; ``count`` is the number of all its batches."""
@@ -261,13 +263,13 @@ class Training:
         while True:
             started = time.monotonic()
             with self._interruptible():
-                batch = next(batches, None)
-            if batch is None:
+                shares = list(islice(batches, config.batch.accumulate))
+            if not shares:
                 return
             wait_s = time.monotonic() - started
-            self._step(batch, (progress.epoch + progress.batch / count) / config.epochs, wait_s)
+            self._step(shares, (progress.epoch + progress.batch / count) / config.epochs, wait_s)
             now = self._add_time()
-            self._check_stop()
+            self.rank.check_stop()
             if now - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = now
@@ -282,55 +284,59 @@ class Training:
         self._clocked = now
         return now
 
-    def _check_stop(self) -> None:
-        if any(self.rank.total(self._stop)):
-            raise Interrupted
-
-    def _step(self, batch: Batch, share: float, wait_s: float) -> None:
+    def _step(self, shares: Sequence[Batch], share: float, wait_s: float) -> None:
         """Update the weights and log the step.
 
         What may fail comes before the first change of the state or after the last.
 
         Args:
-            batch: the batch; it is empty if no audio could be read.
+            shares: the shares of this process in the batch; they are empty if no audio could be
+                read.
             share: share of the training that is done.
             wait_s: time spent waiting for the batch, for the log.
         """
         started = time.monotonic()
         progress, config = self.progress, self.config
         rate = learning_rate(progress.step, share, config.optim)
-        result = None
-        if batch.ids:
+        local = [(*batch.count, batch.audio_s) for batch in shares]
+        *sizes, audio_s = self.rank.total(*map(sum, zip(*local, strict=True)))
+        count, result = Count(*sizes), None
+        if count.utterances:
             weights = weights_at(config.loss, progress.epoch)
-            result = self.step(batch, weights, rate, seed_of(config.seed, progress.step + 1))
+            seed = seed_of(config.seed, progress.step + 1)
+            result = self.step(shares, count, weights, rate, seed)
             if result.finite:
-                progress.add(result._asdict(), batch.count.characters)
+                progress.add(result._asdict(), count.characters)
         progress.step += 1
         progress.batch += 1
-        progress.audio_s += batch.audio_s
-        for message in batch.errors:
+        progress.audio_s += audio_s
+        for message in (text for batch in shares for text in batch.errors):
             self.log.say(f"warning: left out: {message}")
         if result is None:
             return
         entry = {"step": progress.step, "epoch": progress.epoch + 1, **result._asdict()}
-        entry |= {"learning_rate": rate, "audio_s": round(batch.audio_s, 2)}
+        entry |= {"learning_rate": rate, "audio_s": round(audio_s, 2)}
         entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
         self.log.record(entry, "step")
         if not result.finite:
-            self._skip(batch, result)
+            self._skip([batch for batch in shares if batch.ids], result)
 
-    def _skip(self, batch: Batch, result: StepResult) -> None:
-        """Save a skipped batch for inspection.
+    def _skip(self, shares: Sequence[Batch], result: StepResult) -> None:
+        """Save the batches of a skipped step for inspection.
 
         Raises:
             Diverged: too many batches were skipped.
         """
         progress, limit = self.progress, self.config.skip_limit
         progress.skipped += 1
-        path = self.folder.save_batch(batch, progress.step)
+        saved = [
+            f"batch of {batch.ids[0]} saved as "
+            f"{self.folder.save_batch(batch, progress.step, self.rank.index * len(shares) + place)}"
+            for place, batch in enumerate(shares)
+        ]
         self.log.say(
             f"warning: step {progress.step} skipped: loss {result.loss:g}, CTC {result.ctc:g}, "
-            f"gradient norm {result.grad_norm:g}; batch of {batch.ids[0]} saved as {path}"
+            f"gradient norm {result.grad_norm:g}; {', '.join(saved)}"
         )
         if progress.skipped >= limit:
             cause = (

@@ -17,6 +17,7 @@ from asr.train.evaluate import Evaluation, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
 from asr.train.log import Log, plain
+from asr.train.rank import Rank
 
 Entry = dict[str, Any]  # losses and scores of an epoch in the history of a training
 
@@ -35,18 +36,21 @@ class ModelSelection:
         data: training and dev set, with the configuration.
         folder: folder of the training.
         vocabulary: words of the training set, and the out-of-vocabulary rate of the dev set.
+        rank: this process, which scores its share of the dev set; rank 0 reads and writes.
     """
 
     def __init__(
-        self, model: LAS, data: TrainData, folder: RunFolder, vocabulary: Vocabulary
+        self, model: LAS, data: TrainData, folder: RunFolder, vocabulary: Vocabulary, rank: Rank
     ) -> None:
-        self.model, self.data, self.config = model, data, data.config
+        self.model, self.data, self.config, self.rank = model, data, data.config, rank
         self.folder, self.vocabulary = folder, vocabulary
 
     def evaluate(self, model: LAS | None = None) -> Evaluation:
         """Score a model on the dev set, by default the current one."""
         data, workers = self.data, self.config.batch.workers
-        with closing(load_batches(data.dev, data.dev_batches(), workers=workers)) as batches:
+        with closing(
+            load_batches(data.dev, data.dev_batches(self.rank), workers=workers)
+        ) as batches:
             return evaluate(
                 model or self.model,
                 batches,

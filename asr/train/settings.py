@@ -8,14 +8,17 @@ from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
 
 # These may change at any time: the model does not depend on them, except for rounding, which
-# differs with the number of threads and the device.
+# differs with threads, device and shares of a batch, and for the random numbers of shares.
 FREE = (
     "checkpoint_minutes",
     "threads",
     "device",
     "alignment_alarm_step",
     "skip_limit",
+    "batch.accumulate",
+    "batch.halve",
     "batch.workers",
+    "distributed.timeout_s",
 )
 # The batches of an epoch depend on these: the current epoch begins again.
 PLAN = ("passes", "batch.")

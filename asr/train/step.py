@@ -1,17 +1,25 @@
 """Training step: loss, gradient, update."""
 
 import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from asr.config import LossConfig, TrainConfig
+from asr.errors import InputError, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
-from asr.model.machine import seeded
+from asr.model.machine import release_device, seeded
+from asr.train.data import seed_of
 from asr.train.rank import Rank
 from asr.train.schedule import Optimizer
+
+NO_MEMORY = re.compile("out of memory|enough memory|allocate memory|ALLOC_FAILED")
+NAMED = 8  # utterances in a message
 
 
 class StepResult(NamedTuple):
@@ -27,6 +35,32 @@ class StepResult(NamedTuple):
     def finite(self) -> bool:
         """Whether all are finite, so that the weights were updated."""
         return all(map(math.isfinite, self))
+
+
+class OutOfMemory(InputError):
+    """The memory does not suffice for the utterances of a batch, which the message names.
+
+    Args:
+        place: place of the batch among those of the step.
+        batch: the batch.
+        error: what torch or Python raised.
+    """
+
+    def __init__(self, place: int, batch: Batch, error: Exception) -> None:
+        self.place = place
+        longest = batch.frames.argsort(descending=True).tolist()
+        names = dict.fromkeys(
+            f"{batch.ids[i]} ({batch.frames[i]} frames, {batch.lengths[i]} characters)"
+            for i in longest
+        )
+        listed = [*names][:NAMED]
+        if len(names) > NAMED:
+            listed.append(f"and {len(names) - NAMED} more")
+        super().__init__(
+            f"{len(names)} utterances, {batch.audio_s:.0f} s, do not fit the memory: "
+            f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; lower batch.seconds, "
+            "raise batch.accumulate, or set batch.halve"
+        )
 
 
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:
@@ -46,22 +80,33 @@ class TrainStep:
         optimizer: the optimiser of its parameters.
         config: configuration of the training.
         rank: this process.
+        say: called with a message when memory runs out and the batch is halved.
     """
 
-    def __init__(self, model: LAS, optimizer: Optimizer, config: TrainConfig, rank: Rank) -> None:
+    def __init__(
+        self,
+        model: LAS,
+        optimizer: Optimizer,
+        config: TrainConfig,
+        rank: Rank,
+        say: Callable[[str], None],
+    ) -> None:
         self.model, self.optimizer, self.config, self.rank = model, optimizer, config, rank
-        self._network = rank.wrap(model)
+        self.say = say
 
-    def __call__(self, batch: Batch, weights: LossConfig, rate: float, seed: int) -> StepResult:
+    def __call__(
+        self, shares: Sequence[Batch], count: Count, weights: LossConfig, rate: float, seed: int
+    ) -> StepResult:
         """Update the weights, unless the loss or the gradient is not finite.
 
         Args:
-            batch: a batch of at least one utterance.
+            shares: the shares of this process in the batch; some, or all, may be empty.
+            count: characters and utterances of the batch, over all processes.
             weights: weights of the parts of the loss, see :func:`weights_at`.
             rate: learning rate.
             seed: seed of dropout and scheduled sampling.
         """
-        result = self.gradient(batch, weights, seed)
+        result = self.gradient(shares, count, weights, seed)
         if result.finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -69,14 +114,59 @@ class TrainStep:
         self.optimizer.zero_grad()
         return result
 
-    def gradient(self, batch: Batch, weights: LossConfig, seed: int) -> StepResult:
+    def gradient(
+        self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
+    ) -> StepResult:
         """Compute the gradient of a batch and clip it."""
-        count = Count(*self.rank.total(*batch.count))
-        self.model.train()
-        with seeded(seed):
-            loss = self._network(batch.to(self.rank.device), weights, count)
-            loss.total.backward()
-        parameters = self.model.parameters()
+        losses = self.local_gradient(shares, count, weights, seed)
+        parameters = list(self.model.parameters())
+        self.rank.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip_norm)
-        parts = (loss.total, loss.attention, loss.ctc, loss.accuracy, norm)
-        return StepResult(*torch.stack([v.detach() for v in parts]).tolist())  # one wait for a GPU
+        *local, length = torch.stack([*losses, norm]).tolist()  # one wait for a GPU
+        loss, attention, ctc, accuracy = self.rank.total(*local)
+        return StepResult(loss, attention, ctc, accuracy, length)
+
+    def local_gradient(
+        self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
+    ) -> list[Tensor]:
+        """Add the gradients of the shares of this process; return loss, attention, CTC, accuracy.
+
+        Raises:
+            OutOfMemory: the memory does not suffice, also in halves if ``batch.halve`` is set.
+        """
+        first = self.rank.index * len(shares)
+        seeds = [seed_of(seed, first + i) if first + i else seed for i in range(len(shares))]
+        parts = [part for part in zip(shares, seeds, strict=True) if part[0].ids]
+        while True:
+            try:
+                return self._backward(parts, count, weights)
+            except OutOfMemory as error:
+                place, message = error.place, str(error)
+                if not self.config.batch.halve or len(set(parts[place][0].ids)) == 1:
+                    raise
+            # what the failed step held is free only here, after the exception
+            self.optimizer.zero_grad()
+            release_device(self.rank.device)
+            self.say(f"note: computed in two halves: {message}")
+            batch, own = parts[place]
+            halves = batch.halves(2 if self.config.loss.consistency > 0 else 1)
+            parts[place : place + 1] = [(half, seed_of(own, n)) for n, half in enumerate(halves)]
+
+    def _backward(
+        self, parts: Sequence[tuple[Batch, int]], count: Count, weights: LossConfig
+    ) -> list[Tensor]:
+        """Add the gradients of batches, each with its seed; return the sums of the losses."""
+        self.model.train()
+        sums = [torch.zeros((), device=self.rank.device)] * 4
+        for place, (batch, seed) in enumerate(parts):
+            try:
+                with seeded(seed):
+                    loss = self.model(batch.to(self.rank.device), weights, count)
+                    loss.total.backward()
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+                    raise OutOfMemory(place, batch, error) from error
+                raise
+            values = (loss.total, loss.attention, loss.ctc, loss.accuracy)
+            sums = [s + value.detach() for s, value in zip(sums, values, strict=True)]
+        return sums
