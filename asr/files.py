@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.EPIPE: "its reader has gone away",
 }
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd")
+_TOKEN = 8  # bytes of the random name of a temporary file
 _LONGEST = 255  # bytes of a file name, if the file system does not report its limit
 
 
@@ -76,7 +77,7 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a new file under a random name, then rename it to ``path``."""
     before = path.stat() if os.path.lexists(path) else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(_TOKEN)}.tmp")
     try:  # an interruption at any time leaves no temporary file behind
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with open(number, "wb") as file:
@@ -89,6 +90,13 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with suppress(OSError):  # it has its final name already
             temporary.unlink()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left; nobody else may write there."""
+    for path in folder.glob(f".{'[0-9a-f]' * 2 * _TOKEN}.tmp"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _keep_owner_and_mode(temporary: Path, before: os.stat_result) -> None:

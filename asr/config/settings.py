@@ -291,6 +291,8 @@ class TrainConfig(Settings):
     """Number of epochs with the best dev scores whose mean weights become final.safetensors."""
     checkpoint_minutes: float = setting(5.0, at_least(0))
     """Longest time without a checkpoint in minutes; every epoch also ends with one."""
+    checkpoints: int = setting(2, at_least(1))
+    """Number of checkpoints that are kept. If the newest is damaged, the one before is used."""
     alignment_alarm_step: int = setting(3000, at_least(0))
     """Warn if the attention is not monotonic by this step; 0 never warns."""
     skip_limit: int = setting(20, at_least(1))

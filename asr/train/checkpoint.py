@@ -1,14 +1,17 @@
 """Checkpoints: ``checkpoints/last.pt`` holds the state of a training after some step.
 
-Every random number of a step follows from (seed, step), so no generator state is saved.
+Every random number of a step follows from (seed, step), so no generator state is saved. The file is
+a zip archive of torch.save, in which every entry has a checksum (CRC-32).
 """
 
 import io
 import json
-from collections.abc import Sequence
+import os
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -140,30 +143,54 @@ def _changed_data(
     return [DEV]
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
+def write_state(
+    path: Path, state: dict[str, Any], before_rename: Callable[[], None] = lambda: None
+) -> None:
     """Write tensors and plain values atomically.
+
+    Args:
+        path: the file.
+        state: the values.
+        before_rename: called when the new file is complete on disk, before it replaces the old one.
 
     Raises:
         InputError: the file cannot be written; the previous one is unchanged.
     """
     buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError
     torch.save(state, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+    def write(file: BinaryIO) -> None:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+        before_rename()
+
+    write_atomically(path, write)
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, without running code of the file.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or cannot be read.
     """
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
     try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes); delete it to start over")
+        _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise any type
         raise InputError(
             f"{path}: not a training state, or damaged ({first_line(error)}); delete it to "
             "start over"
         ) from error
     return state if isinstance(state, dict) else {}
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums of the entries, which torch.load does not do; raise ValueError."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"wrong checksum of {damaged}")

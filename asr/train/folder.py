@@ -1,6 +1,8 @@
 """The folder of a training: its state, the models of its epochs, and a lock."""
 
 import fcntl
+import itertools
+import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -8,11 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.files import check_folder
+from asr.files import check_folder, remove_temporaries
 from asr.model.batch import Batch
 from asr.store.find import MODEL_FILE
 from asr.terminal import warn
 from asr.train.checkpoint import read_state, write_state
+
+SUBFOLDERS = ("checkpoints", "log", "pictures")
+
+
+def _name_also(path: Path, name: Path) -> None:
+    """Give a file a second name; rename it if the file system has no hard links."""
+    try:
+        os.link(path, name)
+    except OSError:
+        path.replace(name)
 
 
 class RunFolder:
@@ -20,22 +32,27 @@ class RunFolder:
 
     Args:
         path: the folder; :meth:`make` creates it.
+        checkpoints: number of states that are kept: ``last.pt``, the one before as ``last.1.pt``,
+            and so on.
 
     Raises:
         InputError: the folder cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, checkpoints: int = 2) -> None:
         check_folder(path)
         self.path = Path(path)
         self.final = self.path / MODEL_FILE
         self.state_file = self.path / "checkpoints" / "last.pt"
-        self._read_ns = 0  # modification time of the state that was read or written last
+        older = (self.state_file.with_name(f"last.{i}.pt") for i in range(1, checkpoints))
+        self._states = [self.state_file, *older]  # the newest first
+        self._read_ns = 0  # modification time of the newest state when it was read or written
+        self._sound = True  # whether the newest state can be read
 
     def make(self) -> None:
         """Create the folder and its subfolders; raise InputError if that fails."""
         try:
-            for folder in ("checkpoints", "log", "pictures"):
+            for folder in SUBFOLDERS:
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
@@ -45,6 +62,8 @@ class RunFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the folder against a second training; the lock ends with the process.
+
+        Temporary files of a killed training are removed.
 
         Raises:
             InputError: another training runs there, or has run since the state was read.
@@ -64,28 +83,52 @@ class RunFolder:
                     f"{self.state_file}: another training has changed this file meanwhile; start "
                     "this one again"
                 )
+            for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
+                remove_temporaries(folder)
             yield
 
     def _changed_ns(self) -> int:
         return self.state_file.stat().st_mtime_ns if self.state_file.exists() else 0
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the state atomically.
+        """Replace the state atomically, and keep the states before.
 
         Raises:
             InputError: the file cannot be written; the previous state is unchanged.
         """
-        write_state(self.state_file, state)
-        self._read_ns = self._changed_ns()
+        write_state(self.state_file, state, self._keep_older if self._sound else lambda: None)
+        self._read_ns, self._sound = self._changed_ns(), True
+
+    def _keep_older(self) -> None:
+        """Give every state the name of the one before it; the newest also keeps its own name."""
+        pairs = list(itertools.pairwise(self._states))
+        for newer, older in reversed(pairs):
+            if newer.exists():
+                older.unlink(missing_ok=True)
+                _name_also(newer, older)
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state that was saved last, or None if the training is new.
+        """Return the newest state that can be read, or None if the training is new.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: all states are damaged.
         """
         self._read_ns = self._changed_ns()
-        return read_state(self.state_file) if self._read_ns else None
+        failure: InputError | None = None
+        for path in filter(Path.exists, self._states):
+            try:
+                state = read_state(path)
+            except InputError as error:
+                failure = failure or error
+                continue
+            if path != self.state_file:
+                found = str(failure).split(";")[0] if failure else f"{self.state_file}: missing"
+                warn(f"{found}; going on from the state before, {path.name}")
+                self._sound = False
+            return state
+        if failure:
+            raise failure
+        return None
 
     def model(self, entry: dict[str, Any]) -> Path:
         """Return the model file of an epoch, given its entry in the history."""

@@ -79,7 +79,7 @@ class Training:
     ) -> None:
         checks.check_settings(config)
         settings.check_names(change)
-        self.config, self.folder = config, RunFolder(out)
+        self.config, self.folder = config, RunFolder(out, config.checkpoints)
         self.rank = rank or Rank(pick_device(config.device))
         self.data = TrainData(config, train, dev, tokens)
         with seeded(config.seed):

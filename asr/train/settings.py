@@ -11,6 +11,7 @@ from asr.errors import InputError
 # differs with threads, device and shares of a batch, and for the random numbers of shares.
 FREE = (
     "checkpoint_minutes",
+    "checkpoints",
     "threads",
     "device",
     "alignment_alarm_step",

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -31,6 +32,7 @@ from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
 from asr.train import report
+from asr.train.checkpoint import read_state, write_state
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
@@ -233,12 +235,15 @@ def test_killed_and_started_again_ends_with_the_same_weights(
     killed = subprocess.run(command, stderr=subprocess.DEVNULL)
     assert killed.returncode == -signal.SIGKILL
     assert len(losses(out)) == 5
+    left = out / "checkpoints" / f".{'0' * 16}.tmp"  # as a kill while a file is written leaves
+    left.write_bytes(b"half")
     training = start(tiny_training, tone_corpus, out)
     assert training.progress.step == 4  # the fifth was not saved yet
     assert training.progress.batch > 0  # in the middle of an epoch
     training.run()
     assert losses(out) == losses(finished)
     assert_same_weights(out, finished)
+    assert not left.exists()
 
 
 def stop_in_a_step(training):
@@ -558,12 +563,57 @@ def test_a_signal_ends_the_averaging(finished, tone_corpus, tiny_training, monke
 
 
 def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
-    state = finished / "checkpoints" / "last.pt"
+    state, before = (finished / "checkpoints" / name for name in ("last.pt", "last.1.pt"))
     whole = state.read_bytes()
+    before.unlink()
     for damage, message in ((b"", "0 bytes"), (whole[:1000], "damaged"), (b"text", "damaged")):
-        state.write_bytes(damage)
+        for path in (state, before):
+            path.write_bytes(damage)
         with pytest.raises(InputError, match=message):
             start(tiny_training, tone_corpus, finished)
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(
+    finished, tone_corpus, tiny_training, tmp_path, capsys
+):
+    """Also with a bit flipped in a tensor; the sound state is kept until a new one is written."""
+    config = replace(tiny_training, checkpoints=3)
+    out = interrupted(config, tone_corpus, tmp_path / "las", epochs=2)
+    names = ("last.pt", "last.1.pt", "last.2.pt")
+    states = [out / "checkpoints" / name for name in names]
+    steps = [torch.load(path, weights_only=True)["progress"]["step"] for path in states]
+    whole = bytearray(states[0].read_bytes())
+    whole[len(whole) // 2] ^= 1
+    states[0].write_bytes(whole)
+    states[1].unlink()
+    training = start(config, tone_corpus, out)
+    assert training.progress.step == steps[2]
+    shown = capsys.readouterr().err
+    assert "last.pt: not a training state, or damaged (wrong checksum" in shown
+    assert "going on from the state before, last.2.pt" in shown
+    stop_in_a_step(training)
+    with pytest.raises(Interrupted):
+        training.run()
+    states[0].write_bytes(b"")  # the new one is damaged, too
+    assert start(config, tone_corpus, out).progress.step == steps[2]
+    start(config, tone_corpus, out).run()
+    assert_same_weights(out, finished)
+
+
+def test_a_single_flipped_bit_of_a_state_is_found(tmp_path):
+    """Or it changes nothing, as in the names of the archive."""
+    path, random = tmp_path / "last.pt", np.random.default_rng(1)
+    state = {"model": torch.arange(99.0), "text": "[1, 2]", "step": 7}
+    write_state(path, state)
+    whole = path.read_bytes()
+    for place in random.integers(len(whole), size=200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        with suppress(InputError):
+            found = read_state(path)
+            assert torch.equal(found.pop("model"), state["model"])
+            assert found == {"text": "[1, 2]", "step": 7}
 
 
 @pytest.mark.parametrize(
