@@ -1,8 +1,9 @@
 """Decode a data directory.
 
-Writes text, results.jsonl (n-best list, confidence and times of each utterance), flags (the flagged
-utterances) and decode.json into the --out folder. After an interruption, the same
-command continues. Search settings default to those stored in the model.
+Writes text, results.jsonl (n-best list, confidence, times and numbers of the alignment of each
+utterance), flags (the flagged utterances) and decode.json into the --out folder, and prints the
+means of the numbers. After an interruption, the same command continues. Search settings default to
+those stored in the model.
 
 Examples:
     asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev
@@ -46,4 +47,6 @@ def main(argv: list[str]) -> int:
         for name, error in decoding.errors.items():
             print_error(f"asr decode: {name}: {error}")
         print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
+        if decoding.alignment is not None:
+            print(f"alignment: {decoding.alignment}")
         return EXIT_SOME_FAILED if decoding.errors else 0

@@ -319,6 +319,11 @@ class TrainConfig(Settings):
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Several processes."""
 
+    @property
+    def step_s(self) -> float:
+        """Seconds of an encoder step."""
+        return self.features.frame_shift_ms / 1000 * self.model.encoder.frames_per_step
+
 
 @dataclass(frozen=True)
 class LMConfig(Settings):

@@ -19,6 +19,7 @@ from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import check_folder, is_data_directory, write_json, write_text
 from asr.recognize.inputs import Input
+from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 
@@ -177,13 +178,18 @@ class Decoding:
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
         files = [model, *(Path(p) for p in (config.lm, config.word_lm, config.hotwords) if p)]
         value = {
-            "format": RESULTS,  # earlier versions wrote another format
+            "format": f"{RESULTS} with alignment",  # earlier versions wrote other formats
             "config": asdict(config),
             "model": str(model),
             "times": [path.stat().st_mtime_ns for path in files],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
         }
         return json.dumps(value)
+
+    @property
+    def alignment(self) -> AlignmentNumbers | None:
+        """The means of the numbers of all utterances that were decoded."""
+        return mean_numbers(AlignmentNumbers(**r["alignment"]) for r in self.results.values())
 
     def _write(self, seconds: float, audio_s: float, threads: int) -> None:
         """Write the results, the flags and the summary."""
@@ -193,6 +199,7 @@ class Decoding:
         flagged = {name: " ".join(each["flags"]) for name, each in results.items()}
         flagged = {name: flags for name, flags in flagged.items() if flags}
         write_table(self.out / "flags", flagged)
+        alignment = self.alignment
         write_json(
             self.out / SUMMARY,
             {
@@ -200,6 +207,7 @@ class Decoding:
                 "config": asdict(self.recognizer.config),
                 "utterances": len(self.utterances),
                 "flagged": len(flagged),
+                "alignment": alignment and alignment.to_dict(),
                 "errors": self.errors,
                 "audio_s": round(audio_s, 2),
                 "seconds": round(seconds, 2),

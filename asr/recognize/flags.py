@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-
 from asr.arrays import FloatArray
+from asr.recognize.metrics import mean_positions, stalled
 from asr.recognize.plausibility import DOUBTFUL, STALL
 from asr.search.alignment import CTCAlignment
 from asr.search.hypothesis import BLANK, Hypothesis
@@ -13,18 +11,10 @@ from asr.search.hypothesis import BLANK, Hypothesis
 LOOP_REPEATS = 3  # repetitions of a stretch of characters that make a loop
 LOOP_LENGTH = 4  # shortest such stretch, in characters
 LOOP_STEPS = 4.0  # fewest encoder steps in which a person can repeat it twice
-STALL_LENGTH = 12  # characters that nobody says within STALL_STEPS encoder steps
-STALL_STEPS = 4.0
 UNATTENDED_SHARE = 0.3  # of the audio, at its end
 SHORTEST_STEPS = 10  # audio with fewer encoder steps is not checked for its end
 SKIPPED_LENGTH = 3  # characters in a row on which CTC is confident and the text has none
 MIN_LOG_PROB = -1.0  # mean log-probability below which a text is doubtful
-
-
-def mean_positions(weights: FloatArray) -> FloatArray:
-    """Return the mean attended encoder step of each character: weights (U, S) to (U,)."""
-    totals = np.maximum(weights.sum(1), 1e-6)  # less than 1 for some kinds of attention
-    return weights @ np.arange(weights.shape[1], dtype=weights.dtype) / totals
 
 
 def loops(tokens: tuple[int, ...], weights: FloatArray) -> bool:
@@ -51,11 +41,7 @@ def loops(tokens: tuple[int, ...], weights: FloatArray) -> bool:
 
 def stalls(weights: FloatArray) -> bool:
     """Return whether attention (U, S) stands still while many characters are written."""
-    attended = mean_positions(weights)
-    if len(attended) < STALL_LENGTH:
-        return False
-    windows = sliding_window_view(attended, STALL_LENGTH)
-    return bool((windows.max(1) - windows.min(1) < STALL_STEPS).any())
+    return stalled(mean_positions(weights)) > 0
 
 
 def skips(alignment: CTCAlignment) -> bool:

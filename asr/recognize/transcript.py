@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.arrays import FloatArray
+from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Segment:
     """Best first."""
     attention: FloatArray | None = None
     """Weights of every character and of the end, (U + 1, S), if requested."""
+    alignment: AlignmentNumbers | None = None
+    """Numbers of the attention."""
     confidence: float | None = None
     """Probability that the whole text is correct; None if the model was not calibrated."""
     words: tuple[Word, ...] = ()
@@ -86,6 +89,11 @@ class Transcript:
         """The lowest confidence of the segments; None if the model was not calibrated."""
         return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
 
+    @property
+    def alignment(self) -> AlignmentNumbers | None:
+        """The means of the numbers of the segments; None without segments."""
+        return mean_numbers(s.alignment for s in self.segments if s.alignment is not None)
+
     def to_dict(self, name: str = "", audio: str = "") -> dict[str, Any]:
         """Return the transcript for JSON, with whisper's keys, flags and confidence.
 
@@ -115,6 +123,7 @@ class Transcript:
             }
             for number, s in enumerate(self.segments)
         ]
+        alignment = self.alignment
         named = {"id": name, "file": audio} if name else {}
         return {
             **named,
@@ -123,6 +132,7 @@ class Transcript:
             "language": None,
             "confidence": _rounded(self.confidence),
             "flags": list(self.flags),
+            "alignment": None if alignment is None else alignment.to_dict(),
             "segments": segments,
         }
 

@@ -22,6 +22,7 @@ from asr.recognize.confidence import (
     word_predictors,
 )
 from asr.recognize.flags import failures, flags
+from asr.recognize.metrics import alignment_numbers
 from asr.recognize.plausibility import plausibility_from
 from asr.recognize.spelling import spell
 from asr.recognize.timing import ATTENTION_DELAY, CTC_DELAY, loud_frames, time_words, word_spans
@@ -217,6 +218,8 @@ class UtteranceRecognizer:
         if self.calibration is not None:
             confidence = self.calibration(text_predictors(best))
             flags += (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
+        loud = loud_frames(chunk.features, self.header.config.features)
+        weights = best.attention[: len(best.tokens)]  # (U, S)
         return Segment(
             start_s=chunk.start_s,
             end_s=chunk.end_s,
@@ -227,6 +230,7 @@ class UtteranceRecognizer:
             tokens=best.tokens,
             nbest=tuple(Candidate(decode(h.tokens), h.score, h.scores) for h in found.hypotheses),
             attention=best.attention if attention else None,
+            alignment=alignment_numbers(weights, loud, self.header.step_s),
             confidence=confidence,
             words=self._words(found, chunk.features, text, chunk.start_s),
         )

@@ -11,8 +11,10 @@ from asr.audio.clip import Clip
 from asr.errors import counted
 from asr.files import write_text
 from asr.score.report import (
+    ALIGNMENT_COLUMNS,
     GROUP_COLUMNS,
     Report,
+    alignment_rows,
     conditions,
     confidence_rows,
     describe_comparison,
@@ -111,6 +113,8 @@ def _tables(report: Report) -> Iterator[str]:
         yield from _table(title, ("", *GROUP_COLUMNS), group_rows(groups))
     if report.bins:
         yield from _table("By confidence", ("", "Words", "Right %"), confidence_rows(report.bins))
+    if report.alignment:
+        yield from _table("Alignment", ("", *ALIGNMENT_COLUMNS), alignment_rows(report.alignment))
     words = confusions(report.score)[:CONFUSIONS]
     rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in words)
     yield from _table("Confusions", ("Reference", "Hypothesis", "Count"), rows)

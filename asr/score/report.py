@@ -11,6 +11,7 @@ from rich.text import Text
 
 from asr.console import Console
 from asr.errors import counted
+from asr.score.alignment import Correlation
 from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import Comparison
 from asr.score.groups import Group
@@ -18,6 +19,7 @@ from asr.score.kaldi import GAP
 from asr.score.wer import Counts, Pair, Score, operation, total
 
 GROUP_COLUMNS = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
+ALIGNMENT_COLUMNS = ("Mean", "Correlation to WER")
 
 _PLAIN_WIDTH = 100  # of an output that is not a terminal
 _STYLES = {"C": "", "S": "yellow", "I": "green", "D": "red"}
@@ -43,6 +45,8 @@ class Report:
     """Differences between the names in the hypotheses and those in the references."""
     speakers: Mapping[str, str] | None = None
     """Speaker of each utterance, if known."""
+    alignment: Sequence[Correlation] = ()
+    """The numbers of the alignments, from the ``results.jsonl`` of ``asr decode``."""
 
 
 def print_report(report: Report, worst: int, tables: Collection[str], *, color: bool) -> None:
@@ -68,6 +72,9 @@ def print_report(report: Report, worst: int, tables: Collection[str], *, color: 
         console.print(_filled(table, confidence_rows(report.bins)))
         error = calibration_error(report.bins)
         console.print(f"expected calibration error {100 * error:.1f} %")
+    if report.alignment:
+        table = _table("\nAlignment", *(f"\n{column}" for column in ALIGNMENT_COLUMNS))
+        console.print(_filled(table, alignment_rows(report.alignment)))
     if report.comparison:
         console.print(f"\n{describe_comparison(report.comparison)}", soft_wrap=True)
 
@@ -109,6 +116,13 @@ def confidence_rows(bins: Iterable[ConfidenceBin]) -> Iterator[tuple[str, ...]]:
     """Yield the cells for each bin: its range, number of words, and percentage of correct ones."""
     for b in bins:
         yield f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}"
+
+
+def alignment_rows(numbers: Iterable[Correlation]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for each number: its name, then :data:`ALIGNMENT_COLUMNS`."""
+    for each in numbers:
+        shown = "-" if each.correlation is None else f"{each.correlation:+.2f}"
+        yield each.name, f"{each.mean:.3f}", shown
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -220,6 +234,7 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
             for b in bins
         ],
         "calibration_error": calibration_error(bins) if bins else None,
+        "alignment": [asdict(each) for each in report.alignment],
         "against": _comparison(comparison) if comparison else None,
     }
 

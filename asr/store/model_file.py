@@ -58,8 +58,7 @@ class Header:
     @property
     def step_s(self) -> float:
         """Seconds of an encoder step."""
-        frames = self.config.model.encoder.frames_per_step
-        return self.config.features.frame_shift_ms / 1000 * frames
+        return self.config.step_s
 
     @property
     def search(self) -> dict[str, Any]:

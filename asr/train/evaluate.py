@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from asr.config import DecodeConfig, LossConfig
-from asr.explain.metrics import alignment_quality
+from asr.arrays import FloatArray
+from asr.config import DecodeConfig, TrainConfig
 from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
+from asr.recognize.metrics import (
+    AlignmentNumbers,
+    alignment_numbers,
+    alignment_quality,
+    mean_numbers,
+)
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
+from asr.recognize.timing import loud_frames
 from asr.score import Score, score
 from asr.score.wer import errors as wrong_words
 from asr.score.wer import reference_words
@@ -39,6 +46,8 @@ class Evaluation:
     """Character error rate of the same hypotheses, spaces counted."""
     alignment: float
     """Mean quality of the teacher-forced alignments, 0 to 1."""
+    numbers: AlignmentNumbers | None
+    """Means of the numbers of these alignments; None if no utterance could be read."""
     pictures: dict[str, np.ndarray]
     """Attention (U + 1, S) of the utterances to show."""
     plausibility: PlausibilityModel | None
@@ -54,11 +63,12 @@ class Evaluation:
 
 
 class _Result(NamedTuple):
-    """Hypothesis of an utterance, its plausibility, and the quality of its alignment."""
+    """Hypothesis of an utterance, its plausibility, and the quality of its forced alignment."""
 
     text: str
     plausibility: float
     quality: float
+    numbers: AlignmentNumbers
 
 
 @torch.no_grad()
@@ -67,7 +77,7 @@ def evaluate(
     batches: Iterable[Batch],
     references: Mapping[str, str],
     tokenizer: CharTokenizer,
-    loss: LossConfig,
+    settings: TrainConfig,
     vocabulary: Vocabulary,
     show: Collection[str] = (),
 ) -> Evaluation:
@@ -78,12 +88,12 @@ def evaluate(
         batches: the dev set.
         references: the transcript of each utterance.
         tokenizer: maps tokens to text.
-        loss: weights of the parts of the loss.
+        settings: of the training.
         vocabulary: the words of the training set, and the out-of-vocabulary rate of the dev set.
         show: utterances whose attention is returned.
     """
     runtime = TorchModel(model.eval())
-    config = SEARCH if loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
+    config = SEARCH if settings.loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
     losses = np.zeros(4)  # attention, CTC and accuracy times the characters, and characters
     results: dict[str, _Result] = {}
     pictures: dict[str, np.ndarray] = {}
@@ -94,7 +104,7 @@ def evaluate(
             continue
         batch = batch.to(runtime.device)
         memory = model.encode(batch.features, batch.frames)
-        part = model.loss(memory, batch, loss, batch.count)
+        part = model.loss(memory, batch, settings.loss, batch.count)
         means = [float(part.attention), float(part.ctc), float(part.accuracy), 1.0]
         losses += np.array(means) * batch.count.characters
         encoded = runtime.encoded(memory)
@@ -102,8 +112,9 @@ def evaluate(
             name, text = batch.ids[row], tokenizer.decode(best.tokens)
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
             alignment = weights.cpu().numpy()  # (U + 1, S)
+            numbers = _numbers(alignment, batch.features[row, : batch.frames[row]], settings)
             value = plausibility(best, vocabulary.log_prob(text))
-            results[name] = _Result(text, value, alignment_quality(alignment))
+            results[name] = _Result(text, value, alignment_quality(alignment), numbers)
             if name in show:
                 pictures[name] = alignment
     hypotheses = [results[name].text if name in results else "" for name in references]
@@ -116,10 +127,19 @@ def evaluate(
         rates.wer,
         rates.cer,
         sum(each.quality for each in results.values()) / max(1, len(results)),
+        mean_numbers(each.numbers for each in results.values()),
         pictures,
-        _measure(results, references, rates, vocabulary) if loss.ctc_weight > 0 else None,
+        _measure(results, references, rates, vocabulary) if settings.loss.ctc_weight > 0 else None,
         errors,
     )
+
+
+def _numbers(
+    alignment: FloatArray, frames: torch.Tensor, settings: TrainConfig
+) -> AlignmentNumbers:
+    """Return the numbers of an alignment (U + 1, S) with normalised frames (T, F)."""
+    loud = loud_frames(frames.cpu().numpy(), settings.features)
+    return alignment_numbers(alignment[:-1], loud, settings.step_s)
 
 
 def _measure(

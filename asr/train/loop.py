@@ -367,6 +367,8 @@ class Training:
         progress.end_epoch(entry)
         self.log.record(entry, "epoch")
         self.log.say(report.epoch_line(entry, self.config.epochs))
+        if scores.numbers is not None:
+            self.log.say(f"dev alignment: {scores.numbers}")
         if alarm := report.alarm(entry, self.config, self.folder.path):
             self.log.say(alarm)
         return scores

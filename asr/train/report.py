@@ -18,6 +18,7 @@ def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[s
     epoch, sums = progress.epoch + 1, progress.sums
     characters = max(1.0, sums.get("characters", 0.0))
     train = {k: sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
+    numbers = {} if scores.numbers is None else scores.numbers.to_dict()
     return {
         "step": progress.step,
         "epoch": epoch,
@@ -27,6 +28,7 @@ def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[s
         "dev_accuracy": scores.accuracy,
         **scores.dev_scores(),
         "alignment": scores.alignment,
+        **{f"alignment_{name}": value for name, value in numbers.items()},
         "learning_rate": rate,
         "elapsed_s": round(progress.elapsed_s, 1),
         "checkpoint": f"epoch_{epoch:03d}.safetensors",

@@ -56,7 +56,7 @@ class ModelSelection:
                 batches,
                 data.references,
                 data.tokenizer,
-                self.config.loss,
+                self.config,
                 self.vocabulary,
                 data.shown(),
             )

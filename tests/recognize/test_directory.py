@@ -80,6 +80,8 @@ def test_results(save, data, tmp_path):
         scores = [h["score"] for h in hypotheses]
         assert scores == sorted(scores, reverse=True) and len(scores) > 1
     summary = json.loads((out / "decode.json").read_text())
+    sharp = [each["alignment"]["sharpness"] for each in results(out).values()]
+    assert summary["alignment"]["sharpness"] == pytest.approx(np.mean(sharp), abs=1e-4)
     assert (summary["utterances"], summary["threads"], summary["errors"]) == (4, 1, {})
     assert summary["config"]["beam"] == 3
     assert not (out / decode.PARTIAL).exists()

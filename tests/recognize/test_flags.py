@@ -5,16 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr.explain.metrics import alignment_quality
 from asr.recognize.flags import (
     cut_off,
     flags,
     loops,
     mean_log_prob,
-    mean_positions,
     skips,
     stalls,
 )
+from asr.recognize.metrics import alignment_quality, mean_positions
 from asr.recognize.plausibility import PlausibilityModel, Vocabulary, plausibility
 from asr.search.alignment import ctc_align
 from asr.search.hypothesis import Hypothesis

@@ -37,7 +37,8 @@ def test_python_takes_files_bytes_and_arrays(model, audio):
     assert segment.nbest[0].text.strip() == segment.text
     assert segment.attention.sum(1) == pytest.approx(1.0, abs=1e-5)
     value = several[0].to_dict()
-    assert set(value) == {"text", "language", "duration", "confidence", "flags", "segments"}
+    keys = {"text", "language", "duration", "confidence", "flags", "alignment", "segments"}
+    assert set(value) == keys and 0 < value["alignment"]["sharpness"] <= 1
     assert value["confidence"] is None and value["segments"][0]["confidence"] is None
 
 

@@ -76,7 +76,10 @@ def test_files_of_a_training(finished, tiny_training):
     assert (finished / "pictures" / "curves.png").stat().st_size > 0
     assert (finished / "pictures" / "attention_003.png").stat().st_size > 0
     assert len(list((finished / "tensorboard").iterdir())) == 1
-    assert "epoch 3/3" in (finished / "log" / "train.txt").read_text()
+    log = (finished / "log" / "train.txt").read_text()
+    assert "epoch 3/3" in log and "dev alignment: sharpness 0." in log
+    last = json.loads((finished / "train.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "epoch" and 0 < last["alignment_sharpness"] <= 1
 
 
 def test_the_mean_of_the_best_epochs_is_scored(finished, tone_corpus, tiny_training):
@@ -104,7 +107,7 @@ def test_plausibility_is_measured_on_correct_hypotheses(
     decode = training.data.tokenizer.decode
     texts = dict(zip(batches[0].ids, (decode(first.tokens), decode(second.tokens)), strict=True))
     vocabulary = Vocabulary(frozenset(), 0.5)  # every word is unknown
-    common = (training.data.tokenizer, tiny_training.loss, vocabulary)
+    common = (training.data.tokenizer, tiny_training, vocabulary)
     monkeypatch.setattr(rules, "MIN_TEXTS", 2)
     scores = evaluate(training.model, batches, texts, *common)
     assert scores.wer == 0
@@ -133,7 +136,7 @@ def test_plausibility_of_correct_and_useless_hypotheses(
     measured = []
     monkeypatch.setattr(rules.PlausibilityModel, "estimate", lambda *v: measured.append(v))
     vocabulary = Vocabulary(None, 0.5)
-    common = (training.data.tokenizer, tiny_training.loss, vocabulary)
+    common = (training.data.tokenizer, tiny_training, vocabulary)
     evaluate(training.model, [batch], texts, *common)
     [(right, useless, _)] = measured
     assert right.tolist() == [plausibility(first)] and useless.tolist() == [plausibility(second)]
@@ -149,7 +152,8 @@ def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
     texts = {u.id: u.text for u in data.utterances[:3]}
     batch = data.batch([(0, 0), (0, 1), (0, 2)])
     vocabulary = Vocabulary(None, 0.5)
-    scores = evaluate(model, [batch], texts, training.data.tokenizer, loss, vocabulary, set(texts))
+    tokenizer = training.data.tokenizer
+    scores = evaluate(model, [batch], texts, tokenizer, tiny_training, vocabulary, set(texts))
     assert len(set(batch.frames.tolist())) > 1  # some are padded
     monkeypatch.setattr("asr.model.fast.lookup.decoder", lambda *_: None)
     for row, name in enumerate(texts):

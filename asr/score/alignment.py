@@ -1,0 +1,75 @@
+"""Numbers of alignments beside the error rate: their means, and their correlation to errors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.score.wer import Score, errors, reference_words
+
+RESULTS = "results.jsonl"  # of ``asr decode``
+
+Numbers = Mapping[str, Mapping[str, float]]
+"""Numbers of the alignment by utterance and name."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A number of the alignments over a test set."""
+
+    name: str
+    mean: float
+    correlation: float | None
+    """Spearman's rank correlation to the utterances' word error rates; None if either is the same
+    for all utterances."""
+
+
+def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
+    """Return the numbers in ``results.jsonl`` of a folder, or beside its ``text``; or nothing.
+
+    Raises:
+        InputError: a line is no JSON object.
+    """
+    text, found = Path(hypotheses), {}
+    path = (text if text.is_dir() else text.parent) / RESULTS
+    if not (text.is_dir() or text.name == "text") or not path.is_file():
+        return {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            found[str(entry["id"])] = dict(entry.get("alignment") or {})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{path}:{number}: not a result of `asr decode` ({error}); decode again"
+            ) from None
+    return {name: values for name, values in found.items() if values}
+
+
+def correlate(score: Score, numbers: Numbers) -> list[Correlation]:
+    """Return the mean of each number and its rank correlation to the word error rates."""
+    rows = [row for row, name in enumerate(score.ids) if name in numbers]
+    if not rows:
+        return []
+    counts = score.word_counts[rows]
+    rates = errors(counts) / np.maximum(1, reference_words(counts))  # (N,)
+    found = []
+    for name in numbers[score.ids[rows[0]]]:
+        values = np.array([numbers[score.ids[row]][name] for row in rows], float)
+        found.append(Correlation(name, float(values.mean()), rank_correlation(values, rates)))
+    return found
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Return Spearman's rank correlation, with mean ranks for ties, of (N,) and (N,)."""
+    x, y = (ranks - ranks.mean() for ranks in (_ranks(x), _ranks(y)))
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norm if norm > 0 else None
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    _, group, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
+    return means[group]

@@ -1,0 +1,61 @@
+"""Numbers of alignments beside the error rate."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asr.cli import main
+from asr.errors import InputError
+from asr.score.alignment import rank_correlation, read_numbers
+
+
+def test_rank_correlation_equals_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    chance = np.random.default_rng(1)
+    for _ in range(5):
+        x, y = chance.integers(0, 6, 30), chance.normal(size=30).round(1)
+        assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert rank_correlation(np.ones(3), np.arange(3)) is None
+    assert rank_correlation(np.arange(3), -np.arange(3)) == pytest.approx(-1)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    texts = {"ref": ["u-1 a b", "u-2 c d", "u-3 e f"], "hyp": ["u-1 a b", "u-2 c x", "u-3 y x"]}
+    for name, lines in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text("".join(line + "\n" for line in lines))
+    results = [{"id": f"u-{n}", "alignment": {"sharpness": 1 / n, "jumps": 0}} for n in (1, 2, 3)]
+    write(tmp_path / "hyp", results)
+    return str(tmp_path / "ref"), str(tmp_path / "hyp")
+
+
+def write(folder, results):
+    (folder / "results.jsonl").write_text("".join(json.dumps(each) + "\n" for each in results))
+
+
+def test_the_report_and_the_page_show_the_numbers(folders, tmp_path, capsys):
+    assert main(["score", *folders, "--json"]) == 0
+    sharp, jumps = json.loads(capsys.readouterr().out)["alignment"]
+    assert sharp == {
+        "name": "sharpness",
+        "mean": pytest.approx(11 / 18),
+        "correlation": pytest.approx(-1),
+    }
+    assert jumps == {"name": "jumps", "mean": 0.0, "correlation": None}
+    page = tmp_path / "page.html"
+    assert main(["score", *folders, "--html", str(page)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["sharpness", "0.611", "-1.00"] in lines and ["jumps", "0.000", "-"] in lines
+    assert "<td>sharpness</td><td>0.611</td><td>-1.00</td>" in page.read_text()
+
+
+def test_without_numbers_there_is_no_table(folders, tmp_path, capsys):
+    write(tmp_path / "hyp", [{"id": "u-1"}])
+    assert main(["score", *folders, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["alignment"] == []
+    assert read_numbers(tmp_path / "ref") == {}
+    (tmp_path / "hyp" / "results.jsonl").write_text("[1]\n")
+    with pytest.raises(InputError, match=r"results.jsonl:1: not a result of `asr decode`"):
+        read_numbers(tmp_path / "hyp" / "text")
