@@ -1,16 +1,17 @@
-"""Check, fix, describe, cut, join and import Kaldi data directories.
+"""Check, fix, describe, cut, join, import and shard data directories.
 
 `asr data VERB --help` explains a verb and gives an example.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.config.args import number
-from asr.config.field import SEED, at_least
+from asr.config.field import SEED, at_least, between
 from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
@@ -18,8 +19,10 @@ from asr.terminal import note, print_error, warn
 from asr.text.normalize import NORMALIZERS
 
 if TYPE_CHECKING:
+    from asr.config import FeatureConfig
     from asr.corpus.importing import Imported
 
+PROGRESS_S = 10.0  # between two lines
 COUNTED = {
     "first": "the first N",
     "last": "the last N",
@@ -39,6 +42,8 @@ def main(argv: list[str]) -> int:
         "combine": run_combine,
         "split": run_split,
         "import": run_import,
+        "shard": run_shard,
+        "index": run_index,
     }
     return dispatch("asr data", __doc__, verbs, argv)
 
@@ -372,3 +377,84 @@ def _imported(args: argparse.Namespace) -> "Imported":
             tell=warn,
         )
     return importing.import_rows(rows, args.out, normalize)
+
+
+def run_shard(argv: list[str]) -> int:
+    """Write a data directory as tar shards, for corpora of millions of files and for servers.
+
+    A shard holds ID.flac or ID.opus and ID.json (text, speaker, duration) of each utterance, in the
+    layout of WebDataset, at the sample rate of the features and with one channel. Files that are
+    that already are copied. index.safetensors beside the shards has lengths and the statistics of
+    `asr features`, which is not needed before.
+
+    If it is stopped, run the same command again: finished shards are kept.
+
+    Examples:
+        asr data shard data/train -o shards/train --config conf/train.yaml --nj 8
+        asr train --train 'shards/train/*.tar' ...
+        asr train --train 'https://host/train/*.tar' ...
+    """
+    from asr.corpus.shard_writing import FORMATS, Options, write_shards
+
+    parser = Parser("asr data shard", description=run_shard.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory, with text")
+    parser.add_argument("-o", "--out", required=True, metavar="SHARDS", help="the folder to write")
+    text = "flac: 16 bits, without loss; opus: smaller, with some loss (default: flac)"
+    parser.add_argument("--format", choices=FORMATS, default="flac", help=text)
+    count = number(int, between(1, 1_000_000))
+    text = "utterances in a shard (default: 1000)"
+    parser.add_argument("--utterances", type=count, default=1000, metavar="N", help=text)
+    _add_features(parser)
+    args = parser.parse_args(argv)
+    options = Options(_features(args.config), args.format, args.utterances)
+    return _report_shards(args.out, write_shards(args.dir, args.out, options, args.nj))
+
+
+def run_index(argv: list[str]) -> int:
+    """Write the index of tar shards again, for other features or shards of other programs.
+
+    Shards are tar files in the layout of WebDataset with audio and a JSON of the same name for each
+    utterance, which has its text and may have id and speaker.
+
+    Examples:
+        asr data index shards/train --config conf/train.yaml --nj 8
+    """
+    from asr.corpus.shard_writing import index_shards
+
+    parser = Parser("asr data index", description=run_index.__doc__)
+    parser.add_argument("out", metavar="SHARDS", help="the folder of the shards")
+    _add_features(parser)
+    args = parser.parse_args(argv)
+    return _report_shards(args.out, index_shards(args.out, _features(args.config), args.nj))
+
+
+def _add_features(parser: argparse.ArgumentParser) -> None:
+    text = "training configuration, of which only the features section is used"
+    parser.add_argument("--config", metavar="FILE", help=text)
+    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
+
+
+def _features(path: str | None) -> "FeatureConfig":
+    from asr.audio.features import FeatureExtractor
+    from asr.config import FeatureConfig, TrainConfig
+    from asr.config.read import from_dict, load_yaml
+
+    config = from_dict(TrainConfig, load_yaml(path), path).features if path else FeatureConfig()
+    FeatureExtractor(config)  # raises an error for empty filters before data are read
+    return config
+
+
+def _report_shards(out: str, progress: Iterable[tuple[int, int]]) -> int:
+    """Follow the writing of shards; return the exit code."""
+    from asr.corpus.shard_index import INDEX_FILE, open_index
+
+    last = time.monotonic()
+    for done, count in progress:
+        if time.monotonic() - last > PROGRESS_S:
+            last = time.monotonic()
+            note(f"{out}: {done} of {counted(count, 'shard')}")
+    index = open_index(Path(out) / INDEX_FILE)
+    hours = float(index.arrays["duration_s"].sum()) / 3600
+    found = f"{counted(len(index.shards), 'shard')}, {counted(len(index), 'utterance')}"
+    print(f"{out}: {found}, {counted(len(index.speakers), 'speaker')}, {hours:.2f} h")
+    return EXIT_OK

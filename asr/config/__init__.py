@@ -12,4 +12,5 @@ from asr.config.settings import LossConfig as LossConfig
 from asr.config.settings import ModelConfig as ModelConfig
 from asr.config.settings import OptimConfig as OptimConfig
 from asr.config.settings import SegmentationConfig as SegmentationConfig
+from asr.config.settings import ShardConfig as ShardConfig
 from asr.config.settings import TrainConfig as TrainConfig

@@ -275,6 +275,20 @@ class DistributedConfig(Settings):
 
 
 @dataclass(frozen=True)
+class ShardConfig(Settings):
+    """How tar shards of ``asr data shard`` are read."""
+
+    group: int = setting(16, at_least(1))
+    """Number of shards whose utterances are mixed; each pass draws the shards of its groups."""
+    missing: int = setting(0, at_least(0))
+    """Number of shards that may be missing; their utterances are left out with a warning."""
+    timeout_s: float = setting(30.0, between(0.1, 3600))
+    """Longest time of a request to a server in seconds; it is then repeated."""
+    tries: int = setting(8, between(1, 100))
+    """Number of times that a request is sent before the training stops; the pauses double."""
+
+
+@dataclass(frozen=True)
 class TrainConfig(Settings):
     """Settings of ``asr train``."""
 
@@ -318,6 +332,8 @@ class TrainConfig(Settings):
     """The batches."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Several processes."""
+    shards: ShardConfig = field(default_factory=ShardConfig)
+    """Reading of tar shards."""
 
     @property
     def step_s(self) -> float:

@@ -87,7 +87,7 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     write_table(path / "utt2dur", {m.id: f"{m.duration_s:.4f}" for m in measured})
     write_table(path / "utt2num_frames", {m.id: str(m.frames) for m in measured})
     write_stats(path / CMVN_FILE, speaker_totals(measured))
-    write_json(path / SETTINGS_FILE, _settings(config))
+    write_json(path / SETTINGS_FILE, settings_of(config))
     return measured
 
 
@@ -110,13 +110,13 @@ def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str
             )
     settings = Path(directory) / SETTINGS_FILE
     if settings.is_file():  # other toolkits do not write this file
-        theirs, ours = load_yaml(settings), _settings(config)
+        theirs, ours = load_yaml(settings), settings_of(config)
         differ = [f"{k} was {theirs.get(k)}, is {v}" for k, v in ours.items() if theirs.get(k) != v]
         if differ:
             raise InputError(f"{path}: made with other settings ({'; '.join(differ)}); {again}")
     return stats
 
 
-def _settings(config: FeatureConfig) -> dict[str, Any]:
+def settings_of(config: FeatureConfig) -> dict[str, Any]:
     """Return the settings on which the statistics depend."""
     return {k: v for k, v in to_dict(config).items() if k not in ("cmvn", "dither")}

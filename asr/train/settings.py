@@ -20,9 +20,12 @@ FREE = (
     "batch.halve",
     "batch.workers",
     "distributed.timeout_s",
+    "shards.missing",
+    "shards.timeout_s",
+    "shards.tries",
 )
 # The batches of an epoch depend on these: the current epoch begins again.
-PLAN = ("passes", "batch.")
+PLAN = ("passes", "batch.", "shards.group")
 DEV = "dev"  # not a setting, but --change accepts it
 
 
