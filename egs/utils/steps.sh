@@ -45,10 +45,11 @@ each_training() {
   done
 }
 
-# files_among WORD...: print the words that are files, and the models of those that are folders
+# files_among WORD...: print the words that are files, and the models of those that are folders;
+# MODEL:encoder is MODEL
 files_among() {
   local word
-  for word in "$@"; do
+  for word in "${@%:encoder}"; do
     [ ! -d "$word" ] || word=$word/final.safetensors
     [ ! -f "$word" ] || printf '%s\n' "$word"
   done
