@@ -6,6 +6,7 @@ import torch
 
 from asr.config import DecodeConfig, SegmentationConfig
 from asr.errors import InputError
+from asr.explain.explainer import Explainer
 from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel
 from asr.model import vad
@@ -14,7 +15,6 @@ from asr.model.las import LAS
 from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
 from asr.recognize.confidence import MIN_CONFIDENCE
-from asr.recognize.recognizer import Recognizer
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
 from asr.store.find import default_model
@@ -29,7 +29,7 @@ def load(
     config: DecodeConfig | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     segmentation: SegmentationConfig | None = None,
-) -> Recognizer:
+) -> Explainer:
     """Load a recogniser.
 
     Example:
@@ -54,7 +54,7 @@ def load(
         InputError: the model does not exist or is damaged, or a setting is out of range.
     """
     utterances = load_for_utterances(path, device, config, min_confidence)
-    return Recognizer(utterances, segmentation, vad.SileroDetector)
+    return Explainer(utterances, segmentation, vad.SileroDetector)
 
 
 def load_for_utterances(

@@ -6,6 +6,7 @@ from asr.config.settings import BatchConfig as BatchConfig
 from asr.config.settings import DecodeConfig as DecodeConfig
 from asr.config.settings import DecoderConfig as DecoderConfig
 from asr.config.settings import EncoderConfig as EncoderConfig
+from asr.config.settings import ExplainConfig as ExplainConfig
 from asr.config.settings import FeatureConfig as FeatureConfig
 from asr.config.settings import LMConfig as LMConfig
 from asr.config.settings import LossConfig as LossConfig

@@ -430,3 +430,13 @@ class SegmentationConfig(Settings):
     """Seconds of audio kept before and after speech, without overlap between segments."""
     longest_s: float = setting(15.0, between(2, 60))
     """A segment that reaches this many seconds is cut at its quietest place."""
+
+
+@dataclass(frozen=True)
+class ExplainConfig(Settings):
+    """How ``asr explain`` measures what a text depends on."""
+
+    masks: int = setting(500, between(2, 100000))
+    """Stretches of the audio of a segment that are hidden, one at a time, at most one a frame."""
+    stretch_s: float = setting(0.16, between(0.01, 10))
+    """Length of such a stretch in seconds."""

@@ -184,6 +184,10 @@ class Recognizer:
             job.waiting += 1
             yield job, self._chunk(chunk, self.utterances.features(chunk.waveform, speaker))
 
+    def chunks(self, source: Source, speaker: CmvnStats | None = None) -> list[Chunk]:
+        """Return the segments of an audio source with their features; see :meth:`transcribe`."""
+        return [chunk for _, chunk in self._tasks(source, speaker, _Job(), None, Outputs())]
+
     def _chunk(self, chunk: AudioChunk, features: FloatArray) -> Chunk:
         return Chunk(features, chunk.start / self.rate, chunk.end / self.rate)
 

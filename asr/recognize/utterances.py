@@ -113,7 +113,8 @@ class UtteranceRecognizer:
             config = replace(config, ctc_weight=0.0)
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
-        self._turn = threading.Lock()
+        self.turn = threading.Lock()
+        """Whoever uses the model holds it."""
         self.calibration = self.word_calibration = self.plausibility = None
         if config.ctc_weight > 0:  # all three need the CTC score
             self.calibration = Calibration.from_info(header.info, header.path)
@@ -138,15 +139,18 @@ class UtteranceRecognizer:
         kind = self.header.config.features.cmvn
         return normalize(self.extractor(waveform), kind, self.header.cmvn, speaker)
 
-    def recognize(self, chunks: Sequence[Chunk], *, attention: bool = False) -> list[Segment]:
+    def recognize(
+        self, chunks: Sequence[Chunk], *, attention: bool = False, nbest: int = 1
+    ) -> list[Segment]:
         """Recognise a batch; threads take turns.
 
         Args:
             chunks: of any recordings.
             attention: whether the segments carry their attention weights.
+            nbest: fewest hypotheses of each segment, if the search finds as many.
         """
-        with self._turn:
-            found = self._search_all([chunk.features for chunk in chunks])
+        with self.turn:
+            found = self._search_all([chunk.features for chunk in chunks], nbest)
             return [self._segment(*each, attention) for each in zip(found, chunks, strict=True)]
 
     def words(
@@ -182,13 +186,14 @@ class UtteranceRecognizer:
             for each in zip(words, names, strict=True)
         ]
 
-    def _search_all(self, features: Sequence[FloatArray]) -> list[Recognition]:
+    def _search_all(self, features: Sequence[FloatArray], nbest: int = 1) -> list[Recognition]:
         """Encode and search; search a second time, with the fallback, where the first failed."""
+        nbest = max(nbest, self.config.nbest)
         encoded = self.model.encode(features)
-        found = self._search(encoded, self.config)
+        found = self._search(encoded, replace(self.config, nbest=nbest))
         failed = [i for i, each in enumerate(found) if failures(each.flags)]
         if failed:
-            again = self._search(encoded.select(failed), self.fallback)
+            again = self._search(encoded.select(failed), replace(self.fallback, nbest=nbest))
             for i, second in zip(failed, again, strict=True):
                 if len(failures(second.flags)) <= len(failures(found[i].flags)):
                     found[i] = second
