@@ -5,6 +5,7 @@ Seeds are fixed, the first runs are not counted, and the median of the others is
 Examples:
     asr bench train
     asr bench transcribe --minutes 60 --json
+    asr bench faults --kills 50 --json
     asr bench attention --list
     asr bench attention --help
 """
@@ -20,7 +21,7 @@ from asr.config.args import number
 from asr.config.field import THREADS, between, more_than
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
-from asr.errors import EXIT_OK, InputError
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
 from asr.terminal import note, print_error
 
 BENCHMARKS = {
@@ -31,9 +32,10 @@ BENCHMARKS = {
     "loader": "Measure reading and augmenting audio for a training.",
     "score": "Measure word error rates here and with jiwer.",
     "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
+    "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
 }
-UNSIZED = ("transcribe", "attention")
+UNSIZED = ("transcribe", "faults", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
@@ -73,6 +75,9 @@ def make_parser() -> argparse.ArgumentParser:
             added.add_argument(f"--{option}", type=COUNT, default=amount, help=text)
         elif name == "transcribe":
             _add_transcribe(added)
+        elif name == "faults":
+            added.add_argument("--kills", type=COUNT, default=5, help="number of kills (-9)")
+            added.add_argument("--seed", type=int, default=1, help="seed of the moments")
         elif name == "attention":
             text = "print kind, paper, form in a search, sum of the weights, title"
             added.add_argument("--list", action="store_true", required=True, help=text)
@@ -126,6 +131,7 @@ def main(argv: list[str]) -> int:
     with machine(options.threads, precision, keep_memory=own):
         found = run(options)
         result = {"work": options.work, **found, **measure.machine()}
+    failed = options.work == "faults" and not found["identical"]
     if options.json:
         print(json.dumps(result))
     elif options.work == "peers":
@@ -133,7 +139,7 @@ def main(argv: list[str]) -> int:
     else:
         result.pop("hypotheses", None)
         print("\n".join(_line(name, value) for name, value in result.items()))
-    return EXIT_OK
+    return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
 def list_kinds(*, as_json: bool) -> int:
@@ -157,6 +163,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return _transcribe(options)
     if options.work == "peers":
         return compare(options)
+    if options.work == "faults":
+        from asr.bench.faults import faults
+
+        return faults(options.kills, options.seed)
     return fingerprint() if getattr(options, "fingerprint", False) else _network(options)
 
 
