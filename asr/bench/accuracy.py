@@ -223,7 +223,7 @@ def _delays(
                     yield float(last[end - 1]) * step_s - end_s
 
 
-def measure(folder: str | Path, dev: str, ctm: str | None = None) -> Mapping[str, Any]:
+def measure(folder: str | Path, dev: str | Path, ctm: str | None = None) -> Mapping[str, Any]:
     """Measure a finished training on a dev set.
 
     Args:

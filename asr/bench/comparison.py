@@ -60,6 +60,7 @@ class Row:
     label: str
     config: TrainConfig
     folder: Path
+    dev: Path
 
     @property
     def seed(self) -> int:
@@ -73,13 +74,18 @@ class Row:
             changed_settings(load_yaml(path), self.config, (), str(path))
 
     def saved(self) -> dict[str, Any]:
-        """Return what was measured of this model so far."""
-        path, model = self.folder / NUMBERS, self.folder / MODEL_FILE
+        """Return what was measured so far of this model on this dev set."""
         with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if found["model"] == _sha256(model):
+            text = (self.folder / NUMBERS).read_text(encoding="utf-8")
+            found: dict[str, Any] = json.loads(text)
+            if found["of"] == self._fingerprint():
                 return found
         return {}
+
+    def _fingerprint(self) -> str:
+        """Return a hash of the model and the transcripts of the dev set."""
+        files = (self.folder / MODEL_FILE, self.dev / "text")
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def missing(self, parts: Sequence[str], ctm: str | None) -> list[str]:
         """Return the parts that are not measured yet; a CTM is a better reference than CTC."""
@@ -87,14 +93,14 @@ class Row:
         old = ctm and saved.get("accuracy", {}).get("reference") == "CTC"
         return [part for part in parts if part not in saved or (part == "accuracy" and old)]
 
-    def measure(self, parts: Sequence[str], dev: str, ctm: str | None) -> None:
+    def measure(self, parts: Sequence[str], ctm: str | None) -> None:
         """Measure parts of a finished training, and write them beside the others."""
-        found = {"model": _sha256(self.folder / MODEL_FILE), **self.saved()}
+        found = {"of": self._fingerprint(), **self.saved()}
         for part in parts:
             if part == "accuracy":
-                found[part] = {**accuracy.measure(self.folder, dev, ctm), **self._history()}
+                found[part] = {**accuracy.measure(self.folder, self.dev, ctm), **self._history()}
             else:
-                found[part] = speed.measure(self.folder, dev)
+                found[part] = speed.measure(self.folder, self.dev)
             write_json(self.folder / NUMBERS, found)
 
     def _history(self) -> dict[str, Any]:
@@ -112,12 +118,13 @@ class Row:
         }
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def make_rows(
-    config: TrainConfig, axis: str, variants: Sequence[str], seeds: Sequence[int], out: str
+    config: TrainConfig,
+    axis: str,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    out: str | Path,
+    dev: str | Path,
 ) -> list[Row]:
     """Return the trainings, all variants of the first seed first.
 
@@ -127,6 +134,7 @@ def make_rows(
         variants: names of :data:`AXES`; a kind may have settings: ``location:heads=4``.
         seeds: of the trainings.
         out: folder of their folders.
+        dev: data directory of the dev set.
 
     Raises:
         InputError: a name or setting is unknown, or one of the folders has another training.
@@ -136,7 +144,7 @@ def make_rows(
     if twice := sorted({each for each in labels if labels.count(each) > 1}):
         raise InputError(f"--{axis}: {twice[0]} is named twice; name it once")
     rows = [
-        Row(label, replace(each, seed=seed), Path(out) / f"{label}-{seed}")
+        Row(label, replace(each, seed=seed), Path(out) / f"{label}-{seed}", Path(dev))
         for seed in seeds
         for label, each in made
     ]
@@ -185,5 +193,5 @@ def _attention(
 def numbers(rows: Sequence[Row]) -> Iterator[Mapping[str, Any]]:
     """Yield label, seed and numbers of each training that is measured."""
     for row in rows:
-        if (row.folder / MODEL_FILE).exists() and (found := row.saved()):
+        if found := row.saved():
             yield {"label": row.label, "seed": row.seed, **found}

@@ -22,7 +22,7 @@ SEGMENTS = 8  # in the batch
 REPEATS = 3
 
 
-def measure(folder: str | Path, dev: str) -> dict[str, Any]:
+def measure(folder: str | Path, dev: str | Path) -> dict[str, Any]:
     """Measure a finished training; the process must use one thread.
 
     Args:
@@ -45,7 +45,7 @@ def measure(folder: str | Path, dev: str) -> dict[str, Any]:
     }
 
 
-def searches(trained: Trained, dev: str) -> dict[str, dict[str, dict[str, float]]]:
+def searches(trained: Trained, dev: str | Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the numbers of each form; see :func:`measure`."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     recognizer, rate = trained.recognizer(), trained.header.config.features.sample_rate

@@ -3,7 +3,7 @@ r"""Compare kinds of attention, cells or encoders: train each on the same data, 
 Each training is a folder OUT/LABEL-SEED of `asr train`; finished ones are only measured, and an
 interrupted comparison continues. After each training, OUT/comparison.md, .json and .png are
 written: word error rates, also of joined utterances and by attention alone; how well attention
-finds the words; time and memory. All options of `asr train` are options here, too.
+finds the words; time and memory. All settings of `asr train` are options here, too.
 `asr bench attention --list` prints the kinds without training.
 
 Examples:
@@ -73,7 +73,8 @@ def compare(config: TrainConfig, args: Any) -> int:
     from asr.train.loop import Diverged
 
     axis, variants = _axis(args)
-    rows = comparison.make_rows(config, axis, variants, _seeds(args, config), args.out)
+    seeds = _seeds(args, config)
+    rows = comparison.make_rows(config, axis, variants, seeds, args.out, args.dev)
     parts = [args.measure] if args.measure else list(comparison.PARTS)
     data = {"axis": axis, "train": args.train, "dev": args.dev}
     data["machine"] = comparison_report.machine()
@@ -89,7 +90,7 @@ def compare(config: TrainConfig, args: Any) -> int:
                 failed += 1
                 continue
             with machine(1, config.precision):  # so that times are those of one thread
-                row.measure(left, args.dev, args.ctm)
+                row.measure(left, args.ctm)
         data["rows"] = list(comparison.numbers(rows[:number]))
         tables = comparison_report.write(data, args.out)
     print(json.dumps(data) if args.json else tables)

@@ -1,6 +1,7 @@
 """`asr bench attention` trains, measures and compares; finished work is not done again."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import yaml
 from tones import TINY
 
-from asr.bench import accuracy, comparison, speed
+from asr.bench import accuracy, speed
 from asr.bench.accuracy import Spoken, Trained, join, places, read_dev, times_of_ctm
 from asr.bench.comparison import ENCODERS, make_rows
 from asr.bench.comparison_report import ERRORS, lines, table, write
 from asr.commands.bench import main
 from asr.config import EncoderConfig, TrainConfig
+from asr.config.read import from_dict
 from asr.errors import InputError
 from asr.train import loop
 
@@ -138,7 +140,7 @@ def test_the_folder_of_another_training_is_refused_before_any_training(command, 
 
 def test_cells_and_encoders_keep_the_rest():
     config = TrainConfig()
-    (row,) = make_rows(config, "cells", ["lstm"], [3], "exp")
+    (row,) = make_rows(config, "cells", ["lstm"], [3], "exp", "data/dev")
     assert row.config.model.decoder.cell == "lstm" and str(row.folder) == "exp/lstm-3"
     encoder = EncoderConfig(units=6, pyramid=(2, 2, 1))
     stacks = {name: EncoderConfig(layers=tuple(make(encoder))) for name, make in ENCODERS.items()}
@@ -225,17 +227,17 @@ def test_the_table_has_means_over_seeds_and_leaves_out_empty_columns(tmp_path):
     assert "Trained on data/train, measured on data/dev; commit c, p." in text
 
 
-def test_numbers_of_another_model_do_not_count(compared):
-    (row,) = comparison.make_rows(
-        comparison.from_dict(TrainConfig, {**TINY, "epochs": 2}), "kinds", ["hard_monotonic"], [1],
-        str(compared),
-    )  # fmt: skip
+def test_numbers_of_another_model_or_dev_set_do_not_count(compared, tone_corpus, tmp_path):
+    config = from_dict(TrainConfig, {**TINY, "epochs": 2})
+    ours = config, "kinds", ["hard_monotonic"], [1], compared
+    (row,) = make_rows(*ours, tone_corpus / "dev")
     assert row.missing(("accuracy",), None) == []
     assert row.missing(("accuracy",), "dev.ctm") == ["accuracy"]
-    path = row.folder / "final.safetensors"
-    before = path.read_bytes()
-    try:
-        path.write_bytes(before[:-1] + b"\x00")
-        assert row.saved() == {} and row.missing(("accuracy",), None) == ["accuracy"]
-    finally:
-        path.write_bytes(before)
+    (other,) = make_rows(*ours, tone_corpus / "train")
+    assert other.saved() == {} and other.missing(("accuracy",), None) == ["accuracy"]
+    shutil.copytree(row.folder, tmp_path / row.folder.name)
+    (copy,) = make_rows(*ours[:4], tmp_path, tone_corpus / "dev")
+    assert copy.saved() == row.saved()
+    with (copy.folder / "final.safetensors").open("ab") as file:
+        file.write(b"0")
+    assert copy.saved() == {}
