@@ -78,7 +78,7 @@ class Row:
         with suppress(OSError, ValueError):
             text = (self.folder / NUMBERS).read_text(encoding="utf-8")
             found: dict[str, Any] = json.loads(text)
-            if found["of"] == self._fingerprint():
+            if found.get("of") == self._fingerprint():
                 return found
         return {}
 
