@@ -8,45 +8,96 @@ those stored in the model.
 Examples:
     asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev
     asr decode --model exp/mine --data data/dev --out exp/nbest --nbest 24
+    asr decode --model exp/mine --data data/dev --out exp/dev --part 3/8
+    asr decode --data data/dev --out exp/dev --merge
 
 Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
 """
 
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, from_args, make_parser
-from asr.errors import EXIT_SOME_FAILED
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
 from asr.store.find import search_settings
+from asr.terminal import note, print_error
+
+if TYPE_CHECKING:
+    from asr.recognize.directory import Decoding, Results
 
 
 def main(argv: list[str]) -> int:
     """Run ``asr decode``; return the exit code."""
     parser = make_parser("asr decode", __doc__)
-    text = "folder of a training, model file, or a name of `asr models`"
-    parser.add_argument("--model", required=True, help=text)
-    parser.add_argument("--data", required=True, metavar="DIR", help="Kaldi data directory")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    add = parser.add_argument
+    add("--model", help="folder of a training, model file, or a name of `asr models`")
+    add("--data", required=True, metavar="DIR", help="Kaldi data directory")
+    add("--out", required=True, metavar="DIR", help="folder for the results")
+    text = "decode part I of N alone, into the folder splitN/I of --out; a finished part is kept"
+    add("--part", metavar="I/N", help=text)
+    add("--merge", action="store_true", help="merge the parts into --out, without --model")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    if args.merge:
+        return _merge(args.data, args.out)
+    if not args.model:
+        parser.error("the following arguments are required: --model")
 
-    from rich.markup import escape
+    part = _part(args.part) if args.part else None
 
     from asr.commands.machine import machine
-    from asr.console import Console, Progress
     from asr.loading import load_for_utterances
     from asr.recognize.directory import Decoding, check_out
-    from asr.terminal import print_error
 
     check_out(args.out)
     with machine(args.threads, args.precision) as threads:
         recognizer = load_for_utterances(args.model, args.device, config)
-        decoding = Decoding(recognizer, args.data, args.out)
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task(escape(f"decoding {args.data}"), total=len(decoding.utterances))
-            decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
-        for name, error in decoding.errors.items():
-            print_error(f"asr decode: {name}: {error}")
-        print(f"{args.out}/text: {len(decoding.results)} of {len(decoding.utterances)} utterances")
-        if decoding.alignment is not None:
-            print(f"alignment: {decoding.alignment}")
-        return EXIT_SOME_FAILED if decoding.errors else 0
+        decoding = Decoding(recognizer, args.data, args.out, part)
+        if part and decoding.done():
+            note(f"{decoding.out}: this part is decoded already")
+            return EXIT_OK
+        _decode(decoding, threads)
+    return _report(decoding.out, decoding.results, decoding.errors)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Parse ``I/N``; raise InputError if it is something else."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, parts = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= parts:
+        raise InputError(f"--part {text}: expected I/N, for example 1/4 to 4/4")
+    return number, parts
+
+
+def _decode(decoding: "Decoding", threads: int) -> None:
+    """Decode with a progress bar."""
+    from rich.markup import escape
+
+    from asr.console import Console, Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(escape(f"decoding {decoding.data}"), total=decoding.count)
+        decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
+
+
+def _merge(data: str, out: str) -> int:
+    from asr.recognize.parts import merge
+
+    results, summary = merge(data, Path(out))
+    return _report(Path(out), results, summary["errors"])
+
+
+def _report(out: Path, results: "Results", errors: dict[str, str]) -> int:
+    """Print errors and a summary; return the exit code."""
+    from asr.recognize.directory import mean_alignment
+
+    for name, error in errors.items():
+        print_error(f"asr decode: {name}: {error}")
+    print(f"{out}/text: {len(results)} of {len(results) + len(errors)} utterances")
+    alignment = mean_alignment(results)
+    if alignment is not None:
+        print(f"alignment: {alignment}")
+    return EXIT_SOME_FAILED if errors else EXIT_OK

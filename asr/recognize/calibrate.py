@@ -16,7 +16,7 @@ from asr.recognize.confidence import (
     folds,
     text_predictors,
 )
-from asr.recognize.directory import read_batches, speaker_stats
+from asr.recognize.directory import plan_batches, read_batches, speaker_stats
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
 from asr.recognize.transcript import Segment
@@ -226,7 +226,8 @@ def recognize_and_score(
     """
     found: dict[str, ScoredUtterance] = {}
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
-    for batch in read_batches(recognizer, utterances, speakers, _warn, FIXED_S):
+    plan = plan_batches(utterances, recognizer.config.batch)
+    for batch in read_batches(recognizer, plan, speakers, _warn, FIXED_S):
         segments = recognizer.recognize([chunk for _, chunk in batch])
         for (u, _), segment in zip(batch, segments, strict=True):
             found[u.id] = _score(u, segment)

@@ -1,11 +1,14 @@
-"""Recognition of a data directory, in batches of similar length that survive an interruption."""
+"""Recognition of a data directory, in batches of similar length that survive an interruption.
+
+The batches follow from the whole directory, so that results of parts equal those of the whole.
+"""
 
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +29,7 @@ from asr.recognize.utterances import Chunk, UtteranceRecognizer
 PARTIAL = "partial.jsonl"
 RESULTS = "results.jsonl"
 SUMMARY = "decode.json"
+Results = dict[str, dict[str, Any]]  # of Transcript.to_dict, by utterance
 
 
 def speaker_stats(
@@ -54,18 +58,29 @@ def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[
     return (found.get(i.data, {}).get(i.utterance) if i.data else None for i in inputs)
 
 
+def load_utterances(data: str | Path) -> Sequence[Utterance]:
+    """Return the utterances of a data directory, with or without transcripts."""
+    return DataDir.load(data, text=(Path(data) / "text").is_file()).utterances
+
+
+def plan_batches(utterances: Sequence[Utterance], size: int) -> list[list[Utterance]]:
+    """Return batches of up to ``size`` utterances, the shortest first."""
+    ordered = sorted(utterances, key=lambda u: u.duration_s or 0.0)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
 def read_batches(
     recognizer: UtteranceRecognizer,
-    utterances: Sequence[Utterance],
+    plan: Iterable[Sequence[Utterance]],
     speakers: Mapping[str, CmvnStats],
     failed: Callable[[Utterance, str], None],
     longest_s: float = math.inf,
 ) -> Iterator[list[tuple[Utterance, Chunk]]]:
-    """Yield utterances with their features, the shortest first, ``config.batch`` at a time.
+    """Yield batches of utterances with their features.
 
     Args:
         recognizer: the model.
-        utterances: of a data directory.
+        plan: batches of a data directory, see :func:`plan_batches`.
         speakers: statistics of the speakers, see :func:`speaker_stats`.
         failed: called with each utterance that is left out, and the reason.
         longest_s: longer utterances are left out.
@@ -80,10 +95,9 @@ def read_batches(
         features = recognizer.features(waveform, speakers.get(u.speaker))
         return Chunk(features, 0.0, duration_s)
 
-    ordered = sorted(utterances, key=lambda u: u.duration_s or 0.0)
-    for start in range(0, len(ordered), recognizer.config.batch):
+    for planned in plan:
         batch = []
-        for u in ordered[start : start + recognizer.config.batch]:
+        for u in planned:
             try:
                 batch.append((u, chunk(u)))
             except InputError as error:
@@ -116,18 +130,37 @@ class Decoding:
         recognizer: the model.
         data: the directory; transcripts are not needed.
         out: folder for the results. An interrupted decoding with the same settings is continued.
+        part: this part and the number of parts; its results go to ``out/split<parts>/<part>``.
+            By default, everything is decoded.
 
     Raises:
         InputError: the directory is not valid, or ``out`` holds other transcripts.
     """
 
-    def __init__(self, recognizer: UtteranceRecognizer, data: str | Path, out: str | Path) -> None:
+    def __init__(
+        self,
+        recognizer: UtteranceRecognizer,
+        data: str | Path,
+        out: str | Path,
+        part: tuple[int, int] | None = None,
+    ) -> None:
         check_out(out)
-        self.recognizer, self.data, self.out = recognizer, Path(data), Path(out)
-        text = (self.data / "text").is_file()
-        self.utterances = DataDir.load(data, text=text).utterances
-        self.results: dict[str, dict[str, Any]] = {}  # of Transcript.to_dict, by utterance
+        self.recognizer, self.data = recognizer, Path(data)
+        self.out = part_folder(Path(out), *part) if part else Path(out)
+        self.utterances = load_utterances(data)
+        number, parts = part or (1, 1)
+        self.plan = plan_batches(self.utterances, recognizer.config.batch)[number - 1 :: parts]
+        self.count = sum(map(len, self.plan))
+        self.inputs = self._fingerprint()
+        self.results: Results = {}
         self.errors: dict[str, str] = {}
+
+    def done(self) -> bool:
+        """Whether these results are there without errors, decoded with the same settings."""
+        if not (self.out / SUMMARY).is_file() or (self.out / PARTIAL).exists():
+            return False
+        summary = json.loads((self.out / SUMMARY).read_text(encoding="utf-8"))
+        return summary.get("inputs") == self.inputs and not summary["errors"]
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
         """Decode the utterances that are not decoded yet, and write all results.
@@ -140,7 +173,7 @@ class Decoding:
         features = self.recognizer.header.config.features
         speakers = speaker_stats(self.data, self.utterances, features)
         with self._resumed() as partial:
-            left = [u for u in self.utterances if u.id not in self.results]
+            left = [batch for batch in self.plan if any(u.id not in self.results for u in batch)]
             for batch in read_batches(self.recognizer, left, speakers, self._failed):
                 found = self.recognizer.recognize([chunk for _, chunk in batch])
                 for (u, chunk), segment in zip(batch, found, strict=True):
@@ -149,7 +182,7 @@ class Decoding:
                     self.results[u.id] = result
                     partial.write(_line(result))
                 partial.flush()
-                report(len(self.results) + len(self.errors), len(self.utterances))
+                report(len(self.results) + len(self.errors), self.count)
         self._write(time.monotonic() - started, audio_s, threads)
         (self.out / PARTIAL).unlink()
 
@@ -160,7 +193,7 @@ class Decoding:
         """Return the file of partial results, open for more; earlier ones are read if they fit."""
         path = self.out / PARTIAL
         self.out.mkdir(parents=True, exist_ok=True)
-        heading = self._fingerprint()
+        heading = self.inputs
         first, *lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         if first == heading.encode():
             for line in lines:
@@ -173,7 +206,7 @@ class Decoding:
         return open(path, "a", encoding="utf-8")
 
     def _fingerprint(self) -> str:
-        """Return a line about everything that partial results depend on."""
+        """Return a line about everything that the results depend on."""
         model, config = self.recognizer.header.path, self.recognizer.config
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
         files = [model, *(Path(p) for p in (config.lm, config.word_lm, config.hotwords) if p)]
@@ -189,32 +222,48 @@ class Decoding:
     @property
     def alignment(self) -> AlignmentNumbers | None:
         """The means of the numbers of all utterances that were decoded."""
-        return mean_numbers(AlignmentNumbers(**r["alignment"]) for r in self.results.values())
+        return mean_alignment(self.results)
 
     def _write(self, seconds: float, audio_s: float, threads: int) -> None:
         """Write the results, the flags and the summary."""
-        results = dict(sorted(self.results.items()))
-        write_table(self.out / "text", {name: each["text"] for name, each in results.items()})
-        write_text(self.out / RESULTS, "".join(map(_line, results.values())))
-        flagged = {name: " ".join(each["flags"]) for name, each in results.items()}
-        flagged = {name: flags for name, flags in flagged.items() if flags}
-        write_table(self.out / "flags", flagged)
-        alignment = self.alignment
-        write_json(
-            self.out / SUMMARY,
-            {
-                "model": str(self.recognizer.header.path),
-                "config": asdict(self.recognizer.config),
-                "utterances": len(self.utterances),
-                "flagged": len(flagged),
-                "alignment": alignment and alignment.to_dict(),
-                "errors": self.errors,
-                "audio_s": round(audio_s, 2),
-                "seconds": round(seconds, 2),
-                "real_time_factor": round(seconds / audio_s, 4) if audio_s else None,
-                "threads": threads,
-            },
-        )
+        summary = {
+            "model": str(self.recognizer.header.path),
+            "config": asdict(self.recognizer.config),
+            "inputs": self.inputs,
+            "utterances": self.count,
+            "errors": self.errors,
+            "audio_s": round(audio_s, 2),
+            "seconds": round(seconds, 2),
+            "threads": threads,
+        }
+        write_results(self.out, self.results, summary)
+
+
+def mean_alignment(results: Results) -> AlignmentNumbers | None:
+    """Return the means of the numbers of all utterances that were decoded."""
+    return mean_numbers(AlignmentNumbers(**each["alignment"]) for each in results.values())
+
+
+def write_results(out: Path, results: Results, summary: dict[str, Any]) -> None:
+    """Write results into a folder: ``text``, ``results.jsonl``, ``flags``, and the summary."""
+    results = dict(sorted(results.items()))
+    write_table(out / "text", {name: each["text"] for name, each in results.items()})
+    write_text(out / RESULTS, "".join(map(_line, results.values())))
+    flagged = {name: " ".join(each["flags"]) for name, each in results.items()}
+    flagged = {name: flags for name, flags in flagged.items() if flags}
+    write_table(out / "flags", flagged)
+    alignment, audio_s = mean_alignment(results), summary["audio_s"]
+    summary |= {
+        "flagged": len(flagged),
+        "alignment": alignment and alignment.to_dict(),
+        "real_time_factor": round(summary["seconds"] / audio_s, 4) if audio_s else None,
+    }
+    write_json(out / SUMMARY, summary)
+
+
+def part_folder(out: Path, number: int, parts: int) -> Path:
+    """Return the folder for the results of a part."""
+    return out / f"split{parts}" / str(number)
 
 
 def _line(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
-from asr.recognize.directory import read_batches, speaker_stats
+from asr.recognize.directory import plan_batches, read_batches, speaker_stats
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
@@ -81,7 +81,8 @@ def align(
         if missing := missing_characters(texts, recognizer.header.tokenizer):
             warn(f"the model lacks {missing}")
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
-    for batch in read_batches(recognizer, utterances, speakers, _left_out):
+    plan = plan_batches(utterances, recognizer.config.batch)
+    for batch in read_batches(recognizer, plan, speakers, _left_out):
         features = [chunk.features for _, chunk in batch]
         known = None if recognise else [u.text or "" for u, _ in batch]
         words = recognizer.words(features, known, by_attention=by == "attention")

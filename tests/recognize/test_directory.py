@@ -222,3 +222,69 @@ def test_statistics_run_a_command_once_for_all_of_its_segments(data, tmp_path):
     config = FeatureConfig(mel_bins=20, cmvn="speaker")
     assert set(decode.speaker_stats(data, utterances, config)) == {"ann", "bob"}
     assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def parts(model, data, out, count, *numbers):
+    return [run(model, data, out, "--part", f"{number}/{count}") for number in numbers]
+
+
+def merge(data, out):
+    return main(["--data", str(data), "--out", str(out), "--merge"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_merged_parts_equal_the_whole(save, data, tmp_path, count):
+    """Bit for bit: also one part, and more parts than batches."""
+    model, out = save(), tmp_path / "parts"
+    assert run(model, data, tmp_path / "whole") == 0
+    assert parts(model, data, out, count, *range(1, count + 1)) == [0] * count
+    assert merge(data, out) == 0
+    for name in ("text", "results.jsonl", "flags"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    ours, whole = (json.loads((f / "decode.json").read_text()) for f in (out, tmp_path / "whole"))
+    assert all(
+        ours[key] == whole[key] for key in whole if key not in ("seconds", "real_time_factor")
+    )
+    assert not list(out.glob("split*"))
+
+
+def test_parts_survive_an_interruption(save, data, tmp_path, decoded):
+    """A finished part is not decoded again; a missing one is named."""
+    model, out = save(), tmp_path / "out"
+    assert parts(model, data, out, 2, 1) == [0]
+    decoded.stop_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        parts(model, data, out, 2, 2)
+    with pytest.raises(InputError, match=r"split2: 1 part of 2 missing or unfinished: 2/2; run"):
+        merge(data, out)
+    decoded.stop_after = -1
+    decoded.sizes.clear()
+    assert parts(model, data, out, 2, 1, 2) == [0, 0]
+    assert decoded.sizes == [2]
+    assert merge(data, out) == 0
+    assert list(results(out)) == NAMES
+
+
+def test_parts_of_different_decodings_are_not_merged(save, data, tmp_path):
+    model, out = save(), tmp_path / "out"
+    parts(model, data, out, 2, 1)
+    run(model, data, out, "--part", "2/2", "--ctc_weight", "0.5")
+    with pytest.raises(InputError, match="these parts do not belong together"):
+        merge(data, out)
+    parts(model, data, out, 3, 1)
+    with pytest.raises(InputError, match=r"expected the parts of one decoding.*split2, split3"):
+        merge(data, out)
+
+
+def test_unreadable_utterances_of_parts_are_reported(save, data, tmp_path, capsys):
+    (tmp_path / "ann-2.wav").write_text("no audio")
+    assert sorted(parts(save(), data, tmp_path / "out", 2, 1, 2)) == [0, 1]
+    assert merge(data, tmp_path / "out") == 1
+    assert "3 of 4 utterances" in capsys.readouterr().out
+    assert "ann-2" in json.loads((tmp_path / "out" / "decode.json").read_text())["errors"]
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3"])
+def test_parts_have_a_number_and_a_count(save, data, tmp_path, part):
+    with pytest.raises(InputError, match="expected I/N"):
+        run(save(), data, tmp_path / "out", "--part", part)
