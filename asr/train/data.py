@@ -1,4 +1,4 @@
-"""Data directories to batches: planning, augmentation, features and padding.
+"""Data directories to batches: augmentation, features and padding.
 
 The random numbers of an utterance follow from (seed, pass, utterance) alone, so that a resumed
 training gets the same numbers, with any number of worker processes.
@@ -15,7 +15,8 @@ from torch import Tensor
 from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
-from asr.config import AugmentConfig, BatchConfig, FeatureConfig, TrainConfig
+from asr.config import AugmentConfig, FeatureConfig, TrainConfig
+from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.errors import InputError, first_line
@@ -23,10 +24,9 @@ from asr.model.batch import Batch
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
+from asr.train.plan import EpochPlan, Key, largest_batch, plan_batches, shares_of
 from asr.train.rank import Rank
 
-Key = tuple[int, int]  # number of the pass over the data, index of the utterance
-BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
 SHOWN = 3  # dev utterances whose attention is drawn
 
 
@@ -51,69 +51,6 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Pad sequences (T_i, ...) with 0 to (B, T, ...); return them and their lengths (B,)."""
     lengths = torch.tensor([len(s) for s in sequences])
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
-
-
-def plan_batches(
-    durations_s: Sequence[float], config: BatchConfig, *, seed: int = 0, number: int | None = None
-) -> list[list[Key]]:
-    """Group utterances of similar length; a batch with its padding fits the audio budget.
-
-    Args:
-        durations_s: duration of every utterance.
-        config: the budget.
-        seed: seed of the training.
-        number: number of the pass over the training set, from 0; durations are then jittered by
-            up to 10 % before sorting, and the batches are shuffled. None, or 0 with
-            ``shortest_first``, sorts the utterances by duration.
-
-    Returns:
-        the keys of each batch: (pass, index into ``durations_s``).
-    """
-    lengths = np.asarray(durations_s, dtype=float)
-    key, rng = lengths, None
-    if number is not None and not (number == 0 and config.shortest_first):
-        rng = np.random.default_rng([seed, number])
-        key = lengths * rng.uniform(0.9, 1.1, len(lengths))
-    batches: list[list[Key]] = []
-    longest = 0.0
-    for index in np.argsort(key, kind="stable").tolist():
-        longest = max(longest, lengths[index])
-        size = len(batches[-1]) if batches else config.max_utterances
-        if size >= config.max_utterances or longest * (size + 1) > config.seconds:
-            batches.append([])
-            longest = lengths[index]
-        batches[-1].append((number or 0, index))
-    if rng is not None:
-        rng.shuffle(batches)
-    return batches
-
-
-def cut_batch(keys: list[Key], durations_s: Sequence[float], count: int) -> list[list[Key]]:
-    """Cut a batch into shares so that the largest has as little audio as possible, with padding.
-
-    Args:
-        keys: the utterances of the batch.
-        durations_s: duration of every utterance.
-        count: number of shares; some are empty if the batch has fewer utterances.
-    """
-    if count == 1:
-        return [keys]
-    ordered = sorted(keys, key=lambda key: durations_s[key[1]])
-
-    def cut(largest: float) -> list[list[Key]]:
-        shares: list[list[Key]] = [[]]
-        for key in ordered:
-            if shares[-1] and (len(shares[-1]) + 1) * durations_s[key[1]] > largest:
-                shares.append([])
-            shares[-1].append(key)
-        return shares
-
-    low, high = 0.0, len(ordered) * durations_s[ordered[-1][1]]
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if len(cut(middle)) <= count else (middle, high)
-    found = cut(high)
-    return found + [[] for _ in range(count - len(found))]
 
 
 class UtteranceSet:
@@ -148,9 +85,15 @@ class UtteranceSet:
         self.augment, self.seed, self.copies = augment, seed, copies
 
     @property
-    def durations_s(self) -> list[float]:
-        """Duration of every utterance in seconds."""
-        return [u.duration_s or 0.0 for u in self.utterances]
+    def durations_s(self) -> Numbers:
+        """Duration of every utterance in seconds, (N,)."""
+        return np.array([u.duration_s or 0.0 for u in self.utterances])
+
+    groups = 1
+
+    def group(self, number: int, place: int) -> Numbers:
+        """Return the utterances of a group of a pass: all of them, see :mod:`asr.train.plan`."""
+        return np.arange(len(self.utterances))
 
     def __getitem__(self, key: Key) -> Example:
         utterance, tokens = self.utterances[key[1]], self.tokens[key[1]]
@@ -251,29 +194,15 @@ class TrainData:
             checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
         return utterances
 
-    def epoch(self, number: int, rank: Rank) -> list[list[list[Key]]]:
-        """Return the shares of a process in each step of an epoch (from 0).
-
-        The batches do not depend on the number of processes; each is cut into
-        ``rank.count * batch.accumulate`` shares, of which every process computes as many.
-        """
-        config, durations = self.config, self.train.durations_s
-        plan: list[list[Key]] = []
-        for each in range(number * config.passes, (number + 1) * config.passes):
-            plan += plan_batches(durations, config.batch, seed=config.seed, number=each)
-        return [self._shares(keys, rank) for keys in plan]
-
-    def _shares(self, keys: list[Key], rank: Rank) -> list[list[Key]]:
-        size = self.config.batch.accumulate
-        shares = cut_batch(keys, self.train.durations_s, rank.count * size)
-        return shares[rank.index * size : (rank.index + 1) * size]
+    def epoch(self, number: int, rank: Rank) -> EpochPlan:
+        """Return the shares of a process in the batches of an epoch (from 0)."""
+        return EpochPlan(self.train, self.config, number, rank)
 
     def largest_batch(self, rank: Rank) -> list[list[Key]]:
         """Return the shares of a process in the batch with the most audio, padding included."""
-        durations = self.train.durations_s
-        plan = plan_batches(durations, self.config.batch)
-        batch = max(plan, key=lambda keys: len(keys) * max(durations[i] for _, i in keys))
-        return self._shares(batch, rank)
+        durations_s = self.train.durations_s
+        batch = largest_batch(durations_s, self.config.batch)
+        return shares_of(batch, durations_s, self.config, rank.index, rank.count)
 
     def dev_batches(self, rank: Rank) -> list[list[Key]]:
         """Return the batches of the dev set that a process decodes."""

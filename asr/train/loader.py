@@ -16,7 +16,8 @@ import torch
 from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.terminal import Output
-from asr.train.data import Key, UtteranceSet
+from asr.train.data import UtteranceSet
+from asr.train.plan import Key
 
 AHEAD = 4  # batches that a worker keeps ready
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -246,10 +246,10 @@ class Training:
     def _run_epoch(self) -> None:
         progress = self.progress
         plan = self.data.epoch(progress.epoch, self.rank)
-        left = [keys for shares in plan[progress.batch :] for keys in shares]
+        left = plan[progress.batch * self.config.batch.accumulate :]
         workers = self.config.batch.workers
         with closing(load_batches(self.data.train, left, workers=workers)) as batches:
-            self._run_steps(batches, len(plan))
+            self._run_steps(batches, plan.steps)
         scores = self._end_epoch()
         release_memory()
         self._save()

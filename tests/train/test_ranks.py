@@ -10,8 +10,8 @@ from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
 from asr.model.batch import Count
-from asr.train.data import cut_batch
 from asr.train.loop import Training
+from asr.train.plan import cut_batch
 from asr.train.step import weights_at
 
 

@@ -1,0 +1,227 @@
+"""Planning of batches: which utterances are trained on together, and in which order.
+
+A plan follows from durations, settings, seed and the number of the pass alone. The utterances of a
+pass may come in several groups, which are planned one after another (see :mod:`asr.train.shards`).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, overload
+
+import numpy as np
+
+from asr.config import BatchConfig, TrainConfig
+from asr.corpus.columns import Numbers
+from asr.train.rank import Rank
+
+Key = tuple[int, int]  # number of the pass over the data, index of the utterance
+BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
+
+
+class Planned(NamedTuple):
+    """Batches in two arrays, since a million lists would take much memory."""
+
+    order: Numbers
+    """The utterances of the first batch, of the second, and so on, (N,)."""
+    ends: Numbers
+    """End of each batch in ``order``."""
+
+    def batch(self, number: int) -> list[int]:
+        """Return the utterances of a batch."""
+        start = int(self.ends[number - 1]) if number else 0
+        return self.order[start : int(self.ends[number])].tolist()
+
+
+def plan_group(
+    durations_s: Sequence[float] | Numbers, config: BatchConfig, seeds: Sequence[int] | None = None
+) -> Planned:
+    """Group utterances of similar length; a batch with its padding fits the audio budget.
+
+    Args:
+        durations_s: duration of every utterance.
+        config: the budget.
+        seeds: durations are jittered by up to 10 % before sorting, and the batches are shuffled;
+            None sorts the utterances by duration.
+    """
+    lengths = np.asarray(durations_s, dtype=float)
+    rng = None if seeds is None else np.random.default_rng(list(seeds))
+    key = lengths if rng is None else lengths * rng.uniform(0.9, 1.1, len(lengths))
+    order = np.argsort(key, kind="stable")
+    ends, size, longest = [], 0, 0.0
+    for place, length in enumerate(lengths[order].tolist()):
+        longest = max(longest, length)
+        if size and (size >= config.max_utterances or longest * (size + 1) > config.seconds):
+            ends.append(place)
+            size, longest = 0, length
+        size += 1
+    if size:
+        ends.append(len(order))
+    planned = Planned(order, np.array(ends, dtype=np.int64))
+    return planned if rng is None else _shuffled(planned, rng)
+
+
+def _shuffled(planned: Planned, rng: np.random.Generator) -> Planned:
+    numbers = list(range(len(planned.ends)))
+    rng.shuffle(numbers)
+    starts = np.concatenate([[0], planned.ends[:-1]]).astype(np.int64)
+    sizes = (planned.ends - starts)[numbers]
+    ends = np.cumsum(sizes)
+    places = np.arange(len(planned.order)) + np.repeat(starts[numbers] - (ends - sizes), sizes)
+    return Planned(planned.order[places], ends)
+
+
+def plan_batches(
+    durations_s: Sequence[float] | Numbers,
+    config: BatchConfig,
+    *,
+    seed: int = 0,
+    number: int | None = None,
+) -> list[list[Key]]:
+    """Return the batches of a pass over utterances that are one group; see :func:`plan_group`.
+
+    Args:
+        durations_s: duration of every utterance.
+        config: the budget.
+        seed: seed of the training.
+        number: number of the pass over the training set, from 0; None, or 0 with
+            ``shortest_first``, sorts the utterances by duration.
+    """
+    sort = number is None or (number == 0 and config.shortest_first)
+    planned = plan_group(durations_s, config, None if sort else [seed, number or 0])
+    return [[(number or 0, i) for i in planned.batch(each)] for each in range(len(planned.ends))]
+
+
+def largest_batch(durations_s: Numbers, config: BatchConfig) -> list[Key]:
+    """Return the batch with the most audio, padding included."""
+    order, ends = plan_group(durations_s, config)
+    starts = np.concatenate([[0], ends[:-1]])
+    audio_s = (ends - starts) * durations_s[order[ends - 1]]  # the last one is the longest
+    number = int(audio_s.argmax())
+    return [(0, i) for i in order[starts[number] : ends[number]].tolist()]
+
+
+def cut_batch(
+    keys: list[Key], durations_s: Sequence[float] | Numbers, count: int
+) -> list[list[Key]]:
+    """Cut a batch into shares so that the largest has as little audio as possible, with padding.
+
+    Args:
+        keys: the utterances of the batch.
+        durations_s: duration of every utterance.
+        count: number of shares; some are empty if the batch has fewer utterances.
+    """
+    if count == 1:
+        return [keys]
+    ordered = sorted(keys, key=lambda key: durations_s[key[1]])
+
+    def cut(largest: float) -> list[list[Key]]:
+        shares: list[list[Key]] = [[]]
+        for key in ordered:
+            if shares[-1] and (len(shares[-1]) + 1) * durations_s[key[1]] > largest:
+                shares.append([])
+            shares[-1].append(key)
+        return shares
+
+    low, high = 0.0, len(ordered) * durations_s[ordered[-1][1]]
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(cut(middle)) <= count else (middle, high)
+    found = cut(high)
+    return found + [[] for _ in range(count - len(found))]
+
+
+def shares_of(
+    keys: list[Key], durations_s: Numbers, config: TrainConfig, index: int, count: int
+) -> list[list[Key]]:
+    """Return the shares of process ``index`` of ``count`` in a batch."""
+    size = config.batch.accumulate
+    return cut_batch(keys, durations_s, count * size)[index * size : (index + 1) * size]
+
+
+class Planable(Protocol):
+    """A training set, as far as a plan needs it."""
+
+    @property
+    def durations_s(self) -> Numbers:
+        """Duration of every utterance in seconds, (N,)."""
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of a pass."""
+
+    def group(self, number: int, place: int) -> Numbers:
+        """Return the utterances of a group of a pass."""
+
+
+class EpochPlan(Sequence[list[Key]]):
+    """The shares of a process in the batches of an epoch, one after another.
+
+    The batches do not depend on the number of processes; each is cut into ``rank.count *
+    batch.accumulate`` shares, of which every process computes as many. Only one group is planned
+    at a time, so that memory does not grow with the corpus.
+
+    Args:
+        data: the training set.
+        config: configuration of the training.
+        number: number of the epoch, from 0.
+        rank: the process.
+    """
+
+    def __init__(self, data: Planable, config: TrainConfig, number: int, rank: Rank) -> None:
+        self.data, self.config, self.process = data, config, (rank.index, rank.count)
+        passes = range(number * config.passes, (number + 1) * config.passes)
+        self._groups = [(each, place) for each in passes for place in range(data.groups)]
+        self._planned: tuple[int, Planned] | None = None
+        self._ends = np.cumsum([len(self._plan(i).ends) for i in range(len(self._groups))])
+        self.steps = int(self._ends[-1])
+        """Number of batches."""
+
+    def _plan(self, group: int) -> Planned:
+        """Return the plan of a group; the last one is kept."""
+        if self._planned is None or self._planned[0] != group:
+            number, place = self._groups[group]
+            utterances, batch = self.data.group(number, place), self.config.batch
+            sort = batch.shortest_first and number == place == 0
+            seeds = [self.config.seed, number, *([place] if place else [])]
+            planned = plan_group(self.data.durations_s[utterances], batch, None if sort else seeds)
+            self._planned = group, planned._replace(order=utterances[planned.order])
+        return self._planned[1]
+
+    def shares(self, step: int) -> list[list[Key]]:
+        """Return the shares of the process in a batch."""
+        group = int(np.searchsorted(self._ends, step, side="right"))
+        before = int(self._ends[group - 1]) if group else 0
+        number = self._groups[group][0]
+        keys = [(number, i) for i in self._plan(group).batch(step - before)]
+        return shares_of(keys, self.data.durations_s, self.config, *self.process)
+
+    def __len__(self) -> int:
+        return self.steps * self.config.batch.accumulate
+
+    @overload
+    def __getitem__(self, index: int) -> list[Key]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[list[Key]]: ...
+    def __getitem__(self, index: int | slice) -> list[Key] | Sequence[list[Key]]:
+        if isinstance(index, slice):
+            return Part(self, range(len(self))[index])
+        step, share = divmod(range(len(self))[index], self.config.batch.accumulate)
+        return self.shares(step)[share]
+
+
+class Part(Sequence[list[Key]]):
+    """Some of the shares of a plan."""
+
+    def __init__(self, plan: EpochPlan, numbers: range) -> None:
+        self.plan, self.numbers = plan, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> list[Key]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[list[Key]]: ...
+    def __getitem__(self, index: int | slice) -> list[Key] | Sequence[list[Key]]:
+        if isinstance(index, slice):
+            return Part(self.plan, self.numbers[index])
+        return self.plan[self.numbers[index]]
