@@ -75,6 +75,7 @@ def pack_state(
         "dev": data.dev_fingerprint,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "learning_rate": optimizer.param_groups[0]["lr"],  # of the last step, for the log
         "progress": dict(vars(progress)),
     }
 
@@ -113,6 +114,8 @@ def restore_state(
         changed += _changed_data(path, state, data, change)
         model.load_state_dict(renamed(state["model"]))
         optimizer.load_state_dict(state["optimizer"])
+        for group in optimizer.param_groups:
+            group["lr"] = state.get("learning_rate", group["lr"])
         progress = Progress(**state["progress"])
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

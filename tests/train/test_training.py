@@ -250,6 +250,25 @@ def test_killed_and_started_again_ends_with_the_same_weights(
     assert not left.exists()
 
 
+def test_an_epoch_that_ends_after_a_kill_is_logged_as_without(
+    finished, tone_corpus, tiny_training, tmp_path
+):
+    """The state after the last step of an epoch is there, but not its evaluation."""
+    training = start(tiny_training, tone_corpus, tmp_path / "killed")
+    training.selection.evaluate = training.stop
+    with pytest.raises(Interrupted):
+        training.run()
+    start(tiny_training, tone_corpus, tmp_path / "killed").run()
+    ours, whole = (
+        [
+            json.loads(line)["learning_rate"]
+            for line in (out / "train.jsonl").read_text().splitlines()
+        ]
+        for out in (tmp_path / "killed", finished)
+    )
+    assert ours == whole
+
+
 def stop_in_a_step(training):
     """Stop as a signal handler does."""
     step = training._step
