@@ -25,9 +25,9 @@ from asr.model.runtime import TorchModel
 from asr.score.wer import score as score_words
 from asr.search.beam import search
 from asr.text.tokenizer import CharTokenizer
-from asr.train.data import UtteranceSet
 from asr.train.loader import load_batches
 from asr.train.plan import plan_batches
+from asr.train.utterances import UtteranceSet
 
 CPU = torch.device("cpu")
 SEARCH = DecodeConfig(ctc_weight=0.0)

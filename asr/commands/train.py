@@ -31,7 +31,11 @@ def main(argv: list[str]) -> int:
     """Run ``asr train``; return the exit code."""
     parser = make_parser("asr train", __doc__, GROUPS)
     add = parser.add_argument
-    add("--train", required=True, metavar="DIR", help="data directory to train on")
+    text = (
+        "data directory to train on, or tar shards of `asr data shard`: 'shards/*.tar', "
+        "'https://host/shards/train-{000000..000099}.tar'"
+    )
+    add("--train", required=True, metavar="DIR", help=text)
     add("--dev", required=True, metavar="DIR", help="data directory to choose the best epochs on")
     add("--tokens", required=True, metavar="FILE", help="tokens.txt of `asr chars`")
     add("--out", required=True, metavar="DIR", help="folder of this training")

@@ -22,6 +22,7 @@ from asr.corpus.remote import MissingFileError, fetch, is_remote
 from asr.corpus.shard_index import INDEX_FILE, ShardIndex, open_index
 from asr.corpus.shard_writing import parse_json
 from asr.errors import InputError, first_line, listed
+from asr.terminal import warn
 
 CONNECTIONS = 8  # requests of a process at the same time
 PIECE = 1 << 24  # bytes of an index that are asked for at a time
@@ -116,6 +117,8 @@ class Shards:
         missing = [name for name in self.index.shards if not Path(self.path(name)).is_file()]
         if len(missing) > self.config.missing:
             raise InputError(self._missing(missing, "no such file"))
+        if missing:
+            warn(f"{listed(self.path(name) for name in missing)}: no such file; left out")
 
     def _missing(self, names: Sequence[str], reason: str) -> str:
         paths = listed(self.path(name) for name in names)

@@ -1,6 +1,6 @@
 """Checks of settings and data before the first step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from asr.audio.features import FeatureExtractor
 from asr.config import TrainConfig
@@ -75,13 +75,21 @@ def check_fit(
         steps = config.model.encoder.output_steps(frames)
         needed = ctc_steps(tokenizer.encode(utterance.text or ""))
         if steps < max(1, needed):
-            misfits.append(
-                f"  {utterance.id}: {needed} characters, {frames} frames give {steps} encoder steps"
-            )
+            misfits.append(misfit(utterance.id, needed, frames, steps))
+    report_misfits(misfits, directory, fastest)
+
+
+def misfit(name: str, needed: int, frames: int, steps: int) -> str:
+    """Describe an utterance whose transcript is too long for its audio."""
+    return f"  {name}: {needed} characters, {frames} frames give {steps} encoder steps"
+
+
+def report_misfits(misfits: list[str], where: str, fastest: float) -> None:
+    """Raise InputError if transcripts are too long for their audio."""
     if misfits:
         rest = [f"  ... and {len(misfits) - SHOWN} more"] if len(misfits) > SHOWN else []
         raise InputError(
-            f"{directory}: {len(misfits)} transcripts are longer than their audio allows (at speed "
+            f"{where}: {len(misfits)} transcripts are longer than their audio allows (at speed "
             f"{fastest:g}):\n"
             + "\n".join(misfits[:SHOWN] + rest)
             + "\ncheck these transcripts and segment times and take the wrong ones out of text "
@@ -101,11 +109,21 @@ def check_characters(
     for utterance in utterances:
         for character in tokenizer.unknown(utterance.text or ""):
             unknown.setdefault(character, utterance.id)
+    report_unknown(unknown, f"{directory}/text", strict=strict)
+
+
+def report_unknown(unknown: Mapping[str, str], where: str, *, strict: bool) -> None:
+    """Report characters that tokens.txt does not have, with an utterance of each.
+
+    Raises:
+        InputError: there are some, and ``strict`` is set.
+    """
     if not unknown:
         return
-    listed = ", ".join(f"{char!r} (first in {where})" for char, where in sorted(unknown.items()))
-    message = f"{directory}/text: characters that tokens.txt does not have: {listed}"
+    listed = ", ".join(f"{char!r} (first in {name})" for char, name in sorted(unknown.items()))
+    message = f"{where}: characters that tokens.txt does not have: {listed}"
     if strict:
+        directory = where.removesuffix("/text") if where.endswith("/text") else "DIR"
         raise InputError(f"{message}; run `asr chars {directory} -o .../tokens.txt` again")
     warn(f"{message}; they count as errors")
 
@@ -118,20 +136,28 @@ def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> No
     Raises:
         InputError: an utterance is in both.
     """
-    both = {u.id for u in train} & {u.id for u in dev}
+    report_common_ids({u.id for u in train} & {u.id for u in dev})
+    warn_of_speakers({u.speaker for u in train} & {u.speaker for u in dev})
+    _warn_of_same_audio(train, dev)
+    warn_of_sentences(same_sentences(train, dev), len(dev))
+
+
+def report_common_ids(both: Collection[str]) -> None:
+    """Raise InputError if utterances are in the training and in the dev set."""
     if both:
         raise InputError(
             f"{len(both)} utterances are in the training and in the dev set, for example "
             f"{min(both)}; take them out of one set, since a score on them means nothing"
         )
-    speakers = {u.speaker for u in train} & {u.speaker for u in dev}
+
+
+def warn_of_speakers(speakers: Collection[str]) -> None:
+    """Warn if speakers are in the training and in the dev set."""
     if speakers:
         warn(
             f"{len(speakers)} speakers are in the training and in the dev set, for example "
             f"{min(speakers)}; dev scores will be better than those of new speakers"
         )
-    _warn_of_same_audio(train, dev)
-    _warn_of_same_sentences(train, dev)
 
 
 def _warn_of_same_audio(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
@@ -149,11 +175,11 @@ def _warn_of_same_audio(train: Sequence[Utterance], dev: Sequence[Utterance]) ->
         )
 
 
-def _warn_of_same_sentences(train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
-    same = same_sentences(train, dev)
-    if same >= SAME_SENTENCES * len(dev):
+def warn_of_sentences(same: int, count: int) -> None:
+    """Warn if many of the sentences of the dev set are in the training set."""
+    if same >= SAME_SENTENCES * count:
         warn(
-            f"{same} of {len(dev)} utterances of the dev set ({same / len(dev):.0%}) say sentences "
+            f"{same} of {count} utterances of the dev set ({same / count:.0%}) say sentences "
             "of the training set; dev scores will be better than those of new sentences (`asr "
             "score --seen` scores them apart, `asr data hold-out` makes sets without common "
             "sentences)"

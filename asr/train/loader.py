@@ -16,8 +16,8 @@ import torch
 from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.terminal import Output
-from asr.train.data import UtteranceSet
 from asr.train.plan import Key
+from asr.train.utterances import UtteranceSet
 
 AHEAD = 4  # batches that a worker keeps ready
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

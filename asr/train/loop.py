@@ -28,7 +28,7 @@ from asr.model.machine import pick_device, release_memory, seeded
 from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
 from asr.train.checkpoint import Progress, pack_state, restore_state
-from asr.train.data import TrainData, seed_of
+from asr.train.data import TrainData
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
 from asr.train.init import check_origin, initialize
@@ -39,6 +39,7 @@ from asr.train.rank import Rank
 from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.selection import ModelSelection, best_epochs
 from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
+from asr.train.utterances import seed_of
 
 
 class Diverged(InputError):

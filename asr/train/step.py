@@ -14,9 +14,9 @@ from asr.errors import InputError, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.machine import release_device, seeded
-from asr.train.data import seed_of
 from asr.train.rank import Rank
 from asr.train.schedule import Optimizer
+from asr.train.utterances import seed_of
 
 NO_MEMORY = re.compile("out of memory|enough memory|allocate memory|ALLOC_FAILED")
 NAMED = 8  # utterances in a message

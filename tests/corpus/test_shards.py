@@ -1,6 +1,5 @@
 """Tar shards: layout, index, resuming, and reading from disk and from unreliable servers."""
 
-import contextlib
 import io
 import json
 import re
@@ -8,14 +7,12 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from servers import serving
 
 from asr.audio.clip import read
 from asr.cli import main
@@ -269,64 +266,11 @@ def test_shards_that_do_not_fit_their_index_are_named(corpus, tmp_path):
         Shards(f"{out}/*.tar", ShardConfig())
 
 
-class Server(ThreadingHTTPServer):
-    """A server of a folder with range requests; ``faults`` lists what goes wrong, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder, self.requests, self.faults, self.every = folder, 0, [], 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def fault(self) -> str:
-        with self.lock:
-            self.requests += 1
-            if self.every and self.requests % self.every == 0:
-                return "503"
-            return self.faults.pop(0) if self.faults else ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        fault, path = self.server.fault(), self.server.folder / self.path.strip("/")
-        if fault.isdigit():
-            return self.send_error(int(fault))
-        if not path.is_file():
-            return self.send_error(404)
-        if fault.startswith("to "):
-            self.send_response(302)
-            self.send_header("Location", fault[3:] + self.path)
-            return self.end_headers()
-        content = path.read_bytes()
-        first, last = map(int, re.findall(r"\d+", self.headers["Range"]))
-        part = content[first : last + 1]
-        self.send_response(200 if fault == "whole" else 206)
-        self.send_header("Content-Length", str(len(part)))
-        self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
-        self.end_headers()
-        if fault == "slow":
-            time.sleep(1.0)
-        with contextlib.suppress(OSError):  # nobody waits any more
-            self.wfile.write(part[: len(part) // 2] if fault == "short" else part)
-
-
 @pytest.fixture
 def server(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
-    with Server(shard(corpus, tmp_path / "shards")) as serving:
-        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
+    with serving(shard(corpus, tmp_path / "shards")) as server:
+        yield server
 
 
 def test_a_server_that_fails_is_asked_again(corpus, server):

@@ -6,9 +6,9 @@ import torch
 from asr.config import AugmentConfig, BatchConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.text.tokenizer import CharTokenizer
-from asr.train.data import UtteranceSet
 from asr.train.loader import load_batches
 from asr.train.plan import plan_batches
+from asr.train.utterances import UtteranceSet
 
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
 

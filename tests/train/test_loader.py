@@ -15,9 +15,9 @@ from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.text.tokenizer import CharTokenizer
-from asr.train import data, loader
-from asr.train.data import UtteranceSet
+from asr.train import loader, utterances
 from asr.train.loader import load_batches
+from asr.train.utterances import UtteranceSet
 
 PLAN = [[(0, i)] for i in range(12)]
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
@@ -76,14 +76,14 @@ def test_a_killed_worker_is_reported(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unexpected_error_names_its_utterance(dataset, monkeypatch, workers):
-    read = data.read
+    read = utterances.read
 
     def fail(clip, **options):
         if str(clip.source).endswith("/3.wav"):
             raise ZeroDivisionError("no such number")
         return read(clip, **options)
 
-    monkeypatch.setattr(data, "read", fail)
+    monkeypatch.setattr(utterances, "read", fail)
     loaded = load_batches(dataset, PLAN, workers=workers)
     assert [next(loaded).ids[0] for _ in range(3)] == ["u00", "u01", "u02"]
     with pytest.raises(InputError, match="u03: ZeroDivisionError: no such number"):

@@ -1,0 +1,111 @@
+"""A training set in tar shards, planned and checked by its index alone.
+
+A pass permutes the shards and cuts them into groups of about ``shards.group``; the utterances of a
+group are mixed as those of a data directory are. So order and batches follow from the seed and the
+number of the pass, and with one group they are those of the data directory.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from asr.audio.cmvn import CmvnStats
+from asr.audio.features import FeatureExtractor
+from asr.config import AugmentConfig, FeatureConfig, TrainConfig
+from asr.corpus.columns import Numbers
+from asr.corpus.datadir import Utterance
+from asr.corpus.feature_statistics import settings_of
+from asr.corpus.shard_index import ShardIndex, hashed
+from asr.corpus.shards import Shards
+from asr.text.normalize import sentence_key
+from asr.text.tokenizer import CharTokenizer
+from asr.train import checks
+from asr.train.plan import Key
+from asr.train.utterances import Example, UtteranceSet
+
+
+class ShardSet(UtteranceSet):
+    """The utterances of shards, see :class:`asr.train.utterances.UtteranceSet`.
+
+    Args:
+        shards: the shards.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        tokenizer: CharTokenizer,
+        features: FeatureConfig,
+        overall: CmvnStats,
+        augment: AugmentConfig,
+        seed: int,
+        copies: int,
+    ) -> None:
+        speakers = shards.index.speaker_stats() if features.cmvn == "speaker" else {}
+        super().__init__((), tokenizer, features, overall, speakers, augment, seed, copies)
+        self.shards, self.durations_s = shards, shards.durations_s
+        self.groups = math.ceil(len(shards.index.shards) / shards.config.group)
+        self._reported: set[tuple[int, str]] = set()  # pass, and message about a missing shard
+
+    def group(self, number: int, place: int) -> Numbers:
+        """Return the utterances of a group of a pass, sorted."""
+        first = self.shards.index.first
+        order = np.arange(len(first) - 1)
+        if self.groups > 1:
+            order = np.random.default_rng([self.seed, number, 0, 1]).permutation(order)
+        chosen = sorted(np.array_split(order, self.groups)[place].tolist())
+        return np.concatenate([np.arange(first[shard], first[shard + 1]) for shard in chosen])
+
+    def examples(self, keys: Sequence[Key]) -> list[Example]:
+        """Read utterances; of a missing shard, only the first one in a pass is reported."""
+        found = []
+        for key, read in zip(keys, self.shards.fetch([i for _, i in keys]), strict=True):
+            if not isinstance(read, str):
+                found.append(self.example(read, key))
+            elif (key[0], read) not in self._reported:
+                self._reported.add((key[0], read))
+                name = self.shards.index.id_of(key[1])
+                found.append(self.failed(name, f"{read}; its other utterances are missing, too"))
+        return found
+
+
+def fingerprint(index: ShardIndex, tokenizer: CharTokenizer) -> str:
+    """Return a hash of the shards, characters and feature statistics."""
+    sums = index.arrays["cmvn_total"].tolist()
+    seen = "\n".join([*index.digests, *tokenizer.symbols, repr(sums)])
+    return hashlib.sha256(seen.encode()).hexdigest()
+
+
+def check_shards(
+    shards: Shards, dev: Sequence[Utterance], config: TrainConfig, tokenizer: CharTokenizer
+) -> None:
+    """Check shards as :mod:`asr.train.checks` does directories, except for common recordings.
+
+    Raises:
+        InputError: features or characters differ, a transcript is too long for its audio, or an
+            utterance is in the dev set, too.
+    """
+    index, where = shards.index, shards.pattern
+    index.check_settings(settings_of(config.features))
+    characters = index.info["characters"].items()
+    unknown = {c: name for c, name in characters if tokenizer.unknown(c)}
+    checks.report_unknown(unknown, where, strict=True)
+    fastest = max(config.augment.speeds) * (1 + config.augment.tempo)
+    checks.report_misfits(list(_misfits(index, config, fastest)), where, fastest)
+    known = np.isin([hashed(u.id) for u in dev], index.arrays["id_hash"])
+    checks.report_common_ids({u.id for u, same in zip(dev, known, strict=True) if same})
+    checks.warn_of_speakers({u.speaker for u in dev}.intersection(index.speakers))
+    keys = [hashed(sentence_key(u.text or "")) for u in dev]
+    checks.warn_of_sentences(int(np.isin(keys, index.arrays["sentence"]).sum()), len(dev))
+
+
+def _misfits(index: ShardIndex, config: TrainConfig, fastest: float) -> Iterable[str]:
+    """Describe the utterances whose transcript is too long for CTC."""
+    extractor, needed = FeatureExtractor(config.features), index.arrays["steps"]
+    samples = (index.arrays["duration_s"] / fastest * config.features.sample_rate).astype(int)
+    frames = np.maximum(0, 1 + (samples - extractor.length) // extractor.shift)
+    steps = config.model.encoder.output_steps(frames)
+    for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
+        yield checks.misfit(index.id_of(i), needed[i], frames[i], steps[i])

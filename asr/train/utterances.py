@@ -1,0 +1,142 @@
+"""Utterances to batches: augmentation, features and padding.
+
+The random numbers of an utterance follow from (seed, pass, utterance) alone, so that a resumed
+training gets the same numbers, with any number of worker processes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.audio.clip import read
+from asr.audio.cmvn import CmvnStats
+from asr.audio.features import FeatureExtractor, normalize
+from asr.config import AugmentConfig, FeatureConfig
+from asr.corpus.columns import Numbers
+from asr.corpus.datadir import Utterance
+from asr.corpus.shards import ShardUtterance
+from asr.errors import InputError, first_line
+from asr.model.batch import Batch
+from asr.text.tokenizer import CharTokenizer
+from asr.train.augment import augment_waveform, draw_factor, spec_augment
+from asr.train.plan import Key
+
+
+@dataclass(frozen=True)
+class Example:
+    """An utterance, ready for a batch."""
+
+    id: str
+    copies: tuple[Tensor, ...]
+    """Features (T, F), each with other masks."""
+    tokens: Tensor
+    error: str = ""
+    """Why the audio could not be read."""
+
+
+def seed_of(*numbers: int) -> int:
+    """Hash several numbers to a seed."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad sequences (T_i, ...) with 0 to (B, T, ...); return them and their lengths (B,)."""
+    lengths = torch.tensor([len(s) for s in sequences])
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
+
+
+class UtteranceSet:
+    """Utterances by (pass, index): read audio, augment it and compute features.
+
+    Args:
+        utterances: utterances with text.
+        tokenizer: characters to ids.
+        features: settings of features and their normalisation.
+        overall: statistics of the training set.
+        speakers: statistics of each speaker, for ``features.cmvn: speaker``.
+        augment: settings of the augmentation; None leaves the audio unchanged.
+        seed: seed of the training.
+        copies: copies of each utterance in its batch, with different masks.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: CharTokenizer,
+        features: FeatureConfig,
+        overall: CmvnStats | None,
+        speakers: dict[str, CmvnStats] | None = None,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        copies: int = 1,
+    ) -> None:
+        self.utterances, self.features = utterances, features
+        self.extractor = FeatureExtractor(features)
+        self.tokenizer = tokenizer
+        self.durations_s: Numbers = np.array([u.duration_s or 0.0 for u in utterances])
+        self.groups = 1
+        self.overall, self.speakers = overall, speakers or {}
+        self.augment, self.seed, self.copies = augment, seed, copies
+
+    def group(self, number: int, place: int) -> Numbers:
+        """Return the utterances of a group of a pass: all of them, see :mod:`asr.train.plan`."""
+        return np.arange(len(self.utterances))
+
+    def examples(self, keys: Sequence[Key]) -> list[Example]:
+        """Read utterances."""
+        return [self.example(self.utterances[key[1]], key) for key in keys]
+
+    def failed(self, name: str, error: str) -> Example:
+        """Return an utterance that could not be read."""
+        return Example(name, (), torch.zeros(0, dtype=torch.int64), error)
+
+    def example(self, utterance: Utterance | ShardUtterance, key: Key) -> Example:
+        """Augment an utterance and compute its features, which follow from (seed, key)."""
+        tokens = torch.tensor(self.tokenizer.encode(utterance.text or ""))
+        try:
+            return Example(utterance.id, self._features(utterance, key), tokens)
+        except InputError as error:
+            return self.failed(utterance.id, first_line(error))
+        except Exception as error:  # not bad audio, so it must not be skipped
+            raise InputError(
+                f"{utterance.id}: {type(error).__name__}: {first_line(error)}; if it is this "
+                "utterance alone, take it out of text, then `asr data fix`"
+            ) from error
+
+    def _features(self, utterance: Utterance | ShardUtterance, key: Key) -> tuple[Tensor, ...]:
+        config, augment = self.features, self.augment
+        waveform = read(utterance.clip, sample_rate=config.sample_rate)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
+        warp = tempo = 1.0
+        if augment is not None:
+            samples = torch.from_numpy(waveform)
+            waveform = augment_waveform(samples, augment, generator, config.sample_rate).numpy()
+            warp = draw_factor(augment.vtln, generator)
+            tempo = draw_factor(augment.tempo, generator)
+        noise = None
+        if config.dither > 0:
+            noise = torch.randn(len(waveform), generator=generator).numpy()
+        found = self.extractor(waveform, noise, warp, tempo)
+        stats = self.speakers.get(utterance.speaker)
+        features = torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
+        if augment is None:
+            return (features,)
+        return tuple(spec_augment(features, augment, generator) for _ in range(self.copies))
+
+    def batch(self, keys: Sequence[Key]) -> Batch:
+        """Read utterances into a padded batch, which is empty if no audio could be read."""
+        examples = self.examples(keys)
+        good = [e for e in examples if not e.error]
+        errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
+        if not good:
+            nothing, none = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
+            return Batch(nothing, none, nothing, none, errors=errors)
+        copies = len(good[0].copies)
+        features, frames = pad([e.copies[i] for i in range(copies) for e in good])
+        tokens, lengths = pad([e.tokens for e in good] * copies)
+        audio_s = float(frames.sum()) * self.features.frame_shift_ms / 1000
+        ids = tuple(e.id for e in good) * copies
+        return Batch(features, frames, tokens, lengths, ids, audio_s, errors)
