@@ -8,7 +8,7 @@ GROUPS = {
     "train": ("train", "average", "calibrate", "export"),
     "recognise": ("transcribe", "listen", "decode", "align"),
     "score": ("score", "tune"),
-    "look inside": ("models", "bench", "doctor", "completion"),
+    "look inside": ("explain", "models", "bench", "doctor", "completion"),
 }
 VERBS = [verb for verbs in GROUPS.values() for verb in verbs]
 

@@ -40,6 +40,7 @@ from asr.terminal import note, print_error, reader_gone, warn
 
 if TYPE_CHECKING:
     from asr.console import Progress
+    from asr.explain.explainer import Explainer
     from asr.recognize.recognizer import Recognizer
     from asr.recognize.transcript import Transcript
 
@@ -147,7 +148,7 @@ def _plan(
 @contextmanager
 def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
-) -> Iterator["Recognizer"]:
+) -> Iterator["Explainer"]:
     """Open the recogniser of the options of :func:`add_model_options`, on their device."""
     from asr.commands.machine import machine
     from asr.loading import load

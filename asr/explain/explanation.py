@@ -143,6 +143,11 @@ def overlap(attention: FloatArray, relevance: FloatArray) -> Overlap:
     )
 
 
+def mean_overlap(segments: Sequence[SegmentExplanation]) -> Overlap:
+    """Return the mean of the overlaps of one or more segments, each with the same weight."""
+    return Overlap(*np.mean([segment.overlap for segment in segments], 0).tolist())
+
+
 def alternatives(segment: Segment) -> list[tuple[Alternative, ...]]:
     """Return the other readings of each word of a segment, from its n-best list."""
     texts = [" ".join(each.text.split()) for each in segment.nbest]
@@ -179,13 +184,12 @@ def _readings(pairs: Sequence[tuple[str | None, str | None]], count: int) -> lis
 def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
     """Return the mean overlap and the mean curves of all segments, and each recording, for JSON."""
     segments = [segment for each in explanations for segment in each.segments]
-    overlaps = np.array([segment.overlap for segment in segments]).reshape(-1, 2)
-    means = overlaps.mean(0).tolist() if segments else [None, None]
+    mean = mean_overlap(segments) if segments else None
     return {
         "measure": "log-probability that the text loses when sound is replaced by its average",
         "segments": len(segments),
-        "attention_explains": _rounded(means[0]),
-        "by_chance": _rounded(means[1]),
+        "attention_explains": _rounded(mean and mean.share),
+        "by_chance": _rounded(mean and mean.chance),
         "shares": SHARES.round(4).tolist(),
         "curves": {
             name: curve.to_dict()

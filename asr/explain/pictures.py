@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from asr.explain.explanation import Explanation
 from asr.figures import own_settings, write_png
 from asr.recognize.calibrate import CalibrationData
 from asr.recognize.confidence import MIN_CONFIDENCE
@@ -93,3 +94,28 @@ def draw_reliability(texts: CalibrationData, words: CalibrationData, path: Path)
         counts.set(xlim=(0, 1), xlabel="confidence", ylabel=name)
     columns[1, 0].axvline(MIN_CONFIDENCE, color="black", linestyle=":")
     write_png(figure, path)
+
+
+def draw_explanation(explanation: Explanation, path: Path) -> None:
+    """Draw attention and relevance of the segments of a recording, one below another."""
+    with own_settings(explanation.transcript.text):
+        from matplotlib.figure import Figure
+
+        segments = explanation.segments
+        heights = [1.5 + 0.11 * len(segment.text) for segment in segments] or [1.0]
+        figure = Figure(figsize=(14, sum(heights)), layout="constrained")
+        rows = figure.subplots(max(1, len(segments)), 2, squeeze=False, height_ratios=heights)
+        for axes, segment in zip(rows, segments, strict=False):
+            count, found = len(segment.text), segment.segment
+            edges = (found.start_s, found.end_s, count - 0.5, -0.5)
+            share = f"{100 * segment.overlap.share:.0f} % of it where 90 % of the attention is"
+            for place, title, values in (
+                (axes[0], "attention: where the model looked", segment.attention[:count]),
+                (axes[1], f"relevance: {share}", segment.relevance.sound[:count]),
+            ):
+                shown = np.sqrt(np.maximum(values, 0.0))  # the root shows faint weights, too
+                place.imshow(shown, aspect="auto", cmap="magma", extent=edges)
+                place.set_yticks(range(count), list(segment.text), fontsize=6)
+                place.set_title(title, fontsize=8, loc="left")
+                place.set_xlabel("seconds")
+        write_png(figure, path)

@@ -1,0 +1,154 @@
+"""Show on a page why a recogniser wrote what it wrote.
+
+The page holds the audio, its spectrogram, the attention of every character, and the relevance:
+what the probability of a character loses when a stretch of the audio or an earlier character is
+hidden. It shows confidence, flags and other readings of each word, and plays the words. It is a
+single file that works offline. -f also writes numbers (json), and for each input a picture (png)
+and arrays (npz), beside the page.
+
+Examples:
+    asr explain command.wav -o command.html
+    asr explain --data data/dev --model exp/mine -o dev.html -f html,json
+
+Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.commands.transcribe import add_model_options, open_recognizer
+from asr.config import DecodeConfig, ExplainConfig, SegmentationConfig
+from asr.config.args import add_settings, from_args, make_parser, settings_of
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
+from asr.files import beside, check_outputs, fitting_name, longest_name, write_json
+from asr.recognize.inputs import Input, collect, printable
+from asr.store.find import search_settings
+from asr.terminal import note, print_error
+
+if TYPE_CHECKING:
+    from asr.explain.explainer import Explainer
+    from asr.explain.explanation import Explanation
+
+FORMATS = ("html", "json", "png", "npz")
+GROUPS = {
+    "input": "inputs data list recursive",
+    "output": "output format",
+    "relevance": "masks stretch_s",
+    "model": "model min_confidence device threads",
+    "search": "beam lm lm_weight word_lm hotwords config",
+    "audio": "vad pause_s longest_s",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run ``asr explain``; return the exit code."""
+    parser = _parser()
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    segmentation = settings_of(SegmentationConfig, args, parser.prog)
+    formats, page = _formats(args.format), Path(args.output)
+    with tempfile.TemporaryDirectory(prefix="asr-") as spool:
+        inputs = collect(
+            args.inputs, Path(spool), data=args.data, lists=args.list, recursive=args.recursive
+        )
+        plan = _Plan(page, formats, inputs)
+        sources = [item.clip.source for item in inputs if not item.clip.command]
+        read = [*(s for s in sources if not isinstance(s, bytes)), *args.data, *args.list]
+        check_outputs(plan.files(), [*read, config.lm, config.word_lm, config.hotwords])
+        with open_recognizer(args, config, segmentation) as recognizer:
+            explained = _explain(recognizer, settings_of(ExplainConfig, args, parser.prog), plan)
+    if explained:
+        plan.write_all(explained)
+    return EXIT_OK if len(explained) == len(inputs) else EXIT_SOME_FAILED
+
+
+def _parser() -> Any:
+    parser = make_parser("asr explain", __doc__, GROUPS)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="FILE", help="audio files or folders; - is standard input")
+    text = (
+        "Kaldi data directory, whose utterances are explained; the commands in its wav.scp are "
+        "run; may be repeated"
+    )
+    add("--data", action="append", default=[], metavar="DIR", help=text)
+    text = "text file with one input per line; may be repeated"
+    add("--list", action="append", default=[], metavar="FILE", help=text)
+    add("--recursive", action="store_true", help="include subfolders")
+    add("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
+    text = f"what to write, separated by commas: {', '.join(FORMATS)}"
+    add("-f", "--format", default="html", help=text)
+    add_model_options(parser)
+    add_settings(parser, DecodeConfig, SegmentationConfig, ExplainConfig)
+    return parser
+
+
+def _formats(names: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
+    if wrong := next((name for name in chosen if name not in FORMATS), None):
+        expected = ", ".join(FORMATS)
+        raise InputError(f"-f {names}: no format {wrong!r}, expected some of {expected}")
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the results are written."""
+
+    page: Path
+    formats: Sequence[str]
+    inputs: Sequence[Input]
+
+    def file(self, item: Input, kind: str) -> Path:
+        """Return the file of an input beside the page."""
+        folder = self.page.parent
+        stem = f"{self.page.stem}.{item.file.stem}"
+        return folder / fitting_name(stem, f".{kind}", longest_name(folder))
+
+    def files(self) -> list[Path]:
+        """Return all files that will be written."""
+        own = {"html": self.page, "json": beside(self.page, ".json")}
+        common = [path for kind, path in own.items() if kind in self.formats]
+        kinds = [kind for kind in self.formats if kind not in own]
+        return common + [self.file(item, kind) for item in self.inputs for kind in kinds]
+
+    def write(self, item: Input, explanation: "Explanation") -> None:
+        """Write the results that belong to an input alone."""
+        from asr.explain.explanation import write_arrays
+        from asr.explain.pictures import draw_explanation
+
+        if "png" in self.formats:
+            draw_explanation(explanation, self.file(item, "png"))
+        if "npz" in self.formats:
+            write_arrays(self.file(item, "npz"), explanation)
+
+    def write_all(self, explained: Sequence["Explanation"]) -> None:
+        """Write the results that all inputs share."""
+        from asr.explain.explanation import summary
+        from asr.explain.page import write_page
+
+        if "json" in self.formats:
+            write_json(beside(self.page, ".json"), summary(explained))
+        if "html" in self.formats:
+            print(write_page(self.page, explained))
+
+
+def _explain(recognizer: "Explainer", config: ExplainConfig, plan: _Plan) -> list["Explanation"]:
+    """Explain the inputs that can be read; report the others."""
+    from asr.recognize.directory import stats_of_inputs
+
+    explained = []
+    speakers = stats_of_inputs(plan.inputs, recognizer.header.config.features)
+    for item, speaker in zip(plan.inputs, speakers, strict=True):
+        name = printable(item.utterance or item.file.name)
+        try:
+            found = recognizer.explain(item.clip, config, speaker=speaker, name=name)
+        except InputError as error:
+            message = first_line(error).removeprefix(f"{item.label}: ")
+            print_error(f"asr explain: {item.label}: {message}")
+            continue
+        plan.write(item, found)
+        explained.append(found)
+        note(f"{item.label}: {found.transcript.text or 'no speech found'}")
+    return explained

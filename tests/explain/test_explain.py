@@ -1,0 +1,80 @@
+"""``asr explain`` and ``recognizer.explain`` with the model that ships."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asr
+from asr.cli import main
+from asr.config import ExplainConfig
+
+SPEECH = Path(__file__).parents[2] / "data/mini/test-mini/3001/1/3001-1-0000.opus"
+FEW = ExplainConfig(masks=20)
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return asr.load("an4", "cpu")
+
+
+def test_explanation_of_speech(recognizer):
+    clip = asr.Clip(SPEECH, 0.0, 1.6)
+    found = recognizer.explain(clip, FEW)
+    assert found.transcript.text == recognizer.transcribe(clip).text
+    (segment,) = found.segments
+    count, length_s = len(segment.text), segment.segment.end_s - segment.segment.start_s
+    assert segment.attention.shape == segment.relevance.sound.shape
+    assert segment.attention.shape[0] == count + 1
+    assert abs(segment.attention.shape[1] - 100 * length_s) <= 3
+    np.testing.assert_allclose(segment.attention.sum(1), 1.0, atol=0.01)
+    assert [each.word.text for each in segment.words] == segment.segment.text.split()
+    assert 0 <= segment.overlap.chance <= 1 and 0 <= segment.overlap.share <= 1
+    assert segment.relevance.sound.max() > 0.1
+    assert segment.relevance.without_sound.mean() < segment.relevance.log_probs.mean() - 0.5
+
+
+def test_silence_has_nothing_to_explain(recognizer):
+    found = recognizer.explain((np.zeros(16000), 16000), FEW)
+    assert found.segments == () and found.transcript.text == ""
+
+
+def test_the_command_writes_all_formats(tmp_path, capsys):
+    bad, page = tmp_path / "bad.wav", tmp_path / "out" / "page.html"
+    bad.write_text("no audio")
+    options = ["--masks", "20", "--threads", "1", "--beam", "4", "--vad", "none"]
+    names = [str(SPEECH), str(bad), "-o", str(page), "-f", "html,json,png,npz"]
+    code = main(["explain", *names, *options])
+    assert code == 1 and "bad.wav" in capsys.readouterr().err
+    assert {path.name for path in page.parent.iterdir()} == {
+        "page.html",
+        "page.json",
+        "page.3001-1-0000.png",
+        "page.3001-1-0000.npz",
+    }
+    summary = json.loads(page.with_suffix(".json").read_text())
+    (file,) = summary["files"]
+    assert summary["segments"] == 1 and file["file"] == SPEECH.name
+    assert set(summary["curves"]) == {"attention", "relevance", "chance"}
+    arrays = np.load(page.parent / "page.3001-1-0000.npz", allow_pickle=False)
+    count = len(arrays["0.characters"])
+    assert "".join(arrays["0.characters"]).split() == file["text"].split()
+    assert arrays["0.relevance"].shape == arrays["0.attention"].shape
+    assert arrays["0.history"].shape == (count + 1, count)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-f", "pdf"], "no format 'pdf'"),
+        (["--masks", "1"], "masks"),
+        (["-o", "{speech}"], "is also read"),
+        (["-o", "page.txt.html", "-f", "html", "--stretch_s", "0"], "stretch_s"),
+    ],
+)
+def test_wrong_options(options, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [option.format(speech=SPEECH) for option in options]
+    assert main(["explain", str(SPEECH), "-o", "page.html", *options]) == 2
+    assert message in capsys.readouterr().err
