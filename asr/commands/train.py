@@ -7,12 +7,14 @@ Examples:
     asr train --config egs/an4/conf/train.yaml --train data/train \
         --dev data/dev --tokens data/tokens.txt --out exp/mine
     asr train ... --out exp/mine --change epochs --epochs 60
+    torchrun --nproc-per-node 4 -m asr train ... --out exp/mine    # a GPU, or cores, for each
 """
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from asr.config import TrainConfig
@@ -56,13 +58,22 @@ def main(argv: list[str]) -> int:
     config, args = from_args(TrainConfig, parser, argv)
 
     from asr.commands.machine import machine
+    from asr.model.machine import usable_cores
+    from asr.train.group import joined, processes, quiet
     from asr.train.loop import Training
 
     given = (args.train, args.dev, args.tokens, args.out, args.init, args.change)
-    with machine(config.threads, config.precision, keep_memory=True):
-        training = Training(config, *given)
+    threads = config.threads or max(1, usable_cores() // processes()[1])
+    with (
+        quiet(Path(args.out)),
+        machine(threads, config.precision, keep_memory=True),
+        joined(config.device, config.distributed.timeout_s, Path(args.out)) as rank,
+    ):
+        training = Training(config, *given, rank)
         with stopped_by_signals(training.stop):
-            print(training.run())
+            final = training.run()
+        if rank.index == 0:
+            print(final)
     return 0
 
 
@@ -70,8 +81,8 @@ def main(argv: list[str]) -> int:
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` at the first Ctrl-C; the second one interrupts as usual.
 
-    TERM and HUP (of a closed terminal) also call it, except if HUP is ignored (nohup). Outside the
-    main thread, signals cannot be handled.
+    TERM, HUP (of a closed terminal) and USR1 (of Slurm before its time limit) also call it, except
+    if HUP is ignored (nohup). Outside the main thread, signals cannot be handled.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -79,7 +90,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, before[signal.SIGINT])
         stop()
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no HUP
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has no HUP and USR1
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []

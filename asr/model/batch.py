@@ -40,6 +40,16 @@ class Batch:
     errors: tuple[str, ...] = ()
     """Messages about utterances whose audio could not be read."""
 
+    def __str__(self) -> str:
+        """Return the sizes of the batch for a message."""
+        if not self.ids:
+            return "no utterance"
+        longest = int(self.frames.argmax())
+        return (
+            f"{len(self.ids)} utterances, {self.audio_s:.0f} s, the longest {self.ids[longest]} "
+            f"({self.frames[longest]} frames, {self.lengths[longest]} characters)"
+        )
+
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its features and tokens on a device."""
         return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))

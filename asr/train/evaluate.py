@@ -1,7 +1,8 @@
 """Evaluation on the dev set, after each epoch."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from asr.score.wer import errors as wrong_words
 from asr.score.wer import reference_words
 from asr.search.beam import search
 from asr.text.tokenizer import CharTokenizer
+from asr.train.rank import Rank
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
@@ -71,7 +73,20 @@ class _Result(NamedTuple):
     numbers: AlignmentNumbers
 
 
-@torch.no_grad()
+@dataclass
+class _Decoded:
+    """What a process has found in its share of the dev set."""
+
+    losses: list[float] = field(default_factory=lambda: [0.0] * 4)
+    """Sums of attention, CTC and accuracy over characters, and the number of characters."""
+    results: dict[str, _Result] = field(default_factory=dict)
+    """By utterance."""
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    """Attention (U + 1, S) of the utterances to show."""
+    errors: list[str] = field(default_factory=list)
+    """Utterances that could not be read."""
+
+
 def evaluate(
     model: LAS,
     batches: Iterable[Batch],
@@ -80,26 +95,62 @@ def evaluate(
     settings: TrainConfig,
     vocabulary: Vocabulary,
     show: Collection[str] = (),
+    rank: Rank | None = None,
 ) -> Evaluation:
     """Score a model on the dev set.
 
     Args:
         model: the network; it is left in evaluation mode.
-        batches: the dev set.
+        batches: the dev set, or the share of this process.
         references: the transcript of each utterance.
         tokenizer: maps tokens to text.
         settings: of the training.
         vocabulary: the words of the training set, and the out-of-vocabulary rate of the dev set.
         show: utterances whose attention is returned.
+        rank: this process among several, which all return the scores of the whole set.
+
+    Raises:
+        Interrupted: a process was asked to stop.
     """
+    if rank is not None:
+        batches = takewhile(lambda _: not rank.stopped, batches)
+    found = _decode(model, batches, tokenizer, settings, vocabulary, show)
+    if rank is not None:
+        rank.check_stop()
+        found = found if rank.count == 1 else _gathered(found, rank)
+    results = found.results
+    hypotheses = [results[name].text if name in results else "" for name in references]
+    rates = score(list(references.values()), hypotheses)
+    attention, ctc, accuracy = (value / max(1.0, found.losses[3]) for value in found.losses[:3])
+    return Evaluation(
+        attention,
+        ctc,
+        accuracy,
+        rates.wer,
+        rates.cer,
+        sum(each.quality for each in results.values()) / max(1, len(results)),
+        mean_numbers(each.numbers for each in results.values()),
+        found.pictures,
+        _measure(results, references, rates, vocabulary) if settings.loss.ctc_weight > 0 else None,
+        found.errors,
+    )
+
+
+@torch.no_grad()
+def _decode(
+    model: LAS,
+    batches: Iterable[Batch],
+    tokenizer: CharTokenizer,
+    settings: TrainConfig,
+    vocabulary: Vocabulary,
+    show: Collection[str],
+) -> _Decoded:
+    """Decode batches and compute their losses."""
     runtime = TorchModel(model.eval())
     config = SEARCH if settings.loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
-    losses = np.zeros(4)  # attention, CTC and accuracy times the characters, and characters
-    results: dict[str, _Result] = {}
-    pictures: dict[str, np.ndarray] = {}
-    errors: list[str] = []
+    losses, found = np.zeros(4), _Decoded()
     for batch in batches:
-        errors += batch.errors
+        found.errors += batch.errors
         if not batch.ids:
             continue
         batch = batch.to(runtime.device)
@@ -114,24 +165,26 @@ def evaluate(
             alignment = weights.cpu().numpy()  # (U + 1, S)
             numbers = _numbers(alignment, batch.features[row, : batch.frames[row]], settings)
             value = plausibility(best, vocabulary.log_prob(text))
-            results[name] = _Result(text, value, alignment_quality(alignment), numbers)
+            found.results[name] = _Result(text, value, alignment_quality(alignment), numbers)
             if name in show:
-                pictures[name] = alignment
-    hypotheses = [results[name].text if name in results else "" for name in references]
-    rates = score(list(references.values()), hypotheses)
-    attention, ctc, accuracy = (losses[:3] / max(1.0, losses[3])).tolist()
-    return Evaluation(
-        attention,
-        ctc,
-        accuracy,
-        rates.wer,
-        rates.cer,
-        sum(each.quality for each in results.values()) / max(1, len(results)),
-        mean_numbers(each.numbers for each in results.values()),
-        pictures,
-        _measure(results, references, rates, vocabulary) if settings.loss.ctc_weight > 0 else None,
-        errors,
-    )
+                found.pictures[name] = alignment
+    found.losses = losses.tolist()
+    return found
+
+
+def _gathered(found: _Decoded, rank: Rank) -> _Decoded:
+    """Return what all processes have found."""
+    pictures = {name: alignment.tolist() for name, alignment in found.pictures.items()}
+    whole = _Decoded()
+    results = {name: (*each[:3], asdict(each.numbers)) for name, each in found.results.items()}
+    for part in rank.gather({**vars(found), "results": results, "pictures": pictures}):
+        sums = zip(whole.losses, part["losses"], strict=True)
+        whole.losses = [ours + theirs for ours, theirs in sums]
+        for name, (text, value, quality, numbers) in part["results"].items():
+            whole.results[name] = _Result(text, value, quality, AlignmentNumbers(**numbers))
+        whole.pictures |= {name: np.array(rows) for name, rows in part["pictures"].items()}
+        whole.errors += part["errors"]
+    return whole
 
 
 def _numbers(

@@ -20,7 +20,7 @@ from asr.train.plan import Key
 from asr.train.utterances import UtteranceSet
 
 AHEAD = 4  # batches that a worker keeps ready
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 Worker = tuple[BaseProcess, socket.socket]
 
 

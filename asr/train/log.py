@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from asr.console import Console, Progress
 from asr.files import write_text
+from asr.terminal import print_error
 
 LINE_EVERY_S = 60.0  # between lines of progress, without a terminal
 
@@ -104,3 +105,17 @@ class Log:
         self._events.close()
         self._file.close()
         self._log.close()
+
+
+class RankLog:
+    """Log of a process other than rank 0: messages alone, on its standard error."""
+
+    def say(self, message: str) -> None:
+        """Print a line with the time."""
+        print_error(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}")
+
+    def record(self, entry: dict[str, Any], group: str) -> None:
+        """Leave the entry to rank 0."""
+
+    def progress(self, share: float, label: str, note: str) -> None:
+        """Leave the progress to rank 0."""

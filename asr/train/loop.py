@@ -6,7 +6,9 @@ augmentation from (seed, pass, utterance), dropout and scheduled sampling from (
 everything else is in ``checkpoints/last.pt``.
 """
 
+import hashlib
 import math
+import socket
 import sys
 import threading
 import time
@@ -33,7 +35,7 @@ from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
 from asr.train.init import check_origin, initialize
 from asr.train.loader import load_batches
-from asr.train.log import Log
+from asr.train.log import Log, RankLog
 from asr.train.rank import Interrupted as Interrupted
 from asr.train.rank import Rank
 from asr.train.schedule import learning_rate, make_optimizer
@@ -96,6 +98,7 @@ class Training:
         )
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)
         self.folder.make()
+        self._check_ranks()
         self._pictures_failed = False
         self._clocked = 0.0  # when the time of the training was last added up
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
@@ -105,7 +108,8 @@ class Training:
     ) -> tuple[Progress, list[str], list[str]]:
         """Return progress, changed settings, and lines for the log about initial weights."""
         path = self.folder.state_file
-        if state := self.folder.load():
+        state = self.rank.share(self.folder.load() if self.rank.index == 0 else None)
+        if state:
             progress, changed = restore_state(
                 state, path, self.model, self.optimizer, self.data, change
             )
@@ -114,6 +118,25 @@ class Training:
             return Progress(), [], []
         origin, known, lines = initialize(init, self.model, self.data.tokenizer, self.config)
         return Progress(init=origin, known=known), [], lines
+
+    def _check_ranks(self) -> None:
+        """Raise InputError if processes have other data, settings or weights than rank 0."""
+        weights = hashlib.sha256()
+        for value in self.model.state_dict().values():
+            weights.update(value.cpu().numpy().tobytes())
+        own = {
+            "training data": self.data.fingerprint,
+            "dev data": self.data.dev_fingerprint,
+            "settings": settings.fixed(self.config),
+            "initial weights": weights.hexdigest(),
+        }
+        first, *others = self.rank.gather(own)
+        for rank, theirs in enumerate(others, 1):
+            if different := [name for name in own if theirs[name] != first[name]]:
+                raise InputError(
+                    f"rank {rank} has other {', '.join(different)} than rank 0; start all "
+                    "processes with the same options and files"
+                )
 
     def stop(self) -> None:
         """Stop the training soon, with its state saved; :meth:`run` raises Interrupted.
@@ -150,17 +173,27 @@ class Training:
             Exception: a step failed; the state before it is saved.
         """
         final = self.folder.final
-        if final.exists() and self._finished() and not self.changed:
+        done = final.exists() and self._finished() and not self.changed
+        if self.rank.share(done):
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
+        with self._opened() as log:
+            self.log = log
+            self._log_start()
+            self._run()
+        return final
+
+    @contextmanager
+    def _opened(self) -> Iterator[Log | RankLog]:
+        """Lock the folder and open the log; rank 0 alone writes into the folder."""
+        if self.rank.index:
+            yield RankLog()
+            return
         with self.folder.lock():
             text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
             write_text(self.folder.path / "config.yaml", text)
             with closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log:
-                self.log = log
-                self._log_start()
-                self._run()
-        return final
+                yield log
 
     def _run(self) -> None:
         progress = self.progress
@@ -177,6 +210,7 @@ class Training:
                 self.selection.average(progress.history, self.log)
         except Interrupted:
             self._save()
+            self.rank.total(0.0)  # or torchrun would end rank 0 while it saves
             step = progress.step
             raise Interrupted(f"saved after step {step}; run the same command to resume") from None
         except Diverged:
@@ -186,6 +220,7 @@ class Training:
             raise
         if self.changed:
             self._save()
+        self.rank.total(0.0)  # nobody ends before rank 0 has written everything
 
     def _save_after_error(self) -> None:
         """Save the state if possible; the error that ended the training is more informative."""
@@ -207,8 +242,9 @@ class Training:
                 "weights are no longer finite; go on from the state before with a lower "
                 "optim.learning_rate, and --change optim.learning_rate"
             )
-        self.folder.save(pack_state(self.model, self.optimizer, self.progress, self.data))
-        self.selection.keep(self.progress.history)
+        if self.rank.index == 0:
+            self.folder.save(pack_state(self.model, self.optimizer, self.progress, self.data))
+            self.selection.keep(self.progress.history)
 
     def _finished(self) -> bool:
         progress, patience = self.progress, self.config.patience
@@ -220,6 +256,8 @@ class Training:
     def _log_start(self) -> None:
         progress, durations_s = self.progress, self.data.train.durations_s
         parameters = sum(p.numel() for p in self.model.parameters())
+        if self.rank.count > 1:
+            self.log.say(f"rank {self.rank.index} of {self.rank.count}, {socket.gethostname()}")
         self.log.say(
             f"{len(durations_s)} training utterances, {sum(durations_s) / 3600:.2f} h; "
             f"{parameters / 1e6:.2f} M parameters; {self.rank.device}, "
@@ -299,6 +337,7 @@ class Training:
         started = time.monotonic()
         progress, config = self.progress, self.config
         rate = learning_rate(progress.step, share, config.optim)
+        self.rank.report(f"step {progress.step + 1}: {', '.join(map(str, shares))}")
         local = [(*batch.count, batch.audio_s) for batch in shares]
         *sizes, audio_s = self.rank.total(*map(sum, zip(*local, strict=True)))
         count, result = Count(*sizes), None
@@ -320,7 +359,7 @@ class Training:
         entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
         self.log.record(entry, "step")
         if not result.finite:
-            self._skip([batch for batch in shares if batch.ids], result)
+            self._skip(shares, result)
 
     def _skip(self, shares: Sequence[Batch], result: StepResult) -> None:
         """Save the batches of a skipped step for inspection.
@@ -334,6 +373,7 @@ class Training:
             f"batch of {batch.ids[0]} saved as "
             f"{self.folder.save_batch(batch, progress.step, self.rank.index * len(shares) + place)}"
             for place, batch in enumerate(shares)
+            if batch.ids
         ]
         self.log.say(
             f"warning: step {progress.step} skipped: loss {result.loss:g}, CTC {result.ctc:g}, "
@@ -358,13 +398,15 @@ class Training:
                 f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say why. "
                 "Fix that, and run the same command to resume"
             )
+        self.rank.report(f"evaluation of epoch {progress.epoch + 1}")
         with self._interruptible():
             scores = self.selection.evaluate()
         self._add_time()
         for message in scores.errors:
             self.log.say(f"warning: counted as wrong: {message}")
         entry = report.history_entry(progress, scores, self.optimizer.param_groups[0]["lr"])
-        self.selection.write(entry)
+        if self.rank.index == 0:
+            self.selection.write(entry)
         progress.end_epoch(entry)
         self.log.record(entry, "epoch")
         self.log.say(report.epoch_line(entry, self.config.epochs))
@@ -376,6 +418,8 @@ class Training:
 
     def _draw(self, scores: Evaluation) -> None:
         """Draw pictures; a failure is a warning, once."""
+        if self.rank.index:
+            return
         try:
             report.draw(self.folder.path / "pictures", self.progress.history, scores, self.data)
         except Exception as error:  # settings, fonts and versions of matplotlib, a full disk

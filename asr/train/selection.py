@@ -16,7 +16,7 @@ from asr.train.data import TrainData
 from asr.train.evaluate import Evaluation, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
-from asr.train.log import Log, plain
+from asr.train.log import Log, RankLog, plain
 from asr.train.rank import Rank
 
 Entry = dict[str, Any]  # losses and scores of an epoch in the history of a training
@@ -59,6 +59,7 @@ class ModelSelection:
                 self.config,
                 self.vocabulary,
                 data.shown(),
+                self.rank,
             )
 
     def write(self, entry: Entry) -> None:
@@ -80,26 +81,34 @@ class ModelSelection:
         wanted = [*best_epochs(history, self.config.average), *history[-1:]]
         self.folder.keep({entry["checkpoint"] for entry in wanted})
 
-    def _dev_scores(self, weights: Weights) -> dict[str, Any]:
-        """Return the dev scores of other weights, which do not replace those of the training."""
+    def _dev_scores(self, weights: Weights | None) -> dict[str, Any]:
+        """Return the dev scores of other weights, which do not replace those of the training.
+
+        Rank 0 has the weights, and all processes score them; without weights there are no scores.
+        """
+        own = {name: torch.from_numpy(value) for name, value in (weights or {}).items()}
+        if not (state := self.rank.share(own)):
+            return {}
         model = copy.deepcopy(self.model)
-        model.load_state_dict({k: torch.from_numpy(w) for k, w in weights.items()})
+        model.load_state_dict(state)
         return self.evaluate(model).dev_scores()
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
         """Return the history with scores on the current dev set; mark removed models as gone."""
         measured = []
         for entry in history:
-            weights = self._weights(entry)
-            scores = {} if weights is None else self._dev_scores(weights)
-            measured.append({**entry, **scores, "gone": weights is None})
+            scores = self._dev_scores(None if self.rank.index else self._weights(entry))
+            measured.append({**entry, **scores, "gone": not scores})
         return measured
 
     def _info(self, weights: Weights) -> dict[str, Any]:
         return {**self._dev_scores(weights), "vocabulary": self.vocabulary.to_info()}
 
-    def average(self, history: list[Entry], log: Log) -> None:
+    def average(self, history: list[Entry], log: Log | RankLog) -> None:
         """Write the final model: the mean of the best epochs."""
+        if self.rank.index:
+            self._dev_scores(None)
+            return
         best = self._best_models(history, log)
         final = self.folder.final
         sources = [self.folder.model(entry) for entry in best]
@@ -110,7 +119,7 @@ class ModelSelection:
             f"that of the best epoch {100 * best[0]['dev_wer']:.1f} %"
         )
 
-    def _best_models(self, history: list[Entry], log: Log) -> list[Entry]:
+    def _best_models(self, history: list[Entry], log: Log | RankLog) -> list[Entry]:
         """Return the best epochs with a readable model; write the last model if it is missing."""
         last = history[-1]
         if self._weights(last) is None:

@@ -71,3 +71,8 @@ def changed_settings(
         f"{where}: a training with other settings is here: {found}; {remedy}; otherwise use the "
         "same settings, or another --out folder"
     )
+
+
+def fixed(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that are the same in all processes of a training."""
+    return {key: value for key, value in flatten(to_dict(config)).items() if key not in FREE}

@@ -1,18 +1,33 @@
 """Several processes, accumulation and halves compute the gradient of one process and batch."""
 
 import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from torch.distributed import HashStore
 
+from asr import cli
 from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
 from asr.model.batch import Count
+from asr.train.group import meet
 from asr.train.loop import Training
 from asr.train.plan import cut_batch
 from asr.train.step import weights_at
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 
 
 def plain(config: TrainConfig, **changes) -> TrainConfig:
@@ -126,3 +141,174 @@ def test_accumulation_equals_the_larger_batch(tone_corpus, tiny_training, tmp_pa
     config = replace(config, batch=replace(config.batch, accumulate=3))
     start(config, tone_corpus, tmp_path / "parts").run()
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def run_as(rank: int, count: int, port: int, argv: list[str], prepare: Callable[[], None]) -> None:
+    """Run asr as one of several processes, as torchrun would; this ends the process."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in (numbers | address).items()})
+    out = Path(argv[argv.index("--out") + 1])
+    sys.stdout = sys.stderr = (out.parent / f"{out.name}.{rank}").open("w", buffering=1)
+    prepare()
+    sys.exit(cli.main(argv))
+
+
+class Processes:
+    """Several processes of one training."""
+
+    def __init__(self, corpus: Path, out: Path, config: TrainConfig) -> None:
+        self.out, self.config = out, out.with_suffix(".yaml")
+        self.config.write_text(yaml.safe_dump(to_dict(config)))
+        self.argv = ["train", "--config", str(self.config), "--out", str(out)]
+        for option, name in (("train", "train"), ("dev", "dev"), ("tokens", "tokens.txt")):
+            self.argv += [f"--{option}", str(corpus / name)]
+
+    def run(self, count: int, prepare: Callable[[], None] = lambda: None) -> list[int | None]:
+        """Run to the end, and return the exit codes; those that hang are killed."""
+        context, port = multiprocessing.get_context("fork"), free_port()
+        started = [
+            context.Process(target=run_as, args=(rank, count, port, self.argv, prepare))
+            for rank in range(count)
+        ]
+        for process in started:
+            process.start()
+        started[0].join(120)
+        for process in started[1:]:
+            process.join(5)
+            process.kill()
+            process.join()
+        return [process.exitcode for process in started]
+
+    def said(self, rank: int) -> str:
+        """Return what a process has printed."""
+        return (self.out.parent / f"{self.out.name}.{rank}").read_text()
+
+    def log(self, rank: int) -> str:
+        return (self.out / "log" / f"rank{rank}.log").read_text()
+
+
+def epochs(out):
+    lines = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    names = ("dev_wer", "dev_attention", "dev_ctc", "train_attention", "alignment")
+    return [[e[name] for name in names] for e in lines if e["kind"] == "epoch"]
+
+
+@pytest.fixture
+def alone(tone_corpus, tiny_training, tmp_path):
+    """The folder of a training by one process."""
+    start(plain(tiny_training), tone_corpus, tmp_path / "alone").run()
+    return tmp_path / "alone"
+
+
+@pytest.mark.parametrize(("count", "accumulate", "workers"), [(2, 1, 1), (2, 2, 0), (4, 1, 0)])
+def test_several_processes_train_as_one(
+    alone, tone_corpus, tiny_training, tmp_path, count, accumulate, workers
+):
+    """With 4 shares some are empty, and with 4 processes some have no share of the dev set."""
+    config = plain(tiny_training, batch__accumulate=accumulate, batch__workers=workers)
+    training = Processes(tone_corpus, tmp_path / "several", config)
+    assert training.run(count) == [0] * count
+    assert losses(training.out) == pytest.approx(losses(alone), rel=1e-5)
+    for ours, theirs in zip(epochs(training.out), epochs(alone), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert "final.safetensors" in training.said(0) and not training.said(1)
+    assert f"rank 1 of {count}" in training.log(1)
+    assert len(list((training.out / "tensorboard").iterdir())) == 1
+
+
+def in_step_3_of_rank_1(action: Callable[[], None]) -> Callable[[], None]:
+    """Return what lets a process do something in its third step, if it is rank 1."""
+
+    def prepare() -> None:
+        step = Training._step
+
+        def act_then_step(self, *args):
+            if self.progress.step == 2 and self.rank.index == 1:
+                action()
+            step(self, *args)
+
+        Training._step = act_then_step  # type: ignore[method-assign]
+
+    return prepare
+
+
+def test_a_killed_process_is_named_and_another_number_goes_on(
+    alone, tone_corpus, tiny_training, tmp_path
+):
+    config = plain(tiny_training, checkpoint_minutes=9.0)
+    training = Processes(tone_corpus, tmp_path / "killed", config)
+    killed = training.run(2, in_step_3_of_rank_1(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    assert killed == [2, -signal.SIGKILL]
+    said = training.said(0)
+    assert "asr train: rank 1 (" in said and "does not answer: it was killed" in said
+    assert "rank 1 of 2" in said and "saved after step 2" in said  # the end of its log
+    resumed = start(config, tone_corpus, training.out)
+    assert resumed.progress.step == 2
+    resumed.run()
+    assert losses(training.out) == pytest.approx(losses(alone), rel=1e-4)
+
+
+def fail() -> None:
+    raise InputError("the disk is gone")
+
+
+def test_an_error_of_another_process_is_shown(tone_corpus, tiny_training, tmp_path):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+    assert training.run(2, in_step_3_of_rank_1(fail)) == [2, 2]
+    assert "has ended: the disk is gone" in training.said(0) and not training.said(1)
+    assert "the disk is gone" in training.log(1)
+
+
+def test_a_hanging_process_is_named(tone_corpus, tiny_training, tmp_path):
+    """Its log shows where it hangs."""
+    config = plain(tiny_training, distributed__timeout_s=6.0)
+    training = Processes(tone_corpus, tmp_path / "las", config)
+    assert training.run(2, in_step_3_of_rank_1(lambda: time.sleep(1000)))[0] == 2
+    said = training.said(0)
+    assert "asr train: rank 1 (" in said and "hangs: the others have waited 6 s" in said
+    assert "time.sleep(1000)" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_one_process_saves_and_stops_all(tone_corpus, tiny_training, tmp_path, number):
+    config = plain(tiny_training, checkpoint_minutes=9.0)
+    training = Processes(tone_corpus, tmp_path / "las", config)
+    stopped = training.run(2, in_step_3_of_rank_1(lambda: os.kill(os.getpid(), number)))
+    assert stopped == [130, 130]
+    assert "saved after step 3" in training.said(0) and not training.said(1)
+    assert start(config, tone_corpus, training.out).progress.step == 3
+
+
+def test_processes_with_other_settings_are_refused(tone_corpus, tiny_training, tmp_path):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+
+    def other_seed() -> None:
+        if os.environ["RANK"] == "1":
+            text = training.config.read_text().replace("seed: 1", "seed: 2")
+            training.argv[2] = str(training.config.with_name("other.yaml"))
+            Path(training.argv[2]).write_text(text)
+
+    assert training.run(2, other_seed) == [2, 2]
+    assert "rank 1 has other settings, initial weights than rank 0" in training.said(0)
+
+
+def test_processes_meet_although_the_store_has_old_numbers():
+    """As after a restart by torchrun."""
+    store = HashStore()
+    for key, value in {"number/0": "a", "number/1": "b", "list": "a b"}.items():
+        store.set(key, value)
+    for rank in range(2):
+        store.set(f"a b/{rank}", "here")
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(meet, store, rank, 2, 9.0) for rank in (1, 0)]
+        names = {each.result() for each in found}
+    assert len(names) == 1
+    with pytest.raises(InputError, match=r"rank 1, 2 of the 3 processes .* within 0\.2 s"):
+        meet(HashStore(), 0, 3, 0.2)
