@@ -133,7 +133,7 @@ def text(data: Mapping[str, Any]) -> str:
     """Return the tables, with sentences that say what their numbers mean."""
     found, where = lines(data["rows"]), data["machine"]
     parts = [
-        f"Trained on {data['train']}, measured on {data['dev']}; commit {where['commit']}, "
+        f"Trained on {data['train']}, measured on {data['dev']} with commit {where['commit']}, "
         f"{where['processor']}.",
         _ABOUT_ERRORS.format(reference=_references(data["rows"])),
         "\n".join(table(found, ERRORS)),

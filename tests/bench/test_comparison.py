@@ -224,7 +224,7 @@ def test_the_table_has_means_over_seeds_and_leaves_out_empty_columns(tmp_path):
     ]
     data = {"train": "data/train", "dev": "data/dev", "machine": {"commit": "c", "processor": "p"}}
     text = write({**data, "rows": [run("dot", 1, 0.3)]}, tmp_path)
-    assert "Trained on data/train, measured on data/dev; commit c, p." in text
+    assert "Trained on data/train, measured on data/dev with commit c, p." in text
 
 
 def test_numbers_of_another_model_or_dev_set_do_not_count(compared, tone_corpus, tmp_path):
