@@ -30,6 +30,7 @@ from asr.train.rank import Rank
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
+WITHOUT_CTC = replace(SEARCH, ctc_weight=0.0, length_bonus=0.0)  # nothing else ends a repetition
 
 
 @dataclass
@@ -147,7 +148,7 @@ def _decode(
 ) -> _Decoded:
     """Decode batches and compute their losses."""
     runtime = TorchModel(model.eval())
-    config = SEARCH if settings.loss.ctc_weight > 0 else replace(SEARCH, ctc_weight=0.0)
+    config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
     losses, found = np.zeros(4), _Decoded()
     for batch in batches:
         found.errors += batch.errors
