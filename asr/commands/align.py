@@ -1,7 +1,9 @@
 """Write the time of each word of a data directory as CTM.
 
 Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
-utterance. With --ctm, the errors compared with another CTM are printed.
+utterance. CTC or attention gives the first times. A model of the sound of each character, which is
+estimated from them and the audio of the directory, refines them; a dozen utterances suffice. With
+--ctm, the errors compared with another CTM are printed; `asr score` compares two such files.
 
 Examples:
     asr align data/dev --model exp/mine -o dev.ctm
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> int:
     add("--ctm", metavar="FILE", help="reference times to compare with")
     add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
+    text = "keep these times; otherwise the sound of the characters in the directory refines them"
+    add("--no-refine", action="store_true", help=text)
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
@@ -41,18 +45,21 @@ def main(argv: list[str]) -> int:
 
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
-    from asr.recognize.forced import align, compare, ctm_lines
+    from asr.recognize.forced import align, ctm_lines, ctm_words
+    from asr.score.times import compare_times
 
     with machine(args.threads, args.precision):
         expected = read_ctm(args.ctm) if args.ctm else None
         recognizer = load_for_utterances(args.model, args.device, config)
         utterances = DataDir.load(args.data, text=not args.recognise).utterances
         check_not_read([args.output], (u.wav for u in utterances))
-        found = dict(align(recognizer, args.data, utterances, recognise=args.recognise, by=args.by))
-    write_text(args.output, "".join(ctm_lines(name, found[name]) for name in sorted(found)))
+        options = {"recognise": args.recognise, "by": args.by, "refined": not args.no_refine}
+        words = align(recognizer, args.data, utterances, **options)
+        found = {name: ctm_words(name, each) for name, each in words}
+    write_text(args.output, "".join(ctm_lines(found[name]) for name in sorted(found)))
     print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
     if expected is not None:
-        print(compare(found, expected).render())
+        print(compare_times(found, expected).render())
     return EXIT_OK if len(found) == len(utterances) else EXIT_SOME_FAILED
 
 

@@ -7,9 +7,10 @@ correlation to the utterances' error rates.
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one sentence
 per line, matched by order. If HYP is a .ctm, REF may be a .stm; words are assigned to its segments
-by their times, as in sclite. A subtitle file (srt, vtt, tsv, json, TextGrid, labels) is one text,
-without numbers and times. All rates are sums over the corpus. Words are aligned by jiwer, which
-also chooses between alignments of equal cost.
+by their times, as in sclite. If both are .ctm, the errors of the times are printed, too. A subtitle
+file (srt, vtt, tsv, json, TextGrid, labels) is one text, without numbers and times. All rates are
+sums over the corpus. Words are aligned by jiwer, which also chooses between alignments of equal
+cost.
 
 Examples:
     asr score data/dev exp/mine/decode_dev
@@ -73,6 +74,7 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
     from asr.score.groups import by_confidence, by_length, by_seen, by_speaker
     from asr.score.readers import read_utt2spk
     from asr.score.report import Report
+    from asr.score.times import compare_times
 
     mapping = read_map(options.map) if options.map else {}
     ref, hyp, score = _score(options, source, options.hyp, mapping)
@@ -88,8 +90,9 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
     formats = [(options.ref, ref.format), (options.hyp, hyp.format)]
     bins = by_confidence(score, hyp.words) if hyp.words else []
     numbers = correlate(score, read_numbers(options.hyp))
+    times = compare_times(hyp.words, ref.words) if hyp.words and ref.words else None
     name, notes = source.set_name, hyp.notes
-    return Report(score, name, formats, groups, bins, comparison, notes, speakers, numbers)
+    return Report(score, name, formats, groups, bins, comparison, notes, speakers, numbers, times)
 
 
 def _score(

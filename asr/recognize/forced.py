@@ -1,14 +1,13 @@
-"""Forced alignment of a data directory, and the errors of its times."""
+"""Forced alignment of a data directory."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.recognize.directory import plan_batches, read_batches, speaker_stats
+from asr.recognize.refine import refine
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
@@ -19,32 +18,10 @@ _TOO_LONG = (
     "more characters than the audio has encoder steps, so CTC cannot align them; the times come "
     "from attention and are unreliable; check the transcript and the segment"
 )
-TOLERANCE_S = 0.08  # the report counts the errors up to it
+PART_S = 1800.0  # of audio whose times are refined together, which bounds the memory
 
-
-@dataclass(frozen=True)
-class TimeErrors:
-    """Errors of the starts and ends of words."""
-
-    starts_s: np.ndarray
-    """Hypothesis minus reference for each word, (N,)."""
-    ends_s: np.ndarray
-    missing: int
-    """Reference words without a matching hypothesis word."""
-
-    def render(self) -> str:
-        """Return the report for people."""
-        lines = [f"{len(self.starts_s)} words compared, {self.missing} not found"]
-        for name, errors in (("starts", self.starts_s), ("ends", self.ends_s)):
-            if len(errors):
-                sizes = 1000 * np.abs(errors)
-                lines.append(
-                    f"{name}: median error {np.median(sizes):.0f} ms, mean {sizes.mean():.0f} ms, "
-                    f"95 % below {np.percentile(sizes, 95):.0f} ms, "
-                    f"{100 * np.mean(sizes <= 1000 * TOLERANCE_S):.0f} % up to "
-                    f"{1000 * TOLERANCE_S:.0f} ms; bias {1000 * np.median(errors):+.0f} ms"
-                )
-        return "\n".join(lines)
+Timed = tuple[str, FloatArray, tuple[Word, ...]]
+"""Id, features (T, F) and words of an utterance."""
 
 
 def align(
@@ -54,6 +31,7 @@ def align(
     *,
     recognise: bool = False,
     by: str = "ctc",
+    refined: bool = True,
 ) -> Iterator[tuple[str, tuple[Word, ...]]]:
     """Yield the words of each utterance with their times, in seconds from its beginning.
 
@@ -67,6 +45,7 @@ def align(
         utterances: of the directory; with transcripts, unless they are recognised.
         recognise: whether to align the recognised text instead of the transcript.
         by: ``ctc`` or ``attention``.
+        refined: whether the sound of the characters refines the times, see :func:`refine`.
 
     Raises:
         InputError: ``by`` is ``ctc``, but the model was trained without CTC.
@@ -80,45 +59,59 @@ def align(
         texts = {u.id: u.text or "" for u in utterances}
         if missing := missing_characters(texts, recognizer.header.tokenizer):
             warn(f"the model lacks {missing}")
+    first = _first_times(recognizer, data, utterances, recognise, by)
+    if not refined:
+        yield from ((name, words) for name, _, words in first)
+        return
+    shift_s = recognizer.header.config.features.frame_shift_ms / 1000
+    for part in _parts(first, PART_S / shift_s):
+        words = refine([(features, words) for _, features, words in part], shift_s)
+        yield from zip((name for name, _, _ in part), words, strict=True)
+
+
+def _first_times(
+    recognizer: UtteranceRecognizer,
+    data: str | Path,
+    utterances: Sequence[Utterance],
+    recognise: bool,
+    by: str,
+) -> Iterator[Timed]:
+    """Yield the utterances with times by CTC or attention; see :func:`align`."""
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
     plan = plan_batches(utterances, recognizer.config.batch)
     for batch in read_batches(recognizer, plan, speakers, _left_out):
         features = [chunk.features for _, chunk in batch]
         known = None if recognise else [u.text or "" for u, _ in batch]
         words = recognizer.words(features, known, by_attention=by == "attention")
-        for (u, _), each in zip(batch, words, strict=True):
+        for (u, chunk), each in zip(batch, words, strict=True):
             if by == "ctc" and each and each[0].predictors is None:
                 warn(f"{u.id}: {_TOO_LONG}")
-            yield u.id, each
+            yield u.id, chunk.features, each
+
+
+def _parts(timed: Iterable[Timed], frames: float) -> Iterator[list[Timed]]:
+    """Yield the utterances in parts of at least a number of frames, but for the last part."""
+    part: list[Timed] = []
+    for each in timed:
+        part.append(each)
+        if sum(len(features) for _, features, _ in part) >= frames:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _left_out(utterance: Utterance, reason: str) -> None:
     print_error(f"asr align: {utterance.id}: {reason}")
 
 
-def ctm_lines(utterance: str, words: Sequence[Word]) -> str:
-    """Return the CTM of an utterance, a line for each word."""
+def ctm_words(utterance: str, words: Sequence[Word]) -> list[CtmWord]:
+    """Return the words of an utterance as those of a CTM."""
+    return [CtmWord(utterance, "1", w.start_s, w.end_s - w.start_s, w.text, None) for w in words]
+
+
+def ctm_lines(words: Sequence[CtmWord]) -> str:
+    """Return the lines of a CTM."""
     return "".join(
-        f"{utterance} 1 {w.start_s:.3f} {w.end_s - w.start_s:.3f} {w.text}\n" for w in words
+        f"{w.file} {w.channel} {w.start_s:.3f} {w.duration_s:.3f} {w.word}\n" for w in words
     )
-
-
-def compare(
-    found: Mapping[str, Sequence[Word]], expected: Mapping[str, Sequence[CtmWord]]
-) -> TimeErrors:
-    """Return the errors of the words that a CTM has in common with a reference CTM."""
-    from asr.score.wer import align as align_words
-
-    names = sorted(found.keys() & expected.keys())
-    references = [" ".join(word.word for word in expected[name]) for name in names]
-    hypotheses = [" ".join(word.text for word in found[name]) for name in names]
-    starts, ends, total = [], [], sum(map(len, expected.values()))
-    for name, pairs in zip(names, align_words(references, hypotheses), strict=True):
-        true_words, words = iter(expected[name]), iter(found[name])
-        for reference, hypothesis in pairs:
-            true = next(true_words) if reference is not None else None
-            word = next(words) if hypothesis is not None else None
-            if true is not None and word is not None and reference == hypothesis:
-                starts.append(word.start_s - true.start_s)
-                ends.append(word.end_s - true.start_s - true.duration_s)
-    return TimeErrors(np.array(starts), np.array(ends), total - len(starts))

@@ -159,15 +159,18 @@ def _read_timed(
     ref: Source, hyp: Source, kinds: tuple[str | None, str | None], file_format: str
 ) -> tuple[TranscriptFile, TranscriptFile]:
     """Read references with or without times, and hypotheses in a CTM."""
-    if kinds[1] != "ctm" or kinds[0] not in (None, "stm", "text", "trn"):
+    if kinds[1] != "ctm" or kinds[0] not in (None, "stm", "text", "trn", "ctm"):
         raise InputError(
             f"{ref.path}, {hyp.path}: expected hypotheses in a .ctm, and references in a .stm, a "
-            "Kaldi text or a trn"
+            ".ctm, a Kaldi text or a trn"
         )
     words = parse_ctm(hyp.lines, hyp.path)
     if kinds[0] == "stm":
         return _read_stm(ref, hyp, words)
-    references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
+    if kinds[0] == "ctm":
+        references = _from_words(words_by_file(parse_ctm(ref.lines, ref.path)))
+    else:
+        references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
     found = _from_words(words_by_file(words), _mixed_channels(words))
     return references, _renamed(references, found)
 

@@ -16,6 +16,7 @@ from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import Comparison
 from asr.score.groups import Group
 from asr.score.kaldi import GAP
+from asr.score.times import TimeErrors
 from asr.score.wer import Counts, Pair, Score, operation, total
 
 GROUP_COLUMNS = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
@@ -47,6 +48,8 @@ class Report:
     """Speaker of each utterance, if known."""
     alignment: Sequence[Correlation] = ()
     """The numbers of the alignments, from the ``results.jsonl`` of ``asr decode``."""
+    times: TimeErrors | None = None
+    """Errors of the times of the words, if both files are CTMs."""
 
 
 def print_report(report: Report, worst: int, tables: Collection[str], *, color: bool) -> None:
@@ -75,6 +78,8 @@ def print_report(report: Report, worst: int, tables: Collection[str], *, color: 
     if report.alignment:
         table = _table("\nAlignment", *(f"\n{column}" for column in ALIGNMENT_COLUMNS))
         console.print(_filled(table, alignment_rows(report.alignment)))
+    if report.times:
+        console.print(f"\nTimes: {report.times.render()}", soft_wrap=True)
     if report.comparison:
         console.print(f"\n{describe_comparison(report.comparison)}", soft_wrap=True)
 
@@ -235,6 +240,7 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
         ],
         "calibration_error": calibration_error(bins) if bins else None,
         "alignment": [asdict(each) for each in report.alignment],
+        "times": report.times.to_dict() if report.times else None,
         "against": _comparison(comparison) if comparison else None,
     }
 

@@ -55,7 +55,7 @@ def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | No
         return None
     symbols = np.full(2 * len(tokens) + 1, BLANK)
     symbols[1::2] = tokens
-    states = _best_states(log_probs[:, symbols].astype(np.float64), symbols)
+    states = best_states(log_probs[:, symbols].astype(np.float64), symbols)
     path, steps = symbols[states], np.arange(len(log_probs))
     chosen = log_probs[steps, path]
     spelling = states % 2 == 1
@@ -69,7 +69,7 @@ def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | No
     return CTCAlignment(path, positions, best, score_gap, confident)
 
 
-def _best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
+def best_states(scores: FloatArray, symbols: IntArray) -> IntArray:
     """Return the most likely path through blanks and characters: (S, N) to the states, (S,).
 
     From one step to the next the state stays or goes up by one. It goes up by two from one

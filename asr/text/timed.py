@@ -62,6 +62,11 @@ class CtmWord(_OnTrack):
     confidence: float | None
 
     @property
+    def end_s(self) -> float:
+        """End of the word."""
+        return self.start_s + self.duration_s
+
+    @property
     def middle_s(self) -> float:
         """Middle of the word, which determines its segment."""
         return self.start_s + self.duration_s / 2

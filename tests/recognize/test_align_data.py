@@ -6,9 +6,10 @@ import soundfile
 
 from asr.commands.align import main, read_ctm
 from asr.errors import InputError
-from asr.recognize.forced import compare, ctm_lines
+from asr.recognize.forced import ctm_lines, ctm_words
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
+from asr.score.times import compare_times
 from asr.text.timed import CtmWord
 from asr.text.tokenizer import CharTokenizer
 
@@ -90,16 +91,18 @@ def test_unreadable_audio_is_left_out(data, model, capsys):
 
 
 def test_errors_by_hand():
-    found = {"u": (Word("A", 0.1, 0.3), Word("X", 0.3, 0.4), Word("C", 0.5, 0.9))}
+    found = {"u": ctm_words("u", (Word("A", 0.1, 0.3), Word("X", 0.3, 0.4), Word("C", 0.5, 0.91)))}
     u = [ctm_word("A", 0.15, 0.3), ctm_word("B", 0.3, 0.5), ctm_word("C", 0.5, 0.8)]
     expected = {"u": u, "v": [ctm_word("D", 0, 1)]}
-    errors = compare(found, expected)
+    errors = compare_times(found, expected)
     assert errors.starts_s == pytest.approx([-0.05, 0.0])
-    assert errors.ends_s == pytest.approx([0.0, 0.1])
+    assert errors.ends_s == pytest.approx([0.0, 0.11])
     assert errors.missing == 2
     assert "bias -25 ms" in errors.render()
-    assert ctm_lines("u", found["u"][:1]) == "u 1 0.100 0.200 A\n"
-    assert compare({}, expected).render() == "0 words compared, 4 not found"
+    assert errors.in_time == 0.25 and "25.0 % of the words have both ends" in errors.render()
+    assert errors.to_dict()["end_median_s"] == pytest.approx(0.055)
+    assert ctm_lines(found["u"][:1]) == "u 1 0.100 0.200 A\n"
+    assert compare_times({}, expected).render() == "0 words compared, 4 not found"
 
 
 @pytest.mark.parametrize("line", ["u 1 0.1 0.2", "u 1 soon 0.2 A", "u"])

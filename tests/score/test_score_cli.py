@@ -229,3 +229,16 @@ def test_references_without_segments_are_refused(write, capsys):
     ref, hyp = write("ref.stm", ";; nothing"), write("hyp.ctm", "t 1 0 1 one")
     assert main(["score", ref, hyp]) == 2
     assert "ref.stm: no segments" in capsys.readouterr().err
+
+
+def test_two_ctms_are_compared_in_words_and_times(write, capsys):
+    ref = write("ref.ctm", "u 1 0.0 0.5 ONE", "u 1 0.5 0.5 TWO", "u 1 1.0 0.5 SIX")
+    hyp = write("hyp.ctm", "u 1 0.02 0.5 ONE", "u 1 0.62 0.5 TWO", "u 1 1.12 0.4 SEX")
+    summary = run_json(capsys, ref, hyp)
+    assert summary["formats"] == ["ctm", "ctm"] and summary["words"]["substitutions"] == 1
+    assert summary["times"]["both_ends_within_100_ms"] == pytest.approx(1 / 3)
+    assert summary["times"]["start_median_s"] == pytest.approx(0.07)
+    assert main(["score", ref, hyp]) == 0
+    assert "Times: 2 words compared, 1 not found" in capsys.readouterr().out
+    text = write("ref", "u ONE TWO SIX")
+    assert run_json(capsys, text, hyp)["times"] is None

@@ -1,0 +1,94 @@
+"""Times of words that the sound of the characters refines, on sounds made by hand."""
+
+import numpy as np
+import pytest
+
+from asr.recognize.refine import refine
+from asr.recognize.transcript import Word
+
+SHIFT_S = 0.01
+CHANCE = np.random.default_rng(3)
+SOUNDS = dict(zip(" ABCDE", CHANCE.normal(0, 2, (6, 8)), strict=True))  # a space is a pause
+
+
+def speak(text):
+    """Features of a text, and the start and the end of each character in frames."""
+    lengths = [20, *CHANCE.integers(5, 15, len(text)).tolist(), 20]
+    lengths = [25 if c == " " else n for c, n in zip(f" {text} ", lengths, strict=True)]
+    frames = np.concatenate(
+        [np.tile(SOUNDS[c], (n, 1)) for c, n in zip(f" {text} ", lengths, strict=True)]
+    )
+    ends = np.cumsum(lengths)
+    edges = list(zip(ends[:-2].tolist(), ends[1:-1].tolist(), strict=True))
+    return frames + CHANCE.normal(0, 0.7, frames.shape), edges
+
+
+def words(text, edges, late=0):
+    """The words of a text; each boundary moves by up to ``late`` frames."""
+    found, at = [], 0
+    cuts = [(a + CHANCE.integers(-late, late + 1), b) for a, b in edges]
+    for word in text.split():
+        own = cuts[at : at + len(word)]
+        inner = [a * SHIFT_S for a, _ in own] + [own[-1][1] * SHIFT_S]
+        spelled = tuple(zip(word, inner, inner[1:], strict=False))
+        found.append(Word(word, inner[0], inner[-1], characters=spelled))
+        at += len(word) + 1
+    return tuple(found)
+
+
+def errors(found, truth):
+    ours, theirs = ([word for words in each for word in words] for each in (found, truth))
+    pairs = zip(ours, theirs, strict=True)
+    return np.array([(a.start_s - b.start_s, a.end_s - b.end_s) for a, b in pairs])
+
+
+@pytest.fixture
+def spoken():
+    texts = ["AB CDE", "ABBA", "C DAB EE", "BED CAB", "ACE", "DEAD BEE", "CC A", "EBB CDA"] * 2
+    made = [speak(text) for text in texts]
+    features = [each.astype(np.float32) for each, _ in made]
+    edges = [each for _, each in made]
+    truth = [words(*each) for each in zip(texts, edges, strict=True)]
+    return features, [words(t, e, late=4) for t, e in zip(texts, edges, strict=True)], truth
+
+
+def test_times_come_nearer_to_the_sound(spoken):
+    features, drafts, truth = spoken
+    found = refine(list(zip(features, drafts, strict=True)), SHIFT_S)
+    before, after = errors(drafts, truth), errors(found, truth)
+    assert np.abs(before).max() > 0.03 and np.abs(after).max() <= 0.02
+    assert np.median(np.abs(after)) < 0.005
+
+
+def test_words_keep_all_but_their_times(spoken):
+    features, drafts, _ = spoken
+    found = refine(list(zip(features, drafts, strict=True)), SHIFT_S)
+    for frames, ours, first in zip(features, found, drafts, strict=True):
+        assert [w.text for w in ours] == [w.text for w in first]
+        edges = [edge for w in ours for edge in (w.start_s, w.end_s)]
+        assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= len(frames) * SHIFT_S
+        for word in ours:
+            assert "".join(c for c, _, _ in word.characters) == word.text
+            cuts = [word.start_s, *(end for _, _, end in word.characters)]
+            assert cuts == sorted(cuts) and cuts[-1] == word.end_s
+            assert word.characters[0][1] == word.start_s
+
+
+def test_what_cannot_be_aligned_keeps_its_times():
+    short = np.zeros((2, 8), np.float32)
+    crowded = (Word("ABC", 0.0, 0.02, characters=(("A", 0, 0), ("B", 0, 0), ("C", 0, 0.02))),)
+    unknown = (Word("A", 0.0, 0.02),)
+    utterances = [(short, crowded), (short, unknown), (short, ())]
+    assert refine(utterances, SHIFT_S) == [crowded, unknown, ()]
+    assert refine([], SHIFT_S) == []
+
+
+def test_words_without_a_pause_meet():
+    features, edges = speak("AB CD")
+    apart = words("AB CD", edges)
+    (found,) = refine([(features.astype(np.float32), apart)], SHIFT_S)
+    assert found[1].start_s - found[0].end_s == pytest.approx(0.25, abs=0.03)
+    features, edges = speak("ABCD")
+    together = words("AB CD", [*edges[:2], (edges[2][0], edges[2][0]), *edges[2:]])
+    (found,) = refine([(features.astype(np.float32), together)], SHIFT_S)
+    assert found[1].start_s == found[0].end_s == pytest.approx(edges[2][0] * SHIFT_S, abs=0.02)
