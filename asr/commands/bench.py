@@ -32,10 +32,11 @@ BENCHMARKS = {
     "loader": "Measure reading and augmenting audio for a training.",
     "score": "Measure word error rates here and with jiwer.",
     "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
+    "scale": "Measure how a training starts with many utterances, in a directory and in shards.",
     "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
 }
-UNSIZED = ("transcribe", "faults", "attention")
+UNSIZED = ("transcribe", "scale", "faults", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
@@ -75,6 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
             added.add_argument(f"--{option}", type=COUNT, default=amount, help=text)
         elif name == "transcribe":
             _add_transcribe(added)
+        elif name == "scale":
+            added.add_argument("--utterances", type=COUNT, default=10_000, help="their number")
         elif name == "faults":
             added.add_argument("--kills", type=COUNT, default=5, help="number of kills (-9)")
             added.add_argument("--seed", type=int, default=1, help="seed of the moments")
@@ -163,6 +166,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return _transcribe(options)
     if options.work == "peers":
         return compare(options)
+    if options.work == "scale":
+        from asr.bench.scale import scale
+
+        return scale(options.utterances)
     if options.work == "faults":
         from asr.bench.faults import faults
 

@@ -7,7 +7,7 @@ Examples:
     asr train --config egs/an4/conf/train.yaml --train data/train \
         --dev data/dev --tokens data/tokens.txt --out exp/mine
     asr train ... --out exp/mine --change epochs --epochs 60
-    torchrun --nproc-per-node 4 -m asr train ... --out exp/mine    # a GPU, or cores, for each
+    torchrun --nproc-per-node 4 -m asr train ... --out exp/mine  # a process each
 """
 
 import signal

@@ -81,7 +81,8 @@ def unpacked(row: np.ndarray) -> CmvnStats:
     return CmvnStats(float(row[0]), np.array(row[1 : 1 + width]), np.array(row[1 + width :]))
 
 
-def _list(texts: Iterable[str]) -> np.ndarray:
+def lines_of(texts: Iterable[str]) -> np.ndarray:
+    """Return one of :data:`LISTS` as an array of bytes."""
     return np.frombuffer("".join(f"{text}\n" for text in texts).encode(), np.uint8)
 
 
@@ -166,12 +167,12 @@ class ShardIndex:
         picked = np.concatenate(rows)
         arrays = {**self.arrays, **{name: self.arrays[name][picked] for name in COLUMNS}}
         ids = [self.id_of(int(row)) for row in picked]
-        arrays["ids"] = _list(ids)
+        arrays["ids"] = lines_of(ids)
         arrays["id_end"] = np.cumsum([len(name.encode()) + 1 for name in ids])
         for name in PER_SHARD:
             arrays[name] = self.arrays[name][list(chosen)]
         for name in ("shards", "digests"):
-            arrays[name] = _list(self.texts(name)[i] for i in chosen)
+            arrays[name] = lines_of(self.texts(name)[i] for i in chosen)
         return ShardIndex(arrays, self.info, self.where)
 
     def save(self, path: Path) -> Path:
@@ -211,7 +212,7 @@ def index_of_shard(
     arrays["id_end"] = np.cumsum(arrays["id_end"])
     words = sorted({word for e in entries for word in e.text.split()})
     lists = ([e.id for e in entries], [name], [digest], speakers, words)
-    arrays |= {key: _list(texts) for key, texts in zip(LISTS, lists, strict=True)}
+    arrays |= {key: lines_of(texts) for key, texts in zip(LISTS, lists, strict=True)}
     arrays |= {"count": np.array([len(entries)]), "bytes": np.array([size])}
     arrays |= {"cmvn": sums, "cmvn_total": sums.sum(0)}
     return ShardIndex(arrays, {"version": VERSION, **info, "characters": characters}, name)
@@ -239,7 +240,7 @@ def joined(parts: Sequence[ShardIndex], where: str) -> ShardIndex:
         characters = part.info["characters"] | characters
         words.update(part.texts("words"))
     whole = {name: np.concatenate(values) for name, values in arrays.items()}
-    whole |= {"speakers": _list(speakers), "words": _list(sorted(words))}
+    whole |= {"speakers": lines_of(speakers), "words": lines_of(sorted(words))}
     whole |= {"cmvn": sums, "cmvn_total": sums.sum(0)}
     index = ShardIndex(whole, {**parts[0].info, "characters": characters}, where)
     if len(np.unique(whole["id_hash"])) < len(index):
