@@ -54,6 +54,11 @@ def test_transcribe(asr, tmp_path):
     assert (tmp_path / "a.txt").read_text().strip()
 
 
+def test_explain(asr, tmp_path):
+    asr("explain", SPEECH, "-o", tmp_path / "page.html", "--masks", "2", "--vad", "none")
+    assert "<script>" in (tmp_path / "page.html").read_text()
+
+
 def test_score(asr, tmp_path):
     (tmp_path / "ref").write_text("u1 TURN ON THE LIGHT\n")
     (tmp_path / "hyp").write_text("u1 TURN ON A LIGHT\n")

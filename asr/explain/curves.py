@@ -3,28 +3,28 @@
 Two curves of arXiv:1806.07421. The deletion curve removes the most important audio first; the
 better an order of importance, the faster the words are lost and the smaller the area below the
 curve. The size curve keeps nothing but the most important audio; here a large area is better.
-Removed audio is hidden as in :mod:`asr.explain.relevance`, and a greedy search of the decoder alone
-recognises the rest. The share of the words that it still writes is the height of the curves.
+Removed audio is hidden as in :mod:`asr.explain.relevance`, and the rest is recognised. The share of
+the words that are still found is the height of the curves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from asr.arrays import FloatArray
-from asr.config import DecodeConfig
 from asr.explain.relevance import BoolArray, Occluder
 from asr.score.wer import count_words
-from asr.search.beam import search
-from asr.text.tokenizer import CharTokenizer
+from asr.search.protocol import Encoded
 
-SHARES = np.linspace(0.0, 1.0, 21)  # of the audio
+SHARES = np.linspace(0.0, 1.0, 11)  # of the audio
 CHANCE = "chance"
 DRAWINGS = 4  # of a random order
 KEPT = 0.5  # share of the words that counts as the text
-GREEDY = DecodeConfig(beam=1, ctc_weight=0.0)
+
+Recognize = Callable[[Encoded], Sequence[str]]
+"""Returns the text of each utterance of a batch."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Curve:
     @property
     def size(self) -> float:
         """Smallest share of the audio that keeps at least half of the words."""
-        return float(SHARES[np.argmax(self.kept >= KEPT * self.kept[-1])])
+        enough = self.kept >= KEPT * max(1e-6, self.kept[-1])
+        return float(SHARES[enough.argmax()]) if enough.any() else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the curves, their areas and the size for JSON."""
@@ -64,15 +65,17 @@ class Curve:
 
 def curves(
     occluder: Occluder,
-    tokenizer: CharTokenizer,
+    recognize: Recognize,
+    text: str,
     importance: Mapping[str, FloatArray],
     block: int,
 ) -> dict[str, Curve]:
     """Return the curves of some orders of importance, and of chance.
 
     Args:
-        occluder: the utterance, with T frames and a text that has words.
-        tokenizer: of the model.
+        occluder: the utterance, with T frames.
+        recognize: the search.
+        text: what it finds with all the audio; it has words.
         importance: of each frame, (T,), by name.
         block: frames that are removed together.
     """
@@ -85,7 +88,7 @@ def curves(
     chance = [generator.permutation(count) for _ in range(DRAWINGS)]
     orders = np.stack([*ranks, *(count - 1 - each for each in ranks), *chance])  # (N, count)
     hidden = orders[:, None, blocks] < np.rint(SHARES * count)[:, None]  # (N, shares, T)
-    survivors = _survivors(occluder, tokenizer, hidden)
+    survivors = _survivors(occluder, recognize, text, hidden)
     found = {
         name: Curve(survivors[i], survivors[i + len(ranks)][::-1])
         for i, name in enumerate(importance)
@@ -99,18 +102,15 @@ def _ranks(importance: FloatArray) -> np.ndarray:
     return np.argsort(np.argsort(-importance, kind="stable"))
 
 
-def _survivors(occluder: Occluder, tokenizer: CharTokenizer, hidden: BoolArray) -> FloatArray:
+def _survivors(
+    occluder: Occluder, recognize: Recognize, text: str, hidden: BoolArray
+) -> FloatArray:
     """Return the share of the words that survive: (N, shares, T) to (N, shares)."""
-    text, found = _words(tokenizer, occluder.tokens), list[str]()
+    found: list[str] = []
     for encoded in occluder.encoded_without(hidden.reshape(-1, hidden.shape[-1])):
-        best = search(occluder.model, encoded, GREEDY)
-        found += [_words(tokenizer, hypotheses[0].tokens) for hypotheses in best]
+        found += recognize(encoded)
     correct = count_words([text] * len(found), found)[:, 0]
     return correct.reshape(hidden.shape[:2]) / len(text.split())
-
-
-def _words(tokenizer: CharTokenizer, tokens: Sequence[int]) -> str:
-    return " ".join(tokenizer.decode(tokens).split())
 
 
 def mean_curves(found: Sequence[Mapping[str, Curve]]) -> dict[str, Curve]:

@@ -22,6 +22,8 @@ from asr.recognize.recognizer import Recognizer, Source
 from asr.recognize.timing import word_spans
 from asr.recognize.transcript import Segment, Transcript
 from asr.recognize.utterances import Chunk
+from asr.search.beam import search
+from asr.search.protocol import Encoded
 
 
 class Explainer(Recognizer):
@@ -90,7 +92,9 @@ class Explainer(Recognizer):
                 "attention": smooth.sum(0),
                 "relevance": np.maximum(found.sound[:count], 0.0).sum(0),
             }
-            removed = curves(occluder, tokenizer, importance, max(1, round(length / 2)))
+            removed = curves(
+                occluder, self._texts, segment.text, importance, max(1, round(length / 2))
+            )
         text = tokenizer.decode(segment.tokens)
         return SegmentExplanation(
             segment=replace(segment, attention=None),
@@ -102,6 +106,14 @@ class Explainer(Recognizer):
             overlap=overlap(smooth, found.sound[:count]),
             words=_words(segment, text, found, len(tokenizer)),
         )
+
+    def _texts(self, encoded: Encoded) -> list[str]:
+        """Return the text of each utterance of a batch, without the fallback search."""
+        utterances = self.utterances
+        config, scorers = utterances.config, utterances.scorers
+        found = search(utterances.model, encoded, config, scorers.lm, scorers.hotwords)
+        decode = self.header.tokenizer.decode
+        return [" ".join(decode(hypotheses[0].tokens).split()) for hypotheses in found]
 
     def _over_frames(self, weights: FloatArray, frames: int) -> FloatArray:
         """Spread attention over the frames of each encoder step, (U, S) to (U, frames)."""

@@ -1,6 +1,6 @@
 "use strict";
 // Draws the pictures of asr/explain/page.py from the numbers in the page, and plays words.
-const GUTTER = 8, ROOT = 0.7, WAVE = 56, TONES = 110, WORDS = 46, AXIS = 22, PER_SECOND = 150;
+const GUTTER = 8, ROOT = 0.7, WAVE = 56, TONES = 110, WORDS = 46, AXIS = 22, PER_SECOND = 120;
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = name => css(name).match(/[0-9a-f]{2}/gi).map(pair => parseInt(pair, 16));
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
@@ -49,6 +49,12 @@ class Picture {
     this.buttons.forEach((button, k) => button.classList.toggle("chosen", k === i));
     this.explain(this.data.words[i]);
     this.draw();
+    this.reveal(this.data.words[i].start, this.data.words[i].end);
+  }
+
+  reveal(start, end) {
+    const frame = this.box.parentElement, left = this.x(start) - 20, right = this.x(end) + 20;
+    if (left < frame.scrollLeft || right > frame.scrollLeft + frame.clientWidth) frame.scrollLeft = left;
   }
 
   explain(word) {
@@ -63,14 +69,15 @@ class Picture {
       add(step, "span", percent(value));
       add(add(step, "div", "", "bar"), "i").style.width = `${100 * value}%`;
     }
-    add(panel, "p", `So ${percent(word.sound)} of this word comes from its sound and ${percent(1 - word.sound)} from the text before it, by the logarithm of the probability.`);
+    const parts = `So ${percent(word.sound)} of this word comes from its sound and ${percent(1 - word.sound)} from the text before it, by the logarithm of the probability.`;
+    add(panel, "p", word.probability > word.blind ? parts : "The decoder finds these letters no more probable than a blind guess.");
     add(panel, "h3", "Other readings that it considered");
     for (const [other, share] of word.others)
       add(panel, "p", `${other || "(nothing)"}: ${percent(share)}`);
     if (!word.others.length) add(panel, "p", "none", "soft");
     if (word.first === 0) return;
     add(panel, "h3", "Earlier letters that it leaned on");
-    add(panel, "p", "The darker a letter, the less probable this word gets when another stands there.", "soft");
+    add(panel, "p", "The stronger the colour of a letter, the less probable this word gets when another letter stands there.", "soft");
     const letters = add(panel, "div", undefined, "letters"), [r, g, b] = rgb("--relevance");
     for (let j = 0; j < word.end_letter; j++) {
       const letter = add(letters, j < word.first ? "span" : "b", text[j]);
@@ -86,6 +93,7 @@ class Picture {
     this.scale = (width - 2 * GUTTER) / seconds;
     this.row = Math.max(5, Math.min(18, 640 / data.text.length));
     const height = WAVE + TONES + WORDS + this.row * data.text.length + AXIS, dots = devicePixelRatio || 1;
+    this.section.querySelector(".hint").hidden = width <= box.parentElement.clientWidth;
     box.style.width = canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     canvas.width = Math.round(width * dots);
@@ -219,7 +227,10 @@ class Picture {
   follow(time, playing) {
     const inside = playing && time >= this.data.start && time <= this.data.end;
     this.cursor.hidden = !inside;
-    if (inside) this.cursor.style.left = `${this.x(time)}px`;
+    if (inside) {
+      this.cursor.style.left = `${this.x(time)}px`;
+      this.reveal(time, time);
+    }
     const now = inside ? this.wordAt(time) : -1;
     this.buttons.forEach((button, i) => button.classList.toggle("now", i === now));
   }

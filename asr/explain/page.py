@@ -33,6 +33,7 @@ COLUMNS = 600  # most columns of a picture
 TONES_HZ = 5000.0  # highest frequency of the spectrogram
 WINDOW_S, HOP_S = 0.025, 0.01  # of the spectrogram
 WAVE_COLUMNS = 800
+SHOWN = 0.02  # probability above which another reading stands below a word
 ROOT = 0.7  # exponent of the colours, as in page.js
 GRADES = ((0.9, "sure"), (0.7, "fair"), (0.5, "unsure"), (0.0, "wrong"))
 """Lowest confidence of each class of colour."""
@@ -148,22 +149,25 @@ def _recording(explanation: Explanation, number: int, measure: str) -> Iterator[
 def _segment(
     segment: SegmentExplanation, explanation: Explanation, name: str, measure: str
 ) -> Iterator[str]:
+    found = segment.segment
     yield '<div class="segment">'
-    for flag in segment.segment.flags:
+    if len(explanation.segments) > 1:
+        yield f"<h3>From {found.start_s:.1f} to {found.end_s:.1f} s</h3>"
+    for flag in found.flags:
         yield f'<div class="flag"><b>{_text(flag)}:</b> {_text(REASONS.get(flag, ""))}</div>'
-    if segment.segment.confidence is not None:
-        sure = _percent(segment.segment.confidence)
+    if found.confidence is not None:
+        sure = _percent(found.confidence)
         yield f'<p class="soft">The whole text is right with a probability of {sure}.</p>'
     yield f'<p class="soft">Below each word: {_measure_of_words(segment)}.</p><div class="words">'
     for word in segment.words:
         yield (
             f'<button class="word {_grade(word)}">{_text(word.word.text)}'
-            f"<small>{_percent(_sure(word))}</small></button>"
+            f"<small>{_percent(_sure(word))}</small>{_second(word)}</button>"
         )
     yield "</div>"
     yield PICTURE.format(name=name)
     yield _claim(segment.overlap, measure)
-    yield from _charts(segment.curves)
+    yield from _charts(segment.curves, "open" if measure else "")
     yield f'<script type="application/json">{_json(_data(segment, explanation))}</script></div>'
 
 
@@ -171,16 +175,25 @@ PICTURE = """<div class="split"><div>
 <p class="caption">Each row below the words is a letter, from the first at the top to the last at
 the bottom. <span class="a">Blue: where the model looked when it wrote the letter
 (attention).</span> <span class="r">Orange: the sound that the letter needed
-(relevance).</span> Dark: both. The letters stand where they are heard.</p>
+(relevance).</span> Where the colours mix, both agree. The letters stand where they are heard.</p>
 <fieldset class="show"><label><input type="radio" name="{name}" value="both" checked> both</label>
 <label><input type="radio" name="{name}" value="attention"> attention alone</label>
 <label><input type="radio" name="{name}" value="relevance"> relevance alone</label></fieldset>
+<p class="hint soft" hidden>The picture is wider than the window: scroll it sideways.</p>
 <div class="scroll" tabindex="0" role="group" aria-label="Pictures of the sound, scrollable">
 <div class="picture"></div></div></div><div class="detail" aria-live="polite"></div></div>"""
 
 
 def _sure(word: WordEvidence) -> float:
     return word.probability if word.word.confidence is None else word.word.confidence
+
+
+def _second(word: WordEvidence) -> str:
+    """Return the best other reading of a word, if it is worth a mention."""
+    text, share = next(iter(word.alternatives), ("", 0.0))
+    if share < SHOWN:
+        return ""
+    return f"<small>or {_text(text) or 'nothing'} {_percent(share)}</small>"
 
 
 def _measure_of_words(segment: SegmentExplanation) -> str:
@@ -280,15 +293,15 @@ def _sound(waveform: FloatArray, rate: int) -> str:
     return f"data:audio/flac;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _charts(curves: Mapping[str, Curve]) -> Iterator[str]:
-    """Yield the deletion curves and the size curves."""
-    yield "<h3>Does the text really depend on that sound?</h3>"
+def _charts(curves: Mapping[str, Curve], state: str = "open") -> Iterator[str]:
+    """Yield the deletion curves and the size curves; ``state`` is open, or empty for closed."""
+    yield f"<details {state}><summary>Does the text really depend on that sound?</summary>"
     yield '<div class="charts"><figure><figcaption>Words that survive when sound is removed. '
     yield "The faster a line falls, the better its order names what matters.</figcaption>"
     yield _chart(curves, "deletion", "sound removed")
     yield "</figure><figure><figcaption>Words that are found when nothing but the first sound of "
     yield "each order is kept. The faster a line rises, the less sound is enough.</figcaption>"
-    yield f"{_chart(curves, 'kept', 'sound kept')}</figure></div>"
+    yield f"{_chart(curves, 'kept', 'sound kept')}</figure></div></details>"
 
 
 def _chart(curves: Mapping[str, Curve], kind: str, label: str) -> str:

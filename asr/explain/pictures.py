@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.explain.explanation import Explanation
+from asr.explain.explanation import Explanation, SegmentExplanation
 from asr.figures import own_settings, write_png
 from asr.recognize.calibrate import CalibrationData
 from asr.recognize.confidence import MIN_CONFIDENCE
@@ -102,20 +102,33 @@ def draw_explanation(explanation: Explanation, path: Path) -> None:
         from matplotlib.figure import Figure
 
         segments = explanation.segments
-        heights = [1.5 + 0.11 * len(segment.text) for segment in segments] or [1.0]
+        heights = [1.5 + 0.12 * len(segment.text) for segment in segments] or [1.0]
         figure = Figure(figsize=(14, sum(heights)), layout="constrained")
-        rows = figure.subplots(max(1, len(segments)), 2, squeeze=False, height_ratios=heights)
-        for axes, segment in zip(rows, segments, strict=False):
-            count, found = len(segment.text), segment.segment
-            edges = (found.start_s, found.end_s, count - 0.5, -0.5)
-            share = f"{100 * segment.overlap.share:.0f} % of it where 90 % of the attention is"
-            for place, title, values in (
-                (axes[0], "attention: where the model looked", segment.attention[:count]),
-                (axes[1], f"relevance: {share}", segment.relevance.sound[:count]),
-            ):
-                shown = np.sqrt(np.maximum(values, 0.0))  # the root shows faint weights, too
-                place.imshow(shown, aspect="auto", cmap="magma", extent=edges)
-                place.set_yticks(range(count), list(segment.text), fontsize=6)
-                place.set_title(title, fontsize=8, loc="left")
-                place.set_xlabel("seconds")
+        rows = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
+        for (left, right), segment in zip(rows, segments, strict=False):
+            count, share = len(segment.text), f"{100 * segment.overlap.share:.0f} %"
+            title = f"relevance: what each letter needed; {share} of it lies where attention lies"
+            _draw_map(left, segment, segment.attention[:count], "attention: where the model looked")
+            _draw_map(right, segment, segment.relevance.sound[:count], title)
         write_png(figure, path)
+
+
+def _draw_map(axes: Any, segment: SegmentExplanation, values: np.ndarray, title: str) -> None:
+    """Draw weights of the characters over the time, (U, T), with the words above."""
+    found, count = segment.segment, len(segment.text)
+    shown = np.sqrt(np.maximum(values, 0.0))  # the root shows faint weights, too
+    edges = (found.start_s, found.end_s, count - 0.5, -0.5)
+    axes.imshow(shown, aspect="auto", cmap="magma", extent=edges)
+    axes.set_yticks(range(count), list(segment.text), fontsize=6)
+    axes.set_title(title, fontsize=8, loc="left", pad=16)
+    axes.set_xlabel("seconds")
+    for each in segment.words:
+        middle = (each.word.start_s + each.word.end_s) / 2
+        axes.annotate(
+            each.word.text,
+            (middle, 1.01),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=7,
+        )
+        axes.axvline(each.word.start_s, color="white", alpha=0.4, linewidth=0.6)
