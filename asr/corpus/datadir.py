@@ -88,6 +88,11 @@ class Utterances(Sequence[Utterance]):
             np.array([u.duration_s for u in every], float),  # None becomes NaN
         )
 
+    @property
+    def transcripts(self) -> Strings:
+        """Transcripts; empty if there are none."""
+        return Strings.of([""] * len(self)) if self.texts is None else self.texts
+
     def __len__(self) -> int:
         return len(self.ids)
 

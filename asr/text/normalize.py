@@ -45,8 +45,7 @@ def fold_case(text: str) -> str:
 def sentence_key(text: str) -> str:
     """Return a key that sentences share if only case, punctuation or letter forms differ."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold())
-    letters = "".join(_letter(c) for c in text)
-    return " ".join(letters.split()) or " ".join(text.split())
+    return " ".join(text.translate(_LETTERS).split()) or " ".join(text.split())
 
 
 def _letter(character: str) -> str:
@@ -57,16 +56,19 @@ def _letter(character: str) -> str:
     return "" if kind == "Cf" or character in APOSTROPHES else " "
 
 
-class _KeptCharacters(dict[int, str]):
-    """A table for str.translate: a code point to itself or to a space, computed on demand."""
+class _Characters(dict[int, str]):
+    """A table for str.translate: a code point to a text, computed on demand."""
+
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        self._translate = translate
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        self[code] = character if is_letter(character) or character == "'" else " "
+        self[code] = self._translate(chr(code))
         return self[code]
 
 
-_KEPT = _KeptCharacters()
+_KEPT = _Characters(lambda c: c if is_letter(c) or c == "'" else " ")
+_LETTERS = _Characters(_letter)
 
 
 def whisper(text: str) -> str:

@@ -1,7 +1,7 @@
 """Characters to token ids and back, by the table ``tokens.txt`` of lines ``<symbol> <id>``."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import InputError
@@ -111,6 +111,13 @@ class CharTokenizer:
         """Return the characters of a text that have no id, in order."""
         ids = self.encode(text)
         return [c for c, i in zip(self.normalize(text), ids, strict=True) if i == self.unk_id]
+
+    def is_plain(self, characters: Collection[str]) -> bool:
+        """Whether each of these characters has an id of its own, in whatever text it stands."""
+        others = set(characters) - {" "} if " " in self._ids else set(characters)
+        return not any(c.isspace() or not c.isprintable() for c in others) and (
+            others <= self._ids.keys() - {_CHARACTERS[UNKNOWN]}
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, without blank, start and end; unknown becomes U+FFFD."""

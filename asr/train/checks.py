@@ -1,15 +1,19 @@
 """Checks of settings and data before the first step."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from asr.audio.features import FeatureExtractor
 from asr.config import TrainConfig
-from asr.corpus.datadir import Utterance
+from asr.corpus.columns import Strings
+from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError
 from asr.model.fast.product import precision_in_use
 from asr.search.alignment import ctc_steps
 from asr.terminal import note, warn
+from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.train.augment import noise_files
 
@@ -40,11 +44,11 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
     """Raise InputError if an utterance has no duration."""
     if not utterances:
         raise InputError(f"{directory}: no utterances; check the data preparation")
-    missing = [u.id for u in utterances if u.duration_s is None]
-    if missing:
+    missing = np.flatnonzero(np.isnan(Utterances.of(utterances).durations_s))
+    if len(missing):
         raise InputError(
             f"{directory}/utt2dur: {len(missing)} utterances have no duration, the first is "
-            f"{missing[0]}; run `asr features {directory}`"
+            f"{utterances[int(missing[0])].id}; run `asr features {directory}`"
         )
 
 
@@ -67,16 +71,27 @@ def check_fit(
     Raises:
         InputError: a transcript is too long; the message lists them.
     """
-    extractor = FeatureExtractor(config.features)
-    misfits = []
-    for utterance in utterances:
-        samples = int((utterance.duration_s or 0) / fastest * config.features.sample_rate)
-        frames = max(0, extractor.num_frames(samples))
-        steps = config.model.encoder.output_steps(frames)
-        needed = ctc_steps(tokenizer.encode(utterance.text or ""))
-        if steps < max(1, needed):
-            misfits.append(misfit(utterance.id, needed, frames, steps))
+    columns, extractor = Utterances.of(utterances), FeatureExtractor(config.features)
+    samples = np.nan_to_num(columns.durations_s) / fastest * config.features.sample_rate
+    frames = np.array([extractor.num_frames(count) for count in samples.astype(int).tolist()])
+    steps = config.model.encoder.output_steps(frames)
+    needed = np.array([*_ctc_steps(columns.transcripts, tokenizer)])
+    few = np.flatnonzero(steps < np.maximum(1, needed)).tolist()
+    misfits = [misfit(columns.ids[i], needed[i], frames[i], steps[i]) for i in few]
     report_misfits(misfits, directory, fastest)
+
+
+def _ctc_steps(texts: Strings, tokenizer: CharTokenizer) -> Iterator[int]:
+    """Yield the fewest steps of a CTC path for each text."""
+    for _, lines in texts.blocks():
+        if tokenizer.is_plain(set(lines) - {"\n"}) and (lines.isascii() or clean(lines) == lines):
+            codes = np.frombuffer(lines.encode("utf-32-le"), np.uint32)
+            same = np.append(False, (codes[1:] == codes[:-1]) & (codes[1:] != ord("\n")))
+            ends = np.flatnonzero(codes == ord("\n"))
+            characters = np.diff(ends, prepend=-1) - 1
+            yield from (characters + np.diff(np.cumsum(same)[ends], prepend=0)).tolist()
+        else:
+            yield from (ctc_steps(tokenizer.encode(text)) for text in lines[:-1].split("\n"))
 
 
 def misfit(name: str, needed: int, frames: int, steps: int) -> str:
@@ -105,10 +120,13 @@ def check_characters(
     Raises:
         InputError: a character is missing, and ``strict`` is set.
     """
-    unknown: dict[str, str] = {}
-    for utterance in utterances:
-        for character in tokenizer.unknown(utterance.text or ""):
-            unknown.setdefault(character, utterance.id)
+    columns, unknown = Utterances.of(utterances), dict[str, str]()
+    for first, lines in columns.transcripts.blocks():
+        if tokenizer.is_plain(set(lines) - {"\n"}):
+            continue
+        for index, text in enumerate(lines[:-1].split("\n"), first):
+            for character in tokenizer.unknown(text):
+                unknown.setdefault(character, columns.ids[index])
     report_unknown(unknown, f"{directory}/text", strict=strict)
 
 
@@ -136,10 +154,11 @@ def check_separation(train: Sequence[Utterance], dev: Sequence[Utterance]) -> No
     Raises:
         InputError: an utterance is in both.
     """
-    report_common_ids({u.id for u in train} & {u.id for u in dev})
-    warn_of_speakers({u.speaker for u in train} & {u.speaker for u in dev})
-    _warn_of_same_audio(train, dev)
-    warn_of_sentences(same_sentences(train, dev), len(dev))
+    theirs, ours = Utterances.of(train), Utterances.of(dev)
+    report_common_ids(set(ours.ids).intersection(theirs.ids))
+    warn_of_speakers(set(ours.speakers.names).intersection(theirs.speakers.names))
+    _warn_of_same_audio(theirs, ours)
+    warn_of_sentences(same_sentences(theirs, ours), len(ours))
 
 
 def report_common_ids(both: Collection[str]) -> None:

@@ -1,7 +1,9 @@
 """Training and dev set of a training, read and checked."""
 
 import hashlib
+import math
 from collections.abc import Sequence
+from itertools import repeat
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig, TrainConfig
@@ -19,10 +21,14 @@ SHOWN = 3  # dev utterances whose attention is drawn
 
 def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
     """Return a hash of ids, transcripts, durations, characters and feature statistics."""
-    lines = (f"{u.id} {u.duration_s} {u.text}\n" for u in utterances)
+    seen, columns = hashlib.sha256(), Utterances.of(utterances)
+    durations = (None if math.isnan(d) else d for d in columns.durations_s.tolist())
+    texts = columns.texts or repeat(None, len(columns))
+    for name, duration_s, text in zip(columns.ids, durations, texts, strict=True):
+        seen.update(f"{name} {duration_s} {text}\n".encode())
     sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
-    seen = "".join(lines) + "\n".join(tokenizer.symbols) + repr(sums)
-    return hashlib.sha256(seen.encode()).hexdigest()
+    seen.update(("\n".join(tokenizer.symbols) + repr(sums)).encode())
+    return seen.hexdigest()
 
 
 def _statistics(directory: str, config: FeatureConfig) -> tuple[dict[str, CmvnStats], CmvnStats]:
@@ -57,7 +63,7 @@ class TrainData:
         speakers, total = _statistics(dev, config.features)
         self.dev = UtteranceSet(utterances, self.tokenizer, config.features, self.cmvn, speakers)
         self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total)
-        self.references = {u.id: u.text or "" for u in utterances}
+        self.references = dict(zip(utterances.ids, utterances.transcripts, strict=True))
 
     def _in_directory(self, directory: str, train: Utterances, dev: Utterances) -> UtteranceSet:
         """Return the training set of a data directory, checked."""
@@ -65,7 +71,7 @@ class TrainData:
         checks.check_separation(train, dev)
         speakers, self.cmvn = _statistics(directory, config.features)
         self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn)
-        self.words = {word for u in train for word in (u.text or "").split()}
+        self.words = {word for _, lines in train.transcripts.blocks() for word in lines.split()}
         copies = 2 if config.loss.consistency > 0 else 1
         common = self.tokenizer, config.features, self.cmvn, speakers
         return UtteranceSet(train, *common, config.augment, config.seed, copies)

@@ -16,7 +16,7 @@ from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.columns import Numbers
-from asr.corpus.datadir import Utterance
+from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.shards import ShardUtterance
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
@@ -76,7 +76,7 @@ class UtteranceSet:
         self.utterances, self.features = utterances, features
         self.extractor = FeatureExtractor(features)
         self.tokenizer = tokenizer
-        self.durations_s: Numbers = np.array([u.duration_s or 0.0 for u in utterances])
+        self.durations_s: Numbers = np.nan_to_num(Utterances.of(utterances).durations_s)
         self.groups = 1
         self.overall, self.speakers = overall, speakers or {}
         self.augment, self.seed, self.copies = augment, seed, copies

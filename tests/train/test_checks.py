@@ -7,6 +7,7 @@ import pytest
 
 from asr.config import AugmentConfig, FeatureConfig, TrainConfig
 from asr.config.read import from_dict
+from asr.corpus.columns import Strings
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
 from asr.search.alignment import ctc_steps
@@ -118,3 +119,15 @@ def test_recordings_and_sentences_under_other_ids_are_reported(tone_corpus, caps
     assert "sentences" not in err
     checks.check_separation(train, [replace(u, wav=f"{u.wav}.none") for u in renamed])
     assert "(100%) say sentences of the training set" in capsys.readouterr().err
+
+
+def test_steps_of_ctc_are_counted_alike_for_all_texts_at_once():
+    texts = ["AAB", "", "A  A", "E\u0301E\u0301", "\u00c9\u00c9A", "A\tA", "Z", "\ufb01"]
+    for symbols in ("ABE \u00c9", "ABE", "AB \u0301EFI"):
+        tokenizer = CharTokenizer.from_texts([symbols])
+        for some in (texts, texts[:3], texts[4:5]):
+            found = list(checks._ctc_steps(Strings.of(some), tokenizer))
+            assert found == [ctc_steps(tokenizer.encode(text)) for text in some]
+            assert not tokenizer.is_plain(set("".join(some))) or not any(
+                map(tokenizer.unknown, some)
+            )
