@@ -20,6 +20,10 @@ seeds="1 2 3"
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+decode_nj=1
+ngpu=0
+nodes=1
+requeue=false
 force=false
 
 help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
@@ -42,6 +46,9 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
+  --decode-nj N         jobs that decode a set together (default: 1)
+  --ngpu N, --nodes N   GPUs of a training on each node, and nodes (utils/torchrun.sh)
+  --requeue true        on a cluster: go on after the time limit of a training
   --config FILE         bash file that sets any of these"
 
 . ./path.sh

@@ -13,6 +13,8 @@
 #
 # They read the variables of the recipe: train, dev, tokens, dir, seed, seeds, device, threads,
 # train_config, train_options, decode_config, decode_options, decode_tag, train_cmd, decode_cmd.
+# Those that may be missing: ngpu and nodes (processes of a training on each node, and nodes),
+# decode_nj (parts of a decoding), requeue (submit a training again that a time limit stopped).
 #
 # With seeds="1 2 3" there are three trainings, ${dir}_seed1 to ${dir}_seed3, and every stage
 # handles all of them before the next one begins. The same sets can be decoded in several ways,
@@ -27,7 +29,10 @@
 # is the final.safetensors of a folder.
 # shellcheck disable=SC2154 # the variables of the recipe
 
-: "${seeds:=}" "${decode_model:=mean}"
+: "${seeds:=}" "${decode_model:=mean}" "${ngpu:=0}" "${nodes:=1}" "${decode_nj:=1}" "${requeue:=false}"
+for variable in ngpu nodes decode_nj; do
+  [[ ${!variable} =~ ^[0-9]+$ ]] || bad_usage "--${variable/_/-} ${!variable}: expected a number"
+done
 [[ $seeds =~ ^(\ *[0-9]+)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
 
 dir=${dir%/}
@@ -69,11 +74,23 @@ _train() {
     seed=$seed $tokens "${files[@]}" \
     $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
     ! $stage_changed || set_aside "$dir"
-    $train_cmd "$dir/log/train.log" \
-      asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
+    $train_cmd $(queue_options) "$dir/log/train.log" \
+      $(launcher) asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
       --out "$dir" --seed $seed --device $device --threads $threads $train_options "$@"
     stage_done "$dir/final.safetensors"
   fi
+}
+
+# queue_options: print what the job of a training needs, for slurm.sh and sge.sh.
+queue_options() {
+  [ $ngpu -eq 0 ] || [ "$device" = cpu ] || echo "--gpu $ngpu"
+  [ $nodes -eq 1 ] || echo "--num-nodes $nodes"
+  ! $requeue || echo "--requeue true"
+}
+
+# launcher: print what starts a training with several processes.
+launcher() {
+  [ $ngpu -le 1 ] && [ $nodes -eq 1 ] || echo "utils/torchrun.sh $((ngpu > 0 ? ngpu : 1)) $nodes"
 }
 
 # model_to_decode: print the model that decode_model names
@@ -95,12 +112,21 @@ _decode() {
     if stage_begin $number.${set}_$decode_tag "decoding $set$of_seed" "$dir/final.safetensors" \
       "$decode_config" "options=$decode_options" "${files[@]}" \
       $(in_each "wav.scp cmvn.ark" $set); then
-      $decode_cmd "$out/log/decode.log" \
-        asr decode --config "$decode_config" --model "$model" --data data/$set --out "$out" \
-        --device $device --threads $threads $decode_options
+      _decode_parts asr decode --config "$decode_config" --model "$model" --data data/$set \
+        --out "$out" --device $device --threads $threads $decode_options
       stage_done "$out/text" "$out/results.jsonl"
     fi
   done
+}
+
+# _decode_parts COMMAND...: decode in decode_nj jobs, which write the results of one decoding.
+_decode_parts() {
+  if [ $decode_nj -le 1 ]; then
+    $decode_cmd "$out/log/decode.log" "$@"
+  else
+    $decode_cmd JOB=1:$decode_nj "$out/log/decode.JOB.log" "$@" --part JOB/$decode_nj
+    asr decode --data data/$set --out "$out" --merge
+  fi
 }
 
 # score_stage N SET...: score the decoded sets.

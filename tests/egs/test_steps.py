@@ -15,6 +15,10 @@ train_options=
 decode_config=decode.yaml
 decode_options=
 decode_tag=beam
+decode_nj=1
+ngpu=0
+nodes=1
+requeue=false
 force=false
 PATH=$PWD/bin:$PATH
 train=train
@@ -111,6 +115,38 @@ def test_every_stage_once(run, recipe):
     again = run()
     assert again.stdout.count("done already") == 6
     assert calls(recipe) == []
+
+
+def test_a_set_is_decoded_in_parts(run, recipe):
+    result = run("--stop-stage", "5", "--decode-nj", "2")
+    assert result.returncode == 0, result.stderr
+    options = "--out exp/las/decode_dev_beam"
+    shown = [" ".join(call) for call in calls(recipe)][1:4]
+    whole = "asr decode --config decode.yaml --model exp/las --data data/dev"
+    end = "--device cpu --threads 1 --part"
+    assert sorted(shown[:2]) == [f"{whole} {options} {end} {n}/2" for n in (1, 2)]
+    assert shown[2] == f"asr decode --data data/dev {options} --merge"
+    assert (recipe / "exp/las/decode_dev_beam/log/decode.2.log").is_file()
+
+
+def test_a_training_on_several_gpus_and_nodes(run, recipe):
+    """The job gets what it needs; torchrun starts the training."""
+    note = (
+        "train_cmd=note\nnote() { echo $* >>calls; mkdir -p $dir; touch $dir/final.safetensors; }"
+    )
+    options = ["--stop-stage", "4", "--ngpu", "8", "--nodes", "4", "--requeue", "true"]
+    assert run(*options, "--device", "cuda", more=note).returncode == 0
+    assert " ".join(calls(recipe)[0]).startswith(
+        "--gpu 8 --num-nodes 4 --requeue true exp/las/log/train.log "
+        "utils/torchrun.sh 8 4 asr train --config train.yaml"
+    )
+    refused = run("--ngpu", "two")
+    assert refused.returncode == 2 and "--ngpu two: expected a number" in refused.stderr
+
+
+def test_several_nodes_need_slurm(bash):
+    result = bash("utils/torchrun.sh 8 4 asr train")
+    assert result.returncode == 2 and "4 nodes: only slurm.sh starts a job" in result.stderr
 
 
 def test_several_seeds(run, recipe):
