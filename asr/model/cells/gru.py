@@ -11,6 +11,8 @@ and in the form of the paper (arXiv:1406.1078; reset BEFORE the product), where 
 
     n  = tanh(x W_n + b_n + (r * h) U_n)
 
+The latter is Keras's ``reset_after=False`` and ONNX's ``linear_before_reset=0``.
+
 All GRUs of the project have these conventions. The gates are concatenated in the order r, z, n.
 ``W`` multiplies from the right: torch's ``weight_ih`` is ``W`` transposed. torch's second biases of
 r and z are part of ``b``; only the candidate has a second bias, ``c``, without effect in the
