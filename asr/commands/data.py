@@ -448,11 +448,12 @@ def _report_shards(out: str, progress: Iterable[tuple[int, int]]) -> int:
     """Follow the writing of shards; return the exit code."""
     from asr.corpus.shard_index import INDEX_FILE, open_index
 
-    last = time.monotonic()
+    started = last = time.monotonic()
     for done, count in progress:
-        if time.monotonic() - last > PROGRESS_S:
-            last = time.monotonic()
-            note(f"{out}: {done} of {counted(count, 'shard')}")
+        if (now := time.monotonic()) - last > PROGRESS_S:
+            minutes = (now - started) * (count / done - 1) / 60
+            note(f"{out}: {done} of {counted(count, 'shard')}, about {minutes:.0f} minutes left")
+            last = now
     index = open_index(Path(out) / INDEX_FILE)
     hours = float(index.arrays["duration_s"].sum()) / 3600
     found = f"{counted(len(index.shards), 'shard')}, {counted(len(index), 'utterance')}"

@@ -109,6 +109,16 @@ class ShardIndex:
                 raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({length},)")
         if not len(self.shards) == len(self.digests) == len(self.arrays["count"]):
             raise ValueError("the number of shards differs")
+        column, sizes = self.arrays, np.repeat(self.arrays["bytes"], self.arrays["count"])
+        for place, size in (("offset", "size"), ("text_offset", "text_size")):
+            if (column[place] < 0).any() or (column[place] + column[size] > sizes).any():
+                raise ValueError("an utterance is outside of its shard")
+        if (np.diff(column["id_end"], prepend=0) < 1).any():
+            raise ValueError("ids overlap")
+        if length and not 0 <= column["speaker"].min() <= column["speaker"].max() < len(
+            self.speakers
+        ):
+            raise ValueError("a speaker is missing")
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -279,7 +289,7 @@ def _mapped(path: str | Path, file: BinaryIO | None) -> ShardIndex:
     start = 8 + int.from_bytes(data[:8].tobytes(), "little")
     header = json.loads(data[8:start].tobytes())
     info = json.loads(header.pop("__metadata__")["asr"])
-    if info["version"] != VERSION:
+    if info["version"] != VERSION or not {"settings", "characters"} <= info.keys():
         raise ValueError(f"version {info['version']}, expected {VERSION}")
     arrays = {}
     for name, about in header.items():

@@ -13,7 +13,6 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from asr.audio.formats import AUDIO_SUFFIXES
 from asr.config import FeatureConfig
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import settings_of
+from asr.corpus.jobs import in_processes
 from asr.corpus.shard_index import (
     INDEX_FILE,
     Entry,
@@ -193,10 +193,12 @@ def parse_json(content: bytes, key: str, where: str | Path) -> tuple[str, str, s
         about = json.loads(content)
         name, text = about.get("id", key), about["text"]
         found = (name, text, about.get("speaker") or name)
-        if not all(isinstance(value, str) and value for value in found):
+        if not all(isinstance(value, str) and value.encode() for value in found):
             raise ValueError(f"id, text and speaker are {found}")
+        if "\n" in name + found[2]:
+            raise ValueError("a line feed in id or speaker")
         return found
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"{where}: the JSON of {key}: {first_line(error)}; expected an object with the text "
             "of the utterance"
@@ -347,11 +349,10 @@ def _finish(
     places = {path: out / UNFINISHED / f"{path.stem}.safetensors" for path in work}
     make = partial(_make, options=options, extra=plan)
     problems: list[str] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        started = [pool.submit(make, path, work[path], places[path]) for path in work]
-        for done, each in enumerate(as_completed(started), 1):
-            problems += filter(None, [each.result()])
-            yield done, len(work)
+    calls = ((path, work[path], places[path]) for path in work)
+    for done, problem in enumerate(in_processes(make, calls, jobs), 1):
+        problems += filter(None, [problem])
+        yield done, len(work)
     if problems:
         lines = [line for problem in sorted(problems) for line in problem.splitlines()]
         more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from servers import serving
 from asr.audio.clip import read
 from asr.cli import main
 from asr.config import FeatureConfig, ShardConfig
-from asr.corpus import remote, shard_writing
+from asr.corpus import jobs, remote, shard_writing
 from asr.corpus.datadir import DataDir
 from asr.corpus.feature_statistics import gather, read_speaker_stats
 from asr.corpus.shard_index import COLUMNS, open_index
@@ -214,6 +215,8 @@ def test_a_new_index_for_other_features_and_for_shards_of_others(corpus, tmp_pat
         ({"a.flac": b"x"}, "a has a.flac, expected a file of audio and a.json"),
         ({"a.flac": b"x", "a.json": b"[]"}, "the JSON of a: "),
         ({"a.flac": b"x", "a.json": b'{"text": ""}'}, "expected an object with the text"),
+        ({"a.flac": b"x", "a.json": b'{"text": "A", "id": "a\\n"}'}, "a line feed in id"),
+        ({"a.flac": b"x", "a.json": b'{"text": "A", "id": "\\ud800"}'}, "the JSON of a: "),
         ({"a.flac": b"x", "a.json": b'{"text": "A"}'}, "x.tar: a: a text file, expected wav"),
         ({"README": b"x"}, "no utterances"),
     ],
@@ -258,6 +261,15 @@ def test_shards_that_do_not_fit_their_index_are_named(corpus, tmp_path):
     path.write_bytes(path.read_bytes()[:-512])
     with pytest.raises(InputError, match=r"train-000000\.tar: \d+ bytes, the index says \d+"):
         Shards(f"{out}/*.tar", ShardConfig())[0]
+    index = open_index(out / "index.safetensors")
+    for name, value in (("offset", 1 << 40), ("speaker", 7), ("id_end", 0)):
+        kept, changed = index.arrays[name], index.arrays[name].copy()
+        changed[-1] = value
+        index.arrays[name] = changed
+        index.save(out / "index.safetensors")
+        index.arrays[name] = kept
+        with pytest.raises(InputError, match="not an index, or damaged"):
+            Shards(f"{out}/*.tar", ShardConfig())
     (out / "index.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     with pytest.raises(InputError, match="not an index, or damaged"):
         Shards(f"{out}/*.tar", ShardConfig())
@@ -335,3 +347,23 @@ def test_commands(corpus, tmp_path, capsys):
     assert "2 shards, 7 utterances, 2 speakers, 0.00 h" in capsys.readouterr().out
     assert main(["data", "index", str(out), "--nj", "2"]) == 0
     assert open_index(out / "index.safetensors").info["settings"]["mel_bins"] == 80
+
+
+def test_a_writer_that_is_killed_leaves_no_process(corpus, tmp_path):
+    """Its pipe is closed when the process that works for it has ended."""
+    program = (
+        "import sys, time\n"
+        "from asr.corpus.jobs import in_processes\n"
+        "def work(): print('begun', flush=True), time.sleep(60)\n"
+        "list(in_processes(work, [()], 1))\n"
+    )
+    started = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    with started:
+        assert started.stdout.readline() == b"begun\n"
+        started.kill()
+        assert started.stdout.read() == b""
+
+
+def test_a_killed_process_is_an_error():
+    with pytest.raises(InputError, match="a process was killed"):
+        list(jobs.in_processes(os._exit, [(9,)], 1))
