@@ -96,17 +96,21 @@ def _print_problems(problems: Sequence[object], where: str) -> None:
 
 def _contents(path: str) -> str:
     """Return the counts of a valid directory, and its hours if they are known without audio."""
-    from asr.corpus.tables import read_tables
+    from asr.corpus.quick import read_columns
+    from asr.corpus.tables import Segment, read_tables
 
-    tables = read_tables(path)
-    utterances = counted(len(tables["utt2spk"]), "utterance")
-    speakers = counted(len(set(tables["utt2spk"].values())), "speaker")
-    seconds = [float(value) for value in tables.get("utt2dur", {}).values()]
-    if not seconds:
-        times = [segment.split()[1:] for segment in tables.get("segments", {}).values()]
-        seconds = [float(end) - float(begin) for begin, end in times]
+    names = ("utt2spk", "spk2utt", "utt2dur")
+    columns = read_columns(Path(path), names, names)
+    if columns is not None and columns.durations_s is not None:
+        found, people = len(columns.ids), len(columns.speakers.names)
+        seconds = columns.durations_s.tolist()
+    else:
+        tables = read_tables(path)
+        found, people = len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
+        segments = map(Segment.parse, tables.get("segments", {}).values())
+        seconds = [segment.end_s - segment.start_s for segment in segments]
     hours = f", {sum(seconds) / 3600:.2f} hours" if seconds else ""
-    return f"{utterances}, {speakers}{hours}"
+    return f"{counted(found, 'utterance')}, {counted(people, 'speaker')}{hours}"
 
 
 def run_fix(argv: list[str]) -> int:

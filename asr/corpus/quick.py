@@ -101,10 +101,15 @@ def expect(condition: object) -> None:
         raise _Doubt
 
 
-def _blocks(path: Path) -> Iterator[_Block]:
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, some megabytes at a time."""
     with open(path, "rb") as file:
         while raw := file.read(BLOCK):
-            yield _parse(raw if raw.endswith(b"\n") else raw + file.readline())
+            yield raw if raw.endswith(b"\n") else raw + file.readline()
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    return map(_parse, read_blocks(path))
 
 
 def _parse(raw: bytes) -> _Block:

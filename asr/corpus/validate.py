@@ -7,6 +7,7 @@ and accepts empty transcripts.
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +15,26 @@ from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file
-from asr.corpus.quick import CONTROL, RESERVED, SPACES, STRAY, SUSPECT, read_columns
+from asr.corpus.quick import CONTROL, RESERVED, SPACES, STRAY, SUSPECT, read_blocks, read_columns
 from asr.corpus.tables import (
     Segment,
     first_word,
     keyed_by,
-    read_table,
     speakers_of,
     split_line,
     split_speakers,
 )
 from asr.errors import InputError, counted, first_line, listed
-from asr.text.characters import apostrophes, clean, decomposed, invisible, name_of, visible
-from asr.text.transcripts import UTF16, is_utf16, read_lines
+from asr.text.characters import (
+    APOSTROPHES,
+    apostrophes,
+    clean,
+    decomposed,
+    invisible,
+    name_of,
+    visible,
+)
+from asr.text.transcripts import UTF16, decode, is_utf16
 
 ROUNDING_S = 0.1  # the duration in a table may differ by this much from that of the audio
 
@@ -38,6 +46,7 @@ _REMEDIES = {
 }
 _UNSEEN = re.compile(f"[{CONTROL}\u200b\ufeff]")
 _STRANGE = re.compile(f"[{CONTROL}{SPACES}]")
+_PIPE = re.compile(rb"\|[ \t]*\n")
 _STRAY_BYTE = re.compile(f"[{STRAY}]")
 
 
@@ -139,28 +148,44 @@ def warnings(path: str | Path) -> list[str]:
     """Return warnings about what a valid directory may have but rarely should."""
     path = Path(path)
     found = []
-    utt2spk = read_table(path / "utt2spk")
-    if len(utt2spk) > 1 and len(set(utt2spk.values())) == 1:
+    speakers = Counter(word for raw in _raw(path / "utt2spk") for word in raw.split()[1::2])
+    if len(speakers) == 1 < speakers.total():
         found.append(
-            f"{path}/utt2spk: one speaker for all {len(utt2spk)} utterances; if the speakers are "
-            "not known, make each utterance its own speaker"
+            f"{path}/utt2spk: one speaker for all {speakers.total()} utterances; if the speakers "
+            "are not known, make each utterance its own speaker"
         )
-    wavs = read_table(path / "wav.scp") if (path / "wav.scp").is_file() else {}
-    pipes = sum(command_of(entry) is not None for entry in wavs.values())
+    pipes = sum(len(_PIPE.findall(raw)) for raw in _raw(path / "wav.scp"))
     if pipes:
         found.append(f"{path}/wav.scp: {pipes} entries are commands, which bash will run")
-    text = _text_warnings(path / "text") if (path / "text").is_file() else ()
-    return [*found, *other_forms(path), *text]
+    return [*found, *other_forms(path), *_text_warnings(path / "text")]
+
+
+def _raw(file: Path) -> Iterator[bytes]:
+    return read_blocks(file) if file.is_file() else iter(())
+
+
+def _texts(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield blocks of lines that are not ASCII, and the number of lines before each."""
+    before = 0
+    for raw in _raw(file):
+        if not raw.isascii():
+            yield before, decode(raw, file)
+        before += raw.count(b"\n")
 
 
 def other_forms(path: str | Path) -> Iterator[str]:
-    """Yield a warning for each file with letters that are not composed; they count as composed."""
-    for name in FILES:
-        file = Path(path) / name
-        lines = read_lines(file) if file.is_file() else []
-        if name.endswith(".scp"):  # paths may have letters in any form
-            lines = [split_line(line)[0] for line in lines]
-        found = [(number, c) for number, line in enumerate(lines, 1) if (c := decomposed(line))]
+    """Yield a warning for each file with letters that are not composed; they count as composed.
+
+    The directory is valid.
+    """
+    for file in (Path(path) / name for name in FILES):
+        found: list[tuple[int, str]] = []
+        for before, text in _texts(file):
+            lines = text.split("\n") if file.suffix == ".scp" or decomposed(text) else []
+            if file.suffix == ".scp":  # paths may have letters in any form
+                lines = [split_line(line)[0] for line in lines]
+            numbered = enumerate(lines, before + 1)
+            found += [(number, c) for number, line in numbered if (c := decomposed(line))]
         if found:
             number, character = found[0]
             yield (
@@ -171,19 +196,24 @@ def other_forms(path: str | Path) -> Iterator[str]:
 
 
 def _text_warnings(file: Path) -> Iterator[str]:
-    lines = read_lines(file)
-    lost = [number for number, line in enumerate(lines, 1) if "\ufffd" in line]
+    lost, kinds = [], Counter[str]()
+    for before, text in _texts(file):
+        if "\ufffd" in text:
+            lines = enumerate(text.split("\n"), before + 1)
+            lost += [number for number, line in lines if "\ufffd" in line]
     if lost:
         yield (
             f"{file}:{lost[0]}: {name_of(chr(0xFFFD))} stands for a letter that was lost when the "
             f"text was converted, in {counted(len(lost), 'line')} in all; take the words from the "
             "original"
         )
-    found = apostrophes("\n".join(lines))
-    if len(found) > 1:
-        kinds = ", ".join(f"{name_of(c)} {count} times" for c, count in found.most_common())
+    if sum(any(c.encode() in raw for raw in _raw(file)) for c in APOSTROPHES) > 1:
+        for raw in _raw(file):
+            kinds += apostrophes(decode(raw, file))
+    if len(kinds) > 1:
+        listed = ", ".join(f"{name_of(c)} {count} times" for c, count in kinds.most_common())
         yield (
-            f"{file}: {kinds}: apostrophes of several kinds are different characters; choose one, "
+            f"{file}: {listed}: apostrophes of several kinds are different characters; choose one, "
             "or normalise the transcripts with `asr data import --normalize librispeech`"
         )
 
