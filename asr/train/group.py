@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from datetime import timedelta
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from asr.errors import EXIT_USAGE, InputError, first_line
-from asr.files import check_folder
+from asr.files import check_folder, write_text
 from asr.model.machine import pick_device
 from asr.terminal import print_error
 from asr.train.monitor import Monitor, rank_log
@@ -66,17 +67,19 @@ class Group(Rank):
         super().__init__(device)
         self.index, self.count = dist.get_rank(), dist.get_world_size()
         self.timeout_s, self.monitor = timeout_s, monitor
+        self._wait_s = self._reduce_s = 0.0
 
     def _exchange(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of torch.distributed; raise LostError if another process fails."""
         started = time.monotonic()
         self.monitor.entry.exchanges += 1
         try:
-            return function(*args, **kwargs)
+            found = function(*args, **kwargs)
+            self._wait_s += time.monotonic() - started
+            return found
         except RuntimeError as error:
             late = time.monotonic() - started >= 0.9 * self.timeout_s
-            found = self.monitor.explain(self.timeout_s if late else None)
-            raise LostError(*found) from error
+            raise LostError(*self.monitor.explain(self.timeout_s if late else None)) from error
 
     def total(self, *values: float) -> tuple[float, ...]:
         """Return the sums over all processes."""
@@ -86,9 +89,10 @@ class Group(Rank):
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace the gradients by their sums over all processes."""
-        if self.device.type == "cuda":  # a hanging process is found on the processor
+        if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-            self.total(0.0)
+        self.total(0.0)  # wait for the slowest, so that GPUs only exchange
+        waited_s, started = self._wait_s, time.monotonic()
         given = torch.tensor([float(p.grad is not None) for p in parameters])
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([*(part.flatten() for part in parts), given.to(self.device)])
@@ -96,6 +100,14 @@ class Group(Rank):
         *sums, given = torch.split(flat, [*(p.numel() for p in parameters), len(parameters)])
         for parameter, part, used in zip(parameters, sums, given.tolist(), strict=True):
             parameter.grad = part.view_as(parameter) if used else None
+        self._reduce_s += time.monotonic() - started
+        self._wait_s = waited_s
+
+    def times(self) -> dict[str, float]:
+        """Return the seconds of waiting for the others and of summing gradients, and reset them."""
+        found = {"ranks_wait_s": self._wait_s, "reduce_s": self._reduce_s}
+        self._wait_s = self._reduce_s = 0.0
+        return found
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes: what JSON can hold."""
@@ -218,13 +230,19 @@ def joined(device: str, timeout_s: float, folder: Path) -> Iterator[Rank]:
     try:
         yield group
     except BaseException as error:
-        text = first_line(error) or type(error).__name__
-        group.monitor.close(text, follows=isinstance(error, LostError))
+        group.monitor.close(first_line(error), follows=isinstance(error, LostError))
+        _tell_torchrun(str(error) if isinstance(error, InputError) else traceback.format_exc())
         raise
     else:
         group.monitor.close("the end of the training", follows=True)
     finally:
         dist.destroy_process_group()
+
+
+def _tell_torchrun(message: str) -> None:
+    """Write why this process ends into the file that torchrun shows at the end."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        write_text(path, json.dumps({"message": message, "timestamp": str(int(time.time()))}))
 
 
 @contextmanager

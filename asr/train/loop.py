@@ -357,6 +357,7 @@ class Training:
         entry = {"step": progress.step, "epoch": progress.epoch + 1, **result._asdict()}
         entry |= {"learning_rate": rate, "audio_s": round(audio_s, 2)}
         entry |= {"seconds": time.monotonic() - started, "wait_s": wait_s}
+        entry |= self.rank.times()
         self.log.record(entry, "step")
         if not result.finite:
             self._skip(shares, result)

