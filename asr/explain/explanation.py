@@ -22,6 +22,21 @@ from asr.score.wer import align
 ATTENDED = 0.9  # share of the attention that marks the attended frames
 
 
+MEASURES = {
+    "relevance": "what the log-probability of a character loses when a stretch of sound is "
+    "replaced by the average frame (occlusion, arXiv:1311.2901)",
+    "attention_explains": "share of the positive relevance in the frames that hold 90 % of the "
+    "attention; by_chance: the share of the audio that these frames are",
+    "deletion": "share of the words that the search still finds when the first sound of an order "
+    "is removed, by the shares of the audio (arXiv:1806.07421)",
+    "kept": "the same when nothing but the first sound of an order is kept; size: the smallest "
+    "share with half of the words",
+    "probability": "geometric mean over the characters of a word, by the decoder",
+    "without_sound": "the same with all the sound replaced: what the earlier characters tell",
+    "sound_share": "share of the sound in what lifts the log-probability from a blind guess",
+}
+
+
 class Alternative(NamedTuple):
     """Another reading of a word in the n-best list."""
 
@@ -186,7 +201,7 @@ def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
     segments = [segment for each in explanations for segment in each.segments]
     mean = mean_overlap(segments) if segments else None
     return {
-        "measure": "log-probability that the text loses when sound is replaced by its average",
+        "measures": MEASURES,
         "segments": len(segments),
         "attention_explains": _rounded(mean and mean.share),
         "by_chance": _rounded(mean and mean.chance),

@@ -52,6 +52,8 @@ ORDERS = {
     CHANCE: "in random order",
 }
 
+SOURCES = """<footer class="soft">Sources: occlusion arXiv:1311.2901, removal of sound in an order
+of importance arXiv:1806.07421, attention and explanation arXiv:1902.10186.</footer>"""
 MEASURE = """<p><b>Attention is evidence of the alignment, not proof of what caused a letter.</b> It
 shows where the model looked. Relevance is measured: each short stretch of sound is replaced by
 average sound, and the relevance of the stretch is what the logarithm of a letter's probability
@@ -78,6 +80,7 @@ def write_page(path: str | Path, explanations: Sequence[Explanation]) -> Path:
         f"<style>{style}</style></head><body>",
         *_head(explanations),
         *_recordings(explanations),
+        SOURCES,
         f"<script>{script}</script></body></html>",
     ]
     return write_text(path, "\n".join(parts) + "\n")

@@ -25,7 +25,8 @@ Tokens = Sequence[int]
 
 BATCH_FRAMES = 20_000  # of copies of an utterance that are encoded together
 BATCH_TEXTS = 64
-DRAWINGS = 4  # of the characters that hide an earlier one
+DRAWINGS = 4  # of the characters that hide an earlier one, fewer for long texts
+MOST_TEXTS = 1000
 FIRST_CHARACTER = 2  # id; those before it are <blank> and <unk>
 
 
@@ -99,7 +100,7 @@ def relevance(occluder: Occluder, config: ExplainConfig, shift_s: float) -> Rele
     losses = occluder.log_probs - occluder.without(hidden)  # (M, U + 1)
     return Relevance(
         log_probs=occluder.log_probs,
-        sound=losses.T @ hidden / np.maximum(1, hidden.sum(0)),
+        sound=(losses.T @ hidden / np.maximum(1, hidden.sum(0))).astype(np.float32),
         history=_history(occluder),
         without_sound=occluder.without(np.ones((1, frames), bool))[0],
     )
@@ -130,14 +131,15 @@ def _history(occluder: Occluder) -> FloatArray:
         for j in range(len(tokens))
         for other in drawn[:, j]
     ]
-    scores = np.array(list(occluder.rewritten(texts)))  # (U x DRAWINGS, U + 1)
-    scores = scores.reshape(len(tokens), DRAWINGS, len(tokens) + 1)
+    scores = np.array(list(occluder.rewritten(texts)))  # (U x drawings, U + 1)
+    scores = scores.reshape(len(tokens), len(drawn), len(tokens) + 1)
     return np.tril((occluder.log_probs - scores.mean(1)).T, -1)
 
 
 def _drawn(occluder: Occluder) -> npt.NDArray[np.int64]:
-    """Return characters that differ from those of the text, (DRAWINGS, U)."""
+    """Return characters that differ from those of the text, (drawings, U)."""
     tokens = np.array(occluder.tokens, np.int64)
     first, count = FIRST_CHARACTER, occluder.model.eos - FIRST_CHARACTER
-    steps = np.random.default_rng(0).integers(1, max(2, count), (DRAWINGS, len(tokens)))
+    drawings = min(DRAWINGS, max(1, MOST_TEXTS // len(tokens)))
+    steps = np.random.default_rng(0).integers(1, max(2, count), (drawings, len(tokens)))
     return first + (tokens - first + steps) % max(1, count)
