@@ -82,11 +82,9 @@ def picks(kind, e, window):
     """Where each character stops, in plain words: (U, S) energies to U steps, S: nowhere."""
     t, S, found = 0, e.shape[1], []
     for energy in e:
-        if kind == "stepwise_monotonic":
-            end = min(t + window, S - 1)
-            t = next((k for k in range(t, end) if energy[k] >= 0), end)
-        else:
-            t = next((k for k in range(t, S) if energy[k] >= 0), S)
+        end, left = min(t + window, S - 1) if kind == "stepwise_monotonic" else S, 1.0
+        while t < end and (left := left * (1 - float(energy[t].sigmoid()))) > 0.5:
+            t += 1
         found.append(t)
     return found
 

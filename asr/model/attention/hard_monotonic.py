@@ -22,10 +22,11 @@ class HardMonotonic(Monotonic):
         return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
 
     def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
-        """The first step with e >= 0, from the last one on."""
+        """The first step by which it has stopped with probability 1/2, from the last one on."""
         position, looking = position.clone(), torch.arange(len(position), device=position.device)
+        left = torch.zeros(len(position), dtype=query.dtype, device=position.device)
         while len(looking):
-            passed = self.passed(query, keys, looking, position[looking], BLOCK)
+            passed, left = self.passed(query, keys, looking, position[looking], left, BLOCK)
             position[looking] += passed
-            looking = looking[passed == BLOCK]
+            left, looking = left[passed == BLOCK], looking[passed == BLOCK]
         return position

@@ -6,7 +6,12 @@ p_{i,t} = sigmoid(e_{i,t})                                      its probability
 Character i begins where character i - 1 stopped. Training computes with alpha_{i,t}, the
 probability that it stops at t, summed over all paths. Gaussian noise on the energies makes them
 large, so that the probabilities come near 0 or 1. A search takes the hard form: it stops at the
-first t with p >= 1/2, and computes the energies only up to there.
+first t by which it has stopped with probability 1/2, and computes the energies only up to there:
+
+prod_{k=start..t} (1 - p_{i,k}) <= 1/2                          the stop of the hard form
+
+The papers stop at the first t with p >= 1/2. If all p are near 0 or 1, this is the same; where they
+are not, the papers' rule passes the steps among which the soft form divides its weight.
 """
 
 import math
@@ -15,7 +20,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import logsigmoid, pad
 
 from asr.config import AttentionConfig
 from asr.model.attention import Alignment, Attention, State, Table, owners
@@ -24,6 +29,7 @@ from asr.model.fast.product import affine
 from asr.model.padding import padding_mask
 
 BLOCK = 16  # steps that the hard form looks at in one go
+LOG_HALF = math.log(0.5)
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,14 @@ class Monotonic(Attention):
         return Alignment(self.look(queries, keys, alpha).unsqueeze(1)), Expected(alpha)
 
     def passed(
-        self, query: Tensor, keys: MonotonicKeys, rows: Tensor, step: Tensor, width: int
-    ) -> Tensor:
+        self,
+        query: Tensor,
+        keys: MonotonicKeys,
+        rows: Tensor,
+        step: Tensor,
+        left: Tensor,
+        width: int,
+    ) -> tuple[Tensor, Tensor]:
         """Return how many steps some rows pass before they stop, (n,), from 0 to width.
 
         Args:
@@ -149,15 +161,20 @@ class Monotonic(Attention):
             keys: of all utterances.
             rows: indices of these rows, (n,).
             step: their first step, (n,).
+            left: log-probability that they have not stopped before it, (n,).
             width: the largest number of steps.
+
+        Returns:
+            the number, and the log-probability of not stopping at any of the steps, (n,).
         """
         owner = owners(len(query), keys.keys)[rows].unsqueeze(1)
         columns = step.unsqueeze(1) + torch.arange(width, device=step.device)  # (n, width)
         near = keys.keys[owner, columns.clamp(max=keys.keys.shape[1] - 1)]  # (n, width, A)
         energies = self.energies(query[rows].unsqueeze(1), near).squeeze(1)
+        going = left.unsqueeze(1) + logsigmoid(-energies).cumsum(1)
         # NaN stops, so that it shows
-        stop = ~(energies < 0) | (columns >= self.end(keys)[owner])
-        return torch.where(stop.any(1), stop.int().argmax(1), width)
+        stop = ~(going > LOG_HALF) | (columns >= self.end(keys)[owner])
+        return torch.where(stop.any(1), stop.int().argmax(1), width), going[:, -1]
 
     def end(self, keys: MonotonicKeys) -> Tensor:
         """Return the step at which every character stops, (B,): one after the last."""

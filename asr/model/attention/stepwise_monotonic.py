@@ -40,9 +40,10 @@ class StepwiseMonotonic(Monotonic):
         return stopped + moving
 
     def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
-        """The first step with e >= 0 of the next ones, or the last of these."""
+        """As in the base, but among the next steps: if it has not stopped, the last of these."""
         rows = torch.arange(len(position), device=position.device)
-        return position + self.passed(query, keys, rows, position, self.window)
+        left = torch.zeros(len(position), dtype=query.dtype, device=position.device)
+        return position + self.passed(query, keys, rows, position, left, self.window)[0]
 
     def end(self, keys: MonotonicKeys) -> Tensor:
         """The last step."""
