@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from asr.commands.transcribe import add_model_options, open_recognizer
 from asr.config import DecodeConfig, ExplainConfig, SegmentationConfig
-from asr.config.args import add_settings, from_args, make_parser, settings_of
+from asr.config.args import add_settings, config_files, from_args, make_parser, settings_of
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import beside, check_outputs, fitting_name, longest_name, write_json
 from asr.recognize.inputs import Input, collect, printable
-from asr.store.find import search_settings
+from asr.store.find import find_model, search_settings
 from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
@@ -54,14 +54,21 @@ def main(argv: list[str]) -> int:
             args.inputs, Path(spool), data=args.data, lists=args.list, recursive=args.recursive
         )
         plan = _Plan(page, formats, inputs)
-        sources = [item.clip.source for item in inputs if not item.clip.command]
-        read = [*(s for s in sources if not isinstance(s, bytes)), *args.data, *args.list]
-        check_outputs(plan.files(), [*read, config.lm, config.word_lm, config.hotwords])
+        check_outputs(plan.files(), _read(args, config, inputs))
         with open_recognizer(args, config, segmentation) as recognizer:
             explained = _explain(recognizer, settings_of(ExplainConfig, args, parser.prog), plan)
     if explained:
         plan.write_all(explained)
     return EXIT_OK if len(explained) == len(inputs) else EXIT_SOME_FAILED
+
+
+def _read(args: Any, config: DecodeConfig, inputs: Sequence[Input]) -> list[str | Path | None]:
+    """Return the files and folders that are read, which no result may replace."""
+    clips = [item.clip for item in inputs if not item.clip.command]
+    sources = [clip.source for clip in clips if not isinstance(clip.source, bytes)]
+    named = [*args.data, *args.list, config.lm, config.word_lm, config.hotwords]
+    model = find_model(args.model) if args.model else None
+    return [*sources, *named, *config_files(args), model]
 
 
 def _parser() -> Any:

@@ -197,14 +197,16 @@ def _readings(pairs: Sequence[tuple[str | None, str | None]], count: int) -> lis
 
 
 def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
-    """Return the mean overlap and the mean curves of all segments, and each recording, for JSON."""
+    """Return the means of all segments and words, and each recording, for JSON."""
     segments = [segment for each in explanations for segment in each.segments]
     mean = mean_overlap(segments) if segments else None
+    sound = [word.sound_share for segment in segments for word in segment.words]
     return {
         "measures": MEASURES,
         "segments": len(segments),
         "attention_explains": _rounded(mean and mean.share),
         "by_chance": _rounded(mean and mean.chance),
+        "sound_share": _rounded(sum(sound) / len(sound) if sound else None),
         "shares": SHARES.round(4).tolist(),
         "curves": {
             name: curve.to_dict()
