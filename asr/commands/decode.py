@@ -74,13 +74,10 @@ def _part(text: str) -> tuple[int, int]:
 
 def _decode(decoding: "Decoding", threads: int) -> None:
     """Decode with a progress bar."""
-    from rich.markup import escape
+    from asr.console import progress
 
-    from asr.console import Console, Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(escape(f"decoding {decoding.data}"), total=decoding.count)
-        decoding.run(lambda done, total: bar.update(task, completed=done, total=total), threads)
+    with progress(f"decoding {decoding.data}") as report:
+        decoding.run(report, threads)
 
 
 def _merge(data: str, out: str) -> int:

@@ -1,7 +1,8 @@
 """Count frames and gather CMVN statistics of data directories.
 
 Writes utt2dur, utt2num_frames, cmvn.ark with the sums of each speaker, whose total gives the global
-statistics, and features.json with the settings of the features.
+statistics, and features.json with the settings of the features. A killed command goes on where it
+was when it is started again.
 
 Examples:
     asr features data/train data/dev --config conf/train.yaml
@@ -25,13 +26,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help=text)
     parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
     args = parser.parse_args(argv)
+    from asr.console import progress
+
     config = FeatureConfig()
     if args.config:
         config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
     FeatureExtractor(config)  # raises an error for empty filters before data are read
     for directory in args.data:
-        measured = gather(directory, config, args.nj)
-        hours = sum(m.duration_s for m in measured) / 3600
-        frames = sum(m.frames for m in measured)
-        print(f"{directory}: {len(measured)} utterances, {hours:.2f} h, {frames} frames")
+        with progress(f"features of {directory}") as report:
+            found = gather(directory, config, args.nj, report)
+        hours, frames = sum(found.durations_s) / 3600, sum(found.frames)
+        print(f"{directory}: {len(found.frames)} utterances, {hours:.2f} h, {frames} frames")
     return 0

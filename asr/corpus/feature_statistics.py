@@ -4,8 +4,7 @@ Features are not stored: they are computed from the audio when they are needed, 
 augmentation changes the audio in each epoch.
 """
 
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +15,15 @@ from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
 from asr.config.read import load_yaml, to_dict
+from asr.corpus.columns import Labels, Numbers
 from asr.corpus.datadir import DataDir, Utterance
-from asr.corpus.tables import STATISTICS, write_table
+from asr.corpus.saved import Report, Saved, measure_each
+from asr.corpus.tables import STATISTICS
 from asr.errors import InputError, first_line
-from asr.files import write_json
+from asr.files import write_json, write_text
 
 CMVN_FILE, SETTINGS_FILE = STATISTICS
+SAVED_FILE = ".features"  # what a killed process has measured
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,47 @@ def speaker_totals(measured: Iterable[Measured]) -> dict[str, CmvnStats]:
     return totals
 
 
-def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[Measured]:
+def _measure_all(
+    utterances: Sequence[Utterance], *, config: FeatureConfig
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Measure utterances as :func:`asr.corpus.saved.measure_each` wants it."""
+    outputs = Outputs()
+    measured = [measure(utterance, config, outputs) for utterance in utterances]
+    stats = [item.stats for item in measured if item.stats is not None]
+    good = [item for item in measured if not item.error]
+    rows: dict[str, list[Any]] = {
+        "duration_s": [item.duration_s for item in good],
+        "frames": [item.frames for item in good],
+        "sum": [each.sum for each in stats],
+        "square_sum": [each.square_sum for each in stats],
+    }
+    return rows, {item.id: item.error for item in measured if item.error}
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Durations in seconds and numbers of frames of the utterances of a data directory."""
+
+    durations_s: list[float]
+    frames: list[int]
+
+
+def gather(
+    directory: str | Path,
+    config: FeatureConfig,
+    jobs: int = 1,
+    report: Report = lambda done, count: None,
+) -> Gathered:
     """Write utt2dur, utt2num_frames, cmvn.ark and features.json into a data directory.
+
+    What is measured is saved in the directory until the files are written, so that a killed
+    process goes on.
 
     Args:
         directory: a valid Kaldi data directory; transcripts are not required.
         config: the settings of the features, which features.json records.
         jobs: number of processes that read audio.
+        report: told how far the work is.
 
     Raises:
         InputError: audio cannot be read; the message lists all such utterances, and nothing is
@@ -74,21 +110,40 @@ def gather(directory: str | Path, config: FeatureConfig, jobs: int = 1) -> list[
     """
     path = Path(directory)
     utterances = DataDir.load(path, text=False).utterances
-    with ProcessPoolExecutor(jobs) as pool:
-        measured = list(
-            pool.map(partial(measure, config=config, outputs=Outputs()), utterances, chunksize=8)
-        )
-    broken = [f"  {m.id}: {m.error}" for m in measured if m.error]
-    if broken:
+    sums = ("f8", config.dim)
+    fields = {"duration_s": "f8", "frames": "i8", "sum": sums, "square_sum": sums}
+    saved = Saved(path / SAVED_FILE, fields, settings_of(config))
+    work = partial(_measure_all, config=config)
+    places, errors = measure_each(utterances, work, saved, jobs, report)
+    if errors:
+        broken = [f"  {name}: {errors[name]}" for name in sorted(errors)]
         raise InputError(
-            f"{path}: the audio of {len(broken)} of {len(measured)} utterances cannot be read; "
+            f"{path}: the audio of {len(broken)} of {len(utterances)} utterances cannot be read; "
             "fix the files, or remove their lines and run `asr data fix`:\n" + "\n".join(broken)
         )
-    write_table(path / "utt2dur", {m.id: f"{m.duration_s:.4f}" for m in measured})
-    write_table(path / "utt2num_frames", {m.id: str(m.frames) for m in measured})
-    write_stats(path / CMVN_FILE, speaker_totals(measured))
+    rows = saved.rows()
+    durations_s, frames = rows["duration_s"][places].tolist(), rows["frames"][places].tolist()
+    _write_column(path / "utt2dur", utterances.ids, map("{:.4f}".format, durations_s))
+    _write_column(path / "utt2num_frames", utterances.ids, map(str, frames))
+    write_stats(path / CMVN_FILE, _speaker_sums(utterances.speakers, rows, places))
     write_json(path / SETTINGS_FILE, settings_of(config))
-    return measured
+    saved.remove()
+    return Gathered(durations_s, frames)
+
+
+def _write_column(path: Path, ids: Iterable[str], values: Iterable[str]) -> None:
+    lines = (f"{name} {value}\n" for name, value in zip(ids, values, strict=True))
+    write_text(path, "".join(lines))
+
+
+def _speaker_sums(speakers: Labels, rows: Numbers, places: Numbers) -> dict[str, CmvnStats]:
+    """Sum the statistics of each speaker in the order of the utterances."""
+    found = (rows[place] for place in places.tolist())
+    stats = (CmvnStats(float(r["frames"]), r["sum"], r["square_sum"]) for r in found)
+    totals: dict[str, CmvnStats] = {}
+    for speaker, each in zip(speakers, stats, strict=True):
+        totals[speaker] = totals[speaker] + each if speaker in totals else each
+    return totals
 
 
 def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str, CmvnStats]:

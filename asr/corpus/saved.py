@@ -1,0 +1,169 @@
+"""Numbers of utterances that are saved as they are measured, so that a killed command goes on."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.corpus.columns import Numbers
+from asr.corpus.datadir import Utterance, Utterances
+from asr.corpus.jobs import in_processes
+from asr.corpus.shard_index import hashed
+from asr.errors import InputError
+
+PATIENCE_S = 2.0
+CHUNK = 64  # utterances that a process measures at a time
+Report = Callable[[int, int], object]
+"""Called with the number of utterances done and of all utterances."""
+Work = Callable[[Sequence[Utterance]], tuple[dict[str, list[Any]], dict[str, str]]]
+"""Measures utterances: a list of each number, and by id why others could not be measured."""
+
+
+class Saved:
+    """Rows of numbers by key, in a file that grows.
+
+    Args:
+        path: the file; it begins with a hash of what the numbers depend on.
+        fields: numpy's types of the numbers in a row, such as ``{"duration_s": "f8"}``.
+        settings: on what the numbers depend besides the audio; rows of other settings are dropped.
+
+    Raises:
+        InputError: the file cannot be written, or another process writes it.
+    """
+
+    def __init__(self, path: Path, fields: dict[str, Any], settings: object) -> None:
+        self.path, self.dtype = path, np.dtype([("key", "i8"), *fields.items()])
+        head = hashlib.sha256(repr((self.dtype.descr, settings)).encode()).digest()
+        self._head = len(head)
+        try:
+            self._file = open(path, "a+b")  # noqa: SIM115  # open as long as the lock
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot write ({error.strerror}); copy the data directory to a folder "
+                "that you may write"
+            ) from error
+        self._lock()
+        self._file.seek(0)
+        if self._file.read(len(head)) != head:
+            self._file.truncate(0)
+            self._write(head)
+        self._file.truncate(self._head + len(self) * self.dtype.itemsize)  # of a killed process
+
+    def _lock(self) -> None:
+        """Lock the file; the processes of a killed command keep it for a moment."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise InputError(
+                        f"{self.path}: another process is at work here; wait for it"
+                    ) from error
+                time.sleep(0.05)
+            except OSError:  # some network file systems have no locks
+                return None
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+
+    def __len__(self) -> int:
+        return (os.fstat(self._file.fileno()).st_size - self._head) // self.dtype.itemsize
+
+    def append(self, rows: Numbers) -> None:
+        """Save rows."""
+        self._write(rows.tobytes())
+
+    def rows(self) -> Numbers:
+        """Return all rows; they stay in the file."""
+        if not len(self):
+            return np.zeros(0, self.dtype)
+        return np.memmap(self.path, self.dtype, "r", offset=self._head, shape=(len(self),))
+
+    def remove(self) -> None:
+        """Remove the file when its rows are not needed any more."""
+        with suppress(OSError):
+            self.path.unlink()
+
+
+def keys_of(utterances: Utterances) -> Numbers:
+    """Return a number for each utterance, its part of a recording, and the recording as it is.
+
+    A file counts as changed if its size or its time of modification has changed.
+    """
+    files = [hashed(f"{wav}\n{_stamp(wav)}") for wav in utterances.wavs.names]
+    codes = utterances.wavs.codes
+    spans = utterances.spans_s
+    parts = [None] * len(utterances) if spans is None else spans.T.tolist()
+    numbers = range(len(utterances)) if codes is None else codes.tolist()
+    rows = zip(utterances.ids, numbers, parts, strict=True)
+    found = (hashed(f"{name} {files[number]} {part}") for name, number, part in rows)
+    return np.fromiter(found, np.int64, len(utterances))
+
+
+def _stamp(wav: str) -> str:
+    try:
+        status = os.stat(wav)  # noqa: PTH116  # faster than pathlib, for a million recordings
+    except (OSError, ValueError):  # a command, or a file that is reported when it is read
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def measure_each(
+    utterances: Utterances, work: Work, saved: Saved, jobs: int, report: Report
+) -> tuple[Numbers, dict[str, str]]:
+    """Measure the utterances whose rows are not saved yet.
+
+    Args:
+        utterances: N utterances.
+        work: what a process does; its lists have the names of the fields of ``saved``.
+        saved: receives the rows.
+        jobs: number of processes.
+        report: told how far the work is.
+
+    Returns:
+        the index of each utterance in ``saved.rows()``, (N,), -1 if it could not be measured; and
+        the reasons by id.
+    """
+    keys, errors = keys_of(utterances), dict[str, str]()
+    left = np.flatnonzero(_places(keys, saved) < 0)
+    done = len(keys) - len(left)
+    report(done, len(keys))
+    for part, measured, failed in in_processes(_measure, _calls(utterances, left, work), jobs):
+        good = [i for i in part if utterances.ids[i] not in failed]
+        rows = np.zeros(len(good), saved.dtype)
+        rows["key"] = keys[good]
+        for name, values in measured.items() if good else ():
+            rows[name] = values
+        saved.append(rows)
+        errors |= failed
+        done += len(part)
+        report(done, len(keys))
+    return _places(keys, saved), errors
+
+
+def _calls(utterances: Utterances, left: Numbers, work: Work) -> Iterator[tuple[Any, ...]]:
+    for first in range(0, len(left), CHUNK):
+        part = left[first : first + CHUNK].tolist()
+        yield work, part, [utterances[i] for i in part]
+
+
+def _measure(
+    work: Work, part: list[int], utterances: Sequence[Utterance]
+) -> tuple[list[int], dict[str, list[Any]], dict[str, str]]:
+    return part, *work(utterances)
+
+
+def _places(keys: Numbers, saved: Saved) -> Numbers:
+    """Return the index of the row of each key, or -1."""
+    known = np.array(saved.rows()["key"])
+    order = known.argsort(kind="stable")
+    places = np.append(order, -1)[np.searchsorted(known, keys, sorter=order)]
+    return np.where(np.append(known, 0)[places] == keys, places, -1)
