@@ -30,7 +30,7 @@ from asr.train.rank import Rank
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
-WITHOUT_CTC = replace(SEARCH, ctc_weight=0.0, length_bonus=0.0)  # nothing else ends a repetition
+WITHOUT_CTC = replace(SEARCH, beam=1, ctc_weight=0.0, length_bonus=0.0)  # no bonus suits all
 
 
 @dataclass

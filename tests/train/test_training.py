@@ -142,23 +142,23 @@ def test_plausibility_of_correct_and_useless_hypotheses(
     assert right.tolist() == [plausibility(first)] and useless.tolist() == [plausibility(second)]
 
 
-@pytest.mark.parametrize(("weight", "bonus"), [(0.3, 0.6), (0.0, 0.0)])
-def test_a_model_without_ctc_is_measured_without_a_bonus_for_length(
-    finished, tone_corpus, tiny_training, monkeypatch, weight, bonus
+@pytest.mark.parametrize(("weight", "beam", "bonus"), [(0.3, 8, 0.6), (0.0, 1, 0.0)])
+def test_a_model_without_ctc_is_measured_greedily(
+    finished, tone_corpus, tiny_training, monkeypatch, weight, beam, bonus
 ):
     training = start(tiny_training, tone_corpus, finished)
     batch = next(iter(load_batches(training.data.dev, [[(0, 0), (0, 1)]])))
     searches = []
 
     def record(runtime, encoded, config):
-        searches.append((config.ctc_weight, config.length_bonus))
+        searches.append((config.ctc_weight, config.beam, config.length_bonus))
         return search(runtime, encoded, config)
 
     monkeypatch.setattr("asr.train.evaluate.search", record)
     config = replace(tiny_training, loss=replace(tiny_training.loss, ctc_weight=weight))
     texts, vocabulary = dict.fromkeys(batch.ids, "A"), Vocabulary(None, 0.5)
     evaluate(training.model, [batch], texts, training.data.tokenizer, config, vocabulary)
-    assert searches == [(weight, bonus)]
+    assert searches == [(weight, beam, bonus)]
 
 
 def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
