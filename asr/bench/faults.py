@@ -6,10 +6,12 @@ the KILL signal to the training or to a process that reads audio.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import select
 import signal
+import socket
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -33,6 +35,7 @@ from asr.store.model_file import read_model
 from asr.store.weights import Weights
 from asr.terminal import note
 from asr.train.evaluate import Evaluation
+from asr.train.group import joined
 from asr.train.loop import Training
 
 CONFIG = {
@@ -50,11 +53,12 @@ CONFIG = {
     },
     "loss": {"scheduled_sampling": 0.2},
     "batch": {"seconds": 8.0, "workers": 2},
+    "distributed": {"timeout_s": 60.0},
 }
 UTTERANCES = 48
 PHASES = ("step", "checkpoint", "dev", "loader")  # loader: a process that reads, during a step
 PIPE, OUTPUT = "phases", "output.txt"
-TIMES = ("seconds", "wait_s", "elapsed_s")  # in train.jsonl
+ROUNDING = 1e-6  # of sums over several processes
 LONGEST_S = 120.0  # without a sign of life
 
 
@@ -84,28 +88,37 @@ class _Watched(Training):
             return super()._end_epoch()
 
 
-def _train(corpus: Path, out: Path) -> None:
-    """Train or resume; this is the main function of the process that is killed."""
+def _train(corpus: Path, out: Path, index: int, ranks: int, port: int) -> None:
+    """Train or resume; this is the main function of the processes that are killed."""
     with open(corpus / OUTPUT, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     torch.set_num_threads(1)
+    numbers = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in (numbers | address).items()})
     train, dev, tokens = (str(corpus / name) for name in ("train", "dev", "tokens.txt"))
-    training = _Watched(from_dict(TrainConfig, CONFIG), train, dev, tokens, out)
-    training.pipe = os.open(corpus / PIPE, os.O_WRONLY)
-    training.run()
+    config = from_dict(TrainConfig, CONFIG)
+    with joined("cpu", config.distributed.timeout_s, out) as rank:
+        training = _Watched(config, train, dev, tokens, out, rank=rank)
+        training.pipe = os.open(corpus / PIPE if index == 0 else os.devnull, os.O_WRONLY)
+        training.run()
 
 
 class _Attempt:
-    """A training process and what it reports."""
+    """The processes of a training, and what the first of them reports."""
 
-    def __init__(self, corpus: Path, out: Path) -> None:
+    def __init__(self, corpus: Path, out: Path, ranks: int) -> None:
         self._pipe = os.open(corpus / PIPE, os.O_RDONLY | os.O_NONBLOCK)
         self._rest = b""
         self.phase = "start"
-        context = multiprocessing.get_context("fork")
-        self.process: BaseProcess = context.Process(target=_train, args=(corpus, out))
-        self.process.start()
+        context, port = multiprocessing.get_context("fork"), _free_port()
+        self.processes: list[BaseProcess] = [
+            context.Process(target=_train, args=(corpus, out, index, ranks, port))
+            for index in range(ranks)
+        ]
+        for process in self.processes:
+            process.start()
 
     def phases(self) -> Iterator[str]:
         """Yield the phases as they begin, ``other`` between them, until the process ends.
@@ -115,7 +128,7 @@ class _Attempt:
         """
         last_s = time.monotonic()
         while time.monotonic() - last_s < LONGEST_S:
-            alive = self.process.is_alive()
+            alive = any(process.is_alive() for process in self.processes)
             select.select([self._pipe], [], [], 0.05 if alive else 0)
             with suppress(BlockingIOError):
                 self._rest += os.read(self._pipe, 1 << 16)
@@ -127,33 +140,44 @@ class _Attempt:
                 return
         raise InputError(f"the training has stood still for {LONGEST_S:g} s")
 
-    def victim(self, phase: str) -> int:
-        """Return the process to kill: a process that reads audio for ``loader``."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        readers = path.read_text().split() if phase == "loader" and path.exists() else []
-        return int(readers[0]) if readers else self.process.pid or 0
+    def kill(self, phase: str, random: Random) -> None:
+        """Kill one of the processes; for ``loader``, one of those that read its audio."""
+        pid = random.choice(self.processes).pid or 0
+        path = Path(f"/proc/{pid}/task/{pid}/children")
+        with suppress(OSError):  # it has just ended
+            readers = path.read_text().split() if phase == "loader" else []
+            os.kill(int(readers[0]) if readers else pid, signal.SIGKILL)
 
-    def close(self) -> None:
-        """Kill the process if it has not ended."""
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        os.close(self._pipe)
+    def close(self) -> list[int | None]:
+        """Kill the processes that have not ended; return the exit codes."""
+        for process in self.processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+        with suppress(OSError):
+            os.close(self._pipe)
+        return [process.exitcode for process in self.processes]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 @contextmanager
-def _attempt(corpus: Path, out: Path) -> Iterator[_Attempt]:
-    attempt = _Attempt(corpus, out)
+def _attempt(corpus: Path, out: Path, ranks: int) -> Iterator[_Attempt]:
+    attempt = _Attempt(corpus, out, ranks)
     try:
         yield attempt
     finally:
         attempt.close()
 
 
-def _undisturbed(corpus: Path, out: Path) -> dict[str, float]:
+def _undisturbed(corpus: Path, out: Path, ranks: int) -> dict[str, float]:
     """Train to the end; return the median duration of each phase in seconds."""
     found = defaultdict(list)
-    with _attempt(corpus, out) as attempt:
+    with _attempt(corpus, out, ranks) as attempt:
         before, since_s = attempt.phase, time.monotonic()
         for phase in attempt.phases():
             now = time.monotonic()
@@ -168,6 +192,7 @@ class _Killer:
     """Kills trainings; ``hits`` counts the kills by the phase in which they came."""
 
     corpus: Path
+    ranks: int
     kills: int
     durations_s: dict[str, float]
     random: Random
@@ -180,12 +205,11 @@ class _Killer:
             InputError: it ended with an error although nothing was killed.
         """
         while True:
-            with _attempt(self.corpus, out) as attempt:
+            with _attempt(self.corpus, out, self.ranks) as attempt:
                 killed = self.hits.total() < self.kills and self._kill(attempt)
                 for _ in attempt.phases():
                     pass
-                attempt.process.join()
-                if attempt.process.exitcode == 0:
+                if not any(attempt.close()):
                     return
                 if not killed:
                     end = (self.corpus / OUTPUT).read_text(errors="replace")[-2000:]
@@ -200,17 +224,22 @@ class _Killer:
             count -= each == began
             if count == 0 or (began == "dev" and each == began):
                 time.sleep(delay_s)
-                with suppress(ProcessLookupError):
-                    os.kill(attempt.victim(phase), signal.SIGKILL)
-                    for _ in attempt.phases() if phase != "loader" else ():
-                        pass  # what was still in the pipe
-                    self.hits[phase if phase == "loader" else attempt.phase] += 1
+                attempt.kill(phase, self.random)
+                died_in = attempt.phase
+                if phase != "loader" and self.ranks == 1:
+                    *_, died_in = died_in, *attempt.phases()  # what was still in the pipe
+                self.hits[phase if phase == "loader" else died_in] += 1
                 return True
         return False
 
 
-def faults(kills: int, seed: int) -> dict[str, Any]:
+def faults(kills: int, seed: int, ranks: int = 1) -> dict[str, Any]:
     """Kill trainings until there were so many kills; compare them with an undisturbed one.
+
+    Args:
+        kills: number of kills.
+        seed: seed of the moments.
+        ranks: processes of a training, of which one is killed at a time.
 
     Returns:
         whether all ended with the same weights and the same steps, the largest difference of a
@@ -221,26 +250,42 @@ def faults(kills: int, seed: int) -> dict[str, Any]:
         make_corpus(corpus, UTTERANCES, from_dict(TrainConfig, CONFIG).features)
         os.mkfifo(corpus / PIPE)
         note("training without disturbance")
-        killer = _Killer(corpus, kills, _undisturbed(corpus, corpus / "whole"), Random(seed))
+        killer = _Killer(
+            corpus, ranks, kills, _undisturbed(corpus, corpus / "whole", ranks), Random(seed)
+        )
         outs: list[Path] = []
         while killer.hits.total() < kills:
             outs.append(corpus / f"killed{len(outs) + 1}")
             killer.train(outs[-1])
             note(f"{killer.hits.total()} of {kills} kills, {counted(len(outs), 'training')} ended")
-        return _compare(corpus / "whole", outs) | {"hits": dict(killer.hits)}
+        allowed = 0.0 if ranks == 1 else ROUNDING
+        return _compare(corpus / "whole", outs, allowed) | {"hits": dict(killer.hits)}
 
 
-def _compare(whole: Path, outs: Sequence[Path]) -> dict[str, Any]:
+def _compare(whole: Path, outs: Sequence[Path], allowed: float = 0.0) -> dict[str, Any]:
+    """Compare trainings; ``allowed`` is the largest difference of weights and losses."""
     largest = max(_difference(whole, out) for out in outs)
-    same_steps = all(_entries(out) == _entries(whole) for out in outs)
+    same_steps = all(_same(_entries(out), _entries(whole), allowed) for out in outs)
     left = [str(path.relative_to(whole.parent)) for out in outs for path in out.rglob("*.tmp")]
     return {
-        "identical": largest == 0 and same_steps and not left,
+        "identical": largest <= allowed and same_steps and not left,
         "largest_difference": largest,
         "same_steps": same_steps,
         "partial_files": left,
         "trainings": len(outs),
     }
+
+
+def _same(ours: Any, theirs: Any, allowed: float) -> bool:
+    """Whether two values from JSON are equal, up to rounding of numbers."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        pairs = zip(ours, theirs, strict=False)
+        return len(ours) == len(theirs) and all(_same(*pair, allowed) for pair in pairs)
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return list(ours) == list(theirs) and _same([*ours.values()], [*theirs.values()], allowed)
+    if not isinstance(ours, float):
+        return bool(ours == theirs)
+    return isinstance(theirs, float) and math.isclose(ours, theirs, rel_tol=allowed)
 
 
 def _difference(one: Path, other: Path) -> float:
@@ -256,4 +301,8 @@ def _weights(out: Path) -> Weights:
 def _entries(out: Path) -> list[dict[str, Any]]:
     """Return the lines of train.jsonl without times."""
     lines = map(json.loads, (out / "train.jsonl").read_text().splitlines())
-    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+    return [{key: value for key, value in line.items() if not _is_time(key)} for line in lines]
+
+
+def _is_time(key: str) -> bool:
+    return key == "seconds" or (key.endswith("_s") and key != "audio_s")

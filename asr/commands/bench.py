@@ -81,6 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
         elif name == "faults":
             added.add_argument("--kills", type=COUNT, default=5, help="number of kills (-9)")
             added.add_argument("--seed", type=int, default=1, help="seed of the moments")
+            text = "processes of the training, of which one is killed at a time"
+            added.add_argument("--ranks", type=COUNT, default=1, help=text)
         elif name == "attention":
             text = "print kind, paper, form in a search, sum of the weights, title"
             added.add_argument("--list", action="store_true", required=True, help=text)
@@ -173,7 +175,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.work == "faults":
         from asr.bench.faults import faults
 
-        return faults(options.kills, options.seed)
+        return faults(options.kills, options.seed, options.ranks)
     return fingerprint() if getattr(options, "fingerprint", False) else _network(options)
 
 
