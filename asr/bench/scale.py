@@ -200,5 +200,5 @@ def _memory_mb(process: int | str, file: str, start: str) -> float:
 
 
 def _private_mb(process: int) -> float:
-    """Return the memory of a process that it shares with no other, in MiB."""
-    return _memory_mb(process, "smaps_rollup", "Private_")
+    """Return the memory of a process that it shares with no other process or file, in MiB."""
+    return _memory_mb(process, "smaps_rollup", "Private_Dirty")

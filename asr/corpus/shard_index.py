@@ -8,7 +8,7 @@ of utterances takes no memory of its own, and processes share it.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -99,6 +99,7 @@ class ShardIndex:
     def __init__(self, arrays: dict[str, np.ndarray], info: dict[str, Any], where: str) -> None:
         self.arrays, self.info, self.where = arrays, info, where
         self.first = np.concatenate([[0], np.cumsum(arrays["count"])])  # utterance of each shard
+        self._speakers = len(arrays["cmvn"])
         self._check()
 
     def _check(self) -> None:
@@ -109,16 +110,33 @@ class ShardIndex:
                 raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({length},)")
         if not len(self.shards) == len(self.digests) == len(self.arrays["count"]):
             raise ValueError("the number of shards differs")
-        column, sizes = self.arrays, np.repeat(self.arrays["bytes"], self.arrays["count"])
-        for place, size in (("offset", "size"), ("text_offset", "text_size")):
-            if (column[place] < 0).any() or (column[place] + column[size] > sizes).any():
+        for shard, rows in enumerate(self.rows()):
+            self._check_rows(rows, int(self.arrays["bytes"][shard]))
+
+    def _check_rows(self, rows: slice, size: int) -> None:
+        """Raise ValueError if entries of a shard of ``size`` bytes are wrong."""
+        column = {name: self.arrays[name][rows] for name in COLUMNS}
+        for place, length in (("offset", "size"), ("text_offset", "text_size")):
+            if (column[place] < 0).any() or (column[place] + column[length] > size).any():
                 raise ValueError("an utterance is outside of its shard")
-        if (np.diff(column["id_end"], prepend=0) < 1).any():
+        before = int(self.arrays["id_end"][rows.start - 1]) if rows.start else 0
+        if (np.diff(column["id_end"], prepend=before) < 1).any():
             raise ValueError("ids overlap")
-        if length and not 0 <= column["speaker"].min() <= column["speaker"].max() < len(
-            self.speakers
-        ):
+        if not 0 <= column["speaker"].min() <= column["speaker"].max() < self._speakers:
             raise ValueError("a speaker is missing")
+
+    def rows(self) -> Iterator[slice]:
+        """Yield the utterances of each shard, so that no column is copied as a whole."""
+        for first, last in pairwise(self.first.tolist()):
+            yield slice(first, last)
+
+    def has(self, name: str, values: Iterable[int]) -> np.ndarray:
+        """Return which values a column has."""
+        wanted = np.array(list(values), np.int64)
+        found = np.zeros(len(wanted), bool)
+        for rows in self.rows():
+            found |= np.isin(wanted, self.arrays[name][rows])
+        return found
 
     def __len__(self) -> int:
         return int(self.first[-1])

@@ -14,6 +14,7 @@ from asr.corpus.columns import Numbers
 from asr.train.rank import Rank
 
 Key = tuple[int, int]  # number of the pass over the data, index of the utterance
+LONGEST = 10_000  # utterances among which the largest batch is looked for
 BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
 
 
@@ -91,8 +92,12 @@ def plan_batches(
 
 
 def largest_batch(durations_s: Numbers, config: BatchConfig) -> list[Key]:
-    """Return the batch with the most audio, padding included."""
-    order, ends = plan_group(durations_s, config)
+    """Return the batch with the most audio, padding included, among the longest utterances."""
+    rows = np.arange(len(durations_s))
+    if len(rows) > LONGEST:
+        rows = np.sort(np.argpartition(durations_s, -LONGEST)[-LONGEST:])
+    order, ends = plan_group(durations_s[rows], config)
+    order = rows[order]
     starts = np.concatenate([[0], ends[:-1]])
     audio_s = (ends - starts) * durations_s[order[ends - 1]]  # the last one is the longest
     number = int(audio_s.argmax())

@@ -94,18 +94,20 @@ def check_shards(
     checks.report_unknown(unknown, where, strict=True)
     fastest = max(config.augment.speeds) * (1 + config.augment.tempo)
     checks.report_misfits(list(_misfits(index, config, fastest)), where, fastest)
-    known = np.isin([hashed(u.id) for u in dev], index.arrays["id_hash"])
+    known = index.has("id_hash", (hashed(u.id) for u in dev))
     checks.report_common_ids({u.id for u, same in zip(dev, known, strict=True) if same})
     checks.warn_of_speakers({u.speaker for u in dev}.intersection(index.speakers))
-    keys = [hashed(sentence_key(u.text or "")) for u in dev]
-    checks.warn_of_sentences(int(np.isin(keys, index.arrays["sentence"]).sum()), len(dev))
+    keys = (hashed(sentence_key(u.text or "")) for u in dev)
+    checks.warn_of_sentences(int(index.has("sentence", keys).sum()), len(dev))
 
 
 def _misfits(index: ShardIndex, config: TrainConfig, fastest: float) -> Iterable[str]:
     """Describe the utterances whose transcript is too long for CTC."""
-    extractor, needed = FeatureExtractor(config.features), index.arrays["steps"]
-    samples = (index.arrays["duration_s"] / fastest * config.features.sample_rate).astype(int)
-    frames = np.maximum(0, 1 + (samples - extractor.length) // extractor.shift)
-    steps = config.model.encoder.output_steps(frames)
-    for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
-        yield checks.misfit(index.id_of(i), needed[i], frames[i], steps[i])
+    extractor = FeatureExtractor(config.features)
+    for rows in index.rows():
+        needed, durations_s = index.arrays["steps"][rows], index.arrays["duration_s"][rows]
+        samples = (durations_s / fastest * config.features.sample_rate).astype(int)
+        frames = np.maximum(0, 1 + (samples - extractor.length) // extractor.shift)
+        steps = config.model.encoder.output_steps(frames)
+        for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
+            yield checks.misfit(index.id_of(rows.start + i), needed[i], frames[i], steps[i])
