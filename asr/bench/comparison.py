@@ -70,8 +70,13 @@ class Row:
     def check(self) -> None:
         """Raise InputError if the folder holds a training with other settings."""
         path = self.folder / "config.yaml"
-        if path.exists():
+        if not path.exists():
+            return
+        try:
             changed_settings(load_yaml(path), self.config, (), str(path))
+        except InputError as error:  # its remedy is an option of `asr train`
+            found = str(error).partition(";")[0]
+            raise InputError(f"{found}; use the same settings, or another --out folder") from error
 
     def saved(self) -> dict[str, Any]:
         """Return what was measured so far of this model on this dev set."""

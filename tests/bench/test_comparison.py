@@ -132,7 +132,10 @@ def test_only_one_thing_is_compared(command, tmp_path):
 
 
 def test_the_folder_of_another_training_is_refused_before_any_training(command, compared):
-    with pytest.raises(InputError, match="a training with other settings is here: optim"):
+    with pytest.raises(
+        InputError,
+        match=r"other settings is here: optim\.learning_rate was 0\.01, is 0\.5; use the",
+    ):
         main([*command, f"--out={compared}", "--kinds=mocha,hard_monotonic",
               "--optim.learning_rate=0.5"])  # fmt: skip
     assert not (compared / "mocha-1").exists()
