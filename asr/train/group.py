@@ -14,7 +14,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -230,12 +230,16 @@ def joined(device: str, timeout_s: float, folder: Path) -> Iterator[Rank]:
     try:
         yield group
     except BaseException as error:
-        group.monitor.close(first_line(error), follows=isinstance(error, LostError))
+        with suppress(KeyboardInterrupt):  # TERM of torchrun must not replace the error
+            group.monitor.entry.ended = first_line(error)
+            group.monitor.entry.follows = isinstance(error, LostError)
+            dist.destroy_process_group()  # so that the others notice
+            group.monitor.close()
         _tell_torchrun(str(error) if isinstance(error, InputError) else traceback.format_exc())
         raise
     else:
-        group.monitor.close("the end of the training", follows=True)
-    finally:
+        group.monitor.entry.ended, group.monitor.entry.follows = "the end of the training", True
+        group.monitor.close()
         dist.destroy_process_group()
 
 

@@ -70,6 +70,7 @@ class Monitor(threading.Thread):
         self.entries: dict[int, tuple[Entry, float]] = {}  # of the others, and when they changed
         self._closing, self._watching = threading.Event(), threading.Event()
         self._asked: set[int] = set()  # processes that shall write where they are into their logs
+        self.lost: list[int] = []  # processes that have failed
         self._late = False  # whether a time limit has passed
 
     def run(self) -> None:
@@ -110,11 +111,21 @@ class Monitor(threading.Thread):
         """Return the ranks of the other processes."""
         return [rank for rank in range(self.count) if rank != self.index]
 
-    def close(self, ended: str = "", *, follows: bool = False) -> None:
-        """Write the last entry: why the process ends, and whether because of another."""
-        self.entry.ended, self.entry.follows = ended, follows
-        self._closing.set()
-        self.join(2.0)  # the store may not answer any more
+    def close(self) -> None:
+        """Write the last entry, which says why the process ends."""
+        try:
+            if self.index == 0:  # the store may end with this process; the others read it before
+                self._watching.set()
+                until = time.monotonic() + SILENT_S
+                while time.monotonic() < until and not self._all_ended():
+                    time.sleep(BEAT_S / 5)
+        finally:
+            self._closing.set()
+            self.join(2.0)  # the store may not answer any more
+
+    def _all_ended(self) -> bool:
+        alive = [rank for rank in self.others() if rank not in self.lost]
+        return all(rank in self.entries and self.entries[rank][0].ended for rank in alive)
 
     def explain(self, limit_s: float | None) -> tuple[str, list[int]]:
         """Return which processes failed, and their ranks, after an exchange has failed.
@@ -130,7 +141,8 @@ class Monitor(threading.Thread):
             if len(self.entries) < self.count - 1:
                 continue
             if lines := self._failed() or (limit_s is not None and self._hanging(limit_s, waited)):
-                return "\n".join(lines.values()), [*lines]
+                self.lost = [*lines]
+                return "\n".join(lines.values()), self.lost
         if not self.entries:
             return "the store of torchrun does not answer: its machine or the network failed", [0]
         followers = {r: e.ended for r, (e, _) in self.entries.items() if e.ended}
@@ -151,7 +163,7 @@ class Monitor(threading.Thread):
     def _hanging(self, limit_s: float, waited_s: float) -> dict[int, str]:
         """Return what to say of processes that have begun fewer exchanges than this one."""
         late = [r for r, (e, _) in self.entries.items() if e.exchanges < self.entry.exchanges]
-        if waited_s < 4 * BEAT_S:  # time for them to write where they are
+        if waited_s < SILENT_S + 2 * BEAT_S:  # they write where they are, if they live
             return {}
         text = f"hangs: the others have waited {limit_s:g} s for it (distributed.timeout_s)"
         return {rank: self._line(rank, self.entries[rank][0], text) for rank in late}

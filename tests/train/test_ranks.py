@@ -266,13 +266,22 @@ def test_an_error_of_another_process_is_shown(tone_corpus, tiny_training, tmp_pa
     assert "the disk is gone" in training.log(1)
 
 
+def test_an_error_of_rank_0_is_in_the_logs_of_the_others(tone_corpus, tiny_training, tmp_path):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+    (tmp_path / "las" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "las" / "checkpoints" / "last.pt").write_text("not a state")
+    assert training.run(2) == [2, 2]
+    assert training.said(0).count("last.pt: not a training state, or damaged") == 1
+    assert "rank 0 (" in training.log(1) and "last.pt: not a training state" in training.log(1)
+
+
 def test_a_hanging_process_is_named(tone_corpus, tiny_training, tmp_path):
     """Its log shows where it hangs."""
-    config = plain(tiny_training, distributed__timeout_s=6.0)
+    config = plain(tiny_training, distributed__timeout_s=4.0)
     training = Processes(tone_corpus, tmp_path / "las", config)
     assert training.run(2, in_step_3_of_rank_1(lambda: time.sleep(1000)))[0] == 2
     said = training.said(0)
-    assert "asr train: rank 1 (" in said and "hangs: the others have waited 6 s" in said
+    assert "asr train: rank 1 (" in said and "hangs: the others have waited 4 s" in said
     assert "time.sleep(1000)" in said
 
 
