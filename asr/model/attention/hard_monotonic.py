@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from asr.model.attention.monotonic import BLOCK, Monotonic, MonotonicKeys, scan
+from asr.model.attention.monotonic import BLOCK, Monotonic, MonotonicKeys, Position, scan
 
 
 class HardMonotonic(Monotonic):
@@ -21,12 +21,13 @@ class HardMonotonic(Monotonic):
         """See :meth:`Monotonic.expected`."""
         return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
 
-    def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
+    def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
         """The first step by which it has stopped with probability 1/2, from the last one on."""
-        position, looking = position.clone(), torch.arange(len(position), device=position.device)
-        left = torch.zeros(len(position), dtype=query.dtype, device=position.device)
+        step, left = last.step.clone(), last.left.clone()
+        looking = torch.arange(len(step), device=step.device)
         while len(looking):
-            passed, left = self.passed(query, keys, looking, position[looking], left, BLOCK)
-            position[looking] += passed
-            left, looking = left[passed == BLOCK], looking[passed == BLOCK]
-        return position
+            rows = looking, step[looking], left[looking]
+            passed, left[looking] = self.passed(query, keys, *rows, BLOCK)
+            step[looking] += passed
+            looking = looking[passed == BLOCK]
+        return Position(step, left)

@@ -55,6 +55,8 @@ class Position(Table):
 
     step: Tensor
     """t, (N,); the number of steps if it did not stop."""
+    left: Tensor
+    """Log-probability of not stopping at any step so far, if it did not stop; else 0, (N,)."""
 
 
 class Monotonic(Attention):
@@ -86,8 +88,8 @@ class Monotonic(Attention):
         """
         raise NotImplementedError
 
-    def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
-        """Return where this character stops in the hard form: last positions (N,) to new ones."""
+    def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
+        """Return where this character stops in the hard form, N rows."""
         raise NotImplementedError
 
     def look(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
@@ -116,7 +118,8 @@ class Monotonic(Attention):
     def start(self, keys: MonotonicKeys, rows: int) -> State:
         """See :meth:`Attention.start`; at the first step."""
         if keys.hard:
-            return Position(torch.zeros(rows, dtype=torch.int64, device=keys.keys.device))
+            first = torch.zeros(rows, dtype=torch.int64, device=keys.keys.device)
+            return Position(first, keys.keys.new_zeros(rows))
         return Expected(at_first_step(keys.keys, rows))
 
     def step(self, query: Tensor, keys: MonotonicKeys, state: State) -> tuple[Alignment, State]:
@@ -127,11 +130,12 @@ class Monotonic(Attention):
     def _hard_step(
         self, query: Tensor, keys: MonotonicKeys, state: Position, steps: Tensor
     ) -> tuple[Alignment, Position]:
-        position = self.seek(query, keys, state.step)
-        alignment = self.look_hard(query, keys, torch.minimum(position, steps - 1))
-        nowhere = (position == steps).view(-1, 1, 1)
-        weights = alignment.weights.masked_fill(nowhere, 0.0)
-        return Alignment(weights, alignment.first), Position(position)
+        position = self.seek(query, keys, state)
+        alignment = self.look_hard(query, keys, torch.minimum(position.step, steps - 1))
+        nowhere = position.step == steps
+        weights = alignment.weights.masked_fill(nowhere.view(-1, 1, 1), 0.0)
+        left = position.left.masked_fill(~nowhere, 0.0)
+        return Alignment(weights, alignment.first), Position(position.step, left)
 
     def _soft_step(
         self, query: Tensor, keys: MonotonicKeys, state: Expected, steps: Tensor
@@ -171,9 +175,11 @@ class Monotonic(Attention):
         columns = step.unsqueeze(1) + torch.arange(width, device=step.device)  # (n, width)
         near = keys.keys[owner, columns.clamp(max=keys.keys.shape[1] - 1)]  # (n, width, A)
         energies = self.energies(query[rows].unsqueeze(1), near).squeeze(1)
+        beyond = columns >= self.end(keys)[owner]
+        energies = energies.masked_fill(beyond, -torch.inf)
         going = left.unsqueeze(1) + logsigmoid(-energies).cumsum(1)
         # NaN stops, so that it shows
-        stop = ~(going > LOG_HALF) | (columns >= self.end(keys)[owner])
+        stop = ~(going > LOG_HALF) | beyond
         return torch.where(stop.any(1), stop.int().argmax(1), width), going[:, -1]
 
     def end(self, keys: MonotonicKeys) -> Tensor:

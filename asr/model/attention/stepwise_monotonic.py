@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from asr.config import AttentionConfig
-from asr.model.attention.monotonic import Monotonic, MonotonicKeys
+from asr.model.attention.monotonic import Monotonic, MonotonicKeys, Position
 
 
 class StepwiseMonotonic(Monotonic):
@@ -39,11 +39,11 @@ class StepwiseMonotonic(Monotonic):
             moving = pad((moving * go)[:, :-1], (1, 0))
         return stopped + moving
 
-    def seek(self, query: Tensor, keys: MonotonicKeys, position: Tensor) -> Tensor:
+    def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
         """As in the base, but among the next steps: if it has not stopped, the last of these."""
-        rows = torch.arange(len(position), device=position.device)
-        left = torch.zeros(len(position), dtype=query.dtype, device=position.device)
-        return position + self.passed(query, keys, rows, position, left, self.window)[0]
+        rows = torch.arange(len(last.step), device=last.step.device)
+        passed, left = self.passed(query, keys, rows, last.step, last.left, self.window)
+        return Position(last.step + passed, left)
 
     def end(self, keys: MonotonicKeys) -> Tensor:
         """The last step."""
