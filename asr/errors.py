@@ -20,6 +20,10 @@ class AudioError(InputError):
     """Audio that cannot be read, or does not match its header."""
 
 
+class EmptyAudioError(AudioError):
+    """Audio without any samples."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type if the message is empty."""
     text = str(error).strip()

@@ -22,7 +22,7 @@ from asr.audio.decode import AGAIN, Sound, check_missing, opened
 from asr.audio.media import MediaError
 from asr.audio.memory import warn_once
 from asr.audio.resample import Resampler
-from asr.errors import AudioError, first_line
+from asr.errors import AudioError, EmptyAudioError, first_line
 
 SAMPLE_RATE = 16000
 BLOCK_S = 10.0  # of audio that is read at a time
@@ -172,29 +172,51 @@ def blocks(
     Raises:
         AudioError: see :func:`read`; damage in the middle is reported when it is reached.
     """
-    source, message, name = clip.source, "", clip.name or _name_of(clip.source)
+    resampler = None
+    for rate, waveform in recorded_blocks(clip, block_s=block_s, outputs=outputs):
+        if resampler is None:
+            if rate < sample_rate:
+                name = _name_of_clip(clip)
+                warn_once(name, _LOW_RATE.format(rate, sample_rate), key="low rate")
+            resampler = Resampler(rate, sample_rate)
+        yield resampler.push(waveform)
+    if resampler is not None:
+        yield resampler.close()
+
+
+def recorded_blocks(
+    clip: Clip, *, block_s: float = BLOCK_S, outputs: Outputs | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Read audio as :func:`blocks` does, but as it was recorded.
+
+    Yields:
+        the sample rate in Hz, and a waveform (N,), float32.
+
+    Raises:
+        AudioError: see :func:`read`.
+    """
+    source, message, name = clip.source, "", _name_of_clip(clip)
     if clip.command:
         source, message = (outputs or Outputs()).of(str(clip.source))
-        name = clip.name or f"output of `{clip.source!s}`"
     try:
         with opened(source, name) as sound:
             span = _span(sound, clip.start_s, clip.end_s, name)
-            if sound.samplerate < sample_rate:
-                warn_once(name, _LOW_RATE.format(sound.samplerate, sample_rate), key="low rate")
-            resampler = Resampler(sound.samplerate, sample_rate)
             size = max(1, round(block_s * sound.samplerate))
             for waveform in _waveforms(sound, span, clip.channel, name, size):
-                yield resampler.push(waveform)
-            yield resampler.close()
+                yield sound.samplerate, waveform
     except AudioError as error:
-        raise AudioError(f"{error}{message}") from error
+        raise type(error)(f"{error}{message}") from error
+
+
+def _name_of_clip(clip: Clip) -> str:
+    return clip.name or (f"output of `{clip.source!s}`" if clip.command else _name_of(clip.source))
 
 
 def _span(sound: Sound, start_s: float, end_s: float | None, name: str) -> tuple[int, int]:
     """Return the first sample of a segment and the one after its last."""
     total_s = sound.frames / sound.samplerate
     if sound.frames == 0:
-        raise AudioError(f"{name}: a header without any samples; {AGAIN}")
+        raise EmptyAudioError(f"{name}: a header without any samples; {AGAIN}")
     end_s = total_s if end_s is None else end_s
     begin, end = (round(t * sound.samplerate) if math.isfinite(t) else -1 for t in (start_s, end_s))
     if not 0 <= begin < min(end, sound.frames) or end_s > total_s + MAX_OVERSHOOT_S:

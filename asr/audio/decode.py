@@ -33,7 +33,7 @@ from asr.audio.header import (
 )
 from asr.audio.media import INSTALL, MediaError, MediaFile, codec_of, container_of, installed
 from asr.audio.memory import cached, identity, lengths, warn_once
-from asr.errors import AudioError, first_line
+from asr.errors import AudioError, EmptyAudioError, first_line
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
@@ -309,7 +309,7 @@ class _File:
     def _refuse(self) -> None:
         """Raise an error for an empty file or compressed SPHERE."""
         if not self.head:
-            raise AudioError(f"{self.name}: empty (0 bytes); {AGAIN}")
+            raise EmptyAudioError(f"{self.name}: empty (0 bytes); {AGAIN}")
         if self.head.startswith(b"NIST_1A") and b"embedded-" in self.head:
             raise AudioError(
                 f"{self.name}: compressed SPHERE; unpack it: sph2pipe -f wav IN OUT.wav"

@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
     verbs = {
         "validate": run_validate,
         "fix": run_fix,
+        "check": run_check,
         "stats": run_stats,
         "subset": run_subset,
         "hold-out": run_hold_out,
@@ -136,6 +137,54 @@ def run_fix(argv: list[str]) -> int:
     if problems := validate(path, text=(Path(path) / "text").is_file()):
         _print_problems(problems, f"{path} could not be fixed; edit the files")
         return EXIT_USAGE
+    return EXIT_OK
+
+
+def run_check(argv: list[str]) -> int:
+    """Read all audio of a data directory, and report what harms a training.
+
+    The policy of a kind says what happens with its utterances: warn (report them), drop (also
+    remove them; the original files are kept in DIR/.backup) or stop (exit code 1, nothing is
+    removed). A killed command goes on where it was, and a second one reads changed files only.
+
+    Examples:
+        asr data check data/train --nj 8
+        asr data check data/train --nj 8 --policy silent=drop,unreadable=drop --out data/train_ok
+
+    Exit codes: 0 done, 1 audio of a kind whose policy is stop, 2 bad input or usage.
+    """
+    from asr.corpus.check import KINDS, LIMITS, check, policies, show
+    from asr.corpus.edit import drop, refuse_same
+
+    parser = Parser("asr data check", description=run_check.__doc__)
+    parser.add_argument("dir", metavar="DIR", help="the data directory")
+    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
+    usual = ",".join(f"{kind}={policy}" for kind, (policy, _) in KINDS.items())
+    text = f"what happens with each kind: warn, drop or stop (default: {usual})"
+    parser.add_argument("--policy", default="", metavar="KIND=POLICY,...", help=text)
+    for name, (default, unit, text) in LIMITS.items():
+        text = f"{text} (default: {default:g} {unit})"
+        parser.add_argument(f"--{name}", type=float, default=default, metavar="X", help=text)
+    parser.add_argument("--out", metavar="OUT", help="write what is left to another directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    chosen = policies(args.policy)
+
+    from asr.console import progress
+
+    if args.out:
+        refuse_same(args.dir, args.out)
+    limits = {name: getattr(args, name) for name in LIMITS}
+    with progress(f"audio of {args.dir}") as report:
+        found = check(args.dir, limits, chosen, args.nj, report)
+    print(json.dumps(found.report, ensure_ascii=False) if args.json else show(found.report))
+    if found.stopped:
+        kinds = ", ".join(found.stopped)
+        print_error(f"{args.dir}: stopped: {kinds}; fix the audio, or --policy {kinds[0]}=drop")
+        return EXIT_SOME_FAILED
+    if found.drop or args.out:
+        left = drop(args.dir, found.drop, args.out)
+        note(f"{counted(len(found.drop), 'utterance')} dropped: {left}")
     return EXIT_OK
 
 

@@ -3,7 +3,7 @@
 import random
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -151,6 +151,28 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
         raise InputError(f"{source}: no utterance was chosen; {target} was not written")
     write_tables(target, restrict(tables, keep))
     return len(keep)
+
+
+def drop(path: str | Path, ids: Collection[str], target: str | Path | None = None) -> str:
+    """Remove utterances; return a sentence that says where the original files are.
+
+    Args:
+        path: the directory; the originals are kept in ``.backup/`` in it.
+        ids: the utterances to remove.
+        target: a directory to write instead.
+
+    Raises:
+        InputError: no utterance would be left; nothing is changed.
+    """
+    tables = read_valid(path, text=False)
+    keep = tables["utt2spk"].keys() - set(ids)
+    if not keep:
+        raise InputError(f"{path}: no utterance would be left; nothing was changed")
+    if target is not None:
+        return f"{target}: {counted(subset(path, target, keep), 'utterance')}"
+    backup = _back_up(Path(path))
+    write_tables(path, restrict(tables, keep))
+    return f"{path}: {counted(len(keep), 'utterance')} left; originals in {backup}"
 
 
 def refuse_same(source: str | Path, target: str | Path) -> None:

@@ -1,0 +1,202 @@
+"""Read all audio of a data directory and find what harms a training, for ``asr data check``."""
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.audio.clip import Clip, Outputs, recorded_blocks
+from asr.corpus.columns import Numbers
+from asr.corpus.datadir import DataDir, Utterance, Utterances
+from asr.corpus.saved import Report, Saved, measure_each
+from asr.errors import EmptyAudioError, InputError, counted, first_line
+
+SAVED_FILE = ".check"  # what is known of audio that has not changed
+SHOWN = 3  # examples of each kind
+FULL_SCALE = 0.99  # samples from here on count as clipped; full scale is 1
+POLICIES = ("warn", "drop", "stop")
+KINDS = {  # usual policy, and what is wrong
+    "unreadable": ("stop", "audio that cannot be read"),
+    "empty": ("stop", "shorter than {shortest:g} s"),
+    "silent": ("warn", "level below {silent:g} dB"),
+    "clipped": ("warn", "more than {clipped:g} % of the samples at full scale"),
+    "long": ("warn", "longer than {longest:g} s"),
+    "fast": ("warn", "more than {fastest:g} characters a second"),
+}
+LIMITS = {  # usual value, unit, help
+    "shortest": (0.1, "s", "shorter audio is empty"),
+    "longest": (30.0, "s", "longer audio is long"),
+    "silent": (-60.0, "dB", "audio of a lower level, relative to full scale, is silent"),
+    "clipped": (0.1, "%", "audio with more of its samples at full scale is clipped"),
+    "fastest": (25.0, "characters/s", "a transcript with more characters a second is fast"),
+}
+_FIELDS = {"duration_s": "f8", "level_db": "f8", "clipped": "f8"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a data directory."""
+
+    report: dict[str, Any]
+    """Counts, examples and seconds, for JSON."""
+    stopped: list[str]
+    """The kinds that were found and whose policy is stop."""
+    drop: list[str]
+    """Ids of the utterances that the policies remove."""
+
+
+def policies(text: str) -> dict[str, str]:
+    """Parse ``kind=policy,kind=policy``; the others have their usual policies.
+
+    Raises:
+        InputError: a kind or a policy does not exist.
+    """
+    found = {kind: policy for kind, (policy, _) in KINDS.items()}
+    for each in filter(None, text.split(",")):
+        kind, _, policy = each.strip().partition("=")
+        if kind not in KINDS or policy not in POLICIES:
+            raise InputError(
+                f'--policy: found "{each}", expected KIND=POLICY with a kind of {", ".join(KINDS)} '
+                f"and a policy of {', '.join(POLICIES)}"
+            )
+        found[kind] = policy
+    return found
+
+
+def check(
+    directory: str | Path,
+    limits: Mapping[str, float],
+    chosen: Mapping[str, str],
+    jobs: int = 1,
+    report: Report = lambda done, count: None,
+) -> Checked:
+    """Read all audio of a valid data directory; transcripts are not required.
+
+    What is known of the audio is saved in the directory, if it can be written.
+
+    Args:
+        directory: the data directory.
+        limits: a value for each of :data:`LIMITS`.
+        chosen: the policy of each kind.
+        jobs: number of processes that read audio.
+        report: told how far the work is.
+
+    Raises:
+        InputError: the directory is not valid.
+    """
+    path, started = Path(directory), time.monotonic()
+    utterances = DataDir.load(path, text=(path / "text").is_file()).utterances
+    with tempfile.TemporaryDirectory() as folder:
+        place = path if os.access(path, os.W_OK) else Path(folder)
+        saved = Saved(place / SAVED_FILE, _FIELDS, FULL_SCALE)
+        places, errors = measure_each(utterances, _measure_all, saved, jobs, report)
+        rows = np.append(saved.rows(), np.zeros(1, saved.dtype))[places]  # the last: unreadable
+    found = _found(utterances, rows, places < 0, limits)
+    kinds = {
+        kind: {
+            "count": len(where),
+            "policy": chosen[kind],
+            "what": KINDS[kind][1].format(**limits),
+            "examples": {utterances.ids[i]: told(i) for i in where[:SHOWN].tolist()},
+        }
+        for kind, (where, told) in _described(found, utterances, rows, errors).items()
+    }
+    dropped = [found[kind] for kind in KINDS if chosen[kind] == "drop"]
+    told = {
+        "path": str(path),
+        "utterances": len(utterances),
+        "hours": float(rows["duration_s"].sum()) / 3600,
+        "seconds": round(time.monotonic() - started, 3),
+        "kinds": kinds,
+    }
+    stopped = [kind for kind in KINDS if chosen[kind] == "stop" and len(found[kind])]
+    remove = np.unique(np.concatenate([np.zeros(0, int), *dropped])).tolist()
+    return Checked(told, stopped, [utterances.ids[i] for i in remove])
+
+
+def _found(
+    utterances: Utterances, rows: Numbers, failed: Numbers, limits: Mapping[str, float]
+) -> dict[str, Numbers]:
+    """Return the utterances of each kind."""
+    seconds = rows["duration_s"]
+    empty = ~failed & (seconds < limits["shortest"])
+    full = ~failed & ~empty
+    lengths = np.zeros(len(rows))
+    if utterances.texts is not None:
+        lengths = np.fromiter(map(len, utterances.texts), float, len(rows))
+    masks = {
+        "unreadable": failed,
+        "empty": empty,
+        "silent": full & (rows["level_db"] < limits["silent"]),
+        "clipped": full & (rows["clipped"] * 100 > limits["clipped"]),
+        "long": seconds > limits["longest"],
+        "fast": full & (lengths > limits["fastest"] * seconds),
+    }
+    return {kind: np.flatnonzero(mask) for kind, mask in masks.items()}
+
+
+def _described(
+    found: Mapping[str, Numbers],
+    utterances: Utterances,
+    rows: Numbers,
+    errors: Mapping[str, str],
+) -> dict[str, tuple[Numbers, Callable[[int], str]]]:
+    """Return the utterances of each kind, with a function that describes one."""
+
+    def seconds(i: int) -> str:
+        return f"{rows['duration_s'][i]:.2f} s"
+
+    ways: dict[str, Callable[[int], str]] = {
+        "unreadable": lambda i: errors[utterances.ids[i]],
+        "empty": seconds,
+        "silent": lambda i: f"{rows['level_db'][i]:.1f} dB",
+        "clipped": lambda i: f"{100 * rows['clipped'][i]:.2f} %",
+        "long": seconds,
+        "fast": lambda i: f"{len(utterances[i].text or '')} characters in {seconds(i)}",
+    }
+    return {kind: (found[kind], way) for kind, way in ways.items()}
+
+
+def _measure_all(
+    utterances: Sequence[Utterance],
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Measure utterances as :func:`asr.corpus.saved.measure_each` wants it."""
+    outputs, rows, failed = Outputs(), list[tuple[float, float, float]](), dict[str, str]()
+    for utterance in utterances:
+        try:
+            rows.append(_measure(utterance.clip, outputs))
+        except EmptyAudioError:
+            rows.append((0.0, -math.inf, 0.0))
+        except InputError as error:
+            failed[utterance.id] = first_line(error)
+    return dict(zip(_FIELDS, map(list, zip(*rows, strict=True)), strict=False)), failed
+
+
+def _measure(clip: Clip, outputs: Outputs) -> tuple[float, float, float]:
+    """Return seconds, level in dB relative to full scale, and the share of clipped samples."""
+    seconds, count, clipped, energy = 0.0, 0, 0, 0.0
+    for rate, block in recorded_blocks(clip, outputs=outputs):
+        seconds += len(block) / rate
+        count += len(block)
+        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+        energy += float(np.square(block, dtype=np.float64).sum())
+    level_db = 10 * math.log10(energy / count) if energy > 0 else -math.inf
+    return seconds, level_db, clipped / max(1, count)
+
+
+def show(report: Mapping[str, Any]) -> str:
+    """Return the lines of a report."""
+    head = f"{report['path']}: {counted(report['utterances'], 'utterance')}"
+    lines = [f"{head}, {report['hours']:.2f} hours, checked in {report['seconds']:.0f} s"]
+    for kind, found in report["kinds"].items():
+        if found["count"]:
+            count = counted(found["count"], "utterance")
+            lines.append(f"{kind} ({found['policy']}): {count}: {found['what']}")
+            lines += [f"  {name}: {told}" for name, told in found["examples"].items()]
+    return "\n".join(lines if len(lines) > 1 else [f"{lines[0]}: nothing found"])
