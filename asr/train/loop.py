@@ -371,14 +371,14 @@ class Training:
         progress, limit = self.progress, self.config.skip_limit
         progress.skipped += 1
         saved = [
-            f"batch of {batch.ids[0]} saved as "
+            f"; batch of {batch.ids[0]} saved as "
             f"{self.folder.save_batch(batch, progress.step, self.rank.index * len(shares) + place)}"
             for place, batch in enumerate(shares)
             if batch.ids
         ]
         self.log.say(
             f"warning: step {progress.step} skipped: loss {result.loss:g}, CTC {result.ctc:g}, "
-            f"gradient norm {result.grad_norm:g}; {', '.join(saved)}"
+            f"gradient norm {result.grad_norm:g}{''.join(saved)}"
         )
         if progress.skipped >= limit:
             cause = (
