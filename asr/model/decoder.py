@@ -138,9 +138,9 @@ class AttentionDecoder(nn.Module):
         state = self.cell.start(len(gates))
         attended = self.attention.start(memory.keys, len(gates))
         outputs, alignments = [], []
-        for i in range(gates.shape[1]):
+        for each in gates.unbind(1):
             alignment, attended = self.attention.step(state[0], memory.keys, attended)
-            state = self.cell.step(gates[:, i] + alignment.mix(values), state)
+            state = self.cell.step(each + alignment.mix(values), state)
             outputs.append(state[0])
             alignments.append(alignment)
         steps = memory.states.shape[1]

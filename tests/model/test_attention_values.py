@@ -262,6 +262,29 @@ def test_weights_are_those_of_the_paper(kind):
     np.testing.assert_allclose(weights_of(attention, h, states), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["local_m", "local_p"])
+def test_training_masks_what_a_window_leaves_out(kind):
+    """Weights and gradients are the same; also in a batch of several lengths."""
+    attention = case(kind)[0]
+    steps, chance = torch.tensor([S, 4, 1]), torch.Generator().manual_seed(1)
+    memory = torch.randn(3, S, D, generator=chance, dtype=torch.float64, requires_grad=True)
+    queries = torch.randn(U, 6, H, generator=chance, dtype=torch.float64)
+    found = []
+    for mode in (True, False):
+        attention.train(mode)
+        keys = attention.precompute(memory, steps)
+        state, weights = attention.start(keys, 6), []
+        for query in queries:
+            alignment, state = attention.step(query, keys, state)
+            weights.append(alignment.over(S))
+        weights = torch.stack(weights)
+        direction = torch.linspace(-1, 1, weights.numel()).view_as(weights)
+        loss, inputs = (weights * direction).sum(), [memory, *attention.parameters()]
+        found.append((weights, *torch.autograd.grad(loss, inputs)))
+    for training, search in zip(*found, strict=True):
+        torch.testing.assert_close(training, search, rtol=0, atol=1e-12)
+
+
 def test_forward_attention_with_a_window_of_one_is_the_papers():
     attention, _, p, h, states = case("forward", window=1)
     alpha = first_step(h)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.model.attention import Alignment, Table
+from asr.model.attention import Table
 from asr.model.attention.energy import EnergyKeys
 from asr.model.attention.window import Windowed
 
@@ -38,7 +38,6 @@ class LocalM(Windowed):
         """See :meth:`Windowed.centre`."""
         return state.step
 
-    def moved(self, centre: Tensor, alignment: Alignment) -> Centre:
+    def moved(self, centre: Tensor, mean: Tensor) -> Centre:
         """Return the mean of the weights as the centre, if it lies ahead."""
-        mean = (alignment.weights[:, 0].detach() * alignment.columns()).sum(1)
         return Centre(torch.maximum(centre, mean))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig
-from asr.model.attention import Alignment, State
+from asr.model.attention import State
 from asr.model.attention.energy import NoState
 from asr.model.attention.window import Windowed
 
@@ -37,6 +37,6 @@ class LocalP(Windowed):
         gauss = torch.exp(-2 * (distance / self.window).square())
         return energies.softmax(-1) * gauss
 
-    def moved(self, centre: Tensor, alignment: Alignment) -> State:
+    def moved(self, centre: Tensor, mean: Tensor) -> State:
         """Return an empty state: the centre is predicted anew for each character."""
         return NoState()

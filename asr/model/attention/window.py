@@ -1,7 +1,10 @@
-"""Attention to a window around a centre; its time does not depend on the number of steps.
+"""Attention to a window around a centre; in a search its time does not depend on the steps.
 
 |t - p| <= D                                                    the window
 e_t = s_{i-1} . (W h_t)                                         as in :mod:`.general`
+
+Training computes the energies of all steps and masks those outside the window, because the gradient
+of a window that is picked from the keys takes more time than the product.
 """
 
 import torch
@@ -34,8 +37,8 @@ class Windowed(General):
         """Return the weights of a window from energies and distances t - p, all of them (N, W)."""
         return energies.softmax(-1)
 
-    def moved(self, centre: Tensor, alignment: Alignment) -> State:
-        """Return the state after a step."""
+    def moved(self, centre: Tensor, mean: Tensor) -> State:
+        """Return the state after a step with this centre and this mean of the weights, (N,)."""
         raise NotImplementedError
 
     def step(self, query: Tensor, keys: EnergyKeys, state: State) -> tuple[Alignment, State]:
@@ -43,13 +46,19 @@ class Windowed(General):
         owner = owners(len(query), keys.keys)
         steps = keys.steps[owner]  # (N,)
         centre = self.centre(query, steps, state)
-        W = min(2 * self.window + 1, keys.keys.shape[1])
-        first = (centre.detach() - self.window).ceil().long()
-        first = torch.minimum(first, steps - W).clamp(min=0)
-        columns = first.unsqueeze(1) + torch.arange(W, device=first.device)  # (N, W)
-        energies = torch.einsum("nh,nwh->nw", query, keys.keys[owner.unsqueeze(1), columns])
+        if self.training:
+            first, columns = None, torch.arange(keys.keys.shape[1], device=steps.device)
+            queries = query.view(len(keys.keys), -1, query.shape[1])  # (B, K, H)
+            energies = self.energies(queries, keys.keys, state).flatten(0, 1)  # (N, S)
+        else:
+            W = min(2 * self.window + 1, keys.keys.shape[1])
+            first = (centre.detach() - self.window).ceil().long()
+            first = torch.minimum(first, steps - W).clamp(min=0)
+            columns = first.unsqueeze(1) + torch.arange(W, device=first.device)  # (N, W)
+            near = keys.keys[owner.unsqueeze(1), columns]  # (N, W, H)
+            energies = torch.einsum("nh,nwh->nw", query, near)
         distance = columns - centre.unsqueeze(1)
         outside = (distance.abs() > self.window) | (columns >= steps.unsqueeze(1))
         weights = self.weigh(energies.masked_fill(outside, -torch.inf), distance)
-        alignment = Alignment(weights.unsqueeze(1), first)
-        return alignment, self.moved(centre, alignment)
+        mean = (weights.detach() * columns).sum(1)
+        return Alignment(weights.unsqueeze(1), first), self.moved(centre, mean)
