@@ -21,7 +21,7 @@ from asr.score import score
 from asr.search.beam import search
 from asr.store.model_file import Header, read_model
 from asr.text.timed import parse_ctm, words_by_file
-from asr.train.evaluate import SEARCH
+from asr.train.evaluate import SEARCH, WITHOUT_CTC
 
 JOINED = (1, 2, 4, 8)  # utterances in a segment
 PAUSE_S = 0.3  # between joined utterances
@@ -80,7 +80,7 @@ class Trained:
 
         Greedy, because a bonus that suits one kind makes another insert words or stop early.
         """
-        alone = {"attention": DecodeConfig(beam=1, ctc_weight=0.0)}
+        alone = {"attention": WITHOUT_CTC}
         return {"with_ctc": SEARCH, **alone} if self.model.has_ctc else alone
 
 
