@@ -224,6 +224,8 @@ class Training:
 
     def _save_after_error(self) -> None:
         """Save the state if possible; the error that ended the training is more informative."""
+        if self.rank.index:
+            return
         try:
             self._save()
             self.log.say(f"saved after step {self.progress.step}")
