@@ -149,7 +149,7 @@ def run_check(argv: list[str]) -> int:
 
     Examples:
         asr data check data/train --nj 8
-        asr data check data/train --nj 8 --policy silent=drop,unreadable=drop --out data/train_ok
+        asr data check data/train --policy silent=drop --out data/train_ok
 
     Exit codes: 0 done, 1 audio of a kind whose policy is stop, 2 bad input or usage.
     """

@@ -33,7 +33,7 @@ LIMITS = {  # usual value, unit, help
     "shortest": (0.1, "s", "shorter audio is empty"),
     "longest": (30.0, "s", "longer audio is long"),
     "silent": (-60.0, "dB", "audio of a lower level, relative to full scale, is silent"),
-    "clipped": (0.1, "%", "audio with more of its samples at full scale is clipped"),
+    "clipped": (0.1, "percent", "audio with more of its samples at full scale is clipped"),
     "fastest": (25.0, "characters/s", "a transcript with more characters a second is fast"),
 }
 _FIELDS = {"duration_s": "f8", "level_db": "f8", "clipped": "f8"}
