@@ -211,7 +211,7 @@ def run(recipe, queue, *options):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 
@@ -224,7 +224,7 @@ def calls(recipe, verb):
 def test_a_recipe_from_features_to_scores(recipe, queue):
     """The time limit stops the training, which is submitted again; a job of the decoding fails."""
     (recipe / "broken").touch()
-    first = run(recipe, queue, "--limit", "--time 1 --warn 45")
+    first = run(recipe, queue, "--limit", "--time 2 --warn 90")
     assert "stopped before the time limit, submitted again: job 1" in first.stderr
     log = (recipe / "exp/las/log/train.txt").read_text()
     assert "resuming after step" in log
