@@ -12,7 +12,7 @@ nodes=$2
 shift 3
 # Slurm sends USR1 before its time limit; torchrun passes it on, and the training saves and stops.
 run=(python -m torch.distributed.run --nproc-per-node "$processes" --max-restarts 3
-  --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1)
+  --signals-to-handle "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
 # Every start makes its own store, or the training would end with the node that made the first one.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 if [ "$nodes" -eq 1 ]; then
