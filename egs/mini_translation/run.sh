@@ -76,7 +76,8 @@ stage_dir=data/.stages
 
 for set in "${sets[@]}"; do
   part=$corpus/${set//_/-}
-  if stage_begin 0.$set "data: $set" "$part" local ../librispeech/local/prepare.py; then
+  if stage_begin 0.$set "data: $set" "$part" local/{translate,grammar}.py \
+    ../librispeech/local/prepare.py; then
     python ../librispeech/local/prepare.py "$part" data/english/$set
     python local/translate.py data/english/$set data/$set
     asr data validate data/$set

@@ -112,9 +112,9 @@ def test_two_segments_cannot_begin_together(files):
         read_pair(*map(open_source, files(stm=STM + "b A s4 0.0 9.0 why\n")))
 
 
-def test_times_without_words_and_words_without_times_are_refused(tmp_path, files):
+def test_segments_as_hypotheses_are_refused(files):
     ref, hyp = files()
-    for wrong in ((ref, ref), (hyp, hyp), (hyp, ref)):
+    for wrong in ((ref, ref), (hyp, ref)):
         with pytest.raises(InputError, match=r"expected hypotheses in a \.ctm"):
             read_pair(*map(open_source, wrong))
 
