@@ -79,9 +79,9 @@ class _Block:
 
 def _cut(data: Numbers, begins: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
     """Join the bytes from each ``begins`` to its ``ends``, included; also return where they end."""
-    change = np.zeros(len(data) + 1, np.int8)
-    change[begins], change[ends + 1] = 1, -1
-    return data[np.cumsum(change[:-1], dtype=np.int8).view(bool)], np.cumsum(ends + 1 - begins)
+    edges = np.stack([begins, ends + 1], axis=1).ravel()
+    runs = np.diff(edges, prepend=0, append=len(data))  # outside, inside, outside, ...
+    return data[np.repeat(np.arange(len(runs)) % 2 == 1, runs)], np.cumsum(ends + 1 - begins)
 
 
 def _padded(data: Numbers, begins: Numbers, ends: Numbers) -> Numbers:
