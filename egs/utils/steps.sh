@@ -137,7 +137,7 @@ _score() {
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
     if stage_begin $number.${set}_$decode_tag "scoring $set$of_seed" data/$set/text "$out/text"; then
-      asr score data/$set "$out" --out "$out"
+      $decode_cmd --show true "$out/log/score.log" asr score data/$set "$out" --out "$out"
       stage_done "$out/scoring_kaldi/best_wer"
     fi
   done
@@ -151,7 +151,9 @@ _transcribe() {
   in_range $1 || return 0
   read -r _ wav <data/$2/wav.scp
   if stage_begin $1 "transcribing $wav$of_seed" "$dir/final.safetensors" "$wav"; then
-    asr transcribe "$wav" --model "$dir" >"$dir/transcript.txt"
+    # shellcheck disable=SC2016 # for the inner bash
+    $decode_cmd "$dir/log/transcribe.log" \
+      bash -c 'asr transcribe "$1" --model "$2" >"$2/transcript.txt"' bash "$wav" "$dir"
     stage_done "$dir/transcript.txt"
   fi
 }
