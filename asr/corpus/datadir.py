@@ -53,7 +53,7 @@ class Utterances(Sequence[Utterance]):
         wavs: value of each recording in wav.scp.
         spans_s: begin and end in the recording, (2, N); an end that is NaN is the recording's;
             None: all utterances are whole recordings.
-        texts: transcripts; None if there are none.
+        texts: transcripts; None if the directory has no text.
         durations_s: duration of each utterance, (N,); NaN if it is not known.
     """
 
@@ -90,7 +90,7 @@ class Utterances(Sequence[Utterance]):
 
     @property
     def transcripts(self) -> Strings:
-        """Transcripts; empty if there are none."""
+        """Transcripts; empty if the directory has no text."""
         return Strings.of([""] * len(self)) if self.texts is None else self.texts
 
     def __len__(self) -> int:

@@ -99,7 +99,7 @@ def _request(url: str, start: int, size: int, timeout_s: float) -> tuple[bytes, 
         raise _FailedError(str(error.reason)) from error
     except (OSError, HTTPException) as error:
         raise _FailedError(first_line(error)) from error
-    except ValueError as error:  # an address that is none
+    except ValueError as error:  # not a valid address
         raise InputError(f"{url}: {first_line(error)}; check the address") from error
 
 
