@@ -63,7 +63,13 @@ TINY = {
         "attention": {"units": 8, "filters": 2, "filter_width": 5},
         "decoder": {"units": 12, "embedding": 6, "dropout": 0.1},
     },
-    "loss": {"scheduled_sampling": 0.2, "consistency": 0.2, "guide": 1.0, "guide_epochs": 2},
+    "loss": {
+        "scheduled_sampling": 0.2,
+        "consistency": 0.2,
+        "consistency_epochs": 1,
+        "guide": 1.0,
+        "guide_epochs": 2,
+    },
     "optim": {"learning_rate": 0.01, "warmup_steps": 3},
     "batch": {"seconds": 3.0, "workers": 0},
 }

@@ -213,7 +213,10 @@ class LossConfig(Settings):
     """Probability of the target that is spread over all characters (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))
     """Weight of the difference between the CTC outputs of two differently masked copies of each
-    utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual."""
+    utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual, with 2.5 times as
+    many time masks."""
+    consistency_epochs: int = setting(0, at_least(0))
+    """Number of epochs in which the weight of consistency rises to its full value."""
     guide: float = setting(0.0, at_least(0))
     """Weight of a penalty on attention far from the diagonal (arXiv:1710.08969); it falls to 0
     over the first guide_epochs."""

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from asr.config import OptimConfig
+from asr.config import LossConfig, OptimConfig
 from asr.train.adamw import AdamW
 from asr.train.schedule import learning_rate
+from asr.train.step import weights_at
 
 CONFIG = OptimConfig(learning_rate=1.0, warmup_steps=4, decay_start=0.5, final_ratio=0.1)
 
@@ -72,3 +73,11 @@ def test_adamw_resumes_from_its_state():
     train(second, rest, 2)
     assert rest.equal(whole)
     assert rest.grad is None
+
+
+def test_weights_of_the_loss_rise_and_fall():
+    config = LossConfig(consistency=0.2, consistency_epochs=3, guide=1.0, guide_epochs=2)
+    at = [weights_at(config, epoch) for epoch in range(5)]
+    assert [each.consistency for each in at] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2])
+    assert [each.guide for each in at] == [1.0, 0.5, 0.0, 0.0, 0.0]
+    assert weights_at(LossConfig(consistency=0.2), 0).consistency == 0.2
