@@ -31,6 +31,7 @@ from asr.config.kinds import CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
 
 DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
+NUMBERS = Check("numbers from 1", lambda value: all(number >= 1 for number in value))
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
 CHANGE = between(0, 0.4)  # speakers differ by less
 RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
@@ -201,6 +202,22 @@ class ModelConfig(Settings):
     """The layers from attention contexts to characters."""
     reset: Literal["after", "before"] = "after"
     """Where GRUs apply the reset gate: after the matrix product (cuDNN), or before it (paper)."""
+    intermediate_ctc: tuple[int, ...] = setting((), NUMBERS)
+    """Lower layers of the encoder, counted from 1, that the CTC head reads in training, too
+    (intermediate CTC, arXiv:2102.03216); as wide as the last layer."""
+    self_conditioned: bool = False
+    """Add a projection of the CTC posteriors of these layers to their outputs (self-conditioned
+    CTC, arXiv:2104.02724)."""
+
+    def check(self) -> None:
+        """Check that the layers of intermediate CTC exist and suit the CTC head."""
+        # convolutions have no width without features: none is as wide as another layer
+        widths = [layer.width(0) or -n for n, layer in enumerate(self.encoder.stack, 1)]
+        if any(n >= len(widths) or widths[n - 1] != widths[-1] for n in self.intermediate_ctc):
+            expected = f"layers below the last of {len(widths)} and as wide as it"
+            raise ConflictError("intermediate_ctc", self.intermediate_ctc, expected)
+        if self.self_conditioned and not self.intermediate_ctc:
+            raise ConflictError("self_conditioned", True, "intermediate_ctc with a layer")
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,9 @@ class LossConfig(Settings):
 
     ctc_weight: float = setting(0.3, FRACTION)
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
+    intermediate_ctc: float = setting(0.5, FRACTION)
+    """Weight w of model.intermediate_ctc: CTC is (1 - w) times that of the last layer plus w times
+    the mean of the lower layers."""
     label_smoothing: float = setting(0.1, below(1))
     """Probability of the target that is spread over all characters (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))

@@ -9,8 +9,10 @@ encoder's states through attention. A CTC head on the same states helps training
 (arXiv:1609.06773) and scores hypotheses in a search.
 """
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss
 
 from asr.config import LossConfig, ModelConfig
 from asr.model.batch import Batch, Count
@@ -21,10 +23,12 @@ from asr.model.loss import (
     Loss,
     consistency_loss,
     cross_entropy,
+    ctc_sum,
     guided_attention_loss,
     inputs_and_targets,
 )
 from asr.model.memory import Memory
+from asr.model.padding import padding_mask
 
 
 class LAS(nn.Module):
@@ -45,6 +49,8 @@ class LAS(nn.Module):
             vocab, self.encoder.width, config.decoder, config.attention, config.reset
         )
         self.ctc = nn.Linear(self.encoder.width, vocab)
+        if config.self_conditioned:
+            self.condition = nn.Parameter(torch.zeros(vocab, self.encoder.width))
 
     def encode(self, features: Tensor, frames: Tensor) -> Memory:
         """Encode a padded batch for the decoder.
@@ -58,11 +64,36 @@ class LAS(nn.Module):
         """
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
-        return self.decoder.precompute(*self.encoder(features, frames))
+        lower: list[tuple[Tensor, Tensor]] = []
+
+        def after(number: int, x: Tensor, steps: Tensor) -> Tensor:
+            if number not in self.config.intermediate_ctc:
+                return x
+            if self.training:
+                lower.append((self._log_probs(x), steps))
+            padding = padding_mask(steps, x.shape[1], x.device).unsqueeze(-1)
+            return self.conditioned(number, x).masked_fill(padding, 0.0)
+
+        memory = self.decoder.precompute(*self.encoder(features, frames, after))
+        return replace(memory, lower=tuple(lower))
+
+    def conditioned(self, number: int, x: Tensor) -> Tensor:
+        """Return the output x of an encoder layer (from 1) as the next layer reads it, (..., D).
+
+        A self-conditioned layer adds a row of ``condition`` for each token, weighted by the CTC
+        posteriors: x + softmax(ctc(x)) condition.
+        """
+        if not self.config.self_conditioned or number not in self.config.intermediate_ctc:
+            return x
+        posteriors = self._log_probs(x).exp()  # (..., V)
+        return x + affine(posteriors, self.condition)
 
     def ctc_log_probs(self, memory: Memory) -> Tensor:
         """Return the CTC log-probabilities of every encoder step, (B, S, V)."""
-        return affine(memory.states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
+        return self._log_probs(memory.states)
+
+    def _log_probs(self, states: Tensor) -> Tensor:
+        return affine(states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
     def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
         """Return the teacher-forced loss of a batch; see :meth:`loss`."""
@@ -88,6 +119,10 @@ class LAS(nn.Module):
         ctc, consistency = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * attention
         total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
+        if memory.lower and weights.ctc_weight > 0:
+            losses = [ctc_sum(log_probs, steps, batch) for log_probs, steps in memory.lower]
+            lower = torch.stack(losses).mean() / count.characters
+            total = total + weights.ctc_weight * weights.intermediate_ctc * (lower - ctc)
         if self.training and weights.guide > 0:
             guide = guided_attention_loss(alignment, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
@@ -100,9 +135,7 @@ class LAS(nn.Module):
         ctc = consistency = memory.states.new_zeros(())
         if weights.ctc_weight > 0:
             log_probs = self.ctc_log_probs(memory)  # (B, S, V)
-            by_step = log_probs.transpose(0, 1)
-            ctc = ctc_loss(by_step, batch.tokens, memory.steps, batch.lengths, reduction="sum")
-            ctc = ctc / count.characters
+            ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
             if self.training and weights.consistency > 0:
                 consistency = consistency_loss(log_probs, memory.padding) / count.characters
         return ctc, consistency

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import nll_loss
+from torch.nn.functional import ctc_loss, nll_loss
 
+from asr.model.batch import Batch
 from asr.model.padding import padding_mask
 
 IGNORE = -100  # target on padding
@@ -16,8 +17,9 @@ class Loss(NamedTuple):
     """The training loss of a batch and its parts: sums divided by a :class:`Count`."""
 
     total: Tensor
-    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight), plus the
-    guided attention loss while its weight is above 0; scalar."""
+    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight), where
+    ctc is (1 - intermediate_ctc) * ctc + intermediate_ctc * that of lower layers if there are some,
+    plus the guided attention loss while its weight is above 0; scalar."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -45,6 +47,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float, count: floa
         spread = -log_probs.sum(-1).masked_fill(targets == IGNORE, 0.0).sum() / count
         loss = (1 - smoothing) * loss + smoothing / logits.shape[-1] * spread
     return loss
+
+
+def ctc_sum(log_probs: Tensor, steps: Tensor, batch: Batch) -> Tensor:
+    """Return the sum of the CTC losses of a batch from log-probabilities (B, S, V); scalar."""
+    by_step = log_probs.transpose(0, 1)
+    return ctc_loss(by_step, batch.tokens, steps, batch.lengths, reduction="sum")
 
 
 def consistency_loss(log_probs: Tensor, padding: Tensor) -> Tensor:

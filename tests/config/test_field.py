@@ -56,7 +56,7 @@ def numbers() -> list:
 def test_values_that_are_not_finite_numbers_are_refused(config, name, value):
     default = getattr(config, name)
     if isinstance(default, tuple):
-        value = (value,) * len(default)
+        value = (value,) * max(1, len(default))
     with pytest.raises(InputError, match=rf"^{name} = .*, expected "):
         replace(config, **{name: value})
 
@@ -64,7 +64,7 @@ def test_values_that_are_not_finite_numbers_are_refused(config, name, value):
 @pytest.mark.parametrize(("config", "name"), numbers())
 def test_negative_numbers_are_refused_except_where_they_have_a_meaning(config, name):
     default = getattr(config, name)
-    value = tuple(-1000 for _ in default) if isinstance(default, tuple) else -1000
+    value = (-1000,) * max(1, len(default)) if isinstance(default, tuple) else -1000
     if name in ("high_freq_hz", "length_bonus"):  # counted from the end; a penalty
         replace(config, **{name: -0.5})
     else:

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import ctc_loss
 
 from asr.config import EncoderConfig, LossConfig
+from asr.config.layers import Recurrent
+from asr.errors import InputError
 from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
 from asr.model.encoder import stack_neighbours
@@ -135,6 +138,57 @@ def test_consistency_adds_nothing_for_equal_copies(model):
     assert float(masked.consistency.detach()) > 0.0
     expected = 0.7 * masked.attention + 0.3 * (masked.ctc + 0.2 * masked.consistency)
     torch.testing.assert_close(masked.total, expected)
+
+
+def plain_encoder(model, x):
+    """States of one utterance (T, F), and CTC log-probabilities of layers, one by one."""
+    log_probs, numbers = [], model.config.intermediate_ctc
+    for number, layer in enumerate(model.encoder.layers, 1):
+        x = layer(x.unsqueeze(0), torch.tensor([len(x)]))[0]
+        log_probs.append((x @ model.ctc.weight.t() + model.ctc.bias).log_softmax(-1))
+        if model.config.self_conditioned and number in numbers:
+            x = x + log_probs[-1].exp() @ model.condition
+    return x, [log_probs[n - 1] for n in numbers]
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_intermediate_ctc_equals_a_plain_loop(tiny_config, conditioned):
+    encoder = EncoderConfig(units=8, pyramid=(2, 2, 1), dropout=0.0)
+    decoder = replace(tiny_config.decoder, dropout=0.0)
+    config = replace(tiny_config, encoder=encoder, decoder=decoder)
+    config = replace(config, intermediate_ctc=(1, 2), self_conditioned=conditioned)
+    model = LAS(config, MEL, VOCAB)
+    if conditioned:
+        torch.nn.init.normal_(model.condition)
+    features, frames, tokens, lengths = batch()
+    plain = [plain_encoder(model, features[row, : frames[row]]) for row in range(3)]
+    for mode in (model.eval(), model.train()):
+        memory = mode.encode(features, frames)
+        for row, (states, _) in enumerate(plain):
+            torch.testing.assert_close(memory.states[row, : len(states)], states)
+            assert memory.states[row, len(states) :].eq(0).all()
+    loss = loss_of(model, features, frames, tokens, lengths, LossConfig(intermediate_ctc=0.4))
+    lower = 0.0
+    for text, length, (_, both) in zip(tokens, lengths, plain, strict=True):
+        for one in both:
+            lower = lower + ctc_loss(one, text[:length], torch.tensor(len(one)), length) * length
+    ctc = 0.6 * loss.ctc + 0.4 * lower / (2 * lengths.sum())
+    torch.testing.assert_close(loss.total, 0.7 * loss.attention + 0.3 * ctc)
+    loss.total.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert loss_of(model.eval(), features, frames, tokens, lengths, LossConfig()).ctc > 0
+
+
+@pytest.mark.parametrize("layers", [(3,), (1, 0), (4,)])
+def test_intermediate_ctc_needs_lower_layers_of_the_same_width(tiny_config, layers):
+    encoder = EncoderConfig(units=8, pyramid=(2, 2, 1))
+    with pytest.raises(InputError, match="intermediate_ctc"):
+        replace(tiny_config, encoder=encoder, intermediate_ctc=layers)
+    stack = (Recurrent(units=4), Recurrent(units=8))
+    with pytest.raises(InputError, match="as wide as it"):
+        replace(tiny_config, encoder=EncoderConfig(layers=stack), intermediate_ctc=(1,))
+    with pytest.raises(InputError, match="self_conditioned"):
+        replace(tiny_config, encoder=encoder, self_conditioned=True)
 
 
 def test_stepping_equals_teacher_forcing(model):

@@ -33,11 +33,13 @@ OF_USE = {  # where neither 0 nor 1 makes sense
     "augment.noise_snr_db": [(0.0, 0.0)],
     "model.encoder.pyramid": [(1,), (3, 2)],
     "model.attention.heads": [2],
+    "model.intermediate_ctc": [(1,)],
     "model.encoder.layers": [
         (Recurrent("lstm", reduction=2, units=8), Recurrent(units=6, directions=1)),
         (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),
     ],
 }
+NEEDS = {"model.self_conditioned": {"model.intermediate_ctc": (1,)}}
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
@@ -100,5 +102,5 @@ def train(few, tiny_training, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), list(cases(TrainConfig)), ids=str)
 def test_a_training_with(name, value, train):
-    losses = train(**{name: value})
+    losses = train(**{name: value}, **NEEDS.get(name, {}))
     assert len(losses) > 1 and all(map(math.isfinite, losses))
