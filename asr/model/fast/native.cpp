@@ -468,17 +468,21 @@ void decoder_step(const Step *a) {
 // position, so that backward calls this function with the gradient and needs no mask.
 void dropout(const Dropout *a) {
   const int n = a->n, tasks = n < 65536 ? 1 : a->threads, kept = 1000 - a->per_mille;
-  const uint32_t limit = static_cast<uint32_t>(4294967295.0 * kept / 1000);
-  const float scale = 1000.0f / kept;
-  run(tasks, a->threads, [&](int task) {
+  run(tasks, a->threads, [=](int task) {
+    // local copies, because a compiler makes vectors only of what no store can change
+    const float *__restrict x = a->x;
+    const float scale = 1000.0f / kept;
+    float *__restrict out = a->out;
+    const uint32_t seed = a->seed, limit = static_cast<uint32_t>(4294967295.0 * kept / 1000);
     const int first = static_cast<int64_t>(n) * task / tasks;
     const int last = static_cast<int64_t>(n) * (task + 1) / tasks;
     for (int i = first; i < last; i++) {
-      uint32_t h = static_cast<uint32_t>(i) * 0x9e3779b9u + static_cast<uint32_t>(a->seed);
+      uint32_t h = static_cast<uint32_t>(i) * 0x9e3779b9u + seed;
       h = (h ^ (h >> 16)) * 0x85ebca6bu;  // the mixing steps of MurmurHash3
       h = (h ^ (h >> 13)) * 0xc2b2ae35u;
       h ^= h >> 16;
-      a->out[i] = h <= limit ? a->x[i] * scale : 0.0f;
+      const float scaled = x[i] * scale;
+      out[i] = h <= limit ? scaled : 0.0f;
     }
   });
 }

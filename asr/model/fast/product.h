@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <algorithm>
+
 #include "simd.h"
 
 namespace {
@@ -23,10 +25,11 @@ class Packed {
         first_(stride == PANEL ? static_cast<const float *>(data_) : matrix), block_(PANEL),
         next_(stride == PANEL ? static_cast<size_t>(rows) * PANEL : PANEL) {
     if (stride != PANEL) return;
-    for (int j = 0; j < columns; j++)
-      for (int i = 0; i < rows; i++)
-        data_[j / PANEL * next_ + static_cast<size_t>(i) * PANEL + j % PANEL] =
-            matrix[static_cast<size_t>(i) * row_stride + static_cast<size_t>(j) * column_stride];
+    for (int j = 0; j < columns; j += PANEL) {
+      float *panel = data_ + j / PANEL * next_;
+      const float *from = matrix + static_cast<size_t>(j) * column_stride;
+      copy(from, rows, std::min(PANEL, columns - j), row_stride, column_stride, panel);
+    }
   }
   // Blocks of 32 columns, (n / 32, k, 32), as session.py lays them out.
   Packed(const float *blocks, int rows, int columns)
@@ -37,6 +40,18 @@ class Packed {
   const int k, n, stride;
 
  private:
+  // Copy a panel (rows, columns), along the side on which the matrix is dense.
+  static void copy(const float *from, int rows, int columns, size_t row_stride,
+                   size_t column_stride, float *panel) {
+    if (column_stride == 1) {
+      for (int i = 0; i < rows; i++)
+        std::memcpy(panel + i * PANEL, from + i * row_stride, sizeof(float) * columns);
+      return;
+    }
+    for (int i = 0; i < rows; i++)
+      for (int j = 0; j < columns; j++) panel[i * PANEL + j] = from[i * row_stride + j * column_stride];
+  }
+
   Buffer data_;
   const float *first_;
   const int block_;
