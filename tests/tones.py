@@ -67,6 +67,7 @@ TINY = {
         "scheduled_sampling": 0.2,
         "consistency": 0.2,
         "consistency_epochs": 1,
+        "r_drop": 0.5,
         "guide": 1.0,
         "guide_epochs": 2,
     },

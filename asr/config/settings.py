@@ -237,6 +237,9 @@ class LossConfig(Settings):
     many time masks."""
     consistency_epochs: int = setting(0, at_least(0))
     """Number of epochs in which the weight of consistency rises to its full value."""
+    r_drop: float = setting(0.0, at_least(0))
+    """Weight of the difference between the decoder's posteriors for two copies of each utterance,
+    with other dropout and masks (R-Drop, arXiv:2106.14448); above 0 there are two copies."""
     guide: float = setting(0.0, at_least(0))
     """Weight of a penalty on attention far from the diagonal (arXiv:1710.08969); it falls to 0
     over the first guide_epochs."""
@@ -246,6 +249,11 @@ class LossConfig(Settings):
     """Probability that the decoder reads its own prediction instead of the true character."""
     sampling_start_epoch: int = setting(0, at_least(0))
     """First epoch with scheduled sampling."""
+
+    @property
+    def copies(self) -> int:
+        """Number of copies of each utterance in its batch."""
+        return 2 if self.consistency > 0 or self.r_drop > 0 else 1
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from asr.model.loss import (
     ctc_sum,
     guided_attention_loss,
     inputs_and_targets,
+    r_drop_loss,
 )
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
@@ -104,8 +105,8 @@ class LAS(nn.Module):
 
         Args:
             memory: the encoded batch.
-            batch: the utterances; where ``weights.consistency`` is above 0 in training, the second
-                half holds other copies of the first half.
+            batch: the utterances; where ``weights.copies`` is 2 in training, the second half
+                holds other copies of the first half.
             weights: weights of the parts of the loss at this point of training.
             count: characters and utterances of this batch, or of all batches of an update.
         """
@@ -119,6 +120,9 @@ class LAS(nn.Module):
         ctc, consistency = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * attention
         total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
+        if self.training and weights.r_drop > 0:
+            r_drop = r_drop_loss(logits, targets) / written
+            total = total + (1 - weights.ctc_weight) * weights.r_drop * r_drop
         if memory.lower and weights.ctc_weight > 0:
             losses = [ctc_sum(log_probs, steps, batch) for log_probs, steps in memory.lower]
             lower = torch.stack(losses).mean() / count.characters

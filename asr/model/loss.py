@@ -17,9 +17,9 @@ class Loss(NamedTuple):
     """The training loss of a batch and its parts: sums divided by a :class:`Count`."""
 
     total: Tensor
-    """(1 - ctc_weight) * attention + ctc_weight * (ctc + consistency * its weight), where
-    ctc is (1 - intermediate_ctc) * ctc + intermediate_ctc * that of lower layers if there are some,
-    plus the guided attention loss while its weight is above 0; scalar."""
+    """(1 - ctc_weight) * (attention + r_drop * its loss) + ctc_weight * (CTC + consistency * its
+    loss) + guide * its loss; scalar. CTC is that of the last layer, or with intermediate CTC the
+    mean that :class:`asr.config.LossConfig` describes."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -67,6 +67,20 @@ def consistency_loss(log_probs: Tensor, padding: Tensor) -> Tensor:
     other = log_probs.detach().roll(len(log_probs) // 2, 0)
     distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
     return distance.masked_fill(padding, 0.0).sum()
+
+
+def r_drop_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return (KL(p || q) + KL(q || p)) / 2 of two copies of utterances, summed over targets.
+
+    It is R-Drop (arXiv:2106.14448, eq. 3); gradients flow through both copies.
+
+    Args:
+        logits: of the first copies, then of the second, (B, U + 1, V).
+        targets: (B, U + 1); IGNORE on padding.
+    """
+    p, q = logits.log_softmax(-1).chunk(2)  # (B / 2, U + 1, V)
+    both = ((p.exp() - q.exp()) * (p - q)).sum(-1)  # KL(p || q) + KL(q || p), (B / 2, U + 1)
+    return both.masked_fill(targets[: len(p)] == IGNORE, 0.0).sum() / 2
 
 
 def guided_attention_loss(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:

@@ -72,9 +72,8 @@ class TrainData:
         speakers, self.cmvn = _statistics(directory, config.features)
         self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn)
         self.words = {word for _, lines in train.transcripts.blocks() for word in lines.split()}
-        copies = 2 if config.loss.consistency > 0 else 1
         common = self.tokenizer, config.features, self.cmvn, speakers
-        return UtteranceSet(train, *common, config.augment, config.seed, copies)
+        return UtteranceSet(train, *common, config.augment, config.seed, config.loss.copies)
 
     def _in_shards(self, train: Shards, dev: Utterances) -> UtteranceSet:
         """Return the training set of shards, checked by their index."""
@@ -82,9 +81,8 @@ class TrainData:
         shards.check_shards(train, dev, config, self.tokenizer)
         self.cmvn, self.words = index.total_stats, set(index.texts("words"))
         self.fingerprint = shards.fingerprint(index, self.tokenizer)
-        copies = 2 if config.loss.consistency > 0 else 1
         common = self.tokenizer, config.features, self.cmvn
-        return shards.ShardSet(train, *common, config.augment, config.seed, copies)
+        return shards.ShardSet(train, *common, config.augment, config.seed, config.loss.copies)
 
     def _load(self, directory: str, *, training: bool) -> Utterances:
         utterances, config = DataDir.load(directory).utterances, self.config

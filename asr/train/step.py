@@ -150,7 +150,7 @@ class TrainStep:
             release_device(self.rank.device)
             self.say(f"note: computed in two halves: {message}")
             batch, own = parts[place]
-            halves = batch.halves(2 if self.config.loss.consistency > 0 else 1)
+            halves = batch.halves(self.config.loss.copies)
             parts[place : place + 1] = [(half, seed_of(own, n)) for n, half in enumerate(halves)]
 
     def _backward(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import ctc_loss
+from torch.nn.functional import ctc_loss, kl_div
 
 from asr.config import EncoderConfig, LossConfig
 from asr.config.layers import Recurrent
@@ -15,7 +15,13 @@ from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
 from asr.model.encoder import stack_neighbours
 from asr.model.las import LAS
-from asr.model.loss import consistency_loss, guided_attention_loss, inputs_and_targets
+from asr.model.loss import (
+    IGNORE,
+    consistency_loss,
+    guided_attention_loss,
+    inputs_and_targets,
+    r_drop_loss,
+)
 
 MEL, VOCAB = 6, 7
 
@@ -138,6 +144,25 @@ def test_consistency_adds_nothing_for_equal_copies(model):
     assert float(masked.consistency.detach()) > 0.0
     expected = 0.7 * masked.attention + 0.3 * (masked.ctc + 0.2 * masked.consistency)
     torch.testing.assert_close(masked.total, expected)
+
+
+def test_r_drop_equals_torch(model):
+    logits, targets = torch.randn(4, 3, VOCAB), torch.tensor([[1, 2, 6], [4, 6, IGNORE]] * 2)
+    expected, log_probs = 0.0, logits.log_softmax(-1)
+    for row, length in ((0, 3), (1, 2)):
+        one, other = log_probs[row, :length], log_probs[row + 2, :length]
+        for a, b in ((one, other), (other, one)):
+            expected += kl_div(a, b, reduction="sum", log_target=True) / 2
+    torch.testing.assert_close(r_drop_loss(logits, targets), expected)
+    model.train()
+    twice = [torch.cat([v, v]) for v in batch()]
+    twice[0][3:, :5] = 0.0
+    plain, more = (loss_of(model, *twice, LossConfig(r_drop=weight)) for weight in (0.0, 2.0))
+    inputs, targets = inputs_and_targets(*twice[2:], model.eos)
+    logits, _ = model.decoder(inputs, twice[3] + 1, model.encode(*twice[:2]))
+    added = 0.7 * 2.0 * r_drop_loss(logits, targets) / (2 * (5 + 3 + 1 + 3))
+    assert added > 0
+    torch.testing.assert_close(more.total, plain.total + added)
 
 
 def plain_encoder(model, x):
