@@ -55,11 +55,14 @@ def main(argv: list[str]) -> int:
     )
     add("--change", nargs="+", default=[], metavar="SETTING", help=text)
     add_settings(parser, TrainConfig)
-    config, args = from_args(TrainConfig, parser, argv)
+    from asr.train.launch import processes, told_once
+
+    with told_once():
+        config, args = from_args(TrainConfig, parser, argv)
 
     from asr.commands.machine import machine
     from asr.model.machine import usable_cores
-    from asr.train.group import joined, processes, quiet
+    from asr.train.group import joined, quiet
     from asr.train.loop import Training
 
     given = (args.train, args.dev, args.tokens, args.out, args.init, args.change)

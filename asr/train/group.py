@@ -25,10 +25,11 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from asr.errors import EXIT_USAGE, InputError, first_line
-from asr.files import check_folder, write_text
+from asr.files import check_folder
 from asr.model.machine import pick_device
 from asr.terminal import print_error
-from asr.train.monitor import Monitor, rank_log
+from asr.train.launch import StartError, processes, tell_torchrun, told_once
+from asr.train.monitor import INTERRUPTED, Monitor, rank_log
 from asr.train.rank import Rank
 
 P = ParamSpec("P")
@@ -48,12 +49,6 @@ class LostError(InputError):
         self.ranks = ranks
 
 
-def processes() -> tuple[int, int]:
-    """Return the numbers of processes in all and on this machine, as torchrun has set them."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    return count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 class Group(Rank):
     """One of several processes.
 
@@ -67,6 +62,7 @@ class Group(Rank):
         super().__init__(device)
         self.index, self.count = dist.get_rank(), dist.get_world_size()
         self.timeout_s, self.monitor = timeout_s, monitor
+        self.store: Store | None = None  # that of rank 0 serves the others as long as it exists
         self._wait_s = self._reduce_s = 0.0
 
     def _exchange(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -140,6 +136,21 @@ class Group(Rank):
         """Note what this process does, for the others' messages if it fails."""
         self.monitor.entry.activity = activity
 
+    def leave(self, error: BaseException) -> BaseException:
+        """Tell the others of an error that ends this process; return the error to show.
+
+        torchrun stops all processes when one has failed: that error is the one to show.
+        """
+        entry = self.monitor.entry
+        with suppress(KeyboardInterrupt):  # TERM of torchrun must not replace the error
+            entry.ended, entry.follows = first_line(error), isinstance(error, LostError)
+            if type(error) is KeyboardInterrupt:
+                entry.ended = INTERRUPTED
+                error = LostError(*found) if (found := self.monitor.ended()) else error
+            dist.destroy_process_group()  # so that the others notice
+            self.monitor.close()
+        return error
+
 
 def _connect(index: int, timeout_s: float) -> Store:
     """Return a connection to the store of torchrun, or to that of rank 0."""
@@ -198,16 +209,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def joined(device: str, timeout_s: float, folder: Path) -> Iterator[Rank]:
-    """Join the processes that torchrun has started; without it, train alone.
-
-    Raises:
-        InputError: some processes do not come.
-    """
-    if processes()[0] == 1:
-        yield Rank(pick_device(device))
-        return
+def _join(device: str, timeout_s: float, folder: Path) -> Group:
     own, index, count = _device(device), int(os.environ["RANK"]), processes()[0]
     try:
         store = _connect(index, timeout_s)
@@ -226,48 +228,56 @@ def joined(device: str, timeout_s: float, folder: Path) -> Iterator[Rank]:
         ) from error
     entries = PrefixStore(f"monitor/{start}", _connect(count, timeout_s))
     group = Group(own, timeout_s, Monitor(entries, index, count, folder))
+    group.store = store
+    return group
+
+
+@contextmanager
+def joined(device: str, timeout_s: float, folder: Path) -> Iterator[Rank]:
+    """Join the processes that torchrun has started; without it, train alone.
+
+    Raises:
+        InputError: some processes do not come.
+    """
+    if processes()[0] == 1:
+        yield Rank(pick_device(device))
+        return
+    with told_once():
+        group = _join(device, timeout_s, folder)
     group.monitor.start()
     try:
         yield group
     except BaseException as error:
-        with suppress(KeyboardInterrupt):  # TERM of torchrun must not replace the error
-            group.monitor.entry.ended = first_line(error)
-            group.monitor.entry.follows = isinstance(error, LostError)
-            dist.destroy_process_group()  # so that the others notice
-            group.monitor.close()
-        _tell_torchrun(str(error) if isinstance(error, InputError) else traceback.format_exc())
-        raise
+        ended = group.leave(error)
+        tell_torchrun(str(ended) if isinstance(ended, InputError) else traceback.format_exc())
+        raise ended from error.__cause__
     else:
         group.monitor.entry.ended, group.monitor.entry.follows = "the end of the training", True
         group.monitor.close()
         dist.destroy_process_group()
 
 
-def _tell_torchrun(message: str) -> None:
-    """Write why this process ends into the file that torchrun shows at the end."""
-    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        write_text(path, json.dumps({"message": message, "timestamp": str(int(time.time()))}))
-
-
 @contextmanager
 def quiet(folder: Path) -> Iterator[None]:
     """Let rank 0 alone speak: the messages of another process go to its own log.
 
-    An error is also shown where rank 0 cannot: if rank 0 is the process that was lost. The others
-    exit with the code of the error, which torchrun shows.
+    An error is also shown where rank 0 cannot: before the processes have joined, or if rank 0 is
+    the process that was lost. The others exit with the code of the error, which torchrun shows.
     """
     index = int(os.environ.get("RANK", "0")) if processes()[0] > 1 else 0
+    path = rank_log(folder, index)
+    with told_once():
+        check_folder(folder)
     if index == 0:
         yield
         return
-    path = rank_log(folder, index)
-    check_folder(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", buffering=1) as log, redirect_stderr(log):
         try:
             yield
         except (InputError, KeyboardInterrupt) as error:
             print_error(error)
-            if isinstance(error, LostError) and 0 in error.ranks and index == 1:
+            lost = isinstance(error, LostError) and 0 in error.ranks and index == 1
+            if lost or isinstance(error, StartError):
                 raise
             raise SystemExit(EXIT_USAGE if isinstance(error, InputError) else 130) from error

@@ -22,6 +22,7 @@ from torch._C._distributed_c10d import Store
 BEAT_S = 0.5  # between two entries of a process
 SILENT_S = 4.0  # without a new entry, a process counts as killed
 PATIENCE_S = 15.0  # for finding out who has ended
+INTERRUPTED = "interrupted"  # why a process has ended that got a signal
 SHOWN = 8  # lines of a log in a message
 
 
@@ -148,6 +149,14 @@ class Monitor(threading.Thread):
         followers = {r: e.ended for r, (e, _) in self.entries.items() if e.ended}
         said = "".join(f"; rank {rank} has ended: {text}" for rank, text in followers.items())
         return f"the connection to another process broke{said}", [*followers]
+
+    def ended(self) -> tuple[str, list[int]] | None:
+        """Return what :meth:`explain` does, or None if no other process has failed."""
+        self._watching.set()
+        time.sleep(2 * BEAT_S)
+        failed = self._failed().items()
+        lines = {r: line for r, line in failed if self.entries[r][0].ended != INTERRUPTED}
+        return ("\n".join(lines.values()), [*lines]) if lines else None
 
     def _failed(self) -> dict[int, str]:
         """Return what to say of processes that have ended with an error or were killed."""

@@ -22,6 +22,7 @@ from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
 from asr.model.batch import Count
+from asr.train import group, loop
 from asr.train.group import meet
 from asr.train.loop import Training
 from asr.train.plan import cut_batch
@@ -306,6 +307,95 @@ def test_processes_with_other_settings_are_refused(tone_corpus, tiny_training, t
 
     assert training.run(2, other_seed) == [2, 2]
     assert "rank 1 has other settings, initial weights than rank 0" in training.said(0)
+
+
+def under_torchrun(folder: Path, action: Callable[[int], None]) -> Callable[[], None]:
+    """Return what gives a process the files of torchrun, and then does something with its rank."""
+
+    def prepare() -> None:
+        rank = os.environ["RANK"]
+        (folder / rank).mkdir(parents=True)
+        os.environ["TORCHELASTIC_ERROR_FILE"] = str(folder / rank / "error.json")
+        action(int(rank))
+
+    return prepare
+
+
+def stopped_with_the_other(rank: int) -> None:
+    """Let TERM arrive when the other process has ended, as torchrun sends it."""
+
+    def wait(*_):
+        while not Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parents[1].joinpath("first").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(9)
+
+    if rank == 0:
+        group.meet = wait
+
+
+def one_gpu(rank: int) -> None:
+    """Leave no GPU for rank 1."""
+    group.pick_device = lambda name: torch.device("cuda")
+    torch.cuda.device_count = lambda: 1
+    torch.cuda.set_device = lambda device: None
+    stopped_with_the_other(rank)
+
+
+def told(folder: Path) -> list[str]:
+    return [json.loads(path.read_text())["message"] for path in folder.glob("*/error.json")]
+
+
+def test_a_process_without_a_gpu_says_so_once(tone_corpus, tiny_training, tmp_path):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+    assert training.run(2, under_torchrun(tmp_path / "start", one_gpu)) == [130, 2]
+    assert "1 GPUs and 2 processes on this machine" in training.said(1)
+    assert not training.said(0) and "1 GPUs" in training.log(1)
+    assert sorted(told(tmp_path / "start"))[0].startswith("1 GPUs and 2 processes")
+
+
+@pytest.mark.parametrize("more", [["--epochs", "0"], ["--device", "cuda:9"], ["--out", "FILE"]])
+def test_an_error_of_all_processes_is_shown_once(tone_corpus, tiny_training, tmp_path, more):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+    (tmp_path / "file").write_text("")
+    training.argv += [str(tmp_path / "file") if each == "FILE" else each for each in more]
+    assert training.run(2, under_torchrun(tmp_path / "start", lambda rank: None)) == [2, 2]
+    said = training.said(0) + training.said(1)
+    assert said.count("asr train: ") == 1 and len(told(tmp_path / "start")) == 2
+
+
+def test_a_directory_that_one_process_cannot_read(tone_corpus, tiny_training, tmp_path):
+    """Rank 0 shows the error, although it is stopped while it still reads."""
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+
+    def missing(rank: int) -> None:
+        if rank == 1:
+            training.argv[training.argv.index("--train") + 1] = str(tmp_path / "none")
+            return
+        read = loop.TrainData
+
+        def stopped(*args):
+            time.sleep(3)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return read(*args)
+
+        loop.TrainData = stopped
+
+    assert training.run(2, under_torchrun(tmp_path / "start", missing)) == [2, 2]
+    assert training.said(0).count("asr train: rank 1 (") == 1 and not training.said(1)
+    assert f"{tmp_path / 'none'}: no such folder" in training.said(0)
+
+
+def test_a_missing_process_is_named_once(tone_corpus, tiny_training, tmp_path):
+    config = plain(tiny_training, distributed__timeout_s=2.0)
+    training = Processes(tone_corpus, tmp_path / "las", config)
+
+    def missing(rank: int) -> None:
+        os.environ["WORLD_SIZE"] = "3"
+
+    assert training.run(2, under_torchrun(tmp_path / "start", missing)) == [2, 2]
+    said = training.said(0) + training.said(1)
+    assert said.count("asr train: ") == 1 and "2 of the 3 processes of this" in said
 
 
 def test_processes_meet_although_the_store_has_old_numbers():

@@ -1,0 +1,58 @@
+"""What torchrun tells a process about the others, and what the process tells torchrun."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asr.errors import EXIT_USAGE, InputError
+from asr.files import write_text
+
+
+class StartError(InputError):
+    """A process has not joined the others, so that it must show its error itself."""
+
+
+def processes() -> tuple[int, int]:
+    """Return the numbers of processes in all and on this machine, as torchrun has set them."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    return count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def tell_torchrun(message: str) -> bool:
+    """Write why this process ends into the file that torchrun shows at the end.
+
+    Returns:
+        whether no other process of this machine has done so since they were started.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return True
+    write_text(path, json.dumps({"message": message, "timestamp": str(int(time.time()))}))
+    try:
+        Path(path).parents[1].joinpath("first").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Show an error before the processes have joined once on each machine.
+
+    Raises:
+        StartError: the error of the first process that fails; the others exit without a message.
+    """
+    try:
+        yield
+    except (InputError, KeyboardInterrupt) as error:
+        if processes()[0] == 1:
+            raise
+        known = isinstance(error, InputError)
+        if not tell_torchrun(str(error) or "interrupted"):
+            raise SystemExit(EXIT_USAGE if known else 130) from error
+        if known:
+            raise StartError(str(error)) from error
+        raise
