@@ -1,9 +1,10 @@
 """Write the time of each word of a data directory as CTM.
 
 Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
-utterance. CTC or attention gives the first times. A model of the sound of each character, which is
-estimated from them and the audio of the directory, refines them; a dozen utterances suffice. With
---ctm, the errors compared with another CTM are printed; `asr score` compares two such files.
+utterance. CTC or attention gives the first times. The sounds of the characters, which the model
+keeps, refine them, as in `asr decode` and `asr transcribe`; a model of an earlier version has none,
+and they are learnt from the directory (a dozen utterances suffice). With --ctm, the errors compared
+with another CTM are printed; `asr score` compares two such files.
 
 Examples:
     asr align data/dev --model exp/mine -o dev.ctm
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     add("--ctm", metavar="FILE", help="reference times to compare with")
     add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
-    text = "keep these times; otherwise the sound of the characters in the directory refines them"
+    text = "keep these times; otherwise the sounds of the characters refine them"
     add("--no-refine", action="store_true", help=text)
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)

@@ -1,8 +1,8 @@
 """Fit the confidences and flags of a model on transcribed recordings.
 
-Learns from a data directory how often texts and words of a given probability are right. Writes a
-copy of the model with confidences, and a reliability diagram beside it. Use recordings that the
-model was not trained on.
+Learns from a data directory how often texts and words of a given probability are right, and what
+the characters sound like, which refines the times of words. Writes a copy of the model with both,
+and a reliability diagram beside it. Use recordings that the model was not trained on.
 
 Examples:
     asr calibrate exp/mine data/dev -o mine.safetensors

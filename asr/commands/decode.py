@@ -3,7 +3,8 @@
 Writes text, results.jsonl (n-best list, confidence, times and numbers of the alignment of each
 utterance), flags (the flagged utterances) and decode.json into the --out folder, and prints the
 means of the numbers. After an interruption, the same command continues. Search settings default to
-those stored in the model.
+those stored in the model. The times of words come from CTC, or from attention in a model without
+CTC; the sounds of the characters, which a training learns from its dev set, refine those of CTC.
 
 Examples:
     asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev

@@ -17,6 +17,7 @@ from asr.recognize.confidence import (
     text_predictors,
 )
 from asr.recognize.directory import plan_batches, read_batches, speaker_stats
+from asr.recognize.forced import learn_sounds
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
 from asr.recognize.transcript import Segment
@@ -93,7 +94,7 @@ class CalibrationData:
 def calibrate(
     recognizer: UtteranceRecognizer, data: str | Path, target: str | Path
 ) -> tuple[Report, CalibrationData, CalibrationData]:
-    """Fit the confidence of a model and write it into a copy.
+    """Fit the confidence of a model, learn the sounds of its characters, and write a copy.
 
     Args:
         recognizer: the model, with the search settings it will be used with.
@@ -135,8 +136,9 @@ def calibrate(
         "credit": found.to_info(),
         "fitted_on": asdict(report),
     }
-    header = recognizer.header
-    copy_with_info(header.path, target, {**header.info, "confidence": confidence})
+    header, sounds = recognizer.header, learn_sounds(recognizer, data, utterances)
+    learnt = {"confidence": confidence, "sounds": sounds and sounds.to_info()}
+    copy_with_info(header.path, target, {**header.info, **learnt})
     return report, texts, words
 
 

@@ -1,13 +1,14 @@
 """Forced alignment of a data directory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
 from asr.recognize.directory import plan_batches, read_batches, speaker_stats
-from asr.recognize.refine import refine
+from asr.recognize.refine import Sounds, refine
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
@@ -19,6 +20,7 @@ _TOO_LONG = (
     "from attention and are unreliable; check the transcript and the segment"
 )
 PART_S = 1800.0  # of audio whose times are refined together, which bounds the memory
+LEARN_S = 600.0  # of audio from which the sounds of the characters are learnt
 
 Timed = tuple[str, FloatArray, tuple[Word, ...]]
 """Id, features (T, F) and words of an utterance."""
@@ -45,7 +47,8 @@ def align(
         utterances: of the directory; with transcripts, unless they are recognised.
         recognise: whether to align the recognised text instead of the transcript.
         by: ``ctc`` or ``attention``.
-        refined: whether the sound of the characters refines the times, see :func:`refine`.
+        refined: whether the sound of the characters refines the times, see :class:`Sounds`; a
+            model that has none learns it from these utterances.
 
     Raises:
         InputError: ``by`` is ``ctc``, but the model was trained without CTC.
@@ -59,14 +62,31 @@ def align(
         texts = {u.id: u.text or "" for u in utterances}
         if missing := missing_characters(texts, recognizer.header.tokenizer):
             warn(f"the model lacks {missing}")
-    first = _first_times(recognizer, data, utterances, recognise, by)
+    first = _first_times(recognizer, data, utterances, recognise, by, _left_out)
     if not refined:
         yield from ((name, words) for name, _, words in first)
         return
-    shift_s = recognizer.header.config.features.frame_shift_ms / 1000
+    sounds, shift_s = recognizer.sounds, recognizer.shift_s
+    if sounds is not None:
+        for name, features, words in first:
+            yield name, sounds.refine(features, words, shift_s)
+        return
     for part in _parts(first, PART_S / shift_s):
-        words = refine([(features, words) for _, features, words in part], shift_s)
-        yield from zip((name for name, _, _ in part), words, strict=True)
+        found = refine([(features, words) for _, features, words in part], shift_s)
+        yield from zip((name for name, _, _ in part), found, strict=True)
+
+
+def learn_sounds(
+    recognizer: UtteranceRecognizer, data: str | Path, utterances: Sequence[Utterance]
+) -> Sounds | None:
+    """Return the sounds of the characters in transcribed utterances of a data directory.
+
+    About :data:`LEARN_S` of audio are aligned by CTC, spread over the directory.
+    """
+    total_s = sum(u.duration_s or 0.0 for u in utterances)
+    some = utterances[:: max(1, math.ceil(total_s / LEARN_S))]
+    first = _first_times(recognizer, data, some, False, "ctc", lambda *_: None)
+    return Sounds.estimate([(f, words) for _, f, words in first], recognizer.shift_s)
 
 
 def _first_times(
@@ -75,11 +95,12 @@ def _first_times(
     utterances: Sequence[Utterance],
     recognise: bool,
     by: str,
+    failed: Callable[[Utterance, str], None],
 ) -> Iterator[Timed]:
     """Yield the utterances with times by CTC or attention; see :func:`align`."""
     speakers = speaker_stats(data, utterances, recognizer.header.config.features)
     plan = plan_batches(utterances, recognizer.config.batch)
-    for batch in read_batches(recognizer, plan, speakers, _left_out):
+    for batch in read_batches(recognizer, plan, speakers, failed):
         features = [chunk.features for _, chunk in batch]
         known = None if recognise else [u.text or "" for u, _ in batch]
         words = recognizer.words(features, known, by_attention=by == "attention")

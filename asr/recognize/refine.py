@@ -1,141 +1,223 @@
 """Refine the times of words by the sound of the characters, as an HMM recogniser aligns.
 
 A network that hears the whole utterance may write a character long before or after its sound. A
-Gaussian that hears three frames cannot. It is estimated from the utterances themselves: a mean for
-each character and for silence, and a covariance that they share, from the frames that the times
+Gaussian that hears three frames cannot. It is estimated from utterances with first times: a mean
+for each character and for silence, and a covariance that they share, from the frames that the times
 give to each; then the most likely path through the characters gives new times, and so on. With the
 spliced frames x, a character's mean m and the covariance C, a path adds up
 
-    m . C^-1 x - m . C^-1 m / 2 - (t - p)^2 / (2 R^2)
+    (m - n) . C^-1 (x - (m + n) / 2) - (t - p)^2 / (2 R^2)
 
-where p is the first time of the character. What all characters have in common is left out. A dozen
-utterances suffice; with fewer the times hardly change.
+where n is the mean of all frames and p the first time of the character. What all characters have in
+common is left out. ``asr
+train`` estimates the Gaussians from the dev set, ``asr calibrate`` from any data directory, and the
+model file keeps them. A hundred utterances suffice; with a dozen the times hardly change.
 """
 
-from collections.abc import Sequence
+import base64
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from asr.arrays import FloatArray, IntArray
+from asr.errors import InputError
 from asr.recognize.timing import PAUSE_S
 from asr.recognize.transcript import Word
-from asr.search.alignment import best_states
-from asr.search.hypothesis import BLANK
 
-SILENCE = BLANK
+SILENCE, OTHER = 0, 1  # columns of the Gaussians before those of the characters
 CONTEXT = 1  # frames on either side
 ROUNDS = 3
 REACH_S = 0.2  # R
 RIDGE = 0.03  # of the mean variance, added to the variances
 PRIOR = 5.0  # frames with the mean of all, added to those of a character
 
-
-class Gaussians(NamedTuple):
-    """Linear log-likelihoods of V characters."""
-
-    slopes: FloatArray
-    """C^-1 m, (F', V)."""
-    offsets: FloatArray
-    """- m . C^-1 m / 2, (V,)."""
+Heard = tuple[FloatArray, Sequence[Word]]
+"""Features (T, F) of an utterance, and its words with times from its beginning."""
 
 
 @dataclass(frozen=True)
 class Draft:
     """An utterance with the first times of its words."""
 
-    words: tuple[Word, ...]
+    words: Sequence[Word]
     frames: FloatArray
     """Spliced features, (T, F')."""
     symbols: IntArray
-    """Each character of the words, (U,)."""
+    """Column of each character of the words, (U,)."""
     times: FloatArray
     """Start and end of each character in frames, (U, 2)."""
 
-    def labels(self) -> IntArray:
-        """Return the character or silence of each frame by the first times, (T,)."""
+    def labels(self, edges: FloatArray) -> IntArray:
+        """Return the column of each frame, (T,), by the edges of the characters, (U, 2)."""
         found = np.full(len(self.frames), SILENCE)
-        for symbol, (start, end) in zip(self.symbols, np.rint(self.times).astype(int), strict=True):
+        for symbol, (start, end) in zip(self.symbols, np.rint(edges).astype(int), strict=True):
             found[start:end] = symbol
         return found
 
-    def path(self, gaussians: Gaussians, reach: float) -> IntArray:
-        """Return the state of each frame, 2 u + 1 for character u, even for silence, (T,)."""
-        states = np.full(2 * len(self.symbols) + 1, SILENCE)
-        states[1::2] = self.symbols
-        scores = self.frames @ gaussians.slopes[:, states] + gaussians.offsets[states]
-        far = (np.arange(len(self.frames))[:, None] + 0.5 - self.times.mean(1)) / reach  # (T, U)
-        scores[:, 1::2] -= far**2 / 2
-        free = np.where(states == SILENCE, BLANK, np.arange(len(states)))  # any silence is skipped
-        return best_states(scores, free)
-
-    def refined(self, path: IntArray, shift_s: float) -> tuple[Word, ...]:
-        """Return the words with the times of a path; without a pause they meet in the middle."""
-        counts = np.array([len(word.characters) for word in self.words])
-        ends = np.cumsum(counts)
-        reached = np.searchsorted(path, 2 * np.arange(len(self.symbols)) + 1)  # first frames, (U,)
-        left = np.searchsorted(path, 2 * np.arange(len(self.symbols)) + 2)
-        edges = np.stack([reached[ends - counts], left[ends - 1]], 1) * shift_s  # (words, 2)
-        for before, after in pairwise(edges):
+    def refined(self, edges: IntArray, shift_s: float, start_s: float) -> tuple[Word, ...]:
+        """Return the words with other edges of the characters; without a pause they meet."""
+        ends = np.cumsum([len(word.characters) for word in self.words])
+        firsts = np.concatenate([[0], ends[:-1]])
+        times = edges * shift_s + start_s
+        outer = np.stack([times[firsts, 0], times[ends - 1, 1]], 1)  # (words, 2)
+        for before, after in pairwise(outer):
             if after[0] - before[1] < PAUSE_S:
                 before[1] = after[0] = (before[1] + after[0]) / 2
         found = []
-        for word, (start, end), last in zip(self.words, edges.tolist(), ends.tolist(), strict=True):
-            inner = reached[last - len(word.characters) + 1 : last] * shift_s
+        for word, (start, end), first in zip(
+            self.words, outer.tolist(), firsts.tolist(), strict=True
+        ):
+            inner = times[first + 1 : first + len(word.characters), 0]
             cuts = [start, *inner.clip(start, end).tolist(), end]
             spelled = zip(word.characters, pairwise(cuts), strict=True)
-            characters = tuple((c, float(a), float(b)) for (c, _, _), (a, b) in spelled)
+            characters = tuple((c, a, b) for (c, _, _), (a, b) in spelled)
             found.append(replace(word, start_s=start, end_s=end, characters=characters))
         return tuple(found)
 
 
-def refine(
-    utterances: Sequence[tuple[FloatArray, tuple[Word, ...]]], shift_s: float
-) -> list[tuple[Word, ...]]:
-    """Return the words of utterances with better times.
+@dataclass(frozen=True)
+class Sounds:
+    """Gaussians of V characters, as linear log-likelihoods."""
+
+    characters: str
+    """Each has a column, after those of silence and of all other characters."""
+    weights: FloatArray
+    """C^-1 (m - n) and, in the last row, - (m - n) . C^-1 (m + n) / 2, (F' + 1, V + 2)."""
+
+    @classmethod
+    def estimate(cls, utterances: Sequence[Heard], shift_s: float) -> "Sounds | None":
+        """Return the Gaussians of some utterances; None if no utterance can be aligned.
+
+        Args:
+            utterances: with their first times.
+            shift_s: time between frames.
+        """
+        spelled = {c for _, words in utterances for word in words for c, _, _ in word.characters}
+        found = cls("".join(sorted(spelled)), np.zeros((0, 0)))
+        drafts = [each for heard in utterances if (each := found._draft(*heard, shift_s))]
+        edges = [each.times for each in drafts]
+        for round_ in range(ROUNDS if drafts else 0):
+            labels = [each.labels(edge) for each, edge in zip(drafts, edges, strict=True)]
+            found = replace(found, weights=_weights(drafts, labels, len(spelled) + 2))
+            if round_ < ROUNDS - 1:
+                edges = [found._edges(each, shift_s).astype(float) for each in drafts]
+        return found if drafts else None
+
+    def refine(
+        self, features: FloatArray, words: Sequence[Word], shift_s: float, start_s: float = 0.0
+    ) -> tuple[Word, ...]:
+        """Return the words of an utterance with better times.
+
+        Words keep their times if their characters are not known, or are more than the frames.
+
+        Args:
+            features: (T, F).
+            words: with their first times.
+            shift_s: time between frames.
+            start_s: time of the first frame.
+        """
+        draft = self._draft(features, words, shift_s, start_s)
+        if draft is None:
+            return tuple(words)
+        return draft.refined(self._edges(draft, shift_s), shift_s, start_s)
+
+    def _draft(
+        self, features: FloatArray, words: Sequence[Word], shift_s: float, start_s: float = 0.0
+    ) -> Draft | None:
+        """Return the first times of an utterance; None if its characters do not fit its frames."""
+        characters = [each for word in words for each in word.characters]
+        if not all(word.characters for word in words) or not 0 < len(characters) <= len(features):
+            return None
+        padded = np.pad(features, ((CONTEXT, CONTEXT), (0, 0)), "edge")
+        width = 2 * CONTEXT + 1
+        frames = np.hstack([padded[k : k + len(features)] for k in range(width)])
+        columns = {c: column for column, c in enumerate(self.characters, OTHER + 1)}
+        symbols = np.array([columns.get(c, OTHER) for c, _, _ in characters])
+        times = (np.array([(start, end) for _, start, end in characters]) - start_s) / shift_s
+        return Draft(words, frames, symbols, times)
+
+    def _edges(self, draft: Draft, shift_s: float) -> IntArray:
+        """Return the edges of each character on the most likely path, in frames, (U, 2)."""
+        columns, of = np.unique([SILENCE, *draft.symbols], return_inverse=True)
+        weights = self.weights[:, columns].astype(np.float32)
+        scores = draft.frames @ weights[:-1] + weights[-1]  # (T, columns)
+        gains = (scores[:, of[1:]] - scores[:, :1]).T  # (U, T)
+        far = np.arange(len(scores)) + 0.5 - draft.times.mean(1, keepdims=True)  # (U, T)
+        return best_edges(gains - 0.5 * (far * (shift_s / REACH_S)) ** 2)
+
+    def to_info(self) -> dict[str, str]:
+        """Return the Gaussians for a model's info; see :meth:`from_info`."""
+        blob = self.weights.astype("<f4").tobytes()
+        return {"characters": self.characters, "weights": base64.b64encode(blob).decode()}
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any], dim: int, where: str | Path) -> "Sounds | None":
+        """Read the Gaussians from a model's info; None if it has none.
+
+        Args:
+            info: of the model.
+            dim: width of the features (F).
+            where: its file, for messages.
+
+        Raises:
+            InputError: they are damaged.
+        """
+        if (values := info.get("sounds")) is None:
+            return None
+        try:
+            characters = str(values["characters"])
+            blob = np.frombuffer(base64.b64decode(values["weights"]), "<f4")
+            weights = blob.reshape((2 * CONTEXT + 1) * dim + 1, len(characters) + OTHER + 1)
+        except (KeyError, TypeError, ValueError):
+            weights = np.full((1, 1), math.nan, np.float32)
+        if not np.isfinite(weights).all():
+            raise InputError(
+                f"{where}: the sounds of its characters are damaged; run `asr calibrate` again"
+            )
+        return cls(characters, weights)
+
+
+def refine(utterances: Sequence[Heard], shift_s: float) -> list[tuple[Word, ...]]:
+    """Return the words of utterances with better times, by their own sounds."""
+    sounds = Sounds.estimate(utterances, shift_s)
+    if sounds is None:
+        return [tuple(words) for _, words in utterances]
+    return [sounds.refine(features, words, shift_s) for features, words in utterances]
+
+
+def best_edges(gains: FloatArray) -> IntArray:
+    """Return the first frame of each character and the one after its last, (U, 2).
+
+    Among all sequences of the characters, each of one frame or more, with silence before, between
+    and after them, the sum of the gains is the largest.
 
     Args:
-        utterances: features (T, F) and words of each, with times from its beginning. Words whose
-            characters are not known, or more characters than frames, keep their times.
-        shift_s: time between frames.
+        gains: score of each character at each frame, minus that of silence, (U, T); U <= T.
     """
-    spelled = {c for _, words in utterances for word in words for c, _, _ in word.characters}
-    numbers = {c: number for number, c in enumerate(sorted(spelled), SILENCE + 1)}
-    drafts = [_draft(features, words, numbers, shift_s) for features, words in utterances]
-    known = [each for each in drafts if each is not None]
-    labels, paths = [each.labels() for each in known], []
-    for _ in range(ROUNDS if known else 0):
-        gaussians = _estimate(known, labels, len(numbers) + 1)
-        paths = [each.path(gaussians, REACH_S / shift_s) for each in known]
-        labels = [
-            np.where(path % 2, each.symbols[(path - 1) // 2], SILENCE)
-            for each, path in zip(known, paths, strict=True)
-        ]
-    refined = (each.refined(path, shift_s) for each, path in zip(known, paths, strict=True))
-    return [
-        words if draft is None else next(refined)
-        for draft, (_, words) in zip(drafts, utterances, strict=True)
-    ]
+    U, T = gains.shape
+    total = np.zeros((U, T + 1))
+    np.cumsum(gains, 1, out=total[:, 1:])
+    begun, ended = np.zeros((U, T + 1)), np.full((U, T + 1), -np.inf)
+    before = np.zeros(T + 1)  # best sum of all earlier characters that end by each frame
+    for u in range(U):
+        begun[u] = before - total[u]  # character u begins at each frame
+        ended[u, 1:] = np.maximum.accumulate(begun[u, :-1]) + total[u, 1:]
+        before = np.maximum.accumulate(ended[u])
+    edges, end = np.zeros((U, 2), np.int64), T
+    for u in reversed(range(U)):
+        end = int(ended[u, : end + 1].argmax())
+        start = int(begun[u, :end].argmax())
+        edges[u], end = (start, end), start
+    return edges
 
 
-def _draft(
-    features: FloatArray, words: tuple[Word, ...], numbers: dict[str, int], shift_s: float
-) -> Draft | None:
-    """Return the first times of an utterance; None if its characters do not fit its frames."""
-    characters = [each for word in words for each in word.characters]
-    if not all(word.characters for word in words) or not 0 < len(characters) <= len(features):
-        return None
-    around = np.arange(len(features))[:, None] + np.arange(-CONTEXT, CONTEXT + 1)
-    frames = features[around.clip(0, len(features) - 1)].reshape(len(features), -1)
-    symbols = np.array([numbers[c] for c, _, _ in characters])
-    times = np.array([(start, end) for _, start, end in characters]) / shift_s
-    return Draft(words, frames, symbols, times)
-
-
-def _estimate(drafts: Sequence[Draft], labels: Sequence[IntArray], count: int) -> Gaussians:
-    """Return the Gaussians of the characters by the labels of the frames (T,)."""
+def _weights(drafts: Sequence[Draft], labels: Sequence[IntArray], count: int) -> FloatArray:
+    """Return the weights of ``count`` Gaussians by the columns of the frames (T,)."""
     width = drafts[0].frames.shape[1]
     counts, sums = np.zeros(count), np.zeros((count, width))
     squares = np.zeros((width, width))
@@ -148,5 +230,5 @@ def _estimate(drafts: Sequence[Draft], labels: Sequence[IntArray], count: int) -
     within = squares - sums.T @ means - means.T @ sums + (means.T * counts) @ means
     covariance = within / counts.sum()
     covariance += RIDGE * np.trace(covariance) / width * np.eye(width) + 1e-6 * np.eye(width)
-    slopes = np.linalg.solve(covariance, means.T)
-    return Gaussians(slopes, -0.5 * (means * slopes.T).sum(1))
+    slopes = np.linalg.solve(covariance, (means - mean).T)
+    return np.vstack([slopes, -0.5 * ((means + mean) * slopes.T).sum(1)])

@@ -24,6 +24,7 @@ from asr.recognize.confidence import (
 from asr.recognize.flags import failures, flags
 from asr.recognize.metrics import alignment_numbers
 from asr.recognize.plausibility import plausibility_from
+from asr.recognize.refine import Sounds
 from asr.recognize.spelling import spell
 from asr.recognize.timing import ATTENTION_DELAY, CTC_DELAY, loud_frames, time_words, word_spans
 from asr.recognize.transcript import Candidate, Segment, Word
@@ -113,6 +114,8 @@ class UtteranceRecognizer:
             config = replace(config, ctc_weight=0.0)
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
+        self.shift_s = header.config.features.frame_shift_ms / 1000
+        self.sounds = Sounds.from_info(header.info, header.config.features.dim, header.path)
         self.turn = threading.Lock()
         """Whoever uses the model holds it."""
         self.calibration = self.word_calibration = self.plausibility = None
@@ -161,6 +164,8 @@ class UtteranceRecognizer:
         by_attention: bool = False,
     ) -> list[tuple[Word, ...]]:
         """Return the words with their times, in seconds from the beginning of each utterance.
+
+        The times are those of CTC or attention alone; :attr:`sounds` can refine them.
 
         Args:
             features: of the utterances, (T_i, F).
@@ -225,6 +230,9 @@ class UtteranceRecognizer:
             flags += (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         loud = loud_frames(chunk.features, self.header.config.features)
         weights = best.attention[: len(best.tokens)]  # (U, S)
+        words = self._words(found, chunk.features, text, chunk.start_s)
+        if self.sounds is not None and found.alignment is not None:
+            words = self.sounds.refine(chunk.features, words, self.shift_s, chunk.start_s)
         return Segment(
             start_s=chunk.start_s,
             end_s=chunk.end_s,
@@ -237,7 +245,7 @@ class UtteranceRecognizer:
             attention=best.attention if attention else None,
             alignment=alignment_numbers(weights, loud, self.header.step_s),
             confidence=confidence,
-            words=self._words(found, chunk.features, text, chunk.start_s),
+            words=words,
         )
 
     def _words(
@@ -245,8 +253,8 @@ class UtteranceRecognizer:
     ) -> tuple[Word, ...]:
         """Return the words with their times; ``text`` has a character for each token."""
         step_s, config = self.header.step_s, self.header.config.features
-        loud, shift_s = loud_frames(features, config), config.frame_shift_ms / 1000
-        words = time_words(text, found.positions(), step_s, loud, shift_s, start_s)
+        loud = loud_frames(features, config)
+        words = time_words(text, found.positions(), step_s, loud, self.shift_s, start_s)
         if found.alignment is None:
             return words
         predictors = word_predictors(found.hypotheses[0], found.alignment, word_spans(text))

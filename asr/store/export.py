@@ -13,7 +13,7 @@ from asr.store.model_file import read_model, save_model
 from asr.store.weights import Storage, pack, unpack
 
 # the info that others need; the rest concerns the training and its machine
-KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "vocabulary")
+KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "sounds", "vocabulary")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class TrainData:
     """
 
     def __init__(self, config: TrainConfig, train: str, dev: str, tokens: str) -> None:
-        self.config = config
+        self.config, self.dev_folder = config, dev
         self.tokenizer = CharTokenizer.from_file(tokens)
         if are_shards(train):
             opened, utterances = Shards(train, config.shards), self._load(dev, training=False)

@@ -8,12 +8,15 @@ import torch
 
 from asr.errors import InputError
 from asr.model.las import LAS
+from asr.model.runtime import TorchModel
+from asr.recognize.forced import learn_sounds
 from asr.recognize.plausibility import Vocabulary
+from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.store.average import average_models
 from asr.store.model_file import Header, read_model, save_model
 from asr.store.weights import Weights
 from asr.train.data import TrainData
-from asr.train.evaluate import Evaluation, evaluate
+from asr.train.evaluate import SEARCH, Evaluation, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
 from asr.train.log import Log, RankLog, plain
@@ -102,7 +105,19 @@ class ModelSelection:
         return measured
 
     def _info(self, weights: Weights) -> dict[str, Any]:
-        return {**self._dev_scores(weights), "vocabulary": self.vocabulary.to_info()}
+        facts = {"vocabulary": self.vocabulary.to_info(), "sounds": self._sounds(weights)}
+        return {**self._dev_scores(weights), **facts}
+
+    def _sounds(self, weights: Weights) -> dict[str, str] | None:
+        """Return the sounds of the characters in the dev set, for the times of words."""
+        if self.config.loss.ctc_weight == 0:
+            return None
+        data, model = self.data, copy.deepcopy(self.model).eval()
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        header = Header(self.config, data.tokenizer, data.cmvn, {})
+        recognizer = UtteranceRecognizer(header, TorchModel(model), SEARCH, Scorers())
+        found = learn_sounds(recognizer, data.dev_folder, data.dev.utterances)
+        return None if found is None else found.to_info()
 
     def average(self, history: list[Entry], log: Log | RankLog) -> None:
         """Write the final model: the mean of the best epochs."""

@@ -280,6 +280,7 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
         assert np.array_equal(value, weights[name])
     assert after.info["confidence"]["fitted_on"]["right"] == 12
     assert after.info["confidence"]["credit"]["least"] < 0
+    assert "A" in after.info["sounds"]["characters"]
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"
     found = asr.load(target, "cpu", SHORT).transcribe(babble / "s1-0.wav").confidence
     assert found is not None and 0 < found < 1

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from asr.recognize.refine import refine
+from asr.errors import InputError
+from asr.recognize.refine import Sounds, best_edges, refine
 from asr.recognize.transcript import Word
+from asr.search.alignment import best_states
 
 SHIFT_S = 0.01
 CHANCE = np.random.default_rng(3)
@@ -92,3 +94,49 @@ def test_words_without_a_pause_meet():
     together = words("AB CD", [*edges[:2], (edges[2][0], edges[2][0]), *edges[2:]])
     (found,) = refine([(features.astype(np.float32), together)], SHIFT_S)
     assert found[1].start_s == found[0].end_s == pytest.approx(edges[2][0] * SHIFT_S, abs=0.02)
+
+
+def test_edges_equal_those_of_the_step_by_step_search():
+    for _ in range(20):
+        frames, U = int(CHANCE.integers(4, 30)), int(CHANCE.integers(1, 5))
+        gains = CHANCE.normal(0, 1, (U, frames))
+        scores = np.zeros((frames, 2 * U + 1))
+        scores[:, 1::2] = gains.T
+        states = np.where(np.arange(2 * U + 1) % 2, np.arange(2 * U + 1), 0)
+        path = best_states(scores, states)
+        expected = [(path == 2 * u + 1).nonzero()[0][[0, -1]] + (0, 1) for u in range(U)]
+        assert best_edges(gains).tolist() == np.array(expected).tolist()
+
+
+def test_a_model_keeps_the_sounds(spoken):
+    features, drafts, truth = spoken
+    sounds = Sounds.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
+    again = Sounds.from_info({"sounds": sounds.to_info()}, 8, "x")
+    assert again.characters == "ABCDE" == sounds.characters
+    assert again.weights == pytest.approx(sounds.weights, rel=1e-3)
+    found = [again.refine(f, w, SHIFT_S) for f, w in zip(features, drafts, strict=True)]
+    assert np.median(np.abs(errors(found, truth))) < 0.005
+    late = [Word("AB", 7.2, 7.4, characters=(("A", 7.2, 7.3), ("B", 7.3, 7.4)))]
+    early = [Word("AB", 0.2, 0.4, characters=(("A", 0.2, 0.3), ("B", 0.3, 0.4)))]
+    ((first,), (second,)) = (
+        again.refine(features[0], words, SHIFT_S, start_s)
+        for words, start_s in ((early, 0.0), (late, 7.0))
+    )
+    assert second.start_s == pytest.approx(first.start_s + 7)
+    assert Sounds.from_info({}, 8, "x") is None
+    assert Sounds.estimate([(features[0], ())], SHIFT_S) is None
+
+
+def test_an_unknown_character_sounds_like_the_mean_of_all(spoken):
+    features, drafts, _ = spoken
+    sounds = Sounds.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
+    (word,) = sounds.refine(features[0], [Word("Z", 0.3, 0.4, characters=(("Z", 0.3, 0.4),))], 0.01)
+    assert 0 <= word.start_s < word.end_s <= len(features[0]) * SHIFT_S
+
+
+@pytest.mark.parametrize(
+    "sounds", ["x", {}, {"characters": "A", "weights": "AAAA"}, {"characters": "A", "weights": 1}]
+)
+def test_damaged_sounds(sounds):
+    with pytest.raises(InputError, match="run `asr calibrate` again"):
+        Sounds.from_info({"sounds": sounds}, 8, "model")

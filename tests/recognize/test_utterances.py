@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import asr
 from asr.commands.transcribe import main
 from asr.config import DecodeConfig
 from asr.recognize import utterances
+from asr.recognize.refine import Sounds
 from asr.recognize.utterances import Chunk
 
 
@@ -86,6 +88,18 @@ def test_times_count_from_the_beginning_of_the_recording(model, audio):
     )
     assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)
     assert late.words[-1].characters[-1][2] == pytest.approx(late.words[-1].end_s)
+
+
+def test_the_sounds_of_a_model_refine_its_times(model, save, audio):
+    def words(**info):
+        recognizer = asr.load(save(**info), "cpu", DecodeConfig(beam=2, max_ratio=0.3))
+        return recognizer.transcribe(audio / "b.wav").words
+
+    weights = np.random.default_rng(0).normal(0, 1, (3 * 20 + 1, 5)).astype(np.float32)
+    before, after = words(), words(sounds=Sounds("ABC", weights).to_info())
+    assert [w.text for w in before] == [w.text for w in after]
+    assert [w.predictors for w in before] == [w.predictors for w in after]
+    assert [w.characters for w in before] != [w.characters for w in after]
 
 
 def test_hot_words_are_an_option(model, audio, tmp_path, capsys):

@@ -28,6 +28,7 @@ from asr.errors import InputError
 from asr.model.runtime import TorchModel
 from asr.recognize import plausibility as rules
 from asr.recognize.plausibility import Vocabulary, plausibility, plausibility_threshold
+from asr.recognize.refine import Sounds
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
@@ -210,6 +211,12 @@ def test_a_model_has_the_vocabulary_of_its_training(finished, tone_corpus):
     expected = sorted({word for text in texts for word in text.split()})
     for path in (finished, *(finished / "checkpoints").glob("epoch_*")):
         assert read_model(path)[0].info["vocabulary"] == expected
+
+
+def test_the_final_model_has_the_sounds_of_its_characters(finished):
+    header, _ = read_model(finished)
+    found = Sounds.from_info(header.info, header.config.features.dim, header.path)
+    assert found is not None and found.characters == "ABC"
 
 
 def test_the_same_seed_gives_the_same_numbers(finished, tone_corpus, tiny_training, tmp_path):
