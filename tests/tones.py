@@ -57,7 +57,14 @@ TINY = {
     "device": "cpu",
     "features": {"mel_bins": 20},
     "passes": 2,
-    "augment": {"vtln": 0.1, "tempo": 0.1, "freq_width": 4, "time_width": 5, "noise_prob": 0.5},
+    "augment": {
+        "vtln": 0.1,
+        "tempo": 0.1,
+        "freq_width": 4,
+        "time_width": 5,
+        "noise_prob": 0.5,
+        "mix_prob": 0.3,
+    },
     "model": {
         "encoder": {"units": 12, "pyramid": [2, 2], "dropout": 0.1},
         "attention": {"units": 8, "filters": 2, "filter_width": 5},

@@ -112,6 +112,11 @@ class AugmentConfig(Settings):
     """Range of the signal-to-noise ratio in dB."""
     noise_dir: str = ""
     """Folder of noise recordings; empty: generated white, pink and brown noise."""
+    mix_prob: float = setting(0.0, FRACTION)
+    """Probability that the features of another utterance of similar length are added to those of an
+    utterance, with both transcripts as targets (MixSpeech, arXiv:2102.12664, has 0.15)."""
+    mix_alpha: float = setting(0.5, more_than(0))
+    """The share of an utterance in such a sum is drawn from Beta(mix_alpha, mix_alpha)."""
     freq_masks: int = setting(2, between(0, 1000))
     """SpecAugment: number of frequency masks, set to the mean (arXiv:1904.08779)."""
     freq_width: int = setting(20, at_least(0))

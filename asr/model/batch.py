@@ -39,6 +39,9 @@ class Batch:
     """Seconds of audio after speed perturbation, without padding."""
     errors: tuple[str, ...] = ()
     """Messages about utterances whose audio could not be read."""
+    weights: Tensor | None = None
+    """Weight of each row in the loss, (B,); None: 1. A sum of two utterances has two rows, one for
+    each transcript."""
 
     def __str__(self) -> str:
         """Return the sizes of the batch for a message."""
@@ -51,8 +54,16 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch with its features and tokens on a device."""
-        return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
+        """Return the batch with its features, tokens and weights on a device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        features, tokens = self.features.to(device), self.tokens.to(device)
+        return replace(self, features=features, tokens=tokens, weights=weights)
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """Multiply values of the rows, or of the first rows alone, by their weights: (B, ...)."""
+        if self.weights is None:
+            return values
+        return values * self.weights[: len(values)].view(-1, *[1] * (values.dim() - 1))
 
     def select(self, rows: Sequence[int]) -> "Batch":
         """Return some of the utterances, padded to the longest of them."""
@@ -65,6 +76,7 @@ class Batch:
             lengths,
             tuple(self.ids[row] for row in chosen),
             self.audio_s * float(frames.sum() / self.frames.sum()),
+            weights=None if self.weights is None else self.weights[chosen],
         )
 
     def halves(self, copies: int) -> tuple["Batch", "Batch"]:
@@ -79,4 +91,6 @@ class Batch:
     @property
     def count(self) -> Count:
         """The numbers of characters and utterances of this batch."""
-        return Count(int(self.lengths.sum()), len(self.lengths))
+        if self.weights is None:
+            return Count(int(self.lengths.sum()), len(self.lengths))
+        return Count(float(self.lengths.float() @ self.weights.cpu()), float(self.weights.sum()))

@@ -115,20 +115,23 @@ class LAS(nn.Module):
         logits, alignment = self.decoder(inputs, batch.lengths + 1, memory, sampling)
         written = count.characters + count.utterances
         smoothing = weights.label_smoothing if self.training else 0.0
-        attention = cross_entropy(logits, targets, smoothing, written)
-        accuracy = (logits.argmax(-1) == targets).sum() / written  # never true on padding
+        log_probs = logits.log_softmax(-1)  # (B, U + 1, V)
+        attention = cross_entropy(batch.weighted(log_probs), targets, smoothing, written)
+        correct = logits.argmax(-1) == targets  # never true on padding
+        accuracy = batch.weighted(correct).sum() / written
         ctc, consistency = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * attention
         total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
         if self.training and weights.r_drop > 0:
-            r_drop = r_drop_loss(logits, targets) / written
+            r_drop = r_drop_loss(log_probs, targets, batch) / written
             total = total + (1 - weights.ctc_weight) * weights.r_drop * r_drop
         if memory.lower and weights.ctc_weight > 0:
             losses = [ctc_sum(log_probs, steps, batch) for log_probs, steps in memory.lower]
             lower = torch.stack(losses).mean() / count.characters
             total = total + weights.ctc_weight * weights.intermediate_ctc * (lower - ctc)
         if self.training and weights.guide > 0:
-            guide = guided_attention_loss(alignment, memory.steps, batch.lengths) / written
+            weighted = batch.weighted(alignment)
+            guide = guided_attention_loss(weighted, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
         return Loss(total, attention, ctc, consistency, accuracy, alignment)
 
@@ -141,5 +144,6 @@ class LAS(nn.Module):
             log_probs = self.ctc_log_probs(memory)  # (B, S, V)
             ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
             if self.training and weights.consistency > 0:
-                consistency = consistency_loss(log_probs, memory.padding) / count.characters
+                consistency = consistency_loss(log_probs, memory.padding, batch)
+                consistency = consistency / count.characters
         return ctc, consistency

@@ -32,30 +32,30 @@ class Loss(NamedTuple):
     """Attention weights, (B, U + 1, S)."""
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float, count: float) -> Tensor:
+def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: float) -> Tensor:
     """Return the cross-entropy with label smoothing: the sum over targets divided by ``count``.
 
     Args:
-        logits: (B, U + 1, V).
+        log_probs: (B, U + 1, V), times the weights of rows.
         targets: (B, U + 1); IGNORE on padding.
         smoothing: share of each target's probability that is spread over all tokens.
         count: number of targets of an update.
     """
-    log_probs = logits.log_softmax(-1)
     loss = nll_loss(log_probs.flatten(0, 1), targets.flatten(), reduction="sum") / count
     if smoothing > 0:
         spread = -log_probs.sum(-1).masked_fill(targets == IGNORE, 0.0).sum() / count
-        loss = (1 - smoothing) * loss + smoothing / logits.shape[-1] * spread
+        loss = (1 - smoothing) * loss + smoothing / log_probs.shape[-1] * spread
     return loss
 
 
 def ctc_sum(log_probs: Tensor, steps: Tensor, batch: Batch) -> Tensor:
     """Return the sum of the CTC losses of a batch from log-probabilities (B, S, V); scalar."""
-    by_step = log_probs.transpose(0, 1)
-    return ctc_loss(by_step, batch.tokens, steps, batch.lengths, reduction="sum")
+    by_step, reduction = log_probs.transpose(0, 1), "sum" if batch.weights is None else "none"
+    losses = ctc_loss(by_step, batch.tokens, steps, batch.lengths, reduction=reduction)
+    return losses if batch.weights is None else batch.weighted(losses).sum()
 
 
-def consistency_loss(log_probs: Tensor, padding: Tensor) -> Tensor:
+def consistency_loss(log_probs: Tensor, padding: Tensor, batch: Batch) -> Tensor:
     """Return KL(p || q) + KL(q || p) of two copies of utterances, summed over steps; scalar.
 
     In each term the other copy is a constant (CR-CTC, arXiv:2410.05101).
@@ -63,24 +63,26 @@ def consistency_loss(log_probs: Tensor, padding: Tensor) -> Tensor:
     Args:
         log_probs: CTC log-probabilities of the first copies, then of the second, (B, S, V).
         padding: True on padding, (B, S).
+        batch: the utterances, for their weights.
     """
     other = log_probs.detach().roll(len(log_probs) // 2, 0)
     distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
-    return distance.masked_fill(padding, 0.0).sum()
+    return batch.weighted(distance.masked_fill(padding, 0.0)).sum()
 
 
-def r_drop_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def r_drop_loss(log_probs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
     """Return (KL(p || q) + KL(q || p)) / 2 of two copies of utterances, summed over targets.
 
     It is R-Drop (arXiv:2106.14448, eq. 3); gradients flow through both copies.
 
     Args:
-        logits: of the first copies, then of the second, (B, U + 1, V).
+        log_probs: of the first copies, then of the second, (B, U + 1, V).
         targets: (B, U + 1); IGNORE on padding.
+        batch: the utterances, for their weights.
     """
-    p, q = logits.log_softmax(-1).chunk(2)  # (B / 2, U + 1, V)
+    p, q = log_probs.chunk(2)  # (B / 2, U + 1, V)
     both = ((p.exp() - q.exp()) * (p - q)).sum(-1)  # KL(p || q) + KL(q || p), (B / 2, U + 1)
-    return both.masked_fill(targets[: len(p)] == IGNORE, 0.0).sum() / 2
+    return batch.weighted(both.masked_fill(targets[: len(p)] == IGNORE, 0.0)).sum() / 2
 
 
 def guided_attention_loss(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:

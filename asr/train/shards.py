@@ -19,6 +19,7 @@ from asr.corpus.datadir import Utterance
 from asr.corpus.feature_statistics import settings_of
 from asr.corpus.shard_index import ShardIndex, hashed
 from asr.corpus.shards import Shards
+from asr.errors import InputError
 from asr.text.normalize import sentence_key
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
@@ -84,9 +85,14 @@ def check_shards(
     """Check shards as :mod:`asr.train.checks` does directories, except for common recordings.
 
     Raises:
-        InputError: features or characters differ, a transcript is too long for its audio, or an
-            utterance is in the dev set, too.
+        InputError: features or characters differ, a transcript is too long for its audio, an
+            utterance is in the dev set, too, or utterances shall be mixed.
     """
+    if config.augment.mix_prob > 0:
+        raise InputError(
+            f"augment.mix_prob = {config.augment.mix_prob:g}: utterances of shards cannot be "
+            "mixed, expected 0; set it to 0, or train from a data directory"
+        )
     index, where = shards.index, shards.pattern
     index.check_settings(settings_of(config.features))
     characters = index.info["characters"].items()

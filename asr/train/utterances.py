@@ -6,6 +6,7 @@ training gets the same numbers, with any number of worker processes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from asr.text.tokenizer import CharTokenizer
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
 from asr.train.plan import Key
 
+MIX = 1  # sets the random numbers of a sum of utterances apart
+NEAR = 32  # utterances that are shorter or longer, among which another one is drawn
+
 
 @dataclass(frozen=True)
 class Example:
@@ -32,7 +36,8 @@ class Example:
     id: str
     copies: tuple[Tensor, ...]
     """Features (T, F), each with other masks."""
-    tokens: Tensor
+    targets: tuple[tuple[Tensor, float], ...]
+    """Its transcript, or those of a sum of two utterances, each with a weight in the loss."""
     error: str = ""
     """Why the audio could not be read."""
 
@@ -81,6 +86,10 @@ class UtteranceSet:
         self.overall, self.speakers = overall, speakers or {}
         self.augment, self.seed, self.copies = augment, seed, copies
 
+    @cached_property
+    def _by_duration(self) -> Numbers:
+        return np.argsort(self.durations_s, kind="stable")
+
     def group(self, number: int, place: int) -> Numbers:
         """Return the utterances of a group of a pass: all of them, see :mod:`asr.train.plan`."""
         return np.arange(len(self.utterances))
@@ -91,13 +100,15 @@ class UtteranceSet:
 
     def failed(self, name: str, error: str) -> Example:
         """Return an utterance that could not be read."""
-        return Example(name, (), torch.zeros(0, dtype=torch.int64), error)
+        return Example(name, (), (), error)
 
     def example(self, utterance: Utterance | ShardUtterance, key: Key) -> Example:
         """Augment an utterance and compute its features, which follow from (seed, key)."""
-        tokens = torch.tensor(self.tokenizer.encode(utterance.text or ""))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         try:
-            return Example(utterance.id, self._features(utterance, key), tokens)
+            features = self._features(utterance, generator)
+            features, targets = self._mixed(features, self._tokens(utterance), key)
+            return Example(utterance.id, self._masked(features, generator), targets)
         except InputError as error:
             return self.failed(utterance.id, first_line(error))
         except Exception as error:  # not bad audio, so it must not be skipped
@@ -106,10 +117,49 @@ class UtteranceSet:
                 "utterance alone, take it out of text, then `asr data fix`"
             ) from error
 
-    def _features(self, utterance: Utterance | ShardUtterance, key: Key) -> tuple[Tensor, ...]:
+    def _tokens(self, utterance: Utterance | ShardUtterance) -> Tensor:
+        return torch.tensor(self.tokenizer.encode(utterance.text or ""))
+
+    def _mixed(
+        self, features: Tensor, tokens: Tensor, key: Key
+    ) -> tuple[Tensor, tuple[tuple[Tensor, float], ...]]:
+        """Add another utterance at random (MixSpeech, arXiv:2102.12664).
+
+        The sum x = w x_i + (1 - w) x_j, (T, F), with w ~ Beta(alpha, alpha), has the loss
+        w L(x, y_i) + (1 - w) L(x, y_j). The shorter one is padded with 0, the mean of frames.
+
+        Returns:
+            features, and transcripts with their weights.
+        """
+        alone, augment = ((tokens, 1.0),), self.augment
+        random = np.random.default_rng([self.seed, *key, MIX])
+        if augment is None or random.random() >= augment.mix_prob:
+            return features, alone
+        order, duration_s = self._by_duration, self.durations_s[key[1]]
+        place = int(np.searchsorted(self.durations_s, duration_s, sorter=order))
+        near = order[max(0, place - NEAR) : place + NEAR]
+        other = self.utterances[int(random.choice(near))]
+        w = random.beta(augment.mix_alpha, augment.mix_alpha)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, *key, MIX))
+        try:
+            added = self._features(other, generator)
+        except InputError:  # which is reported where this utterance has its turn
+            return features, alone
+        x_i, x_j = pad([features, added])[0]  # (T, F)
+        return w * x_i + (1 - w) * x_j, ((tokens, w), (self._tokens(other), 1 - w))
+
+    def _masked(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return the copies of an utterance (T, F)."""
+        if self.augment is None:
+            return (features,)
+        return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
+
+    def _features(
+        self, utterance: Utterance | ShardUtterance, generator: torch.Generator
+    ) -> Tensor:
+        """Read an utterance, augment it and compute its normalised features (T, F)."""
         config, augment = self.features, self.augment
         waveform = read(utterance.clip, sample_rate=config.sample_rate)
-        generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         warp = tempo = 1.0
         if augment is not None:
             samples = torch.from_numpy(waveform)
@@ -121,10 +171,7 @@ class UtteranceSet:
             noise = torch.randn(len(waveform), generator=generator).numpy()
         found = self.extractor(waveform, noise, warp, tempo)
         stats = self.speakers.get(utterance.speaker)
-        features = torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
-        if augment is None:
-            return (features,)
-        return tuple(spec_augment(features, augment, generator) for _ in range(self.copies))
+        return torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
 
     def batch(self, keys: Sequence[Key]) -> Batch:
         """Read utterances into a padded batch, which is empty if no audio could be read."""
@@ -135,8 +182,12 @@ class UtteranceSet:
             nothing, none = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
             return Batch(nothing, none, nothing, none, errors=errors)
         copies = len(good[0].copies)
-        features, frames = pad([e.copies[i] for i in range(copies) for e in good])
-        tokens, lengths = pad([e.tokens for e in good] * copies)
-        audio_s = float(frames.sum()) * self.features.frame_shift_ms / 1000
-        ids = tuple(e.id for e in good) * copies
-        return Batch(features, frames, tokens, lengths, ids, audio_s, errors)
+        rows = [(e, *target) for e in good for target in e.targets]
+        features, frames = pad([e.copies[i] for i in range(copies) for e, _, _ in rows])
+        tokens, lengths = pad([tokens for _, tokens, _ in rows] * copies)
+        frames_read = float(sum(len(copy) for e in good for copy in e.copies))
+        audio_s = frames_read * self.features.frame_shift_ms / 1000
+        ids = tuple(e.id for e, _, _ in rows) * copies
+        mixed = len(rows) > len(good)
+        weights = torch.tensor([weight for *_, weight in rows] * copies) if mixed else None
+        return Batch(features, frames, tokens, lengths, ids, audio_s, errors, weights)

@@ -129,7 +129,8 @@ def test_consistency_loss_by_hand():
     padding = torch.tensor([[False, True], [False, True]])
     p_to_q = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     q_to_p = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)
-    assert float(consistency_loss(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
+    unweighted = Batch(*[torch.zeros(2)] * 4)
+    assert float(consistency_loss(log_probs, padding, unweighted)) == pytest.approx(p_to_q + q_to_p)
 
 
 def test_consistency_adds_nothing_for_equal_copies(model):
@@ -147,22 +148,46 @@ def test_consistency_adds_nothing_for_equal_copies(model):
 
 
 def test_r_drop_equals_torch(model):
-    logits, targets = torch.randn(4, 3, VOCAB), torch.tensor([[1, 2, 6], [4, 6, IGNORE]] * 2)
-    expected, log_probs = 0.0, logits.log_softmax(-1)
+    targets = torch.tensor([[1, 2, 6], [4, 6, IGNORE]] * 2)
+    expected, log_probs = 0.0, torch.randn(4, 3, VOCAB).log_softmax(-1)
     for row, length in ((0, 3), (1, 2)):
         one, other = log_probs[row, :length], log_probs[row + 2, :length]
         for a, b in ((one, other), (other, one)):
             expected += kl_div(a, b, reduction="sum", log_target=True) / 2
-    torch.testing.assert_close(r_drop_loss(logits, targets), expected)
-    model.train()
     twice = [torch.cat([v, v]) for v in batch()]
+    unweighted = Batch(*twice)
+    torch.testing.assert_close(r_drop_loss(log_probs, targets, unweighted), expected)
+    model.train()
     twice[0][3:, :5] = 0.0
     plain, more = (loss_of(model, *twice, LossConfig(r_drop=weight)) for weight in (0.0, 2.0))
     inputs, targets = inputs_and_targets(*twice[2:], model.eos)
     logits, _ = model.decoder(inputs, twice[3] + 1, model.encode(*twice[:2]))
-    added = 0.7 * 2.0 * r_drop_loss(logits, targets) / (2 * (5 + 3 + 1 + 3))
+    added = r_drop_loss(logits.log_softmax(-1), targets, unweighted)
+    added = 0.7 * 2.0 * added / (2 * (5 + 3 + 1 + 3))
     assert added > 0
     torch.testing.assert_close(more.total, plain.total + added)
+
+
+def test_weights_of_rows_weigh_every_part_of_the_loss(model):
+    """As the same rows alone, times their weights; two copies of three rows."""
+    features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())
+    features[3:, :5] = 0.0
+    model.train()
+    weights = LossConfig(consistency=0.2, r_drop=0.5, guide=0.3)
+    shares = torch.tensor([0.3, 0.7, 1.0])
+    whole_batch = Batch(features, frames, tokens, lengths, weights=shares.repeat(2))
+    count = whole_batch.count
+    expected = Count(2 * float(shares @ lengths[:3].float()), 2 * 2.0)
+    assert count == pytest.approx(expected)
+    found = model(whole_batch, weights, count)
+    alone = []
+    for row in range(3):
+        rows = [row, row + 3]
+        one = Batch(features[rows], frames[rows], tokens[rows, : lengths[row]], lengths[rows])
+        alone.append(model(one, weights, count))
+    for name in ("total", "attention", "ctc", "consistency", "accuracy"):
+        parts = torch.stack([getattr(each, name) for each in alone])
+        torch.testing.assert_close(getattr(found, name), shares @ parts, msg=name)
 
 
 def plain_encoder(model, x):

@@ -1,5 +1,8 @@
-"""Planning of batches, and copies of utterances."""
+"""Planning of batches, and copies and sums of utterances."""
 
+from dataclasses import replace
+
+import pytest
 import soundfile
 import torch
 
@@ -43,6 +46,39 @@ def test_every_pass_has_its_own_order():
         assert sorted(keys) == [(number, i) for i in range(50)]
     orders = [[i for batch in plan for _, i in batch] for plan in plans]
     assert orders[0] != orders[1]
+
+
+def test_mixed_utterances_are_weighted_sums_with_both_transcripts(tmp_path):
+    utterances = noise(tmp_path, [0.5, 0.8, 0.6])
+    tokenizer = CharTokenizer.from_texts(["A B C"])
+    augment = AugmentConfig(speeds=(1.0,), volume_db=0.0, freq_masks=0, time_masks=0)
+    common = tokenizer, FEATURES, None, {}
+    plain = UtteranceSet(utterances, *common, augment).batch([(0, i) for i in range(3)])
+    mixing = UtteranceSet(utterances, *common, replace(augment, mix_prob=0.5, mix_alpha=2.0))
+    keys, mixed = [(0, i % 3) for i in range(3)] + [(n, 1) for n in range(1, 20)], 0
+    for key in keys:
+        batch, before = mixing.batch([key]), plain.features[key[1], : plain.frames[key[1]]]
+        if batch.weights is None:
+            assert batch.features[0].equal(before)
+            continue
+        mixed += 1
+        w, rest = batch.weights.tolist()
+        assert w + rest == pytest.approx(1.0) and batch.features[0].equal(batch.features[1])
+        sums = [
+            torch.nn.functional.pad(w * before, (0, 0, 0, 99))[:99]
+            + torch.nn.functional.pad(rest * x[:frames], (0, 0, 0, 99))[:99]
+            for x, frames in zip(plain.features, plain.frames, strict=True)
+        ]
+        found = torch.nn.functional.pad(batch.features[0], (0, 0, 0, 99))[:99]
+        (partner,) = [i for i, each in enumerate(sums) if torch.allclose(each, found, atol=1e-5)]
+        ends = [plain.tokens[i, : plain.lengths[i]].tolist() for i in (key[1], partner)]
+        rows = zip(batch.tokens, batch.lengths, strict=True)
+        assert [row[:length].tolist() for row, length in rows] == ends
+    assert 5 <= mixed <= 17
+    together = mixing.batch(keys)
+    assert len(together.ids) == len(keys) + mixed
+    assert together.count.utterances == pytest.approx(len(keys))
+    assert together.audio_s < together.frames.sum() / 100
 
 
 def test_copies_differ_only_in_their_masks(tmp_path):
