@@ -8,6 +8,7 @@ Examples:
     asr bench faults --kills 50 --json
     asr bench attention --list
     asr bench attention --help
+    asr bench speedrun exp/las_seed1 exp/las_seed2 --target 9 -o curve.png
 """
 
 import argparse
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "scale": "Measure how a training starts with many utterances, in a directory and in shards.",
     "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
+    "speedrun": "Show in how many minutes trainings reached an error rate on their dev set.",
 }
 UNSIZED = ("transcribe", "scale", "faults", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
@@ -58,10 +60,11 @@ _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long re
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all benchmarks."""
     parser = Parser("asr bench", description=__doc__)
-    once = Parser(add_help=False)
+    printed = Parser(add_help=False)
+    printed.add_argument("--json", action="store_true", help="print one JSON object")
+    once = Parser(add_help=False, parents=[printed])
     threads = number(int, THREADS)
     once.add_argument("--threads", type=threads, default=0, help="CPU threads; 0 uses every core")
-    once.add_argument("--json", action="store_true", help="print one JSON object")
     common = Parser(add_help=False, parents=[once])
     common.add_argument("--repeats", type=COUNT, default=5, help="runs; the median is reported")
     sized = Parser(add_help=False, parents=[common])
@@ -69,6 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
         sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)
     verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
     for name, text in BENCHMARKS.items():
+        if name == "speedrun":
+            _add_speedrun(verbs.add_parser(name, parents=[printed], help=text, description=text))
+            continue
         parent = common if name in AMOUNTS else once if name in UNSIZED else sized
         added = verbs.add_parser(name, parents=[parent], help=text.rstrip("."), description=text)
         if name in AMOUNTS:
@@ -105,6 +111,14 @@ def _add_network(parser: argparse.ArgumentParser, *, training: bool) -> None:
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)
 
 
+def _add_speedrun(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folders", nargs="+", metavar="FOLDER", help="folder of a training, with train.jsonl")
+    text = "word error rate on the dev set in percent"
+    add("--target", type=number(float, more_than(0, 100)), default=9.0, help=text)
+    add("-o", "--out", metavar="FILE", help="draw the error rates over the minutes, as PNG")
+
+
 def _add_transcribe(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", help="model, as for `asr transcribe`")
@@ -128,6 +142,8 @@ def main(argv: list[str]) -> int:
     options = make_parser().parse_args(argv)
     if options.work == "attention":
         return list_kinds(as_json=options.json)
+    if options.work == "speedrun":
+        return show_speedrun(options)
     from asr.bench import measure
     from asr.commands.machine import machine
 
@@ -153,6 +169,18 @@ def list_kinds(*, as_json: bool) -> int:
 
     rows = list(kinds())
     print(json.dumps(rows) if as_json else "\n".join(table(rows)))
+    return EXIT_OK
+
+
+def show_speedrun(options: argparse.Namespace) -> int:
+    """Print, and draw, the minutes of trainings to an error rate; return the exit code."""
+    from asr.bench.speedrun import draw, read_run, table
+
+    target = options.target / 100
+    runs = [read_run(folder, target) for folder in options.folders]
+    print(json.dumps(runs) if options.json else "\n".join(table(runs, target)))
+    if options.out:
+        draw(runs, target, options.out)
     return EXIT_OK
 
 

@@ -1,0 +1,52 @@
+"""Minutes to an error rate, from the logs of trainings."""
+
+import json
+
+import pytest
+
+from asr.commands.bench import main
+from asr.errors import InputError
+
+STEP = {"kind": "step", "audio_s": 300.0, "seconds": 40.0, "wait_s": 5.0}
+
+
+def training(folder, errors):
+    """Write the log of a training of a minute and one step for each epoch."""
+    folder.mkdir()
+    lines = []
+    for epoch, wer in enumerate(errors, 1):
+        lines.append({**STEP, "epoch": epoch})
+        lines.append({"kind": "epoch", "epoch": epoch, "elapsed_s": 60.0 * epoch, "dev_wer": wer})
+    lines.append({**STEP, "epoch": len(errors) + 1})  # of an epoch that is not finished
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(folder)
+
+
+def test_the_first_epoch_with_the_error_rate_counts(tmp_path, capsys):
+    found = [
+        training(tmp_path / "fast", [1.2, 0.09, 0.1]),
+        training(tmp_path / "slow", [0.5, 0.2]),
+    ]
+    picture = tmp_path / "curve.png"
+    assert main(["speedrun", *found, "--target", "9", "-o", str(picture), "--json"]) == 0
+    fast, slow = json.loads(capsys.readouterr().out)
+    assert (fast["minutes_to_target"], fast["epochs_to_target"], fast["best_wer"]) == (2.0, 2, 0.09)
+    assert slow["minutes_to_target"] is None and slow["minutes"] == [1.0, 2.0]
+    assert fast["times_real_time"] == pytest.approx(5.0)
+    shares = [fast[f"{part}_share"] for part in ("steps", "wait", "rest")]
+    assert shares == pytest.approx([40 / 60, 5 / 60, 15 / 60])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_names_trainings_that_never_had_it(tmp_path, capsys):
+    assert main(["speedrun", training(tmp_path / "slow", [0.5, 0.2]), "--target", "19.5"]) == 0
+    title, line = capsys.readouterr().out.splitlines()
+    assert "to 19.5 %" in title and "never" in line and "20.0 %" in line
+
+
+@pytest.mark.parametrize("text", ["", "{", None])
+def test_a_folder_without_a_finished_epoch_is_an_error(tmp_path, text):
+    if text is not None:
+        (tmp_path / "train.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"train\.jsonl"):
+        main(["speedrun", str(tmp_path)])
