@@ -21,6 +21,7 @@ from asr.text.normalize import NORMALIZERS
 if TYPE_CHECKING:
     from asr.config import FeatureConfig
     from asr.corpus.importing import Imported
+    from asr.corpus.quick import Columns
 
 PROGRESS_S = 10.0  # between two lines
 COUNTED = {
@@ -74,9 +75,9 @@ def run_validate(argv: list[str]) -> int:
     parser.add_argument("--check-audio", action="store_true", help=text)
     args = parser.parse_args(argv)
 
-    from asr.corpus.validate import validate, warnings
+    from asr.corpus.validate import inspect, warnings
 
-    problems = validate(
+    problems, columns = inspect(
         args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
     )
     if problems:
@@ -85,7 +86,7 @@ def run_validate(argv: list[str]) -> int:
         return EXIT_USAGE
     for warning in warnings(args.dir):
         warn(warning)
-    print(f"{args.dir}: valid: {_contents(args.dir)}")
+    print(f"{args.dir}: valid: {_contents(args.dir, columns)}")
     return EXIT_OK
 
 
@@ -95,22 +96,22 @@ def _print_problems(problems: Sequence[object], where: str) -> None:
     print_error(f"{counted(len(problems), 'problem')} in {where}")
 
 
-def _contents(path: str) -> str:
+def _contents(path: str, columns: "Columns | None") -> str:
     """Return the counts of a valid directory, and its hours if they are known without audio."""
     from asr.corpus.quick import read_columns
     from asr.corpus.tables import Segment, read_tables
 
     names = ("utt2spk", "spk2utt", "utt2dur")
-    columns = read_columns(Path(path), names, names)
-    if columns is not None and columns.durations_s is not None:
+    columns = columns or read_columns(Path(path), names, names)
+    if columns is not None:
         found, people = len(columns.ids), len(columns.speakers.names)
-        seconds = columns.durations_s.tolist()
+        total_s = 0.0 if columns.lengths_s is None else float(columns.lengths_s.sum())
     else:
         tables = read_tables(path)
         found, people = len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
         segments = map(Segment.parse, tables.get("segments", {}).values())
-        seconds = [segment.end_s - segment.start_s for segment in segments]
-    hours = f", {sum(seconds) / 3600:.2f} hours" if seconds else ""
+        total_s = sum(segment.end_s - segment.start_s for segment in segments)
+    hours = f", {total_s / 3600:.2f} hours" if total_s else ""
     return f"{counted(found, 'utterance')}, {counted(people, 'speaker')}{hours}"
 
 

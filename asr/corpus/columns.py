@@ -69,7 +69,7 @@ class Labels(Sequence[str]):
         codes: the index of each row in ``names``, (N,); None: row i has name i.
     """
 
-    def __init__(self, names: Strings, codes: Numbers | None = None) -> None:
+    def __init__(self, names: "Strings | Paths", codes: Numbers | None = None) -> None:
         self.names, self.codes = names, codes
 
     @classmethod
@@ -98,6 +98,33 @@ class Labels(Sequence[str]):
             return iter(self.names)
         names = list(self.names)
         return (names[code] for code in self.codes)
+
+
+class Paths(Sequence[str]):
+    """A column of paths, many of which are in the same folder.
+
+    Args:
+        folders: the beginning of each path, up to its last slash, included.
+        files: the rest of each path.
+    """
+
+    def __init__(self, folders: Labels, files: Strings) -> None:
+        self.folders, self.files = folders, files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.folders[index] + self.files[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str.__add__, self.folders, self.files)
 
 
 class Builder:

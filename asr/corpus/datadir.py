@@ -144,11 +144,10 @@ class DataDir:
             return cls(path, Utterances.of(_utterances(read_valid(path, text=text))))
         for name in set(table_names(path)).difference(FILES):
             read_table(path / name)  # raises an error if it cannot be read
-        durations_s, spans_s = columns.durations_s, columns.spans
+        durations_s = columns.lengths_s
         if durations_s is None:
-            unknown = np.full(len(columns.ids), np.nan)
-            durations_s = unknown if spans_s is None else spans_s[1] - spans_s[0]
-        audio = columns.recordings, columns.wavs, spans_s
+            durations_s = np.full(len(columns.ids), np.nan)
+        audio = columns.recordings, columns.wavs, columns.spans
         return cls(
             path, Utterances(columns.ids, columns.speakers, *audio, columns.texts, durations_s)
         )

@@ -13,11 +13,11 @@ import numpy as np
 
 from asr.audio.clip import MAX_OVERSHOOT_S
 from asr.audio.folders import is_file
-from asr.corpus.columns import Builder, Labels, Numbers, Strings
+from asr.corpus.columns import Builder, Labels, Numbers, Paths, Strings
 from asr.corpus.tables import keyed_by
 from asr.text.characters import clean, visible
 
-BLOCK = 1 << 21  # bytes of a file that are read at a time
+BLOCK = 1 << 18  # bytes of a file that are read at a time
 WIDEST = 1 << 26  # bytes of the keys of a block, all as long as the longest
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
 SPACES = "\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # all but space and tab
@@ -48,6 +48,13 @@ class Columns:
     """Begin and end in the recording in seconds, (2, N); None without segments."""
     durations_s: Numbers | None
     """Values of utt2dur, (N,); None without the file."""
+
+    @property
+    def lengths_s(self) -> Numbers | None:
+        """Duration of each utterance, (N,); None without utt2dur and segments."""
+        if self.durations_s is None and self.spans is not None:
+            return self.spans[1] - self.spans[0]
+        return self.durations_s
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def _cut(data: Numbers, begins: Numbers, ends: Numbers) -> tuple[Numbers, Number
 def _padded(data: Numbers, begins: Numbers, ends: Numbers) -> Numbers:
     """Return the bytes from each ``begins`` to its ``ends``, excluded, as an array of texts."""
     lengths = ends - begins
-    width = int(lengths.max())
+    width = max(1, int(lengths.max()))
     expect(width * len(begins) <= WIDEST)
     padded = np.concatenate([data, np.zeros(width, np.uint8)])
     rows = np.lib.stride_tricks.sliding_window_view(padded, width)[begins]
@@ -148,8 +155,9 @@ def _check_characters(raw: bytes) -> None:
     return None
 
 
-def _rows(path: Path, ids: Strings) -> Iterator[_Block]:
+def _rows(path: Path, ids: Strings | Paths) -> Iterator[_Block]:
     """Yield the blocks of a table whose keys are ``ids``."""
+    assert isinstance(ids, Strings)
     row = 0
     for block in _blocks(path):
         stop = row + len(block.ends)
@@ -203,19 +211,35 @@ def _check_spk2utt(path: Path, ids: Strings, speakers: Labels) -> None:
         expect(not file.read(1))
 
 
-def _strings_of(path: Path, blocks: Iterator[_Block], check: Callable[[bytes], None]) -> Strings:
-    """Return the values of blocks, checked."""
+def _texts(path: Path, ids: Strings) -> Strings:
+    """Return the transcripts, without reserved symbols."""
     found = Builder(path.stat().st_size)
-    for block in blocks:
+    for block in _rows(path, ids):
         lines, ends = block.values()
-        check(lines.tobytes())
+        raw = lines.tobytes()
+        if any(symbol.encode() in raw for symbol in RESERVED):
+            expect(not _RESERVED.search(raw))
         found.add(lines, ends)
     return found.column()
 
 
-def _check_texts(lines: bytes) -> None:
-    if any(symbol.encode() in lines for symbol in RESERVED):
-        expect(not _RESERVED.search(lines))
+def _paths(path: Path, blocks: Iterator[_Block]) -> Paths:
+    """Return the values of wav.scp: paths of files, and commands."""
+    files, codes = Builder(path.stat().st_size), []
+    known: dict[bytes, int] = {}
+    for block in blocks:
+        lines, ends = block.values()
+        _check_audio(lines.tobytes())
+        begins = np.concatenate([[0], ends[:-1]])
+        slashes = np.flatnonzero(lines == ord("/"))
+        last = np.append(slashes, -1)[np.searchsorted(slashes, ends) - 1]  # -1: there is none
+        cuts = np.maximum(last + 1, begins)
+        files.add(*_cut(lines, cuts, ends - 1))
+        folders = _padded(lines, begins, cuts)
+        runs = np.flatnonzero(np.append(True, folders[1:] != folders[:-1]))
+        found = [known.setdefault(name, len(known)) for name in folders[runs].tolist()]
+        codes.append(np.repeat(np.array(found, np.int32), np.diff(runs, append=len(folders))))
+    return Paths(Labels(_strings([*known]), np.concatenate(codes)), files.column())
 
 
 def _check_audio(lines: bytes) -> None:
@@ -231,7 +255,7 @@ def _numbers(words: list[bytes]) -> Numbers:
     return found
 
 
-def _seconds(path: Path, ids: Strings) -> Numbers:
+def _seconds(path: Path, ids: Strings | Paths) -> Numbers:
     """Return durations in seconds, all above 0."""
     found = np.concatenate([_numbers(block.fields(2)[1::2]) for block in _rows(path, ids)])
     expect((found > 0).all())
@@ -289,7 +313,7 @@ def _read(path: Path, present: Collection[str]) -> Columns:
     recordings, wavs, spans = _audio(path, present, ids)
     texts = durations_s = None
     if "text" in present:
-        texts = _strings_of(path / "text", _rows(path / "text", ids), _check_texts)
+        texts = _texts(path / "text", ids)
     if "utt2dur" in present:
         durations_s = _seconds(path / "utt2dur", ids)
     if "reco2dur" in present:
@@ -312,7 +336,7 @@ def _audio(
     if "segments" not in present:
         if "wav.scp" not in present:
             return Labels(ids), Labels(Strings.of([])), None
-        return Labels(ids), Labels(_strings_of(wav_scp, _rows(wav_scp, ids), _check_audio)), None
+        return Labels(ids), Labels(_paths(wav_scp, _rows(wav_scp, ids))), None
     keys = Builder(wav_scp.stat().st_size)
 
     def blocks() -> Iterator[_Block]:
@@ -320,7 +344,7 @@ def _audio(
             keys.add(*block.keys())
             yield block
 
-    wavs, names = _strings_of(wav_scp, blocks(), _check_audio), keys.column()
+    wavs, names = _paths(wav_scp, blocks()), keys.column()
     codes, spans = _segments(path / "segments", ids, names)
     return Labels(names, codes), Labels(wavs, codes), spans
 

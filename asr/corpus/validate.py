@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file
-from asr.corpus.quick import CONTROL, RESERVED, SPACES, STRAY, SUSPECT, read_blocks, read_columns
+from asr.corpus.quick import (
+    CONTROL,
+    RESERVED,
+    SPACES,
+    STRAY,
+    SUSPECT,
+    Columns,
+    read_blocks,
+    read_columns,
+)
 from asr.corpus.tables import (
     Segment,
     first_word,
@@ -88,14 +97,24 @@ _Tables = Mapping[str, Table]
 Rule = Callable[[str], str]
 
 
-def validate(
+def validate(path: str | Path, **options: bool) -> list[Problem]:
+    """Return all violations in a data directory, file by file: none in a valid one.
+
+    Args:
+        path: the directory.
+        options: those of :func:`inspect`.
+    """
+    return inspect(path, **options)[0]
+
+
+def inspect(
     path: str | Path,
     *,
     text: bool = True,
     wav: bool = True,
     feats: bool = False,
     audio: bool = False,
-) -> list[Problem]:
+) -> tuple[list[Problem], Columns | None]:
     """Check a data directory.
 
     Args:
@@ -107,17 +126,17 @@ def validate(
             commands in wav.scp are not run.
 
     Returns:
-        All violations, file by file; empty for a valid directory.
+        All violations, file by file, and the tables if the first look shows that there are none.
     """
     path = Path(path)
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
-        return [Problem(str(path), 0, f"{found}, expected a data directory; check the path")]
+        return [Problem(str(path), 0, f"{found}, expected a data directory; check the path")], None
     optional = {"text": text, "wav.scp": wav, "feats.scp": feats}
     required = ["utt2spk", "spk2utt", *(name for name, wanted in optional.items() if wanted)]
-    if not audio and read_columns(path, required, FILES):
-        return []
-    return _problems(path, required, audio=audio)
+    if not audio and (columns := read_columns(path, required, FILES)):
+        return [], columns
+    return _problems(path, required, audio=audio), None
 
 
 def _problems(path: Path, required: Collection[str], *, audio: bool) -> list[Problem]:
@@ -148,11 +167,14 @@ def warnings(path: str | Path) -> list[str]:
     """Return warnings about what a valid directory may have but rarely should."""
     path = Path(path)
     found = []
-    speakers = Counter(word for raw in _raw(path / "utt2spk") for word in raw.split()[1::2])
-    if len(speakers) == 1 < speakers.total():
+    speakers, count = set[bytes](), 0
+    for raw in _raw(path / "utt2spk"):  # sorted by speaker
+        speakers |= {raw.split(maxsplit=2)[1], raw.rsplit(maxsplit=1)[-1]}
+        count += raw.count(b"\n")
+    if len(speakers) == 1 < count:
         found.append(
-            f"{path}/utt2spk: one speaker for all {speakers.total()} utterances; if the speakers "
-            "are not known, make each utterance its own speaker"
+            f"{path}/utt2spk: one speaker for all {count} utterances; if the speakers are not "
+            "known, make each utterance its own speaker"
         )
     pipes = sum(len(_PIPE.findall(raw)) for raw in _raw(path / "wav.scp"))
     if pipes:
@@ -207,7 +229,12 @@ def _text_warnings(file: Path) -> Iterator[str]:
             f"text was converted, in {counted(len(lost), 'line')} in all; take the words from the "
             "original"
         )
-    if sum(any(c.encode() in raw for raw in _raw(file)) for c in APOSTROPHES) > 1:
+    seen = set[str]()
+    for raw in _raw(file):
+        seen |= {
+            c for c in APOSTROPHES if not (raw.isascii() and ord(c) > 127) and c.encode() in raw
+        }
+    if len(seen) > 1:
         for raw in _raw(file):
             kinds += apostrophes(decode(raw, file))
     if len(kinds) > 1:

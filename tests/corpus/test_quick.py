@@ -44,11 +44,16 @@ def thorough(path, monkeypatch):
 @pytest.mark.parametrize("block", [1, 20, quick.BLOCK])
 def test_valid_directories_are_read_alike(make, segmented, wav, monkeypatch, block):
     monkeypatch.setattr(quick, "BLOCK", block)
+    monkeypatch.chdir(wav.parent)
     paths = [
         make("plain", utt2dur="s1-a 2.0\ns1-b 2.0\ns2-a 1.5e0\n"),
         make("spaces", text="s1-a \t ONE  \ns1-b\tTWO  THREE \ns2-a FOUR\t\n"),
         make("letters", text="s1-a \u00c9T\u00c9\ns1-b \u06cc\u200c\u062e\ns2-a \u4e2d\n"),
         make("pipe", wav_scp=f"s1-a {wav}\ns1-b cat '{wav}' |\ns2-a {wav}\n"),
+        make(
+            "folders",
+            wav_scp=f"s1-a {wav.name}\ns1-b {wav}\ns2-a ../{wav.parent.name}/{wav.name}\n",
+        ),
         make("reserved inside", text="s1-a A<s>\ns1-b #00\ns2-a X</s>Y\n"),
         segmented,
     ]
