@@ -250,6 +250,13 @@ class LossConfig(Settings):
     over the first guide_epochs."""
     guide_epochs: int = setting(6, at_least(0))
     """Number of epochs with a guide penalty."""
+    mwer: float = setting(0.0, at_least(0))
+    """Weight of the expected number of word errors of an utterance over its n-best list (minimum
+    word error rate, arXiv:1712.01818), beside the other losses."""
+    mwer_nbest: int = setting(4, between(2, 1000))
+    """Beam width and number of hypotheses of these lists."""
+    mwer_start_epoch: int = setting(0, at_least(0))
+    """First epoch with mwer, late in the training: it needs a model that makes few errors."""
     scheduled_sampling: float = setting(0.0, FRACTION)
     """Probability that the decoder reads its own prediction instead of the true character."""
     sampling_start_epoch: int = setting(0, at_least(0))

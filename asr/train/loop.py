@@ -94,7 +94,12 @@ class Training:
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
         self.step = TrainStep(
-            self.model, self.optimizer, config, self.rank, lambda text: self.log.say(text)
+            self.model,
+            self.optimizer,
+            config,
+            self.rank,
+            self.data.tokenizer,
+            lambda text: self.log.say(text),
         )
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)
         self.folder.make()

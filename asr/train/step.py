@@ -13,7 +13,10 @@ from asr.config import LossConfig, TrainConfig
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
+from asr.model.loss import Loss
 from asr.model.machine import release_device, seeded
+from asr.text.tokenizer import CharTokenizer
+from asr.train.mwer import nbest
 from asr.train.rank import Rank
 from asr.train.schedule import Optimizer
 from asr.train.utterances import seed_of
@@ -69,6 +72,7 @@ def weights_at(config: LossConfig, epoch: int) -> LossConfig:
         config,
         consistency=config.consistency * min(1.0, (epoch + 1) / (config.consistency_epochs + 1)),
         scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
+        mwer=config.mwer * (epoch >= config.mwer_start_epoch),
         guide=config.guide * max(0.0, 1 - epoch / max(1, config.guide_epochs)),
     )
 
@@ -81,6 +85,7 @@ class TrainStep:
         optimizer: the optimiser of its parameters.
         config: configuration of the training.
         rank: this process.
+        tokenizer: characters to text, for n-best lists.
         say: called with a message when memory runs out and the batch is halved.
     """
 
@@ -90,10 +95,11 @@ class TrainStep:
         optimizer: Optimizer,
         config: TrainConfig,
         rank: Rank,
+        tokenizer: CharTokenizer,
         say: Callable[[str], None],
     ) -> None:
         self.model, self.optimizer, self.config, self.rank = model, optimizer, config, rank
-        self.say = say
+        self.tokenizer, self.say = tokenizer, say
 
     def __call__(
         self, shares: Sequence[Batch], count: Count, weights: LossConfig, rate: float, seed: int
@@ -157,13 +163,12 @@ class TrainStep:
         self, parts: Sequence[tuple[Batch, int]], count: Count, weights: LossConfig
     ) -> list[Tensor]:
         """Add the gradients of batches, each with its seed; return the sums of the losses."""
-        self.model.train()
         sums = [torch.zeros((), device=self.rank.device)] * 4
         for place, (batch, seed) in enumerate(parts):
             try:
                 with seeded(seed):
-                    loss = self.model(batch.to(self.rank.device), weights, count)
-                    loss.total.backward()
+                    loss = self._loss(batch.to(self.rank.device), weights, count)
+                    loss.total.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
                 if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
                     raise OutOfMemory(place, batch, error) from error
@@ -171,3 +176,12 @@ class TrainStep:
             values = (loss.total, loss.attention, loss.ctc, loss.accuracy)
             sums = [s + value.detach() for s, value in zip(sums, values, strict=True)]
         return sums
+
+    def _loss(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
+        hypotheses, has_ctc = None, weights.ctc_weight > 0
+        if weights.mwer > 0:
+            hypotheses = nbest(
+                self.model, batch, self.tokenizer, weights.mwer_nbest, has_ctc=has_ctc
+            )
+        loss: Loss = self.model.train()(batch, weights, count, hypotheses)
+        return loss
