@@ -115,7 +115,9 @@ _bleu() {
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
     if stage_begin $number.${set}_${decode_tag}_bleu "BLEU of $set$of_seed" data/$set/text "$out/text"; then
-      python local/bleu.py data/$set/text "$out/text" >"$out/bleu"
+      # shellcheck disable=SC2016 # for the inner bash
+      $decode_cmd "$out/log/bleu.log" \
+        bash -c 'python local/bleu.py "$1" "$2/text" >"$2/bleu"' bash data/$set/text "$out"
       stage_done "$out/bleu"
     fi
   done
