@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from pathlib import Path
 class Server(ThreadingHTTPServer):
     """A server of a folder with range requests; ``faults`` lists what goes wrong, in order."""
 
+    scheme = "http"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.requests, self.faults, self.every = folder, 0, [], 0
@@ -19,7 +23,16 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}"
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak https from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket, self.scheme = context.wrap_socket(self.socket, server_side=True), "https"
+
+    def handle_error(self, *args: object) -> None:
+        """Say nothing of clients that refuse the certificate."""
 
     def fault(self) -> str:
         with self.lock:
@@ -69,3 +82,19 @@ def serving(folder: Path) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path, Path]:
+    """Return the certificates of a new CA and of 127.0.0.1, which it has signed, and the key."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=CA of a test")
+    openssl(
+        *new, "-keyout", "key.pem", "-out", "server.pem", "-subj", "/CN=127.0.0.1",
+        "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1",
+        "-addext", "basicConstraints=critical,CA:FALSE",
+    )  # fmt: skip
+    return folder / "ca.pem", folder / "server.pem", folder / "key.pem"

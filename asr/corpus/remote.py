@@ -95,7 +95,11 @@ def _request(url: str, start: int, size: int, timeout_s: float) -> tuple[bytes, 
         raise _refusal(url, error) from error
     except URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise InputError(f"{url}: {error.reason}; the server's certificate is wrong") from error
+            raise InputError(
+                f"{url}: the certificate of the server is not trusted "
+                f"({error.reason.verify_message}); if its CA is your own, set SSL_CERT_FILE to the "
+                "file of the CA's certificate, and use the name that the certificate has"
+            ) from error
         raise _FailedError(str(error.reason)) from error
     except (OSError, HTTPException) as error:
         raise _FailedError(first_line(error)) from error

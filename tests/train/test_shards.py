@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from servers import serving
+from servers import make_certificate, serving
 
 from asr.config import BatchConfig, FeatureConfig, ShardConfig, TrainConfig
 from asr.corpus import remote
@@ -63,6 +63,27 @@ def test_a_server_that_fails_one_request_in_twenty_gives_the_losses_of_files(
     assert len(expected) > 4
     assert losses(tmp_path / "shards") == expected
     assert losses(tmp_path / "server") == expected
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates")
+def test_training_from_an_https_server_whose_ca_is_trusted(
+    tone_corpus, one_epoch, shards, tmp_path, monkeypatch
+):
+    ca, certificate, key = make_certificate(tmp_path)
+    start(one_epoch, tone_corpus, f"{shards}/*.tar", tmp_path / "shards").run()
+    config = replace(one_epoch, batch=replace(one_epoch.batch, workers=2))
+    with serving(shards) as server:
+        server.encrypt(certificate, key)
+        url, out = f"{server.url}/*.tar", tmp_path / "server"
+        remote._opener.cache_clear()
+        with pytest.raises(InputError, match=r"not trusted \(unable .*set SSL_CERT_FILE") as error:
+            start(config, tone_corpus, url, out)
+        assert "\n" not in str(error.value) and server.requests == 0
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+        remote._opener.cache_clear()
+        start(config, tone_corpus, url, out).run()
+    remote._opener.cache_clear()
+    assert losses(out) == losses(tmp_path / "shards")
 
 
 def test_a_stopped_training_goes_on_with_the_next_sample(tone_corpus, one_epoch, shards, tmp_path):
