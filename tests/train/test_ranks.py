@@ -150,11 +150,16 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def run_as(rank: int, count: int, port: int, argv: list[str], prepare: Callable[[], None]) -> None:
-    """Run asr as one of several processes, as torchrun would; this ends the process."""
+def set_rank(rank: int, count: int, port: int) -> None:
+    """Set the variables that torchrun sets."""
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in (numbers | address).items()})
+
+
+def run_as(rank: int, count: int, port: int, argv: list[str], prepare: Callable[[], None]) -> None:
+    """Run asr as one of several processes, as torchrun would; this ends the process."""
+    set_rank(rank, count, port)
     out = Path(argv[argv.index("--out") + 1])
     sys.stdout = sys.stderr = (out.parent / f"{out.name}.{rank}").open("w", buffering=1)
     prepare()
@@ -222,6 +227,49 @@ def test_several_processes_train_as_one(
     assert "final.safetensors" in training.said(0) and not training.said(1)
     assert f"rank 1 of {count}" in training.log(1)
     assert len(list((training.out / "tensorboard").iterdir())) == 1
+
+
+def gradients(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the gradients of a model, and reset them."""
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    return found
+
+
+def compare_with_torch(index: int, port: int, config: TrainConfig, corpus: Path, out: Path) -> None:
+    """Compute the gradient of two shares as DistributedDataParallel does, and as we do."""
+    set_rank(index, 2, port)
+    with group.joined("cpu", 60.0, out) as rank:
+        training = start(config, corpus, out, rank)
+        keys = cut_batch([(0, i) for i in range(7)], training.data.train.durations_s, 2)
+        shares = [training.data.train.batch(share) for share in keys]
+        count = Count(*map(sum, zip(*(share.count for share in shares), strict=True)))
+        weights, model = weights_at(config.loss, 0), training.model.train()
+        training.step.local_gradient([shares[index]], count, weights, 5)
+        alone = gradients(model)
+        training.step.local_gradient([shares[index]], count, weights, 5)
+        rank.sum_gradients(list(model.parameters()))
+        ours = gradients(model)
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        wrapped(shares[index], weights, count).total.backward()
+        means = gradients(model)
+        for sums, mean, own in zip(ours, means, alone, strict=True):
+            torch.testing.assert_close(sums, 2 * mean, rtol=1e-6, atol=1e-6)
+            assert not torch.equal(sums, own)
+
+
+def test_the_sum_of_gradients_is_that_of_distributed_data_parallel(
+    tone_corpus, tiny_training, tmp_path
+):
+    common = free_port(), plain(tiny_training), tone_corpus, tmp_path / "las"
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=compare_with_torch, args=(i, *common)) for i in range(2)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in started] == [0, 0]
 
 
 def in_step_3_of_rank_1(action: Callable[[], None]) -> Callable[[], None]:
