@@ -29,6 +29,7 @@ from asr.model.loss import (
     expected_errors,
     guided_attention_loss,
     inputs_and_targets,
+    latency_loss,
     r_drop_loss,
 )
 from asr.model.memory import Memory
@@ -141,7 +142,8 @@ class LAS(nn.Module):
         """
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
-        logits, alignment = self.decoder(inputs, batch.lengths + 1, memory, sampling)
+        forced = self.decoder.teacher_force(inputs, batch.lengths + 1, memory, sampling)
+        logits, alignment = forced.logits, forced.weights
         written = count.characters + count.utterances
         smoothing = weights.label_smoothing if self.training else 0.0
         log_probs = logits.log_softmax(-1)  # (B, U + 1, V)
@@ -162,6 +164,10 @@ class LAS(nn.Module):
             weighted = batch.weighted(alignment)
             guide = guided_attention_loss(weighted, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
+        if self.training and weights.latency > 0:
+            delays = self.decoder.attention.delays(memory.keys, forced.states)
+            latency = latency_loss(delays, memory.steps, batch.lengths) / written
+            total = total + weights.latency * latency
         return Loss(total, attention, ctc, consistency, accuracy, alignment)
 
     def _ctc_losses(

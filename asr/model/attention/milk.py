@@ -6,7 +6,7 @@ beta_t      = sum_{k>=t} alpha_k exp(u_t - D_k)                 the weights
             = exp(u_t - D_t) z_t,  z_t = alpha_t + exp(D_t - D_{t+1}) z_{t+1}
 
 In the hard form these are the softmax over all steps up to the stop. The paper's cost of latency
-is no part of this.
+is ``loss.latency`` (:func:`asr.model.loss.latency_loss`).
 """
 
 import torch
