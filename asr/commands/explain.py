@@ -10,11 +10,13 @@ Examples:
     asr explain command.wav -o command.html
     asr explain --data data/dev --model exp/mine -o dev.html -f html,json
 
+After Ctrl-C, what is explained so far is written.
+
 Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from asr.commands.transcribe import add_model_options, open_recognizer
 from asr.config import DecodeConfig, ExplainConfig, SegmentationConfig
 from asr.config.args import add_settings, config_files, from_args, make_parser, settings_of
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
-from asr.files import beside, check_outputs, fitting_name, longest_name, write_json
+from asr.files import beside, check_outputs, fitting_name, longest_name, write_json, write_text
 from asr.recognize.inputs import Input, collect, printable
 from asr.store.find import find_model, search_settings
 from asr.terminal import note, print_error
@@ -53,11 +55,19 @@ def main(argv: list[str]) -> int:
         inputs = collect(
             args.inputs, Path(spool), data=args.data, lists=args.list, recursive=args.recursive
         )
-        plan = _Plan(page, formats, inputs)
+        plan = _Plan(page, formats, inputs, Path(spool))
         check_outputs(plan.files(), _read(args, config, inputs))
-        with open_recognizer(args, config, segmentation) as recognizer:
-            explained = _explain(recognizer, settings_of(ExplainConfig, args, parser.prog), plan)
-    if explained:
+        explained: list[Explanation] = []
+        relevance = settings_of(ExplainConfig, args, parser.prog)
+        try:
+            with open_recognizer(args, config, segmentation) as recognizer:
+                for found in _explain(recognizer, relevance, inputs):
+                    plan.write(*found, len(explained))
+                    explained.append(found[1].without_arrays())
+        except KeyboardInterrupt:
+            plan.write_all(explained)
+            counts = f"{len(explained)} of {len(inputs)} files explained and written"
+            raise KeyboardInterrupt(counts) from None
         plan.write_all(explained)
     return EXIT_OK if len(explained) == len(inputs) else EXIT_SOME_FAILED
 
@@ -106,6 +116,8 @@ class _Plan:
     page: Path
     formats: Sequence[str]
     inputs: Sequence[Input]
+    spool: Path
+    """Folder for the parts of the page."""
 
     def file(self, item: Input, kind: str) -> Path:
         """Return the file of an input beside the page."""
@@ -120,34 +132,45 @@ class _Plan:
         kinds = [kind for kind in self.formats if kind not in own]
         return common + [self.file(item, kind) for item in self.inputs for kind in kinds]
 
-    def write(self, item: Input, explanation: "Explanation") -> None:
-        """Write the results that belong to an input alone."""
+    def write(self, item: Input, explanation: "Explanation", number: int) -> None:
+        """Write the results that belong to an input alone, and its part of the page."""
         from asr.explain.explanation import write_arrays
+        from asr.explain.page import render
         from asr.explain.pictures import draw_explanation
 
         if "png" in self.formats:
             draw_explanation(explanation, self.file(item, "png"))
         if "npz" in self.formats:
             write_arrays(self.file(item, "npz"), explanation)
+        if "html" in self.formats:
+            part = render(explanation, number, len(self.inputs) == 1)
+            write_text(self._part(number), part)
+
+    def _part(self, number: int) -> Path:
+        return self.spool / f"part{number}.html"
 
     def write_all(self, explained: Sequence["Explanation"]) -> None:
-        """Write the results that all inputs share."""
+        """Write the results that all inputs share, if there are any."""
         from asr.explain.explanation import summary
         from asr.explain.page import write_page
 
+        if not explained:
+            return
         if "json" in self.formats:
             write_json(beside(self.page, ".json"), summary(explained))
         if "html" in self.formats:
-            print(write_page(self.page, explained))
+            parts = (self._part(n).read_text("utf-8") for n in range(len(explained)))
+            print(write_page(self.page, explained, parts))
 
 
-def _explain(recognizer: "Explainer", config: ExplainConfig, plan: _Plan) -> list["Explanation"]:
+def _explain(
+    recognizer: "Explainer", config: ExplainConfig, inputs: Sequence[Input]
+) -> Iterator[tuple[Input, "Explanation"]]:
     """Explain the inputs that can be read; report the others."""
     from asr.recognize.directory import stats_of_inputs
 
-    explained = []
-    speakers = stats_of_inputs(plan.inputs, recognizer.header.config.features)
-    for item, speaker in zip(plan.inputs, speakers, strict=True):
+    speakers = stats_of_inputs(inputs, recognizer.header.config.features)
+    for item, speaker in zip(inputs, speakers, strict=True):
         name = printable(item.utterance or item.file.name)
         try:
             found = recognizer.explain(item.clip, config, speaker=speaker, name=name)
@@ -155,7 +178,5 @@ def _explain(recognizer: "Explainer", config: ExplainConfig, plan: _Plan) -> lis
             message = first_line(error).removeprefix(f"{item.label}: ")
             print_error(f"asr explain: {item.label}: {message}")
             continue
-        plan.write(item, found)
-        explained.append(found)
+        yield item, found
         note(f"{item.label}: {found.transcript.text or 'no speech found'}")
-    return explained

@@ -6,7 +6,7 @@ much of the relevance attention explains.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +129,13 @@ class Explanation:
     segments: tuple[SegmentExplanation, ...]
     """Those with text."""
     name: str = ""
+
+    def without_arrays(self) -> "Explanation":
+        """Return the same without what depends on the length of the audio."""
+        none = np.zeros((1, 0), np.float32)
+        empty = Relevance(*[none] * 4)
+        segments = [replace(each, attention=none, relevance=empty) for each in self.segments]
+        return replace(self, waveform=none[0], segments=tuple(segments))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the large arrays for JSON."""

@@ -10,7 +10,8 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from asr.explain.explanation import (
     WordEvidence,
     mean_overlap,
 )
-from asr.files import write_text
+from asr.files import write_atomically
 
 COLUMNS = 600  # most columns of a picture
 TONES_HZ = 5000.0  # highest frequency of the spectrogram
@@ -60,18 +61,28 @@ average sound, and the relevance of the stretch is what the logarithm of a lette
 loses.</p>"""
 
 
-def write_page(path: str | Path, explanations: Sequence[Explanation]) -> Path:
+def write_page(
+    path: str | Path, explanations: Sequence[Explanation], rendered: Iterable[str] | None = None
+) -> Path:
     """Write the page of one or more explanations.
+
+    Args:
+        path: file to write.
+        explanations: of all recordings; without arrays if they are rendered.
+        rendered: the part of each recording, by :func:`render`; by default rendered now.
 
     Raises:
         InputError: the file cannot be written.
     """
+    alone = len(explanations) == 1
+    if rendered is None:
+        rendered = (render(each, number, alone) for number, each in enumerate(explanations))
     style, script = (_source(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; media-src data:; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
-    parts = [
+    before = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -79,11 +90,9 @@ def write_page(path: str | Path, explanations: Sequence[Explanation]) -> Path:
         "<title>What the recogniser heard, and why</title>",
         f"<style>{style}</style></head><body>",
         *_head(explanations),
-        *_recordings(explanations),
-        SOURCES,
-        f"<script>{script}</script></body></html>",
     ]
-    return write_text(path, "\n".join(parts) + "\n")
+    parts = chain(before, rendered, [SOURCES, f"<script>{script}</script></body></html>"])
+    return write_atomically(path, lambda file: file.writelines(f"{p}\n".encode() for p in parts))
 
 
 def _source(name: str) -> str:
@@ -115,13 +124,13 @@ def _head(explanations: Sequence[Explanation]) -> Iterator[str]:
             text = _text(each.transcript.text or "no speech found")
             yield f'<li><a href="#r{number}">{_text(each.name)}</a>: {text}</li>'
         yield "</ol></nav>"
-    if len(segments) > 1:
-        yield f"<h2>All {counted(len(segments), 'segment')} together</h2>"
-        yield _claim(mean_overlap(segments))
+    if segments and (len(explanations) > 1 or len(segments) > 1):
+        yield f"<h2>The whole page: {counted(len(segments), 'segment')}</h2>"
+        yield _claim(mean_overlap(segments), MEASURE)
         yield from _charts(mean_curves([segment.curves for segment in segments]))
 
 
-def _claim(overlap: Overlap, measure: str = MEASURE) -> str:
+def _claim(overlap: Overlap, measure: str) -> str:
     return (
         f'<div class="claim">{measure}<p><b>{_percent(overlap.share)}</b> of the relevance lies in '
         "the sound that got 90 % of the attention. By chance it would be "
@@ -129,11 +138,17 @@ def _claim(overlap: Overlap, measure: str = MEASURE) -> str:
     )
 
 
-def _recordings(explanations: Sequence[Explanation]) -> Iterator[str]:
-    """Yield the recordings; with a single segment, the measure stands there, else at the top."""
-    single = sum(len(each.segments) for each in explanations) == 1
-    for number, each in enumerate(explanations):
-        yield from _recording(each, number, MEASURE if single else "")
+def render(explanation: Explanation, number: int, alone: bool) -> str:
+    """Return the part of a recording, without the head and the end of the page.
+
+    Args:
+        explanation: of the recording.
+        number: its place on the page, from 0.
+        alone: whether the page has no other; with a single segment, the measure then stands here,
+            else at the top.
+    """
+    single = alone and len(explanation.segments) == 1
+    return "\n".join(_recording(explanation, number, MEASURE if single else ""))
 
 
 def _recording(explanation: Explanation, number: int, measure: str) -> Iterator[str]:

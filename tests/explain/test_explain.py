@@ -1,6 +1,8 @@
 """``asr explain`` and ``recognizer.explain`` with the model that ships."""
 
 import json
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import asr
 from asr.cli import main
 from asr.config import ExplainConfig
+from asr.explain.explainer import Explainer
+from asr.explain.page import render, write_page
 
 SPEECH = Path(__file__).parents[2] / "data/mini/test-mini/3001/1/3001-1-0000.opus"
 FEW = ExplainConfig(masks=20)
@@ -62,6 +66,43 @@ def test_the_command_writes_all_formats(tmp_path, capsys):
     assert "".join(arrays["0.characters"]).split() == file["text"].split()
     assert arrays["0.relevance"].shape == arrays["0.attention"].shape
     assert arrays["0.history"].shape == (count + 1, count)
+
+
+def test_an_interrupted_command_keeps_what_is_explained(tmp_path, capsys, monkeypatch):
+    original, calls = Explainer.explain, []
+
+    def interrupted(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Explainer, "explain", interrupted)
+    names = [shutil.copy(SPEECH, tmp_path / f"{name}.opus") for name in "abc"]
+    page = tmp_path / "out" / "page.html"
+    options = ["--masks", "4", "--threads", "1", "--vad", "none", "-f", "html,json,npz"]
+    assert main(["explain", *map(str, names), "-o", str(page), *options]) == 130
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == ("asr explain: interrupted; 1 of 3 files explained and written")
+    assert "Traceback" not in err and out.strip() == str(page)
+    assert {path.name for path in page.parent.iterdir()} == {
+        "page.html",
+        "page.json",
+        "page.a.npz",
+    }
+    assert page.read_text().count('class="recording"') == 1
+    assert [
+        each["file"] for each in json.loads(page.with_suffix(".json").read_text())["files"]
+    ] == ["a.opus"]
+
+
+def test_an_explanation_without_arrays_has_the_same_numbers(recognizer, tmp_path):
+    found = recognizer.explain(asr.Clip(SPEECH, 0.0, 1.6), FEW, name="a")
+    light = found.without_arrays()
+    assert light.to_dict() == found.to_dict() and light.waveform.size == 0
+    whole = write_page(tmp_path / "whole.html", [found])
+    parts = write_page(tmp_path / "parts.html", [light], [render(found, 0, True)])
+    assert parts.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize(
