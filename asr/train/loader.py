@@ -20,6 +20,7 @@ from asr.train.plan import Key
 from asr.train.utterances import UtteranceSet
 
 AHEAD = 4  # batches that a worker keeps ready
+NICENESS = 10  # of workers; a training that waits for them leaves them its cores
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 Worker = tuple[BaseProcess, socket.socket]
 
@@ -78,7 +79,7 @@ def _start(dataset: UtteranceSet, plan: Sequence[Sequence[Key]], started: list[W
             target=_read_ahead, args=(dataset, plan, theirs, inherited), daemon=True
         )
         started.append((process, ours))
-        with theirs, _signals_blocked():
+        with theirs, signals_blocked():
             process.start()
     except OSError as error:
         raise InputError(
@@ -88,7 +89,7 @@ def _start(dataset: UtteranceSet, plan: Sequence[Sequence[Key]], started: list[W
 
 
 @contextmanager
-def _signals_blocked() -> Generator[None, None, None]:
+def signals_blocked() -> Generator[None, None, None]:
     """Block signals, since a new process would run the parent's handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -153,7 +154,7 @@ def _read_ahead(
     inherited: Sequence[socket.socket],
 ) -> None:
     """Read the batches of a worker and send them; this is its main function."""
-    _detach()
+    detach()
     for each in inherited:  # or nobody would notice that the parent has ended
         each.close()
     torch.set_num_threads(1)
@@ -165,8 +166,10 @@ def _read_ahead(
                 socket.send_fds(connection, [b"."], [file.fileno()])
 
 
-def _detach() -> None:
-    """Detach a worker from signals and streams of its parent."""
+def detach() -> None:
+    """Detach a process beside the training from its signals and streams, and give way to it."""
+    with suppress(AttributeError, OSError):  # it computes while threads wait for each other
+        os.nice(NICENESS)
     # Workers ignore signals to the process group, so that the parent can save first.
     for ignored in STOPPING:
         signal.signal(ignored, signal.SIG_IGN)

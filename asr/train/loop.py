@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
 from asr.train.checkpoint import Progress, pack_state, restore_state
 from asr.train.data import TrainData
+from asr.train.drawing import Drawing
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
 from asr.train.init import check_origin, initialize
@@ -104,7 +106,6 @@ class Training:
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)
         self.folder.make()
         self._check_ranks()
-        self._pictures_failed = False
         self._clocked = 0.0  # when the time of the training was last added up
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
 
@@ -197,7 +198,10 @@ class Training:
         with self.folder.lock():
             text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
             write_text(self.folder.path / "config.yaml", text)
-            with closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log:
+            with (
+                closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log,
+                closing(Drawing(log.say)) as self.drawing,
+            ):
                 yield log
 
     def _run(self) -> None:
@@ -425,12 +429,7 @@ class Training:
         return scores
 
     def _draw(self, scores: Evaluation) -> None:
-        """Draw pictures; a failure is a warning, once."""
-        if self.rank.index:
-            return
-        try:
-            report.draw(self.folder.path / "pictures", self.progress.history, scores, self.data)
-        except Exception as error:  # settings, fonts and versions of matplotlib, a full disk
-            if not self._pictures_failed:
-                self.log.say(f"warning: a picture cannot be drawn: {first_line(error)}")
-            self._pictures_failed = True
+        """Draw pictures, beside the next steps; a failure is a warning, once."""
+        if self.rank.index == 0:
+            folder, history = self.folder.path / "pictures", self.progress.history
+            self.drawing.start(partial(report.draw, folder, history, scores, self.data))

@@ -532,7 +532,7 @@ def test_an_error_loses_no_work(
     if place == "draw":
         monkeypatch.setattr("asr.explain.pictures.draw_curves", fail)
         training.run()
-        assert len(calls) == 3
+        assert len(calls) == 1  # other pictures are drawn in processes of their own
     else:
         owners = {"gradient": training.step, "evaluate": training.selection}
         owner = owners.get(place, report)

@@ -1,0 +1,57 @@
+"""Pictures that are drawn beside a training."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from asr.train.drawing import Drawing
+from asr.train.loader import NICENESS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork")
+
+
+def test_only_the_first_pictures_are_drawn_in_the_training(tmp_path):
+    drawing, file = Drawing(print), tmp_path / "picture"
+
+    def draw():
+        with file.open("a") as opened:
+            opened.write(f"{os.getpid()} {os.nice(0)}\n")
+
+    for _ in range(3):
+        drawing.start(draw)
+    drawing.close()
+    first, *others = (line.split() for line in file.read_text().splitlines())
+    assert int(first[0]) == os.getpid()
+    assert len({process for process, _ in others} - {first[0]}) == 2
+    assert {int(nice) for _, nice in others} == {min(19, int(first[1]) + NICENESS)}
+
+
+def test_the_training_goes_on_meanwhile(tmp_path):
+    drawing = Drawing(print)
+    drawing.start(lambda: None)
+    began = time.monotonic()
+    drawing.start(lambda: time.sleep(0.5))
+    assert time.monotonic() - began < 0.4
+    drawing.close()
+    assert time.monotonic() - began >= 0.5
+
+
+def test_failures_are_reported_once():
+    found = []
+    drawing = Drawing(found.append)
+    drawing.start(lambda: None)
+    for _ in range(2):
+        drawing.start(lambda: 1 / 0)
+    drawing.close()
+    assert found == ["warning: a picture cannot be drawn: division by zero"]
+
+
+def test_a_killed_process_is_not_waited_for():
+    drawing = Drawing(print)
+    drawing.start(lambda: None)
+    drawing.start(lambda: time.sleep(60))
+    os.kill(drawing._child[0].pid, signal.SIGKILL)
+    drawing.close()
