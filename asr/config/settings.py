@@ -250,6 +250,9 @@ class LossConfig(Settings):
     over the first guide_epochs."""
     guide_epochs: int = setting(6, at_least(0))
     """Number of epochs with a guide penalty."""
+    distill: float = setting(0.5, FRACTION)
+    """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the
+    transcript; without teachers it has no effect."""
     mwer: float = setting(0.0, at_least(0))
     """Weight of the expected number of word errors of an utterance over its n-best list (minimum
     word error rate, arXiv:1712.01818), beside the other losses."""
@@ -358,6 +361,9 @@ class TrainConfig(Settings):
     """Warn if the attention is not monotonic by this step; 0 never warns."""
     skip_limit: int = setting(20, at_least(1))
     """Stop after this many batches whose loss or gradient is not finite."""
+    teachers: str = ""
+    """Models of other trainings on the same data, separated by commas, whose mean posteriors the
+    decoder learns (knowledge distillation, arXiv:1503.02531); loss.distill is their weight."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: round the inputs and outputs of large matrix products to bfloat16, which is faster
     if the processor has instructions for it (see `asr doctor`)."""

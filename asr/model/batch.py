@@ -42,6 +42,8 @@ class Batch:
     weights: Tensor | None = None
     """Weight of each row in the loss, (B,); None: 1. A sum of two utterances has two rows, one for
     each transcript."""
+    posteriors: Tensor | None = None
+    """Posteriors of teachers as targets of the decoder, (B, U + 1, V)."""
 
     def __str__(self) -> str:
         """Return the sizes of the batch for a message."""

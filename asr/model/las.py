@@ -31,6 +31,7 @@ from asr.model.loss import (
     inputs_and_targets,
     latency_loss,
     r_drop_loss,
+    soft_cross_entropy,
 )
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
@@ -147,11 +148,16 @@ class LAS(nn.Module):
         written = count.characters + count.utterances
         smoothing = weights.label_smoothing if self.training else 0.0
         log_probs = logits.log_softmax(-1)  # (B, U + 1, V)
-        attention = cross_entropy(batch.weighted(log_probs), targets, smoothing, written)
+        weighted = batch.weighted(log_probs)
+        attention = cross_entropy(weighted, targets, smoothing, written)
         correct = logits.argmax(-1) == targets  # never true on padding
         accuracy = batch.weighted(correct).sum() / written
         ctc, consistency = self._ctc_losses(memory, batch, weights, count)
-        total = (1 - weights.ctc_weight) * attention
+        decoder = attention
+        if self.training and batch.posteriors is not None:
+            soft = soft_cross_entropy(weighted, batch.posteriors, targets, written)
+            decoder = (1 - weights.distill) * attention + weights.distill * soft
+        total = (1 - weights.ctc_weight) * decoder
         total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
         if self.training and weights.r_drop > 0:
             r_drop = r_drop_loss(log_probs, targets, batch) / written
@@ -161,8 +167,8 @@ class LAS(nn.Module):
             lower = torch.stack(losses).mean() / count.characters
             total = total + weights.ctc_weight * weights.intermediate_ctc * (lower - ctc)
         if self.training and weights.guide > 0:
-            weighted = batch.weighted(alignment)
-            guide = guided_attention_loss(weighted, memory.steps, batch.lengths) / written
+            attended = batch.weighted(alignment)
+            guide = guided_attention_loss(attended, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
         if self.training and weights.latency > 0:
             delays = self.decoder.attention.delays(memory.keys, forced.states)

@@ -19,7 +19,8 @@ class Loss(NamedTuple):
     total: Tensor
     """(1 - ctc_weight) * (attention + r_drop * its loss) + ctc_weight * (CTC + consistency * its
     loss) + guide * its loss + mwer * its loss + latency * its loss; scalar. CTC is that of the last
-    layer, or with intermediate CTC the mean that :class:`asr.config.LossConfig` describes."""
+    layer, or with intermediate CTC a mean, and attention may have soft targets, see
+    :class:`asr.config.LossConfig`."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -75,6 +76,21 @@ def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: f
         spread = -log_probs.sum(-1).masked_fill(targets == IGNORE, 0.0).sum() / count
         loss = (1 - smoothing) * loss + smoothing / log_probs.shape[-1] * spread
     return loss
+
+
+def soft_cross_entropy(
+    log_probs: Tensor, posteriors: Tensor, targets: Tensor, count: float
+) -> Tensor:
+    """Return the cross-entropy with soft targets: the sum over targets divided by ``count``.
+
+    Args:
+        log_probs: (B, U + 1, V), times the weights of rows.
+        posteriors: soft targets, (B, U + 1, V).
+        targets: (B, U + 1); IGNORE on padding.
+        count: number of targets of an update.
+    """
+    losses = -(posteriors * log_probs).sum(-1)  # (B, U + 1)
+    return losses.masked_fill(targets == IGNORE, 0.0).sum() / count
 
 
 def ctc_sum(log_probs: Tensor, steps: Tensor, batch: Batch) -> Tensor:

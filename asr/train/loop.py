@@ -43,6 +43,7 @@ from asr.train.rank import Rank
 from asr.train.schedule import learning_rate, make_optimizer
 from asr.train.selection import ModelSelection, best_epochs
 from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
+from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
 
@@ -95,12 +96,14 @@ class Training:
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
+        names = [name for name in config.teachers.split(",") if name]
         self.step = TrainStep(
             self.model,
             self.optimizer,
             config,
             self.rank,
             self.data.tokenizer,
+            Teachers(names, self.data, self.rank.device) if names else None,
             lambda text: self.log.say(text),
         )
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)

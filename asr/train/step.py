@@ -19,6 +19,7 @@ from asr.text.tokenizer import CharTokenizer
 from asr.train.mwer import nbest
 from asr.train.rank import Rank
 from asr.train.schedule import Optimizer
+from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
 NO_MEMORY = re.compile("out of memory|enough memory|allocate memory|ALLOC_FAILED")
@@ -86,6 +87,7 @@ class TrainStep:
         config: configuration of the training.
         rank: this process.
         tokenizer: characters to text, for n-best lists.
+        teachers: models that the decoder imitates; None if there are none.
         say: called with a message when memory runs out and the batch is halved.
     """
 
@@ -96,10 +98,11 @@ class TrainStep:
         config: TrainConfig,
         rank: Rank,
         tokenizer: CharTokenizer,
+        teachers: Teachers | None,
         say: Callable[[str], None],
     ) -> None:
         self.model, self.optimizer, self.config, self.rank = model, optimizer, config, rank
-        self.tokenizer, self.say = tokenizer, say
+        self.tokenizer, self.teachers, self.say = tokenizer, teachers, say
 
     def __call__(
         self, shares: Sequence[Batch], count: Count, weights: LossConfig, rate: float, seed: int
@@ -183,5 +186,7 @@ class TrainStep:
             hypotheses = nbest(
                 self.model, batch, self.tokenizer, weights.mwer_nbest, has_ctc=has_ctc
             )
+        if self.teachers is not None:
+            batch = replace(batch, posteriors=self.teachers(batch))
         loss: Loss = self.model.train()(batch, weights, count, hypotheses)
         return loss

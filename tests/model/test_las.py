@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import ctc_loss, kl_div
+from torch.nn.functional import cross_entropy, ctc_loss, kl_div
 
 from asr.config import EncoderConfig, LossConfig
 from asr.config.layers import Recurrent
@@ -168,6 +168,24 @@ def test_r_drop_equals_torch(model):
     added = 0.7 * 2.0 * added / (2 * (5 + 3 + 1 + 3))
     assert added > 0
     torch.testing.assert_close(more.total, plain.total + added)
+
+
+def test_soft_targets_equal_torch_and_one_hot_ones_the_transcript(model):
+    features, frames, tokens, lengths = batch()
+    model.train()
+    inputs, targets = inputs_and_targets(tokens, lengths, model.eos)
+    soft = torch.rand(*targets.shape, VOCAB).softmax(-1)
+    weights = LossConfig(distill=0.6, label_smoothing=0.0)
+    given = Batch(features, frames, tokens, lengths, posteriors=soft)
+    logits = model.decoder(inputs, lengths + 1, model.encode(features, frames))[0]
+    real = targets != IGNORE
+    expected = cross_entropy(logits[real], soft[real], reduction="sum") / (5 + 3 + 1 + 3)
+    found = model(given, weights, given.count)
+    total = 0.7 * (0.4 * found.attention + 0.6 * expected) + 0.3 * found.ctc
+    torch.testing.assert_close(found.total, total)
+    one_hot = torch.nn.functional.one_hot(targets.clamp(min=0), VOCAB).float()
+    certain = model(replace(given, posteriors=one_hot), weights, given.count)
+    torch.testing.assert_close(certain.total, 0.7 * found.attention + 0.3 * found.ctc)
 
 
 def test_expected_errors_by_hand():

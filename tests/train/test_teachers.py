@@ -1,0 +1,67 @@
+"""Trainings that imitate other models."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from asr.errors import InputError
+from asr.store.model_file import read_model
+from asr.train.loop import Interrupted, Training
+
+
+def start(config, corpus, out):
+    paths = (str(corpus / name) for name in ("train", "dev", "tokens.txt"))
+    return Training(config, *paths, out)
+
+
+@pytest.fixture
+def short(tiny_training):
+    loss = replace(tiny_training.loss, mwer=0.0)
+    return replace(tiny_training, epochs=1, average=1, passes=1, loss=loss)
+
+
+@pytest.fixture
+def teachers(short, tone_corpus, tmp_path):
+    """Two models of other seeds."""
+    for seed in (7, 8):
+        start(replace(short, seed=seed), tone_corpus, tmp_path / f"{seed}").run()
+    return f"{tmp_path}/7,{tmp_path}/8"
+
+
+def test_the_decoder_learns_the_mean_of_its_teachers(teachers, short, tone_corpus, tmp_path):
+    """With all weight on them, and resumed after the second step."""
+    loss = replace(short.loss, distill=1.0)
+    config = replace(short, teachers=teachers, loss=loss)
+    training = start(config, tone_corpus, tmp_path / "whole")
+    batch = training.data.train.batch([(0, 0), (0, 5)])
+    posteriors = training.step.teachers(batch)
+    for row in range(len(batch.ids)):
+        one = batch.select([row])
+        alone = [training.step.teachers.models[i] for i in range(2)]
+        forced = []
+        for model in alone:
+            read = torch.cat([torch.tensor([[model.eos]]), one.tokens], dim=1)
+            memory = model.encode(one.features, one.frames)
+            forced.append(model.decoder(read, one.lengths + 1, memory)[0].softmax(-1))
+        length = int(one.lengths) + 1
+        torch.testing.assert_close(posteriors[row, :length], sum(forced)[0] / 2)
+    training.run()
+    stopped = start(config, tone_corpus, tmp_path / "parts")
+    step = stopped._step
+    stopped._step = lambda *args: (step(*args), stopped.progress.step == 2 and stopped.stop())
+    with pytest.raises(Interrupted):
+        stopped.run()
+    start(config, tone_corpus, tmp_path / "parts").run()
+    whole, parts = (read_model(tmp_path / name)[1] for name in ("whole", "parts"))
+    assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_teachers_of_other_features_are_refused(teachers, short, tone_corpus, tmp_path):
+    features = replace(short.features, cmvn="none")
+    with pytest.raises(InputError, match=r"teachers: .*7 has other features than this training"):
+        config = replace(short, features=features, teachers=teachers)
+        start(config, tone_corpus, tmp_path / "other")
+    with pytest.raises(InputError, match="nowhere: no such model"):
+        start(replace(short, teachers=f"{tmp_path}/nowhere"), tone_corpus, tmp_path / "las")
