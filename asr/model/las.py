@@ -144,47 +144,51 @@ class LAS(nn.Module):
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
         forced = self.decoder.teacher_force(inputs, batch.lengths + 1, memory, sampling)
-        logits, alignment = forced.logits, forced.weights
         written = count.characters + count.utterances
-        smoothing = weights.label_smoothing if self.training else 0.0
-        log_probs = logits.log_softmax(-1)  # (B, U + 1, V)
-        weighted = batch.weighted(log_probs)
-        attention = cross_entropy(weighted, targets, smoothing, written)
-        correct = logits.argmax(-1) == targets  # never true on padding
+        correct = forced.logits.argmax(-1) == targets  # never true on padding
         accuracy = batch.weighted(correct).sum() / written
-        ctc, consistency = self._ctc_losses(memory, batch, weights, count)
-        decoder = attention
-        if self.training and batch.posteriors is not None:
-            soft = soft_cross_entropy(weighted, batch.posteriors, targets, written)
-            decoder = (1 - weights.distill) * attention + weights.distill * soft
-        total = (1 - weights.ctc_weight) * decoder
-        total = total + weights.ctc_weight * (ctc + weights.consistency * consistency)
-        if self.training and weights.r_drop > 0:
-            r_drop = r_drop_loss(log_probs, targets, batch) / written
-            total = total + (1 - weights.ctc_weight) * weights.r_drop * r_drop
-        if memory.lower and weights.ctc_weight > 0:
-            losses = [ctc_sum(log_probs, steps, batch) for log_probs, steps in memory.lower]
-            lower = torch.stack(losses).mean() / count.characters
-            total = total + weights.ctc_weight * weights.intermediate_ctc * (lower - ctc)
+        attention, decoder = self._decoder_losses(forced.logits, targets, batch, weights, written)
+        ctc, consistency, encoder = self._ctc_losses(memory, batch, weights, count)
+        total = (1 - weights.ctc_weight) * decoder + weights.ctc_weight * encoder
         if self.training and weights.guide > 0:
-            attended = batch.weighted(alignment)
+            attended = batch.weighted(forced.weights)
             guide = guided_attention_loss(attended, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
         if self.training and weights.latency > 0:
             delays = self.decoder.attention.delays(memory.keys, forced.states)
             latency = latency_loss(delays, memory.steps, batch.lengths) / written
             total = total + weights.latency * latency
-        return Loss(total, attention, ctc, consistency, accuracy, alignment)
+        return Loss(total, attention, ctc, consistency, accuracy, forced.weights)
+
+    def _decoder_losses(
+        self, logits: Tensor, targets: Tensor, batch: Batch, weights: LossConfig, written: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of logits (B, U + 1, V), and all losses of the decoder."""
+        log_probs = logits.log_softmax(-1)
+        weighted = batch.weighted(log_probs)
+        smoothing = weights.label_smoothing if self.training else 0.0
+        attention = total = cross_entropy(weighted, targets, smoothing, written)
+        if self.training and batch.posteriors is not None:
+            soft = soft_cross_entropy(weighted, batch.posteriors, targets, written)
+            total = (1 - weights.distill) * attention + weights.distill * soft
+        if self.training and weights.r_drop > 0:
+            total = total + weights.r_drop * r_drop_loss(log_probs, targets, batch) / written
+        return attention, total
 
     def _ctc_losses(
         self, memory: Memory, batch: Batch, weights: LossConfig, count: Count
-    ) -> tuple[Tensor, Tensor]:
-        """Return the CTC loss and the consistency loss, both scalars."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the CTC loss, the consistency loss, and all losses of the CTC head."""
         ctc = consistency = memory.states.new_zeros(())
-        if weights.ctc_weight > 0:
-            log_probs = self.ctc_log_probs(memory)  # (B, S, V)
-            ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
-            if self.training and weights.consistency > 0:
-                consistency = consistency_loss(log_probs, memory.padding, batch)
-                consistency = consistency / count.characters
-        return ctc, consistency
+        if weights.ctc_weight == 0:
+            return ctc, consistency, ctc
+        log_probs = self.ctc_log_probs(memory)  # (B, S, V)
+        ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
+        if self.training and weights.consistency > 0:
+            consistency = consistency_loss(log_probs, memory.padding, batch) / count.characters
+        total = ctc + weights.consistency * consistency
+        if memory.lower:
+            losses = torch.stack([ctc_sum(*each, batch) for each in memory.lower])  # of layers
+            lower = losses.mean() / count.characters
+            total = total + weights.intermediate_ctc * (lower - ctc)
+        return ctc, consistency, total
