@@ -82,7 +82,10 @@ warned=false child=
 end() { [ -z "\$child" ] || kill -s TERM "\$child" 2>/dev/null; }
 trap 'warned=true; end' USR1 USR2
 trap end TERM
-utils/run_local.sh ${job_name:+$job_name="\$job" }$(printf '%q' "$log")$command &
+(
+  trap '' USR1 USR2 # Grid Engine sends them to the whole group
+  exec utils/run_local.sh ${job_name:+$job_name="\$job" }$(printf '%q' "$log")$command
+) &
 child=\$!
 ! \$warned || end
 while :; do
