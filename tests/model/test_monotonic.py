@@ -83,7 +83,7 @@ def picks(kind, e, window):
     t, S, found = 0, e.shape[1], []
     for energy in e:
         end, left = min(t + window, S - 1) if kind == "stepwise_monotonic" else S, 1.0
-        while t < end and (left := left * (1 - float(energy[t].sigmoid()))) > 0.5:
+        while t < end and (left := left * (1 - float(energy[t].sigmoid()))) > 0.4:
             t += 1
         found.append(t)
     return found

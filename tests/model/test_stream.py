@@ -31,7 +31,7 @@ def make(config, kind, directions=1, **more):
         las.decoder.readout.bias[las.eos] = -2.0
         if hasattr(las.decoder.attention, "r"):
             las.decoder.attention.g.fill_(3.0)
-            las.decoder.attention.r.fill_(-1.0)
+            las.decoder.attention.r.fill_(-0.5)
     return las
 
 

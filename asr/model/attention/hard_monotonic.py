@@ -22,7 +22,7 @@ class HardMonotonic(Monotonic):
         return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
 
     def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
-        """The first step by which it has stopped with probability 1/2, from the last one on."""
+        """The first step by which it has stopped with probability 0.6, from the last one on."""
         step, left = last.step.clone(), last.left.clone()
         looking = torch.arange(len(step), device=step.device)
         while len(looking):

@@ -6,12 +6,15 @@ p_{i,t} = sigmoid(e_{i,t})                                      its probability
 Character i begins where character i - 1 stopped. Training computes with alpha_{i,t}, the
 probability that it stops at t, summed over all paths. Gaussian noise on the energies makes them
 large, so that the probabilities come near 0 or 1. A search takes the hard form: it stops at the
-first t by which it has stopped with probability 1/2, and computes the energies only up to there:
+first t by which it has stopped with probability 0.6, and computes the energies only up to there:
 
-prod_{k=start..t} (1 - p_{i,k}) <= 1/2                          the stop of the hard form
+prod_{k=start..t} (1 - p_{i,k}) <= 0.4                          the stop of the hard form
 
 The papers stop at the first t with p >= 1/2. If all p are near 0 or 1, this is the same; where they
-are not, the papers' rule passes the steps among which the soft form divides its weight.
+are not, the papers' rule passes the steps among which the soft form divides its weight. The stop
+should be where the soft form is on average, or the hard form falls behind from character to
+character. With the same p everywhere, 1/e has not stopped by that mean; at the mean of a symmetric
+peak it is 1/2, and 0.4 lies between.
 """
 
 import math
@@ -30,7 +33,7 @@ from asr.model.fast.product import affine
 from asr.model.padding import padding_mask
 
 BLOCK = 16  # steps that the hard form looks at in one go
-LOG_HALF = math.log(0.5)
+LOG_LEFT = math.log(0.4)
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ class Monotonic(Attention):
         energies = energies.masked_fill(beyond, -torch.inf)
         going = left.unsqueeze(1) + logsigmoid(-energies).cumsum(1)
         # NaN stops, so that it shows
-        stop = ~(going > LOG_HALF) | beyond
+        stop = ~(going > LOG_LEFT) | beyond
         return torch.where(stop.any(1), stop.int().argmax(1), width), going[:, -1]
 
     def end(self, keys: MonotonicKeys) -> Tensor:
