@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from asr.corpus.datadir import DataDir, Utterance, read_valid
+import numpy as np
+
+from asr.corpus.datadir import DataDir, read_valid
 from asr.corpus.tables import (
     STATISTICS,
     Tables,
@@ -194,13 +196,15 @@ def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
         InputError: a speaker is unknown.
     """
     speakers = set(speakers)
-    _refuse_unknown(data.path, "speaker", speakers - {u.speaker for u in data.utterances})
-    return [u.id for u in data.utterances if u.speaker in speakers]
+    columns = data.utterances
+    _refuse_unknown(data.path, "speaker", speakers.difference(columns.speakers.names))
+    return [n for n, s in zip(columns.ids, columns.speakers, strict=True) if s in speakers]
 
 
 def first_of_each_speaker(data: DataDir, number: int) -> list[str]:
     """Return the ids of the first ``number`` utterances of each speaker, or of all if fewer."""
-    speakers = speakers_of({u.id: u.speaker for u in data.utterances})
+    columns = data.utterances
+    speakers = speakers_of(dict(zip(columns.ids, columns.speakers, strict=True)))
     return [name for names in speakers.values() for name in names.split()[:number]]
 
 
@@ -216,24 +220,22 @@ def choose(data: DataDir, way: str, number: int, seed: int = 0) -> list[str]:
     Raises:
         InputError: there are fewer utterances, or their durations are not known.
     """
-    utterances = data.utterances
-    if not 1 <= number <= len(utterances):
-        raise InputError(f"{data.path}: {len(utterances)} utterances, cannot choose {number}")
+    ids, durations_s = data.utterances.ids, data.utterances.durations_s
+    rows: Sequence[int] = range(len(ids))
+    if not 1 <= number <= len(rows):
+        raise InputError(f"{data.path}: {len(rows)} utterances, cannot choose {number}")
     if way == "random":
-        chosen: Sequence[Utterance] = random.Random(seed).sample(utterances, number)
+        rows = random.Random(seed).sample(rows, number)
     elif way == "shortest":
-        chosen = sorted(utterances, key=_duration)[:number]
+        if (unknown := np.isnan(durations_s)).any():
+            name = ids[int(unknown.argmax())]
+            raise InputError(
+                f"{name}: its duration is not known; `asr features DIR` writes utt2dur"
+            )
+        rows = durations_s.argsort(kind="stable")[:number].tolist()
     else:
-        chosen = utterances[:number] if way == "first" else utterances[-number:]
-    return sorted(u.id for u in chosen)
-
-
-def _duration(utterance: Utterance) -> float:
-    if utterance.duration_s is None:
-        raise InputError(
-            f"{utterance.id}: its duration is not known; `asr features DIR` writes utt2dur"
-        )
-    return utterance.duration_s
+        rows = rows[:number] if way == "first" else rows[-number:]
+    return sorted(ids[row] for row in rows)
 
 
 def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, list[str]]:
