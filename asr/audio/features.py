@@ -11,6 +11,7 @@ of a stream are those of its past.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,7 +63,6 @@ def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: flo
     return np.where((freq_hz < low_hz) | (freq_hz > high_hz), freq_hz, warped)
 
 
-@lru_cache(maxsize=128)  # training uses a few dozen warp factors
 def mel_filters(
     bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float, warp: float = 1.0
 ) -> np.ndarray:
@@ -109,15 +109,16 @@ class Band(NamedTuple):
     """(frequencies, bins)."""
 
 
-def split(filters: np.ndarray) -> list[Band]:
+@lru_cache(maxsize=128)  # training uses a few dozen warp factors
+def mel_bands(*arguments: float) -> tuple[Band, ...]:
     """Split the filters of :func:`mel_filters` into bands, without most of their zeros."""
-    bands = []
+    filters, bands = mel_filters(*arguments), []  # type: ignore[arg-type]
     for start in range(0, filters.shape[1], BAND):
         bins = slice(start, start + BAND)
         covered = np.flatnonzero(filters[:, bins].any(1))
         frequencies = slice(covered[0], covered[-1] + 1)
         bands.append(Band(frequencies, bins, filters[frequencies, bins].copy()))
-    return bands
+    return tuple(bands)
 
 
 def dct_matrix(inputs: int, outputs: int) -> np.ndarray:
@@ -188,11 +189,11 @@ class FeatureExtractor:
         self.bands = self.warped_bands(1.0)
         self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
 
-    def warped_bands(self, warp: float) -> list[Band]:
+    def warped_bands(self, warp: float) -> tuple[Band, ...]:
         """Return the filters for another vocal tract length."""
         c = self.config
         edges = (c.low_freq_hz, c.high_freq_hz)
-        return split(mel_filters(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp))
+        return mel_bands(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
 
     def num_frames(self, samples: int, tempo: float = 1.0) -> int:
         """Return the number of whole windows in a number of samples (Kaldi's snip-edges)."""
@@ -242,7 +243,7 @@ class FeatureExtractor:
             features = add_deltas(features, self.config.delta_order)
         return features
 
-    def _log_mel(self, signal: np.ndarray, shift: int, bands: list[Band]) -> np.ndarray:
+    def _log_mel(self, signal: np.ndarray, shift: int, bands: Sequence[Band]) -> np.ndarray:
         """Compute log-mel energies (T, bins) of a signal (N,), which is modified."""
         signal -= signal.mean()  # a large offset would cost precision
         windows = sliding_window_view(signal, self.length)[::shift]  # (T, length), a view

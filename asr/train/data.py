@@ -12,7 +12,14 @@ from asr.corpus.feature_statistics import read_speaker_stats
 from asr.corpus.shards import Shards, are_shards
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
-from asr.train.plan import EpochPlan, Key, largest_batch, plan_batches, shares_of
+from asr.train.plan import (
+    EpochPlan,
+    Key,
+    RemainingPlan,
+    largest_batch,
+    plan_batches,
+    shares_of,
+)
 from asr.train.rank import Rank
 from asr.train.utterances import UtteranceSet
 
@@ -96,6 +103,10 @@ class TrainData:
     def epoch(self, number: int, rank: Rank) -> EpochPlan:
         """Return the shares of a process in the batches of an epoch (from 0)."""
         return EpochPlan(self.train, self.config, number, rank)
+
+    def remaining(self, epoch: int, batch: int, rank: Rank) -> RemainingPlan:
+        """Return the shares of a process from a batch of an epoch on, both from 0."""
+        return RemainingPlan(self.train, self.config, rank, epoch, batch)
 
     def largest_batch(self, rank: Rank) -> list[list[Key]]:
         """Return the shares of a process in the batch with the most audio, padding included."""

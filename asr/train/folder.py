@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from asr.errors import InputError
 from asr.files import check_folder, remove_temporaries
@@ -17,6 +17,13 @@ from asr.terminal import warn
 from asr.train.checkpoint import read_state, write_state
 
 SUBFOLDERS = ("checkpoints", "log", "pictures")
+_locks: list[TextIO] = []
+
+
+def forget_locks() -> None:
+    """Close the locks in a forked process, which may outlive the training by a moment."""
+    for file in _locks:
+        file.close()
 
 
 def _name_also(path: Path, name: Path) -> None:
@@ -85,7 +92,11 @@ class RunFolder:
                 )
             for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
                 remove_temporaries(folder)
-            yield
+            _locks.append(file)
+            try:
+                yield
+            finally:
+                _locks.remove(file)
 
     def _changed_ns(self) -> int:
         return self.state_file.stat().st_mtime_ns if self.state_file.exists() else 0

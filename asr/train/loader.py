@@ -6,8 +6,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence, Sized
 from contextlib import contextmanager, suppress
+from itertools import cycle, islice
 from multiprocessing.process import BaseProcess
 from typing import BinaryIO
 
@@ -16,17 +17,20 @@ import torch
 from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.terminal import Output
+from asr.train.folder import forget_locks
 from asr.train.plan import Key
 from asr.train.utterances import UtteranceSet
 
 AHEAD = 4  # batches that a worker keeps ready
 NICENESS = 10  # of workers; a training that waits for them leaves them its cores
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+END = b"!"  # what a worker sends after its last batch
 Worker = tuple[BaseProcess, socket.socket]
+Plan = Iterable[Sequence[Key]]
 
 
 def load_batches(
-    dataset: UtteranceSet, plan: Sequence[Sequence[Key]], *, workers: int = 0
+    dataset: UtteranceSet, plan: Plan, *, workers: int = 0
 ) -> Generator[Batch, None, None]:
     """Read the planned batches in order, ahead of the consumer.
 
@@ -36,7 +40,7 @@ def load_batches(
 
     Args:
         dataset: the utterances.
-        plan: keys of the utterances of each batch.
+        plan: keys of the utterances of each batch; the workers go through it once.
         workers: number of processes; 0 reads in this process.
 
     Raises:
@@ -45,20 +49,21 @@ def load_batches(
     if not workers:
         yield from map(dataset.batch, plan)
         return
-    with _workers(dataset, plan, min(workers, len(plan))) as started:
-        for number in range(len(plan)):
-            yield _receive(*started[number % len(started)])
+    count = min(workers, len(plan)) if isinstance(plan, Sized) else workers
+    with _workers(dataset, plan, count) as started:
+        for worker in cycle(started):
+            if (batch := _receive(*worker)) is None:
+                return
+            yield batch
 
 
 @contextmanager
-def _workers(
-    dataset: UtteranceSet, plan: Sequence[Sequence[Key]], count: int
-) -> Generator[list[Worker], None, None]:
+def _workers(dataset: UtteranceSet, plan: Plan, count: int) -> Generator[list[Worker], None, None]:
     """Start workers, each with the socket that its batches come from; stop them at the end."""
     started: list[Worker] = []
     try:
         for first in range(count):
-            _start(dataset, plan[first::count], started)
+            _start(dataset, plan, (first, count), started)
         yield started
     finally:
         for process, connection in started:  # kill all before waiting for one
@@ -69,14 +74,16 @@ def _workers(
                 process.join(5.0)
 
 
-def _start(dataset: UtteranceSet, plan: Sequence[Sequence[Key]], started: list[Worker]) -> None:
-    """Start one more worker; raise InputError if the system refuses."""
+def _start(
+    dataset: UtteranceSet, plan: Plan, place: tuple[int, int], started: list[Worker]
+) -> None:
+    """Start the worker of (first batch, number of workers); InputError if the system refuses."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     try:
         ours, theirs = socket.socketpair()
         inherited = [connection for _, connection in started] + [ours]
         process: BaseProcess = context.Process(
-            target=_read_ahead, args=(dataset, plan, theirs, inherited), daemon=True
+            target=_read_ahead, args=(dataset, plan, place, theirs, inherited), daemon=True
         )
         started.append((process, ours))
         with theirs, signals_blocked():
@@ -107,10 +114,13 @@ def _kill(process: BaseProcess) -> None:
     process.kill()  # workers ignore TERM
 
 
-def _receive(process: BaseProcess, connection: socket.socket) -> Batch:
-    files: list[int] = []
+def _receive(process: BaseProcess, connection: socket.socket) -> Batch | None:
+    """Return the next batch of a worker, or None after its last one."""
+    message, files = b"", list[int]()
     with suppress(OSError):
-        _, files, _, _ = socket.recv_fds(connection, 1, 1)
+        message, files, _, _ = socket.recv_fds(connection, 1, 1)
+    if message == END:
+        return None
     if files:
         with suppress(OSError):  # the worker has sent its last batch and ended
             connection.send(b".")
@@ -149,7 +159,8 @@ def _memory_file() -> BinaryIO:
 
 def _read_ahead(
     dataset: UtteranceSet,
-    plan: Sequence[Sequence[Key]],
+    plan: Plan,
+    place: tuple[int, int],
     connection: socket.socket,
     inherited: Sequence[socket.socket],
 ) -> None:
@@ -158,16 +169,19 @@ def _read_ahead(
     for each in inherited:  # or nobody would notice that the parent has ended
         each.close()
     torch.set_num_threads(1)
+    own = islice(plan, place[0], None, place[1])
     with suppress(OSError):  # the parent has ended, or notices that this process has
-        for number, keys in enumerate(plan):
+        for number, keys in enumerate(own):
             if number >= AHEAD and not connection.recv(1):  # wait until a batch is taken
                 return
             with _read(dataset, keys) as file:
                 socket.send_fds(connection, [b"."], [file.fileno()])
+        connection.send(END)
 
 
 def detach() -> None:
     """Detach a process beside the training from its signals and streams, and give way to it."""
+    forget_locks()
     with suppress(AttributeError, OSError):  # it computes while threads wait for each other
         os.nice(NICENESS)
     # Workers ignore signals to the process group, so that the parent can save first.

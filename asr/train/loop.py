@@ -216,8 +216,7 @@ class Training:
                 self.log.say("the dev set has changed: measuring the epochs so far again")
                 progress.history = self.selection.measure_again(progress.history)
         try:
-            while not self._finished():
-                self._run_epoch()
+            self._run_epochs()
             with self._interruptible():
                 self.selection.average(progress.history, self.log)
         except Interrupted:
@@ -296,13 +295,19 @@ class Training:
         finally:
             self.optimizer.zero_grad()
 
-    def _run_epoch(self) -> None:
+    def _run_epochs(self) -> None:
+        """Run the remaining epochs; the workers live as long, and read on during evaluation."""
+        progress, workers = self.progress, self.config.batch.workers
+        plan = self.data.remaining(progress.epoch, progress.batch, self.rank)
+        with closing(load_batches(self.data.train, plan, workers=workers)) as batches:
+            while not self._finished():
+                self._run_epoch(batches)
+
+    def _run_epoch(self, batches: Iterator[Batch]) -> None:
         progress = self.progress
-        plan = self.data.epoch(progress.epoch, self.rank)
-        left = plan[progress.batch * self.config.batch.accumulate :]
-        workers = self.config.batch.workers
-        with closing(load_batches(self.data.train, left, workers=workers)) as batches:
-            self._run_steps(batches, plan.steps)
+        steps = self.data.epoch(progress.epoch, self.rank).steps
+        left = (steps - progress.batch) * self.config.batch.accumulate
+        self._run_steps(islice(batches, left), steps)
         scores = self._end_epoch()
         release_memory()
         self._save()

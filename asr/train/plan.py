@@ -4,7 +4,7 @@ A plan follows from durations, settings, seed and the number of the pass alone. 
 pass may come in several groups, which are planned one after another (see :mod:`asr.train.shards`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, overload
 
 import numpy as np
@@ -211,6 +211,29 @@ class EpochPlan(Sequence[list[Key]]):
             return Part(self, range(len(self))[index])
         step, share = divmod(range(len(self))[index], self.config.batch.accumulate)
         return self.shares(step)[share]
+
+
+class RemainingPlan:
+    """The shares of a process from some batch on to the end of the training; it can be iterated.
+
+    Args:
+        data, config, rank: see :class:`EpochPlan`.
+        epoch: number of the current epoch, from 0.
+        batch: batches of it that are done.
+    """
+
+    def __init__(
+        self, data: Planable, config: TrainConfig, rank: Rank, epoch: int, batch: int
+    ) -> None:
+        self.data, self.config, self.rank, self.place = data, config, rank, (epoch, batch)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, batch = self.place
+        yield from EpochPlan(self.data, self.config, epoch, self.rank)[
+            batch * self.config.batch.accumulate :
+        ]
+        for number in range(epoch + 1, self.config.epochs):
+            yield from EpochPlan(self.data, self.config, number, self.rank)
 
 
 class Part(Sequence[list[Key]]):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr.arrays import FloatArray
 from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
@@ -26,6 +27,8 @@ from asr.train.augment import augment_waveform, draw_factor, spec_augment
 from asr.train.plan import Key
 
 MIX = 1  # sets the random numbers of a sum of utterances apart
+FLOAT_BYTES = 4
+KEPT_BYTES = 1 << 28  # of audio that a process keeps decoded: 70 minutes at 16 kHz
 NEAR = 32  # utterances that are shorter or longer, among which another one is drawn
 
 
@@ -85,6 +88,9 @@ class UtteranceSet:
         self.groups = 1
         self.overall, self.speakers = overall, speakers or {}
         self.augment, self.seed, self.copies = augment, seed, copies
+        size = float(self.durations_s.sum()) * features.sample_rate * FLOAT_BYTES
+        self._keeps = augment is not None and 0 < size <= KEPT_BYTES
+        self._kept: dict[str, FloatArray] = {}
 
     @cached_property
     def _by_duration(self) -> Numbers:
@@ -159,7 +165,7 @@ class UtteranceSet:
     ) -> Tensor:
         """Read an utterance, augment it and compute its normalised features (T, F)."""
         config, augment = self.features, self.augment
-        waveform = read(utterance.clip, sample_rate=config.sample_rate)
+        waveform = self._waveform(utterance)
         warp = tempo = 1.0
         if augment is not None:
             samples = torch.from_numpy(waveform)
@@ -172,6 +178,15 @@ class UtteranceSet:
         found = self.extractor(waveform, noise, warp, tempo)
         stats = self.speakers.get(utterance.speaker)
         return torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
+
+    def _waveform(self, utterance: Utterance | ShardUtterance) -> FloatArray:
+        """Read an utterance (N,); those of a small training set are kept for its next passes."""
+        clip = utterance.clip
+        if not self._keeps or clip.command:  # a command may write other audio each time
+            return read(clip, sample_rate=self.features.sample_rate)
+        if utterance.id not in self._kept:
+            self._kept[utterance.id] = read(clip, sample_rate=self.features.sample_rate)
+        return self._kept[utterance.id]
 
     def batch(self, keys: Sequence[Key]) -> Batch:
         """Read utterances into a padded batch, which is empty if no audio could be read."""

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from asr.train.drawing import Drawing
+from asr.train.folder import RunFolder
 from asr.train.loader import NICENESS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork")
@@ -54,4 +55,18 @@ def test_a_killed_process_is_not_waited_for():
     drawing.start(lambda: None)
     drawing.start(lambda: time.sleep(60))
     os.kill(drawing._child[0].pid, signal.SIGKILL)
+    drawing.close()
+
+
+def test_a_drawing_does_not_keep_the_lock_of_a_killed_training(tmp_path):
+    """The lock is held until all processes have closed its file."""
+    folder = RunFolder(tmp_path)
+    folder.make()
+    drawing = Drawing(print)
+    drawing.start(lambda: None)
+    with folder.lock():
+        drawing.start(lambda: time.sleep(60))
+        time.sleep(2.0)  # the process begins by closing the file
+    with folder.lock():
+        os.kill(drawing._child[0].pid, signal.SIGKILL)
     drawing.close()

@@ -54,6 +54,28 @@ def test_the_same_batches_in_the_same_order(dataset, workers):
     assert open_files() == before
 
 
+@pytest.mark.parametrize("workers", [1, 5])
+def test_a_plan_without_a_length(dataset, workers):
+    class Plan:
+        def __iter__(self):
+            return iter(PLAN[:7])
+
+    loaded = load_batches(dataset, Plan(), workers=workers)
+    assert [batch.ids[0] for batch in loaded] == [f"u{i:02d}" for i in range(7)]
+    assert not multiprocessing.active_children()
+
+
+def test_a_small_training_set_is_decoded_once(dataset, monkeypatch):
+    first = [dataset.batch(keys).features for keys in PLAN]
+    monkeypatch.setattr(utterances, "read", None)
+    for keys, features in zip(PLAN, first, strict=True):
+        assert dataset.batch(keys).features.equal(features)
+    monkeypatch.setattr(utterances, "KEPT_BYTES", 1000)
+    large = UtteranceSet(dataset.utterances, dataset.tokenizer, FEATURES, None, {}, dataset.augment)
+    with pytest.raises(InputError, match="NoneType"):
+        large.batch(PLAN[0])
+
+
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_no_process_and_no_file_remains_after_an_early_close(dataset, taken):
     before = open_files()
