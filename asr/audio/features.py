@@ -110,14 +110,17 @@ class Band(NamedTuple):
 
 
 @lru_cache(maxsize=128)  # training uses a few dozen warp factors
-def mel_bands(*arguments: float) -> tuple[Band, ...]:
+def mel_bands(
+    bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float, warp: float
+) -> tuple[Band, ...]:
     """Split the filters of :func:`mel_filters` into bands, without most of their zeros."""
-    filters, bands = mel_filters(*arguments), []  # type: ignore[arg-type]
+    filters = mel_filters(bins, fft_size, sample_rate, low_hz, high_hz, warp)
+    bands = []
     for start in range(0, filters.shape[1], BAND):
-        bins = slice(start, start + BAND)
-        covered = np.flatnonzero(filters[:, bins].any(1))
+        own = slice(start, start + BAND)
+        covered = np.flatnonzero(filters[:, own].any(1))
         frequencies = slice(covered[0], covered[-1] + 1)
-        bands.append(Band(frequencies, bins, filters[frequencies, bins].copy()))
+        bands.append(Band(frequencies, own, filters[frequencies, own].copy()))
     return tuple(bands)
 
 

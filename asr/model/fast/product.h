@@ -49,7 +49,8 @@ class Packed {
       return;
     }
     for (int i = 0; i < rows; i++)
-      for (int j = 0; j < columns; j++) panel[i * PANEL + j] = from[i * row_stride + j * column_stride];
+      for (int j = 0; j < columns; j++)
+        panel[i * PANEL + j] = from[i * row_stride + j * column_stride];
   }
 
   Buffer data_;
