@@ -2,13 +2,13 @@
 
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,11 +93,17 @@ def product_speeds(device: torch.device) -> dict[str, float]:
 
 
 def memory_mb(device: torch.device | None = None) -> float:
-    """Return the peak memory of this process in MiB, of a GPU or of the main memory."""
+    """Return the peak memory of this process in MiB, of a GPU or of the main memory.
+
+    On Linux it is VmHWM, because a new program inherits the ru_maxrss of the one that started it.
+    """
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if platform.system() == "Linux" else 1024 * 1024)
+    return peak / 2**20  # in bytes on macOS
 
 
 def machine() -> dict[str, Any]:
