@@ -169,7 +169,7 @@ def warnings(path: str | Path) -> list[str]:
     found = []
     speakers, count = set[bytes](), 0
     for raw in _raw(path / "utt2spk"):  # sorted by speaker
-        speakers |= {raw.split(maxsplit=2)[1], raw.rsplit(maxsplit=1)[-1]}
+        speakers.update(raw.split(maxsplit=2)[1:2], raw.rsplit(maxsplit=1)[-1:])
         count += raw.count(b"\n")
     if len(speakers) == 1 < count:
         found.append(

@@ -119,6 +119,8 @@ def test_hosts_that_die_and_a_network_that_fails(network, tone_corpus, tiny_trai
         ip("-n", name(1), "link", "set", "eth0", "down")
         wait_for(lambda: "asr train: rank 1 (" in text(), "the cut host is named")
         assert started[0].wait(WAIT_S) == 0
+        cut_off = said[1].read_text
+        wait_for(lambda: "its machine or the network failed" in cut_off(), "the cut host says so")
     finally:
         for host in HOSTS:
             kill_host(host)
@@ -128,6 +130,5 @@ def test_hosts_that_die_and_a_network_that_fails(network, tone_corpus, tiny_trai
         assert any(
             "does not answer" in line for line in text().splitlines() if f"rank {number} (" in line
         )
-    assert "its machine or the network failed" in said[1].read_text()  # where it was cut off
     assert [number for number, _ in steps(out)] == [*range(1, len(steps(out)) + 1)]
     assert (out / "final.safetensors").is_file()
