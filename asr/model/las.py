@@ -156,8 +156,8 @@ class LAS(nn.Module):
             total = total + weights.guide * guide
         if self.training and weights.latency > 0:
             delays = self.decoder.attention.delays(memory.keys, forced.states)
-            latency = latency_loss(delays, memory.steps, batch.lengths) / written
-            total = total + weights.latency * latency
+            late = latency_loss(delays, memory.steps, batch.lengths)  # (B,)
+            total = total + weights.latency * batch.weighted(late).sum() / written
         return Loss(total, attention, ctc, consistency, accuracy, forced.weights)
 
     def _decoder_losses(

@@ -151,10 +151,10 @@ def guided_attention_loss(weights: Tensor, steps: Tensor, lengths: Tensor) -> Te
 
 
 def latency_loss(delays: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
-    """Return how many encoder steps late the characters are, summed, mean of the heads; scalar.
+    """Return how many encoder steps late the characters of an utterance are in all, (B,).
 
-    It is the differentiable average lagging of MILk (arXiv:1906.05218), which adds up
-    g'_i - (i - 1) / gamma with
+    It is the differentiable average lagging of MILk (arXiv:1906.05218), the mean of the heads of
+    the sum of g'_i - (i - 1) / gamma with
 
         g'_1 = g_1,  g'_i = max(g_i, g'_{i-1} + 1 / gamma),  gamma = U / S
 
@@ -170,7 +170,7 @@ def latency_loss(delays: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
     pace = (steps.to(delays) / counts).unsqueeze(1) * place  # (i - 1) / gamma, (B, U + 1)
     lags = (delays - pace.unsqueeze(1)).cummax(2).values  # (B, M, U + 1)
     padding = (place >= counts.unsqueeze(1)).unsqueeze(1)
-    return lags.masked_fill(padding, 0.0).sum() / delays.shape[1]
+    return lags.masked_fill(padding, 0.0).sum((1, 2)) / delays.shape[1]
 
 
 def inputs_and_targets(tokens: Tensor, lengths: Tensor, eos: int) -> tuple[Tensor, Tensor]:
