@@ -126,7 +126,7 @@ def inspect(
             commands in wav.scp are not run.
 
     Returns:
-        All violations, file by file, and the tables if the first look shows that there are none.
+        All violations, file by file. If the quick first check finds no violation, the tables too.
     """
     path = Path(path)
     if not path.is_dir():

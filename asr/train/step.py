@@ -87,7 +87,7 @@ class TrainStep:
         config: configuration of the training.
         rank: this process.
         tokenizer: characters to text, for n-best lists.
-        teachers: models that the decoder imitates; None if there are none.
+        teachers: models whose posteriors the decoder learns, or None without distillation.
         say: called with a message when memory runs out and the batch is halved.
     """
 
