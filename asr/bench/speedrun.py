@@ -30,9 +30,12 @@ def read_run(folder: str | Path, target: float) -> Run:
     path = Path(folder) / "train.jsonl"
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the log of a training ({error})") from error
-    epochs = [line for line in lines if line["kind"] == "epoch"]
+        epochs = [line for line in lines if line["kind"] == "epoch"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: not the log of a training ({type(error).__name__}); name the --out folder of "
+            "asr train"
+        ) from error
     if not epochs:
         raise InputError(f"{path}: no epoch is finished; wait until one is")
     steps = [s for s in lines if s["kind"] == "step" and s["epoch"] <= epochs[-1]["epoch"]]

@@ -232,7 +232,7 @@ def _paths(path: Path, blocks: Iterator[_Block]) -> Paths:
         _check_audio(lines.tobytes())
         begins = np.concatenate([[0], ends[:-1]])
         slashes = np.flatnonzero(lines == ord("/"))
-        last = np.append(slashes, -1)[np.searchsorted(slashes, ends) - 1]  # -1 where a path has no slash
+        last = np.append(slashes, -1)[np.searchsorted(slashes, ends) - 1]  # -1: no slash
         cuts = np.maximum(last + 1, begins)
         files.add(*_cut(lines, cuts, ends - 1))
         folders = _padded(lines, begins, cuts)

@@ -44,7 +44,7 @@ def test_a_table_names_trainings_that_never_had_it(tmp_path, capsys):
     assert "to 19.5 %" in title and "never" in line and "20.0 %" in line
 
 
-@pytest.mark.parametrize("text", ["", "{", None])
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1]", None])
 def test_a_folder_without_a_finished_epoch_is_an_error(tmp_path, text):
     if text is not None:
         (tmp_path / "train.jsonl").write_text(text)
