@@ -25,6 +25,7 @@ ngpu=0
 nodes=1
 requeue=false
 force=false
+synthetic=
 
 help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
 
@@ -42,6 +43,7 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --train-options '...' further options of asr train, for example '--epochs 10'
   --decode-config FILE, --decode-options '...'   the same for asr decode
   --lm-config FILE      default: $lm_config
+  --synthetic DIR       train on this data directory of local/synthesise.py, too (set --dir as well)
   --seeds 'N N N'       a training each, DIR_seed<N> (default: $seeds)
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
@@ -90,6 +92,16 @@ if stage_begin 0 "data" "$root" local/prepare.py; then
   stage_done $(in_each "text wav.scp utt2spk spk2utt" $train $dev)
 fi
 [ ! -d data/test ] || eval_sets+=(test)
+
+if [ -n "$synthetic" ]; then
+  synthetic=$(of_caller "$synthetic")
+  if stage_begin 0.synthetic "synthetic speech" "$synthetic/text" data/$train/text; then
+    rm -rf data/train_with_synthetic
+    asr data combine data/train_with_synthetic data/$train "$synthetic"
+    stage_done $(in_each "text wav.scp utt2spk" train_with_synthetic)
+  fi
+  train=train_with_synthetic
+fi
 
 if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
   "features=$(config_section "$train_config" features)"; then
