@@ -183,8 +183,8 @@ def processor() -> Iterator[Finding]:
     flags = set(proc("cpuinfo", r"^flags\s*:(.*)$").split())
     known = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
     yield Finding(topic, "instructions", " ".join(known) or "none of avx2, avx512")
-    fast = bool(flags & {"avx512_bf16", "amx_bf16"})
-    yield Finding(topic, "bfloat16", "in hardware" if fast else "emulated, slower than float32")
+    speed = "by AMX" if "amx_bf16" in flags else "without AMX, often slower than float32"
+    yield Finding(topic, "bfloat16", speed)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = int(proc("meminfo", r"^MemAvailable:\s+(\d+) kB") or total * 2**20) / 2**20
     remedy = "close other programs, or lower batch.seconds" if free < NEED_MEMORY_GB else ""

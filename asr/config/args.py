@@ -200,6 +200,6 @@ def add_machine_options(parser: argparse.ArgumentParser, *, precision: bool = Tr
     if precision:
         text = (
             "bfloat16: round the inputs and outputs of large matrix products to bfloat16, which "
-            "is faster if the processor has instructions for it (see `asr doctor`)"
+            "is faster on GPUs and on processors with AMX (see `asr doctor`)"
         )
         add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)

@@ -366,7 +366,7 @@ class TrainConfig(Settings):
     decoder learns (knowledge distillation, arXiv:1503.02531); loss.distill is their weight."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: round the inputs and outputs of large matrix products to bfloat16, which is faster
-    if the processor has instructions for it (see `asr doctor`)."""
+    on GPUs and on processors with AMX (see `asr doctor`)."""
     threads: int = setting(0, THREADS)
     """CPU threads; 0 uses every core."""
     device: str = "auto"
