@@ -11,18 +11,13 @@
 # shellcheck disable=SC2034 # the options are for submit
 set -uo pipefail
 
-name=${0##*/}
+# shellcheck source=jobs.sh
+. "$(dirname "${BASH_SOURCE[0]}")/jobs.sh"
 mem='' time='' partition='' options=''
 gpu=0 num_threads=1 num_nodes=1 max_jobs_run=0
 warn=120
 grace=30
 requeue=false
-tail_lines=20
-
-fail() {
-  echo "$name: $1" >&2
-  exit 2
-}
 
 while [[ ${1:-} == -* ]]; do
   [ $# -ge 2 ] || fail "$1: the value is missing"
@@ -44,29 +39,14 @@ while [[ ${1:-} == -* ]]; do
   shift 2
 done
 
-job_name=
-first=1
-last=1
-if [[ ${1:-} =~ ^([A-Za-z_][A-Za-z0-9_]*)=([0-9]+)(:([0-9]+))?$ ]]; then
-  job_name=${BASH_REMATCH[1]}
-  first=${BASH_REMATCH[2]}
-  last=${BASH_REMATCH[4]:-$first}
-  if [ "$first" -lt 1 ] || [ "$first" -gt "$last" ]; then fail "$1: expected JOB=first:last, from 1"; fi
-  shift
-fi
-[ $# -ge 2 ] || fail "expected [options] [JOB=1:N] LOG COMMAND..., found: $*"
-log=$1
-shift
-if [ "$first" -ne "$last" ] && [[ $log != *"$job_name"* ]]; then
-  fail "$log: several jobs would write into one log; put $job_name into its name"
-fi
+parse_jobs "$@"
+[ "$first" -ge 1 ] || fail "$job_name=$first:$last: expected numbers from 1"
+set -- "${command[@]}"
 
 q=$(dirname "$log")/q
 q=${q//"${job_name:-$'\n'}"/all} # JOB may also be in the name of the folder
 base=$q/$(basename "$log")
 mkdir -p "$q" || fail "$q: cannot be made"
-
-log_of() { if [ -n "$job_name" ]; then printf '%s' "${log//$job_name/$1}"; else printf '%s' "$log"; fi; }
 
 # write_script COMMAND...: write the script of all jobs. A warning before the time limit (USR1, USR2)
 # ends the command with TERM, on which a training saves its state.
@@ -166,9 +146,9 @@ reason() { # reason JOB: print why a job failed
 }
 {
   echo "$name: ${#failed[@]} / $((last - first + 1)) failed:"
-  for job in "${failed[@]}"; do echo "  $(log_of "$job"): $(reason "$job")"; done
+  for job in "${failed[@]}"; do echo "  $(numbered "$log" "$job"): $(reason "$job")"; done
   job=${failed[0]}
-  shown=$(log_of "$job")
+  shown=$(numbered "$log" "$job")
   [ -f "$base.$job.code" ] || shown=$base.$job.out
   if [ -f "$shown" ]; then
     echo "$name: the end of $shown:"

@@ -15,15 +15,10 @@
 # Exit code: 0 if every job ended with 0; otherwise 1, and the end of a log is shown.
 set -uo pipefail
 
-name=${0##*/}
+# shellcheck source=jobs.sh
+. "$(dirname "${BASH_SOURCE[0]}")/jobs.sh"
 max_jobs_run=0
 show=false
-tail_lines=20
-
-fail() {
-  echo "$name: $1" >&2
-  exit 2
-}
 
 while [[ ${1:-} == -* ]]; do
   [ $# -ge 2 ] || fail "$1: the value is missing"
@@ -34,27 +29,9 @@ while [[ ${1:-} == -* ]]; do
   shift 2
 done
 
-job_name=
-first=1
-last=1
-if [[ ${1:-} =~ ^([A-Za-z_][A-Za-z0-9_]*)=([0-9]+)(:([0-9]+))?$ ]]; then
-  job_name=${BASH_REMATCH[1]}
-  first=${BASH_REMATCH[2]}
-  last=${BASH_REMATCH[4]:-$first}
-  [ "$first" -le "$last" ] || fail "$1: the first job comes after the last"
-  shift
-fi
-[ $# -ge 2 ] || fail "expected [options] [JOB=1:N] LOG COMMAND..., found: $*"
-log=$1
-shift
+parse_jobs "$@"
+set -- "${command[@]}"
 [[ $max_jobs_run =~ ^[0-9]+$ ]] || fail "--max-jobs-run $max_jobs_run: expected a number"
-if [ "$first" -ne "$last" ] && [[ $log != *"$job_name"* ]]; then
-  fail "$log: several jobs would write into one log; put $job_name into its name"
-fi
-
-numbered() { # numbered TEXT JOB: print the text with the number of the job in it
-  if [ -n "$job_name" ]; then printf '%s' "${1//$job_name/$2}"; else printf '%s' "$1"; fi
-}
 
 header() { # header COMMAND...: print the head of a log
   printf '#'
