@@ -42,6 +42,11 @@ class CmvnStats:
             self.count + other.count, self.sum + other.sum, self.square_sum + other.square_sum
         )
 
+    def scaled_to(self, count: float) -> "CmvnStats":
+        """Return statistics with the same mean and variance of another number of frames."""
+        factor = count / self.count
+        return CmvnStats(count, self.sum * factor, self.square_sum * factor)
+
     @property
     def mean(self) -> np.ndarray:
         """Mean of the features, (F,)."""

@@ -29,6 +29,7 @@ VTLN_LOW_HZ, VTLN_MARGIN_HZ = 100.0, 500.0  # Kaldi's --vtln-low, and minus its 
 LIFTER = 22.0
 BLOCK = 64  # frames at a time, which fit into the processor's cache
 BAND = 16  # filters at a time: OpenBLAS starts no threads for so small a product
+PRIOR_FRAMES = 200  # of the training set, which the statistics of a speaker begin with
 
 
 def mel(freq_hz: np.ndarray) -> np.ndarray:
@@ -164,12 +165,18 @@ def normalize(
 ) -> np.ndarray:
     """Apply the mean and variance normalisation of ``features.cmvn``, (T, F) to (T, F).
 
-    Without statistics of the speaker, those of these features are used.
+    Without statistics of the speaker, those of these features are used. Two seconds of the training
+    set are added to them, as in Kaldi's online normalisation: a single word has no mean of its own.
     """
     if kind == "none":
         return features
-    stats = overall if kind == "global" else speaker
-    return (stats or CmvnStats.from_features(features)).normalize(features)
+    if kind == "global":
+        stats = overall or CmvnStats.from_features(features)
+    else:
+        stats = speaker or CmvnStats.from_features(features)
+        if overall is not None:
+            stats += overall.scaled_to(PRIOR_FRAMES)
+    return stats.normalize(features)
 
 
 class FeatureExtractor:

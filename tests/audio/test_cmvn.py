@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from asr.audio.cmvn import STD_FLOOR, CmvnStats, read_stats, write_stats
+from asr.audio.features import normalize
 from asr.errors import InputError
 
 FRAMES = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 20.0]], np.float32)
@@ -37,6 +38,25 @@ def test_normalised_features_have_mean_0_and_variance_1():
     assert normal.dtype == np.float32
     np.testing.assert_allclose(normal.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(np.square(normal).mean(0), 1, atol=1e-5)
+
+
+def test_scaled_statistics_have_the_same_mean_and_variance():
+    stats = CmvnStats.from_features(FRAMES)
+    scaled = stats.scaled_to(200)
+    assert scaled.count == 200
+    np.testing.assert_allclose(scaled.mean, stats.mean)
+    np.testing.assert_allclose(scaled.std, stats.std)
+
+
+def test_a_speaker_begins_with_frames_of_the_training_set():
+    overall = CmvnStats.from_features(np.float32([[-1], [1]] * 1000))  # mean 0, variance 1
+    word = np.full((100, 1), 3, np.float32)
+    # 200 frames of mean 0 and variance 1 and 100 frames of 3: mean 1, mean of squares 11 / 3
+    expected = (3 - 1) / np.sqrt(11 / 3 - 1)
+    for speaker in (None, CmvnStats.from_features(word)):
+        normal = normalize(word, "speaker", overall, speaker)
+        np.testing.assert_allclose(normal, expected, rtol=1e-6)
+    np.testing.assert_allclose(normalize(word, "global", overall, None), 3)
 
 
 def test_long_sums_stay_exact():
