@@ -73,7 +73,6 @@ TINY = {
     "loss": {
         "scheduled_sampling": 0.2,
         "consistency": 0.2,
-        "consistency_epochs": 1,
         "r_drop": 0.5,
         "mwer": 0.5,
         "mwer_nbest": 3,

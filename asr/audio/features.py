@@ -170,12 +170,9 @@ def normalize(
     """
     if kind == "none":
         return features
-    if kind == "global":
-        stats = overall or CmvnStats.from_features(features)
-    else:
-        stats = speaker or CmvnStats.from_features(features)
-        if overall is not None:
-            stats += overall.scaled_to(PRIOR_FRAMES)
+    stats = (overall if kind == "global" else speaker) or CmvnStats.from_features(features)
+    if kind == "speaker" and overall is not None:
+        stats += overall.scaled_to(PRIOR_FRAMES)
     return stats.normalize(features)
 
 

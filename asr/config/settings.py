@@ -240,8 +240,6 @@ class LossConfig(Settings):
     """Weight of the difference between the CTC outputs of two differently masked copies of each
     utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual, with 2.5 times as
     many time masks."""
-    consistency_epochs: int = setting(0, at_least(0))
-    """Number of epochs in which the weight of consistency rises to its full value."""
     r_drop: float = setting(0.0, at_least(0))
     """Weight of the difference between the decoder's posteriors for two copies of each utterance,
     with other dropout and masks (R-Drop, arXiv:2106.14448); above 0 there are two copies."""

@@ -4,6 +4,7 @@ A column of texts is one block of memory, so that it takes little more than its 
 that are forked share it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, overload
@@ -14,7 +15,23 @@ ROWS = 1 << 14  # of a column that are decoded at a time
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
-class Strings(Sequence[str]):
+class Column(Sequence[str], ABC):
+    """A column of texts, whose rows are made when they are asked for."""
+
+    @abstractmethod
+    def _row(self, number: int) -> str:
+        """Return the text of a row, counted from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        rows = range(len(self))[index]
+        return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
+
+
+class Strings(Column):
     """A column of texts: lines of UTF-8.
 
     Args:
@@ -39,15 +56,8 @@ class Strings(Sequence[str]):
         begin = int(self.ends[first - 1]) if first else 0
         return bytes(self.data[begin : int(self.ends[last - 1]) if last else 0])
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        return self.lines(index, index + 1)[:-1].decode()
+    def _row(self, number: int) -> str:
+        return self.lines(number, number + 1)[:-1].decode()
 
     def blocks(self) -> Iterator[tuple[int, str]]:
         """Yield the first row and the lines of a few thousand texts at a time."""
@@ -61,7 +71,7 @@ class Strings(Sequence[str]):
         return Strings, (bytes(self.data), self.ends)
 
 
-class Labels(Sequence[str]):
+class Labels(Column):
     """A column of texts that repeat, such as speakers.
 
     Args:
@@ -82,16 +92,8 @@ class Labels(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names if self.codes is None else self.codes)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if self.codes is None:
-            return self.names[index]
-        if isinstance(index, slice):
-            return [self.names[int(code)] for code in self.codes[index]]
-        return self.names[int(self.codes[index])]
+    def _row(self, number: int) -> str:
+        return self.names[number if self.codes is None else int(self.codes[number])]
 
     def __iter__(self) -> Iterator[str]:
         if self.codes is None:
@@ -100,7 +102,7 @@ class Labels(Sequence[str]):
         return (names[code] for code in self.codes)
 
 
-class Paths(Sequence[str]):
+class Paths(Column):
     """A column of paths, many of which are in the same folder.
 
     Args:
@@ -114,14 +116,8 @@ class Paths(Sequence[str]):
     def __len__(self) -> int:
         return len(self.files)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self.folders[index] + self.files[index]
+    def _row(self, number: int) -> str:
+        return self.folders[number] + self.files[number]
 
     def __iter__(self) -> Iterator[str]:
         return map(str.__add__, self.folders, self.files)

@@ -68,10 +68,9 @@ class OutOfMemory(InputError):
 
 
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:
-    """Return the loss weights of an epoch (from 0): some begin, rise or fall during training."""
+    """Return the loss weights of an epoch (from 0): some begin or fall during training."""
     return replace(
         config,
-        consistency=config.consistency * min(1.0, (epoch + 1) / (config.consistency_epochs + 1)),
         scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
         mwer=config.mwer * (epoch >= config.mwer_start_epoch),
         guide=config.guide * max(0.0, 1 - epoch / max(1, config.guide_epochs)),

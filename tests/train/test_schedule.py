@@ -75,9 +75,9 @@ def test_adamw_resumes_from_its_state():
     assert rest.grad is None
 
 
-def test_weights_of_the_loss_rise_and_fall():
-    config = LossConfig(consistency=0.2, consistency_epochs=3, guide=1.0, guide_epochs=2)
+def test_weights_of_the_loss_begin_and_fall():
+    config = LossConfig(consistency=0.2, mwer=3.0, mwer_start_epoch=3, guide=1.0, guide_epochs=2)
     at = [weights_at(config, epoch) for epoch in range(5)]
-    assert [each.consistency for each in at] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2])
+    assert [each.consistency for each in at] == [0.2] * 5
+    assert [each.mwer for each in at] == [0.0, 0.0, 0.0, 3.0, 3.0]
     assert [each.guide for each in at] == [1.0, 0.5, 0.0, 0.0, 0.0]
-    assert weights_at(LossConfig(consistency=0.2), 0).consistency == 0.2
