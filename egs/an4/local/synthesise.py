@@ -15,6 +15,7 @@ import hashlib
 import importlib.resources
 import os
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,8 +23,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from recipe import run, write_data_dir
 from scipy.signal import resample_poly  # type: ignore[import-untyped]
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
+
+from recipe import run, write_data_dir
 
 from asr.corpus.tables import Tables
 from asr.errors import InputError
