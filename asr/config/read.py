@@ -1,7 +1,7 @@
 """Convert configurations from and to the plain dictionaries of YAML files and model headers."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -60,6 +60,18 @@ def build(cls: type[Config], values: Any) -> Config:
             raise UnknownSettingError(name, value, ", ".join(hints))
         found[name] = convert(value, hints[name], name)
     return cls(**found)
+
+
+def only_known(cls: type[Settings], values: Any, strict: Sequence[str] = ()) -> Any:
+    """Return settings without those that ``cls`` does not have, except in ``strict`` sections."""
+    if not isinstance(values, Mapping):
+        return values
+    hints = get_type_hints(cls)
+    return {
+        name: value if name in strict else only_known(hints[name], value)
+        for name, value in values.items()
+        if name in hints
+    }
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:

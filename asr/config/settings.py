@@ -251,13 +251,6 @@ class LossConfig(Settings):
     distill: float = setting(0.5, FRACTION)
     """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the
     transcript; without teachers it has no effect."""
-    mwer: float = setting(0.0, at_least(0))
-    """Weight of the expected number of word errors of an utterance over its n-best list (minimum
-    word error rate, arXiv:1712.01818), beside the other losses."""
-    mwer_nbest: int = setting(4, between(2, 1000))
-    """Beam width and number of hypotheses of these lists."""
-    mwer_start_epoch: int = setting(0, at_least(0))
-    """First epoch with mwer, late in the training: it needs a model that makes few errors."""
     latency: float = setting(0.0, at_least(0))
     """Weight of the mean number of encoder steps by which characters are written later than at an
     even pace (differentiable average lagging, arXiv:1906.05218), for hard_monotonic,

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss
 
 from asr.config import LossConfig, ModelConfig
 from asr.model.batch import Batch, Count
@@ -22,11 +21,9 @@ from asr.model.encoder import Encoder
 from asr.model.fast.product import affine
 from asr.model.loss import (
     Loss,
-    NBest,
     consistency_loss,
     cross_entropy,
     ctc_sum,
-    expected_errors,
     guided_attention_loss,
     inputs_and_targets,
     latency_loss,
@@ -101,35 +98,15 @@ class LAS(nn.Module):
     def _log_probs(self, states: Tensor) -> Tensor:
         return affine(states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
-    def forward(
-        self, batch: Batch, weights: LossConfig, count: Count, hypotheses: NBest | None = None
-    ) -> Loss:
+    def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
         """Return the teacher-forced loss of a batch; see :meth:`loss`.
 
         Args:
             batch: the utterances.
             weights: weights of the parts of the loss.
             count: characters and utterances of an update.
-            hypotheses: n-best lists of the batch, for minimum word error rate training.
         """
-        memory = self.encode(batch.features, batch.frames)
-        loss = self.loss(memory, batch, weights, count)
-        if hypotheses is None:
-            return loss
-        wrong = expected_errors(self._scores(memory, hypotheses), hypotheses)  # (R,)
-        if batch.weights is not None:
-            wrong = wrong * batch.weights[hypotheses.rows.to(wrong.device)]
-        wrong = wrong.sum() / (count.characters + count.utterances)
-        return loss._replace(total=loss.total + weights.mwer * wrong)
-
-    def _scores(self, memory: Memory, hypotheses: NBest) -> Tensor:
-        """Return the decoder's log-probabilities of hypotheses, (R,)."""
-        lengths = hypotheses.lengths
-        inputs, targets = inputs_and_targets(hypotheses.tokens, lengths, self.eos)
-        rows = memory.select(hypotheses.rows.tolist())
-        log_probs = self.decoder(inputs, lengths + 1, rows)[0].log_softmax(-1)  # (R, U + 1, V)
-        losses = nll_loss(log_probs.transpose(1, 2), targets, reduction="none")  # (R, U + 1)
-        return -losses.sum(1)
+        return self.loss(self.encode(batch.features, batch.frames), batch, weights, count)
 
     def loss(self, memory: Memory, batch: Batch, weights: LossConfig, count: Count) -> Loss:
         """Return the teacher-forced loss of a batch: its sums divided by ``count``.

@@ -18,8 +18,8 @@ class Loss(NamedTuple):
 
     total: Tensor
     """(1 - ctc_weight) * (attention + r_drop * its loss) + ctc_weight * (CTC + consistency * its
-    loss) + guide * its loss + mwer * its loss + latency * its loss; scalar. CTC is that of the last
-    layer, or with intermediate CTC a mean, and attention may have soft targets, see
+    loss) + guide * its loss + latency * its loss; scalar. CTC is that of the last layer, or with
+    intermediate CTC a mean, and attention may have soft targets, see
     :class:`asr.config.LossConfig`."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
@@ -31,35 +31,6 @@ class Loss(NamedTuple):
     """Share of characters and <eos> that the decoder predicted correctly; scalar."""
     weights: Tensor
     """Attention weights, (B, U + 1, S)."""
-
-
-class NBest(NamedTuple):
-    """The hypotheses of a batch: R in all, those of an utterance side by side."""
-
-    rows: Tensor
-    """Utterance of each hypothesis, (R,), in main memory."""
-    tokens: Tensor
-    """Characters, (R, U); 0 on padding."""
-    lengths: Tensor
-    """Number of characters, (R,), in main memory."""
-    wrong: Tensor
-    """Number of word errors, (R,)."""
-
-
-def expected_errors(scores: Tensor, hypotheses: NBest) -> Tensor:
-    """Return P(y | x, list) W(y) of each hypothesis, (R,): minimum word error rate training.
-
-    The probability of a hypothesis is a softmax over the n-best list of its utterance. The paper
-    (arXiv:1712.01818, eq. 3) subtracts the mean of W, which changes no gradient.
-
-    Args:
-        scores: log-probabilities of the hypotheses, (R,).
-        hypotheses: the lists, with their word errors W.
-    """
-    rows = hypotheses.rows.to(scores.device)
-    same = rows.unsqueeze(1) == rows  # (R, R)
-    totals = torch.where(same, scores, -torch.inf).logsumexp(1)  # (R,)
-    return (scores - totals).exp() * hypotheses.wrong
 
 
 def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: float) -> Tensor:

@@ -18,7 +18,7 @@ from safetensors.numpy import save as to_safetensors
 from asr.arrays import Array
 from asr.audio.cmvn import CmvnStats
 from asr.config import LMConfig, TrainConfig
-from asr.config.read import Config, from_dict, to_dict
+from asr.config.read import Config, from_dict, only_known, to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.store.find import (
@@ -34,6 +34,7 @@ from asr.store.weights import Storage, Weights, pack, unpack
 from asr.text.tokenizer import CharTokenizer
 
 VERSION = "1"
+WEIGHTS_NEED = ("features", "model")  # sections of the settings
 _STATISTICS = ("cmvn.count", "cmvn.sum", "cmvn.square_sum")
 
 
@@ -199,7 +200,9 @@ def _parse_header(
 ) -> tuple[Config, CharTokenizer, dict[str, Any]]:
     """Return the settings (of class ``cls``), the characters and the info of a header."""
     try:
-        config = from_dict(cls, json.loads(header["config"]), f"{path}: config")
+        # other versions of asr have other settings of the training; the weights need none of them
+        settings = only_known(cls, json.loads(header["config"]), WEIGHTS_NEED)
+        config = from_dict(cls, settings, f"{path}: config")
         info = dict(json.loads(header["info"]))
         return config, CharTokenizer(json.loads(header["symbols"]), str(path)), info
     except HEADER_ERRORS as error:

@@ -102,7 +102,6 @@ class Training:
             self.optimizer,
             config,
             self.rank,
-            self.data.tokenizer,
             Teachers(names, self.data, self.rank.device) if names else None,
             lambda text: self.log.say(text),
         )

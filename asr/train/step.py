@@ -15,8 +15,6 @@ from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
 from asr.model.machine import release_device, seeded
-from asr.text.tokenizer import CharTokenizer
-from asr.train.mwer import nbest
 from asr.train.rank import Rank
 from asr.train.schedule import Optimizer
 from asr.train.teachers import Teachers
@@ -72,7 +70,6 @@ def weights_at(config: LossConfig, epoch: int) -> LossConfig:
     return replace(
         config,
         scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
-        mwer=config.mwer * (epoch >= config.mwer_start_epoch),
         guide=config.guide * max(0.0, 1 - epoch / max(1, config.guide_epochs)),
     )
 
@@ -85,7 +82,6 @@ class TrainStep:
         optimizer: the optimiser of its parameters.
         config: configuration of the training.
         rank: this process.
-        tokenizer: characters to text, for n-best lists.
         teachers: models whose posteriors the decoder learns, or None without distillation.
         say: called with a message when memory runs out and the batch is halved.
     """
@@ -96,12 +92,11 @@ class TrainStep:
         optimizer: Optimizer,
         config: TrainConfig,
         rank: Rank,
-        tokenizer: CharTokenizer,
         teachers: Teachers | None,
         say: Callable[[str], None],
     ) -> None:
         self.model, self.optimizer, self.config, self.rank = model, optimizer, config, rank
-        self.tokenizer, self.teachers, self.say = tokenizer, teachers, say
+        self.teachers, self.say = teachers, say
 
     def __call__(
         self, shares: Sequence[Batch], count: Count, weights: LossConfig, rate: float, seed: int
@@ -180,12 +175,7 @@ class TrainStep:
         return sums
 
     def _loss(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
-        hypotheses, has_ctc = None, weights.ctc_weight > 0
-        if weights.mwer > 0:
-            hypotheses = nbest(
-                self.model, batch, self.tokenizer, weights.mwer_nbest, has_ctc=has_ctc
-            )
         if self.teachers is not None:
             batch = replace(batch, posteriors=self.teachers(batch))
-        loss: Loss = self.model.train()(batch, weights, count, hypotheses)
+        loss: Loss = self.model.train()(batch, weights, count)
         return loss

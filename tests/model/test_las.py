@@ -17,9 +17,7 @@ from asr.model.encoder import stack_neighbours
 from asr.model.las import LAS
 from asr.model.loss import (
     IGNORE,
-    NBest,
     consistency_loss,
-    expected_errors,
     guided_attention_loss,
     inputs_and_targets,
     r_drop_loss,
@@ -186,41 +184,6 @@ def test_soft_targets_equal_torch_and_one_hot_ones_the_transcript(model):
     one_hot = torch.nn.functional.one_hot(targets.clamp(min=0), VOCAB).float()
     certain = model(replace(given, posteriors=one_hot), weights, given.count)
     torch.testing.assert_close(certain.total, 0.7 * found.attention + 0.3 * found.ctc)
-
-
-def test_expected_errors_by_hand():
-    """An utterance with probabilities 3/4 and 1/4, and one with a single hypothesis."""
-    nothing, rows = torch.zeros(3), torch.tensor([0, 0, 1])
-    lists = NBest(rows, nothing, nothing, torch.tensor([2.0, 4.0, 5.0]))
-    scores = torch.tensor([0.03, 0.01, 1e-9]).log()
-    torch.testing.assert_close(expected_errors(scores, lists), torch.tensor([1.5, 1.0, 5.0]))
-
-
-def test_minimum_word_error_rate_equals_a_plain_loop(model):
-    features, frames, tokens, lengths = batch()
-    model.train()
-    lists = [[[1, 2], [2]], [[3, 4, 5], [1], []], [[4]]]
-    wrong, shares = [[0.0, 2.0], [1.0, 1.0, 3.0], [2.0]], torch.tensor([1.0, 0.4, 0.6])
-    expected = 0.0
-    for row, (written, errors) in enumerate(zip(lists, wrong, strict=True)):
-        memory, scores = model.encode(features[row : row + 1], frames[row : row + 1]), []
-        for text in written:
-            read = torch.tensor([[model.eos, *text]])
-            log_probs = model.decoder(read, whole(read), memory)[0][0].log_softmax(-1)
-            scores.append(log_probs[range(len(text) + 1), [*text, model.eos]].sum())
-        p = torch.stack(scores).softmax(0)
-        expected = expected + shares[row] * (p * torch.tensor(errors)).sum()
-    flat = [text for each in lists for text in each]
-    padded = torch.tensor([text + [0] * (3 - len(text)) for text in flat])
-    rows = torch.tensor([row for row, each in enumerate(lists) for _ in each])
-    sizes = torch.tensor([len(text) for text in flat])
-    hypotheses = NBest(rows, padded, sizes, torch.tensor([e for each in wrong for e in each]))
-    given, weights = Batch(features, frames, tokens, lengths, weights=shares), LossConfig(mwer=3.0)
-    plain = model(given, weights, given.count)
-    found = model(given, weights, given.count, hypotheses)
-    added = 3.0 * expected / sum(given.count)
-    torch.testing.assert_close(found.total, plain.total + added)
-    found.total.backward()
 
 
 def test_weights_of_rows_weigh_every_part_of_the_loss(model):

@@ -10,6 +10,7 @@ import torch
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import BatchConfig, FeatureConfig, TrainConfig
+from asr.config.read import to_dict
 from asr.errors import InputError
 from asr.loading import make_model
 from asr.model.las import LAS
@@ -74,6 +75,19 @@ def with_header(data, **changes):
     header["__metadata__"] |= changes
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+def test_models_of_versions_with_other_settings(saved):
+    """Settings that another version has are left out, unless the weights depend on them."""
+    path, *_ = saved()
+    data, config = path.read_bytes(), to_dict(read_model(path)[0].config)
+    losses, encoder = {**config["loss"], "gone": 3}, {**config["model"]["encoder"], "gone": 3}
+    path.write_bytes(with_header(data, config=json.dumps({**config, "loss": losses, "old": {}})))
+    assert to_dict(read_model(path)[0].config) == config
+    model = {**config["model"], "encoder": encoder}
+    path.write_bytes(with_header(data, config=json.dumps({**config, "model": model})))
+    with pytest.raises(InputError, match=r"model\.encoder\.gone: no such setting"):
+        read_model(path)
 
 
 def test_missing_models(tmp_path):

@@ -76,8 +76,7 @@ def test_adamw_resumes_from_its_state():
 
 
 def test_weights_of_the_loss_begin_and_fall():
-    config = LossConfig(consistency=0.2, mwer=3.0, mwer_start_epoch=3, guide=1.0, guide_epochs=2)
+    config = LossConfig(consistency=0.2, guide=1.0, guide_epochs=2)
     at = [weights_at(config, epoch) for epoch in range(5)]
     assert [each.consistency for each in at] == [0.2] * 5
-    assert [each.mwer for each in at] == [0.0, 0.0, 0.0, 3.0, 3.0]
     assert [each.guide for each in at] == [1.0, 0.5, 0.0, 0.0, 0.0]
