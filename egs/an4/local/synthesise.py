@@ -15,8 +15,10 @@ import hashlib
 import importlib.resources
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import run, write_data_dir
 
+from asr.console import progress
 from asr.corpus.tables import Tables
 from asr.errors import InputError
 from asr.text.transcripts import read_lines
@@ -124,23 +127,24 @@ def write_flac(path: Path, samples: NDArray[np.float32]) -> None:
     part.replace(path)
 
 
-def speak(job: Job) -> float:
+@cache  # one in each process
+def kokoro(styles: Path) -> Kokoro:
+    """The model with the voices of a folder."""
+    return Kokoro(styles)
+
+
+def speak(styles: Path, job: Job) -> float:
     """Write the recording of one sentence, unless it is there; return its length in seconds."""
-    global kokoro
     path, words, voices, rate, comma = job
     if not path.exists():
-        if kokoro is None:
-            kokoro = Kokoro(styles)
         text = comma.join(PHONEMES.get(w, w if len(w) == 1 else w.lower()) for w in words)
-        write_flac(path, kokoro.say(text + ".", voices, rate))
+        write_flac(path, kokoro(styles).say(text + ".", voices, rate))
     return float(soundfile.info(path).duration)
 
 
-kokoro: Kokoro | None = None  # of this process
-styles = Path("package/voices")
-
-
-def draw(utterances: int, source: list[list[str]], audio: Path, seed: int) -> list[Job]:
+def draw(
+    utterances: int, source: list[list[str]], styles: Path, audio: Path, seed: int
+) -> list[Job]:
     """The sentences that are spoken, each with its file, its voices and its rate."""
     voices = sorted(path.stem for path in styles.glob("[ab][fm]_*.bin"))
     if not voices:
@@ -158,31 +162,34 @@ def draw(utterances: int, source: list[list[str]], audio: Path, seed: int) -> li
 
 def main(argv: list[str]) -> int:
     """Speak sentences like those of a data directory."""
-    global styles
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help="data directory whose text is imitated")
     parser.add_argument("out", type=Path, help="data directory that is written")
-    parser.add_argument("--styles", type=Path, default=styles, help="folder with af_heart.bin, ...")
+    parser.add_argument(
+        "--styles", type=Path, default=Path("package/voices"), help="folder with af_heart.bin, ..."
+    )
     parser.add_argument("--utterances", type=int, default=848, help="default: as many as AN4 has")
     parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
-    styles = args.styles
     source = [line.split()[1:] for line in read_lines(args.source / "text")]
     if not all(source) or not source:
         raise InputError(f"{args.source}/text: no sentence, or one without words; check the file")
     audio = (args.out / "audio").resolve()
     audio.mkdir(parents=True, exist_ok=True)
-    jobs = draw(args.utterances, source, audio, args.seed)
+    jobs = draw(args.utterances, source, args.styles, audio, args.seed)
 
     seconds = 0.0
-    with get_context("fork").Pool(args.nj) as pool:
-        for number, length in enumerate(pool.imap(speak, jobs), 1):
+    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # this process ends the others
+    with (
+        get_context("fork").Pool(args.nj, signal.signal, ignore_interrupts) as pool,
+        progress("utterances") as report,
+    ):
+        for number, length in enumerate(pool.imap(partial(speak, args.styles), jobs), 1):
             seconds += length
-            if number % 50 == 0:
-                print(f"{number} of {len(jobs)} utterances, {seconds / 60:.1f} minutes", flush=True)
+            report(number, len(jobs))
     tables: Tables = {"text": {}, "wav.scp": {}, "utt2spk": {}, "spk2gender": {}}
     for path, words, voices, *_ in jobs:
         speaker = path.stem.rpartition("-")[0]
