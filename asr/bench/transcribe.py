@@ -55,7 +55,7 @@ def pause(noise_db: float, generator: torch.Generator) -> np.ndarray:
     samples = round(uniform(*PAUSE_S, generator) * SAMPLE_RATE)
     colour = sorted(COLOURS)[randint(len(COLOURS), generator)]
     level = 10 ** (uniform(LOWEST_DB, noise_db, generator) / 20) * (randint(3, generator) > 0)
-    return level * coloured_noise(samples, colour, generator).numpy()
+    return level * coloured_noise(samples, colour, generator, SAMPLE_RATE).numpy()
 
 
 def join(

@@ -34,7 +34,10 @@ DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
 NUMBERS = Check("numbers from 1", lambda value: all(number >= 1 for number in value))
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
 CHANGE = between(0, 0.4)  # speakers differ by less
-RATIOS = Check("the lower one first", lambda value: -200 <= value[0] <= value[1] <= 200)
+RATIOS = Check(
+    "two numbers from -200 to 200, the lower one first",
+    lambda value: -200 <= value[0] <= value[1] <= 200,
+)
 HYSTERESIS = 0.15  # speech ends when its probability is this far below the threshold
 SHORTEST_PAUSE_S = 0.2  # the shortest pause that may end a segment
 
@@ -246,7 +249,7 @@ class LossConfig(Settings):
     guide: float = setting(0.0, at_least(0))
     """Weight of a penalty on attention far from the diagonal (arXiv:1710.08969); it falls to 0
     over the first guide_epochs."""
-    guide_epochs: int = setting(6, at_least(0))
+    guide_epochs: int = setting(6, at_least(1))
     """Number of epochs with a guide penalty."""
     distill: float = setting(0.5, FRACTION)
     """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the

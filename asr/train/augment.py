@@ -17,7 +17,7 @@ from asr.errors import InputError
 
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
 TELEPHONE_HZ = 8000  # sample rate
-LOWEST = 20 / 16000  # cycles per sample; nearly all power of brown noise is below and inaudible
+LOWEST_HZ = 20.0  # nearly all power of brown noise is below, and inaudible
 
 
 def speed(waveform: Tensor, factor: float) -> Tensor:
@@ -49,11 +49,13 @@ def narrowband(waveform: Tensor, sample_rate: int) -> Tensor:
     return _resampler(TELEPHONE_HZ, sample_rate)(narrow)[: len(waveform)]
 
 
-def coloured_noise(samples: int, colour: str, generator: torch.Generator) -> Tensor:
+def coloured_noise(
+    samples: int, colour: str, generator: torch.Generator, sample_rate: int
+) -> Tensor:
     """Return white, pink or brown noise (samples,) of power 1, without what is below 20 Hz."""
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
     cycles = torch.fft.rfftfreq(samples)  # per sample
-    weights = torch.where(cycles < LOWEST, 0.0, cycles ** -COLOURS[colour])
+    weights = torch.where(cycles < LOWEST_HZ / sample_rate, 0.0, cycles ** -COLOURS[colour])
     noise = torch.fft.irfft(spectrum * weights, n=samples)
     return noise / noise.square().mean().sqrt().clamp_min(1e-12)
 
@@ -129,7 +131,7 @@ def augment_waveform(
             noise = recorded_noise(config.noise_dir, len(waveform), generator, sample_rate)
         else:
             colour = list(COLOURS)[randint(len(COLOURS), generator)]
-            noise = coloured_noise(len(waveform), colour, generator)
+            noise = coloured_noise(len(waveform), colour, generator, sample_rate)
         waveform = add_noise(waveform, noise, uniform(*config.noise_snr_db, generator))
     if config.narrowband_prob > 0 and uniform(0, 1, generator) < config.narrowband_prob:
         waveform = narrowband(waveform, sample_rate)

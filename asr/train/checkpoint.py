@@ -116,6 +116,8 @@ def restore_state(
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
             group["lr"] = state.get("learning_rate", group["lr"])
+            if "weight_decay" in group:  # torch's optimisers restore it
+                group["weight_decay"] = data.config.optim.weight_decay
         progress = Progress(**state["progress"])
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

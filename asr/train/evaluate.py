@@ -30,7 +30,9 @@ from asr.train.rank import Rank
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
-WITHOUT_CTC = replace(SEARCH, beam=1, ctc_weight=0.0, length_bonus=0.0)  # no bonus suits all
+WITHOUT_CTC = replace(
+    SEARCH, beam=1, ctc_weight=0.0, length_bonus=0.0
+)  # greedy: no length bonus suits all models
 
 
 @dataclass
@@ -38,11 +40,11 @@ class Evaluation:
     """Scores of a model on the dev set."""
 
     attention: float
-    """Teacher-forced cross-entropy per character, in nats."""
+    """Teacher-forced cross-entropy per character and <eos>, in nats."""
     ctc: float
     """CTC loss per character, in nats."""
     accuracy: float
-    """Share of characters that the teacher-forced decoder predicts."""
+    """Share of characters and <eos> that the teacher-forced decoder predicts."""
     wer: float
     """Word error rate of a beam search with attention and CTC."""
     cer: float
@@ -78,8 +80,9 @@ class _Result(NamedTuple):
 class _Decoded:
     """What a process has found in its share of the dev set."""
 
-    losses: list[float] = field(default_factory=lambda: [0.0] * 4)
-    """Sums of attention, CTC and accuracy over characters, and the number of characters."""
+    losses: list[float] = field(default_factory=lambda: [0.0] * 5)
+    """Sums of attention and accuracy over characters and <eos>, and of CTC over characters; the
+    numbers of both."""
     results: dict[str, _Result] = field(default_factory=dict)
     """By utterance."""
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
@@ -122,11 +125,11 @@ def evaluate(
     results = found.results
     hypotheses = [results[name].text if name in results else "" for name in references]
     rates = score(list(references.values()), hypotheses)
-    attention, ctc, accuracy = (value / max(1.0, found.losses[3]) for value in found.losses[:3])
+    attention, accuracy, ctc, written, characters = found.losses
     return Evaluation(
-        attention,
-        ctc,
-        accuracy,
+        attention / max(1.0, written),
+        ctc / max(1.0, characters),
+        accuracy / max(1.0, written),
         rates.wer,
         rates.cer,
         sum(each.quality for each in results.values()) / max(1, len(results)),
@@ -149,7 +152,7 @@ def _decode(
     """Decode batches and compute their losses."""
     runtime = TorchModel(model.eval())
     config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
-    losses, found = np.zeros(4), _Decoded()
+    losses, found = np.zeros(5), _Decoded()
     for batch in batches:
         found.errors += batch.errors
         if not batch.ids:
@@ -157,8 +160,9 @@ def _decode(
         batch = batch.to(runtime.device)
         memory = model.encode(batch.features, batch.frames)
         part = model.loss(memory, batch, settings.loss, batch.count)
-        means = [float(part.attention), float(part.ctc), float(part.accuracy), 1.0]
-        losses += np.array(means) * batch.count.characters
+        means = [float(part.attention), float(part.accuracy), float(part.ctc), 1.0, 1.0]
+        written, characters = sum(batch.count), batch.count.characters
+        losses += np.array(means) * (written, written, characters, written, characters)
         encoded = runtime.encoded(memory)
         for row, (best, *_) in enumerate(search(runtime, encoded, config)):
             name, text = batch.ids[row], tokenizer.decode(best.tokens)

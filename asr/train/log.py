@@ -47,7 +47,7 @@ class Log:
         self._cut(step, epoch)
         self._file = self.path.open("a", encoding="utf-8")
         self._log = (folder / "log" / "train.txt").open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._terminal = self._console.file.isatty()
         self._bar = Progress(

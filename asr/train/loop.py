@@ -295,7 +295,7 @@ class Training:
             self.optimizer.zero_grad()
 
     def _run_epochs(self) -> None:
-        """Run the remaining epochs; the workers live as long, and read on during evaluation."""
+        """Run the remaining epochs; the same workers serve all, and read ahead during evaluation."""
         progress, workers = self.progress, self.config.batch.workers
         plan = self.data.remaining(progress.epoch, progress.batch, self.rank)
         with closing(load_batches(self.data.train, plan, workers=workers)) as batches:
@@ -413,6 +413,7 @@ class Training:
         """Score the model on the dev set, write it, and log the epoch."""
         progress = self.progress
         if not progress.sums.get("characters"):
+            progress.batch = 0  # a resumed training reads this epoch again
             raise InputError(
                 f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say why. "
                 "Fix that, and run the same command to resume"

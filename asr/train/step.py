@@ -30,6 +30,7 @@ class StepResult(NamedTuple):
     loss: float
     attention: float
     ctc: float
+    consistency: float
     accuracy: float
     grad_norm: float
 
@@ -70,7 +71,7 @@ def weights_at(config: LossConfig, epoch: int) -> LossConfig:
     return replace(
         config,
         scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
-        guide=config.guide * max(0.0, 1 - epoch / max(1, config.guide_epochs)),
+        guide=config.guide * max(0.0, 1 - epoch / config.guide_epochs),
     )
 
 
@@ -127,13 +128,12 @@ class TrainStep:
         self.rank.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip_norm)
         *local, length = torch.stack([*losses, norm]).tolist()  # one wait for a GPU
-        loss, attention, ctc, accuracy = self.rank.total(*local)
-        return StepResult(loss, attention, ctc, accuracy, length)
+        return StepResult(*self.rank.total(*local), length)
 
     def local_gradient(
         self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
     ) -> list[Tensor]:
-        """Add the gradients of the shares of this process; return loss, attention, CTC, accuracy.
+        """Add the gradients of the shares of this process; return the losses of a step.
 
         Raises:
             OutOfMemory: the memory does not suffice, also in halves if ``batch.halve`` is set.
@@ -160,7 +160,7 @@ class TrainStep:
         self, parts: Sequence[tuple[Batch, int]], count: Count, weights: LossConfig
     ) -> list[Tensor]:
         """Add the gradients of batches, each with its seed; return the sums of the losses."""
-        sums = [torch.zeros((), device=self.rank.device)] * 4
+        sums = [torch.zeros((), device=self.rank.device)] * 5
         for place, (batch, seed) in enumerate(parts):
             try:
                 with seeded(seed):
@@ -170,7 +170,7 @@ class TrainStep:
                 if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
                     raise OutOfMemory(place, batch, error) from error
                 raise
-            values = (loss.total, loss.attention, loss.ctc, loss.accuracy)
+            values = (loss.total, loss.attention, loss.ctc, loss.consistency, loss.accuracy)
             sums = [s + value.detach() for s, value in zip(sums, values, strict=True)]
         return sums
 

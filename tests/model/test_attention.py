@@ -73,8 +73,8 @@ def three_steps(kind, attention, memory, queries):
 def test_weights_obey_the_law_of_their_kind_and_are_zero_on_padding(kind):
     attention = make_attention_of(kind)
     weights = three_steps(kind, attention, torch.randn(3, 9, 8), torch.randn(3, 6, 6))
-    total, part = weights.sum(-1), attention.parts[0] if attention.heads > 1 else attention
-    if part.sums_to_one:
+    total = weights.sum(-1)
+    if attention.sums_to_one:
         torch.testing.assert_close(total, torch.ones(3, 6))
     assert (weights >= 0).all() and (total <= 1 + 1e-6).all()
     assert (weights[:, 2:4, 5:] == 0).all() and (weights[:, 4:, 2:] == 0).all()
@@ -167,6 +167,12 @@ def test_a_hypothesis_scores_what_it_scores_alone(kind):
         assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
         for a, b in zip(alone, together[row], strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_heads_have_the_forms_of_their_kind(kind):
+    whole, one = make_attention_of(f"2 heads {kind}"), make_attention_of(kind)
+    assert (whole.has_hard_form, whole.sums_to_one) == (one.has_hard_form, one.sums_to_one)
 
 
 def test_heads_are_summed_over_their_own_values_and_shown_as_their_mean():

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from asr.commands.train import stopped_by_signals
 from asr.config import TrainConfig
@@ -738,10 +739,34 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
     assert_same_weights(tmp_path / "full", finished)
 
 
+def test_tensorboard_shows_every_step_once(tmp_path):
+    """A run writes steps 1 to 3 and is killed; the next one begins after step 2."""
+    (tmp_path / "log").mkdir()
+    for last, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        log = Log(tmp_path, last, 0)
+        for step in steps:
+            log.record({"step": step, "epoch": 1, "loss": 10.0 * last + step}, "step")
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("step/loss")
+    assert [(e.step, e.value) for e in events] == [(1, 1.0), (2, 2.0), (3, 23.0), (4, 24.0)]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "adadelta"])
+def test_weight_decay_may_change(tone_corpus, tiny_training, tmp_path, kind):
+    old, new = (
+        replace(tiny_training, optim=replace(tiny_training.optim, kind=kind, weight_decay=decay))
+        for decay in (0.01, 0.5)
+    )
+    start(old, tone_corpus, tmp_path)._save()
+    optimizer = go_on(new, tone_corpus, tmp_path, "optim.weight_decay").optimizer
+    group = vars(optimizer) if kind == "adamw" else optimizer.param_groups[0]
+    assert group["weight_decay"] == 0.5
+
+
 def test_numbers_that_are_not_finite_are_null(tone_corpus, tiny_training, tmp_path):
     training = start(replace(tiny_training, epochs=1), tone_corpus, tmp_path / "nan")
     gradient, calls = training.step.gradient, []
-    broken = StepResult(math.nan, math.inf, -math.inf, 0.5, 1.0)
+    broken = StepResult(math.nan, math.inf, -math.inf, 0.0, 0.5, 1.0)
 
     def broken_once(*args):
         calls.append(args)
@@ -750,7 +775,7 @@ def test_numbers_that_are_not_finite_are_null(tone_corpus, tiny_training, tmp_pa
     training.step.gradient = broken_once
     training.run()
     first = (tmp_path / "nan" / "train.jsonl").read_text().splitlines()[0]
-    assert '"loss": null, "attention": null, "ctc": null, "accuracy": 0.5' in first
+    assert '"loss": null, "attention": null, "ctc": null, "consistency": 0.0, "acc' in first
 
 
 def broken_pipe():
@@ -804,6 +829,9 @@ def test_without_any_audio_there_is_no_model(tone_corpus, tiny_training, tmp_pat
         start(tiny_training, corpus, tmp_path / "out").run()
     assert "left out: s1-00: " in capsys.readouterr().err
     assert not (tmp_path / "out" / "final.safetensors").exists()
+    shutil.copytree(tone_corpus, corpus, dirs_exist_ok=True)  # now the audio can be read
+    start(tiny_training, corpus, tmp_path / "out").run()
+    assert (tmp_path / "out" / "final.safetensors").exists()
 
 
 def test_dev_utterances_that_cannot_be_read_count_as_wrong(

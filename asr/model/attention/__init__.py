@@ -92,9 +92,9 @@ class Attention(nn.Module):
 
     heads: int = 1
     """Number of heads (M)."""
-    sums_to_one: ClassVar[bool] = True
+    sums_to_one: bool = True
     """Whether the weights of a head sum to 1; otherwise their sum lies between 0 and 1."""
-    has_hard_form: ClassVar[bool] = False
+    has_hard_form: bool = False
     """Whether a search can choose single encoder steps, in time linear in their number."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:

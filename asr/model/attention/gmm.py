@@ -11,7 +11,6 @@ sum to at most 1. Mass before or after the audio is lost.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +43,7 @@ class Means(Table):
 class GMM(Attention):
     """See the head of this file."""
 
-    sums_to_one: ClassVar[bool] = False
+    sums_to_one: bool = False
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

@@ -7,8 +7,6 @@ alpha_i = softmax(e_t) exp(-(t - p)^2 / (2 (D / 2)^2))          |t - p| <= D
 The weights sum to less than 1, as the Gaussian is not normalised.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +19,7 @@ from asr.model.attention.window import Windowed
 class LocalP(Windowed):
     """See the head of this file."""
 
-    sums_to_one: ClassVar[bool] = False
+    sums_to_one: bool = False
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

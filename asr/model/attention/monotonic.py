@@ -20,7 +20,6 @@ peak it is 1/2, and 0.4 lies between.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +65,8 @@ class Position(Table):
 class Monotonic(Attention):
     """A kind defines its recurrence, soft and hard, and the weights around the stop."""
 
-    sums_to_one: ClassVar[bool] = False
-    has_hard_form: ClassVar[bool] = True
+    sums_to_one: bool = False
+    has_hard_form: bool = True
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

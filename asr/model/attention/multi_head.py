@@ -45,6 +45,7 @@ class MultiHead(Attention):
     ) -> None:
         super().__init__(query, memory, config)
         self.heads = config.heads
+        self.sums_to_one, self.has_hard_form = kind.sums_to_one, kind.has_hard_form
         each = replace(config, heads=1, units=config.units // config.heads)
         self.parts: Any = nn.ModuleList(kind(query, memory, each) for _ in range(self.heads))
 

@@ -9,8 +9,6 @@ character lasts for many steps. After D steps, and on the last one of all, it st
 that the weights sum to 1. Energies and the hard form: :mod:`.monotonic`.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -22,7 +20,7 @@ from asr.model.attention.monotonic import Monotonic, MonotonicKeys, Position
 class StepwiseMonotonic(Monotonic):
     """See the head of this file."""
 
-    sums_to_one: ClassVar[bool] = True
+    sums_to_one: bool = True
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

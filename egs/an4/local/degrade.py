@@ -32,7 +32,8 @@ SNR_DB = 10.0
 
 def noisy(waveform: np.ndarray) -> np.ndarray:
     """Return the samples with pink noise; recordings of equal length get the same noise."""
-    noise = coloured_noise(len(waveform), "pink", torch.Generator().manual_seed(len(waveform)))
+    generator = torch.Generator().manual_seed(len(waveform))
+    noise = coloured_noise(len(waveform), "pink", generator, RATE)
     return add_noise(torch.from_numpy(waveform), noise, SNR_DB).numpy()
 
 
