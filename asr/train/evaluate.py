@@ -30,9 +30,8 @@ from asr.train.rank import Rank
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
-WITHOUT_CTC = replace(
-    SEARCH, beam=1, ctc_weight=0.0, length_bonus=0.0
-)  # greedy: no length bonus suits all models
+# without CTC greedy, for no length bonus suits all models
+WITHOUT_CTC = replace(SEARCH, beam=1, ctc_weight=0.0, length_bonus=0.0)
 
 
 @dataclass

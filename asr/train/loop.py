@@ -295,7 +295,7 @@ class Training:
             self.optimizer.zero_grad()
 
     def _run_epochs(self) -> None:
-        """Run the remaining epochs; the same workers serve all, and read ahead during evaluation."""
+        """Run the remaining epochs; the same workers read for all, also during evaluation."""
         progress, workers = self.progress, self.config.batch.workers
         plan = self.data.remaining(progress.epoch, progress.batch, self.rank)
         with closing(load_batches(self.data.train, plan, workers=workers)) as batches:

@@ -128,7 +128,8 @@ class TrainStep:
         self.rank.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip_norm)
         *local, length = torch.stack([*losses, norm]).tolist()  # one wait for a GPU
-        return StepResult(*self.rank.total(*local), length)
+        loss, attention, ctc, consistency, accuracy = self.rank.total(*local)
+        return StepResult(loss, attention, ctc, consistency, accuracy, length)
 
     def local_gradient(
         self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
