@@ -38,7 +38,7 @@ from asr.errors import AudioError, EmptyAudioError, first_line
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
 AGAIN = "copy or record it again"
-MISSING_S, MISSING_SHARE = 0.5, 0.2  # more may not be missing at the end of a file
+MISSING_S, MISSING_SHARE = 0.5, 0.2  # if more is missing at its end, a file is refused
 _NO_LENGTH = 1 << 48  # samples that libsndfile reports if the length is unknown
 _COUNTED = 1 << 16  # samples that are decoded at a time to count or skip them
 _MP3_REACH = 32 * 1152  # samples: 511 bytes before a frame, in the smallest frames

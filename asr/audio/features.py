@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from asr.arrays import IntArray
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig
 from asr.errors import AudioError, InputError
@@ -202,10 +203,9 @@ class FeatureExtractor:
         edges = (c.low_freq_hz, c.high_freq_hz)
         return mel_bands(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
 
-    def num_frames(self, samples: int, tempo: float = 1.0) -> int:
-        """Return the number of whole windows in a number of samples (Kaldi's snip-edges)."""
-        shift = round(self.shift * tempo)
-        return 0 if samples < self.length else 1 + (samples - self.length) // shift
+    def num_frames(self, samples: int | IntArray, tempo: float = 1.0) -> IntArray:
+        """Return the numbers of whole windows in numbers of samples (Kaldi's snip-edges)."""
+        return np.maximum(0, 1 + (samples - self.length) // round(self.shift * tempo))
 
     def __call__(
         self,
@@ -228,7 +228,7 @@ class FeatureExtractor:
         Raises:
             AudioError: the waveform is shorter than one window.
         """
-        frames = self.num_frames(len(waveform), tempo)
+        frames = int(self.num_frames(len(waveform), tempo))
         if frames == 0:
             rate = self.config.sample_rate
             raise AudioError(

@@ -17,10 +17,9 @@ class Loss(NamedTuple):
     """The training loss of a batch and its parts: sums divided by a :class:`Count`."""
 
     total: Tensor
-    """(1 - ctc_weight) * (attention + r_drop * its loss) + ctc_weight * (CTC + consistency * its
-    loss) + guide * its loss + latency * its loss; scalar. CTC is that of the last layer, or with
-    intermediate CTC a mean, and attention may have soft targets, see
-    :class:`asr.config.LossConfig`."""
+    """(1 - ctc_weight) (attention + r_drop L_r_drop) + ctc_weight (CTC + consistency L_consistency)
+    + guide L_guide + latency L_latency; scalar. CTC is that of the last layer, or with intermediate
+    CTC a mean, and attention may have soft targets, see :class:`asr.config.LossConfig`."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor

@@ -108,7 +108,7 @@ class Stream:
         state = session.start() if self.state is None else self.state
         found: list[int] = []
         row, steps = torch.zeros(1, dtype=torch.int32), int(memory.steps)
-        certain = int(self.attention.end(memory.keys))  # a stop before it
+        certain = int(self.attention.end(memory.keys))  # more audio changes no stop before it
         limit = length_limits([steps], 1.0)[0]  # it grows as the audio does
         while not self.ended and (self.written < limit or last):
             token = torch.tensor([self.token], dtype=torch.int32)

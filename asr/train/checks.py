@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from asr.arrays import FloatArray, IntArray
 from asr.audio.features import FeatureExtractor
 from asr.config import TrainConfig
 from asr.corpus.columns import Strings
@@ -71,14 +72,10 @@ def check_fit(
     Raises:
         InputError: a transcript is too long; the message lists them.
     """
-    columns, extractor = Utterances.of(utterances), FeatureExtractor(config.features)
-    samples = np.nan_to_num(columns.durations_s) / fastest * config.features.sample_rate
-    frames = np.array([extractor.num_frames(count) for count in samples.astype(int).tolist()])
-    steps = config.model.encoder.output_steps(frames)
+    columns = Utterances.of(utterances)
     needed = np.array([*_ctc_steps(columns.transcripts, tokenizer)])
-    few = np.flatnonzero(steps < np.maximum(1, needed)).tolist()
-    misfits = [misfit(columns.ids[i], needed[i], frames[i], steps[i]) for i in few]
-    report_misfits(misfits, directory, fastest)
+    found = too_long(needed, columns.durations_s, config, fastest)
+    report_misfits([f"  {columns.ids[i]}: {why}" for i, why in found], directory, fastest)
 
 
 def _ctc_steps(texts: Strings, tokenizer: CharTokenizer) -> Iterator[int]:
@@ -94,9 +91,22 @@ def _ctc_steps(texts: Strings, tokenizer: CharTokenizer) -> Iterator[int]:
             yield from (ctc_steps(tokenizer.encode(text)) for text in lines[:-1].split("\n"))
 
 
-def misfit(name: str, needed: int, frames: int, steps: int) -> str:
-    """Describe an utterance whose transcript is too long for its audio."""
-    return f"  {name}: {needed} characters, {frames} frames give {steps} encoder steps"
+def too_long(
+    needed: IntArray, durations_s: FloatArray, config: TrainConfig, fastest: float
+) -> Iterator[tuple[int, str]]:
+    """Yield the place of each transcript that is too long for its audio, and the reason.
+
+    Args:
+        needed: fewest steps of a CTC path for each transcript.
+        durations_s: of their audio; NaN counts as 0.
+        config: configuration of the training.
+        fastest: highest speed factor of the augmentation.
+    """
+    samples = np.nan_to_num(durations_s) / fastest * config.features.sample_rate
+    frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
+    steps = config.model.encoder.output_steps(frames)
+    for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
+        yield i, f"{needed[i]} characters, {frames[i]} frames give {steps[i]} encoder steps"
 
 
 def report_misfits(misfits: list[str], where: str, fastest: float) -> None:

@@ -152,12 +152,12 @@ class Group(Rank):
         return error
 
 
-def _connect(index: int, timeout_s: float) -> Store:
-    """Return a connection to the store of torchrun, or to that of rank 0."""
+def _connect(timeout_s: float, *, first: bool) -> Store:
+    """Return a connection to the store of torchrun, or to that of the ``first`` process."""
     served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     limit = timedelta(seconds=timeout_s)
-    server = index == 0 and not served
+    server = first and not served
     return TCPStore(address, port, is_master=server, timeout=limit, wait_for_workers=False)
 
 
@@ -212,7 +212,7 @@ def _device(name: str) -> torch.device:
 def _join(device: str, timeout_s: float, folder: Path) -> Group:
     own, index, count = _device(device), int(os.environ["RANK"]), processes()[0]
     try:
-        store = _connect(index, timeout_s)
+        store = _connect(timeout_s, first=index == 0)
         start = meet(store, index, count, timeout_s)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo",
@@ -226,7 +226,7 @@ def _join(device: str, timeout_s: float, folder: Path) -> Group:
             f"the {count} processes of this training cannot connect: {first_line(error)}; start "
             "all of them with torchrun, with the same --rdzv-endpoint"
         ) from error
-    entries = PrefixStore(f"monitor/{start}", _connect(count, timeout_s))
+    entries = PrefixStore(f"monitor/{start}", _connect(timeout_s, first=False))
     group = Group(own, timeout_s, Monitor(entries, index, count, folder))
     group.store = store
     return group

@@ -40,7 +40,7 @@ def tell_torchrun(message: str) -> bool:
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Show an error before the processes have joined once on each machine.
+    """Show an error that occurs before the processes have joined, once on each machine.
 
     Raises:
         StartError: the error of the first process that fails; the others exit without a message.

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from asr.audio.cmvn import CmvnStats
-from asr.audio.features import FeatureExtractor
 from asr.config import AugmentConfig, FeatureConfig, TrainConfig
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import Utterance
@@ -109,11 +108,7 @@ def check_shards(
 
 def _misfits(index: ShardIndex, config: TrainConfig, fastest: float) -> Iterable[str]:
     """Describe the utterances whose transcript is too long for CTC."""
-    extractor = FeatureExtractor(config.features)
     for rows in index.rows():
         needed, durations_s = index.arrays["steps"][rows], index.arrays["duration_s"][rows]
-        samples = (durations_s / fastest * config.features.sample_rate).astype(int)
-        frames = np.maximum(0, 1 + (samples - extractor.length) // extractor.shift)
-        steps = config.model.encoder.output_steps(frames)
-        for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
-            yield checks.misfit(index.id_of(rows.start + i), needed[i], frames[i], steps[i])
+        for i, why in checks.too_long(needed, durations_s, config, fastest):
+            yield f"  {index.id_of(rows.start + i)}: {why}"

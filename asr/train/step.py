@@ -60,7 +60,7 @@ class OutOfMemory(InputError):
         if len(names) > NAMED:
             listed.append(f"and {len(names) - NAMED} more")
         super().__init__(
-            f"{len(names)} utterances, {batch.audio_s:.0f} s, do not fit the memory: "
+            f"{len(names)} utterances, {batch.audio_s:.0f} s, do not fit into memory: "
             f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; lower batch.seconds, "
             "raise batch.accumulate, or set batch.halve"
         )

@@ -13,7 +13,7 @@ from asr.train.data import TrainData
 
 
 class Teachers:
-    """Models, of which the mean posteriors are targets.
+    """Models whose mean posteriors are targets of the decoder.
 
     Args:
         names: folders of trainings or model files.

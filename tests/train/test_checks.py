@@ -46,7 +46,7 @@ def test_faster_speech_has_fewer_encoder_steps(tone_corpus):
         ("model.encoder.pyramid", [2, 0], "a number from 1 for each layer"),
         ("augment.speeds", [], "factors such as 0.9"),
         ("augment.vtln", 0.5, "0 to 0.4"),
-        ("augment.noise_snr_db", [20.0, 5.0], "the lower one first"),
+        ("augment.noise_snr_db", [20.0, 5.0], "two numbers from -200 to 200, the lower one first"),
         ("loss.ctc_weight", 1.5, "0 to 1"),
         ("loss.label_smoothing", 1.0, "0 or more, less than 1"),
         ("optim.clip_norm", 0.0, "more than 0"),

@@ -26,7 +26,7 @@ class Covered(Table):
 
 
 class Coverage(Additive):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

@@ -5,8 +5,8 @@ g       = (G tanh(W s_{i-1} + b)) * alpha_{i-1}                 C filters of the
 p       = log sum_{k=0..n} P(k) alpha_{i-1,t-k}                 P: beta-binomial, a = 0.1, b = 0.9
 alpha_i = softmax(w . tanh(U f_t + T g_t + c) + p_t)            alpha_0 = (1, 0, 0, ...)
 
-The prior P lets weights move on by 0 to n steps, n / 10 on average; n is 10 in the paper. Where it
-gives nothing no weight can be. What the encoder heard enters through the decoder's state alone.
+The prior P lets weights move on by 0 to n steps, n / 10 on average; n is 10 in the paper. Where p
+is -inf, the weight is 0. The encoder's output affects the weights only through the decoder's state.
 """
 
 import math
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from asr.config import AttentionConfig
-from asr.model.attention.energy import Energy, EnergyKeys, ahead, at_first_step, log_or_never
+from asr.model.attention.energy import (
+    Energy,
+    EnergyKeys,
+    at_first_step,
+    log_or_minus_inf,
+    shift_forward,
+)
 from asr.model.attention.location import LastWeights
 
 
@@ -33,7 +39,7 @@ def beta_binomial(n: int, a: float, b: float) -> list[float]:
 
 
 class DynamicConvolution(Energy):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     prior: Tensor
     """P, (n + 1,), in double precision."""
@@ -65,7 +71,7 @@ class DynamicConvolution(Energy):
         filters = self.G(self.W(query).tanh()).view(len(last), width, C)
         dynamic = pad(last, (width // 2, width // 2)).unfold(1, width, 1) @ filters  # (N, S, C)
         energies = self.w((self.U(static) + self.T(dynamic)).tanh()).squeeze(-1)  # (N, S)
-        prior = log_or_never(ahead(last, self.prior.to(last.dtype)))
+        prior = log_or_minus_inf(shift_forward(last, self.prior.to(last.dtype)))
         return (energies + prior).view(*query.shape[:2], -1)
 
     def after(self, weights: Tensor, state: LastWeights) -> LastWeights:

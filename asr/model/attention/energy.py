@@ -37,7 +37,7 @@ class Energy(Attention):
         raise NotImplementedError
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
-        """Energies of all encoder steps, (B, K, S).
+        """Return the energies of all encoder steps, (B, K, S).
 
         Args:
             query: decoder states, (B, K, H).
@@ -47,7 +47,7 @@ class Energy(Attention):
         raise NotImplementedError
 
     def after(self, weights: Tensor, state: State) -> State:
-        """The state after a step that gave these weights, (N, S)."""
+        """Return the state after a step with these weights, (N, S)."""
         return state
 
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> EnergyKeys:
@@ -70,26 +70,26 @@ class Energy(Attention):
 
 
 def uniform(keys: EnergyKeys) -> Tensor:
-    """The same weight on every real step, (B, S)."""
+    """Return the same weight for every real step, (B, S)."""
     real = (~keys.padding).to(keys.keys.dtype)
     return real / real.sum(1, keepdim=True)
 
 
 def at_first_step(keys: Tensor, rows: int) -> Tensor:
-    """All weight on the first of the steps of keys (B, S, A), for N rows, (N, S)."""
+    """Return weights of 1 at the first step of keys (B, S, A) and 0 elsewhere, (N, S)."""
     weights = keys.new_zeros(rows, keys.shape[1])
     weights[:, 0] = 1.0
     return weights
 
 
-def ahead(weights: Tensor, taps: Tensor) -> Tensor:
-    """Weights that moved on: sum_k taps_k weights_{t-k}, with weights and result (N, S)."""
+def shift_forward(weights: Tensor, taps: Tensor) -> Tensor:
+    """Return weights (N, S) moved forward by 0 to K steps: sum_k taps_k weights_{t-k}, (N, S)."""
     taps = taps[: weights.shape[1]]
     moved = conv1d(pad(weights, (len(taps) - 1, 0)).unsqueeze(1), taps.flip(0).view(1, 1, -1))
     return moved.squeeze(1)
 
 
-def log_or_never(x: Tensor) -> Tensor:
-    """The logarithm of x >= 0; where x is 0 it is -inf and has no gradient."""
-    never = x == 0
-    return x.masked_fill(never, 1.0).log().masked_fill(never, -torch.inf)
+def log_or_minus_inf(x: Tensor) -> Tensor:
+    """Return the logarithm of x >= 0: -inf without a gradient where x is 0."""
+    zero = x == 0
+    return x.masked_fill(zero, 1.0).log().masked_fill(zero, -torch.inf)

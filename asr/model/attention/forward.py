@@ -4,19 +4,20 @@ e_t         = w . tanh(V h_t + b + W s_{i-1})
 alpha_{i,t} ~ softmax(e)_t sum_{k=0..D} alpha_{i-1,t-k}         alpha_0 = (1, 0, 0, ...)
 
 and they sum to 1. In the paper, which goes from characters to speech, D is 1; here one character
-lasts for many steps. Both factors meet as logarithms, so that none of them underflows to 0 / 0.
+lasts for many steps. The factors are added as logarithms, so that their product does not
+underflow to 0 / 0.
 """
 
 from torch import Tensor
 
 from asr.config import AttentionConfig
 from asr.model.attention.additive import Additive
-from asr.model.attention.energy import EnergyKeys, ahead, at_first_step, log_or_never
+from asr.model.attention.energy import EnergyKeys, at_first_step, log_or_minus_inf, shift_forward
 from asr.model.attention.location import LastWeights
 
 
 class Forward(Additive):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
@@ -28,8 +29,8 @@ class Forward(Additive):
 
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
         """See :meth:`Energy.energies`."""
-        reached = ahead(state.weights, state.weights.new_ones(self.window + 1))  # (N, S)
-        return super().energies(query, keys, state) + log_or_never(reached).view(
+        reached = shift_forward(state.weights, state.weights.new_ones(self.window + 1))  # (N, S)
+        return super().energies(query, keys, state) + log_or_minus_inf(reached).view(
             len(keys), -1, keys.shape[1]
         )
 

@@ -14,7 +14,7 @@ from asr.model.fast.product import affine
 
 
 class General(Energy):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)

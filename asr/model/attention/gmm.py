@@ -41,7 +41,7 @@ class Means(Table):
 
 
 class GMM(Attention):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     sums_to_one: bool = False
 

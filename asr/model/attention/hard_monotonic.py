@@ -15,14 +15,14 @@ from asr.model.attention.monotonic import BLOCK, Monotonic, MonotonicKeys, Posit
 
 
 class HardMonotonic(Monotonic):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def expected(self, stop: Tensor, go: Tensor, alpha: Tensor, steps: Tensor) -> Tensor:
         """See :meth:`Monotonic.expected`."""
         return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
 
     def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
-        """The first step by which it has stopped with probability 0.6, from the last one on."""
+        """Return the step by which it has stopped with probability 0.6, from the last stop on."""
         step, left = last.step.clone(), last.left.clone()
         looking = torch.arange(len(step), device=step.device)
         while len(looking):

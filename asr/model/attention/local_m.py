@@ -28,7 +28,7 @@ class Centre(Table):
 
 
 class LocalM(Windowed):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def start(self, keys: EnergyKeys, rows: int) -> Centre:
         """Return the first encoder step as the centre."""

@@ -17,7 +17,7 @@ from asr.model.attention.window import Windowed
 
 
 class LocalP(Windowed):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     sums_to_one: bool = False
 

@@ -25,7 +25,7 @@ class LastWeights(Table):
 
 
 class Location(Energy):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     channels: ClassVar[int] = 1
     """Rows of weights that the filters see."""

@@ -26,7 +26,7 @@ class AllWeights(LastWeights):
 
 
 class LocationAccumulated(Location):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     channels: ClassVar[int] = 2
 

@@ -18,7 +18,7 @@ from asr.model.attention.monotonic import MonotonicKeys, scan
 
 
 class MILk(MoChA):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def spread(self, u: Tensor, alpha: Tensor) -> Tensor:
         """See :meth:`MoChA.spread`."""

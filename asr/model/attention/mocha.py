@@ -32,7 +32,7 @@ class ChunkKeys(MonotonicKeys):
 
 
 class MoChA(HardMonotonic):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
@@ -69,8 +69,8 @@ class MoChA(HardMonotonic):
         columns = first.unsqueeze(1) + torch.arange(width, device=step.device)
         near = keys.content[owners(len(query), keys.keys).unsqueeze(1), columns]  # (N, W, A)
         u = self.content.energies(query.unsqueeze(1), near, None)  # (N, 1, W)
-        behind = (columns > step.unsqueeze(1)).unsqueeze(1)
-        return Alignment(u.masked_fill(behind, -torch.inf).softmax(-1), first)
+        later = (columns > step.unsqueeze(1)).unsqueeze(1)
+        return Alignment(u.masked_fill(later, -torch.inf).softmax(-1), first)
 
     def width(self, keys: ChunkKeys, step: Tensor) -> int:
         """Return the number of columns of a window that holds a chunk."""

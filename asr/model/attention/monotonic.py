@@ -3,18 +3,19 @@
 e_{i,t} = g (w / |w|) . tanh(V h_t + b + W s_{i-1}) + r         energy of stopping at t
 p_{i,t} = sigmoid(e_{i,t})                                      its probability
 
-Character i begins where character i - 1 stopped. Training computes with alpha_{i,t}, the
-probability that it stops at t, summed over all paths. Gaussian noise on the energies makes them
-large, so that the probabilities come near 0 or 1. A search takes the hard form: it stops at the
-first t by which it has stopped with probability 0.6, and computes the energies only up to there:
+Character i starts at the step where character i - 1 stopped. Training uses alpha_{i,t}, the
+probability of stopping at t, summed over all paths. Gaussian noise on the energies makes training
+prefer energies of large magnitude, so that p is near 0 or 1. A search uses the hard form: a
+character stops at the first step t by which the soft form has stopped with probability 0.6 or more,
+and computes the energies only up to there:
 
 prod_{k=start..t} (1 - p_{i,k}) <= 0.4                          the stop of the hard form
 
-The papers stop at the first t with p >= 1/2. If all p are near 0 or 1, this is the same; where they
-are not, the papers' rule passes the steps among which the soft form divides its weight. The stop
-should be where the soft form is on average, or the hard form falls behind from character to
-character. With the same p everywhere, 1/e has not stopped by that mean; at the mean of a symmetric
-peak it is 1/2, and 0.4 lies between.
+The papers stop at the first t with p >= 1/2. The two rules agree if every p is near 0 or 1.
+Otherwise the papers' rule passes steps that the soft form gives weight to, and lags further behind
+it with every character. The stop should be near the mean position of the soft form. The
+probability of not having stopped by then is 1/e if p is constant and 1/2 for a symmetric peak; 0.4
+lies between.
 """
 
 import math

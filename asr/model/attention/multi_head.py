@@ -38,7 +38,7 @@ class HeadKeys(Table):
 
 
 class MultiHead(Attention):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     def __init__(
         self, kind: type[Attention], query: int, memory: int, config: AttentionConfig

@@ -18,7 +18,7 @@ from asr.model.attention.monotonic import Monotonic, MonotonicKeys, Position
 
 
 class StepwiseMonotonic(Monotonic):
-    """See the head of this file."""
+    """The module's docstring has the equations."""
 
     sums_to_one: bool = True
 
