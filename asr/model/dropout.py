@@ -19,25 +19,25 @@ class Dropout(nn.Module):
     """Dropout that is active in training only.
 
     Args:
-        share: probability that a number is set to zero, from 0 to below 1.
+        probability: with which a number is set to zero, from 0 to below 1.
 
     Raises:
-        InputError: the share is out of range.
+        InputError: the probability is out of range.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, probability: float) -> None:
         super().__init__()
-        require("dropout", share, DROPOUT)
-        self.share = share
+        require("dropout", probability, DROPOUT)
+        self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return an input of any shape with a share of its numbers set to zero, the rest scaled."""
-        if not self.training or self.share == 0:
+        """Return an input of any shape with some of its numbers set to zero, the rest scaled."""
+        if not self.training or self.probability == 0:
             return x
         if not native.usable(x):
-            return nn.functional.dropout(x, self.share)
+            return nn.functional.dropout(x, self.probability)
         seed = int(torch.randint(2**31, ()))
-        return _Native.apply(x, seed, round(1000 * self.share))  # type: ignore[no-untyped-call]
+        return _Native.apply(x, seed, round(1000 * self.probability))  # type: ignore[no-untyped-call]
 
 
 class _Native(torch.autograd.Function):

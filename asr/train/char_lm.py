@@ -191,8 +191,8 @@ class _Training:
         batches = _batches(self.train, config.batch, config.seed, epoch)
         self.lm.train()
         for i, batch in enumerate(batches[progress.batch :], progress.batch):
-            share = 0.5 * (1 + math.cos(math.pi * (epoch + i / len(batches)) / config.epochs))
-            loss, characters = self._step(batch, config.learning_rate * share)
+            factor = 0.5 * (1 + math.cos(math.pi * (epoch + i / len(batches)) / config.epochs))
+            loss, characters = self._step(batch, config.learning_rate * factor)
             progress.loss += loss * characters
             progress.characters += characters
             progress.batch += 1

@@ -116,7 +116,7 @@ class Group(Rank):
         self._exchange(dist.all_gather, found, padded)
         return [json.loads(part.numpy().tobytes()) for part in found]
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0: tensors and plain values."""
         buffer = io.BytesIO()
         if self.index == 0:

@@ -84,13 +84,13 @@ class Log:
             if isinstance(value, (int, float)) and key != "step":
                 self._events.add_scalar(f"{group}/{key}", value, entry["step"])
 
-    def progress(self, share: float, label: str, note: str) -> None:
+    def progress(self, done: float, label: str, note: str) -> None:
         """Move the bar; without a terminal, print a line once a minute."""
         if self._terminal:
-            self._bar.update(self._task, completed=share, description=label, note=note)
+            self._bar.update(self._task, completed=done, description=label, note=note)
         elif time.monotonic() - self._last_line_s > LINE_EVERY_S:
             self._last_line_s = time.monotonic()
-            self.say(f"{label}: {100 * share:.0f} % of the training, {note}")
+            self.say(f"{label}: {100 * done:.0f} % of the training, {note}")
 
     def say(self, message: str) -> None:
         """Print a line on standard error, and write it to log/train.txt with the time."""
@@ -117,5 +117,5 @@ class RankLog:
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Leave the entry to rank 0."""
 
-    def progress(self, share: float, label: str, note: str) -> None:
+    def progress(self, done: float, label: str, note: str) -> None:
         """Leave the progress to rank 0."""

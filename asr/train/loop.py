@@ -116,7 +116,7 @@ class Training:
     ) -> tuple[Progress, list[str], list[str]]:
         """Return progress, changed settings, and lines for the log about initial weights."""
         path = self.folder.state_file
-        state = self.rank.share(self.folder.load() if self.rank.index == 0 else None)
+        state = self.rank.broadcast(self.folder.load() if self.rank.index == 0 else None)
         if state:
             progress, changed = restore_state(
                 state, path, self.model, self.optimizer, self.data, change
@@ -182,7 +182,7 @@ class Training:
         """
         final = self.folder.final
         done = final.exists() and self._finished() and not self.changed
-        if self.rank.share(done):
+        if self.rank.broadcast(done):
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
         with self._opened() as log:
@@ -324,15 +324,19 @@ class Training:
             if not shares:
                 return
             wait_s = time.monotonic() - started
-            self._step(shares, (progress.epoch + progress.batch / count) / config.epochs, wait_s)
+            self._step(shares, self._done(count), wait_s)
             now = self._add_time()
             self.rank.check_stop()
             if now - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = now
-            share = (progress.epoch + progress.batch / count) / config.epochs
+            done = self._done(count)
             label = f"epoch {progress.epoch + 1}/{config.epochs}"
-            self.log.progress(share, label, report.progress_note(progress, share))
+            self.log.progress(done, label, report.progress_note(progress, done))
+
+    def _done(self, count: int) -> float:
+        """Return the fraction of the training that is done; an epoch has ``count`` batches."""
+        return (self.progress.epoch + self.progress.batch / count) / self.config.epochs
 
     def _add_time(self) -> float:
         """Add the time since the last call to the time that the training has taken."""
@@ -341,7 +345,7 @@ class Training:
         self._clocked = now
         return now
 
-    def _step(self, shares: Sequence[Batch], share: float, wait_s: float) -> None:
+    def _step(self, shares: Sequence[Batch], done: float, wait_s: float) -> None:
         """Update the weights and log the step.
 
         What may fail comes before the first change of the state or after the last.
@@ -349,12 +353,12 @@ class Training:
         Args:
             shares: the shares of this process in the batch; they are empty if no audio could be
                 read.
-            share: share of the training that is done.
+            done: fraction of the training that is done.
             wait_s: time spent waiting for the batch, for the log.
         """
         started = time.monotonic()
         progress, config = self.progress, self.config
-        rate = learning_rate(progress.step, share, config.optim)
+        rate = learning_rate(progress.step, done, config.optim)
         self.rank.report(f"step {progress.step + 1}: {', '.join(map(str, shares))}")
         local = [(*batch.count, batch.audio_s) for batch in shares]
         *sizes, audio_s = self.rank.total(*map(sum, zip(*local, strict=True)))

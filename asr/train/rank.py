@@ -38,7 +38,7 @@ class Rank:
         """Return the values of all processes: what JSON can hold."""
         return [value]
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0: tensors and plain values."""
         return value
 

@@ -61,10 +61,10 @@ def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | Non
     )
 
 
-def progress_note(progress: Progress, share: float) -> str:
-    """Return loss of this epoch, speed and time left when a share of the training is done."""
+def progress_note(progress: Progress, done: float) -> str:
+    """Return the loss of this epoch, the speed and the time left; ``done`` is a fraction."""
     mean = progress.sums.get("loss", 0.0) / max(1.0, progress.sums.get("characters", 0.0))
-    left_s = progress.elapsed_s / max(share, 1e-9) * (1 - share)
+    left_s = progress.elapsed_s / max(done, 1e-9) * (1 - done)
     speed = progress.audio_s / max(progress.elapsed_s, 1e-9)
     return f"loss {mean:.3f}, {speed:.0f} times real time, {clock(left_s)} left"
 

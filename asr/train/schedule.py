@@ -24,19 +24,19 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> O
     return AdamW(parameters, rate, decay)
 
 
-def learning_rate(step: int, share: float, config: OptimConfig) -> float:
+def learning_rate(step: int, done: float, config: OptimConfig) -> float:
     """Return the learning rate of a step: linear warm-up, plateau, cosine decay.
 
     The warm-up takes at most a third of the training, so that a short one reaches the peak, too.
 
     Args:
         step: number of the step, from 0.
-        share: share of the training that is done, from 0 to 1.
-        config: peak, warm-up in steps, and decay as a share of the training.
+        done: fraction of the training that is done, from 0 to 1.
+        config: peak, warm-up in steps, and decay as a fraction of the training.
     """
-    warm_up = min(1.0, max((step + 1) / max(1, config.warmup_steps), share / LONGEST_WARMUP))
-    if config.decay == "none" or share <= config.decay_start:
+    warm_up = min(1.0, max((step + 1) / max(1, config.warmup_steps), done / LONGEST_WARMUP))
+    if config.decay == "none" or done <= config.decay_start:
         return config.learning_rate * warm_up
-    decayed = (share - config.decay_start) / (1 - config.decay_start)
+    decayed = (done - config.decay_start) / (1 - config.decay_start)
     cosine = 0.5 * (1 + math.cos(math.pi * decayed))
     return config.learning_rate * warm_up * (config.final_ratio + (1 - config.final_ratio) * cosine)

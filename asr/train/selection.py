@@ -90,7 +90,7 @@ class ModelSelection:
         Rank 0 has the weights, and all processes score them; without weights there are no scores.
         """
         own = {name: torch.from_numpy(value) for name, value in (weights or {}).items()}
-        if not (state := self.rank.share(own)):
+        if not (state := self.rank.broadcast(own)):
             return {}
         model = copy.deepcopy(self.model)
         model.load_state_dict(state)
