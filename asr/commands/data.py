@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.config.args import number
-from asr.config.field import SEED, at_least, between
+from asr.config.field import FRACTION, SEED, at_least, between, finite
 from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, counted
 from asr.files import check_folder, check_not_read
@@ -59,7 +59,7 @@ def run_validate(argv: list[str]) -> int:
     Examples:
         asr data validate data/train --check-audio
 
-    Exit codes: 0 valid, 2 the directory has problems, or bad usage.
+    Exit codes: 0 valid, 2 the directory has problems, or bad usage, 70 a mistake in asr itself.
     """
     parser = Parser("asr data validate", description=run_validate.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
@@ -120,12 +120,13 @@ def run_fix(argv: list[str]) -> int:
 
     Also removes malformed lines, repeated lines and invisible characters, composes letters (Unicode
     NFC) and derives spk2utt. Prints every line that is removed; the original files are kept in
-    DIR/.backup.
+    DIR/.backup, or in DIR/.backup.2 and so on if it exists.
 
     Examples:
         asr data fix data/train
 
-    Exit codes: 0 done, 2 some problems have to be fixed by hand, or bad usage.
+    Exit codes: 0 done, 2 some problems have to be fixed by hand, or bad usage, 70 a mistake in asr
+    itself.
     """
     parser = Parser("asr data fix", description=run_fix.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
@@ -145,14 +146,16 @@ def run_check(argv: list[str]) -> int:
     """Read all audio of a data directory, and report what harms a training.
 
     The policy of a kind says what happens with its utterances: warn (report them), drop (also
-    remove them; the original files are kept in DIR/.backup) or stop (exit code 1, nothing is
-    removed). A killed command goes on where it was, and a second one reads changed files only.
+    remove them; the original files are kept in DIR/.backup, or in DIR/.backup.2 and so on if it
+    exists) or stop (exit code 1, nothing is removed). A killed command goes on where it was, and a
+    second one reads changed files only.
 
     Examples:
         asr data check data/train --nj 8
         asr data check data/train --policy silent=drop --out data/train_ok
 
-    Exit codes: 0 done, 1 audio of a kind whose policy is stop, 2 bad input or usage.
+    Exit codes: 0 done, 1 audio of a kind whose policy is stop, 2 bad input or usage, 70 a mistake
+    in asr itself.
     """
     from asr.corpus.check import KINDS, LIMITS, check, policies, show
     from asr.corpus.edit import drop, refuse_same
@@ -165,7 +168,8 @@ def run_check(argv: list[str]) -> int:
     parser.add_argument("--policy", default="", metavar="KIND=POLICY,...", help=text)
     for name, (default, unit, text) in LIMITS.items():
         text = f"{text} (default: {default:g} {unit})"
-        parser.add_argument(f"--{name}", type=float, default=default, metavar="X", help=text)
+        kind = number(float, finite() if unit == "dB" else at_least(0))
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
     parser.add_argument("--out", metavar="OUT", help="write what is left to another directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -180,8 +184,8 @@ def run_check(argv: list[str]) -> int:
         found = check(args.dir, limits, chosen, args.nj, report)
     print(json.dumps(found.report, ensure_ascii=False) if args.json else show(found.report))
     if found.stopped:
-        kinds = ", ".join(found.stopped)
-        print_error(f"{args.dir}: stopped: {kinds}; fix the audio, or --policy {kinds[0]}=drop")
+        kinds, remedy = ", ".join(found.stopped), ",".join(f"{k}=drop" for k in found.stopped)
+        print_error(f"{args.dir}: stopped: {kinds}; fix the audio, or --policy {remedy}")
         return EXIT_SOME_FAILED
     if found.drop or args.out:
         left = drop(args.dir, found.drop, args.out)
@@ -269,14 +273,15 @@ def run_hold_out(argv: list[str]) -> int:
         asr data hold-out data/all data/train data/dev --share 0.1
         asr data hold-out data/all data/train data/dev --disjoint recording
 
-    Exit codes: 0 done, 2 bad usage, or no split comes near the fraction. In that case the nearest
-    split is described and nothing is written.
+    Exit codes: 0 done, 2 bad usage, or no split comes near the fraction (the nearest split is
+    described and nothing is written), 70 a mistake in asr itself.
     """
     parser = Parser("asr data hold-out", description=run_hold_out.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the directory to cut")
     parser.add_argument("train", metavar="TRAIN", help="the directory to write for training")
     parser.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
-    parser.add_argument("--share", type=float, default=0.1, help="fraction of the utterances")
+    fraction = number(float, FRACTION)
+    parser.add_argument("--share", type=fraction, default=0.1, help="fraction of the utterances")
     parser.add_argument(
         "--disjoint",
         type=lambda names: [name.strip() for name in names.split(",")],
@@ -352,7 +357,8 @@ def run_import(argv: list[str]) -> int:
         asr data import data/all --folder recordings --speaker-from folder
         asr data import data/train --kaldi corpus/train --root corpus
 
-    Exit codes: 0 done, 1 written, but the directory has problems, 2 bad input or usage.
+    Exit codes: 0 done, 1 written, but the directory has problems, 2 bad input or usage, 70 a
+    mistake in asr itself.
     """
     from asr.corpus.validate import validate, warnings
 

@@ -103,12 +103,12 @@ def check(
             "count": len(where),
             "policy": chosen[kind],
             "what": KINDS[kind][1].format(**limits),
-            "examples": {utterances.ids[i]: told(i) for i in where[:SHOWN].tolist()},
+            "examples": {utterances.ids[i]: describe(i) for i in where[:SHOWN].tolist()},
         }
-        for kind, (where, told) in _described(found, utterances, rows, errors).items()
+        for kind, (where, describe) in _described(found, utterances, rows, errors).items()
     }
     dropped = [found[kind] for kind in KINDS if chosen[kind] == "drop"]
-    told = {
+    summary = {
         "path": str(path),
         "utterances": len(utterances),
         "hours": float(rows["duration_s"].sum()) / 3600,
@@ -117,7 +117,7 @@ def check(
     }
     stopped = [kind for kind in KINDS if chosen[kind] == "stop" and len(found[kind])]
     remove = np.unique(np.concatenate([np.zeros(0, int), *dropped])).tolist()
-    return Checked(told, stopped, [utterances.ids[i] for i in remove])
+    return Checked(summary, stopped, [utterances.ids[i] for i in remove])
 
 
 def _found(

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def fix(path: str | Path) -> list[str]:
     """Sort, drop malformed and repeated lines, and keep the utterances that every file lists.
 
     Like Kaldi's fix_data_dir.sh, but every removed line is reported. The original files are kept
-    in ``.backup/`` in the directory.
+    in ``.backup/`` in the directory, or in ``.backup.2/`` and so on if it exists.
 
     Returns:
         The changes, a sentence each; empty if nothing was wrong.
@@ -133,11 +134,14 @@ def _losses(path: Path, before: Tables, after: Tables, incomplete: list[str]) ->
 
 
 def _back_up(path: Path) -> Path:
+    """Copy the tables into the first free folder, so that no backup is replaced; return it."""
+    folders = (path / (BACKUP if n == 1 else f"{BACKUP}.{n}") for n in count(1))
+    folder = next(each for each in folders if not each.exists())
     for name in [*table_names(path), "spk2utt", *STATISTICS]:
         if (path / name).is_file():
             with open(path / name, "rb") as original:
-                write_atomically(path / BACKUP / name, partial(shutil.copyfileobj, original))
-    return path / BACKUP
+                write_atomically(folder / name, partial(shutil.copyfileobj, original))
+    return folder
 
 
 def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
@@ -159,7 +163,7 @@ def drop(path: str | Path, ids: Collection[str], target: str | Path | None = Non
     """Remove utterances; return a sentence that says where the original files are.
 
     Args:
-        path: the directory; the originals are kept in ``.backup/`` in it.
+        path: the directory; the originals are kept in ``.backup/`` in it, see :func:`fix`.
         ids: the utterances to remove.
         target: a directory to write instead.
 

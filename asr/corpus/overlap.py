@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import numpy as np
 
 from asr.audio.clip import command_of
 from asr.corpus.datadir import Utterance, Utterances
+from asr.terminal import note
 from asr.text.normalize import sentence_key
 
 MOST_READ = 10_000  # files to compare; further files that have the same size are left out
@@ -64,8 +64,8 @@ def recordings(utterances: Iterable[Utterance]) -> dict[str, Hashable]:
     alike = [file for file in found if sizes[file.size] > 1]
     pairs, left_out = _copies(alike, alike)
     if left_out:
-        note = f"{left_out} recordings were not searched for copies: too many have the same size"
-        print(f"note: {note}", file=sys.stderr)
+        what = f"{left_out} recordings were not searched for copies"
+        note(f"note: {what}: too many have the same size")
     first = dict(pairs)
     return {u.id: first.get(file, file) for file in found for u in found[file]}
 

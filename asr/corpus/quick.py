@@ -109,7 +109,7 @@ def expect(condition: object) -> None:
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, some megabytes at a time."""
+    """Yield the lines of a file, about 256 KiB at a time."""
     with open(path, "rb") as file:
         while raw := file.read(BLOCK):
             yield raw if raw.endswith(b"\n") else raw + file.readline()

@@ -39,7 +39,6 @@ COLUMNS = {  # an entry for each utterance
 }
 LISTS = ("ids", "shards", "digests", "speakers", "words")  # texts, each ended by a line feed
 PER_SHARD = {"count": np.int64, "bytes": np.int64}
-SUMS = ("cmvn", "cmvn_total")  # frames, sums, square sums: (speakers, 1 + 2 F) and (1 + 2 F)
 _TYPES = {"I64": np.int64, "I32": np.int32, "F64": np.float64, "U8": np.uint8}
 _AGAIN = "run `asr data index` on the folder of the shards"
 
@@ -242,6 +241,7 @@ def index_of_shard(
     lists = ([e.id for e in entries], [name], [digest], speakers, words)
     arrays |= {key: lines_of(texts) for key, texts in zip(LISTS, lists, strict=True)}
     arrays |= {"count": np.array([len(entries)]), "bytes": np.array([size])}
+    # frames, sums, square sums: (speakers, 1 + 2 F) and (1 + 2 F)
     arrays |= {"cmvn": sums, "cmvn_total": sums.sum(0)}
     return ShardIndex(arrays, {"version": VERSION, **info, "characters": characters}, name)
 

@@ -39,7 +39,7 @@ from asr.corpus.shard_index import (
     open_index,
 )
 from asr.errors import InputError, first_line
-from asr.files import check_folder, write_atomically, write_json
+from asr.files import check_folder, remove_temporaries, write_atomically, write_json
 
 UNFINISHED = ".unfinished"  # folder with the indexes of the shards that are done
 PLAN_FILE = "plan.json"
@@ -283,8 +283,7 @@ def write_shards(
         yield len(work), len(work)
         return
     write_json(out / UNFINISHED / PLAN_FILE, plan)
-    for left in out.glob(".*.tmp"):  # of a killed run
-        left.unlink(missing_ok=True)
+    remove_temporaries(out)
     yield from _finish(out, work, options, plan, jobs)
 
 

@@ -67,7 +67,16 @@ def test_a_report_names_examples_and_stops(data, capsys):
     assert "unreadable (stop): 1 utterance: audio that cannot be read\n  i-unreadable: " in out
     assert "clipped (warn): 1 utterance: more than 0.1 % of the samples at full scale" in out
     assert "  a-clipped: 0.20 %\n" in out and "  c-fast: 26 characters in 1.00 s" in out
-    assert "stopped: unreadable, empty; fix the audio" in err
+    *_, remedy = err.split("stopped: unreadable, empty; fix the audio, or --policy ")
+    assert run_check([str(data), "--out", f"{data}-ok", "--policy", remedy.strip()]) == 0
+
+
+@pytest.mark.parametrize("limit", ["shortest nan", "longest -1", "clipped inf", "silent nan"])
+def test_limits_are_numbers(data, limit):
+    name, value = limit.split()
+    with pytest.raises(InputError, match=rf"--{name}: {value}, expected"):
+        run_check([str(data), f"--{name}={value}"])
+    assert run_check([str(data), "--silent=-90", "--policy", "unreadable=warn,empty=warn"]) == 0
 
 
 def test_only_changed_audio_is_read_again(data, tmp_path):

@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 
 from asr.corpus.datadir import DataDir
-from asr.corpus.edit import choose, combine, first_of_each_speaker, fix, of_speakers, split, subset
+from asr.corpus.edit import (
+    choose,
+    combine,
+    drop,
+    first_of_each_speaker,
+    fix,
+    of_speakers,
+    split,
+    subset,
+)
 from asr.corpus.tables import read_table, read_tables
 from asr.corpus.validate import validate
 from asr.errors import InputError
@@ -35,6 +44,17 @@ def test_fix_keeps_the_originals(make):
     path = make(text="s2-a FOUR\r\ns1-a ONE\ns1-b TWO\n", spk2utt=None)
     fix(path)
     assert (path / ".backup" / "text").read_bytes() == b"s2-a FOUR\r\ns1-a ONE\ns1-b TWO\n"
+
+
+def test_a_backup_is_never_replaced(make):
+    texts = [f"s2-a FOUR\ns1-a ONE\ns1-b {word}\n" for word in ("TWO", "SIX", "TEN")]
+    path = make(text=texts[0], spk2utt=None)
+    for text, name in zip(texts, (".backup", ".backup.2", ".backup.3"), strict=True):
+        (path / "text").write_text(text)
+        assert fix(path)[-1].endswith(f"originals in {path / name}")
+    for text, name in zip(texts, (".backup", ".backup.2", ".backup.3"), strict=True):
+        assert (path / name / "text").read_text() == text
+    assert drop(path, ["s1-a"]).endswith(f"originals in {path}/.backup.4")
 
 
 def test_fix_reports_each_removed_line(make):

@@ -116,6 +116,12 @@ def test_invalid_shares(directory, share):
         cut(directory([("a", "ONE"), ("b", "TWO")]), share)
 
 
+@pytest.mark.parametrize("share", ["-0.1", "nan"])
+def test_a_share_is_checked_before_the_directory_is_read(share, capsys):
+    assert main(["data", "hold-out", "all", "train", "dev", f"--share={share}"]) == 2
+    assert f"--share: {share}, expected 0 to 1" in capsys.readouterr().err
+
+
 def test_a_directory_is_not_written_over_itself_or_twice(directory):
     folder = directory([("a", "ONE"), ("b", "TWO")])
     for train, dev in ((folder, "dev"), ("train", folder), ("same", "same")):

@@ -4,7 +4,8 @@ import pytest
 
 from asr.corpus import overlap
 from asr.corpus.datadir import Utterance
-from asr.corpus.overlap import same_audio, same_sentences
+from asr.corpus.overlap import recordings, same_audio, same_sentences
+from asr.terminal import Quiet
 
 
 def utterance(name, wav, start_s=0.0, end_s=None, text="ONE"):
@@ -55,6 +56,15 @@ def test_files_are_read_only_where_sizes_agree_and_not_too_many(files, monkeypat
     assert same_audio(train, dev) == ([], 1)
     monkeypatch.setattr(overlap, "MOST_READ", 3)
     assert same_audio(train, dev) == ([("d", "t")], 0)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_note_says_what_was_not_compared(files, monkeypatch, capsys, quiet):
+    monkeypatch.setattr(overlap, "MOST_READ", 1)
+    monkeypatch.setattr(Quiet, "on", quiet)
+    recordings([utterance("t", files / "a"), utterance("d", files / "copy")])
+    said = "note: 2 recordings were not searched for copies: too many have the same size\n"
+    assert capsys.readouterr().err == ("" if quiet else said)
 
 
 def test_missing_files_are_ignored(files):
