@@ -1,4 +1,4 @@
-"""How plausible a transcript is under its model, and the threshold below which it is flagged.
+"""How plausible a transcript is under its model, and the threshold from which it loses flags.
 
 Models also write useless texts, and write them fluently. The log-probability by decoder and CTC per
 character separates them best from correct texts, but the threshold differs between models. It is
@@ -24,7 +24,7 @@ from asr.store.model_file import Header
 DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of a text during which attention stood still
 EXTRA_LENGTH = 4  # characters that a text counts as longer, because a short text proves little
-RARE = 0.05  # share of correct texts that may be flagged, and of useless ones that may not
+RARE = 0.05  # share of correct texts below the threshold, and of useless ones above it
 MIN_TEXTS = 5  # texts that a standard deviation or a quantile needs
 ANGLES = 100_001  # of the sum over Student's distribution
 USELESS = 0.5  # a text with a larger share of wrong words is useless
@@ -45,11 +45,12 @@ Plausibilities = Sequence[float] | np.ndarray
 
 
 def plausibility_threshold(correct: Plausibilities, useless: Plausibilities = ()) -> float | None:
-    """Return the threshold for a flag; None with fewer than five correct texts.
+    """Return the threshold; None with fewer than five correct texts.
 
-    One more correct text falls below the bound with a probability of 5 % (Student's prediction
-    interval). If the 95 % quantile of five or more useless texts is lower than the bound, the
-    threshold is the mean of both, weighted by the numbers of texts.
+    Texts at or above it lose the flags ``doubtful`` and ``stall``, see
+    :meth:`PlausibilityModel.apply`. One more correct text falls below the bound with a probability
+    of 5 % (Student's prediction interval). If the 95 % quantile of five or more useless texts is
+    lower than the bound, the threshold is the mean of both, weighted by the numbers of texts.
 
     Args:
         correct: plausibilities of correct texts, (N,).
@@ -108,7 +109,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class PlausibilityModel:
-    """Plausibility of correct held-out transcripts: the threshold for all others."""
+    """The threshold from which texts lose the flags ``doubtful`` and ``stall``."""
 
     threshold: float
     """See :func:`plausibility_threshold`."""

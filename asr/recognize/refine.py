@@ -9,9 +9,9 @@ spliced frames x, a character's mean m and the covariance C, a path adds up
     (m - n) . C^-1 (x - (m + n) / 2) - (t - p)^2 / (2 R^2)
 
 where n is the mean of all frames and p the first time of the character. What all characters have in
-common is left out. ``asr
-train`` estimates the Gaussians from the dev set, ``asr calibrate`` from any data directory, and the
-model file keeps them. A hundred utterances suffice; with a dozen the times hardly change.
+common is left out. ``asr train`` estimates the Gaussians from the dev set, ``asr calibrate`` from
+any data directory, and the model file keeps them. A hundred utterances suffice; with a dozen the
+times hardly change.
 """
 
 import base64
@@ -36,12 +36,12 @@ REACH_S = 0.2  # R
 RIDGE = 0.03  # of the mean variance, added to the variances
 PRIOR = 5.0  # frames with the mean of all, added to those of a character
 
-Heard = tuple[FloatArray, Sequence[Word]]
+TimedWords = tuple[FloatArray, Sequence[Word]]
 """Features (T, F) of an utterance, and its words with times from its beginning."""
 
 
 @dataclass(frozen=True)
-class Draft:
+class InitialAlignment:
     """An utterance with the first times of its words."""
 
     words: Sequence[Word]
@@ -90,7 +90,7 @@ class Sounds:
     """C^-1 (m - n) and, in the last row, - (m - n) . C^-1 (m + n) / 2, (F' + 1, V + 2)."""
 
     @classmethod
-    def estimate(cls, utterances: Sequence[Heard], shift_s: float) -> "Sounds | None":
+    def estimate(cls, utterances: Sequence[TimedWords], shift_s: float) -> "Sounds | None":
         """Return the Gaussians of some utterances; None if no utterance can be aligned.
 
         Args:
@@ -99,14 +99,14 @@ class Sounds:
         """
         spelled = {c for _, words in utterances for word in words for c, _, _ in word.characters}
         found = cls("".join(sorted(spelled)), np.zeros((0, 0)))
-        drafts = [each for heard in utterances if (each := found._draft(*heard, shift_s))]
-        edges = [each.times for each in drafts]
-        for round_ in range(ROUNDS if drafts else 0):
-            labels = [each.labels(edge) for each, edge in zip(drafts, edges, strict=True)]
-            found = replace(found, weights=_weights(drafts, labels, len(spelled) + 2))
+        alignments = [each for timed in utterances if (each := found._initial(*timed, shift_s))]
+        edges = [each.times for each in alignments]
+        for round_ in range(ROUNDS if alignments else 0):
+            labels = [each.labels(edge) for each, edge in zip(alignments, edges, strict=True)]
+            found = replace(found, weights=_weights(alignments, labels, len(spelled) + 2))
             if round_ < ROUNDS - 1:
-                edges = [found._edges(each, shift_s).astype(float) for each in drafts]
-        return found if drafts else None
+                edges = [found._edges(each, shift_s).astype(float) for each in alignments]
+        return found if alignments else None
 
     def refine(
         self, features: FloatArray, words: Sequence[Word], shift_s: float, start_s: float = 0.0
@@ -121,14 +121,14 @@ class Sounds:
             shift_s: time between frames.
             start_s: time of the first frame.
         """
-        draft = self._draft(features, words, shift_s, start_s)
-        if draft is None:
+        initial = self._initial(features, words, shift_s, start_s)
+        if initial is None:
             return tuple(words)
-        return draft.refined(self._edges(draft, shift_s), shift_s, start_s)
+        return initial.refined(self._edges(initial, shift_s), shift_s, start_s)
 
-    def _draft(
+    def _initial(
         self, features: FloatArray, words: Sequence[Word], shift_s: float, start_s: float = 0.0
-    ) -> Draft | None:
+    ) -> InitialAlignment | None:
         """Return the first times of an utterance; None if its characters do not fit its frames."""
         characters = [each for word in words for each in word.characters]
         if not all(word.characters for word in words) or not 0 < len(characters) <= len(features):
@@ -139,15 +139,15 @@ class Sounds:
         columns = {c: column for column, c in enumerate(self.characters, OTHER + 1)}
         symbols = np.array([columns.get(c, OTHER) for c, _, _ in characters])
         times = (np.array([(start, end) for _, start, end in characters]) - start_s) / shift_s
-        return Draft(words, frames, symbols, times)
+        return InitialAlignment(words, frames, symbols, times)
 
-    def _edges(self, draft: Draft, shift_s: float) -> IntArray:
+    def _edges(self, initial: InitialAlignment, shift_s: float) -> IntArray:
         """Return the edges of each character on the most likely path, in frames, (U, 2)."""
-        columns, of = np.unique([SILENCE, *draft.symbols], return_inverse=True)
+        columns, of = np.unique([SILENCE, *initial.symbols], return_inverse=True)
         weights = self.weights[:, columns].astype(np.float32)
-        scores = draft.frames @ weights[:-1] + weights[-1]  # (T, columns)
+        scores = initial.frames @ weights[:-1] + weights[-1]  # (T, columns)
         gains = (scores[:, of[1:]] - scores[:, :1]).T  # (U, T)
-        far = np.arange(len(scores)) + 0.5 - draft.times.mean(1, keepdims=True)  # (U, T)
+        far = np.arange(len(scores)) + 0.5 - initial.times.mean(1, keepdims=True)  # (U, T)
         return best_edges(gains - 0.5 * (far * (shift_s / REACH_S)) ** 2)
 
     def to_info(self) -> dict[str, str]:
@@ -182,7 +182,7 @@ class Sounds:
         return cls(characters, weights)
 
 
-def refine(utterances: Sequence[Heard], shift_s: float) -> list[tuple[Word, ...]]:
+def refine(utterances: Sequence[TimedWords], shift_s: float) -> list[tuple[Word, ...]]:
     """Return the words of utterances with better times, by their own sounds."""
     sounds = Sounds.estimate(utterances, shift_s)
     if sounds is None:
@@ -216,15 +216,17 @@ def best_edges(gains: FloatArray) -> IntArray:
     return edges
 
 
-def _weights(drafts: Sequence[Draft], labels: Sequence[IntArray], count: int) -> FloatArray:
+def _weights(
+    alignments: Sequence[InitialAlignment], labels: Sequence[IntArray], count: int
+) -> FloatArray:
     """Return the weights of ``count`` Gaussians by the columns of the frames (T,)."""
-    width = drafts[0].frames.shape[1]
+    width = alignments[0].frames.shape[1]
     counts, sums = np.zeros(count), np.zeros((count, width))
     squares = np.zeros((width, width))
-    for draft, label in zip(drafts, labels, strict=True):
+    for initial, label in zip(alignments, labels, strict=True):
         counts += np.bincount(label, minlength=count)
-        np.add.at(sums, label, draft.frames)
-        squares += draft.frames.T @ draft.frames
+        np.add.at(sums, label, initial.frames)
+        squares += initial.frames.T @ initial.frames
     mean = sums.sum(0) / counts.sum()
     means = (sums + PRIOR * mean) / (counts + PRIOR)[:, None]  # (V, F')
     within = squares - sums.T @ means - means.T @ sums + (means.T * counts) @ means
