@@ -20,14 +20,13 @@ from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats, speaker_totals
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
-from asr.files import check_folder, is_data_directory, write_json, write_text
+from asr.files import RESULTS, check_folder, is_data_directory, write_json, write_text
 from asr.recognize.inputs import Input
 from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 
 PARTIAL = "partial.jsonl"
-RESULTS = "results.jsonl"
 SUMMARY = "decode.json"
 Results = dict[str, dict[str, Any]]  # of Transcript.to_dict, by utterance
 

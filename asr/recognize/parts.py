@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError, counted, listed
+from asr.files import RESULTS
 from asr.recognize.directory import (
     PARTIAL,
-    RESULTS,
     SUMMARY,
     Results,
     load_utterances,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import InputError
+from asr.files import RESULTS
 from asr.score.wer import Score, errors, reference_words
-
-RESULTS = "results.jsonl"  # of ``asr decode``
+from asr.text.transcripts import read_lines
 
 Numbers = Mapping[str, Mapping[str, float]]
 """Numbers of the alignment by utterance and name."""
@@ -31,17 +31,18 @@ def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
     """Return the numbers in ``results.jsonl`` of a folder, or beside its ``text``; or nothing.
 
     Raises:
-        InputError: a line is no JSON object.
+        InputError: a line is no JSON object, or a number is none.
     """
     text, found = Path(hypotheses), {}
     path = (text if text.is_dir() else text.parent) / RESULTS
     if not (text.is_dir() or text.name == "text") or not path.is_file():
         return {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         try:
             entry = json.loads(line)
-            found[str(entry["id"])] = dict(entry.get("alignment") or {})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            values = dict(entry.get("alignment") or {})
+            found[str(entry["id"])] = {name: float(value) for name, value in values.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path}:{number}: not a result of `asr decode` ({error}); decode again"
             ) from None
@@ -49,16 +50,21 @@ def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
 
 
 def correlate(score: Score, numbers: Numbers) -> list[Correlation]:
-    """Return the mean of each number and its rank correlation to the word error rates."""
+    """Return the mean of each number and its rank correlation to the word error rates.
+
+    A number that an utterance lacks is left out.
+    """
     rows = [row for row, name in enumerate(score.ids) if name in numbers]
     if not rows:
         return []
     counts = score.word_counts[rows]
     rates = errors(counts) / np.maximum(1, reference_words(counts))  # (N,)
     found = []
-    for name in numbers[score.ids[rows[0]]]:
-        values = np.array([numbers[score.ids[row]][name] for row in rows], float)
-        found.append(Correlation(name, float(values.mean()), rank_correlation(values, rates)))
+    every = [numbers[score.ids[row]] for row in rows]
+    for name in every[0]:
+        if all(name in each for each in every):
+            values = np.array([each[name] for each in every])
+            found.append(Correlation(name, float(values.mean()), rank_correlation(values, rates)))
     return found
 
 

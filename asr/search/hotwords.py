@@ -19,6 +19,7 @@ import numpy as np
 from asr import arrays
 from asr.arrays import Array
 from asr.errors import InputError
+from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.text.transcripts import read_lines
 
@@ -130,7 +131,7 @@ def load_hotwords(
     for number, line in enumerate(read_lines(path), 1):
         where = f"{path}:{number}"
         text, tab, value = line.partition("\t")
-        text = " ".join(text.split())
+        text = " ".join(clean(text).split())
         if text:
             spelling = _spelling(text, tokenizer, where)
             words[spelling] = _weight(value.strip(), where) if tab else weight

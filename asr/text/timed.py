@@ -8,7 +8,6 @@ or to the last segment; a word between segments therefore counts as an insertion
 """
 
 import bisect
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from asr.text.characters import compose
 from asr.text.transcripts import is_trn_comment
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+LONGEST_S = 1e9  # the largest time, about 30 years
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _number(value: str, name: str, where: str, highest: float, expected: str) ->
 
 
 def _seconds(value: str, name: str, where: str) -> float:
-    return _number(value, name, where, sys.float_info.max, "seconds, 0 or more")
+    return _number(value, name, where, LONGEST_S, f"seconds, 0 to {LONGEST_S:g}")
 
 
 def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:

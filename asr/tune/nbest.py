@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import InputError
+from asr.files import RESULTS
 from asr.score.readers import open_source, read_pair
 from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
-RESULTS, OLD_RESULTS = "results.jsonl", "nbest.jsonl"  # the second of earlier versions
+OLD_RESULTS = "nbest.jsonl"  # of earlier versions
 SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # and their old names
 
 
@@ -72,12 +73,17 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
         decodings: folders of ``asr decode``, of one model or of models with other seeds.
 
     Raises:
-        InputError: a file is missing or damaged, or an utterance has no reference.
+        InputError: a file is missing or damaged, an utterance has no reference, or no reference
+            has a word.
     """
     source = open_source(references)
     texts = read_pair(source, source, "auto")[0].texts
     if not isinstance(texts, dict):
         raise InputError(f"{references}: no utterance ids, expected a data directory or its text")
+    if not any(text.split() for text in texts.values()):
+        raise InputError(
+            f"{references}: no words in the transcripts, expected references; name the dev set"
+        )
     empty = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:

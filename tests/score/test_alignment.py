@@ -56,6 +56,28 @@ def test_without_numbers_there_is_no_table(folders, tmp_path, capsys):
     assert main(["score", *folders, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["alignment"] == []
     assert read_numbers(tmp_path / "ref") == {}
-    (tmp_path / "hyp" / "results.jsonl").write_text("[1]\n")
-    with pytest.raises(InputError, match=r"results.jsonl:1: not a result of `asr decode`"):
-        read_numbers(tmp_path / "hyp" / "text")
+
+
+def test_only_numbers_that_every_utterance_has_are_shown(folders, tmp_path, capsys):
+    results = [{"id": f"u-{n}", "x": "\u2028", "alignment": {"b": n, f"{n}": n}} for n in (1, 2, 3)]
+    lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in results]
+    (tmp_path / "hyp" / "results.jsonl").write_text("".join(lines), encoding="utf-8")
+    assert main(["score", *folders, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["alignment"]
+    assert (found["name"], found["mean"]) == ("b", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"[1]", "not a result of `asr decode`"),
+        (b'{"id": "u-1", "alignment": {"a": "x"}}', "not a result of `asr decode`"),
+        (b'{"id": "u-1", "alignment": {"a": [1]}}', "not a result of `asr decode`"),
+        (b'{"id": "u-1", "alignment": {"a": 1' + 400 * b"0" + b"}}", "not a result of"),
+        (b'{"id": "\xe9"}', "byte 0xe9 is not UTF-8"),
+    ],
+)
+def test_bad_results(tmp_path, line, message):
+    (tmp_path / "results.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(InputError, match=rf"results.jsonl:1: {message}"):
+        read_numbers(tmp_path / "text")

@@ -88,9 +88,10 @@ def test_the_reward_of_a_text_is_that_of_its_hot_words():
 
 def test_a_file_of_hot_words(tmp_path):
     path = tmp_path / "hot.txt"
-    path.write_text("AB\n\nA  B\t0.5\n")
+    path.write_text("AB\n\u200b\n\nA \u200b B\t0.5\n", encoding="utf-8")
     words = load_hotwords(path, 2.0, TOKENS)
     assert earned(words, "AB") == 4 and earned(words, "A B") == 1.5
+    assert len(words.values) == 2  # no hot word of invisible characters alone
 
 
 def test_hot_words_are_spelled_as_the_model_spells(tmp_path):

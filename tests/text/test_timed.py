@@ -85,6 +85,7 @@ def test_a_ctm_can_be_scored_against_texts(tmp_path):
         ("a 1 s1 0.0 2.0 a { b / c }", r"ref.stm:1: alternatives { a / b } are not scored"),
         ("a 1 s1 zero 2.0 x", r'ref.stm:1: start "zero", expected seconds'),
         ("a 1 s1 nan 2.0 x", r'start "nan"'),
+        ("a 1 s1 1e308 1e308 x", r'start "1e308", expected seconds, 0 to 1e\+09; fix'),
         ("a 1 s1 3.0 2.0 x", r"end 2 s before start 3 s; fix"),
     ],
 )

@@ -175,3 +175,6 @@ def test_bad_lists(decoding, tmp_path):
         read_lists(folder / "ref", [folder])
     with pytest.raises(InputError, match=r"nowhere/results\.jsonl: cannot read"):
         read_lists(folder / "ref", [tmp_path / "nowhere"])
+    (folder / "ref" / "text").write_text("u1\nu2\n")
+    with pytest.raises(InputError, match="ref: no words in the transcripts, expected references"):
+        read_lists(folder / "ref", [folder])
