@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from importlib import import_module
 
 from asr.commands import GROUPS, VERBS, summary
-from asr.errors import EXIT_USAGE, InputError
+from asr.errors import EXIT_BUG, EXIT_USAGE, InputError
 from asr.terminal import Quiet, guarded
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -31,7 +32,8 @@ def usage() -> str:
         f"{verbs}\n\n"
         "asr VERB --help explains a verb, asr --version prints the version, --quiet\n"
         "suppresses progress and notes, NO_COLOR=1 in the environment suppresses colours.\n"
-        "Exit codes: 0 done, 1 some inputs failed, the others are done, 2 bad input."
+        "Exit codes: 0 done, 1 some inputs failed, the others are done, 2 bad input,\n"
+        "70 a mistake in asr itself; please report it."
     )
 
 
@@ -87,6 +89,10 @@ def _run_verb(verb: str, args: list[str]) -> int:
         except OSError as error:  # a full disk, a name that is too long, ...
             print(f"asr {verb}: {error}", file=sys.stderr)
             return EXIT_USAGE
+        except Exception:
+            traceback.print_exc()
+            print(f"asr {verb}: a mistake in asr itself; please report it", file=sys.stderr)
+            return EXIT_BUG
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 1  # some inputs failed; the results of the others were written
-EXIT_USAGE = 2  # bad input or bad usage; nothing was done
+EXIT_USAGE = 2  # bad input or bad usage; finished files are complete
+EXIT_BUG = 70  # a mistake in asr itself; please report it
 
 
 class InputError(Exception):

@@ -10,7 +10,8 @@ Examples:
     asr align data/dev --model exp/mine -o dev.ctm
     asr align data/dev --model exp/mine -o dev.ctm --ctm true.ctm
 
-Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
+Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage, 70 a
+mistake in asr itself.
 """
 
 from pathlib import Path

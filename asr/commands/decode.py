@@ -12,7 +12,8 @@ Examples:
     asr decode --model exp/mine --data data/dev --out exp/dev --part 3/8
     asr decode --data data/dev --out exp/dev --merge
 
-Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage.
+Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad input or usage, 70 a
+mistake in asr itself.
 """
 
 import re
@@ -41,7 +42,9 @@ def main(argv: list[str]) -> int:
     add("--merge", action="store_true", help="merge the parts into --out, without --model")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    config, args = from_args(
+        DecodeConfig, parser, argv, lambda o: search_settings(o.model) if o.model else {}
+    )
     if args.merge:
         return _merge(args.data, args.out)
     if not args.model:

@@ -4,7 +4,7 @@ Examples:
     asr doctor
     asr doctor --json
 
-Exit codes: 0 no problems, 1 some problems, 2 bad usage.
+Exit codes: 0 no problems, 1 some problems, 2 bad usage, 70 a mistake in asr itself.
 """
 
 import io

@@ -12,7 +12,8 @@ Examples:
 
 After Ctrl-C, what is explained so far is written.
 
-Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage.
+Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage, 70 a
+mistake in asr itself.
 """
 
 import tempfile

@@ -16,7 +16,9 @@ from asr.config import DecodeConfig
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
+from asr.files import check_outputs
 from asr.store.export import export_model
+from asr.store.find import find_model
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +38,7 @@ def main(argv: list[str]) -> int:
     text = "YAML file with search settings, for example of `asr tune`: the defaults of this model"
     parser.add_argument("--search", metavar="FILE", help=text)
     args = parser.parse_args(argv)
+    check_outputs([args.output], [args.search, find_model(args.model)])
     search = search_from(args.search) if args.search else None
     done = export_model(args.model, args.output, args.dtype, facts_from(args.info), search)
     print(

@@ -7,7 +7,8 @@ Examples:
     asr transcribe talk.mp3 --model exp/mine -f srt
     asr transcribe recordings/ --recursive -f txt,json -o out
 
-Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage.
+Exit codes: 0 done, 1 some files failed and the others were written, 2 bad input or usage, 70 a
+mistake in asr itself.
 """
 
 import json
@@ -143,7 +144,7 @@ def _plan(
     )
     if args.output is None:
         return inputs, {}
-    return inputs, outputs([item.file for item in inputs], Path(args.output), formats)
+    return inputs, outputs(inputs, Path(args.output), formats)
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def _check_results(
     targets = [target for item in inputs for target in plan[item.file]]
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
     check_not_read(targets, [*sources, *others])
-    places = {path.parent for path in sources} | set(map(Path, others))
+    places = {path.parent for path in sources} | set(map(Path, filter(None, others)))
     if not any(probe(partial(place.samefile, folder)) for place in places):
         return
     if found := next((target for target in targets if target.exists()), None):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from asr.errors import InputError
 from asr.files import fitting_name, longest_name
+from asr.recognize.inputs import Input
 from asr.recognize.transcript import Segment, Transcript, Word
 
 LINE_WIDTH = 42  # characters of a line of subtitles
@@ -228,25 +229,30 @@ def formats_from(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def outputs(files: Sequence[Path], folder: Path, formats: Sequence[str]) -> dict[Path, list[Path]]:
-    """Return the result files of each input; names that are too long for the folder are cut.
+def outputs(
+    inputs: Sequence[Input], folder: Path, formats: Sequence[str]
+) -> dict[Path, list[Path]]:
+    """Return the result files by :attr:`Input.file`; names too long for the folder are cut.
 
     Raises:
         InputError: two inputs would write the same file.
     """
-    taken: dict[Path, Path] = {}
+    taken: dict[Path, str] = {}
     plan: dict[Path, list[Path]] = {}
     longest = longest_name(folder)
-    for file in files:
+    for item in inputs:
+        file, name = item.file, f"{item.data}: {item.label}" if item.data else item.label
         endings = (FORMATS[kind][0] for kind in formats)
         plan[file] = [folder / fitting_name(file.stem, ending, longest) for ending in endings]
         for target in plan[file]:
+            if taken.get(target) == name:
+                raise InputError(f"{name}: named twice; name it once")
             if target in taken:
                 raise InputError(
-                    f"{taken[target]} and {file} would both write {target}; nothing was done. "
+                    f"{taken[target]} and {name} would both write {target}; nothing was done. "
                     "Transcribe them in two calls with different -o, or rename one"
                 )
-            taken[target] = file
+            taken[target] = name
     return plan
 
 

@@ -56,6 +56,7 @@ def contents(folder):
         "export an4 -o data",
         "export an4 -o data/text",
         "export an4 -o new/../data/text",
+        "export an4 --search tuned.yaml -o tuned.yaml",
         "align data --model an4 --config tuned.yaml -o tuned.yaml",
         "calibrate an4 data --config tuned.yaml -o tuned.yaml",
         "explain corpus.jsonl -o corpus.jsonl",

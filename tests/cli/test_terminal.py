@@ -156,6 +156,19 @@ def test_signals_let_a_verb_clean_up(monkeypatch, capsys, number):
         signal.signal(number, before)
 
 
+def test_a_mistake_of_a_verb_has_a_code_of_its_own(monkeypatch, capsys):
+    class Verb:
+        @staticmethod
+        def main(argv):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "import_module", lambda name: Verb)
+    assert cli.main(["chars"]) == 70
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and "ZeroDivisionError" in err
+    assert err.endswith("asr chars: a mistake in asr itself; please report it\n")
+
+
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
     class Verb:
         @staticmethod

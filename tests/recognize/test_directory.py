@@ -16,6 +16,7 @@ from asr.model.fast.product import use_precision
 from asr.model.las import LAS
 from asr.recognize import directory as decode
 from asr.recognize.utterances import UtteranceRecognizer
+from asr.store import find
 from asr.store.model_file import Header, save_model
 from asr.text.tokenizer import CharTokenizer
 
@@ -233,11 +234,12 @@ def merge(data, out):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_merged_parts_equal_the_whole(save, data, tmp_path, count):
-    """Bit for bit: also one part, and more parts than batches."""
+def test_merged_parts_equal_the_whole(save, data, tmp_path, count, monkeypatch):
+    """Bit for bit, without any model: also one part, and more parts than batches."""
     model, out = save(), tmp_path / "parts"
     assert run(model, data, tmp_path / "whole") == 0
     assert parts(model, data, out, count, *range(1, count + 1)) == [0] * count
+    monkeypatch.setattr(find, "FOLDER", tmp_path / "no models")
     assert merge(data, out) == 0
     for name in ("text", "results.jsonl", "flags"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -246,6 +248,12 @@ def test_merged_parts_equal_the_whole(save, data, tmp_path, count):
         ours[key] == whole[key] for key in whole if key not in ("seconds", "real_time_factor")
     )
     assert not list(out.glob("split*"))
+
+
+def test_a_missing_model_is_reported(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(find, "FOLDER", tmp_path / "no models")
+    with pytest.raises(InputError, match="the following arguments are required: --model"):
+        main(["--data", str(data), "--out", str(tmp_path / "out")])
 
 
 def test_parts_survive_an_interruption(save, data, tmp_path, decoded):

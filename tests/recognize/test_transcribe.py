@@ -141,6 +141,14 @@ def test_results_go_into_a_folder(model, audio, capsys):
     assert (audio / "out" / "b.txt").read_text().strip() == value["text"]
 
 
+def test_results_beside_a_folder_of_audio_are_replaced(model, audio, monkeypatch):
+    """The current folder is not that of the audio, and no setting names a file in it."""
+    (audio / "out").mkdir()
+    monkeypatch.chdir(audio / "out")
+    for _ in range(2):
+        assert main([str(audio / "a.wav"), "--model", model, "-o", "."]) == 0
+
+
 def test_two_inputs_for_one_output_are_refused_before_work_starts(model, audio):
     soundfile.write(audio / "a.flac", np.zeros(RATE), RATE)
     files = [str(audio / "a.wav"), str(audio / "a.flac")]

@@ -2,13 +2,16 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import srt
 import webvtt
 from praatio import textgrid
 
+from asr.audio.clip import Clip
 from asr.errors import InputError
+from asr.recognize.inputs import Input
 from asr.recognize.transcript import Segment, Transcript, Word
 from asr.recognize.writers import FORMATS, clock, formats_from, outputs, render
 
@@ -155,11 +158,25 @@ def test_names_of_formats(tmp_path):
     assert formats_from("srt, json,srt") == ("srt", "json")
     with pytest.raises(InputError, match="no format 'doc'"):
         formats_from("srt,doc")
-    plan = outputs([tmp_path / "a.wav"], tmp_path, ("textgrid", "audacity"))
-    assert [p.name for p in plan[tmp_path / "a.wav"]] == ["a.TextGrid", "a.labels.txt"]
-    clash = [tmp_path / "a.wav", tmp_path / "a.labels.wav"]
-    with pytest.raises(InputError, match="would both write"):
-        outputs(clash, tmp_path, ("txt", "audacity"))
+    plan = outputs([audio("a.wav")], tmp_path, ("textgrid", "audacity"))
+    assert [p.name for p in plan[Path("a.wav")]] == ["a.TextGrid", "a.labels.txt"]
+    with pytest.raises(InputError, match=r"a\.wav and a\.labels\.wav would both write"):
+        outputs([audio("a.wav"), audio("a.labels.wav")], tmp_path, ("txt", "audacity"))
+
+
+def audio(label, data=None):
+    return Input(Clip(label), label, Path(label.replace("/", "_") if data else label), data)
+
+
+def test_inputs_of_one_result_are_named(tmp_path):
+    dev, test = Path("dev"), Path("test")
+    for others, message in (
+        ((audio("a/b", dev), audio("a_b", dev)), "dev: a/b and dev: a_b would both write"),
+        ((audio("a", dev), audio("a", test)), "dev: a and test: a would both write"),
+        ((audio("a.wav"), audio("a.wav")), r"^a\.wav: named twice; name it once"),
+    ):
+        with pytest.raises(InputError, match=message):
+            outputs(others, tmp_path, ("txt",))
 
 
 def test_json_has_whispers_keys(talk):

@@ -29,7 +29,9 @@ def config(tiny_config):
     """Encoder matrices of 2 x 40 x 96, 2 x 128 x 96 and 2 x 32 x 96 are large enough for int8."""
     sizes = replace(tiny_config, encoder=EncoderConfig(units=32, pyramid=(2, 2), dropout=0.0))
     augment = AugmentConfig(noise_dir="noises/of/mine")
-    return TrainConfig(features=FeatureConfig(mel_bins=20), model=sizes, augment=augment)
+    return TrainConfig(
+        features=FeatureConfig(mel_bins=20), model=sizes, augment=augment, teachers="exp/theirs"
+    )
 
 
 @pytest.fixture
@@ -157,7 +159,8 @@ def test_facts_are_added_and_those_about_the_training_dropped(model, tmp_path):
     card = {"wer": "25 %", "licence": "MIT"}
     assert header.info == {"dev_wer": 0.25, "card": card, **DOUBT}
     assert header.config.augment.noise_dir == ""
-    assert b"noises/of" not in done.path.read_bytes()
+    blob = done.path.read_bytes()
+    assert b"noises/of" not in blob and b"exp/theirs" not in blob
 
 
 def test_a_damaged_card(model, tmp_path):

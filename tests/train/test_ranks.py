@@ -315,6 +315,14 @@ def test_an_error_of_another_process_is_shown(tone_corpus, tiny_training, tmp_pa
     assert "the disk is gone" in training.log(1)
 
 
+def test_a_mistake_of_another_process_is_shown_with_its_traceback(
+    tone_corpus, tiny_training, tmp_path
+):
+    training = Processes(tone_corpus, tmp_path / "las", tiny_training)
+    assert training.run(2, in_step_3_of_rank_1(lambda: 1 // 0)) == [2, 70]
+    assert "Traceback" in training.said(1) and "ZeroDivisionError" in training.said(1)
+
+
 def test_an_error_of_rank_0_is_in_the_logs_of_the_others(tone_corpus, tiny_training, tmp_path):
     training = Processes(tone_corpus, tmp_path / "las", tiny_training)
     (tmp_path / "las" / "checkpoints").mkdir(parents=True)
