@@ -19,7 +19,7 @@ from asr.errors import EXIT_USAGE, InputError
 WIDTH = 80  # largest number of columns
 INDENT = 24  # columns of an option before its text
 HIDDEN = (argparse.SUPPRESS, "Path to a configuration file.")  # jsonargparse's options of sections
-EXITS = "Exit codes: 0 done, 2 bad input or usage."
+EXITS = "Exit codes: 0 done, 2 bad input or usage, 70 a mistake in asr itself."
 
 Groups = Mapping[str, str]
 """Title of each group of options in ``--help``, and their names, separated by spaces. Only
