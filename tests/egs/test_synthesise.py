@@ -1,6 +1,11 @@
 """Synthetic speech like AN4's: sentences of the same kinds, and a data directory that is valid."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -53,15 +58,32 @@ class Tone:
         return np.sin(np.arange(int(24000 * seconds)) * 0.05).astype(np.float32)
 
 
-def test_data_directory_is_valid_and_made_once(script, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "Kokoro", Tone)
-    source, out, styles = tmp_path / "source", tmp_path / "out", tmp_path / "voices"
+class Killed(Tone):
+    """A voice that takes more memory than there is."""
+
+    def say(self, text: str, voices: list[str], rate: float) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return np.zeros(0, np.float32)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def command(tmp_path, out):
+    source, styles = tmp_path / "source", tmp_path / "voices"
     source.mkdir()
     styles.mkdir()
     (source / "text").write_text("".join(f"u{i} {' '.join(w)}\n" for i, w in enumerate(SOURCE)))
     for voice in ("af_one", "am_two", "zf_other"):
         (styles / f"{voice}.bin").touch()
-    command = [str(source), str(out), "--styles", str(styles), "--utterances", "6", "--nj", "1"]
+    return [str(source), str(out), "--styles", str(styles), "--utterances", "6", "--nj", "1"]
+
+
+def test_data_directory_is_valid_and_made_once(script, command, out, monkeypatch, capsys):
+    monkeypatch.setattr(script, "Kokoro", Tone)
     assert script.main(command) == 0
     assert validate(out) == []
     assert "6 utterances" in capsys.readouterr().out
@@ -69,6 +91,56 @@ def test_data_directory_is_valid_and_made_once(script, tmp_path, monkeypatch, ca
     before = {path: path.stat().st_mtime_ns for path in (out / "audio").iterdir()}
     assert script.main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "audio").iterdir()} == before
+
+
+def test_other_sentences_get_other_recordings(script, command, out, monkeypatch):
+    """The recordings of the first run stay, and none of them is taken for other words."""
+    monkeypatch.setattr(script, "Kokoro", Tone)
+
+    def listed(*options):
+        assert script.main([*command, *options]) == 0
+        return set((out / "wav.scp").read_text().split()[1::2])
+
+    first = listed()
+    assert not first & listed("--seed", "2")
+    Path(command[0], "text").write_text("u HELLO WORLD\n")
+    assert not first & listed()
+    assert set((out / "utt2spk").read_text().split()[1::2]) <= {
+        "synthetic-af_one",
+        "synthetic-am_two",
+    }
+
+
+def test_a_killed_process_is_told(script, command, monkeypatch):
+    monkeypatch.setattr(script, "Kokoro", Killed)
+    with pytest.raises(InputError, match=r"a process was killed .* lower --nj"):
+        script.main(command)
+
+
+def test_an_interrupt_ends_with_one_line(script, command, out, tmp_path):
+    """What is queued is not begun."""
+    slow = f"""
+import sys, time
+sys.argv = ["synthesise.py", *{[*command, "--utterances", "1000"]!r}]
+sys.path.insert(0, {str(Path(script.__file__).parent)!r})
+import synthesise
+class Slow:
+    def __init__(self, styles): pass
+    def say(self, text, voices, rate):
+        time.sleep(0.2)
+        return synthesise.np.ones(9999, "float32")
+synthesise.Kokoro = Slow
+synthesise.run(synthesise.main)
+"""
+    run = subprocess.Popen([sys.executable, "-c", slow], stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("audio/*.flac")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert said.strip() == "synthesise.py: interrupted; the same command goes on"
+    assert len(list(out.glob("audio/*.flac"))) < 100
 
 
 def test_folder_without_voices(script, tmp_path):

@@ -7,7 +7,8 @@
 The voices are Kokoro-82M's (Apache-2.0), alone or two mixed. A sentence is one of the source's
 with each word replaced by another of its kind: a digit by a digit, a month by a month, the
 letters of a spelled name by letters that follow each other in names of the source. A second run
-makes the recordings that are missing.
+makes the recordings that are missing. The name of a recording ends with a hash of its words, voices
+and rate, so that a recording of other words is never taken for it.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import random
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -155,9 +158,36 @@ def draw(
         words, voice = next(spoken), rng.choice(voices)
         # two voices of the same accent and sex make a third
         second = rng.choice([v for v in voices if v[:2] == voice[:2]])
-        path = audio / f"synthetic-{voice}-{number:05d}.flac"
-        jobs.append((path, words, [voice, second], rng.uniform(0.85, 1.2), rng.choice([" ", ", "])))
+        job = words, [voice, second], rng.uniform(0.85, 1.2), rng.choice([" ", ", "])
+        content = hashlib.sha256(repr(job).encode()).hexdigest()[:8]
+        jobs.append((audio / f"synthetic-{voice}-{number:05d}-{content}.flac", *job))
     return jobs
+
+
+def speak_all(styles: Path, jobs: list[Job], processes: int) -> float:
+    """Write the recordings that are missing; return the length of all in seconds.
+
+    Raises:
+        InputError: a process was killed.
+    """
+    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # this process ends the others
+    with ProcessPoolExecutor(
+        processes, get_context("fork"), signal.signal, ignore_interrupts
+    ) as pool:
+        seconds = 0.0
+        lengths = pool.map(partial(speak, styles), jobs)  # starts the processes
+        try:
+            with progress("utterances") as report:
+                for number, length in enumerate(lengths, 1):
+                    seconds += length
+                    report(number, len(jobs))
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process was killed (out of memory?); run this again with a lower --nj"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return seconds
 
 
 def main(argv: list[str]) -> int:
@@ -180,19 +210,10 @@ def main(argv: list[str]) -> int:
     audio = (args.out / "audio").resolve()
     audio.mkdir(parents=True, exist_ok=True)
     jobs = draw(args.utterances, source, args.styles, audio, args.seed)
-
-    seconds = 0.0
-    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # this process ends the others
-    with (
-        get_context("fork").Pool(args.nj, signal.signal, ignore_interrupts) as pool,
-        progress("utterances") as report,
-    ):
-        for number, length in enumerate(pool.imap(partial(speak, args.styles), jobs), 1):
-            seconds += length
-            report(number, len(jobs))
+    seconds = speak_all(args.styles, jobs, args.nj)
     tables: Tables = {"text": {}, "wav.scp": {}, "utt2spk": {}, "spk2gender": {}}
     for path, words, voices, *_ in jobs:
-        speaker = path.stem.rpartition("-")[0]
+        speaker = path.stem.rsplit("-", 2)[0]
         tables["text"][path.stem] = " ".join(words)
         tables["wav.scp"][path.stem] = str(path)
         tables["utt2spk"][path.stem] = speaker
