@@ -10,6 +10,7 @@ exists completely or not at all.
 
 import argparse
 import errno
+import filecmp
 import hashlib
 import http.client
 import json
@@ -20,7 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -259,27 +260,33 @@ def install(archive: Path, folder: Path) -> list[Path]:
     """Unpack an archive and move its contents into ``folder``, each part at once.
 
     A folder that exists on both sides is merged one level down, because the archives of
-    LibriSpeech share their top folder.
+    LibriSpeech share their top folder. What exists there already is kept, and reported unless it
+    is the same file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"unpacking {archive}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
         moved = []
         for top in unpack(archive, Path(temporary)):
-            moved += _merge(top, folder / top.name)
+            for new, old in _parts(top, folder / top.name):
+                if not old.exists():
+                    moved.append(new.replace(old))
+                elif not _same_file(new, old):
+                    print(f"{old} exists; remove it to unpack {archive} again", file=sys.stderr)
     return moved
 
 
-def _merge(source: Path, target: Path) -> list[Path]:
-    if not target.exists():
-        return [source.replace(target)]
-    if not (source.is_dir() and target.is_dir()):
-        return []  # another archive brought the same file, such as a README
-    moved = []
-    for item in sorted(source.iterdir()):
-        if not (target / item.name).exists():
-            moved.append(item.replace(target / item.name))
-    return moved
+def _parts(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each file or folder that is moved as a whole, with its new place."""
+    if source.is_dir() and target.is_dir():
+        yield from ((part, target / part.name) for part in sorted(source.iterdir()))
+    else:
+        yield source, target
+
+
+def _same_file(new: Path, old: Path) -> bool:
+    """Whether two archives brought the same file, such as a README."""
+    return new.is_file() and old.is_file() and filecmp.cmp(new, old, shallow=False)
 
 
 def main(argv: list[str]) -> int:

@@ -1,5 +1,6 @@
 """Exit codes, messages and data directories for the Python steps of recipes."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,13 @@ def refuse(problems: list[str], where: Path) -> None:
         more = len(problems) - SHOWN
         shown = problems[:SHOWN] + ([f"... and {more} more"] if more > 0 else [])
         raise InputError(f"{where}: {len(problems)} problems:\n  " + "\n  ".join(shown))
+
+
+def remove_data_dir(path: Path) -> None:
+    """Remove a data directory that the corpus does not have: it is of an earlier corpus."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        print(f"{path}: removed, because it was made of another corpus")
 
 
 def write_data_dir(path: Path, tables: Tables) -> None:

@@ -210,6 +210,19 @@ def test_archives_that_share_a_folder_are_joined(tmp_path):
     assert files == {"LS/README": b"1", "LS/dev/x": b"x", "LS/test/y": b"y"}
 
 
+def test_what_is_there_is_kept_and_told(tmp_path, capsys):
+    """Unless it is the same file, which archives of LibriSpeech share."""
+    first = archive(tmp_path / "1", ("an4/README", b"1"), ("an4/wav/x", b"x"))
+    second = archive(tmp_path / "2", ("an4/README", b"1"), ("an4/wav/x", b"y"), ("top", b"1"))
+    out = tmp_path / "out"
+    fetch.install(first, out)
+    assert "exists" not in capsys.readouterr().err
+    assert fetch.install(second, out) == [out / "top"]
+    assert (out / "an4/wav/x").read_bytes() == b"x"
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == [f"{out}/an4/wav exists; remove it to unpack {second} again"]
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"<html>", lambda b: b""])
 def test_damaged_archive_leaves_nothing(tmp_path, damage):
     path = archive(tmp_path / "a.tar.gz", ("LS/dev/x", CONTENT))
