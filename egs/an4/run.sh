@@ -15,8 +15,9 @@ decode_config=conf/decode.yaml
 train_options=
 decode_options=
 lm_config=conf/lm.yaml
-dir=exp/las
+dir=
 seeds="1 2 3"
+cmd_backend=${cmd_backend:-} # cmd.sh has the default
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -38,13 +39,14 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
                         2 characters, 3 language model, 4 training, 5 decoding and its
                         weights, 6 scoring
   --force true          run stages again although their inputs have not changed
-  --dir DIR             folder of the training (default: $dir)
+  --dir DIR             folder of the training (default: exp/las; with --synthetic exp/synthetic)
   --train-config FILE   default: $train_config
   --train-options '...' further options of asr train, for example '--epochs 10'
   --decode-config FILE, --decode-options '...'   the same for asr decode
   --lm-config FILE      default: $lm_config
-  --synthetic DIR       train on this data directory of local/synthesise.py, too (set --dir as well)
+  --synthetic DIR       train on this data directory of local/synthesise.py, too
   --seeds 'N N N'       a training each, DIR_seed<N> (default: $seeds)
+  --cmd-backend NAME    where jobs run: local (default), slurm or sge; see cmd.sh
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
@@ -54,9 +56,9 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --config FILE         bash file that sets any of these"
 
 . ./path.sh
-. ./cmd.sh
 . utils/stages.sh
 . utils/parse_options.sh
+. ./cmd.sh
 . utils/steps.sh
 set -euo pipefail
 
@@ -71,8 +73,14 @@ seed=1 # where --seeds is empty
 train=train_nodev
 dev=train_dev
 eval_sets=("$dev")
-tokens=data/lang_char/tokens.txt
-
+variant=${synthetic:+_synthetic} # characters and language models are those of the training text
+if [ -z "$dir" ]; then
+  dir=exp/las
+  [ -z "$synthetic" ] || dir=exp/synthetic
+fi
+tokens=data/lang_char$variant/tokens.txt
+words=exp/lm$variant/words.arpa          # a 3-gram of words, which guesses characters by looking ahead
+spelling=exp/lm$variant/char.safetensors # and a model of characters for the words that it does not know
 stage_dir=data/.stages
 
 root=downloads/an4
@@ -95,6 +103,7 @@ fi
 
 if [ -n "$synthetic" ]; then
   synthetic=$(of_caller "$synthetic")
+  stage_dir=data/.stages/synthetic
   if stage_begin 0.synthetic "synthetic speech" "$synthetic/text" data/$train/text; then
     rm -rf data/train_with_synthetic
     asr data combine data/train_with_synthetic data/$train "$synthetic"
@@ -105,7 +114,7 @@ fi
 
 if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
   "features=$(config_section "$train_config" features)"; then
-  $decode_cmd exp/log/features.log \
+  $decode_cmd exp/log/features$variant.log \
     asr features data/$train "${eval_sets[@]/#/data/}" --config "$train_config" --nj $nj
   stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")
 fi
@@ -115,11 +124,9 @@ if stage_begin 2 "characters" data/$train/text; then
   stage_done $tokens
 fi
 
-words=exp/lm/words.arpa      # a 3-gram of words, which guesses characters by looking ahead
-spelling=exp/lm/char.safetensors # and a model of characters for the words that it does not know
 if stage_begin 3 "language models" "$lm_config" $(in_each text $train $dev) $tokens; then
   asr lm ngram --order 3 --text data/$train --out $words
-  $train_cmd exp/lm/log/train.log \
+  $train_cmd exp/lm$variant/log/train.log \
     asr lm train --config "$lm_config" --text data/$train --dev data/$dev --tokens $tokens \
     --out $spelling
   stage_done $words $spelling

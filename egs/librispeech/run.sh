@@ -18,6 +18,7 @@ dir=
 decode_tag=beam
 seed=1
 seeds=
+cmd_backend=${cmd_backend:-} # cmd.sh has the default
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -45,6 +46,7 @@ help_message="usage: egs/librispeech/run.sh [--name value]...
   --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
   --seed N              of the training (default: 1)
   --seeds 'N N N'       several trainings, DIR_seed<N>, each decoded and scored
+  --cmd-backend NAME    where jobs run: local (default), slurm or sge; see cmd.sh
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
@@ -54,12 +56,11 @@ help_message="usage: egs/librispeech/run.sh [--name value]...
   --config FILE         bash file that sets any of these"
 
 . ./path.sh
-. ./cmd.sh
 . utils/stages.sh
 . utils/parse_options.sh
+. ./cmd.sh
 . utils/steps.sh
 set -euo pipefail
-
 
 [ $# -eq 0 ] || bad_usage "$1: options begin with two dashes; --help lists them"
 if [ -z "$subset" ]; then
@@ -104,6 +105,7 @@ fi
 train_config=$(of_caller "$train_config")
 decode_config=$(of_caller "$decode_config")
 tokens=data/lang_char/tokens.txt
+[ $subset = mini ] || tokens=data/lang_char_${subset//-/_}/tokens.txt
 stage_dir=data/.stages/$subset
 
 if [ -z "$corpus" ] && [ $subset != mini ]; then
@@ -163,7 +165,7 @@ if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_
   stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")
 fi
 
-if stage_begin 2 "characters" data/$train/text; then
+if stage_begin 2 "characters" data/$train/text tokens=$tokens; then
   asr chars data/$train -o $tokens
   stage_done $tokens
 fi

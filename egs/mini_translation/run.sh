@@ -20,6 +20,7 @@ dir=exp
 decode_tag=beam
 seed=1
 seeds=
+cmd_backend=${cmd_backend:-} # cmd.sh has the default
 device=auto
 threads=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -44,6 +45,7 @@ help_message="usage: egs/mini_translation/run.sh [--name value]...
   --decode-config FILE, --decode-options '...', --decode-tag NAME   the same for asr decode
   --seed N              of the training (default: $seed)
   --seeds 'N N N'       several trainings, DIR/<kind>_seed<N>, each decoded and scored
+  --cmd-backend NAME    where jobs run: local (default), slurm or sge; see cmd.sh
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
   --nj N                jobs of the data preparation (default: $nj)
@@ -53,9 +55,9 @@ help_message="usage: egs/mini_translation/run.sh [--name value]...
   --config FILE         bash file that sets any of these"
 
 . ./path.sh
-. ./cmd.sh
 . utils/stages.sh
 . utils/parse_options.sh
+. ./cmd.sh
 . utils/steps.sh
 set -euo pipefail
 

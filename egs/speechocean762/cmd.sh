@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # for run.sh
-# How jobs are run: CMD [options] [JOB=1:N] LOG COMMAND...
+# How jobs are run: CMD [options] [JOB=1:N] LOG COMMAND... Source this file below the option parser.
 # cmd_backend: local (this machine), slurm or sge. Change the options to those of your cluster; the
 # heads of utils/slurm.sh and utils/sge.sh list them.
 cmd_backend=${cmd_backend:-local}
@@ -19,7 +19,7 @@ case $cmd_backend in
     decode_cmd="utils/sge.sh --mem 8G --num-threads 2"
     ;;
   *)
-    echo "$cmd_backend: no such cmd_backend; expected local, slurm or sge" >&2
+    echo "$0: --cmd-backend $cmd_backend: expected local, slurm or sge" >&2
     exit 2
     ;;
 esac

@@ -10,7 +10,8 @@
 #   --name value           never --name=value; dashes in the name equal underscores
 #   only known variables   an option has to be defined above, as a variable
 #   true or false          nothing else for a variable that is true or false
-#   --config FILE          is sourced first, so that the command line wins
+#   --config FILE          is sourced first, so that the command line wins; paths in it are relative
+#                          to the folder of the recipe
 #   --help                 prints $help_message
 # What follows the options stays in $1, $2, ...
 

@@ -137,7 +137,14 @@ def logged_command(log: Path) -> list[str]:
     The local job runner and Kaldi's cluster scripts all write it there.
     """
     lines = read_lines(log) if log.is_file() else []
-    return [line for line in lines if line.startswith("# asr ")][:1]
+    return [line for line in lines if re.match(r"# (utils/torchrun\.sh \d+ \d+ )?asr ", line)][:1]
+
+
+def decoded(log: Path) -> list[str]:
+    """Return the command of a decoding, without the part if it had several."""
+    logs = [path for path in (log / "decode.log", log / "decode.1.log") if path.is_file()]
+    newest = max(logs, key=lambda path: path.stat().st_mtime_ns, default=log / "decode.log")
+    return [re.sub(r" --part 1/\d+", "", line) for line in logged_command(newest)]
 
 
 def trained(training: Path) -> list[str]:
@@ -176,7 +183,7 @@ def section(folders: Sequence[Path]) -> tuple[list[str], str]:
     decodings = [Decoding.load(folder) for folder in folders]
     lines = [""]
     for folder, decoding in zip(folders, decodings, strict=True):
-        lines += logged_command(folder / "log" / "decode.log")
+        lines += decoded(folder / "log")
         lines += [decoding.wer, decoding.cer, decoding.ser]
     total = f"{folders[0].name}: {summary(decodings)}"
     return [*lines, f"# {total}"], total

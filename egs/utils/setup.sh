@@ -4,13 +4,18 @@
 #   egs/utils/setup.sh           what recipes and tests need
 #   egs/utils/setup.sh --lint    and the linters
 #
-# Needs Python 3.11 or newer and bash. PYTHON=/path/to/python3 chooses the interpreter.
+# Needs Python 3.11 or newer and bash 4.4 or newer. PYTHON=/path/to/python3 chooses the interpreter.
 # The versions are those of constraints.txt. A stamp in .venv remembers what it was made of;
 # when constraints.txt, pyproject.toml, the interpreter or the repository's place changes, the
 # next run brings it up to date. What an interrupted run left behind is made again.
 # Where .venv is a link, the environment behind it is used if it was made for this repository,
 # and is never changed: others may use it.
 set -euo pipefail
+
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then # recipes and tests begin with this script
+  echo "bash $BASH_VERSION: expected 4.4 or newer (on a Mac: brew install bash)" >&2
+  exit 2
+fi
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$root/.venv

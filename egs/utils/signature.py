@@ -1,11 +1,11 @@
 """Print the state of files, folders and settings, so that two states can be compared.
 
-usage: signature.py [--inputs] ITEM...
+usage: signature.py [--inputs | --outputs] ITEM...
 
 Each item gets a line. For a file it has the checksum of its content, or size and time if the file
 is audio or larger than 16 MiB; for a wav.scp also size and time of the audio listed in it. For a
 folder it has one checksum over all files below it. A ``name=value`` item is printed as it is.
-With ``--inputs``, a path that does not exist is an error.
+With ``--inputs`` or ``--outputs``, a path that does not exist is an error.
 """
 
 import hashlib
@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LARGE = 1 << 24
+REMEDIES = {
+    "--inputs": "not there; run the stage that makes it",
+    "--outputs": "not there; this stage should have written it",
+}
 AUDIO = {".flac", ".mp3", ".ogg", ".opus", ".raw", ".sph", ".wav"}
 
 
@@ -55,11 +59,10 @@ def folder_state(folder: Path) -> str:
 
 def line(item: str, must_exist: bool) -> str:
     """Return the line of an item."""
-    path = Path(item)
-    if path.is_dir():
-        return f"{item}/ {folder_state(path)}"
-    if path.is_file():
-        return f"{item} {file_state(path)}"
+    if os.path.isdir(item):  # noqa: PTH112  # an item that is too long for a name is no folder
+        return f"{item}/ {folder_state(Path(item))}"
+    if os.path.isfile(item):  # noqa: PTH113
+        return f"{item} {file_state(Path(item))}"
     if "=" in item.partition("/")[0]:
         return item
     if must_exist:
@@ -68,13 +71,13 @@ def line(item: str, must_exist: bool) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Print the lines; return 2 if an input is missing."""
-    must_exist = argv[:1] == ["--inputs"]
+    """Print the lines; return 2 if an input or an output is missing."""
+    remedy = REMEDIES.get("".join(argv[:1]))
     try:
-        for item in argv[must_exist:]:
-            print(line(item, must_exist))
+        for item in argv[bool(remedy) :]:
+            print(line(item, must_exist=bool(remedy)))
     except FileNotFoundError as error:
-        print(f"{error}: not there; run the stage that makes it", file=sys.stderr)
+        print(f"{error}: {remedy}", file=sys.stderr)
         return 2
     return 0
 

@@ -77,9 +77,7 @@ stage_begin() {
   if [ -f "$stage_record.begun" ] && { [ "$force" = true ] || [ "$(cat "$stage_record.begun")" != "$inputs" ]; }; then
     stage_changed=true
   fi
-  mkdir -p "$stage_dir"
-  rm -f "$stage_record.done"
-  _write "$stage_record.begun" "$inputs"
+  mkdir -p "$stage_dir" && rm -f "$stage_record.done" && _write "$stage_record.begun" "$inputs" || exit 1
   echo "stage $stage_number: $stage_title"
 }
 
@@ -92,14 +90,16 @@ _is_done() { # _is_done INPUTS: have inputs and outputs not changed since the la
 
 # stage_done OUTPUT...: record that the stage that began last has succeeded.
 stage_done() {
-  _write "$stage_record.outputs" "$(printf '%s\n' "$@")"
-  _write "$stage_record.done" "$(_signature --inputs "$@")"
+  local outputs
+  outputs=$(_signature --outputs "$@") || exit
+  _write "$stage_record.outputs" "$(printf '%s\n' "$@")" && _write "$stage_record.done" "$outputs" || exit 1
   stage_number=
 }
 
 _write() { # _write FILE TEXT: write the file atomically
-  printf '%s\n' "$2" >"$1.tmp"
-  mv "$1.tmp" "$1"
+  printf '%s\n' "$2" >"$1.tmp" && mv "$1.tmp" "$1" && return
+  echo "$1: cannot be written; free some space, or make the folder writable" >&2
+  return 1
 }
 
 # set_aside FOLDER: rename the results of an earlier run with other inputs.
@@ -111,13 +111,17 @@ set_aside() {
   echo "the inputs have changed: the old contents of $1 are now in $old"
 }
 
-# of_caller PATH: print a path of the command line, relative to the folder of the user.
+# of_caller PATH: print a path; one that the user typed is relative to the folder of the user, while
+# defaults are relative to the recipe.
 of_caller() {
-  if [[ $1 != /* && -e $caller_dir/$1 ]]; then
-    (cd "$caller_dir/$(dirname "$1")" && printf '%s/%s\n' "$PWD" "$(basename "$1")")
-  else
-    printf '%s\n' "$1"
-  fi
+  local word
+  for word in "${stage_command[@]:1}"; do
+    if [[ $word == "$1" && $word != /* && -e $caller_dir/$word ]]; then
+      (cd "$caller_dir/$(dirname "$word")" && printf '%s/%s\n' "$PWD" "$(basename "$word")")
+      return
+    fi
+  done
+  printf '%s\n' "$1"
 }
 
 # recipe_command [OPTIONS]: print the command line of the user without --stage and --force, with

@@ -35,6 +35,13 @@ for variable in ngpu nodes decode_nj; do
 done
 [[ $seeds =~ ^(\ *[0-9]+)*$ ]] || bad_usage "--seeds $seeds: expected numbers, for example \"1 2 3\""
 
+for variable in stage stop_stage; do
+  [[ ${!variable} =~ ^-?[0-9]+$ ]] ||
+    bad_usage "--${variable/_/-} ${!variable}: expected a stage number; --help lists them"
+done
+[ "$stage" -le "$stop_stage" ] ||
+  bad_usage "--stage $stage --stop-stage $stop_stage: the first stage comes after the last one; --help lists them"
+
 dir=${dir%/}
 
 # each_training COMMAND...: run the command with dir, seed and stage_dir of each training in turn.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,22 @@ def bash(recipe: Path) -> Bash:
         )
 
     return run
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    """A copy of egs/ that takes Python and asr as they are here, and makes no environment."""
+    ignored = shutil.ignore_patterns("data", "exp", "downloads", "__pycache__")
+    egs = tmp_path / "work" / "egs"
+    shutil.copytree(REPOSITORY / "egs", egs, symlinks=True, ignore=ignored)
+    (egs / "utils/setup.sh").write_text("#!/usr/bin/env bash\n")
+    programs = egs.parent / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')
+    (programs / "asr").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" -m asr "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    return egs
 
 
 @pytest.fixture

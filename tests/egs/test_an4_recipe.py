@@ -1,5 +1,6 @@
 """AN4 in its distributions: SPHERE and raw, both byte orders, with and without its test half."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,15 @@ def test_test_half_has_bare_transcripts(prepare, tmp_path, capsys):
     assert validate(tmp_path / "data/test") == []
 
 
+def test_test_set_of_an_earlier_corpus_is_removed(prepare, tmp_path, capsys):
+    data = tmp_path / "data"
+    (data / "test").mkdir(parents=True)
+    (data / "test" / "text").touch()
+    prepare.main([str(make_an4(tmp_path / "an4", "big")), str(data)])
+    assert not (data / "test").exists()
+    assert f"{data}/test: removed, because it was made of another corpus" in capsys.readouterr().out
+
+
 def test_missing_audio_is_told(prepare, tmp_path):
     root = make_an4(tmp_path / "an4", "big")
     (root / "wav/an4_clstk/faan/an0-faan-b.raw").unlink()
@@ -131,6 +141,23 @@ def test_malformed_transcript(prepare, tmp_path):
 def test_not_a_corpus(prepare, tmp_path):
     with pytest.raises(InputError, match="expected the unpacked AN4 corpus"):
         prepare.main([str(tmp_path), str(tmp_path / "data")])
+
+
+def test_synthetic_speech_has_characters_and_folders_of_its_own(recipes):
+    an4 = recipes / "an4"
+    for name, text in (("train_nodev", "A"), ("train_with_synthetic", "A B"), ("train_dev", "A")):
+        (an4 / "data" / name).mkdir(parents=True)
+        (an4 / "data" / name / "text").write_text(f"u {text}\n")
+    arguments = ["--corpus", str(an4), "--stop-stage", "2", "--stage", "2"]
+    for options in ([], ["--synthetic", "synthetic"]):
+        subprocess.run([an4 / "run.sh", *arguments, *options], check=True)
+    plain, joint = (an4 / f"data/lang_char{v}/tokens.txt" for v in ("", "_synthetic"))
+    assert "B" not in plain.read_text() and "B" in joint.read_text()
+    again = subprocess.run([an4 / "run.sh", *arguments], capture_output=True, text=True, check=True)
+    assert "characters: done already" in again.stdout
+    options = ["--synthetic", "synthetic", "--stage", "6"]
+    later = subprocess.run([an4 / "run.sh", *options], capture_output=True, text=True, check=False)
+    assert "exp/synthetic_seed1/decode_train_dev_greedy/text: not there" in later.stderr
 
 
 def test_real_corpus(prepare, tmp_path, capsys):

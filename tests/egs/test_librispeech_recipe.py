@@ -1,5 +1,6 @@
 """LibriSpeech's tree becomes a Kaldi data directory."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,18 @@ def test_bundled_corpus(prepare, tmp_path, name):
     prepare.main([str(REPOSITORY / "data" / "mini" / f"{name}-mini"), str(out)])
     assert validate(out) == []
     assert (out / "spk2gender").exists()
+
+
+def test_every_subset_has_its_characters(recipes, tmp_path):
+    data = recipes / "librispeech/data"
+    for part in ("train-clean-5", "dev-clean-2"):
+        (tmp_path / part).mkdir()
+    (data / "train_clean_5").mkdir(parents=True)
+    (data / "train_clean_5" / "text").write_text("u A\n")
+    stages = ["--stage", "2", "--stop-stage", "2"]
+    options = ["--corpus", str(tmp_path), "--subset", "train-clean-5", *stages]
+    subprocess.run([recipes / "librispeech/run.sh", *options], check=True)
+    assert [path.name for path in data.glob("lang_char*")] == ["lang_char_train_clean_5"]
 
 
 def test_real_slice(prepare, tmp_path):

@@ -1,5 +1,6 @@
 """Error rates are gathered with their commands."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,22 @@ def test_one_training(gather, tmp_path):
         f"%WER 20.00 [ 12 / 60, 0 ins, 0 del, 12 sub ] {training}/decode_dev_beam/cer_0_0.0",
         "%SER 40.00 [ 4 / 10 ]",
         f"# {first}",
+    ]
+
+
+def test_commands_of_several_processes(gather, tmp_path):
+    """A training by torchrun, and a decoding in parts after one as a whole."""
+    training = write_training(tmp_path / "las", 4)
+    logs = training / "decode_dev_beam" / "log"
+    (training / "log").mkdir()
+    (training / "log/train.log").write_text("# utils/torchrun.sh 8 4 asr train --seed 1\n")
+    (logs / "decode.1.log").write_text("# asr decode --beam 9 --part 1/2\n")
+    os.utime(logs / "decode.log", (1, 1))
+    gather(training, "--out", tmp_path / "RESULTS")
+    lines = (tmp_path / "RESULTS").read_text().splitlines()
+    assert [line for line in lines if " asr " in line] == [
+        "# utils/torchrun.sh 8 4 asr train --seed 1",
+        "# asr decode --beam 9",
     ]
 
 

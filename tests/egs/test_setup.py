@@ -253,6 +253,16 @@ def test_interrupted_one_is_repaired(project):
     assert project.calls() == FULL
 
 
+def test_an_old_bash_is_told(project):
+    script = project.root / "egs/utils/setup.sh"
+    old = script.read_text().replace("BASH_VERSINFO", "OLD")
+    script.write_text(old.replace("set -euo pipefail", "set -euo pipefail; OLD=(3 2)", 1))
+    code, said = project.run()
+    assert code == 2
+    assert "expected 4.4 or newer (on a Mac: brew install bash)" in said
+    assert project.calls() == []
+
+
 def test_unknown_option(project):
     assert project.run("--lnt")[0] == 1
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 from collections import Counter
@@ -96,6 +95,12 @@ def test_with_the_test_half(prepare, corpus, tmp_path, capsys):
     assert "test: 2 utterances, 4 words, 1 speakers (1 child f)" in said.out
     assert "warning" not in said.err
     assert validate(tmp_path / "data/test") == []
+
+
+def test_test_set_of_an_earlier_corpus_is_removed(prepare, corpus, tmp_path):
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    prepare.main([str(corpus), str(tmp_path / "data")])
+    assert not (tmp_path / "data" / "test").exists()
 
 
 def test_shared_speakers_are_told(prepare, corpus, tmp_path, capsys):
@@ -221,22 +226,6 @@ def test_real_corpus(prepare, tmp_path, capsys):
     assert len(train) == 90
 
 
-@pytest.fixture
-def recipes(tmp_path: Path) -> Path:
-    """A copy of egs/ that takes Python and asr as they are here, and makes no environment."""
-    ignored = shutil.ignore_patterns("data", "exp", "downloads", "__pycache__")
-    egs = tmp_path / "work" / "egs"
-    shutil.copytree(REPOSITORY / "egs", egs, symlinks=True, ignore=ignored)
-    (egs / "utils/setup.sh").write_text("#!/usr/bin/env bash\n")
-    programs = egs.parent / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "python").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')
-    (programs / "asr").write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" -m asr "$@"\n')
-    for program in programs.iterdir():
-        program.chmod(0o755)
-    return egs
-
-
 def run_recipe(egs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [egs / "speechocean762/run.sh", *arguments],
@@ -279,6 +268,9 @@ def test_recipe_refuses(recipes, corpus):
     no_model = run_recipe(recipes, "--corpus", str(corpus), "--init", "exp/none")
     assert no_model.returncode == 2
     assert "--init exp/none: not there" in no_model.stderr
+    elsewhere = run_recipe(recipes, "--cmd-backend", "nonsense")
+    assert elsewhere.returncode == 2
+    assert "--cmd-backend nonsense: expected local, slurm or sge" in elsewhere.stderr
     named = run_recipe(recipes, "--corpus", str(corpus), "--init", "an4", "--stop-stage", "-1")
     assert named.returncode == 0
 

@@ -97,6 +97,27 @@ def test_same_inputs_after_a_failure_are_no_change(run, recipe):
     assert result.stdout.splitlines()[1] == "stage 4: train"
 
 
+def test_a_full_disk_does_not_change_the_inputs(run, bash, recipe):
+    """The training of stage 4 is resumed, not set aside, once there is space."""
+    script = SCRIPT.replace("[ ! -e break ]", "echo changed=$stage_changed; [ ! -e break ]")
+    (recipe / "break").touch()
+    bash(script)
+    full = bash("trap '' XFSZ\nulimit -f 0\n" + script, "--stage", "4")
+    assert full.returncode == 1
+    assert "exp/.stages/4.begun: cannot be written; free some space" in full.stderr
+    assert "stage 4 (train) failed" in full.stderr
+    (recipe / "break").unlink()
+    assert bash(script, "--stage", "4").stdout.splitlines() == ["stage 4: train", "changed=false"]
+
+
+def test_missing_output(bash, recipe):
+    (recipe / "in.txt").touch()
+    result = bash(SCRIPT.replace("cp in.txt out.txt", "true"))
+    assert result.returncode == 2
+    assert "out.txt: not there; this stage should have written it" in result.stderr
+    assert "stage 0 (copy) failed" in result.stderr
+
+
 def test_missing_input(run, recipe):
     (recipe / "in.txt").unlink()
     result = run()
@@ -123,9 +144,25 @@ cd {recipe}
 of_caller corpus
 of_caller conf/train.yaml
 of_caller /absolute
+of_caller conf/default.yaml
 """
-    result = bash(script, cwd=tmp_path)
-    assert result.stdout.splitlines() == [f"{tmp_path}/corpus", "conf/train.yaml", "/absolute"]
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "default.yaml").touch()  # of another recipe: the user did not type it
+    result = bash(script, "corpus", "conf/train.yaml", "/absolute", cwd=tmp_path)
+    assert result.stdout.splitlines() == [
+        f"{tmp_path}/corpus",
+        "conf/train.yaml",
+        "/absolute",
+        "conf/default.yaml",
+    ]
+
+
+def test_long_options_are_compared_as_they_are(capsys):
+    import signature
+
+    options = "options=" + "--epochs 1 " * 100
+    assert signature.main(["--inputs", options]) == 0
+    assert capsys.readouterr().out == f"{options}\n"
 
 
 def test_folders_are_compared_by_their_files(tmp_path, monkeypatch, capsys):

@@ -185,6 +185,20 @@ def test_seeds_are_numbers(run, recipe, seeds):
     assert not (recipe / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--stage", "four"], "--stage four: expected a stage number; --help lists them"),
+        (["--stop-stage", "5.5"], "--stop-stage 5.5: expected a stage number; --help lists them"),
+        (["--stage", "9"], "--stage 9 --stop-stage 7: the first stage comes after the last one"),
+    ],
+)
+def test_stages_are_numbers_in_order(run, options, complaint):
+    result = run(*options)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+
+
 def test_the_same_set_with_other_settings(run, recipe):
     (recipe / "greedy.yaml").touch()
     other = "decode_tag=greedy decode_config=greedy.yaml"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the model that comes with the package, from a training of run.sh:
 #
-#   local/ship.sh exp/las_seed3       # the training with the lowest WER on train_dev
+#   local/ship.sh exp/las_seed1       # the training with the lowest WER on train_dev
 #
 # It is trained on with conf/ship.yaml, stored as int8 with the search settings of exp/las_tuned,
 # measured on train_dev, taught how sure it may be, and measured on worse copies of train_dev.
@@ -10,6 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=../path.sh
 . ./path.sh
 set -euo pipefail
+shopt -s inherit_errexit # a failure within $(...) counts, too
 
 from=$1 dev=data/ship_dev dir=exp/ship search=exp/las_tuned/ctc.yaml
 ships=../../asr/models/an4/model.safetensors
