@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 import torch
+import torchaudio
 
 from asr.config import AugmentConfig
 from asr.errors import InputError
@@ -14,6 +15,7 @@ from asr.train.augment import (
     coloured_noise,
     draw_factor,
     narrowband,
+    resampled,
     spec_augment,
     speed,
     volume,
@@ -73,6 +75,14 @@ def test_short_noise_is_repeated(tone):
     noisy = add_noise(tone, torch.randn(1000), 10.0)
     difference = noisy - tone
     torch.testing.assert_close(difference[:1000], difference[5000:6000], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("rate", "target"), [(90, 100), (110, 100), (16000, 8000), (8000, 16000)])
+@pytest.mark.parametrize("samples", [1, 7, 400, 16001])
+def test_rates_change_as_in_torchaudio(rate, target, samples):
+    waveform = torch.randn(samples, generator=seeded())
+    expected = torchaudio.functional.resample(waveform, rate, target)
+    torch.testing.assert_close(resampled(waveform, rate, target), expected)
 
 
 def test_noise_on_silence_and_silence_as_noise(tone):
