@@ -16,24 +16,33 @@ namespace {
 // values v by less than S * 1e-9 * max |v|, which is less than the rounding of float32.
 constexpr float NEGLIGIBLE = 1e-9f;
 
-// Additive energies, w . tanh(keys + query), and location-aware ones, which have C filters of width
-// K, and U (C, A): w . tanh(keys + query + U f), where f is the convolution of the last weights
-// with the filters. It is a product with a matrix whose row k is the weights shifted by k.
+// What a character knows of the weights of the characters before it, for each encoder step: the
+// last weights, and the sum of all. A kind that does not read one of them gets a null pointer.
+template <class Float>
+struct Past {
+  Float *last, *sum;
+};
+
+// Additive energies, w . tanh(keys + query), and those that also see the past, which have C filters
+// of width K for each part of it that they see, and U (C, A): w . tanh(keys + query + U f), where f
+// is the convolution of the past with the filters. For each part it is a product with a matrix whose
+// row k is the part shifted by k. Coverage has one filter, of width 1.
 class Additive {
  public:
-  // Arguments is a struct of native.cpp with w, filters, location, S, A, C and K.
+  // Arguments is a struct of native.cpp with w, filters, location, S, A, C, K, last and sum.
   template <class Arguments>
   explicit Additive(const Arguments &a)
-      : filters_(a.filters), w_(a.w), A_(a.A), C_(a.C), K_(a.K), stride_(padded(a.S)),
-        taps_(padded(K_)), U_(a.location, C_, A_, A_, 1), margin_(stride_ + taps_),
-        past_(margin_, K_, stride_, 1, 1, true),
+      : filters_(a.filters), w_(a.w), A_(a.A), C_(a.C), K_(a.K), parts_(a.last + a.sum),
+        last_(a.last), stride_(padded(a.S)), taps_(padded(K_)), U_(a.location, C_, A_, A_, 1),
+        margins_{Buffer(stride_ + taps_), Buffer(stride_ + taps_)},
+        past_{{margins_[0], K_, stride_, 1, 1, true}, {margins_[1], K_, stride_, 1, 1, true}},
         location_(static_cast<size_t>(C_) * stride_ + ROWS),
         mix_(static_cast<size_t>(ROWS) * U_.n) {}
 
-  // energies (steps) from keys (steps, A), query (A), and previous (steps), the last weights.
-  void energies(const float *keys, const float *query, const float *previous, int steps,
+  // energies (steps) from keys (steps, A), query (A) and the past (steps).
+  void energies(const float *keys, const float *query, Past<const float> past, int steps,
                 float *energies) {
-    convolve(previous, steps);
+    convolve(past, steps);
     for (int t = 0; t < steps; t += ROWS) {
       const int rows = std::min(ROWS, steps - t);
       product(rows, location_ + t, 1, stride_, U_, mix_);
@@ -52,19 +61,26 @@ class Additive {
   class Back;
 
  private:
-  // f = filters * previous, (C, S) in location_.
-  void convolve(const float *previous, int steps) {
-    if (!C_) return;
-    std::memset(margin_, 0, sizeof(float) * (stride_ + taps_));
-    std::memcpy(margin_ + K_ / 2, previous, sizeof(float) * steps);
-    product(C_, filters_, K_, 1, past_, location_);
+  // f = filters * past, (C, S) in location_.
+  void convolve(Past<const float> past, int steps) {
+    for (int i = 0; i < parts_; i++) {
+      std::memset(margins_[i], 0, sizeof(float) * (stride_ + taps_));
+      std::memcpy(margins_[i] + K_ / 2, part(past, i), sizeof(float) * steps);
+      product(C_, filters_ + i * K_, parts_ * K_, 1, past_[i], location_, i > 0);
+    }
+  }
+
+  // The part of the past that filters (C, parts, K) see as the i-th.
+  template <class Float>
+  Float *part(Past<Float> past, int i) const {
+    return i == 0 && last_ ? past.last : past.sum;
   }
 
   const float *filters_, *w_;
-  const int A_, C_, K_, stride_, taps_;
+  const int A_, C_, K_, parts_, last_, stride_, taps_;
   const Packed U_;
-  Buffer margin_;
-  const Packed past_;  // (K, S): past_[k][t] = margin_[t + k]
+  Buffer margins_[2];
+  const Packed past_[2];  // (K, S) for each part: past_[i][k][t] = margins_[i][t + k]
   Buffer location_, mix_;
 };
 
@@ -73,18 +89,20 @@ class Additive::Back : Additive {
  public:
   template <class Arguments>
   explicit Back(const Arguments &a)
-      : Additive(a), back_U_(a.location, A_, C_, 1, A_), back_filters_(a.filters, C_, K_, K_, 1),
-        d_w_(U_.n), d_U_(C_ * U_.n), d_filters_(C_ * taps_),
+      : Additive(a), back_U_(a.location, A_, C_, 1, A_),
+        back_filters_{{a.filters, C_, K_, parts_ * K_, 1},
+                      {a.filters + (parts_ - 1) * K_, C_, K_, parts_ * K_, 1}},
+        d_w_(U_.n), d_U_(C_ * U_.n), d_filters_{Buffer(C_ * taps_), Buffer(C_ * taps_)},
         d_mix_(static_cast<size_t>(a.S) * U_.n),
         d_location_(static_cast<size_t>(a.S) * back_U_.n),
         d_taps_(static_cast<size_t>(a.S) * taps_), d_margin_(stride_ + taps_) {}
 
   // Gradients of a step of one row. Reads d_energies, which are 0 outside of first to end. Adds to
-  // d_keys (steps, A), d_query (A) and the sums. Sets d_previous (steps).
-  void back(const float *keys, const float *query, const float *previous, int steps,
+  // d_keys (steps, A), d_query (A), d_past (steps) and the sums over calls.
+  void back(const float *keys, const float *query, Past<const float> past, int steps,
             const float *d_energies, int first, int end, float *d_keys, float *d_query,
-            float *d_previous) {
-    convolve(previous, steps);
+            Past<float> d_past) {
+    convolve(past, steps);
     for (int t = first; t < end; t += ROWS) {
       const int rows = std::min(ROWS, end - t);
       product(rows, location_ + t, 1, stride_, U_, mix_);
@@ -104,7 +122,7 @@ class Additive::Back : Additive {
         store(d_query + a, load(d_query + a, n) + d_q, n);
       });
     }
-    if (C_) convolve_back(first, end - first, steps, d_previous);
+    if (parts_ && first < end) convolve_back(first, end - first, steps, d_past);
   }
 
   // Add the sums to d_w (A), d_location (C, A) and d_filters (C, K).
@@ -113,28 +131,29 @@ class Additive::Back : Additive {
     add(a.d_w, d_w_, A_);
     for (int c = 0; c < C_; c++) {
       add(a.d_location + c * A_, d_U_ + c * U_.n, A_);
-      add(a.d_filters + c * K_, d_filters_ + c * taps_, K_);
+      for (int i = 0; i < parts_; i++)
+        add(a.d_filters + (c * parts_ + i) * K_, d_filters_[i] + c * taps_, K_);
     }
   }
 
  private:
   // Backward of convolve for n steps of d_mix_ from first on.
-  void convolve_back(int first, int n, int steps, float *d_previous) {
-    std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
-    if (n > 0) {
-      const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;
-      product(C_, location_ + first, stride_, 1, Packed(d_mix, n, U_.n, U_.n, 1, true), d_U_, true);
-      product(n, d_mix, U_.n, 1, back_U_, d_location_);  // (n, C)
-      product(C_, d_location_, 1, back_U_.n, Packed(margin_ + first, n, taps_, 1, 1, true),
-              d_filters_, true);
-      product(n, d_location_, back_U_.n, 1, back_filters_, d_taps_);  // (n, K)
+  void convolve_back(int first, int n, int steps, Past<float> d_past) {
+    const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;
+    product(C_, location_ + first, stride_, 1, Packed(d_mix, n, U_.n, U_.n, 1, true), d_U_, true);
+    product(n, d_mix, U_.n, 1, back_U_, d_location_);  // (n, C)
+    for (int i = 0; i < parts_; i++) {
+      product(C_, d_location_, 1, back_U_.n, Packed(margins_[i] + first, n, taps_, 1, 1, true),
+              d_filters_[i], true);
+      product(n, d_location_, back_U_.n, 1, back_filters_[i], d_taps_);  // (n, K)
+      std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
       for (int t = 0; t < n; t++) add(d_margin_ + first + t, d_taps_ + t * taps_, taps_);
+      add(part(d_past, i), d_margin_ + K_ / 2, steps);
     }
-    std::memcpy(d_previous, d_margin_ + K_ / 2, sizeof(float) * steps);
   }
 
-  const Packed back_U_, back_filters_;
-  Buffer d_w_, d_U_, d_filters_, d_mix_, d_location_, d_taps_, d_margin_;
+  const Packed back_U_, back_filters_[2];
+  Buffer d_w_, d_U_, d_filters_[2], d_mix_, d_location_, d_taps_, d_margin_;
 };
 
 // Energies that are the product of key and query; the query's weights include the scale.
@@ -143,7 +162,8 @@ class Dot {
   template <class Arguments>
   explicit Dot(const Arguments &a) : A_(a.A) {}
 
-  void energies(const float *keys, const float *query, const float *, int steps, float *energies) {
+  void energies(const float *keys, const float *query, Past<const float>, int steps,
+                float *energies) {
     for (int t = 0; t < steps; t++)
       energies[t] = dot(keys + static_cast<size_t>(t) * A_, query, A_);
   }
@@ -158,8 +178,9 @@ class Dot::Back : Dot {
  public:
   using Dot::Dot;
 
-  void back(const float *keys, const float *query, const float *, int, const float *d_energies,
-            int first, int end, float *d_keys, float *d_query, float *) {
+  void back(const float *keys, const float *query, Past<const float>, int,
+            const float *d_energies, int first, int end, float *d_keys, float *d_query,
+            Past<float>) {
     for (int t = first; t < end; t++) {
       const float *key = keys + static_cast<size_t>(t) * A_, d = d_energies[t];
       float *d_key = d_keys + static_cast<size_t>(t) * A_;

@@ -5,8 +5,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from torch import Tensor
 
 from asr.model.attention.additive import Additive
+from asr.model.attention.coverage import Coverage
 from asr.model.attention.dot import Dot
 from asr.model.attention.location import Location
+from asr.model.attention.location_accumulated import LocationAccumulated
 from asr.model.cells.gru import GRU
 from asr.model.cells.lstm import LSTM
 
@@ -15,8 +17,14 @@ Form: TypeAlias = Literal["after", "before", "lstm"]
 
 CELLS: dict[Form, int] = {"after": 0, "before": 1, "lstm": 2}
 """Numbers of the cells in native.cpp."""
-ENERGIES = {"location": 0, "additive": 0, "dot": 1}
-"""Numbers of the energies in native.cpp; additive ones are location-aware ones without filters."""
+PAST = {
+    "location": {"last": 1},
+    "location_accumulated": {"last": 1, "sum": 1},
+    "coverage": {"sum": 1},
+    "additive": {},
+    "dot": {},
+}
+"""What the filters of each kind see: the last attention weights, and the sum of all."""
 
 
 def form(cell: Any) -> Form | None:
@@ -30,30 +38,35 @@ class EnergyWeights(NamedTuple):
     """Weights of an attention's energies."""
 
     kind: str
-    """One of ENERGIES."""
+    """One of PAST."""
     W: Tensor
     """Weights of the queries, (H, A)."""
     filters: Tensor | None = None
-    """Location filters, (C, K)."""
+    """Location filters, (C, 1, K), or (C, 2, K) if they see the last weights and the sum."""
     location: Tensor | None = None
     """U: weights of the filters' output, (C, A)."""
     w: Tensor | None = None
     """(A,)."""
 
+    def numbers(self, form: Form) -> dict[str, int]:
+        """Return the integers that describe the kind and the cell to native.cpp."""
+        C, _, K = (0, 0, 0) if self.filters is None else self.filters.shape
+        energy, A = int(self.kind == "dot"), self.W.shape[1]
+        return {"energy": energy, "cell": CELLS[form], "A": A, "C": C, "K": K, **PAST[self.kind]}
+
 
 def energy(attention: Any) -> EnergyWeights | None:
     """Return the weights of an attention's energies, or None if it has no fast form."""
-    if type(attention) is Dot:
+    kind = type(attention)
+    if kind is Dot:
         return EnergyWeights("dot", (attention.W.weight.t() * attention.scale).contiguous())
-    if type(attention) is Additive:
-        W = attention.W.weight.t().contiguous()
-        return EnergyWeights("additive", W, w=attention.w.weight.view(-1))
-    if type(attention) is Location:
-        return EnergyWeights(
-            "location",
-            attention.W.weight.t().contiguous(),
-            attention.filters.weight.squeeze(1).contiguous(),
-            attention.U.weight.t().contiguous(),
-            attention.w.weight.view(-1),
-        )
-    return None
+    if kind not in (Additive, Coverage, Location, LocationAccumulated):
+        return None
+    W, w = attention.W.weight.t().contiguous(), attention.w.weight.view(-1)
+    if kind is Additive:
+        return EnergyWeights("additive", W, w=w)
+    if kind is Coverage:
+        return EnergyWeights("coverage", W, W.new_ones(1, 1, 1), attention.u.weight.t(), w)
+    filters, U = attention.filters.weight.contiguous(), attention.U.weight.t().contiguous()
+    name = "location" if kind is Location else "location_accumulated"
+    return EnergyWeights(name, W, filters, U, w)

@@ -42,8 +42,9 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
         return None
     if native.usable(tensor, cell.U):
         return FastDecoder(loop.native_loop, session.NativeSession)
-    A, K = energy.W.shape[1], 0 if energy.filters is None else energy.filters.shape[1]
-    gpu = form != "lstm" and native.on_gpu(tensor, cell.U)
+    A, K = energy.W.shape[1], 0 if energy.filters is None else energy.filters.shape[2]
+    known = form != "lstm" and "sum" not in kinds.PAST[energy.kind]  # in kernels.py
+    gpu = known and native.on_gpu(tensor, cell.U)
     if gpu and native.kernels().fits(A, K, tensor.device):
         return FastDecoder(loop.kernel_loop, session.KernelSession)
     return None

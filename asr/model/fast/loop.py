@@ -40,7 +40,7 @@ def native_loop(
     values = memory.values[:, 0, :, : cell.gate_width]
     return _NativeLoop.apply(  # type: ignore[no-untyped-call]
         energy.kind, form, gates, getattr(cell, "c", None), memory.keys.keys.contiguous(),
-        values.contiguous(), native.int32(memory.steps), native.int32(lengths), *energy[1:], cell.U,
+        values.contiguous(), native.int32(memory.steps), native.int32(lengths), cell.U, *energy[1:],
     )  # fmt: skip
 
 
@@ -52,7 +52,10 @@ def folded_weights(energy: kinds.EnergyWeights) -> tuple[Tensor, Tensor, Tensor]
     """
     _, W, filters, location, w = energy
     A = W.shape[1]
-    F = W.new_zeros(0, A) if filters is None or location is None else filters.t() @ location
+    if filters is None or location is None:
+        F = W.new_zeros(0, A)
+    else:
+        F = filters.squeeze(1).t() @ location
     return W, F, W.new_zeros(A) if w is None else w
 
 
@@ -73,18 +76,19 @@ def kernel_loop(
     )  # fmt: skip
 
 
-INPUTS = ("keys", "values", "steps", "lengths", "W", "filters", "location", "w", "U")
+INPUTS = ("keys", "values", "steps", "lengths", "U", "W", "filters", "location", "w")
 """Inputs of the native loop, by the names of their fields in native.cpp."""
 
 
-def _fields(kind: str, form: kinds.Form, states: Tensor, weights: Tensor, *inputs: Any) -> Any:
+def _fields(
+    kind: str, form: kinds.Form, states: Tensor, weights: Tensor, sums: Tensor | None, *inputs: Any
+) -> Any:
     """Return the fields of :data:`native.LOOP` that forward and backward share."""
+    (B, L, H), S = states.shape, weights.shape[2]
     given = dict(zip(INPUTS, inputs, strict=True))
-    (B, L, H), S, (_, A) = states.shape, weights.shape[2], given["W"].shape
-    C, K = (0, 0) if given["filters"] is None else given["filters"].shape
-    sizes = {"B": B, "L": L, "S": S, "H": H, "A": A, "C": C, "K": K}
-    numbers = {"energy": kinds.ENERGIES[kind], "cell": kinds.CELLS[form]}
-    return {**given, **sizes, **numbers, "states": states, "weights": weights}
+    numbers = kinds.EnergyWeights(kind, *inputs[5:]).numbers(form)
+    outputs = {"states": states, "weights": weights, "sums": sums}
+    return {**given, **numbers, **outputs, "B": B, "L": L, "S": S, "H": H}
 
 
 class _NativeLoop(torch.autograd.Function):
@@ -96,16 +100,17 @@ class _NativeLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Gates of the characters (B, L, G) to states (B, L, H) and weights (B, L, S)."""
         batch, length, _ = gates.shape
-        keys, U = inputs[0], inputs[-1]
+        keys, U = inputs[0], inputs[4]
         gates = gates.clone()
         states = gates.new_empty(batch, length, len(U))
         weights = gates.new_empty(batch, length, keys.shape[1])
+        sums = torch.empty_like(weights) if "sum" in kinds.PAST[kind] else None
         kept = torch.empty_like(states) if any(ctx.needs_input_grad) else None
-        shared = _fields(kind, form, states, weights, *inputs)
+        shared = _fields(kind, form, states, weights, sums, *inputs)
         native.call("decoder_forward", gates=gates, c=c, kept=kept, **shared)
         if kept is not None:
             ctx.kind, ctx.form, ctx.consumed = kind, form, False
-            ctx.save_for_backward(gates, kept, states, weights, *inputs)
+            ctx.save_for_backward(gates, kept, states, weights, sums, *inputs)
         return states, weights
 
     @staticmethod
@@ -131,8 +136,8 @@ class _NativeLoop(torch.autograd.Function):
         d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, kept, ctx.form)
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (
-            None, None, gates, d_c, d_keys, d_values, None, None, d_W, d_filters, d_location, d_w,
-            d_U,
+            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, d_filters, d_location,
+            d_w,
         )  # fmt: skip
 
 

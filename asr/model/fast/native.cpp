@@ -46,17 +46,18 @@ struct Loop {
   const float *keys, *values;          // (B, S, A); (B, S, G): the context's part of the gates
   const int32_t *steps, *lengths;      // (B)
   const float *W;                      // (H, A), weights of the queries
-  const float *filters, *location;     // (C, K), (C, A), or null
+  const float *filters, *location;     // (C, last + sum, K), (C, A), or null; see Past
   const float *w;                      // (A) or null
   const float *U, *c;                  // (H, G); (H) or null
   float *kept;                         // (B, L, H); see Row; null: without backward
   float *states, *weights;             // (B, L, H) and (B, L, S), 0 on padding
+  float *sums;                         // (B, L, S), of the weights before; null: not seen
   // backward alone
   const float *d_states, *d_weights;  // (B, L, H), (B, L, S)
   float *d_queries;                   // (B, L, A); all gradients are 0 at first
   float *d_keys;                      // (B, S, A)
   float *d_filters, *d_location, *d_w;
-  int energy, cell, B, L, S, H, A, C, K, threads;
+  int energy, cell, B, L, S, H, A, C, K, last, sum, threads;
 };
 
 struct Dropout {
@@ -70,7 +71,7 @@ struct Dropout {
 struct Step {
   const int32_t *tokens, *from;  // (R), the last characters; the rows before that they continue
   const float *state, *memory;   // (rows before, H); memory: the cell state of an LSTM
-  const float *previous;         // (rows before, S), attention weights
+  const float *previous, *sums;  // (rows before, S), attention weights and their sum; see Past
   const float *gates;            // (V, G), the characters' part
   const float *keys;             // (B, S, A)
   const int32_t *steps;          // (B)
@@ -79,7 +80,7 @@ struct Step {
   const float *W, *U, *candidate, *readout;        // see CellWeights; (H, V)
   float *states, *memories;      // (R, H)
   float *weights, *log_probs;    // (R, S), 0 on padding; (R, V)
-  int energy, cell, R, beam, S, H, A, C, K, V, threads;
+  int energy, cell, R, beam, S, H, A, C, K, last, sum, V, threads;
 };
 
 }  // extern "C"
@@ -258,8 +259,9 @@ struct Decoder {
           const size_t row = rows[k], p = row * L + i;
           const int real = a.steps[row];
           float *now = a.weights + p * S;
-          energy.energies(a.keys + row * S * A, queries + k * query.n,
-                          previous(now, i, real, uniform), real, now);
+          if (a.sum) add_up(p, i);
+          energy.energies(a.keys + row * S * A, queries + k * query.n, past(p, i, real, uniform),
+                          real, now);
           softmax(now, real);
           std::memset(now + real, 0, sizeof(float) * (S - real));
           weighted_sum(now, a.values + row * S * G, real, G, a.gates + p * G);
@@ -289,7 +291,9 @@ struct Decoder {
       Buffer d_h(most * stride), d_memory(Cell::MEMORY ? most * H : 0), before(most * H),
           queries(most * query.n);
       typename Cell::Back::Scratch scratch(most, cell);
-      std::vector<float> d_past(static_cast<size_t>(most) * S), d_now(S), d_energies(S), uniform(S);
+      // Gradients of each row's last weights, and of their sum, from the characters behind.
+      std::vector<float> d_last(static_cast<size_t>(most) * S), d_sum(a.sum ? d_last.size() : 0);
+      std::vector<float> d_now(S), d_energies(S), uniform(S);
       std::vector<float> d_query_rows(static_cast<size_t>(most) * A);
       std::vector<Row> places(most);
       for (int i = a.lengths[rows[0]] - 1; i >= 0; i--) {
@@ -307,17 +311,21 @@ struct Decoder {
         for (int k = 0; k < m; k++) {
           const size_t row = rows[k], p = row * L + i;
           const int real = a.steps[row];
-          float *carried = d_past.data() + static_cast<size_t>(k) * S;
+          float *carried = d_last.data() + static_cast<size_t>(k) * S;
+          float *carried_sum = a.sum ? d_sum.data() + static_cast<size_t>(k) * S : nullptr;
+          if (a.sum) add(carried, carried_sum, S);
           const float *now = a.weights + p * S;
           for (int t = 0; t < real; t++)
             if (!(now[t] < NEGLIGIBLE))
               d_now[t] = a.d_weights[p * S + t] + carried[t] +
                          dot(a.gates + p * G, a.values + (row * S + t) * G, G);
+          std::memset(carried, 0, sizeof(float) * S);
           int first, end;
           softmax_back(now, d_now.data(), real, d_energies.data(), first, end);
           energies[group]->back(a.keys + row * S * A, queries + k * query.n,
-                                previous(now, i, real, uniform), real, d_energies.data(), first,
-                                end, a.d_keys + row * S * A, a.d_queries + p * A, carried);
+                                past(p, i, real, uniform), real, d_energies.data(), first, end,
+                                a.d_keys + row * S * A, a.d_queries + p * A,
+                                {carried, carried_sum});
           std::memcpy(d_query_rows.data() + static_cast<size_t>(k) * A, a.d_queries + p * A,
                       sizeof(float) * A);
         }
@@ -335,11 +343,19 @@ struct Decoder {
     return {a.gates + p * G, a.kept ? a.kept + p * H : nullptr, nullptr, nullptr};
   }
 
-  // The attention weights before character i; uniform over the utterance before the first one.
-  const float *previous(const float *now, int i, int real, std::vector<float> &uniform) const {
-    if (i) return now - S;
+  // Set the sum of the weights before character i, which is at p in (B, L).
+  void add_up(size_t p, int i) const {
+    float *sums = a.sums + p * S;
+    std::memset(sums, 0, sizeof(float) * S);
+    if (i) add(sums, sums - S, S), add(sums, a.weights + (p - 1) * S, S);
+  }
+
+  // What character i, at p in (B, L), knows; the first one has uniform last weights.
+  Past<const float> past(size_t p, int i, int real, std::vector<float> &uniform) const {
+    const float *sum = a.sum ? a.sums + p * S : nullptr;
+    if (i) return {a.weights + (p - 1) * S, sum};
     std::fill(uniform.begin(), uniform.end(), 1.0f / real);
-    return uniform.data();
+    return {uniform.data(), sum};
   }
 
   // Set the padding of an array (B, L, width) to zero.
@@ -385,7 +401,8 @@ void search_rows(const Step &a, const Cell &cell, const Packed &query, const Pac
     const size_t b = row / a.beam, from = a.from[row];
     float *weights = a.weights + static_cast<size_t>(row) * S;
     energy.energies(a.keys + b * S * A, queries + k * query.n,
-                    a.previous ? a.previous + from * S : nullptr, real, weights);
+                    {a.last ? a.previous + from * S : nullptr, a.sum ? a.sums + from * S : nullptr},
+                    real, weights);
     softmax(weights, real);
     std::memset(weights + real, 0, sizeof(float) * (S - real));
   }

@@ -32,16 +32,14 @@ class NativeSession(DecoderSession):
         self.attention = parts.attention
         U, (H, V) = parts.cell.U, parts.readout.shape
         first = 2 * H if form == "before" else U.shape[1]  # columns that multiply the state
-        C, K = (0, 0) if energy.filters is None else energy.filters.shape
         self.weights = {
             "W": blocks(energy.W), "filters": energy.filters, "location": energy.location,
             "w": energy.w, "U": blocks(U[:, :first]), "candidate": blocks(U[:, first:]),
             "c": getattr(parts.cell, "c", None), "readout": blocks(parts.readout),
             "gates": parts.gates, "bias": parts.bias,
         }  # fmt: skip
-        numbers = {"energy": kinds.ENERGIES[energy.kind], "cell": kinds.CELLS[form]}
-        sizes = {"beam": width, "H": H, "A": energy.W.shape[1], "C": C, "K": K, "V": V}
-        self.arguments = native.STEP(**numbers, **sizes).set(**self.weights)
+        sizes = {"beam": width, "H": H, "V": V}
+        self.arguments = native.STEP(**energy.numbers(form), **sizes).set(**self.weights)
         super().__init__(parts, memory, width)
 
     def bind(self, memory: Memory) -> None:
@@ -62,12 +60,14 @@ class NativeSession(DecoderSession):
         log_probs = h.new_empty(N, len(self.parts.bias))
         arguments = self.arguments.set(
             tokens=tokens, state=h, memory=c[0] if c else None,
-            previous=getattr(state.attention, "weights", None), states=cell[0],
+            previous=getattr(state.attention, "weights", None),
+            sums=getattr(state.attention, "total", None), states=cell[0],
             memories=cell[1] if c else None, weights=weights, log_probs=log_probs, R=N,
             **{"from": rows},
         )  # fmt: skip
         native.run("decoder_step", arguments)
-        attended = self.attention.after(weights, state.attention)
+        before = state.attention.select(rows) if arguments.sum else state.attention
+        attended = self.attention.after(weights, before)
         return log_probs, Alignment(weights.unsqueeze(1)), DecoderState(cell, attended)
 
 
