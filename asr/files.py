@@ -19,7 +19,7 @@ from asr.errors import InputError
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
-_READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "nbest.jsonl", "final.safetensors")
+_READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "final.safetensors")
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",

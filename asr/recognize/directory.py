@@ -210,7 +210,6 @@ class Decoding:
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
         files = [model, *(Path(p) for p in (config.lm, config.word_lm, config.hotwords) if p)]
         value = {
-            "format": f"{RESULTS} with alignment",  # earlier versions wrote other formats
             "config": asdict(config),
             "model": str(model),
             "times": [path.stat().st_mtime_ns for path in files],

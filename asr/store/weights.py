@@ -5,10 +5,9 @@ scale for each of its outputs (symmetric quantisation per output, arXiv:1806.083
 and small matrices stay float32, because they take little space.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,15 +16,12 @@ from asr.errors import InputError
 from asr.store.find import damaged
 
 Weights = dict[str, np.ndarray]
-Value = TypeVar("Value")
 
 Storage = Literal["float32", "float16", "int8"]
 
 SCALE = ":scale"  # suffix of the tensor that holds a matrix's scales
 LEVELS = 127
 SMALL = 4096  # weights below which a matrix stays float32
-# old parameter names of the decoder's cell
-OLD_NAMES = {"W_y": "cell.W_0", "W_c": "cell.W_1", "U": "cell.U", "b": "cell.b", "c": "cell.c"}
 
 
 @np.errstate(over="ignore")  # overflow in float16 is refused
@@ -79,22 +75,7 @@ def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -
         else:
             found = f"{tensor.dtype} with {'no' if scale is None else 'wrong'} scales"
             raise damaged(where, f"{name} is {found}, which no {storage} file has")
-    return renamed(weights)
-
-
-def renamed(weights: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename the parameters of an older file to their current names, in the same order."""
-    found = {}
-    for name, value in weights.items():
-        module, _, rest = name.partition(".")
-        if module == "decoder":
-            rest = OLD_NAMES.get(rest, rest)
-        elif module == "encoder" and "encoder.frontend.first.weight" in weights:
-            rest = re.sub(r"^layers\.(\d+)", lambda m: f"layers.{int(m[1]) + 1}", rest)
-            for number, convolution in enumerate(("first", "second")):
-                rest = rest.replace(f"frontend.{convolution}", f"layers.0.convolutions.{number}")
-        found[f"{module}.{rest}" if rest else name] = value
-    return found
+    return weights
 
 
 def _is_matrix(name: str, value: np.ndarray) -> bool:

@@ -19,7 +19,6 @@ from torch import nn
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
-from asr.store.weights import renamed
 from asr.train.data import TrainData
 from asr.train.schedule import Optimizer
 from asr.train.settings import DEV, PLAN, changed_settings
@@ -112,10 +111,10 @@ def restore_state(
     try:
         changed = changed_settings(json.loads(state["config"]), data.config, change, str(path))
         changed += _changed_data(path, state, data, change)
-        model.load_state_dict(renamed(state["model"]))
+        model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
-            group["lr"] = state.get("learning_rate", group["lr"])
+            group["lr"] = state["learning_rate"]
             if "weight_decay" in group:  # torch's optimisers restore it
                 group["weight_decay"] = data.config.optim.weight_decay
         progress = Progress(**state["progress"])
@@ -138,7 +137,7 @@ def _changed_data(
             f"{path}: this training began with other training data, characters or feature "
             "statistics; use another --out folder"
         )
-    if state.get("dev", data.dev_fingerprint) == data.dev_fingerprint:
+    if state["dev"] == data.dev_fingerprint:
         return []
     if DEV not in change:
         raise InputError(

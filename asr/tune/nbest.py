@@ -17,8 +17,7 @@ from asr.score.wer import count_words, errors
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
-OLD_RESULTS = "nbest.jsonl"  # of earlier versions
-SCORES = {"decoder": "attention_score", "ctc": "ctc_score", "lm": "lm_score"}  # and their old names
+SCORES = ("decoder", "ctc", "lm")  # of a hypothesis
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
     empty = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
-        files = [Path(decoding) / name for name in (RESULTS, OLD_RESULTS)]
-        found = _read(next((file for file in files if file.is_file()), files[0]))
+        found = _read(Path(decoding) / RESULTS)
         unknown = sorted(set(found) - set(texts))
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
@@ -102,11 +100,8 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             value = json.loads(line)
-            if "segments" in value:
-                name, nbest = value["id"], [e for s in value["segments"] for e in s["nbest"]]
-            else:  # of an earlier version
-                name, nbest = value["utterance"], value["nbest"]
-            entries[name] = [{"text": e["text"]} | _scores(e) for e in nbest]
+            nbest = [entry for segment in value["segments"] for entry in segment["nbest"]]
+            entries[value["id"]] = [{"text": entry["text"]} | _scores(entry) for entry in nbest]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
@@ -118,10 +113,9 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _scores(entry: dict[str, Any]) -> dict[str, float]:
-    """Return the scores of an entry, which earlier versions named otherwise."""
-    named = entry.get("scores") or {name: entry[key] for name, key in SCORES.items()}
-    found = {"decoder": float(named["decoder"])}
-    found |= {name: float(named.get(name, 0.0)) for name in ("ctc", "lm")}
+    """Return the scores of an entry; CTC and a language model have 0 if they took no part."""
+    named = {"ctc": 0.0, "lm": 0.0} | entry["scores"]
+    found = {name: float(named[name]) for name in SCORES}
     if not isinstance(entry["text"], str) or any(map(math.isnan, found.values())):
         raise ValueError("expected a text and numbers")
     return found

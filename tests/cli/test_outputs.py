@@ -15,7 +15,7 @@ def folder(tmp_path, monkeypatch):
         "data/utt2spk": "u1 u1\nu2 u2\n",
         "plain/text": "u1 A B\nu2 B A\n",
         "hyp/text": "u1 A\nu2 B\n",
-        "hyp/nbest.jsonl": "{}\n",
+        "hyp/results.jsonl": "{}\n",
         "corpus.jsonl": "A B\nB A\n",
         "tokens.txt": "<blank> 0\n<unk> 1\n<space> 2\nA 3\nB 4\n<sos/eos> 5\n",
         "tuned.yaml": "beam: 4\n",

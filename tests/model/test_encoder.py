@@ -16,7 +16,7 @@ from asr.errors import InputError
 from asr.model.cells import make_cell
 from asr.model.encoder import Encoder, make_layer
 from asr.model.fast import native
-from asr.store.weights import SCALE, pack, renamed
+from asr.store.weights import SCALE, pack
 
 WIDTH, STEPS = 3, torch.tensor([9, 5, 1])
 
@@ -181,33 +181,6 @@ def test_layers_come_from_the_command_line_and_from_files(tmp_path):
     expected = (Recurrent(units=3),)
     for args in (["--config", str(tmp_path / "c.yaml")], ["--model.encoder.layers=[{units: 3}]"]):
         assert from_args(TrainConfig, parser, args)[0].model.encoder.layers == expected
-
-
-OLD_NAMES = [
-    "frontend.first.weight",
-    "frontend.first.bias",
-    "frontend.second.weight",
-    "frontend.second.bias",
-    "layers.0.W",
-    "layers.0.U",
-    "layers.0.b",
-    "layers.0.c",
-    "layers.1.W",
-    "layers.1.U",
-    "layers.1.b",
-    "layers.1.c",
-]
-
-
-def test_models_with_convolutions_in_front_of_the_layers_load():
-    """The order of the parameters is the same, by which optimisers keep their state."""
-    config = EncoderConfig(units=4, pyramid=(2, 1), frontend="conv", frontend_channels=3)
-    old, new = Encoder(WIDTH, config).state_dict(), Encoder(WIDTH, config)
-    values = zip(OLD_NAMES, old.values(), strict=True)
-    found = renamed({f"encoder.{name}": value for name, value in values})
-    torch.nn.ModuleDict({"encoder": new}).load_state_dict(found)
-    for name, value in new.named_parameters():
-        assert torch.equal(value, old[name])
 
 
 def test_int8_has_a_scale_for_each_output_of_torchs_own_matrices():

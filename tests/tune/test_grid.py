@@ -27,8 +27,11 @@ def decoding(tmp_path):
     shorter than 'D E F', by two characters whose attention is 3 lower)."""
 
     def write(lists):
-        lines = [json.dumps({"utterance": u, "nbest": found}) for u, found in lists.items()]
-        (tmp_path / "nbest.jsonl").write_text("".join(line + "\n" for line in lines))
+        lines = [
+            json.dumps({"id": name, "segments": [{"nbest": found}]}) + "\n"
+            for name, found in lists.items()
+        ]
+        (tmp_path / "results.jsonl").write_text("".join(lines))
         (tmp_path / "ref").mkdir(exist_ok=True)
         text = "".join(f"{u} {words}\n" for u, words in REFERENCES.items())
         (tmp_path / "ref" / "text").write_text(text)
@@ -47,31 +50,17 @@ def rate(result, ctc_weight, bonus):
     return result.rates[c, 0, b]
 
 
-def test_lists_of_earlier_versions_and_without_some_scores(decoding):
+def test_scores_that_took_no_part_are_zero(decoding):
     folder = decoding(decoding.lists)
     expected = vars(read_lists(folder / "ref", [folder]))
-    for rename in (
-        lambda s: {"attention_score": s["decoder"], "ctc_score": s["ctc"], "lm_score": 0.0},
-        lambda s: {"scores": {"decoder": s["decoder"], "ctc": s["ctc"], "length": 3.0}},
-    ):
-        folder = decoding(
-            {
-                name: [{"text": e["text"], **rename(e["scores"])} for e in found]
-                for name, found in decoding.lists.items()
-            }
-        )
-        np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
-
-
-def test_current_lists_take_precedence_over_old_ones(decoding):
-    folder = decoding(decoding.lists)
-    expected = vars(read_lists(folder / "ref", [folder]))
-    lines = [
-        json.dumps({"id": name, "text": found[0]["text"], "segments": [{"nbest": found}]}) + "\n"
+    lists = {
+        name: [e | {"scores": {"length": 3.0} | e["scores"]} for e in found]
         for name, found in decoding.lists.items()
-    ]
-    (folder / "results.jsonl").write_text("".join(lines))
-    (folder / "nbest.jsonl").write_text("of an earlier decoding\n")
+    }
+    for found in lists.values():
+        for each in found:
+            del each["scores"]["lm"]
+    folder = decoding(lists)
     np.testing.assert_equal(vars(read_lists(folder / "ref", [folder])), expected)
 
 
@@ -163,14 +152,16 @@ def test_bad_lists(decoding, tmp_path):
     folder = decoding({"u9": [entry("A", -1.0, -1.0)]})
     with pytest.raises(InputError, match="u9 has no reference"):
         read_lists(folder / "ref", [folder])
-    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": [{"text": "A"}]}\n')
-    with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
-        read_lists(folder / "ref", [folder])
+    results = folder / "results.jsonl"
+    for scores in ({}, {"scores": None}, {"scores": {"ctc": -1.0}}):
+        decoding({"u1": [{"text": "A"} | scores]})
+        with pytest.raises(InputError, match=r"results.jsonl:1: not an n-best list"):
+            read_lists(folder / "ref", [folder])
     for text, score in (("A", None), ("A", "much"), ("A", float("nan")), (None, -1.0)):
         folder = decoding({"u1": [entry(text, score, -1.0)]})
-        with pytest.raises(InputError, match=r"nbest.jsonl:1: not an n-best list"):
+        with pytest.raises(InputError, match=r"results.jsonl:1: not an n-best list"):
             read_lists(folder / "ref", [folder])
-    (folder / "nbest.jsonl").write_text('{"utterance": "u1", "nbest": []}\n')
+    results.write_text('{"id": "u1", "segments": []}\n')
     with pytest.raises(InputError, match="no hypotheses"):
         read_lists(folder / "ref", [folder])
     with pytest.raises(InputError, match=r"nowhere/results\.jsonl: cannot read"):
