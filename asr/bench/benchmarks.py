@@ -1,6 +1,5 @@
 """Benchmarks: each function runs one and returns its numbers."""
 
-import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from asr.config import AugmentConfig, BatchConfig, DecodeConfig, FeatureConfig, 
 from asr.corpus.datadir import Utterance
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
-from asr.score.wer import score as score_words
 from asr.search.beam import search
 from asr.text.tokenizer import CharTokenizer
 from asr.train.loader import load_batches
@@ -197,35 +195,5 @@ def loader(utterances: int, repeats: int) -> dict[str, Any]:
         "seconds": seconds,
         "times_real_time": sum(durations) / seconds,
         "wait_share": 1 - trained / whole,
-        "peak_memory_mb": measure.memory_mb(),
-    }
-
-
-def score(pairs: int, repeats: int) -> dict[str, Any]:
-    """Measure the word error count of random sentences, and jiwer's.
-
-    Raises:
-        RuntimeError: jiwer counts other errors.
-    """
-    import jiwer
-
-    generator = random.Random(1)
-    words = [f"W{i}" for i in range(500)]
-    references = [" ".join(generator.choices(words, k=20)) for _ in range(pairs)]
-    hypotheses = [
-        " ".join(generator.choice(words) if generator.random() < 0.2 else w for w in r.split())
-        for r in references
-    ]
-    found = score_words(references, hypotheses).words.errors
-    theirs = jiwer.process_words(references, hypotheses)
-    if found != theirs.substitutions + theirs.deletions + theirs.insertions:
-        raise RuntimeError(f"{found} word errors, but jiwer has a WER of {theirs.wer:.4f}")
-    seconds = measure.seconds_of(lambda: score_words(references, hypotheses), repeats)
-    others = measure.seconds_of(lambda: jiwer.process_words(references, hypotheses), repeats)
-    return {
-        "pairs": pairs,
-        "seconds": seconds,
-        "jiwer_seconds": others,
-        "times_jiwer": others / seconds,
         "peak_memory_mb": measure.memory_mb(),
     }

@@ -31,7 +31,6 @@ BENCHMARKS = {
     "peers": "Measure train and decode here, with plain torch, and with ESPnet and SpeechBrain.",
     "features": "Measure the filterbanks and those of torchaudio.",
     "loader": "Measure reading and augmenting audio for a training.",
-    "score": "Measure word error rates here and with jiwer.",
     "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
     "scale": "Measure how a training starts with many utterances, in a directory and in shards.",
     "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
@@ -52,7 +51,6 @@ SIZES = {  # the fields of Shape and their defaults
 AMOUNTS = {
     "features": ("seconds", 60, "seconds of audio"),
     "loader": ("utterances", 120, "number of utterances"),
-    "score": ("pairs", 2000, "number of pairs of reference and hypothesis"),
 }
 _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long recording
 

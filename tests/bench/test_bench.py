@@ -88,13 +88,9 @@ def test_settings_of_a_training_are_measured(tmp_path, capsys):
         main(["train", *SIZES, f"--config={config}", "--who=baseline", "--threads=1"])
 
 
-@pytest.mark.parametrize(
-    ("work", "size"), [("features", "--seconds=2"), ("score", "--pairs=20")]
-)  # fmt: skip
-def test_numbers_beside_a_library(work, size, capsys):
-    assert main([work, size, "--repeats=1", "--threads=1", "--json"]) == 0
-    numbers = json.loads(capsys.readouterr().out)
-    assert any(name.startswith("times_") for name in numbers)
+def test_filterbanks_beside_torchaudios(capsys):
+    assert main(["features", "--seconds=2", "--repeats=1", "--threads=1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["times_torchaudio"] > 0
 
 
 def test_a_size_out_of_range_is_refused():
