@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,9 @@ from asr.terminal import note, print_error, warn
 from asr.text.normalize import NORMALIZERS
 
 if TYPE_CHECKING:
-    from asr.config import FeatureConfig
     from asr.corpus.importing import Imported
     from asr.corpus.quick import Columns
 
-PROGRESS_S = 10.0  # between two lines
 COUNTED = {
     "first": "the first N",
     "last": "the last N",
@@ -454,6 +451,7 @@ def run_shard(argv: list[str]) -> int:
         asr train --train 'shards/train/*.tar' ...
         asr train --train 'https://host/train/*.tar' ...
     """
+    from asr.commands.features import add_options, read_features
     from asr.corpus.shard_writing import FORMATS, Options, write_shards
 
     parser = Parser("asr data shard", description=run_shard.__doc__)
@@ -464,9 +462,9 @@ def run_shard(argv: list[str]) -> int:
     count = number(int, between(1, 1_000_000))
     text = "utterances in a shard (default: 1000)"
     parser.add_argument("--utterances", type=count, default=1000, metavar="N", help=text)
-    _add_features(parser)
+    add_options(parser)
     args = parser.parse_args(argv)
-    options = Options(_features(args.config), args.format, args.utterances)
+    options = Options(read_features(args.config), args.format, args.utterances)
     return _report_shards(args.out, write_shards(args.dir, args.out, options, args.nj))
 
 
@@ -479,41 +477,24 @@ def run_index(argv: list[str]) -> int:
     Examples:
         asr data index shards/train --config conf/train.yaml --nj 8
     """
+    from asr.commands.features import add_options, read_features
     from asr.corpus.shard_writing import index_shards
 
     parser = Parser("asr data index", description=run_index.__doc__)
     parser.add_argument("out", metavar="SHARDS", help="the folder of the shards")
-    _add_features(parser)
+    add_options(parser)
     args = parser.parse_args(argv)
-    return _report_shards(args.out, index_shards(args.out, _features(args.config), args.nj))
+    return _report_shards(args.out, index_shards(args.out, read_features(args.config), args.nj))
 
 
-def _add_features(parser: argparse.ArgumentParser) -> None:
-    text = "training configuration, of which only the features section is used"
-    parser.add_argument("--config", metavar="FILE", help=text)
-    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
-
-
-def _features(path: str | None) -> "FeatureConfig":
-    from asr.audio.features import FeatureExtractor
-    from asr.config import FeatureConfig, TrainConfig
-    from asr.config.read import from_dict, load_yaml
-
-    config = from_dict(TrainConfig, load_yaml(path), path).features if path else FeatureConfig()
-    FeatureExtractor(config)  # raises an error for empty filters before data are read
-    return config
-
-
-def _report_shards(out: str, progress: Iterable[tuple[int, int]]) -> int:
-    """Follow the writing of shards; return the exit code."""
+def _report_shards(out: str, work: Iterable[tuple[int, int]]) -> int:
+    """Do the work, which yields the shards done and all of them; return the exit code."""
+    from asr.console import progress
     from asr.corpus.shard_index import INDEX_FILE, open_index
 
-    started = last = time.monotonic()
-    for done, count in progress:
-        if (now := time.monotonic()) - last > PROGRESS_S:
-            minutes = (now - started) * (count / done - 1) / 60
-            note(f"{out}: {done} of {counted(count, 'shard')}, about {minutes:.0f} minutes left")
-            last = now
+    with progress(f"shards of {out}") as report:
+        for done, count in work:
+            report(done, count)
     index = open_index(Path(out) / INDEX_FILE)
     hours = float(index.arrays["duration_s"].sum()) / 3600
     found = f"{counted(len(index.shards), 'shard')}, {counted(len(index), 'utterance')}"

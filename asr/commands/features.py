@@ -9,6 +9,8 @@ Examples:
     asr features data/train --nj 8
 """
 
+from argparse import ArgumentParser
+
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig, TrainConfig
 from asr.config.args import number
@@ -22,19 +24,28 @@ def main(argv: list[str]) -> int:
     """Run ``asr features``; return the exit code."""
     parser = Parser("asr features", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="Kaldi data directories")
-    text = "training configuration, of which only the features section is used"
-    parser.add_argument("--config", metavar="FILE", help=text)
-    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
+    add_options(parser)
     args = parser.parse_args(argv)
     from asr.console import progress
 
-    config = FeatureConfig()
-    if args.config:
-        config = from_dict(TrainConfig, load_yaml(args.config), args.config).features
-    FeatureExtractor(config)  # raises an error for empty filters before data are read
+    config = read_features(args.config)
     for directory in args.data:
         with progress(f"features of {directory}") as report:
             found = gather(directory, config, args.nj, report)
         hours, frames = sum(found.durations_s) / 3600, sum(found.frames)
         print(f"{directory}: {len(found.frames)} utterances, {hours:.2f} h, {frames} frames")
     return 0
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of a verb that computes features: ``--config`` and ``--nj``."""
+    text = "training configuration, of which only the features section is used"
+    parser.add_argument("--config", metavar="FILE", help=text)
+    parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
+
+
+def read_features(path: str | None) -> FeatureConfig:
+    """Return the settings of the features in a training configuration, or the defaults."""
+    config = from_dict(TrainConfig, load_yaml(path), path).features if path else FeatureConfig()
+    FeatureExtractor(config)  # raises an error for empty filters before data are read
+    return config
