@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from asr.config import OptimConfig
 from asr.model.fast import native
 from asr.model.fast.product import product
-from asr.train.schedule import make_optimizer
+from asr.train.adamw import AdamW
 
 
 def training_step(
@@ -26,8 +26,10 @@ def training_step(
 ) -> Callable[[], float]:
     """Return a training step: loss, gradients, clipping and AdamW; torch's for other toolkits."""
     parameters, config = [p for p in model.parameters() if p.requires_grad], OptimConfig()
-    optimizer = make_optimizer(parameters, config)
-    if toolkit != "asr":
+    optimizer: AdamW | torch.optim.AdamW
+    if toolkit == "asr":
+        optimizer = AdamW(parameters, config.learning_rate, config.weight_decay)
+    else:
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, fused=True)
 
     def step() -> float:

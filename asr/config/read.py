@@ -10,9 +10,9 @@ from asr.config.field import SettingError, Settings, UnknownSettingError
 from asr.errors import InputError
 
 Config = TypeVar("Config", bound=Settings)
-# Weights, optimiser state, feature statistics and random numbers depend on these settings, so they
+# Weights, feature statistics and random numbers depend on these settings, so they
 # must not change during a training.
-FIXED = ("seed", "features.", "model.", "optim.kind")
+FIXED = ("seed", "features.", "model.")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

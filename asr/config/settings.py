@@ -273,12 +273,10 @@ class LossConfig(Settings):
 class OptimConfig(Settings):
     """Optimiser and learning-rate schedule."""
 
-    kind: Literal["adamw", "adam", "adadelta"] = "adamw"
-    """Update rule."""
     learning_rate: float = setting(1e-3, more_than(0))
-    """Peak learning rate (1.0 suits adadelta)."""
+    """Peak learning rate of AdamW."""
     weight_decay: float = setting(1e-2, at_least(0))
-    """Weight decay: decoupled for adamw, otherwise added to the gradient."""
+    """Weight decay: a step multiplies the weights by 1 - learning rate * weight_decay."""
     warmup_steps: int = setting(200, at_least(0))
     """Steps in which the rate rises linearly from 0 to the peak, at most a third of all."""
     decay: Literal["cosine", "none"] = "cosine"

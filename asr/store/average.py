@@ -59,7 +59,7 @@ def average_models(
 def _check_same_training(first: Header, other: Header) -> None:
     """Raise InputError if two models are not of the same training."""
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
-    fixed = [key for key in here if is_fixed(key) and key != "optim.kind"]
+    fixed = [key for key in here if is_fixed(key)]
     differing = [f"{k} is {there[k]}, not {here[k]}" for k in fixed if here[k] != there[k]]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")

@@ -4,7 +4,7 @@ The arithmetic is the same fused kernel.
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,13 @@ class AdamW:
 
     Args:
         parameters: are updated in place.
-        lr: learning rate; ``param_groups[0]["lr"]`` changes it.
+        lr: learning rate; may be changed before every step.
         weight_decay: each step multiplies the weights by 1 - lr * weight_decay.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
         self.parameters = list(parameters)
-        self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
-        self.weight_decay = weight_decay
+        self.lr, self.weight_decay = lr, weight_decay
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
@@ -38,7 +37,7 @@ class AdamW:
             [self.squares[i] for i in used],
             [],
             [self.steps[i].add_(1) for i in used],
-            lr=self.param_groups[0]["lr"],
+            lr=self.lr,
             beta1=0.9,
             beta2=0.999,
             weight_decay=self.weight_decay,

@@ -207,7 +207,7 @@ class _Training:
         loss = nll_loss(lm(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.lr = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(loss.detach()), int((targets >= 0).sum())

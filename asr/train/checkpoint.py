@@ -19,8 +19,8 @@ from torch import nn
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.train.adamw import AdamW
 from asr.train.data import TrainData
-from asr.train.schedule import Optimizer
 from asr.train.settings import DEV, PLAN, changed_settings
 
 VERSION = 2
@@ -64,7 +64,7 @@ class Progress:
 
 
 def pack_state(
-    model: nn.Module, optimizer: Optimizer, progress: Progress, data: TrainData
+    model: nn.Module, optimizer: AdamW, progress: Progress, data: TrainData
 ) -> dict[str, Any]:
     """Return the state of a training, for :meth:`asr.train.folder.RunFolder.save`."""
     return {
@@ -74,7 +74,7 @@ def pack_state(
         "dev": data.dev_fingerprint,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "learning_rate": optimizer.param_groups[0]["lr"],  # of the last step, for the log
+        "learning_rate": optimizer.lr,  # of the last step, for the log
         "progress": dict(vars(progress)),
     }
 
@@ -83,7 +83,7 @@ def restore_state(
     state: dict[str, Any],
     path: Path,
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: AdamW,
     data: TrainData,
     change: Sequence[str] = (),
 ) -> tuple[Progress, list[str]]:
@@ -113,10 +113,7 @@ def restore_state(
         changed += _changed_data(path, state, data, change)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        for group in optimizer.param_groups:
-            group["lr"] = state["learning_rate"]
-            if "weight_decay" in group:  # torch's optimisers restore it
-                group["weight_decay"] = data.config.optim.weight_decay
+        optimizer.lr = state["learning_rate"]
         progress = Progress(**state["progress"])
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

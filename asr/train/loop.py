@@ -30,6 +30,7 @@ from asr.model.las import LAS
 from asr.model.machine import pick_device, release_memory, seeded
 from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
+from asr.train.adamw import AdamW
 from asr.train.checkpoint import Progress, pack_state, restore_state
 from asr.train.data import TrainData
 from asr.train.drawing import Drawing
@@ -40,7 +41,7 @@ from asr.train.loader import load_batches
 from asr.train.log import Log, RankLog
 from asr.train.rank import Interrupted as Interrupted
 from asr.train.rank import Rank
-from asr.train.schedule import learning_rate, make_optimizer
+from asr.train.schedule import learning_rate
 from asr.train.selection import ModelSelection, best_epochs
 from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
 from asr.train.teachers import Teachers
@@ -91,7 +92,9 @@ class Training:
         with seeded(config.seed):
             model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
         self.model = model.to(self.rank.device)
-        self.optimizer = make_optimizer(self.model.parameters(), config.optim)
+        self.optimizer = AdamW(
+            self.model.parameters(), config.optim.learning_rate, config.optim.weight_decay
+        )
         self.progress, self.changed, self.origin = self._restore(init, change)
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
@@ -428,7 +431,7 @@ class Training:
         self._add_time()
         for message in scores.errors:
             self.log.say(f"warning: counted as wrong: {message}")
-        entry = report.history_entry(progress, scores, self.optimizer.param_groups[0]["lr"])
+        entry = report.history_entry(progress, scores, self.optimizer.lr)
         if self.rank.index == 0:
             self.selection.write(entry)
         progress.end_epoch(entry)

@@ -1,27 +1,10 @@
-"""Optimisers and the learning rate schedule."""
+"""The learning rate schedule."""
 
 import math
-from collections.abc import Iterable
-
-import torch
-from torch import nn
 
 from asr.config import OptimConfig
-from asr.train.adamw import AdamW
 
 LONGEST_WARMUP = 1 / 3  # of the training
-
-Optimizer = AdamW | torch.optim.Optimizer
-
-
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
-    """Return the optimiser of a configuration; its learning rate is set before every step."""
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.kind == "adadelta":
-        return torch.optim.Adadelta(parameters, lr=rate, rho=0.95, eps=1e-8, weight_decay=decay)
-    if config.kind == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-    return AdamW(parameters, rate, decay)
 
 
 def learning_rate(step: int, done: float, config: OptimConfig) -> float:

@@ -15,8 +15,8 @@ from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
 from asr.model.machine import release_device, seeded
+from asr.train.adamw import AdamW
 from asr.train.rank import Rank
-from asr.train.schedule import Optimizer
 from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
@@ -90,7 +90,7 @@ class TrainStep:
     def __init__(
         self,
         model: LAS,
-        optimizer: Optimizer,
+        optimizer: AdamW,
         config: TrainConfig,
         rank: Rank,
         teachers: Teachers | None,
@@ -113,8 +113,7 @@ class TrainStep:
         """
         result = self.gradient(shares, count, weights, seed)
         if result.finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            self.optimizer.lr = rate
             self.optimizer.step()
         self.optimizer.zero_grad()
         return result

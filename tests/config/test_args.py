@@ -59,6 +59,7 @@ def test_the_command_line_overrides_the_file(file):
             "c.yaml: model.encoder.units = nan, expected a",
         ),
         ("loss.ctc_weight: 2", "c.yaml: loss.ctc_weight = 2.0, expected 0 to 1"),
+        ("optim:\n  kind: adam\n", "c.yaml: optim.kind: no such setting, expected one of"),
     ],
 )
 def test_errors_name_the_file(file, text, message):
@@ -83,7 +84,7 @@ def test_an_option_can_resolve_a_conflict_in_a_file(file):
     [
         ("--epochs", "0", "^epochs = 0, expected 1 or more; see asr example --help"),
         ("--epochs", "many", "^epochs = many, expected a whole number; see asr example --help"),
-        ("--optim.kind", "sgd", r"^optim\.kind = sgd, expected one of adamw, adam"),
+        ("--optim.decay", "sine", r"^optim\.decay = sine, expected one of cosine, none"),
         ("--augment.speeds", "fast", r"^augment\.speeds = fast, expected a list of numbers"),
         ("--seed", "-1", "^seed = -1, expected 0 to"),
         (

@@ -50,7 +50,7 @@ def test_adamw_equals_torch():
             a.grad = b.grad = torch.randn_like(a)
         if step == 3:
             ours[1].grad = theirs[1].grad = None  # a parameter that took no part
-            mine.param_groups[0]["lr"] = reference.param_groups[0]["lr"] = 0.05
+            mine.lr = reference.param_groups[0]["lr"] = 0.05
         mine.step()
         reference.step()
         for a, b in zip(ours, theirs, strict=True):
