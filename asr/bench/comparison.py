@@ -35,7 +35,7 @@ def _recurrent(kind: str, directions: int = 2) -> Callable[[EncoderConfig], list
 
 
 def _convolutions(config: EncoderConfig) -> list[LayerConfig]:
-    front = Convolutions(reduction=config.frames_per_step, channels=config.frontend_channels)
+    front = Convolutions(reduction=config.frames_per_step)
     return [front, *(Recurrent("gru", 1, config.units) for _ in config.pyramid)]
 
 

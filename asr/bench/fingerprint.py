@@ -21,6 +21,7 @@ from asr.config import (
     LossConfig,
     ModelConfig,
 )
+from asr.config.layers import Convolutions, Recurrent
 from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
@@ -35,7 +36,9 @@ SEARCH = DecodeConfig(
 ATTENTION = AttentionConfig(units=32, filters=4, filter_width=7)
 DECODER = DecoderConfig(units=48, embedding=24, dropout=0.1)
 PYRAMID = EncoderConfig(units=40, pyramid=(2, 2))
-CONVOLUTIONS = EncoderConfig(units=40, pyramid=(1, 2), frontend="conv", frontend_channels=4)
+CONVOLUTIONS = EncoderConfig(
+    layers=(Convolutions(channels=4), Recurrent(units=40), Recurrent(reduction=2, units=40))
+)
 MODELS = {
     "reset after": ModelConfig(PYRAMID, ATTENTION, DECODER),
     "reset before, convolutions": ModelConfig(CONVOLUTIONS, ATTENTION, DECODER, reset="before"),

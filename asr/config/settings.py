@@ -28,7 +28,7 @@ from asr.config.field import (
     setting,
 )
 from asr.config.kinds import CELLS
-from asr.config.layers import Convolutions, LayerConfig, Recurrent, Steps
+from asr.config.layers import LayerConfig, Recurrent, Steps
 
 DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
 NUMBERS = Check("numbers from 1", lambda value: all(number >= 1 for number in value))
@@ -139,11 +139,7 @@ class EncoderConfig(Settings):
     layers: tuple[LayerConfig, ...] = setting((), FEW_LAYERS)
     """List of layers, such as [{kind: lstm, units: 256, directions: 1, reduction: 2}], of the kinds
     gru, lstm, conv2d and attention; asr/config/layers.py has the settings of each kind. If the list
-    is empty, frontend, units and pyramid describe the layers; otherwise they are ignored."""
-    frontend: Literal["none", "conv"] = "none"
-    """conv: begin with two 3x3 convolutions, each with stride 2 in time and frequency."""
-    frontend_channels: int = setting(32, SIZE)
-    """Channels of the convolutional front-end."""
+    is empty, units and pyramid describe the layers; otherwise they are ignored."""
     units: int = setting(256, SIZE)
     """GRU units per direction; the encoder width is D = 2 * units."""
     pyramid: tuple[int, ...] = setting((2, 2, 1), each("a number from 1 for each layer", 1, 1000))
@@ -154,10 +150,7 @@ class EncoderConfig(Settings):
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
         """All layers, from the features upwards."""
-        if self.layers:
-            return self.layers
-        front = [Convolutions(channels=self.frontend_channels)] if self.frontend == "conv" else []
-        return (*front, *(Recurrent("gru", r, self.units) for r in self.pyramid))
+        return self.layers or tuple(Recurrent("gru", r, self.units) for r in self.pyramid)
 
     @property
     def frames_per_step(self) -> int:

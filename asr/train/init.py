@@ -135,9 +135,7 @@ def _decisive(config: TrainConfig) -> list[str]:
     if config.features.kind != "mfcc":
         without.add("features.ceps")
     if config.model.encoder.layers:
-        without |= {f"model.encoder.{name}" for name in ("units", "pyramid", "frontend")}
-    if config.model.encoder.layers or config.model.encoder.frontend == "none":
-        without.add("model.encoder.frontend_channels")
+        without |= {"model.encoder.units", "model.encoder.pyramid"}
     without |= {f"model.attention.{name}" for name in config.model.attention.unread}
     if not config.model.self_conditioned:
         without.add("model.intermediate_ctc")

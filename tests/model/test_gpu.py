@@ -13,6 +13,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
+from asr.config.layers import Convolutions, Recurrent
 from asr.model.batch import Batch
 from asr.model.fast import native
 from asr.model.las import LAS
@@ -30,9 +31,12 @@ def gpu(monkeypatch):
         yield torch.device("cuda")
 
 
-def make_model(device, frontend="none"):
+PYRAMID = (Recurrent(reduction=2, units=8), Recurrent(reduction=2, units=8))
+
+
+def make_model(device, front=()):
     config = ModelConfig(
-        encoder=EncoderConfig(frontend=frontend, frontend_channels=3, units=8, pyramid=(2, 2)),
+        encoder=EncoderConfig(layers=(*front, *PYRAMID)),
         attention=AttentionConfig(units=5, filters=2, filter_width=3),
         decoder=DecoderConfig(units=8, embedding=4),
         reset="before",  # the loop of this project; cuDNN's kernel has the other form
@@ -52,10 +56,10 @@ def test_reading_a_number_is_an_error(gpu):
         float(torch.ones(3, device=gpu).sum())
 
 
-@pytest.mark.parametrize("frontend", ["none", "conv"])
+@pytest.mark.parametrize("front", [(), (Convolutions(channels=3),)], ids=["pyramid", "conv2d"])
 @pytest.mark.parametrize("sampling", [0.0, 0.1])
-def test_a_training_step_waits_for_nothing(gpu, frontend, sampling):
-    model = make_model(gpu, frontend)
+def test_a_training_step_waits_for_nothing(gpu, front, sampling):
+    model = make_model(gpu, front)
     data = batch(gpu)
     loss = model(data, replace(NO_CTC, scheduled_sampling=sampling), data.count)
     assert loss.total.device.type == loss.weights.device.type == "cuda"

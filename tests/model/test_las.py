@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy, ctc_loss, kl_div
 
 from asr.config import EncoderConfig, LossConfig
-from asr.config.layers import Recurrent
+from asr.config.layers import Convolutions, Recurrent
 from asr.errors import InputError
 from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
@@ -26,11 +26,13 @@ from asr.model.loss import (
 MEL, VOCAB = 6, 7
 
 
-@pytest.fixture(params=["none", "conv"])
+PYRAMID = (Recurrent(reduction=2, units=8), Recurrent(reduction=2, units=8))
+
+
+@pytest.fixture(params=["pyramid", "convolutions"])
 def model(request, tiny_config):
-    encoder = EncoderConfig(
-        frontend=request.param, frontend_channels=3, units=8, pyramid=(2, 2), dropout=0.0
-    )
+    front = (Convolutions(channels=3),) if request.param == "convolutions" else ()
+    encoder = EncoderConfig(layers=(*front, *PYRAMID), dropout=0.0)
     return LAS(replace(tiny_config, encoder=encoder), MEL, VOCAB).eval()
 
 
@@ -56,7 +58,7 @@ def test_neighbours_are_concatenated():
 
 def test_steps_are_rounded_up():
     assert EncoderConfig(pyramid=(2, 2)).output_steps(9) == 3
-    assert EncoderConfig(frontend="conv", pyramid=(1,)).output_steps(9) == 3
+    assert EncoderConfig(layers=(Convolutions(), Recurrent())).output_steps(9) == 3
 
 
 def test_an_utterance_scores_the_same_alone_and_in_a_batch(model):
