@@ -247,10 +247,6 @@ class LossConfig(Settings):
     distill: float = setting(0.5, FRACTION)
     """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the
     transcript; without teachers it has no effect."""
-    latency: float = setting(0.0, at_least(0))
-    """Weight of the mean number of encoder steps by which characters are written later than at an
-    even pace (differentiable average lagging, arXiv:1906.05218), for hard_monotonic,
-    stepwise_monotonic, mocha and milk; with bidirectional layers it brings nothing."""
     scheduled_sampling: float = setting(0.0, FRACTION)
     """Probability that the decoder reads its own prediction instead of the true character."""
     sampling_start_epoch: int = setting(0, at_least(0))
@@ -372,12 +368,6 @@ class TrainConfig(Settings):
     """Several processes."""
     shards: ShardConfig = field(default_factory=ShardConfig)
     """Reading of tar shards."""
-
-    def check(self) -> None:
-        """Check that the cost of latency has a kind of attention that stops."""
-        if self.loss.latency > 0 and "noise" in self.model.attention.unread:
-            expected = "0, or hard_monotonic, stepwise_monotonic, mocha or milk as attention"
-            raise ConflictError("loss.latency", self.loss.latency, expected)
 
     @property
     def step_s(self) -> float:

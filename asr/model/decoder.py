@@ -13,13 +13,11 @@ hypothesis; in a search this holds for the readout's product, too. The contexts 
 M heads are concatenated.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from asr.config import AttentionConfig, DecoderConfig
-from asr.model.attention import State, make_attention
+from asr.model.attention import make_attention
 from asr.model.cells import make_cell
 from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
@@ -28,17 +26,6 @@ from asr.model.fast.product import affine
 from asr.model.memory import Memory
 from asr.model.padding import padding_mask
 from asr.model.session import DecoderParts, DecoderSession
-
-
-class TeacherForced(NamedTuple):
-    """The decoder over whole transcripts of L characters."""
-
-    logits: Tensor
-    """(B, L, V), undefined on padding."""
-    weights: Tensor
-    """Attention weights, the mean over the heads, (B, L, S)."""
-    states: list[State]
-    """State of the attention after each character; none if a fast form computed them."""
 
 
 class AttentionDecoder(nn.Module):
@@ -110,12 +97,6 @@ class AttentionDecoder(nn.Module):
     def forward(
         self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Return the logits and the weights of :meth:`teacher_force`."""
-        return self.teacher_force(tokens, lengths, memory, sampling)[:2]
-
-    def teacher_force(
-        self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
-    ) -> TeacherForced:
         """Score whole transcripts with teacher forcing.
 
         Args:
@@ -125,6 +106,10 @@ class AttentionDecoder(nn.Module):
             sampling: probability that the decoder reads its own prediction instead of the true
                 character. A first pass over the true characters makes all predictions (parallel
                 scheduled sampling, arXiv:1906.04331).
+
+        Returns:
+            logits (B, L, V), undefined on padding, and attention weights, the mean over the heads,
+            (B, L, S).
         """
         if sampling > 0:
             with torch.no_grad():
@@ -133,35 +118,31 @@ class AttentionDecoder(nn.Module):
             read = torch.where(use, predicted, tokens.roll(-1, 1))[:, :-1]
             tokens = torch.cat([tokens[:, :1], read], dim=1)
         gates = self._token_gates(tokens)  # (B, L, G)
-        states: list[State] = []
         found = lookup.decoder(self.attention, self.cell, gates)
         if found:
             output, weights = found.loop(self.attention, self.cell, gates, lengths, memory)
             context = torch.bmm(weights, memory.states)  # (B, L, D)
         else:
-            output, weights, context, states = self._loop(gates, lengths, memory)
-        logits = self.readout(self.dropout(torch.cat([output, context], dim=-1)))
-        return TeacherForced(logits, weights, states)
+            output, weights, context = self._loop(gates, lengths, memory)
+        return self.readout(self.dropout(torch.cat([output, context], dim=-1))), weights
 
     def _loop(
         self, gates: Tensor, lengths: Tensor, memory: Memory
-    ) -> tuple[Tensor, Tensor, Tensor, list[State]]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the recurrence step by step, from the tokens' part of the gates, (B, L, G).
 
         Returns:
-            outputs of the cell (B, L, H), attention weights (B, L, S), contexts (B, L, M D), and
-            the state of the attention after each character.
+            outputs of the cell (B, L, H), attention weights (B, L, S), and contexts (B, L, M D).
         """
         values = memory.values[..., : self.cell.gate_width]
         state = self.cell.start(len(gates))
         attended = self.attention.start(memory.keys, len(gates))
-        outputs, alignments, states = [], [], []
+        outputs, alignments = [], []
         for each in gates.unbind(1):
             alignment, attended = self.attention.step(state[0], memory.keys, attended)
             state = self.cell.step(each + alignment.mix(values), state)
             outputs.append(state[0])
             alignments.append(alignment)
-            states.append(attended)
         steps = memory.states.shape[1]
         padding = padding_mask(lengths, len(outputs), gates.device)  # (B, L)
         output = torch.stack(outputs, 1).masked_fill(padding.unsqueeze(-1), 0.0)
@@ -169,4 +150,4 @@ class AttentionDecoder(nn.Module):
         heads = heads.masked_fill(padding[..., None, None], 0.0)
         contexts = torch.bmm(heads.flatten(1, 2), memory.states).view(*padding.shape, -1)
         weights = heads.mean(2) if heads.shape[2] > 1 else heads[:, :, 0]
-        return output, weights, contexts, states
+        return output, weights, contexts

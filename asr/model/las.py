@@ -26,7 +26,6 @@ from asr.model.loss import (
     ctc_sum,
     guided_attention_loss,
     inputs_and_targets,
-    latency_loss,
     r_drop_loss,
     soft_cross_entropy,
 )
@@ -120,22 +119,18 @@ class LAS(nn.Module):
         """
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
         sampling = weights.scheduled_sampling if self.training else 0.0
-        forced = self.decoder.teacher_force(inputs, batch.lengths + 1, memory, sampling)
+        logits, aligned = self.decoder(inputs, batch.lengths + 1, memory, sampling)
         written = count.characters + count.utterances
-        correct = forced.logits.argmax(-1) == targets  # never true on padding
+        correct = logits.argmax(-1) == targets  # never true on padding
         accuracy = batch.weighted(correct).sum() / written
-        attention, decoder = self._decoder_losses(forced.logits, targets, batch, weights, written)
+        attention, decoder = self._decoder_losses(logits, targets, batch, weights, written)
         ctc, consistency, encoder = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * decoder + weights.ctc_weight * encoder
         if self.training and weights.guide > 0:
-            attended = batch.weighted(forced.weights)
+            attended = batch.weighted(aligned)
             guide = guided_attention_loss(attended, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
-        if self.training and weights.latency > 0:
-            delays = self.decoder.attention.delays(memory.keys, forced.states)
-            late = latency_loss(delays, memory.steps, batch.lengths)  # (B,)
-            total = total + weights.latency * batch.weighted(late).sum() / written
-        return Loss(total, attention, ctc, consistency, accuracy, forced.weights)
+        return Loss(total, attention, ctc, consistency, accuracy, aligned)
 
     def _decoder_losses(
         self, logits: Tensor, targets: Tensor, batch: Batch, weights: LossConfig, written: float

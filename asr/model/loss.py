@@ -18,8 +18,8 @@ class Loss(NamedTuple):
 
     total: Tensor
     """(1 - ctc_weight) (attention + r_drop L_r_drop) + ctc_weight (CTC + consistency L_consistency)
-    + guide L_guide + latency L_latency; scalar. CTC is that of the last layer, or with intermediate
-    CTC a mean, and attention may have soft targets, see :class:`asr.config.LossConfig`."""
+    + guide L_guide; scalar. CTC is that of the last layer, or with intermediate CTC a mean, and
+    attention may have soft targets, see :class:`asr.config.LossConfig`."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -118,29 +118,6 @@ def guided_attention_loss(weights: Tensor, steps: Tensor, lengths: Tensor) -> Te
     distance = characters.unsqueeze(2) - frames.unsqueeze(1)  # (B, U + 1, S)
     penalty = 1 - torch.exp(-distance.square() / (2 * DIAGONAL_WIDTH**2))
     return (weights * penalty).sum()
-
-
-def latency_loss(delays: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
-    """Return how many encoder steps late the characters of an utterance are in all, (B,).
-
-    It is the differentiable average lagging of MILk (arXiv:1906.05218), the mean of the heads of
-    the sum of g'_i - (i - 1) / gamma with
-
-        g'_1 = g_1,  g'_i = max(g_i, g'_{i-1} + 1 / gamma),  gamma = U / S
-
-    so that g'_i - (i - 1) / gamma is the largest g_j - (j - 1) / gamma of all j <= i.
-
-    Args:
-        delays: expected number of steps read before each character and <eos>, g, (B, M, U + 1).
-        steps: encoder steps of each utterance, (B,).
-        lengths: characters of each transcript, (B,); <eos> counts as one more.
-    """
-    counts = (lengths + 1).to(delays.device)
-    place = torch.arange(delays.shape[2], device=delays.device)
-    pace = (steps.to(delays) / counts).unsqueeze(1) * place  # (i - 1) / gamma, (B, U + 1)
-    lags = (delays - pace.unsqueeze(1)).cummax(2).values  # (B, M, U + 1)
-    padding = (place >= counts.unsqueeze(1)).unsqueeze(1)
-    return lags.masked_fill(padding, 0.0).sum((1, 2)) / delays.shape[1]
 
 
 def inputs_and_targets(tokens: Tensor, lengths: Tensor, eos: int) -> tuple[Tensor, Tensor]:

@@ -39,10 +39,7 @@ OF_USE = {  # where neither 0 nor 1 makes sense
         (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),
     ],
 }
-NEEDS = {
-    "model.self_conditioned": {"model.intermediate_ctc": (1,)},
-    "loss.latency": {"model.attention.kind": "milk"},
-}
+NEEDS = {"model.self_conditioned": {"model.intermediate_ctc": (1,)}}
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:

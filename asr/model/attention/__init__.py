@@ -10,7 +10,6 @@ Letters: B utterances, K rows that look at each of them side by side, N = B K ro
 S encoder steps, W columns of a window, D encoder width, H decoder width, A width of the energies.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Self, TypeAlias
@@ -128,20 +127,6 @@ class Attention(nn.Module):
             query: decoder states BEFORE this step, (N, H).
             keys: from :meth:`precompute`.
             state: from :meth:`start` or the step before, N rows.
-        """
-        raise NotImplementedError
-
-    def delays(self, keys: Any, states: Sequence[Any]) -> Tensor:
-        """Return the expected number of steps that are read before each character stops.
-
-        Only kinds that stop know it (:class:`asr.model.attention.monotonic.Monotonic`).
-
-        Args:
-            keys: from :meth:`precompute`.
-            states: after each of L characters, in training.
-
-        Returns:
-            from 1 to the number of steps, (B, M, L).
         """
         raise NotImplementedError
 

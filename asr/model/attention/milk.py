@@ -5,8 +5,7 @@ D_k         = log sum_{l<=k} exp(u_l)                           of all steps up 
 beta_t      = sum_{k>=t} alpha_k exp(u_t - D_k)                 the weights
             = exp(u_t - D_t) z_t,  z_t = alpha_t + exp(D_t - D_{t+1}) z_{t+1}
 
-In the hard form these are the softmax over all steps up to the stop. The paper's cost of latency
-is ``loss.latency`` (:func:`asr.model.loss.latency_loss`).
+In the hard form these are the softmax over all steps up to the stop.
 """
 
 import torch

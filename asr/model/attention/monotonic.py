@@ -19,7 +19,6 @@ lies between.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -152,13 +151,6 @@ class Monotonic(Attention):
         stop = energies.sigmoid().masked_fill(padding, 0.0)
         alpha = self.expected(stop, (-energies).sigmoid(), state.alpha, steps)
         return Alignment(self.look(queries, keys, alpha).unsqueeze(1)), Expected(alpha)
-
-    def delays(self, keys: MonotonicKeys, states: Sequence[Expected]) -> Tensor:
-        """See :meth:`Attention.delays`; a character that does not stop has read all steps."""
-        alpha = torch.stack([state.alpha for state in states], 1)  # (B, L, S)
-        read = torch.arange(1, alpha.shape[2] + 1, device=alpha.device, dtype=alpha.dtype)
-        rest = (1 - alpha.sum(2)) * keys.steps.unsqueeze(1)  # (B, L)
-        return (alpha @ read + rest).unsqueeze(1)
 
     def passed(
         self,

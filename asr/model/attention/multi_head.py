@@ -7,7 +7,6 @@ The paper's projection of each head, h_t W_m, is the slice of the cell's and the
 that multiplies the head's context.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -65,8 +64,3 @@ class MultiHead(Attention):
         found = [part.step(query, key, before) for part, key, before in each]
         weights = torch.cat([alignment.heads_over(S) for alignment, _ in found], dim=1)
         return Alignment(weights), Heads(after for _, after in found)  # weights (N, M, S)
-
-    def delays(self, keys: HeadKeys, states: Sequence[Heads]) -> Tensor:
-        """See :meth:`Attention.delays`."""
-        each = zip(self.parts, keys.parts, zip(*states, strict=True), strict=True)
-        return torch.cat([part.delays(key, own) for part, key, own in each], dim=1)
