@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     )
     add("--train", required=True, metavar="DIR", help=text)
     add("--dev", required=True, metavar="DIR", help="data directory to choose the best epochs on")
-    add("--tokens", required=True, metavar="FILE", help="tokens.txt of `asr chars`")
+    text = "tokens.txt of `asr chars`; without it, the characters of the model of --init"
+    add("--tokens", metavar="FILE", help=text)
     add("--out", required=True, metavar="DIR", help="folder of this training")
     text = (
         "start from the weights of this model: a training folder, a model file or a name of `asr "

@@ -125,7 +125,7 @@ def report_misfits(misfits: list[str], where: str, fastest: float) -> None:
 def check_characters(
     utterances: Sequence[Utterance], tokenizer: CharTokenizer, directory: str, *, strict: bool
 ) -> None:
-    """Check that tokens.txt has every character of the transcripts; warn if it does not.
+    """Check that every character of the transcripts has a token; warn if one does not.
 
     Raises:
         InputError: a character is missing, and ``strict`` is set.
@@ -141,7 +141,7 @@ def check_characters(
 
 
 def report_unknown(unknown: Mapping[str, str], where: str, *, strict: bool) -> None:
-    """Report characters that tokens.txt does not have, with an utterance of each.
+    """Report characters without a token, with an utterance of each.
 
     Raises:
         InputError: there are some, and ``strict`` is set.
@@ -149,10 +149,13 @@ def report_unknown(unknown: Mapping[str, str], where: str, *, strict: bool) -> N
     if not unknown:
         return
     listed = ", ".join(f"{char!r} (first in {name})" for char, name in sorted(unknown.items()))
-    message = f"{where}: characters that tokens.txt does not have: {listed}"
+    message = f"{where}: characters that neither tokens.txt nor --init has: {listed}"
     if strict:
         directory = where.removesuffix("/text") if where.endswith("/text") else "DIR"
-        raise InputError(f"{message}; run `asr chars {directory} -o .../tokens.txt` again")
+        raise InputError(
+            f"{message}; import the transcripts with `--normalize librispeech` if capitals are "
+            f"known, or run `asr chars {directory} -o tokens.txt`, and train with --tokens"
+        )
     warn(f"{message}; they count as errors")
 
 

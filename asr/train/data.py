@@ -52,15 +52,14 @@ class TrainData:
         train: data directory with text and the files of ``asr features``, or tar shards, see
             :mod:`asr.corpus.shards`.
         dev: data directory of the dev set, with other speakers.
-        tokens: tokens.txt of ``asr chars``.
+        tokenizer: characters to write.
 
     Raises:
         InputError: a directory cannot be read, or does not suit the configuration.
     """
 
-    def __init__(self, config: TrainConfig, train: str, dev: str, tokens: str) -> None:
-        self.config, self.dev_folder = config, dev
-        self.tokenizer = CharTokenizer.from_file(tokens)
+    def __init__(self, config: TrainConfig, train: str, dev: str, tokenizer: CharTokenizer) -> None:
+        self.config, self.dev_folder, self.tokenizer = config, dev, tokenizer
         if are_shards(train):
             opened, utterances = Shards(train, config.shards), self._load(dev, training=False)
             self.train: UtteranceSet = self._in_shards(opened, utterances)

@@ -67,6 +67,19 @@ def initialize(
     return origin, words, _report(origin, header.tokenizer.symbols, tokenizer.symbols)
 
 
+def read_tokens(tokens: str | None, init: str | None) -> CharTokenizer:
+    """Read tokens.txt, or take the characters of the model that a training begins with.
+
+    Raises:
+        InputError: neither is given, or it cannot be read.
+    """
+    if tokens:
+        return CharTokenizer.from_file(tokens)
+    if init:
+        return read_model(_split(init)[0])[0].tokenizer
+    raise InputError("--tokens is missing; make tokens.txt by `asr chars`")
+
+
 def check_origin(origin: dict[str, str], init: str | None, state: Path) -> list[str]:
     """Check that a resumed training was initialised with the model that is named now.
 
@@ -179,5 +192,13 @@ def _report(origin: dict[str, str], theirs: Sequence[str], ours: Sequence[str]) 
     return [
         _begins(origin),
         f"characters: {len(ours) - len(new)} keep their weights; new, with fresh ones: "
-        f"{' '.join(new) or 'none'}; dropped: {' '.join(dropped) or 'none'}",
+        f"{' '.join(new) or 'none'}",
+        *([f"warning: {_lost(origin, dropped)}"] if dropped else []),
     ]
+
+
+def _lost(origin: dict[str, str], dropped: Sequence[str]) -> str:
+    return (
+        f"{origin['model']} writes {' '.join(dropped)}, and this model will not, because they are "
+        "not in tokens.txt; without --tokens, all characters of the model are kept"
+    )

@@ -36,7 +36,7 @@ from asr.train.data import TrainData
 from asr.train.drawing import Drawing
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
-from asr.train.init import check_origin, initialize
+from asr.train.init import ENCODER, check_origin, initialize, read_tokens
 from asr.train.loader import load_batches
 from asr.train.log import Log, RankLog
 from asr.train.rank import Interrupted as Interrupted
@@ -62,7 +62,7 @@ class Training:
         config: all settings.
         train: data directory with text and the files of ``asr features``.
         dev: the same for the dev set, with other speakers.
-        tokens: tokens.txt of ``asr chars``.
+        tokens: tokens.txt of ``asr chars``; None: the characters of ``init``.
         out: folder of the training; a training found there is resumed.
         init: model whose weights the training begins with, see :mod:`asr.train.init`.
         change: names of settings that may differ when a training is resumed, see
@@ -78,7 +78,7 @@ class Training:
         config: TrainConfig,
         train: str,
         dev: str,
-        tokens: str,
+        tokens: str | None,
         out: str | Path,
         init: str | None = None,
         change: Sequence[str] = (),
@@ -88,7 +88,7 @@ class Training:
         settings.check_names(change)
         self.config, self.folder = config, RunFolder(out, config.checkpoints)
         self.rank = rank or Rank(pick_device(config.device))
-        self.data = TrainData(config, train, dev, tokens)
+        self.data = TrainData(config, train, dev, read_tokens(tokens, init))
         with seeded(config.seed):
             model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
         self.model = model.to(self.rank.device)
@@ -217,6 +217,8 @@ class Training:
             if settings.DEV in self.changed:
                 self.log.say("the dev set has changed: measuring the epochs so far again")
                 progress.history = self.selection.measure_again(progress.history)
+            if progress.init and not progress.step:
+                self._measure_first()
         try:
             self._run_epochs()
             with self._interruptible():
@@ -234,6 +236,14 @@ class Training:
         if self.changed:
             self._save()
         self.rank.total(0.0)  # nobody ends before rank 0 has written everything
+
+    def _measure_first(self) -> None:
+        """Say how many errors the model that a training begins with makes on the dev set."""
+        name = self.progress.init["model"]
+        if name.endswith(f":{ENCODER}"):  # its decoder is random
+            return
+        scores = self.selection.evaluate().dev_scores()
+        self.log.say(f"{name} before this training: dev WER {100 * scores['dev_wer']:.1f} %")
 
     def _save_after_error(self) -> None:
         """Save the state if possible; the error that ended the training is more informative."""

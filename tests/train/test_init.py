@@ -1,5 +1,6 @@
 """Trainings that begin with the weights of another model."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -20,9 +21,8 @@ from asr.train.loop import Interrupted, Training
 
 
 def start(config, corpus, out, init=None, tokens="tokens.txt"):
-    return Training(
-        config, str(corpus / "train"), str(corpus / "dev"), str(corpus / tokens), out, init
-    )
+    paths = [str(corpus / name) for name in ("train", "dev")]
+    return Training(config, *paths, tokens and str(corpus / tokens), out, init)
 
 
 def measured(corpus, features, folder):
@@ -111,7 +111,9 @@ def test_characters_keep_their_rows_with_other_ids(model, short, tone_corpus, tm
             assert torch.equal(value[row], fresh[name][row]), (name, row)
     training.run()
     err = capsys.readouterr().err
-    assert "6 keep their weights; new, with fresh ones: 0 Z; dropped: <space>" in err
+    assert "6 keep their weights; new, with fresh ones: 0 Z\n" in err
+    assert "writes <space>, and this model will not" in err
+    assert re.search(r"first before this training: dev WER \d+\.\d %", err)
     assert "the new training set's own statistics" in err
 
 
@@ -191,6 +193,15 @@ def test_another_model_for_the_same_folder_is_refused(model, short, tone_corpus,
         start(short, tone_corpus, tmp_path / "next", str(tmp_path / "other"))
     with pytest.raises(InputError, match="began from scratch"):
         start(short, tone_corpus, model, str(tmp_path / "other"))
+
+
+def test_without_tokens_the_characters_of_the_model_are_kept(
+    model, short, tone_corpus, tmp_path, capsys
+):
+    training = start(short, tone_corpus, tmp_path / "next", model, tokens=None)
+    assert training.data.tokenizer.symbols == read_model(model)[0].tokenizer.symbols
+    with pytest.raises(InputError, match="--tokens is missing"):
+        start(short, tone_corpus, tmp_path / "other", tokens=None)
 
 
 def test_the_option_reaches_the_training(tone_corpus, tmp_path):
