@@ -41,27 +41,6 @@ def test_one_step_by_hand(reset, inner):
     assert new.item() == pytest.approx(math.tanh(1.0 + inner) / 2 + 0.4 / 2)
 
 
-@FORMS
-def test_the_loop_with_a_backward_of_its_own_equals_the_plain_one(reset):
-    layer, x = layer_and_input(reset)
-    fast, slow = layer(x, COUNTS), layer.loop(x, COUNTS)
-    torch.testing.assert_close(fast, slow)
-    for a, b in zip(gradients(fast, layer, x), gradients(slow, layer, x), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-@FORMS
-def test_gradcheck(reset):
-    layer, x = layer_and_input(reset)
-    parameters = tuple(layer.parameters())
-
-    def run(x, W, U, b, c):
-        weights = dict(zip(("W", "U", "b", "c"), (W, U, b, c), strict=True))
-        return torch.func.functional_call(layer, weights, (x, COUNTS))
-
-    assert torch.autograd.gradcheck(run, (x, *parameters))
-
-
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("units", [4, 37, 64])  # below, beside and at whole vectors
@@ -124,9 +103,8 @@ def test_padding_does_not_matter(reset, dtype):
     torch.testing.assert_close(layer(x, COUNTS)[1:2, :4], alone)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_without_gradients_nothing_changes(dtype):
-    layer, x = layer_and_input(dtype=dtype)
+def test_without_gradients_nothing_changes():
+    layer, x = layer_and_input(dtype=torch.float32)
     with torch.no_grad():
         quiet = layer(x, COUNTS)
     assert torch.equal(quiet, layer(x, COUNTS))

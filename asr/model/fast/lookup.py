@@ -5,14 +5,15 @@ and layers, which do not import them.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from asr.model.attention import Attention
 from asr.model.cells import Cell
 from asr.model.fast import kinds, loop, native, session
 from asr.model.fast import layer as layers
+from asr.model.fast.layer import GRUWeights
 from asr.model.memory import Memory
 from asr.model.session import DecoderParts, DecoderSession
 
@@ -25,7 +26,7 @@ class FastDecoder(NamedTuple):
     session: Callable[[DecoderParts, Memory, int], DecoderSession]
 
 
-FastLayer: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
+FastLayer: TypeAlias = Callable[[GRUWeights, Tensor, Tensor], Tensor]
 """A layer, its input (B, S, I) and numbers of steps (B,) to its output (B, S, O)."""
 
 
@@ -50,11 +51,8 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
     return None
 
 
-def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
-    """Return the fast form of an encoder layer for the device and type of a tensor, or None."""
-    name, weights = f"{type(module).__module__}.{type(module).__name__}", cast(Any, module)
-    if name != "asr.model.encoder.gru.GRU":  # its file imports this one
-        return None
+def layer(weights: GRUWeights, tensor: Tensor) -> FastLayer | None:
+    """Return the fast form of a GRU layer for the device and type of a tensor, or None."""
     after, both = weights.reset == "after", len(weights.W) == 2
     if native.usable(tensor, weights.W):
         return layers.native_layer
@@ -62,4 +60,4 @@ def layer(module: nn.Module, tensor: Tensor) -> FastLayer | None:
         return layers.kernel_layer
     if after and tensor.device.type == "cuda":
         return layers.cudnn_layer
-    return layers.looped_layer
+    return None
