@@ -177,7 +177,7 @@ def measure(root: str, train: str) -> dict[str, float]:
     plan = data.epoch(1, Rank(torch.device("cpu")))
     planned = time.perf_counter()
     main_mb = _private_mb(os.getpid()) - before
-    with closing(load_batches(data.train, plan, workers=1)) as batches:
+    with closing(load_batches(data.train, plan.batches(), workers=1)) as batches:
         next(batches)
         first = time.perf_counter()
         read = sum(len(batch.ids) for batch in islice(batches, BATCHES))

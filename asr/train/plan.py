@@ -5,7 +5,7 @@ pass may come in several groups, which are planned one after another (see :mod:`
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -157,8 +157,8 @@ class Planable(Protocol):
         """Return the utterances of a group of a pass."""
 
 
-class EpochPlan(Sequence[list[Key]]):
-    """The shares of a process in the batches of an epoch, one after another.
+class EpochPlan:
+    """The shares of a process in the batches of an epoch.
 
     The batches do not depend on the number of processes; each is cut into ``rank.count *
     batch.accumulate`` shares, of which every process computes as many. Only one group is planned
@@ -199,18 +199,10 @@ class EpochPlan(Sequence[list[Key]]):
         keys = [(number, i) for i in self._plan(group).batch(step - before)]
         return shares_of(keys, self.data.durations_s, self.config, *self.process)
 
-    def __len__(self) -> int:
-        return self.steps * self.config.batch.accumulate
-
-    @overload
-    def __getitem__(self, index: int) -> list[Key]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[list[Key]]: ...
-    def __getitem__(self, index: int | slice) -> list[Key] | Sequence[list[Key]]:
-        if isinstance(index, slice):
-            return Part(self, range(len(self))[index])
-        step, share = divmod(range(len(self))[index], self.config.batch.accumulate)
-        return self.shares(step)[share]
+    def batches(self, first: int = 0) -> Iterator[list[Key]]:
+        """Yield the shares of the process in all batches from ``first`` on, one after another."""
+        for step in range(first, self.steps):
+            yield from self.shares(step)
 
 
 class RemainingPlan:
@@ -229,27 +221,6 @@ class RemainingPlan:
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, batch = self.place
-        yield from EpochPlan(self.data, self.config, epoch, self.rank)[
-            batch * self.config.batch.accumulate :
-        ]
+        yield from EpochPlan(self.data, self.config, epoch, self.rank).batches(batch)
         for number in range(epoch + 1, self.config.epochs):
-            yield from EpochPlan(self.data, self.config, number, self.rank)
-
-
-class Part(Sequence[list[Key]]):
-    """Some of the shares of a plan."""
-
-    def __init__(self, plan: EpochPlan, numbers: range) -> None:
-        self.plan, self.numbers = plan, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> list[Key]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[list[Key]]: ...
-    def __getitem__(self, index: int | slice) -> list[Key] | Sequence[list[Key]]:
-        if isinstance(index, slice):
-            return Part(self.plan, self.numbers[index])
-        return self.plan[self.numbers[index]]
+            yield from EpochPlan(self.data, self.config, number, self.rank).batches()

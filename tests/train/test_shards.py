@@ -114,22 +114,24 @@ def settings(**batch) -> TrainConfig:
 def test_a_pass_has_every_utterance_once_in_groups_of_shards(shards, tone_corpus):
     data = dataset(shards, tone_corpus, group=2)
     plan = EpochPlan(data, settings(), 1, ALONE)
-    assert len(plan) == plan.steps == 12
-    for number, part in ((2, plan[:6]), (3, plan[6:])):
+    batches = list(plan.batches())
+    assert len(batches) == plan.steps == 12
+    for number, part in ((2, batches[:6]), (3, batches[6:])):
         keys = [key for batch in part for key in batch]
         assert sorted(keys) == [(number, i) for i in range(12)]
         assert {i // 3 for _, i in keys[:6]}.isdisjoint({i // 3 for _, i in keys[6:]})
     orders = {tuple(data.group(number, 0).tolist()) for number in range(20)}
     assert len(orders) > 3
     again = EpochPlan(data, settings(), 1, ALONE)
-    assert [again[i] for i in (11, 0, 5)] == [plan[i] for i in (11, 0, 5)]
+    assert [again.shares(i) for i in (11, 0, 5)] == [[batches[i]] for i in (11, 0, 5)]
+    assert list(again.batches(7)) == batches[7:]
 
 
 def test_only_the_first_group_of_the_first_pass_is_sorted(shards, tone_corpus):
     data = dataset(shards, tone_corpus, group=2)
     durations = [
         [data.durations_s[key[1]] for key in batch]
-        for batch in EpochPlan(data, replace(settings(), passes=1), 0, ALONE)
+        for batch in EpochPlan(data, replace(settings(), passes=1), 0, ALONE).batches()
     ]
     first = [d for batch in durations[:3] for d in batch]
     assert first == sorted(first)
@@ -142,9 +144,9 @@ def test_processes_share_the_batches(shards, tone_corpus):
         rank.index, rank.count = index, 2
         whole.append(EpochPlan(data, settings(accumulate=2), 0, rank))
     alone = EpochPlan(data, settings(), 0, ALONE)
-    for step in range(alone.steps):
+    for step, batch in enumerate(alone.batches()):
         shares = [key for plan in whole for share in plan.shares(step) for key in share]
-        assert sorted(shares) == sorted(alone[step])
+        assert sorted(shares) == sorted(batch)
 
 
 def test_a_missing_shard_ends_the_training_or_is_left_out(
