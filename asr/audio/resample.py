@@ -1,14 +1,15 @@
 """Resampling of waveforms, at once or in blocks."""
 
 from functools import lru_cache
-from math import gcd
+from math import ceil, gcd
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-LARGEST_RATIO = 2000  # of rates; beyond it, the sinc table would grow without bound
+LARGEST_RATIO = 700  # of rates, in lowest terms; beyond it soxr is faster than a product
 ZEROS, ROLLOFF = 6, 0.99  # of the sinc on either side; cutoff over the lower Nyquist frequency
+PRODUCT = 2**18  # multiplications at a time; OpenBLAS would start threads for more
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -42,10 +43,8 @@ class Resampler:
 
             self.stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
         elif not self.same:
-            self.first, self.filters = sinc_filters(self.period, self.made)
-            # Input samples on which the output of one period depends.
-            self.span = int(self.first[-1] - self.first[0]) + self.filters.shape[1]
-            self.samples = np.zeros(-self.first[0], np.float32)
+            before, self.filters = sinc_filters(self.period, self.made)
+            self.samples = np.zeros(before, np.float32)
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
         """Take samples (N,) and return the output samples that they determine."""
@@ -64,36 +63,36 @@ class Resampler:
         if self.stream is not None:
             rest = self.stream.resample_chunk(_NOTHING, last=True)[:left]
             return np.pad(rest, (0, left - len(rest)))
-        return self._filtered(np.zeros(self.span, np.float32))[:left]
+        return self._filtered(np.zeros(len(self.filters), np.float32))[:left]
 
     def _filtered(self, waveform: np.ndarray) -> np.ndarray:
         if self.stream is not None:
             return np.asarray(self.stream.resample_chunk(waveform))
-        samples = np.concatenate([self.samples, waveform])
-        periods = max(0, (len(samples) - self.span) // self.period + 1)
+        samples, K = np.concatenate([self.samples, waveform]), len(self.filters)
+        periods = max(0, (len(samples) - K) // self.period + 1)
         self.samples = samples[periods * self.period :]
-        result = np.empty((periods, self.made), np.float32)
-        if periods:
-            windows = sliding_window_view(samples, self.filters.shape[1])
-            for made, first in enumerate(self.first - self.first[0]):
-                rows = windows[first :: self.period][:periods]
-                np.einsum("pn,n->p", rows, self.filters[made], out=result[:, made])
-        return result.ravel()
+        if not periods:
+            return _NOTHING
+        windows = sliding_window_view(samples, K)[:: self.period]  # (periods, K)
+        rows = max(1, PRODUCT // self.filters.size)
+        pieces = (np.ascontiguousarray(windows[i : i + rows]) for i in range(0, periods, rows))
+        return np.concatenate([piece @ self.filters for piece in pieces]).ravel()
 
 
 @lru_cache(maxsize=32)
-def sinc_filters(period: int, made: int) -> tuple[np.ndarray, np.ndarray]:
+def sinc_filters(period: int, made: int) -> tuple[int, np.ndarray]:
     """Compute the filters that turn ``period`` input samples into ``made`` output samples.
 
     Returns:
-        The first input sample of each filter, relative to the beginning of the period, (made,),
-        and the filters, each a sinc with a Hann window, (made, samples).
+        The number of input samples before a period on which its output depends, and the filters,
+        each a sinc with a Hann window, (K, made): their product with the K input samples from
+        there on is the output. They equal those of torchaudio.
     """
     cutoff = ROLLOFF * min(1.0, made / period)  # relative to the input's Nyquist frequency
-    reach = ZEROS / cutoff
+    before = ceil(ZEROS / cutoff)
     # Rounded as in torchaudio, with whose samples older models were trained.
     places = (np.arange(made) / made).astype(np.float32).astype(np.float64) * period
-    first = np.ceil(places - reach).astype(int)
-    times = cutoff * (first[:, None] + np.arange(int(2 * reach) + 1) - places[:, None])
-    window = np.cos(np.pi / 2 * np.clip(times / ZEROS, -1, 1)) ** 2
-    return first, (cutoff * window * np.sinc(times)).astype(np.float32)
+    times = cutoff * (np.arange(-before, period + before)[:, None] - places)
+    times = np.clip(times, -ZEROS, ZEROS)
+    window = np.cos(np.pi / 2 * times / ZEROS) ** 2
+    return before, (cutoff * window * np.sinc(times)).astype(np.float32)

@@ -37,11 +37,26 @@ def test_resampling_in_blocks_equals_resampling_at_once(rate, size):
     np.testing.assert_allclose(joined, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("rate", [4000, 11025, 44100, 48000, 192000])
-def test_resampling_equals_torchaudio(rate):
-    waveform = noise(rate // 8).astype(np.float32)
-    expected = torchaudio.transforms.Resample(rate, 16000)(torch.from_numpy(waveform))
-    np.testing.assert_allclose(resample(waveform, rate, 16000), expected, atol=1e-6)
+PAIRS = [(rate, 16000) for rate in (4000, 11025, 44100, 48000, 192000)]
+
+
+@pytest.mark.parametrize(("rate", "target"), [*PAIRS, (16000, 8000), (90, 100), (110, 100)])
+@pytest.mark.parametrize("samples", [0, 1, 7, 400, 24001])
+def test_resampling_equals_torchaudio(rate, target, samples):
+    waveform = noise(samples).astype(np.float32).reshape(-1)
+    found = resample(waveform, rate, target)
+    assert found.shape == (-(-samples * target // rate),) and found.dtype == np.float32
+    if samples:
+        expected = torchaudio.transforms.Resample(rate, target)(torch.from_numpy(waveform))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [15979, 22255])
+def test_rates_without_a_large_common_divisor_are_left_to_soxr(rate):
+    time = np.arange(rate) / rate
+    found = resample(np.sin(2 * np.pi * 440 * time).astype(np.float32), rate, 16000)
+    expected = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    np.testing.assert_allclose(found[500:-500], expected[500:-500], atol=1e-3)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
