@@ -5,15 +5,14 @@ from pathlib import Path
 import torch
 
 from asr.config import DecodeConfig, SegmentationConfig
-from asr.errors import InputError
 from asr.explain.explainer import Explainer
 from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel
 from asr.model import vad
 from asr.model.char_lm import CharLM
-from asr.model.las import LAS
 from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
+from asr.model.weights import fill, make_network
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
@@ -79,12 +78,9 @@ def make_model(header: Header, weights: Weights, device: str | torch.device = "c
     """Build the network of a model file, in evaluation mode.
 
     Raises:
-        InputError: the weights do not fit the configuration.
+        InputError: the weights do not fit the settings.
     """
-    config = header.config
-    las = LAS(config.model, config.features.dim, len(header.tokenizer))
-    _fill(las, weights, header.path)
-    return TorchModel(las.to(device).eval(), has_ctc=header.has_ctc)
+    return TorchModel(make_network(header, weights).to(device).eval(), has_ctc=header.has_ctc)
 
 
 def open_lm(
@@ -114,14 +110,4 @@ def load_lm(
 ) -> CharLM:
     """Load a character language model; see :func:`asr.store.model_file.read_lm`."""
     config, weights = read_lm(path, tokenizer)
-    lm = CharLM(config, len(tokenizer))
-    _fill(lm, weights, path)
-    return lm.to(device).eval()
-
-
-def _fill(network: torch.nn.Module, weights: Weights, path: str | Path) -> None:
-    """Load weights into a network; raise InputError if they do not fit it."""
-    try:
-        network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-    except RuntimeError as error:
-        raise InputError(f"{path}: the weights do not fit the configuration: {error}") from error
+    return fill(CharLM(config, len(tokenizer)), weights, path).to(device).eval()

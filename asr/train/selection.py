@@ -4,11 +4,12 @@ import copy
 from contextlib import closing
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from asr.errors import InputError
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
+from asr.model.weights import tensors
 from asr.recognize.forced import learn_sounds
 from asr.recognize.plausibility import Vocabulary
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
@@ -89,12 +90,14 @@ class ModelSelection:
 
         Rank 0 has the weights, and all processes score them; without weights there are no scores.
         """
-        own = {name: torch.from_numpy(value) for name, value in (weights or {}).items()}
-        if not (state := self.rank.broadcast(own)):
-            return {}
+        state = self.rank.broadcast(tensors(weights or {}))
+        return self.evaluate(self._with(state)).dev_scores() if state else {}
+
+    def _with(self, state: dict[str, Tensor]) -> LAS:
+        """Return a copy of the network with other weights."""
         model = copy.deepcopy(self.model)
         model.load_state_dict(state)
-        return self.evaluate(model).dev_scores()
+        return model
 
     def measure_again(self, history: list[Entry]) -> list[Entry]:
         """Return the history with scores on the current dev set; mark removed models as gone."""
@@ -112,8 +115,7 @@ class ModelSelection:
         """Return the sounds of the characters in the dev set, for the times of words."""
         if self.config.loss.ctc_weight == 0:
             return None
-        data, model = self.data, copy.deepcopy(self.model).eval()
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        data, model = self.data, self._with(tensors(weights)).eval()
         header = Header(self.config, data.tokenizer, data.cmvn, {})
         recognizer = UtteranceRecognizer(header, TorchModel(model), SEARCH, Scorers())
         found = learn_sounds(recognizer, data.dev_folder, data.dev.utterances)

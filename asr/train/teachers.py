@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from asr.errors import InputError, first_line
+from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.loss import inputs_and_targets
-from asr.store.find import damaged
+from asr.model.weights import make_network
 from asr.store.model_file import Header, read_model
 from asr.train.data import TrainData
 
@@ -47,13 +47,7 @@ def _load(name: str, data: TrainData) -> LAS:
             f"teachers: {name} has other {different} than this training; name models that were "
             "trained on the same data with the same features and characters"
         )
-    model = LAS(header.config.model, header.config.features.dim, len(header.tokenizer))
-    try:
-        model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    except RuntimeError as error:
-        message = f"its weights do not fit its settings ({first_line(error)})"
-        raise damaged(header.path, message) from error
-    return model
+    return make_network(header, weights)
 
 
 def _differences(header: Header, data: TrainData) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from asr.errors import InputError
-from asr.store.model_file import read_model
+from asr.store.model_file import read_model, save_model
 from asr.train.loop import Interrupted, Training
 
 
@@ -64,3 +64,8 @@ def test_teachers_of_other_features_are_refused(teachers, short, tone_corpus, tm
         start(config, tone_corpus, tmp_path / "other")
     with pytest.raises(InputError, match="nowhere: no such model"):
         start(replace(short, teachers=f"{tmp_path}/nowhere"), tone_corpus, tmp_path / "las")
+    header, weights = read_model(f"{tmp_path}/8")
+    del weights["ctc.bias"]
+    save_model(header.path, weights, header)
+    with pytest.raises(InputError, match=r"do not fit its settings \(Missing .*ctc\.bias.*copy"):
+        start(replace(short, teachers=teachers), tone_corpus, tmp_path / "las")
