@@ -15,7 +15,6 @@ from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
 from asr.config.read import load_yaml, to_dict
-from asr.corpus.columns import Labels, Numbers
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.saved import Report, Saved, measure_each
 from asr.corpus.tables import STATISTICS
@@ -52,13 +51,11 @@ def measure(
     return Measured(utterance.id, utterance.speaker, duration_s, len(features), stats)
 
 
-def speaker_totals(measured: Iterable[Measured]) -> dict[str, CmvnStats]:
-    """Sum the statistics of each speaker."""
+def speaker_totals(stats: Iterable[tuple[str, CmvnStats]]) -> dict[str, CmvnStats]:
+    """Sum the statistics of each speaker, in the order in which they come."""
     totals: dict[str, CmvnStats] = {}
-    for item in measured:
-        if item.stats is not None:
-            known = totals.get(item.speaker)
-            totals[item.speaker] = item.stats if known is None else known + item.stats
+    for speaker, each in stats:
+        totals[speaker] = totals[speaker] + each if speaker in totals else each
     return totals
 
 
@@ -125,7 +122,10 @@ def gather(
     durations_s, frames = rows["duration_s"][places].tolist(), rows["frames"][places].tolist()
     _write_column(path / "utt2dur", utterances.ids, map("{:.4f}".format, durations_s))
     _write_column(path / "utt2num_frames", utterances.ids, map(str, frames))
-    write_stats(path / CMVN_FILE, _speaker_sums(utterances.speakers, rows, places))
+    found = (rows[place] for place in places.tolist())
+    stats = (CmvnStats(float(r["frames"]), r["sum"], r["square_sum"]) for r in found)
+    totals = speaker_totals(zip(utterances.speakers, stats, strict=True))
+    write_stats(path / CMVN_FILE, totals)
     write_json(path / SETTINGS_FILE, settings_of(config))
     saved.remove()
     return Gathered(durations_s, frames)
@@ -134,16 +134,6 @@ def gather(
 def _write_column(path: Path, ids: Iterable[str], values: Iterable[str]) -> None:
     lines = (f"{name} {value}\n" for name, value in zip(ids, values, strict=True))
     write_text(path, "".join(lines))
-
-
-def _speaker_sums(speakers: Labels, rows: Numbers, places: Numbers) -> dict[str, CmvnStats]:
-    """Sum the statistics of each speaker in the order of the utterances."""
-    found = (rows[place] for place in places.tolist())
-    stats = (CmvnStats(float(r["frames"]), r["sum"], r["square_sum"]) for r in found)
-    totals: dict[str, CmvnStats] = {}
-    for speaker, each in zip(speakers, stats, strict=True):
-        totals[speaker] = totals[speaker] + each if speaker in totals else each
-    return totals
 
 
 def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str, CmvnStats]:

@@ -43,7 +43,8 @@ def speaker_stats(
     if (Path(data) / CMVN_FILE).is_file():
         return read_speaker_stats(data, config)
     outputs = Outputs()  # so that a command runs once for all of its segments
-    return speaker_totals(measure(u, config, outputs) for u in utterances)
+    measured = (measure(utterance, config, outputs) for utterance in utterances)
+    return speaker_totals((item.speaker, item.stats) for item in measured if item.stats)
 
 
 def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[CmvnStats | None]:
