@@ -45,11 +45,15 @@ def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = 
         h', (B, N).
     """
     N = state.shape[-1]
-    r, z = (gates[:, : 2 * N] + state @ U[:, : 2 * N]).sigmoid().chunk(2, dim=-1)  # (B, N)
+    x_rz, x_n = gates.split([2 * N, N], dim=-1)
     if reset == "after":
-        n = (gates[:, 2 * N :] + r * (state @ U[:, 2 * N :] + c)).tanh()  # (B, N)
+        h_rz, h_n = (state @ U).split([2 * N, N], dim=-1)
+        r, z = (x_rz + h_rz).sigmoid().chunk(2, dim=-1)  # (B, N)
+        n = (x_n + r * (h_n + c)).tanh()  # (B, N)
     else:
-        n = (gates[:, 2 * N :] + (r * state) @ U[:, 2 * N :]).tanh()  # (B, N)
+        U_rz, U_n = U.split([2 * N, N], dim=-1)
+        r, z = (x_rz + state @ U_rz).sigmoid().chunk(2, dim=-1)  # (B, N)
+        n = (x_n + (r * state) @ U_n).tanh()  # (B, N)
     return n + z * (state - n)
 
 
