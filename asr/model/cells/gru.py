@@ -45,13 +45,13 @@ def gru_step(gates: Tensor, state: Tensor, U: Tensor, c: Tensor, reset: Reset = 
         h', (B, N).
     """
     N = state.shape[-1]
-    x_rz, x_n = gates.split([2 * N, N], dim=-1)
+    x_rz, x_n = torch.split(gates, [2 * N, N], dim=-1)
     if reset == "after":
-        h_rz, h_n = (state @ U).split([2 * N, N], dim=-1)
+        h_rz, h_n = torch.split(state @ U, [2 * N, N], dim=-1)
         r, z = (x_rz + h_rz).sigmoid().chunk(2, dim=-1)  # (B, N)
         n = (x_n + r * (h_n + c)).tanh()  # (B, N)
     else:
-        U_rz, U_n = U.split([2 * N, N], dim=-1)
+        U_rz, U_n = torch.split(U, [2 * N, N], dim=-1)
         r, z = (x_rz + state @ U_rz).sigmoid().chunk(2, dim=-1)  # (B, N)
         n = (x_n + (r * state) @ U_n).tanh()  # (B, N)
     return n + z * (state - n)
