@@ -14,6 +14,7 @@ from asr.text.transcripts import read_lines
 
 Numbers = Mapping[str, Mapping[str, float]]
 """Numbers of the alignment by utterance and name."""
+MIN_UTTERANCES = 10  # a correlation of fewer is chance
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Correlation:
     mean: float
     correlation: float | None
     """Spearman's rank correlation to the utterances' word error rates; None if either is the same
-    for all utterances."""
+    for all utterances, or for fewer than :data:`MIN_UTTERANCES`."""
 
 
 def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
@@ -64,7 +65,8 @@ def correlate(score: Score, numbers: Numbers) -> list[Correlation]:
     for name in every[0]:
         if all(name in each for each in every):
             values = np.array([each[name] for each in every])
-            found.append(Correlation(name, float(values.mean()), rank_correlation(values, rates)))
+            rank = rank_correlation(values, rates) if len(rows) >= MIN_UTTERANCES else None
+            found.append(Correlation(name, float(values.mean()), rank))
     return found
 
 

@@ -12,6 +12,7 @@ from asr.score.bootstrap import REPLICATES, SEED
 from asr.score.wer import Pair, Score, align, errors, reference_words
 
 _BLOCK = 500  # replicates drawn at once; bounds the memory
+MIN_SEGMENTS = 30  # fewer are too few for the normal approximation
 GOOD_RUN = 2  # consecutive words that both systems have right and that separate two segments
 
 
@@ -28,9 +29,11 @@ class Comparison:
     segments: int
     """Number of segments in the matched-pairs test."""
     z: float
-    """Statistic of the test: the mean difference over its standard error."""
+    """Statistic of the test: the mean difference over its standard error; NaN for fewer than
+    :data:`MIN_SEGMENTS`."""
     p: float
-    """Two-sided p-value: the chance of a difference as large between equally good systems."""
+    """Two-sided p-value: the chance of a difference as large between equally good systems; NaN
+    as ``z``."""
 
     @property
     def difference(self) -> float:
@@ -56,7 +59,8 @@ def compare(a: Score, b: Score) -> Comparison:
         for one, other in zip(align(a.refs, a.hyps), align(b.refs, b.hyps), strict=True)
         for x, y in matched_segments(one, other)
     ]
-    z, p = matched_pairs(differences)
+    enough = len(differences) >= MIN_SEGMENTS
+    z, p = matched_pairs(differences) if enough else (math.nan, math.nan)
     return Comparison(a.wer, b.wer, interval, chance, len(differences), z, p)
 
 

@@ -13,7 +13,7 @@ from asr.console import Console
 from asr.errors import counted
 from asr.score.alignment import Correlation
 from asr.score.calibration import ConfidenceBin, calibration_error
-from asr.score.compare import Comparison
+from asr.score.compare import MIN_SEGMENTS, Comparison
 from asr.score.groups import Group
 from asr.score.kaldi import GAP
 from asr.score.times import TimeErrors
@@ -170,10 +170,15 @@ def _interval(score: Score) -> str:
 def describe_comparison(c: Comparison) -> str:
     """Return the comparison of this system (A) with another (B) in one sentence."""
     low, high = c.interval
+    test = f"z = {c.z:.2f}, p = {c.p:.3f}"
+    if math.isnan(c.z):
+        test = f"too few for the test ({MIN_SEGMENTS} or more)"
+    elif math.isinf(c.z):
+        test = "all with the same difference"
     return (
         f"the other system: WER {100 * c.wer_b:.2f} %; difference {100 * c.difference:+.2f} "
         f"(95 % bootstrap interval {100 * low:+.2f} to {100 * high:+.2f}); matched pairs: "
-        f"{c.segments} segments, z = {c.z:.2f}, p = {c.p:.3f}"
+        f"{counted(c.segments, 'segment')}, {test}"
     )
 
 

@@ -22,13 +22,20 @@ def test_rank_correlation_equals_scipys():
 
 @pytest.fixture
 def folders(tmp_path):
-    texts = {"ref": ["u-1 a b", "u-2 c d", "u-3 e f"], "hyp": ["u-1 a b", "u-2 c x", "u-3 y x"]}
+    texts = {"ref": ["a b", "c d", "e f"], "hyp": ["a b", "c x", "y x"]}
     for name, lines in texts.items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / "text").write_text("".join(line + "\n" for line in lines))
-    results = [{"id": f"u-{n}", "alignment": {"sharpness": 1 / n, "jumps": 0}} for n in (1, 2, 3)]
+        (tmp_path / name / "text").write_text(_lines(lines * 4))
+    results = [
+        {"id": f"u-{n:02}", "alignment": {"sharpness": 1 / (n % 3 + 1), "jumps": 0}}
+        for n in range(12)
+    ]
     write(tmp_path / "hyp", results)
     return str(tmp_path / "ref"), str(tmp_path / "hyp")
+
+
+def _lines(texts):
+    return "".join(f"u-{n:02} {text}\n" for n, text in enumerate(texts))
 
 
 def write(folder, results):
@@ -52,19 +59,21 @@ def test_the_report_and_the_page_show_the_numbers(folders, tmp_path, capsys):
 
 
 def test_without_numbers_there_is_no_table(folders, tmp_path, capsys):
-    write(tmp_path / "hyp", [{"id": "u-1"}])
+    write(tmp_path / "hyp", [{"id": "u-01"}])
     assert main(["score", *folders, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["alignment"] == []
     assert read_numbers(tmp_path / "ref") == {}
 
 
 def test_only_numbers_that_every_utterance_has_are_shown(folders, tmp_path, capsys):
-    results = [{"id": f"u-{n}", "x": "\u2028", "alignment": {"b": n, f"{n}": n}} for n in (1, 2, 3)]
+    results = [
+        {"id": f"u-{n:02}", "x": "\u2028", "alignment": {"b": n, f"{n}": n}} for n in (1, 2, 3)
+    ]
     lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in results]
     (tmp_path / "hyp" / "results.jsonl").write_text("".join(lines), encoding="utf-8")
     assert main(["score", *folders, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["alignment"]
-    assert (found["name"], found["mean"]) == ("b", 2.0)
+    assert found == {"name": "b", "mean": 2.0, "correlation": None}  # of 3 utterances
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from asr.cli import main
 from asr.errors import InputError
 from asr.score.bootstrap import REPLICATES
 from asr.score.compare import bootstrap_difference, compare, matched_pairs, matched_segments
+from asr.score.report import describe_comparison
 from asr.score.wer import align, score
 
 
@@ -70,7 +71,20 @@ def test_the_report_compares(tmp_path, capsys):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
     files = [str(tmp_path / name) for name in ("ref", "one")]
     assert main(["score", *files, "--against", str(tmp_path / "other")]) == 0
-    assert "the other system: WER 16.67 %; difference +0.00" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the other system: WER 16.67 %; difference +0.00" in printed
+    assert "matched pairs: 2 segments, too few for the test (30 or more)" in printed
+
+
+@pytest.mark.parametrize("count", [29, 30])
+def test_no_z_for_few_segments_or_equal_ones(count):
+    refs = ["a b"] * count
+    found = compare(score(refs, ["a x"] * count), score(refs, refs))
+    assert (found.segments, math.isnan(found.z), math.isnan(found.p)) == (count, *[count < 30] * 2)
+    assert "z =" not in describe_comparison(found)
+    assert ("30 segments, all with the same difference" in describe_comparison(found)) == (
+        count == 30
+    )
 
 
 @pytest.mark.skipif(not shutil.which("sctk"), reason="NIST's SCTK is not installed")
