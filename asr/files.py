@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 from asr.errors import InputError
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
+_AUDIO = re.compile(
+    r"(?i)\.(wave?|flac|og[ga]|opus|mp[34]|m4[av]|aac|aif[fc]?|sph|au|caf|wma|amr|mov|mk[av]|web[ma])"
+)
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
 _READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "final.safetensors")
@@ -151,7 +154,8 @@ def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | N
         inputs: files that are read, and folders of such files; empty names and None are skipped.
 
     Raises:
-        InputError: a target cannot be written, is also read, or is a table of a data directory.
+        InputError: a target cannot be written, is also read, or is a recording or a table of a data
+            directory.
     """
     paths = [Path(target) for target in targets]
     if len(set(paths)) < len(paths):
@@ -185,6 +189,8 @@ def _check_output(path: Path) -> None:
         raise InputError(
             f"{path}: a table of a data directory, which is not replaced; name another file"
         )
+    if _AUDIO.fullmatch(real.suffix) and real.is_file():
+        raise InputError(f"{path}: a recording, which is not replaced; name another file")
     if _descriptor(path) is not None:
         return
     if real.exists() and not os.access(real, os.W_OK):

@@ -1,4 +1,4 @@
-"""Write a smaller copy of a model, to pass on.
+"""Write a copy of a model to pass on, in float16 or int8 smaller than that of a training.
 
 The copy is used like any other model; its weights become float32 when it is loaded.
 
@@ -19,6 +19,7 @@ from asr.errors import InputError
 from asr.files import check_outputs
 from asr.store.export import export_model
 from asr.store.find import find_model
+from asr.terminal import warn
 
 
 def main(argv: list[str]) -> int:
@@ -46,6 +47,8 @@ def main(argv: list[str]) -> int:
         f"{done.size_before / 1e6:.2f} MB; largest rounding error of a weight: {done.error:.2g} "
         f"(in {done.where}, whose largest weight is {done.largest:.2g})"
     )
+    if done.size > done.size_before:
+        warn(f"{done.path}: larger than the original, whose weights have fewer bits")
     return 0
 
 

@@ -137,6 +137,14 @@ def test_tables_of_data_directories_are_refused_as_outputs(tmp_path):
     check_outputs([tmp_path / "words.ctm", tmp_path / "utt2lang"])  # other names and new tables
 
 
+def test_recordings_are_refused_as_outputs(tmp_path):
+    for name in ("a.wav", "a.FLAC", "a.mp3", "a.m4a", "a.opus"):
+        check_outputs([tmp_path / name])  # no recording yet
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(InputError, match="a recording, which is not replaced"):
+            check_outputs([tmp_path / name])
+
+
 def test_outputs_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for target in (tmp_path, tmp_path / "file" / "a", tmp_path / ("n" * 300)):

@@ -227,3 +227,19 @@ def test_a_file_cut_short(model, tmp_path):
 def test_weights_that_cannot_be_stored(storage, value):
     with pytest.raises(InputError, match="not finite or too large"):
         pack({"x.weight": torch.full((64, 64), value)}, storage)
+
+
+def test_no_file_of_a_training_is_replaced(model, tmp_path):
+    (tmp_path / "exp" / "checkpoints").mkdir(parents=True)
+    for name in ("final.safetensors", "checkpoints/epoch_001.safetensors"):
+        (tmp_path / "exp" / name).write_text("")
+        with pytest.raises(InputError, match="a file of a training, which is not replaced"):
+            export_model(model, tmp_path / "exp" / name, "float16", {})
+    export_model(model, tmp_path / "exp" / "small.safetensors", "float16", {})
+
+
+def test_a_larger_copy_is_named(model, tmp_path, capsys):
+    small, large = str(tmp_path / "small.safetensors"), str(tmp_path / "large.safetensors")
+    for source, target, dtype in ((str(model), small, "int8"), (small, large, "float16")):
+        assert main([source, "-o", target, "--dtype", dtype]) == 0
+        assert ("larger than the original" in capsys.readouterr().err) == (target == large)
