@@ -32,11 +32,11 @@ from asr.config.args import (
     settings_of,
 )
 from asr.config.field import FRACTION
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, counted, first_line, listed
 from asr.files import check_folder, check_not_read, write_text
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.inputs import Input, collect, printable, probe
-from asr.recognize.writers import FORMATS, formats_from, outputs, render
+from asr.recognize.writers import FORMATS, WHOLE_FILES, formats_from, outputs, render
 from asr.store.find import DEFAULT, default_model, search_settings
 from asr.terminal import note, print_error, reader_gone, warn
 
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     if args.skip_existing and args.strict and "json" not in formats:
         raise InputError("--strict with --skip-existing: needs -f json, to read earlier flags")
     if args.output is not None:
-        check_folder(args.output)
+        _check_folder(args.output)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs, plan = _plan(args, Path(spool), formats)
         code = flagged = 0
@@ -78,6 +78,11 @@ def main(argv: list[str]) -> int:
             read = (config.lm, config.word_lm, config.hotwords)
             named = [*args.inputs, *args.list, *args.data, *read]
             _check_results(plan, inputs, Path(args.output), named)
+        elif len(inputs) * len(formats) > 1 and (whole := set(formats) & set(WHOLE_FILES)):
+            raise InputError(
+                f"-f {args.format}: {min(whole)} is a whole file, which nothing may follow on "
+                "standard output; name a folder with -o"
+            )
         elif reader_gone():
             raise InputError("nothing reads standard output; write files with -o FOLDER")
         if inputs:
@@ -85,6 +90,16 @@ def main(argv: list[str]) -> int:
                 run = _Run(recognizer, inputs, plan, formats)
                 code, flagged = run.run(), flagged + run.flagged
         return code or (EXIT_SOME_FAILED if args.strict and flagged else EXIT_OK)
+
+
+def _check_folder(name: str) -> None:
+    """Check the folder for the results, and that its name is not meant to be that of a file."""
+    endings = {ending.lower(): kind for kind, (ending, _) in FORMATS.items()}
+    ending = Path(name).suffix.lower()
+    if ending in endings and not probe(Path(name).is_dir):
+        hint = f"did you mean `-f {endings[ending]} -o FOLDER`?"
+        raise InputError(f"-o {name}: the name of a file, expected that of a folder; {hint}")
+    check_folder(name)
 
 
 def _parser() -> Any:
@@ -224,7 +239,8 @@ class _Run:
     """Files of the results by :attr:`Input.file`; if empty, standard output."""
     formats: Sequence[str]
     done: int = 0
-    failed: int = 0
+    failed: list[str] = field(default_factory=list)
+    """Names of the inputs without results."""
     flagged: int = 0
     """Number of inputs with flags."""
     audio_s: float = 0.0
@@ -240,10 +256,15 @@ class _Run:
             where = "written; continue with --skip-existing" if self.plan else "printed"
             raise KeyboardInterrupt(f"{self._counts()} {where}") from None
         note(self._summary())
+        if self.plan:
+            files = counted((self.done - len(self.failed)) * len(self.formats), "file")
+            note(f"wrote {files} into {next(iter(self.plan.values()))[0].parent}/")
+        if self.failed and self.done > 1:
+            print_error(f"asr transcribe: failed: {listed(self.failed, 10)}")
         return EXIT_SOME_FAILED if self.failed else EXIT_OK
 
     def _counts(self) -> str:
-        return f"{self.done - self.failed} of {len(self.inputs)} files"
+        return f"{self.done - len(self.failed)} of {len(self.inputs)} files"
 
     def _all(self, bar: "Progress", task: Any) -> None:
         from asr.recognize.directory import stats_of_inputs
@@ -262,7 +283,7 @@ class _Run:
                     self._leave_out_the_rest()
                     break
             except InputError as error:
-                self.failed += 1
+                self.failed.append(item.label)
                 message = first_line(error).removeprefix(f"{item.label}: ")
                 print_error(f"asr transcribe: {item.label}: {message}")
             self.done += 1
@@ -270,9 +291,9 @@ class _Run:
 
     def _leave_out_the_rest(self) -> None:
         """Count the other inputs as failed, because nobody would read their texts."""
-        left = len(self.inputs) - self.done
+        left = [item.label for item in self.inputs[self.done :]]
         self.failed, self.done = self.failed + left, len(self.inputs)
-        print_error(f"asr transcribe: standard output is closed; {left} texts are missing")
+        print_error(f"asr transcribe: standard output is closed; {len(left)} texts are missing")
 
     def _write(self, item: Input, result: "Transcript") -> None:
         self.audio_s += result.duration_s
@@ -332,8 +353,12 @@ def _warn(label: str, transcript: "Transcript") -> None:
     """Warn on standard error of missing speech and of flagged segments."""
     if not transcript.segments:
         warn(f"{label}: no speech found")
-    for segment in transcript.segments:
-        if segment.flags:
+    flagged = [segment for segment in transcript.segments if segment.flags]
+    if len(flagged) > 1:
+        shares = f"{len(flagged)} of {len(transcript.segments)} segments are flagged"
+        warn(f"{label}: {shares}: {', '.join(transcript.flags)}; -f json tells which")
+    else:
+        for segment in flagged:
             sure = "" if segment.confidence is None else f" ({segment.confidence:.2f})"
             flags = ", ".join(segment.flags)
             times = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
@@ -341,13 +366,15 @@ def _warn(label: str, transcript: "Transcript") -> None:
 
 
 def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
-    """Print a result to standard output; text has the name of its file if there are several."""
+    """Print a result to standard output; a text is one line with its name if there are several."""
     name = printable(item.file.stem)
     for kind in formats:
         if kind == "json":
             value = transcript.to_dict(name, item.label)
             print(json.dumps(value, ensure_ascii=False), flush=True)
         elif kind == "txt":
-            print(*[item.label] * several, transcript.text, sep="\t", flush=True)
+            texts = [segment.text for segment in transcript.segments if segment.text]
+            shown = [f"{item.label}\t{transcript.text}"] if several else texts
+            print(*shown, sep="\n", flush=True)
         else:
             print(render(transcript, kind, name), end="", flush=True)

@@ -209,6 +209,8 @@ FORMATS: dict[str, tuple[str, Callable[[Transcript, str], str]]] = {
     "audacity": (".labels.txt", _audacity),
 }
 """File ending and writer of each format."""
+WHOLE_FILES = ("srt", "vtt", "tsv", "textgrid", "audacity")
+"""Formats of which two results cannot follow each other in a file: no line names its recording."""
 
 
 def formats_from(names: str) -> tuple[str, ...]:

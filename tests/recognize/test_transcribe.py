@@ -238,3 +238,44 @@ def test_help_does_not_import_torch(room):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--beam" in done.stdout
+
+
+def test_whole_files_do_not_follow_each_other_on_standard_output(model, audio, capsys):
+    files = [str(audio / "a.wav"), str(audio / "b.wav")]
+    for arguments in (
+        [*files, "-f", "srt"],
+        [*files, "-f", "json,textgrid"],
+        [files[0], "-f", "all"],
+    ):
+        with pytest.raises(
+            InputError, match="nothing may follow on standard output; name a folder"
+        ):
+            main([*arguments, "--model", model])
+    assert main([files[0], "-f", "srt", "--model", model]) == 0
+
+
+def test_the_folder_of_the_results_is_not_named_like_a_file(model, audio, capsys):
+    arguments = [str(audio / "a.wav"), "--model", model, "-f", "txt,ctm", "-o"]
+    with pytest.raises(InputError, match=r"did you mean `-f textgrid -o FOLDER`\?"):
+        main([*arguments, str(audio / "a.TextGrid")])
+    (audio / "out.srt").mkdir()
+    assert main([*arguments, str(audio / "out.srt")]) == 0
+    assert f"\nwrote 2 files into {audio}/out.srt/\n" in capsys.readouterr().err
+
+
+def test_a_file_of_several_segments(model, audio, capsys):
+    """A line for each segment, and one warning; one of several files is one line."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 16 * RATE)
+    noise[7 * RATE : 9 * RATE] = 0.0
+    soundfile.write(audio / "long.wav", noise, RATE)
+    options = ["--model", model, "--length_bonus", "5", "--eos_threshold", "0.01"]
+    assert main([str(audio / "long.wav"), *options]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    (warning,) = re.findall("warning: .*", err)
+    assert re.fullmatch(r".*long.wav: 2 of 2 segments are flagged: .*no-end.*tells which", warning)
+    files = [str(audio / name) for name in ("bad.wav", "long.wav", "missing.wav")]
+    assert main([*files, *options]) == 1
+    both, err = capsys.readouterr()
+    assert both == f"{files[1]}\t{' '.join(out.split())}\n"
+    assert err.splitlines()[-1] == f"asr transcribe: failed: {files[0]}, {files[2]}"
