@@ -2,8 +2,8 @@ r"""Choose the weights of a search on the n-best lists of a dev set.
 
 Searches a grid of ctc_weight, lm_weight and length_bonus for the lowest word error rate. Nothing is
 decoded again, because the rates follow from the scores in the lists. With --lm or --word-lm (and
---tokens), the lists are scored with these language models first. The result is a file for the
-option --config of `asr decode`.
+--tokens), the lists are scored with these language models first. If no weights are better than
+those of the decoding, these are kept. The result is a file for the option --config of `asr decode`.
 
 Examples:
     asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml
@@ -12,6 +12,8 @@ Examples:
 """
 
 import argparse
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +26,14 @@ from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import beside, check_outputs, write_json, write_text
-from asr.terminal import warn
+from asr.terminal import note, warn
 
 if TYPE_CHECKING:
     from asr.tune.grid import GridSearch
     from asr.tune.nbest import NBestLists
 
 LM_SETTINGS = ("lm", "word_lm", "lm_share", "oov_penalty")
+FEW_WORDS = 200  # of references
 
 
 def main(argv: list[str]) -> int:
@@ -58,14 +61,45 @@ def main(argv: list[str]) -> int:
         settings |= {key: getattr(args, key) for key in LM_SETTINGS}
         lists = _rescored(lists, from_dict(DecodeConfig, settings), args.tokens)
     result = search_grid(lists, lm=not args.no_lm)
-    for edge in result.edges():
-        warn(f"{edge} is at the edge of the grid")
-    write_text(out, yaml.safe_dump({**settings, **result.settings()}, sort_keys=False))
+    if (words := lists.words // len(args.decodings)) < FEW_WORDS:
+        warn(f"chosen on {words} words: fewer than {FEW_WORDS} show little but chance")
+    chosen = result.settings()
+    as_decoded = _as_decoded(args.decodings, rescoring or args.no_lm)
+    if as_decoded and result.rates[result.best] >= lists.first:
+        note("nothing is better than the weights of the decoding, which are kept")
+        chosen = as_decoded
+    else:
+        for edge in result.edges():
+            warn(f"{edge} is at the edge of the grid")
+    write_text(out, yaml.safe_dump({**settings, **chosen}, sort_keys=False))
     write_json(results[1], result.table(lists))
     draw(result, lists, results[2])
     print(_report(lists, result))
     print(out)
     return 0
+
+
+def _as_decoded(folders: Sequence[str], other_lm: bool) -> dict[str, float]:
+    """Return the weights that all decodings had; nothing if these differ or are not known.
+
+    Args:
+        folders: of ``asr decode``.
+        other_lm: whether the language model is another one than in the decoding, or none.
+    """
+    from asr.tune.grid import SETTINGS
+
+    found = []
+    for folder in folders:
+        try:
+            config = json.loads((Path(folder) / "decode.json").read_text("utf-8"))["config"]
+            weights = {name: float(config[name]) for name in SETTINGS}
+            if not (config["lm"] or config["word_lm"]):
+                weights["lm_weight"] = 0.0
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        found.append(weights)
+    same = all(weights == found[0] for weights in found)
+    return found[0] if same and not (other_lm and found[0]["lm_weight"]) else {}
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

@@ -116,6 +116,23 @@ def test_the_command(decoding, tmp_path, capsys):
     assert lines[3][:2] == ["best", "0.00"]
 
 
+def test_weights_that_are_no_better_than_those_of_the_decoding(decoding, tmp_path, capsys):
+    """All weights get both utterances right, and so did those of the decoding."""
+    folder = decoding({"u1": [entry("A B C", -1.0, -1.0)], "u2": [entry("D E", -1.0, -1.0)]})
+    weights = {"ctc_weight": 0.33, "lm_weight": 0.3, "length_bonus": 0.7}
+    summary = {"config": {**weights, "lm": "", "word_lm": ""}}
+    (folder / "decode.json").write_text(json.dumps(summary))
+    command = ["tune", str(folder / "ref"), str(folder), "--out", str(tmp_path / "tuned.yaml")]
+    assert main(command) == 0
+    assert yaml.safe_load((tmp_path / "tuned.yaml").read_text()) == {**weights, "lm_weight": 0.0}
+    err = capsys.readouterr().err
+    assert "warning: chosen on 5 words" in err and "decoding, which are kept" in err
+    summary["config"]["lm"] = "chars.safetensors"  # its weight is not one without it
+    (folder / "decode.json").write_text(json.dumps(summary))
+    assert main([*command, "--no-lm"]) == 0
+    assert yaml.safe_load((tmp_path / "tuned.yaml").read_text())["ctc_weight"] != 0.33
+
+
 def test_scores_of_other_language_models(decoding, tmp_path):
     """Unigrams of D E, or of E F: the words of a text that they know make it likelier."""
     table = tmp_path / "tokens.txt"
