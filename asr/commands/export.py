@@ -1,6 +1,7 @@
-"""Write a copy of a model to pass on, in float16 or int8 smaller than that of a training.
+"""Write a copy of a model, to pass on.
 
-The copy is used like any other model; its weights become float32 when it is loaded.
+In float16 and int8, it is smaller than the file of a training. It is used like any other model; its
+weights become float32 when it is loaded.
 
 Examples:
     asr export exp/mine -o mine.safetensors --dtype int8

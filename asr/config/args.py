@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
+_REQUIRED = "the following arguments are required: "
 _WRONG_TYPE = re.compile(r'.*Parser key "(.+?)":\s+Expected .* Got value: (.*)', re.DOTALL)
 
 
@@ -47,6 +48,11 @@ def make_parser(
             return super().parse_args(self.spelled(args), *others, **options)
 
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            if message.startswith(_REQUIRED):  # names of settings, not of options
+                options = (a.dest for a in self._actions if a.option_strings)
+                dashed = {name: f"--{name.replace('_', '-')}" for name in options}
+                names = message.removeprefix(_REQUIRED).split(", ")
+                message = _REQUIRED + ", ".join(dashed.get(n, n) for n in names)
             if found := _WRONG_TYPE.match(message):  # in the words of a wrong file
                 name, value = found.groups()
                 hint = next(

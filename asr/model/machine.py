@@ -25,7 +25,10 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name}: not usable ({first_line(error)}); try auto") from error
+        problem = f"not usable ({first_line(error)}); try auto"
+        if "Expected one of" in problem:  # torch lists devices that hardly anyone has
+            problem = "expected auto, cpu, cuda or cuda:N"
+        raise InputError(f"device {name}: {problem}") from error
     return device
 
 

@@ -4,6 +4,7 @@ A folder is read as a data directory only with ``--data``, because its wav.scp m
 which a folder from elsewhere must not run.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -86,6 +87,8 @@ def _lines(path: str) -> list[str]:
 
 def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
     path = Path(spelled_on_disk(name))
+    if re.match(r"\w+://", name) and not probe(path.exists):
+        raise InputError(f"{name}: an address, expected a file; download it first")
     if name == STDIN:
         return [_standard_input(spool)]
     if probe(path.is_fifo):  # such as <(command) of bash

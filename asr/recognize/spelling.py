@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 
-from asr.errors import listed
+from asr.errors import counted, listed
 from asr.text.tokenizer import CharTokenizer
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for <unk>, as in CharTokenizer.decode
@@ -51,7 +51,7 @@ def missing_characters(texts: Mapping[str, str], tokenizer: CharTokenizer) -> st
     if not first and not bare:
         return ""
     uses = [f"{c!r} {_use(c, tokenizer)} (first in {first[c]})" for c in sorted(first)]
-    parts = [f"{len(first)} characters of the transcripts: {listed(uses, _SHOWN)}"]
+    parts = [f"{counted(len(first), 'character')} of the transcripts: {listed(uses, _SHOWN)}"]
     if bare:
         parts.append(
             "words of such characters alone lie between their neighbours: "

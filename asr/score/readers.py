@@ -62,8 +62,8 @@ def open_source(name: str | Path) -> Source:
         path = path / "text"
         if not path.is_file():
             raise InputError(
-                f"{name}: a folder without the file text; name a data directory, a decoding "
-                "folder, or a file"
+                f"{name}: a folder without the file text; name a data directory, a folder of `asr "
+                "decode`, or a file, such as that of `asr transcribe --data DIR -f trn > hyp.trn`"
             )
     return Source(path, read_lines(path))
 

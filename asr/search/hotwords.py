@@ -9,6 +9,7 @@ character at a node, another one the next node: a step of the search looks up a 
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -147,10 +148,15 @@ def _spelling(text: str, tokenizer: CharTokenizer, where: str) -> Spelling:
     ids = tokenizer.encode(text)
     missing = sorted({c for c, i in zip(text, ids, strict=True) if i == tokenizer.unk_id})
     if missing:
+        remedy = "write the word as in the training transcripts"
+        if tokenizer.unk_id not in tokenizer.encode(text.upper()):
+            remedy = "write capitals"
+        elif re.search(r"[\s,;:]+[\d.]+$", text):
+            remedy = "write a tab before the weight"
         raise InputError(
             f'{where}: "{text}" has {" ".join(missing)}, which this model does not write, expected '
             f"only {tokenizer.decode(range(tokenizer.unk_id + 1, tokenizer.eos_id)).strip()}; "
-            "write the word as in the training transcripts"
+            f"{remedy}"
         )
     return tuple(ids)
 

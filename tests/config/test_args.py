@@ -104,6 +104,15 @@ def test_errors_name_the_option(option, value, message):
         parse(option, value)
 
 
+def test_missing_options_are_named_with_their_dashes():
+    parser = make_parser("asr example", "An example.")
+    parser.add_argument("data")
+    for name in ("-o", "--dev_set"):
+        parser.add_argument(name, *(["--output"] if name == "-o" else []), required=True)
+    with pytest.raises(InputError, match="required: data, --output, --dev-set; see asr example"):
+        parser.parse_args([])
+
+
 def test_numbers_of_other_options_are_checked():
     parser = Parser("asr example")
     parser.add_argument("--count", type=number(int, at_least(1)))

@@ -205,6 +205,10 @@ def test_suspicious_segments_are_named(model, audio, capsys):
 def test_no_input_and_no_model(model, audio):
     with pytest.raises(InputError, match="required"):
         main(["--model", model])
+    with pytest.raises(InputError, match=r"https://here.org/a.wav: an address.*download it first"):
+        main(["https://here.org/a.wav", "--model", model])
+    with pytest.raises(InputError, match="device gpu: expected auto, cpu, cuda or cuda:N"):
+        main([str(audio / "a.wav"), "--model", model, "--device", "gpu"])
     with pytest.raises(InputError, match="no such model"):
         main([str(audio / "a.wav"), "--model", str(audio / "nothing")])
 

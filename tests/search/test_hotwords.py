@@ -105,6 +105,8 @@ def test_hot_words_are_spelled_as_the_model_spells(tmp_path):
     ("text", "message"),
     [
         ("AB\nAx", r'hot\.txt:2: "Ax" has x, which this model does not write, expected only ABCN'),
+        ("ab", "expected only ABCN; write capitals"),
+        ("AB,3", "has , 3, .*; write a tab before the weight"),
         ("AB\tmuch", r'hot\.txt:1: weight "much", expected a number above 0'),
         ("AB\tnan", "expected a number above 0"),
         ("AB\t-1", "expected a number above 0"),
