@@ -301,7 +301,8 @@ class _Run:
         self.flagged += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            write_text(target, render(result, kind, printable(item.file.stem), item.label))
+            name, channel = printable(item.file.stem), item.clip.channel
+            write_text(target, render(result, kind, name, item.label, channel))
         if not self.plan:
             _print(item, result, self.formats, several=len(self.inputs) > 1)
 
@@ -377,4 +378,4 @@ def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, sev
             shown = [f"{item.label}\t{transcript.text}"] if several else texts
             print(*shown, sep="\n", flush=True)
         else:
-            print(render(transcript, kind, name), end="", flush=True)
+            print(render(transcript, kind, name, channel=item.clip.channel), end="", flush=True)

@@ -110,20 +110,26 @@ def _tsv(transcript: Transcript, name: str) -> str:
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def _ctm(transcript: Transcript, name: str) -> str:
+def _track(name: str, channel: int | None) -> str:
+    """Return the recording and its channel, which may be the end of its name: ``talk.ch2``."""
+    return f"{_one_word(name.removesuffix(f'.ch{channel}'))} {channel or 1}"
+
+
+def _ctm(transcript: Transcript, name: str, channel: int | None = None) -> str:
     """Lines of a recording: name, channel, start, DURATION, word, confidence."""
     lines = []
     for start, end, text, confidence in sorted(_spans(transcript.words), key=lambda w: w.start_ms):
         fields = f"{start / 1000:.3f} {(end - start) / 1000:.3f} {_one_word(text)}"
         fields += "" if confidence is None else f" {confidence:.4f}"
-        lines.append(f"{_one_word(name)} 1 {fields}\n")
+        lines.append(f"{_track(name, channel)} {fields}\n")
     return "".join(lines)
 
 
-def _stm(transcript: Transcript, name: str) -> str:
+def _stm(transcript: Transcript, name: str, channel: int | None = None) -> str:
     """Lines of a recording: name, channel, unknown speaker, start, end, text."""
+    track = _track(name, channel)
     return "".join(
-        f"{_one_word(name)} 1 unknown {start / 1000:.3f} {end / 1000:.3f} {_one_line(text)}\n"
+        f"{track} unknown {start / 1000:.3f} {end / 1000:.3f} {_one_line(text)}\n"
         for start, end, text, _ in _spans(transcript.segments)
     )
 
@@ -196,7 +202,7 @@ def _one_word(text: str) -> str:
     return "_".join(text.split()) or "_"
 
 
-FORMATS: dict[str, tuple[str, Callable[[Transcript, str], str]]] = {
+FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "txt": (".txt", _txt),
     "json": (".json", _json),
     "srt": (".srt", _srt),
@@ -258,7 +264,13 @@ def outputs(
     return plan
 
 
-def render(transcript: Transcript, kind: str, name: str = "audio", audio: str = "") -> str:
+def render(
+    transcript: Transcript,
+    kind: str,
+    name: str = "audio",
+    audio: str = "",
+    channel: int | None = None,
+) -> str:
     """Return a transcript in one of the :data:`FORMATS`.
 
     Args:
@@ -266,7 +278,7 @@ def render(transcript: Transcript, kind: str, name: str = "audio", audio: str = 
         kind: a key of :data:`FORMATS`.
         name: of the recording, for the formats that contain one.
         audio: path of the recording, for JSON.
+        channel: the channel of the recording that was transcribed alone, for CTM and STM.
     """
-    if kind == "json":
-        return _json(transcript, name, audio)
-    return FORMATS[kind][1](transcript, name)
+    more = {"json": (audio,), "ctm": (channel,), "stm": (channel,)}.get(kind, ())
+    return FORMATS[kind][1](transcript, name, *more)

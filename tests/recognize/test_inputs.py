@@ -267,6 +267,10 @@ def test_each_channel_by_itself(transcribe, tmp_path):
     assert out == [f"{tmp_path}/call.wav channel {i + 1}\t{alone[i]}" for i in (0, 1)]
     transcribe(tmp_path / "call.wav", "--channels", "each", "-o", tmp_path / "out")
     assert names(tmp_path / "out") == ["call.ch1.txt", "call.ch2.txt"]
+    for kind in ("ctm", "stm"):
+        options = ("--channels", "each", "-f", kind, "--length_bonus", "5")
+        _, out, _ = transcribe(tmp_path / "call.wav", *options)
+        assert {tuple(line.split()[:2]) for line in out} == {("call", "1"), ("call", "2")}
     (tmp_path / "bad.wav").write_text("no audio")
     code, _, err = transcribe(tmp_path / "bad.wav", files[0], "--channels", "each")
     assert code == 1 and "bad.wav: a text file" in err
@@ -338,7 +342,7 @@ def test_a_negative_number_of_threads(transcribe, audio):
 def test_an_interruption_keeps_the_results(transcribe, audio, monkeypatch):
     true, files = cli.render, [audio / "a.wav", audio / "b.wav"]
 
-    def interrupted(transcript, kind, name, audio):
+    def interrupted(transcript, kind, name, *more):
         if transcript.duration_s == 0.8:
             raise KeyboardInterrupt
         return true(transcript, kind, name)
