@@ -1,8 +1,8 @@
-"""Count frames and gather CMVN statistics of data directories.
+"""Count frames, and gather what normalises loudness and channel.
 
 Writes utt2dur, utt2num_frames, cmvn.ark with the sums of each speaker, whose total gives the global
-statistics, and features.json with the settings of the features. A killed command goes on where it
-was when it is started again.
+mean and variance (CMVN), and features.json with the settings of the features. A killed command goes
+on where it was when it is started again.
 
 Examples:
     asr features data/train data/dev --config conf/train.yaml

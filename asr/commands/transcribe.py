@@ -1,7 +1,7 @@
 """Transcribe audio files of any length and almost any format.
 
 Video files need the extra `media`. Without -o, the text goes to standard output. The times of words
-are those of `asr decode`.
+come from CTC and are refined by the sounds of the characters, which a training learns.
 
 Examples:
     asr transcribe talk.mp3 --model exp/mine -f srt

@@ -129,7 +129,7 @@ def from_args(
     cls: type[Config],
     parser: "ArgumentParser",
     args: Sequence[str],
-    defaults: Callable[[Any], dict[str, Any]] = lambda options: {},
+    defaults: Callable[[Any], dict[str, Any]] | None = None,
 ) -> tuple[Config, Any]:
     """Parse a command line that mixes the settings of ``cls`` with other options.
 
@@ -137,8 +137,8 @@ def from_args(
         cls: the dataclass whose settings were added with :func:`add_settings`.
         parser: from :func:`make_parser`.
         args: the command line without the program's name.
-        defaults: takes the parsed namespace and returns settings that replace the defaults;
-            files and options still override them.
+        defaults: takes the parsed namespace and returns settings of its model that replace the
+            defaults; files and options still override them.
 
     Returns:
         the configuration, and the namespace with every parsed value.
@@ -146,8 +146,13 @@ def from_args(
     Raises:
         InputError: an option is unknown, or a value has the wrong type or is out of range.
     """
+    names = {field.name for field in fields(cls)} if defaults else ()
+    for action in parser._actions:
+        if action.dest in names and action.default != "":  # models name no files
+            text = (action.help or "").rstrip(".")
+            action.help = f"{text} (default: the model's or {action.default})"
     namespace = parser.parse_args(list(args))
-    if settings := defaults(namespace):
+    if defaults and (settings := defaults(namespace)):
         parser.set_defaults(settings)
         namespace = parser.parse_args(list(args))
     return settings_of(cls, namespace, parser.prog), namespace

@@ -315,10 +315,12 @@ def _charts(curves: Mapping[str, Curve], state: str = "open") -> Iterator[str]:
     """Yield the deletion curves and the size curves; ``state`` is open, or empty for closed."""
     yield f"<details {state}><summary>Does the text really depend on that sound?</summary>"
     yield '<div class="charts"><figure><figcaption>Words that survive when sound is removed. '
-    yield "The faster a line falls, the better its order names what matters.</figcaption>"
+    yield "The faster a line falls and the lower its mean height, the better its order names what "
+    yield "matters.</figcaption>"
     yield _chart(curves, "deletion", "sound removed")
     yield "</figure><figure><figcaption>Words that are found when nothing but the first sound of "
-    yield "each order is kept. The faster a line rises, the less sound is enough.</figcaption>"
+    yield "each order is kept. The faster a line rises and the higher its mean height, the "
+    yield "less sound is enough.</figcaption>"
     yield f"{_chart(curves, 'kept', 'sound kept')}</figure></div></details>"
 
 
@@ -337,7 +339,7 @@ def _chart(curves: Mapping[str, Curve], kind: str, label: str) -> str:
             for x, y in zip(SHARES, getattr(curve, kind), strict=True)
         )
         y = 28 + 50 * place
-        facts = [ORDERS[name], f"area below {getattr(curve, f'{kind}_area'):.2f}"]
+        facts = [ORDERS[name], f"mean height {getattr(curve, f'{kind}_area'):.2f}"]
         if kind == "kept":
             facts.append(f"{_percent(curve.size)} for half the words")
         parts.append(
