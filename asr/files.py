@@ -17,9 +17,7 @@ from typing import Any, BinaryIO
 from asr.errors import InputError
 
 _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
-_AUDIO = re.compile(
-    r"(?i)\.(wave?|flac|og[ga]|opus|mp[34]|m4[av]|aac|aif[fc]?|sph|au|caf|wma|amr|mov|mk[av]|web[ma])"
-)
+_AUDIO = re.compile(r"(?i)\.(wav|flac|og[ga]|opus|mp[34]|m4a|aac|aiff?|sph|wma|amr|mov|mkv|webm)")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
 _READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "final.safetensors")

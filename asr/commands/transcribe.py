@@ -79,10 +79,8 @@ def main(argv: list[str]) -> int:
             named = [*args.inputs, *args.list, *args.data, *read]
             _check_results(plan, inputs, Path(args.output), named)
         elif len(inputs) * len(formats) > 1 and (whole := set(formats) & set(WHOLE_FILES)):
-            raise InputError(
-                f"-f {args.format}: {min(whole)} is a whole file, which nothing may follow on "
-                "standard output; name a folder with -o"
-            )
+            found = f"-f {args.format}: {min(whole)} needs a file of its own"
+            raise InputError(f"{found}; name a folder with -o")
         elif reader_gone():
             raise InputError("nothing reads standard output; write files with -o FOLDER")
         if inputs:
@@ -94,11 +92,9 @@ def main(argv: list[str]) -> int:
 
 def _check_folder(name: str) -> None:
     """Check the folder for the results, and that its name is not meant to be that of a file."""
-    endings = {ending.lower(): kind for kind, (ending, _) in FORMATS.items()}
-    ending = Path(name).suffix.lower()
-    if ending in endings and not probe(Path(name).is_dir):
-        hint = f"did you mean `-f {endings[ending]} -o FOLDER`?"
-        raise InputError(f"-o {name}: the name of a file, expected that of a folder; {hint}")
+    kinds = [kind for kind, (end, _) in FORMATS.items() if name.lower().endswith(end.lower())]
+    if kinds and not probe(Path(name).is_dir):
+        raise InputError(f"-o {name}: expected a folder; did you mean `-f {kinds[0]} -o FOLDER`?")
     check_folder(name)
 
 
@@ -301,7 +297,7 @@ class _Run:
         self.flagged += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            name, channel = printable(item.file.stem), item.clip.channel
+            name, channel = printable(item.file.stem), item.clip.channel or 0
             write_text(target, render(result, kind, name, item.label, channel))
         if not self.plan:
             _print(item, result, self.formats, several=len(self.inputs) > 1)
@@ -374,8 +370,7 @@ def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, sev
             value = transcript.to_dict(name, item.label)
             print(json.dumps(value, ensure_ascii=False), flush=True)
         elif kind == "txt":
-            texts = [segment.text for segment in transcript.segments if segment.text]
-            shown = [f"{item.label}\t{transcript.text}"] if several else texts
-            print(*shown, sep="\n", flush=True)
+            lines = render(transcript, kind).rstrip("\n")
+            print(f"{item.label}\t{transcript.text}" if several else lines, flush=True)
         else:
-            print(render(transcript, kind, name, channel=item.clip.channel), end="", flush=True)
+            print(render(transcript, kind, name, "", item.clip.channel or 0), end="", flush=True)

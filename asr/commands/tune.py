@@ -13,7 +13,6 @@ Examples:
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,14 +62,12 @@ def main(argv: list[str]) -> int:
     result = search_grid(lists, lm=not args.no_lm)
     if (words := lists.words // len(args.decodings)) < FEW_WORDS:
         warn(f"chosen on {words} words: fewer than {FEW_WORDS} show little but chance")
+    for edge in result.edges():
+        warn(f"{edge} is at the edge of the grid")
     chosen = result.settings()
-    as_decoded = _as_decoded(args.decodings, rescoring or args.no_lm)
-    if as_decoded and result.rates[result.best] >= lists.first:
+    if result.rates[result.best] >= lists.first and (kept := _as_decoded(args.decodings[0])):
         note("nothing is better than the weights of the decoding, which are kept")
-        chosen = as_decoded
-    else:
-        for edge in result.edges():
-            warn(f"{edge} is at the edge of the grid")
+        chosen = kept
     write_text(out, yaml.safe_dump({**settings, **chosen}, sort_keys=False))
     write_json(results[1], result.table(lists))
     draw(result, lists, results[2])
@@ -79,27 +76,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _as_decoded(folders: Sequence[str], other_lm: bool) -> dict[str, float]:
-    """Return the weights that all decodings had; nothing if these differ or are not known.
-
-    Args:
-        folders: of ``asr decode``.
-        other_lm: whether the language model is another one than in the decoding, or none.
-    """
-    from asr.tune.grid import SETTINGS
-
-    found = []
-    for folder in folders:
-        try:
-            config = json.loads((Path(folder) / "decode.json").read_text("utf-8"))["config"]
-            weights = {name: float(config[name]) for name in SETTINGS}
-            if not (config["lm"] or config["word_lm"]):
-                weights["lm_weight"] = 0.0
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        found.append(weights)
-    same = all(weights == found[0] for weights in found)
-    return found[0] if same and not (other_lm and found[0]["lm_weight"]) else {}
+def _as_decoded(folder: str) -> dict[str, float]:
+    """Return the weights of a decoding without language model; else, or if unknown, nothing."""
+    try:
+        config = json.loads((Path(folder) / "decode.json").read_text("utf-8"))["config"]
+        plain = not (config["lm"] or config["word_lm"])
+        weights = {name: config[name] for name in ("ctc_weight", "length_bonus")}
+        return {**weights, "lm_weight": 0.0} if plain else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

@@ -149,7 +149,7 @@ def from_args(
     names = {field.name for field in fields(cls)} if defaults else ()
     for action in parser._actions:
         if action.dest in names and action.default != "":  # models name no files
-            text = (action.help or "").rstrip(".")
+            text = str(action.help).rstrip(".")
             action.help = f"{text} (default: the model's or {action.default})"
     namespace = parser.parse_args(list(args))
     if defaults and (settings := defaults(namespace)):

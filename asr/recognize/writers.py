@@ -110,12 +110,12 @@ def _tsv(transcript: Transcript, name: str) -> str:
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def _track(name: str, channel: int | None) -> str:
+def _track(name: str, channel: int) -> str:
     """Return the recording and its channel, which may be the end of its name: ``talk.ch2``."""
     return f"{_one_word(name.removesuffix(f'.ch{channel}'))} {channel or 1}"
 
 
-def _ctm(transcript: Transcript, name: str, channel: int | None = None) -> str:
+def _ctm(transcript: Transcript, name: str, channel: int = 0) -> str:
     """Lines of a recording: name, channel, start, DURATION, word, confidence."""
     lines = []
     for start, end, text, confidence in sorted(_spans(transcript.words), key=lambda w: w.start_ms):
@@ -125,7 +125,7 @@ def _ctm(transcript: Transcript, name: str, channel: int | None = None) -> str:
     return "".join(lines)
 
 
-def _stm(transcript: Transcript, name: str, channel: int | None = None) -> str:
+def _stm(transcript: Transcript, name: str, channel: int = 0) -> str:
     """Lines of a recording: name, channel, unknown speaker, start, end, text."""
     track = _track(name, channel)
     return "".join(
@@ -265,11 +265,7 @@ def outputs(
 
 
 def render(
-    transcript: Transcript,
-    kind: str,
-    name: str = "audio",
-    audio: str = "",
-    channel: int | None = None,
+    transcript: Transcript, kind: str, name: str = "audio", audio: str = "", channel: int = 0
 ) -> str:
     """Return a transcript in one of the :data:`FORMATS`.
 
@@ -278,7 +274,7 @@ def render(
         kind: a key of :data:`FORMATS`.
         name: of the recording, for the formats that contain one.
         audio: path of the recording, for JSON.
-        channel: the channel of the recording that was transcribed alone, for CTM and STM.
+        channel: the channel that was transcribed alone, or 0; for CTM and STM.
     """
     more = {"json": (audio,), "ctm": (channel,), "stm": (channel,)}.get(kind, ())
     return FORMATS[kind][1](transcript, name, *more)
