@@ -300,7 +300,7 @@ def run_hold_out(argv: list[str]) -> int:
 
 
 def run_combine(argv: list[str]) -> int:
-    """Join directories.
+    """Join directories; the directory to write comes first.
 
     Files that only some of the directories have are left out, with a warning. An id that stands for
     different contents is an error.
@@ -312,6 +312,8 @@ def run_combine(argv: list[str]) -> int:
     parser.add_argument("out", metavar="OUT", help="the directory to write")
     parser.add_argument("dirs", nargs="+", metavar="IN", help="the directories to join")
     args = parser.parse_args(argv)
+    if len(args.dirs) < 2:
+        parser.error(f"one directory to join, {args.dirs[0]}, expected at least two: OUT IN IN")
 
     from asr.corpus.edit import combine
 

@@ -27,6 +27,7 @@ from asr.corpus.tables import (
 from asr.corpus.validate import RULES, other_forms, validate
 from asr.errors import InputError, counted
 from asr.files import write_atomically
+from asr.terminal import note
 from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
 
@@ -144,6 +145,27 @@ def _back_up(path: Path) -> Path:
     return folder
 
 
+def replace_tables(path: str | Path, tables: Tables) -> None:
+    """Write a directory; if it held other utterances, its files are backed up, and a note says so.
+
+    Raises:
+        InputError: see :func:`asr.corpus.tables.write_tables`.
+    """
+    path = Path(path)
+    if others := _listed_in(path) - tables["utt2spk"].keys():
+        count = counted(len(others), "other utterance")
+        note(f"note: {path} held {count}; its former files are kept in {_back_up(path)}")
+    write_tables(path, tables)
+
+
+def _listed_in(path: Path) -> set[str]:
+    """Return the utterances of a directory, which need not be valid; none if it is not one."""
+    files = (path / name for name in ("utt2spk", "segments", "wav.scp"))
+    file = next(filter(Path.is_file, files), None)
+    lines = file.read_text("utf-8", "replace").split("\n") if file else []
+    return {first_word(line) for line in lines} - {""}
+
+
 def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     """Write a directory with some of the utterances; return their number.
 
@@ -155,7 +177,7 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     _refuse_unknown(source, "utterance", keep - tables["utt2spk"].keys())
     if not keep:
         raise InputError(f"{source}: no utterance was chosen; {target} was not written")
-    write_tables(target, restrict(tables, keep))
+    replace_tables(target, restrict(tables, keep))
     return len(keep)
 
 
@@ -262,7 +284,7 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
     common = set.intersection(*(set(tables) for _, tables in every))
     joined = {name: _join(name, every) for name in sorted(common)}
     _refuse_split_speakers(joined["utt2spk"])
-    write_tables(target, joined)
+    replace_tables(target, joined)
     return len(joined["utt2spk"]), sorted(set().union(*(t for _, t in every)) - common)
 
 

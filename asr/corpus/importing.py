@@ -16,8 +16,9 @@ from pathlib import Path
 from asr.audio.clip import command_of, info
 from asr.audio.folders import is_file, search
 from asr.audio.formats import READABLE
+from asr.corpus.edit import replace_tables
 from asr.corpus.table_formats import Row
-from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables, write_tables
+from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError, counted
 from asr.text.characters import changed_characters, clean, compose
@@ -196,7 +197,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
         raise InputError(f"nothing to import; {target} was not written")
     utt2spk, text = dict(ids), {name: text for (name, _), text in zip(ids, texts, strict=True)}
     genders, notes = _genders(utt2spk.values(), rows)
-    write_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
+    replace_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
     notes = (*_changed_characters({row.where: row.text for row in rows}), *notes)
     return Imported(len(ids), len(set(utt2spk.values())), notes)
 
@@ -343,7 +344,7 @@ def import_kaldi(
     problems = [*missing, *problems, *_collisions(ids, segmented="segments" in tables)]
     _refuse(f"{source}/{problem}" for problem in problems)
     renamed = {name: _renamed(name, table, ids) for name, table in tables.items()}
-    write_tables(target, renamed)
+    replace_tables(target, renamed)
     commands = sum(command_of(value) is not None for value in tables["wav.scp"].values())
     if commands:
         count = counted(commands, "command")

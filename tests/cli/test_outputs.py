@@ -63,7 +63,7 @@ def contents(folder):
         "explain corpus.jsonl -o data/text",
         "explain corpus.jsonl --config tuned.yaml -o tuned.yaml",
         "data subset data hyp --first 1",
-        "data combine hyp data",
+        "data combine hyp data data",
         "decode --model an4 --data data --out new/../data",
         "decode --model an4 --data data --out=",
         "transcribe data --data data --output=",

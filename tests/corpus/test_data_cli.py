@@ -127,6 +127,11 @@ def test_combine_reports_the_files_it_left_out(make, tmp_path, capsys):
     assert "left out, because some directories lack them: spk2gender" in capsys.readouterr().err
 
 
+def test_combine_of_one_directory_names_the_order(make, tmp_path):
+    with pytest.raises(InputError, match="expected at least two: OUT IN IN"):
+        main(["combine", str(make("a")), str(make("b"))])
+
+
 def test_import_and_normalize(wav, tmp_path, capsys):
     table, out = tmp_path / "t.csv", tmp_path / "out"
     table.write_text(f"path,text,speaker\n{wav},it's well-known.,s\n")
@@ -134,6 +139,9 @@ def test_import_and_normalize(wav, tmp_path, capsys):
     assert main([*arguments, "--normalize", "librispeech"]) == 0
     assert capsys.readouterr().out == f"{out}: 1 utterance, 1 speaker\n"
     assert read_table(out / "text") == {"s-a": "IT'S WELL KNOWN"}
+    table.write_text(f"path,text\n{wav},other\n")
+    assert main(arguments) == 0
+    assert f"{out} held 1 other utterance; its former files" in capsys.readouterr().err
     with pytest.raises(InputError, match="--normalize: invalid choice: 'x'"):
         main([*arguments, "--normalize", "x"])
 

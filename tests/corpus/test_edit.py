@@ -160,8 +160,26 @@ def test_subset_into_an_older_one_leaves_nothing_behind(segmented, make, tmp_pat
     subset(segmented, tmp_path / "out", ["s1-b"])
     subset(make(), tmp_path / "out", ["s1-a"])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        *("spk2utt", "text", "utt2spk", "wav.scp"),
+        *(".backup", "spk2utt", "text", "utt2spk", "wav.scp"),
     ]
+
+
+def test_other_utterances_are_backed_up_before_they_are_replaced(make, tmp_path, capsys):
+    source, out = make(), tmp_path / "out"
+    for keep in (["s1-a", "s1-b"], ["s1-a", "s1-b"], ["s2-a"], ["s1-b", "s2-a"]):
+        subset(source, out, keep)
+    assert capsys.readouterr().err == (
+        f"note: {out} held 2 other utterances; its former files are kept in {out}/.backup\n"
+    )
+    assert ids(out / ".backup") == ["s1-a", "s1-b"]
+    assert not (out / ".backup.2").exists()
+
+
+def test_files_without_utt2spk_are_backed_up_too(make, tmp_path, capsys):
+    out = make("out", utt2spk=None, wav_scp="x-1 a.wav\n")
+    subset(make(), out, ["s1-a"])
+    assert "held 1 other utterance;" in capsys.readouterr().err
+    assert (out / ".backup" / "wav.scp").read_text() == "x-1 a.wav\n"
 
 
 @pytest.mark.parametrize(
