@@ -21,7 +21,9 @@ from asr.corpus.table_formats import Row
 from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables
 from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
 from asr.errors import InputError, counted
+from asr.terminal import warn
 from asr.text.characters import changed_characters, clean, compose
+from asr.text.normalize import librispeech
 from asr.text.transcripts import decode
 
 NEEDED = ("wav.scp", "text", "utt2spk")
@@ -30,6 +32,16 @@ _UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f]+")
 _UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\ud800-\udfff]|[|\s]$")
 _SPREADSHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#N/A", "#NULL!")
 _SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
+
+# What the normalizer librispeech does not make the spoken words of: the pattern and the remedy.
+_UNSPOKEN = {
+    "digits": (r"\d", "write the words that are spoken"),
+    "symbols": ("[%&€$£@+]", "they are dropped: write the words that are spoken"),
+    "text in brackets": (
+        r"\([^)]+\)|\[[^]]+\]|<[^>]+>",
+        "it becomes words: delete it if nobody speaks it",
+    ),
+}
 
 Normalize = Callable[[str], str]
 
@@ -123,6 +135,15 @@ def _changed_characters(texts: Mapping[str, str]) -> list[str]:
     return [f"transcripts: {note}; the first in {changed[0]}"] if note else []
 
 
+def _warn_of_unspoken(texts: Mapping[str, str], normalize: Normalize) -> None:
+    """Warn of what is not spoken in transcripts to normalise, which are keyed by their places."""
+    for kind, (pattern, remedy) in _UNSPOKEN.items() if normalize is librispeech else ():
+        found = [(m[0], place) for place, text in texts.items() if (m := re.search(pattern, text))]
+        if found:
+            count, (first, place) = counted(len(found), "transcript"), found[0]
+            warn(f'{count} with {kind}, the first ("{first}") in {place}; {remedy}')
+
+
 def pair_rows(
     folder: str | Path,
     *,
@@ -196,9 +217,11 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     if not rows:
         raise InputError(f"nothing to import; {target} was not written")
     utt2spk, text = dict(ids), {name: text for (name, _), text in zip(ids, texts, strict=True)}
+    originals = {row.where: row.text for row in rows}
+    _warn_of_unspoken(originals, normalize)
     genders, notes = _genders(utt2spk.values(), rows)
     replace_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
-    notes = (*_changed_characters({row.where: row.text for row in rows}), *notes)
+    notes = (*_changed_characters(originals), *notes)
     return Imported(len(ids), len(set(utt2spk.values())), notes)
 
 
@@ -331,7 +354,8 @@ def import_kaldi(
     source = Path(source)
     tables = _copied(source)
     texts = tables["text"]
-    notes = _changed_characters({f"{source}/text: {key}": value for key, value in texts.items()})
+    originals = {f"{source}/text: {key}": value for key, value in texts.items()}
+    notes = _changed_characters(originals)
     problems = [
         f"{name}: {key}: {wrong}"
         for name, rule in (("utt2spk", RULES["utt2spk"]), ("text", reserved_symbols))
@@ -343,6 +367,7 @@ def import_kaldi(
     tables["wav.scp"], missing = _rooted(tables["wav.scp"], Path(root))
     problems = [*missing, *problems, *_collisions(ids, segmented="segments" in tables)]
     _refuse(f"{source}/{problem}" for problem in problems)
+    _warn_of_unspoken(originals, normalize)
     renamed = {name: _renamed(name, table, ids) for name, table in tables.items()}
     replace_tables(target, renamed)
     commands = sum(command_of(value) is not None for value in tables["wav.scp"].values())

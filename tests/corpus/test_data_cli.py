@@ -132,6 +132,20 @@ def test_combine_of_one_directory_names_the_order(make, tmp_path):
         main(["combine", str(make("a")), str(make("b"))])
 
 
+def test_normalize_warns_of_what_is_not_spoken(wav, tmp_path, capsys):
+    table, out = tmp_path / "t.csv", str(tmp_path / "out")
+    table.write_text(f'audio,text,id\n{wav},"a & b, 7% (laughs)",a\n{wav},ten,b\n{wav},<unk> x,c\n')
+    assert main(["import", out, "--table", str(table), "--normalize", "librispeech"]) == 0
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith(f'warning: 1 transcript with digits, the first ("7") in {table}:2; ')
+    assert second.startswith(f'warning: 1 transcript with symbols, the first ("&") in {table}:2; ')
+    assert third.startswith('warning: 2 transcripts with text in brackets, the first ("(laughs)")')
+    assert main(["import", f"{out}2", "--kaldi", out, "--normalize", "librispeech"]) == 0
+    assert f'the first ("7") in {out}/text: a; write' in capsys.readouterr().err
+    assert main(["import", out, "--table", str(table)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_import_and_normalize(wav, tmp_path, capsys):
     table, out = tmp_path / "t.csv", tmp_path / "out"
     table.write_text(f"path,text,speaker\n{wav},it's well-known.,s\n")
