@@ -72,14 +72,13 @@ def run_validate(argv: list[str]) -> int:
     parser.add_argument("--check-audio", action="store_true", help=text)
     args = parser.parse_args(argv)
 
-    from asr.corpus.validate import inspect, warnings
+    from asr.corpus.validate import fix_remedy, inspect, warnings
 
     problems, columns = inspect(
         args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
     )
     if problems:
-        fixes = "fixes sorting, list mismatches and characters"
-        _print_problems(problems, f"{args.dir}; `asr data fix {args.dir}` {fixes}")
+        _print_problems(problems, f"{args.dir}{fix_remedy(args.dir, problems)}")
         return EXIT_USAGE
     for warning in warnings(args.dir):
         warn(warning)
@@ -359,7 +358,7 @@ def run_import(argv: list[str]) -> int:
     Exit codes: 0 done, 1 written, but the directory has problems, 2 bad input or usage, 70 a
     mistake in asr itself.
     """
-    from asr.corpus.validate import validate, warnings
+    from asr.corpus.validate import fix_remedy, validate, warnings
 
     args = _import_options(argv)
     result = _imported(args)
@@ -368,7 +367,7 @@ def run_import(argv: list[str]) -> int:
     utterances, speakers = result.utterances, result.speakers
     print(f"{args.out}: {counted(utterances, 'utterance')}, {counted(speakers, 'speaker')}")
     if problems := validate(args.out):
-        _print_problems(problems, f"{args.out}; try `asr data fix {args.out}`")
+        _print_problems(problems, f"{args.out}{fix_remedy(args.out, problems)}")
         return EXIT_SOME_FAILED
     for warning in warnings(args.out):
         warn(warning)

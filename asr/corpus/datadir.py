@@ -15,7 +15,7 @@ from asr.audio.clip import Clip
 from asr.corpus.columns import Labels, Numbers, Strings
 from asr.corpus.quick import read_columns
 from asr.corpus.tables import Segment, Tables, read_table, read_tables, table_names
-from asr.corpus.validate import FILES, validate
+from asr.corpus.validate import FILES, fix_remedy, validate
 from asr.errors import InputError, counted
 
 
@@ -157,16 +157,14 @@ def read_valid(path: str | Path, *, text: bool) -> Tables:
     """Validate a directory and read its tables; reading an invalid one would lose lines.
 
     Raises:
-        InputError: the directory is not valid; the message lists the first problems.
+        InputError: it is not a valid directory; the message lists the first problems.
     """
-    if not Path(path).is_dir():
-        raise InputError(f"{path}: no such folder, expected a Kaldi data directory")
     problems = validate(path, text=text)
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise InputError(
             f"{path}: {counted(len(problems), 'problem')} in this data directory:\n{shown}\n"
-            f"`asr data validate {path}` lists all, `asr data fix {path}` fixes most"
+            f"`asr data validate {path}` lists all{fix_remedy(path, problems)}"
         )
     return read_tables(path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
-from asr.audio.folders import is_file
+from asr.audio.folders import is_file, search
 from asr.corpus.quick import (
     CONTROL,
     RESERVED,
@@ -34,6 +34,7 @@ from asr.corpus.tables import (
     split_speakers,
 )
 from asr.errors import InputError, counted, first_line, listed
+from asr.files import is_data_directory
 from asr.text.characters import (
     APOSTROPHES,
     apostrophes,
@@ -56,6 +57,7 @@ _REMEDIES = {
 _UNSEEN = re.compile(f"[{CONTROL}\u200b\ufeff]")
 _STRANGE = re.compile(f"[{CONTROL}{SPACES}]")
 _PIPE = re.compile(rb"\|[ \t]*\n")
+_NOT_UTF8 = "is not UTF-8"
 _STRAY_BYTE = re.compile(f"[{STRAY}]")
 
 
@@ -68,6 +70,8 @@ class Problem:
     """Number of the line, from 1; 0 for the whole file."""
     message: str
     """What was found, what was expected, and the remedy."""
+    fixable: bool = False
+    """Whether ``asr data fix`` solves it."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -88,9 +92,9 @@ class Table:
     file: str
     lines: dict[str, Line] = field(default_factory=dict)
 
-    def problem(self, key: str, message: str) -> Problem:
+    def problem(self, key: str, message: str, *, fixable: bool = False) -> Problem:
         """Return a problem in the line of a key."""
-        return Problem(self.file, self.lines[key].number, f"{key}: {message}")
+        return Problem(self.file, self.lines[key].number, f"{key}: {message}", fixable)
 
 
 _Tables = Mapping[str, Table]
@@ -127,16 +131,36 @@ def inspect(
 
     Returns:
         All violations, file by file. If the quick first check finds no violation, the tables too.
+
+    Raises:
+        InputError: the path is not a folder, or a folder of recordings.
     """
     path = Path(path)
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
-        return [Problem(str(path), 0, f"{found}, expected a data directory; check the path")], None
+        raise InputError(f"{path}: {found}, expected a data directory; check the path")
+    if not is_data_directory(path) and search(path).audio:
+        raise InputError(
+            f"{path}: a folder of recordings, expected a data directory; `asr data import OUT "
+            f"--folder {path}` or `--table` makes a data directory of it"
+        )
     optional = {"text": text, "wav.scp": wav, "feats.scp": feats}
     required = ["utt2spk", "spk2utt", *(name for name, wanted in optional.items() if wanted)]
     if not audio and (columns := read_columns(path, required, FILES)):
         return [], columns
     return _problems(path, required, audio=audio), None
+
+
+def fix_remedy(path: str | Path, problems: Collection[Problem]) -> str:
+    """Return the end of a message: how many problems ``asr data fix`` solves; empty if none.
+
+    It solves none if a file is missing or cannot be read.
+    """
+    number = sum(problem.fixable for problem in problems)
+    missing = any(not (problem.line or problem.fixable) for problem in problems)
+    if missing or not number or any(_NOT_UTF8 in problem.message for problem in problems):
+        return ""
+    return f"; `asr data fix {path}` fixes {'all' if number == len(problems) else number}"
 
 
 def _problems(path: Path, required: Collection[str], *, audio: bool) -> list[Problem]:
@@ -149,7 +173,7 @@ def _problems(path: Path, required: Collection[str], *, audio: bool) -> list[Pro
                 tables[name] = table
         elif name in required:
             message = f"no such file, but it is required; {_REMEDIES.get(name, 'add it')}"
-            problems.append(Problem(str(path / name), 0, message))
+            problems.append(Problem(str(path / name), 0, message, name == "spk2utt"))
     if "segments" in tables and "wav.scp" not in tables:
         message = "no such file, but segments needs it; add it"
         problems.append(Problem(str(path / "wav.scp"), 0, message))
@@ -250,12 +274,12 @@ def _read(file: Path, problems: list[Problem]) -> Table:
     table = Table(str(file))
 
     def add(number: int, message: str) -> None:
-        problems.append(Problem(table.file, number, message))
+        problems.append(Problem(table.file, number, message, fixable=True))
 
     try:
         source = _decode(file)
     except InputError as error:
-        add(0, str(error))
+        problems.append(Problem(table.file, 0, str(error)))
         return table
     lines = source.removesuffix("\n").split("\n")
     if not source.endswith("\n"):
@@ -302,7 +326,7 @@ def _strange(name: str, number: int, line: str) -> Iterator[str]:
     stray = _STRAY_BYTE.search(line)
     if stray:
         byte = ord(stray[0]) - 0xDC00
-        yield f"byte 0x{byte:02x} is not UTF-8; convert the file: iconv -f latin1 -t utf-8"
+        yield f"byte 0x{byte:02x} {_NOT_UTF8}; convert the file: iconv -f latin1 -t utf-8"
     key, value = split_line(line)
     if name.endswith(".scp"):  # paths may have spaces and letters of any kind
         odd = [*_STRANGE.findall(key), *invisible(key), *_UNSEEN.findall(value)]
@@ -407,7 +431,7 @@ def _break_rules(tables: _Tables) -> Iterator[Problem]:
         table = tables.get(name, Table(""))
         for key, line in table.lines.items():
             if message := rule(line.value):
-                yield table.problem(key, message)
+                yield table.problem(key, message, fixable=rule is not reserved_symbols)
 
 
 def _audio_paths(tables: _Tables) -> Iterator[tuple[str, str]]:
@@ -450,10 +474,12 @@ def _same_keys(table: Table, other: Table, keys: Mapping[str, Line]) -> Iterator
     """Check that the keys of a table are ``keys``, which come from lines of another table."""
     name, other_name = Path(table.file).name, Path(other.file).name
     for key in table.lines.keys() - keys.keys():
-        yield table.problem(key, f"not in {other_name}; remove the line or add it there")
+        yield table.problem(
+            key, f"not in {other_name}; remove the line or add it there", fixable=True
+        )
     for key in keys.keys() - table.lines.keys():
         message = f"{key}: no line in {name}; add it there, or `asr data fix`"
-        yield Problem(other.file, keys[key].number, message)
+        yield Problem(other.file, keys[key].number, message, fixable=True)
 
 
 def _look_alike(tables: _Tables) -> Iterator[Problem]:
@@ -514,7 +540,8 @@ def _spk2utt_differs(tables: _Tables) -> Iterator[Problem]:
             continue
         odd = sorted(set(found) ^ set(wanted))
         what = f"not the utterances of utt2spk ({listed(odd)})" if odd else "utterances not sorted"
-        yield spk2utt.problem(speaker, f"{what}; `asr data fix` derives the file again")
+        message = f"{what}; `asr data fix` derives the file again"
+        yield spk2utt.problem(speaker, message, fixable=True)
 
 
 def _segments_wrong(tables: _Tables) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 import pytest
 
-from asr.corpus.validate import FILES, RULES, validate, warnings
+from asr.corpus.validate import FILES, RULES, fix_remedy, validate, warnings
+from asr.errors import InputError
 
 
 def told(path, **options) -> list[str]:
@@ -280,8 +281,31 @@ def test_a_path_may_have_spaces_of_any_kind(make, wav):
 
 
 def test_a_path_that_is_not_a_directory(tmp_path, wav):
-    assert "no such folder" in str(validate(tmp_path / "none")[0])
-    assert "a file, expected a data directory" in str(validate(wav)[0])
+    cases = {
+        tmp_path / "none": "no such folder, expected a data directory; check",
+        wav: "a file, expected a data directory; check",
+        tmp_path: "a folder of recordings, expected .*; `asr data import OUT --folder ",
+    }
+    for path, message in cases.items():
+        with pytest.raises(InputError, match=f"{path}: {message}"):
+            validate(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "remedy"),
+    [
+        ({"wav_scp": "s1-a x.wav\ns1-b x.wav\ns2-a x.wav\n"}, ""),
+        ({"text": "s1-a ONE\ns1-b <s>\ns2-a FOUR\n"}, ""),
+        ({"text": b"s1-b CAF\xe9\n"}, ""),
+        ({"utt2spk": None, "spk2utt": None}, ""),
+        ({"spk2utt": None}, "all"),
+        ({"text": "s2-a \ns1-a ONE\ns1-b <s>\n", "spk2utt": "s1 s1-a\ns2 s2-a\n"}, "3"),
+    ],
+)
+def test_fix_is_named_only_if_it_helps(make, files, remedy):
+    path = make(**files)
+    expected = remedy and f"; `asr data fix {path}` fixes {remedy}"
+    assert fix_remedy(path, validate(path)) == expected
 
 
 def test_a_folder_where_a_file_should_be(make):
