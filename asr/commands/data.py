@@ -131,7 +131,7 @@ def run_fix(argv: list[str]) -> int:
     from asr.corpus.edit import fix
     from asr.corpus.validate import validate
 
-    print("\n".join(fix(path) or [f"{path}: nothing to fix"]))
+    print("\n".join(fix(path) or [f"{path}: nothing to change"]))
     if problems := validate(path, text=(Path(path) / "text").is_file()):
         _print_problems(problems, f"{path} could not be fixed; edit the files")
         return EXIT_USAGE

@@ -22,6 +22,7 @@ from asr.corpus.tables import (
     split_line,
     split_speakers,
     table_names,
+    table_text,
     write_tables,
 )
 from asr.corpus.validate import RULES, other_forms, validate
@@ -47,7 +48,7 @@ def fix(path: str | Path) -> list[str]:
     in ``.backup/`` in the directory, or in ``.backup.2/`` and so on if it exists.
 
     Returns:
-        The changes, a sentence each; empty if nothing was wrong.
+        The changes, a sentence each; empty if nothing was changed.
 
     Raises:
         InputError: no utterance is left, a required file is missing, or a file is not UTF-8;
@@ -69,13 +70,28 @@ def fix(path: str | Path) -> list[str]:
     fixed = restrict(tables, keep)
     incomplete = _incomplete(fixed)
     done += _losses(path, tables, fixed, incomplete)
-    backup = _back_up(path)
     for name in incomplete:
         del fixed[name]
+    changed = _changed(path, fixed)
+    if not (changed or incomplete):
+        return []
+    backup = _back_up(path)
+    for name in incomplete:
         (path / name).unlink()
     write_tables(path, fixed)
     kept = f"kept {len(keep)} of {len(tables['utt2spk'])} utterances"
-    return [*done, f"{path}: {kept}; sorted, spk2utt derived again; originals in {backup}"]
+    changes = f"changed {', '.join(changed)}; " if changed else ""
+    return [*done, f"{path}: {kept}; {changes}originals in {backup}"]
+
+
+def _changed(path: Path, tables: Tables) -> list[str]:
+    """Return the files of a directory that tables to write will change."""
+    written = {**tables, "spk2utt": speakers_of(tables["utt2spk"])}
+    return [
+        name
+        for name, table in sorted(written.items())
+        if not (path / name).is_file() or (path / name).read_bytes() != table_text(table).encode()
+    ]
 
 
 def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:

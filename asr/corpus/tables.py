@@ -90,7 +90,12 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> Path:
     """Write a table, sorted by key, atomically."""
-    return write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))
+    return write_text(path, table_text(table))
+
+
+def table_text(table: Mapping[str, str]) -> str:
+    """Return the lines of a table, sorted by key."""
+    return "".join(f"{key} {table[key]}\n" for key in sorted(table))
 
 
 def read_tables(path: str | Path) -> Tables:

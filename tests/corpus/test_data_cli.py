@@ -87,7 +87,7 @@ def test_fix_says_what_is_left(make, capsys):
     assert f"1 problem in {path} could not be fixed" in output.err
     (path / "text").write_text("s1-a A\ns1-b B\ns2-a C\n")
     assert main(["fix", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: nothing to fix\n"
+    assert capsys.readouterr().out == f"{path}: nothing to change\n"
 
 
 def test_subset(make, tmp_path, capsys):

@@ -57,6 +57,16 @@ def test_a_backup_is_never_replaced(make):
     assert drop(path, ["s1-a"]).endswith(f"originals in {path}/.backup.4")
 
 
+def test_fix_names_only_what_it_changed(make):
+    path = make(wav_scp="s1-a x.wav\ns1-b x.wav\ns2-a x.wav\n")  # no such file
+    assert fix(path) == []
+    assert not (path / ".backup").exists()
+    (path / "text").write_text("s2-a FOUR\ns1-a ONE\ns1-b TWO\n")
+    assert fix(path) == [
+        f"{path}: kept 3 of 3 utterances; changed text; originals in {path}/.backup"
+    ]
+
+
 def test_fix_reports_each_removed_line(make):
     path = make(
         utt2spk="s1-a s1\ns1-b s1 x\ns2-a s2\ns2-b s2\n",
