@@ -6,6 +6,7 @@ sorted by speaker, too. Two sources that would get the same id are refused. An i
 becomes a command, but commands in the wav.scp of another directory are kept.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -272,7 +273,9 @@ def _wrong_audio(audio: str) -> str:
     if not audio:
         return "no audio file is named; add it"
     if not is_file(audio):
-        return f"{audio}: no such audio file; fix the path"
+        folder = os.path.isdir(audio)  # noqa: PTH112  # false, not an error, for any path
+        found = "a folder, expected an audio file" if folder else "no such audio file"
+        return f"{audio}: {found}; fix the path"
     if _UNFIT_PATH.search(absolute(audio)):
         return f"{audio!r}: would be a command or another path in wav.scp; rename the file"
     return ""

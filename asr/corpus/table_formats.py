@@ -77,7 +77,7 @@ def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
         columns: the name of each column of COLUMNS; a column may also have a name of ALIASES.
 
     Raises:
-        InputError: the file is missing, has another format, or has no column audio or text.
+        InputError: the file is missing or empty, has another format, or no column audio or text.
     """
     path = Path(path)
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_json, ".json": _read_json}
@@ -89,6 +89,8 @@ def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
         source = decode(path.read_bytes(), path)
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    if not source.strip():
+        raise InputError(f"{path}: an empty file, expected a table; save the table again")
     _names.cache_clear()
     for line, record in readers[path.suffix.lower()](path, source, columns):
         where = f"{path}:{line}"

@@ -119,6 +119,12 @@ def test_a_missing_column_lists_the_columns_of_the_table(audio):
         import_table(audio, "t.csv", "voice,text\na.wav,one\n")
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.json"])
+def test_an_empty_table(audio, name):
+    with pytest.raises(InputError, match=f"{name}: an empty file, expected a table"):
+        import_table(audio, name, "\n")
+
+
 def test_start_and_end_become_segments(audio):
     rows = [
         {"audio": "a.wav", "text": "one", "start": 0, "end": 1.0, "speaker": "s"},
@@ -157,13 +163,16 @@ def test_each_bad_row_is_reported_with_its_line(audio):
         ",one,x5\n"
         "c.wav,<s> one </s>,x6\n"
         "c.wav,one,x3\n"
+        "sub,one,x7\n"
     )
+    (audio / "sub").mkdir()
     assert [problem.partition(";")[0] for problem in refusal(audio, "t.csv", table)] == [
         "2: an empty transcript",
         f"3: {audio}/none.wav: no such audio file",
         "6: 4 fields, expected 3",
         "7: no audio file is named",
         "8: </s> <s> must not be in a transcript",
+        f"10: {audio}/sub: a folder, expected an audio file",
         f"9: gets the id x3, as {audio}/t.csv:4 does",
     ]
 
