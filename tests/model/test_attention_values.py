@@ -55,7 +55,7 @@ def dot(p, h, states, config):
 
 
 def general(p, h, states, config):
-    return [softmax(np.array([s @ p["W.weight"] @ x for x in h])) for s in states]
+    return [softmax(np.array([s @ p["W.weight"] @ x / np.sqrt(len(s)) for x in h])) for s in states]
 
 
 def location(p, h, states, config):
@@ -90,10 +90,11 @@ def coverage(p, h, states, config):
 
 
 def window(p, h, s, centre, D):
-    """Softmax of s . W h_t over the steps around a centre, 0 elsewhere."""
+    """Softmax of s . W h_t / sqrt(H) over the steps around a centre, 0 elsewhere."""
     inside = [t for t in range(len(h)) if abs(t - centre) <= D]
     alpha = np.zeros(len(h))
-    alpha[inside] = softmax(np.array([s @ p["W.weight"] @ h[t] for t in inside]))
+    energies = [s @ p["W.weight"] @ h[t] / np.sqrt(len(s)) for t in inside]
+    alpha[inside] = softmax(np.array(energies))
     return alpha
 
 

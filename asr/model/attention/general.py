@@ -1,9 +1,13 @@
 """Content-based attention by a bilinear form (Luong et al., arXiv:1508.04025, "general", eq. 8).
 
-e_t = s_{i-1} . (W h_t)
+e_t = s_{i-1} . (W h_t) / sqrt(H)
 
-The paper compares with the state after the step; here it is the one before, as in all kinds.
+The paper compares with the state after the step; here it is the one before, as in all kinds. The
+paper has no scale. Without one, a step of the optimiser, which changes each of the H D weights by
+about the learning rate, changes an energy by several units, and attention hardly learns to align.
 """
+
+import math
 
 from torch import Tensor, nn
 
@@ -19,10 +23,11 @@ class General(Energy):
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
         self.W = nn.Linear(memory, query, bias=False)
+        self.scale = 1 / math.sqrt(query)
 
     def project(self, memory: Tensor) -> Tensor:
-        """W h: (B, S, D) to (B, S, H)."""
-        return affine(memory, self.W.weight.t())
+        """W h / sqrt(H): (B, S, D) to (B, S, H)."""
+        return affine(memory, self.W.weight.t() * self.scale)
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
         """See :meth:`Energy.energies`."""

@@ -1,7 +1,7 @@
 """Local attention around a centre that moves forward (Luong et al., arXiv:1508.04025, "local-m").
 
 p_i     = max(p_{i-1}, sum_t alpha_{i-1,t} t)                   p_1 = 0
-e_t     = s_{i-1} . (W h_t)
+e_t     = s_{i-1} . (W h_t) / sqrt(H)
 alpha_i = softmax(e_t)                                          |t - p_i| <= D
 
 The paper's centre is p_i = i, for its steps are words as its outputs are. Characters last for many

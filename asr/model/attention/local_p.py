@@ -1,7 +1,7 @@
 """Local attention around a predicted centre (Luong et al., arXiv:1508.04025, "local-p", eq. 9, 10).
 
 p       = S sigmoid(v . tanh(P s_{i-1}))                        S: real steps
-e_t     = s_{i-1} . (W h_t)
+e_t     = s_{i-1} . (W h_t) / sqrt(H)
 alpha_i = softmax(e_t) exp(-(t - p)^2 / (2 (D / 2)^2))          |t - p| <= D
 
 The weights sum to less than 1, as the Gaussian is not normalised.

@@ -1,7 +1,7 @@
 """Attention to a window around a centre; in a search its time does not depend on the steps.
 
 |t - p| <= D                                                    the window
-e_t = s_{i-1} . (W h_t)                                         as in :mod:`.general`
+e_t = s_{i-1} . (W h_t) / sqrt(H)                               as in :mod:`.general`
 
 Training computes the energies of all steps and masks those outside the window, because the gradient
 of a window that is picked from the keys takes more time than the product.
