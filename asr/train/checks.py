@@ -149,7 +149,7 @@ def report_unknown(unknown: Mapping[str, str], where: str, *, strict: bool) -> N
     if not unknown:
         return
     listed = ", ".join(f"{char!r} (first in {name})" for char, name in sorted(unknown.items()))
-    message = f"{where}: characters that neither tokens.txt nor --init has: {listed}"
+    message = f"{where}: characters without a token: {listed}"
     if strict:
         directory = where.removesuffix("/text") if where.endswith("/text") else "DIR"
         raise InputError(

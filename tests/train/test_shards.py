@@ -179,6 +179,6 @@ def test_shards_are_checked_by_their_index(tone_corpus, one_epoch, shards, tmp_p
     fail("longer than their audio allows", model=replace(one_epoch.model, encoder=deep))
     CharTokenizer.from_texts(["AB "]).to_file(tmp_path / "tokens.txt")
     (tmp_path / "dev").symlink_to(tone_corpus / "dev")
-    fail(r"does not have: 'C' \(first in s1-02\)", corpus=tmp_path)
+    fail(r"without a token: 'C' \(first in s1-02\)", corpus=tmp_path)
     list(write_shards(tone_corpus / "dev", tmp_path / "dev_shards", Options(FEATURES)))
     fail("2 utterances are in the training and in the dev set", train=tmp_path / "dev_shards")
