@@ -18,6 +18,7 @@ SHOWN = 5
 PERCENTILES = {"min": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "max": 100}
 BINS = 12
 FAR = 5.0  # robust standard deviations of the logarithm
+LEAST = 0.1  # of such a deviation: in a small set, the rates may be nearly equal by chance
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a cell
 
@@ -61,14 +62,14 @@ def suspicious(rates: dict[str, float]) -> dict[str, float]:
 
     Returns:
         The rates whose logarithm is more than FAR robust standard deviations (1.4826 times the
-        median absolute deviation) from the median, the farthest first.
+        median absolute deviation, at least LEAST) from the median, the farthest first.
     """
     if not rates:
         return {}
     logs = np.log(np.array(list(rates.values())))
     distance = np.abs(logs - np.median(logs))
-    deviation = 1.4826 * float(np.median(distance))
-    far = [(d, name) for name, d in zip(rates, distance, strict=True) if d > FAR * deviation > 0]
+    deviation = max(LEAST, 1.4826 * float(np.median(distance)))
+    far = [(d, name) for name, d in zip(rates, distance, strict=True) if d > FAR * deviation]
     return {name: rates[name] for _, name in sorted(far, reverse=True)}
 
 

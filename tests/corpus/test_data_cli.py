@@ -209,6 +209,8 @@ def test_a_transcript_of_other_audio_is_suspicious():
     assert list(suspicious(rates)) == ["short", "long"]
     assert suspicious({"a": 1.0, "b": 1.0, "c": 1.0}) == {}
     assert suspicious({}) == {}
+    even = {f"u{n}": 4.5 + 0.01 * n for n in range(-7, 8)} | {"a": 3.6, "b": 5.7, "c": 1.5}
+    assert list(suspicious(even)) == ["c"]
 
 
 def test_stats_of_durations_that_differ_by_rounding_errors(segmented):
