@@ -6,6 +6,7 @@ sorted by speaker, too. Two sources that would get the same id are refused. An i
 becomes a command, but commands in the wav.scp of another directory are kept.
 """
 
+import math
 import os
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from asr.audio.clip import command_of, info
+from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file, search
 from asr.audio.formats import READABLE
 from asr.corpus.edit import replace_tables
@@ -211,6 +212,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     Raises:
         InputError: a row is bad; the message lists all problems, and nothing is written.
     """
+    _length_s.cache_clear()
     rows = _as_segments(list(rows))
     texts = [_clean(row.text, normalize) for row in rows]
     ids = make_ids([(row.id, row.speaker) for row in rows])
@@ -255,10 +257,16 @@ def _as_segments(rows: list[Row]) -> list[Row]:
 
 
 def _is_longer(row: Row) -> bool:
+    return is_number(row.duration) and _length_s(row.audio) > float(row.duration) + ROUNDING_S
+
+
+@lru_cache(maxsize=4096)
+def _length_s(audio: str) -> float:
+    """Return the seconds of a recording, or NaN if it cannot be read."""
     try:
-        return info(row.audio).duration_s > float(row.duration) + ROUNDING_S
-    except (InputError, ValueError):  # reported with the other problems of the row
-        return False
+        return info(audio).duration_s
+    except InputError:
+        return math.nan
 
 
 def _wrong(row: Row, text: str) -> str:
@@ -294,6 +302,8 @@ def _wrong_times(row: Row) -> str:
     if not row.start and not row.end:
         return ""
     if is_number(row.start) and is_number(row.end) and 0 <= float(row.start) < float(row.end):
+        if float(row.end) > _length_s(row.audio) + MAX_OVERSHOOT_S:
+            return f"end {row.end}, but the audio lasts {_length_s(row.audio):g} s; fix the times"
         return ""
     return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; fix them"
 

@@ -195,6 +195,12 @@ def test_wrong_times(audio, times):
     assert problem.startswith("2: start '")
 
 
+def test_a_row_that_ends_after_its_recording(audio):
+    table = "audio,text,start,end\na.wav,one,0,2.4\na.wav,two,1.0,9\n"
+    (problem,) = refusal(audio, "t.csv", table)
+    assert problem == "3: end 9, but the audio lasts 2 s; fix the times"
+
+
 def test_some_rows_with_times_and_some_without(audio):
     (problem,) = refusal(audio, "t.csv", "audio,text,start,end\na.wav,one,0,1\nb.wav,two,,\n")
     assert problem.startswith("3: no start and end, but other rows have them")
