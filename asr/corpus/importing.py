@@ -35,7 +35,7 @@ _UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\ud800-\udfff]|[|\s]$"
 _SPREADSHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#N/A", "#NULL!")
 _SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
 
-# What the normalizer librispeech does not make the spoken words of: the pattern and the remedy.
+# What the normaliser librispeech does not turn into the words that are spoken: pattern and remedy.
 _UNSPOKEN = {
     "digits": (r"\d", "write the words that are spoken"),
     "symbols": ("[%&€$£@+]", "they are dropped: write the words that are spoken"),
