@@ -77,7 +77,7 @@ def read_tokens(tokens: str | None, init: str | None) -> CharTokenizer:
         return CharTokenizer.from_file(tokens)
     if init:
         return read_model(_split(init)[0])[0].tokenizer
-    raise InputError("--tokens is missing; make tokens.txt by `asr chars`")
+    raise InputError("--tokens is missing; name the file of `asr chars`, or a model by --init")
 
 
 def check_origin(origin: dict[str, str], init: str | None, state: Path) -> list[str]:
