@@ -70,7 +70,7 @@ def test_native_loop_equals_the_plain_one(kind, cell, units, threads, monkeypatc
     names = ["states", *(name for name, _ in case[0].named_parameters())]
     for name, a, b in zip(names, gradients, plain_gradients, strict=True):
         scale = float(b.abs().max()) + 1e-6
-        torch.testing.assert_close(a / scale, b / scale, atol=2e-5, rtol=0, msg=name)
+        torch.testing.assert_close(a / scale, b / scale, atol=5e-5, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("units", [16, 37])  # read where they lie, and packed

@@ -6,7 +6,8 @@ p       = log sum_{k=0..n} P(k) alpha_{i-1,t-k}                 P: beta-binomial
 alpha_i = softmax(w . tanh(U f_t + T g_t + c) + p_t)            alpha_0 = (1, 0, 0, ...)
 
 The prior P lets weights move on by 0 to n steps, n / 10 on average; n is 10 in the paper. Where p
-is -inf, the weight is 0. The encoder's output affects the weights only through the decoder's state.
+is -inf, the weight is 0. The encoder's output affects the weights only through the decoder's state:
+the key of every step is c.
 """
 
 import math
@@ -57,8 +58,9 @@ class DynamicConvolution(Energy):
         self.register_buffer("prior", prior, persistent=False)
 
     def project(self, memory: Tensor) -> Tensor:
-        """Nothing of the encoder's output is needed: (B, S, D) to (B, S, 0)."""
-        return memory[..., :0]
+        """The same for every step: (B, S, D) to c (B, S, A)."""
+        c: Tensor = self.T.bias
+        return c.expand(*memory.shape[:2], -1)
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
         """All weight on the first step."""
@@ -70,9 +72,11 @@ class DynamicConvolution(Energy):
         static = self.filters(last.unsqueeze(1)).transpose(1, 2)  # (N, S, C)
         filters = self.G(self.W(query).tanh()).view(len(last), width, C)
         dynamic = pad(last, (width // 2, width // 2)).unfold(1, width, 1) @ filters  # (N, S, C)
-        energies = self.w((self.U(static) + self.T(dynamic)).tanh()).squeeze(-1)  # (N, S)
-        prior = log_or_minus_inf(shift_forward(last, self.prior.to(last.dtype)))
-        return (energies + prior).view(*query.shape[:2], -1)
+        mix = self.U(static) + dynamic @ self.T.weight.t()  # (N, S, A)
+        mix = mix.view(*query.shape[:2], *mix.shape[1:]) + keys.unsqueeze(1)  # (B, K, S, A)
+        energies = self.w(mix.tanh()).squeeze(-1)  # (B, K, S)
+        prior = log_or_minus_inf(shift_forward(last, self.prior.to(last.dtype)))  # (N, S)
+        return energies + prior.view_as(energies)
 
     def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
         """The weights themselves."""

@@ -29,6 +29,8 @@ struct Past {
 // row k is the part shifted by k. Coverage has one filter, of width 1.
 class Additive {
  public:
+  static constexpr bool UNIFORM = true;  // the last weights before the first character
+
   // Arguments is a struct of native.cpp with w, filters, location, S, A, C, K, last and sum.
   template <class Arguments>
   explicit Additive(const Arguments &a)
@@ -60,7 +62,7 @@ class Additive {
 
   class Back;
 
- private:
+ protected:
   // f = filters * past, (C, S) in location_.
   void convolve(Past<const float> past, int steps) {
     for (int i = 0; i < parts_; i++) {
@@ -76,7 +78,8 @@ class Additive {
     return i == 0 && last_ ? past.last : past.sum;
   }
 
-  const float *filters_, *w_;
+  const float *filters_;  // (C, parts, K)
+  const float *w_;
   const int A_, C_, K_, parts_, last_, stride_, taps_;
   const Packed U_;
   Buffer margins_[2];
@@ -85,14 +88,11 @@ class Additive {
 };
 
 // Backward of Additive; it sums the gradients of w, U and the filters over all calls.
-class Additive::Back : Additive {
+class Additive::Back : protected Additive {
  public:
   template <class Arguments>
   explicit Back(const Arguments &a)
-      : Additive(a), back_U_(a.location, A_, C_, 1, A_),
-        back_filters_{{a.filters, C_, K_, parts_ * K_, 1},
-                      {a.filters + (parts_ - 1) * K_, C_, K_, parts_ * K_, 1}},
-        d_w_(U_.n), d_U_(C_ * U_.n), d_filters_{Buffer(C_ * taps_), Buffer(C_ * taps_)},
+      : Additive(a), back_U_(a.location, A_, C_, 1, A_), d_w_(U_.n), d_U_(C_ * U_.n), d_filters_{Buffer(C_ * taps_), Buffer(C_ * taps_)},
         d_mix_(static_cast<size_t>(a.S) * U_.n),
         d_location_(static_cast<size_t>(a.S) * back_U_.n),
         d_taps_(static_cast<size_t>(a.S) * taps_), d_margin_(stride_ + taps_) {}
@@ -136,7 +136,7 @@ class Additive::Back : Additive {
     }
   }
 
- private:
+ protected:
   // Backward of convolve for n steps of d_mix_ from first on.
   void convolve_back(int first, int n, int steps, Past<float> d_past) {
     const float *d_mix = d_mix_ + static_cast<size_t>(first) * U_.n;
@@ -145,20 +145,134 @@ class Additive::Back : Additive {
     for (int i = 0; i < parts_; i++) {
       product(C_, d_location_, 1, back_U_.n, Packed(margins_[i] + first, n, taps_, 1, 1, true),
               d_filters_[i], true);
-      product(n, d_location_, back_U_.n, 1, back_filters_[i], d_taps_);  // (n, K)
+      product(n, d_location_, back_U_.n, 1, Packed(filters_ + i * K_, C_, K_, parts_ * K_, 1),
+              d_taps_);  // (n, K)
       std::memset(d_margin_, 0, sizeof(float) * (stride_ + taps_));
       for (int t = 0; t < n; t++) add(d_margin_ + first + t, d_taps_ + t * taps_, taps_);
       add(part(d_past, i), d_margin_ + K_ / 2, steps);
     }
   }
 
-  const Packed back_U_, back_filters_[2];
+  const Packed back_U_;
   Buffer d_w_, d_U_, d_filters_[2], d_mix_, d_location_, d_taps_, d_margin_;
+};
+
+// The part of dynamic convolution that is not additive attention: the second half of the C filters
+// follows from the query, x = tanh(query + b) and x G, and a prior P lets weights move on.
+class Dynamic {
+ public:
+  // Arguments is a struct of native.cpp with filters, G (A, C / 2, K), b (A) and P (moves).
+  template <class Arguments>
+  explicit Dynamic(const Arguments &a)
+      : A_(a.A), half_(a.C / 2 * a.K), moves_(a.moves), G_(a.generator), b_(a.b), P_(a.prior),
+        x_(A_), filters_(2 * half_) {
+    std::memcpy(filters_, a.filters, sizeof(float) * half_);
+  }
+
+  // The filters (C, K) of a query (A).
+  const float *filters(const float *query) {
+    float *second = filters_ + half_;
+    std::memset(second, 0, sizeof(float) * half_);
+    each(A_, [&](int a, int n) { store(x_ + a, tanh(load(query + a, n) + load(b_ + a, n)), n); });
+    for (int a = 0; a < A_; a++) add_scaled(second, x_[a], G_ + a * half_);
+    return filters_;
+  }
+
+  // What the prior makes of the last weights at step t; the energy gets its logarithm.
+  float moved(const float *last, int t) const {
+    float total = 0;
+    for (int k = 0; k < std::min(moves_, t + 1); k++) total += P_[k] * last[t - k];
+    return total;
+  }
+
+  // The last weights' gradients (steps) from those of the energies, first to end.
+  void moved_back(const float *last, const float *d_energies, int first, int end,
+                  float *d_last) const {
+    for (int t = first; t < end; t++) {
+      const float x = moved(last, t), d = x > 0 ? d_energies[t] / x : 0.0f;
+      for (int k = 0; k < std::min(moves_, t + 1); k++) d_last[t - k] += P_[k] * d;
+    }
+  }
+
+  // Add to d_query (A) and d_G (A, C / 2, K); d_second (C / 2, K) are the query's filters'.
+  void filters_back(const float *d_second, float *d_query, float *d_G) const {
+    for (int a = 0; a < A_; a++) {
+      d_query[a] += dot(G_ + a * half_, d_second, half_) * (1.0f - x_[a] * x_[a]);
+      add_scaled(d_G + a * half_, x_[a], d_second);
+    }
+  }
+
+ private:
+  // to (C / 2, K) += factor * what.
+  void add_scaled(float *to, float factor, const float *what) const {
+    each(half_, [&](int j, int n) { store(to + j, load(to + j, n) + factor * load(what + j, n), n); });
+  }
+
+  const int A_, half_, moves_;
+  const float *G_, *b_, *P_;
+  Buffer x_, filters_;
+};
+
+class DynamicConvolution : Additive {
+ public:
+  static constexpr bool UNIFORM = false;  // all weight on the first step
+
+  template <class Arguments>
+  explicit DynamicConvolution(const Arguments &a) : Additive(a), dynamic_(a), zeros_(a.A) {}
+
+  void energies(const float *keys, const float *query, Past<const float> past, int steps,
+                float *energies) {
+    filters_ = dynamic_.filters(query);
+    Additive::energies(keys, zeros_, past, steps, energies);
+    for (int t = 0; t < steps; t++) energies[t] += std::log(dynamic_.moved(past.last, t));
+  }
+
+  class Back;
+
+ private:
+  Dynamic dynamic_;
+  Buffer zeros_;
+};
+
+class DynamicConvolution::Back : Additive::Back {
+ public:
+  template <class Arguments>
+  explicit Back(const Arguments &a)
+      : Additive::Back(a), dynamic_(a), zeros_(A_), d_zeros_(A_), d_second_(C_ / 2 * K_),
+        d_G_(static_cast<size_t>(A_) * C_ / 2 * K_) {}
+
+  void back(const float *keys, const float *query, Past<const float> past, int steps,
+            const float *d_energies, int first, int end, float *d_keys, float *d_query,
+            Past<float> d_past) {
+    filters_ = dynamic_.filters(query);
+    Additive::Back::back(keys, zeros_, past, steps, d_energies, first, end, d_keys, d_zeros_,
+                         d_past);
+    dynamic_.moved_back(past.last, d_energies, first, end, d_past.last);
+    for (int c = 0; c < C_ / 2; c++) {  // the sums over calls are for the first half alone
+      float *d_filter = d_filters_[0] + (C_ / 2 + c) * taps_;
+      std::memcpy(d_second_ + c * K_, d_filter, sizeof(float) * K_);
+      std::memset(d_filter, 0, sizeof(float) * K_);
+    }
+    dynamic_.filters_back(d_second_, d_query, d_G_);
+  }
+
+  // Add the sums to those of Additive and d_generator (A, C / 2, K).
+  template <class Arguments>
+  void collect(const Arguments &a) const {
+    Additive::Back::collect(a);
+    add(a.d_generator, d_G_, A_ * C_ / 2 * K_);
+  }
+
+ private:
+  Dynamic dynamic_;
+  Buffer zeros_, d_zeros_, d_second_, d_G_;
 };
 
 // Energies that are the product of key and query; the query's weights include the scale.
 class Dot {
  public:
+  static constexpr bool UNIFORM = true;
+
   template <class Arguments>
   explicit Dot(const Arguments &a) : A_(a.A) {}
 
@@ -195,11 +309,14 @@ class Dot::Back : Dot {
   void collect(const Arguments &) const {}
 };
 
-// The softmax of energies (steps), in place.
+// The softmax of energies (steps), in place; weights below e^-87 of the largest are 0.
 inline void softmax(float *weights, int steps) {
   float highest = -INFINITY, total = 0;
   for (int t = 0; t < steps; t++) highest = std::max(highest, weights[t]);
-  each(steps, [&](int t, int n) { store(weights + t, exp(load(weights + t, n) - highest), n); });
+  each(steps, [&](int t, int n) {
+    const vec x = load(weights + t, n) - highest;
+    store(weights + t, x < -87.0f ? vec{} : exp(x), n);
+  });
   for (int t = 0; t < steps; t++) total += weights[t];
   const float scale = 1.0f / total;
   each(steps, [&](int t, int n) { store(weights + t, load(weights + t, n) * scale, n); });

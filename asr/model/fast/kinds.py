@@ -2,11 +2,13 @@
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 from asr.model.attention.additive import Additive
 from asr.model.attention.coverage import Coverage
 from asr.model.attention.dot import Dot
+from asr.model.attention.dynamic_convolution import DynamicConvolution
 from asr.model.attention.location import Location
 from asr.model.attention.location_accumulated import LocationAccumulated
 from asr.model.cells.gru import GRU
@@ -21,6 +23,7 @@ PAST = {
     "location": {"last": 1},
     "location_accumulated": {"last": 1, "sum": 1},
     "coverage": {"sum": 1},
+    "dynamic_convolution": {"last": 1},
     "additive": {},
     "dot": {},
 }
@@ -47,12 +50,20 @@ class EnergyWeights(NamedTuple):
     """U: weights of the filters' output, (C, A)."""
     w: Tensor | None = None
     """(A,)."""
+    generator: Tensor | None = None
+    """G, which makes the second half of the filters from the query, (A, C / 2, K)."""
+    b: Tensor | None = None
+    """Bias of the query before the generator, (A,)."""
+    prior: Tensor | None = None
+    """P, probabilities of moving on by 0 to n steps, (n + 1,)."""
 
     def numbers(self, form: Form) -> dict[str, int]:
         """Return the integers that describe the kind and the cell to native.cpp."""
         C, _, K = (0, 0, 0) if self.filters is None else self.filters.shape
-        energy, A = int(self.kind == "dot"), self.W.shape[1]
-        return {"energy": energy, "cell": CELLS[form], "A": A, "C": C, "K": K, **PAST[self.kind]}
+        energy = {"dot": 1, "dynamic_convolution": 2}.get(self.kind, 0)
+        moves = 0 if self.prior is None else len(self.prior)
+        sizes = {"A": self.W.shape[1], "C": C, "K": K, "moves": moves}
+        return {"energy": energy, "cell": CELLS[form], **sizes, **PAST[self.kind]}
 
 
 def energy(attention: Any) -> EnergyWeights | None:
@@ -60,13 +71,31 @@ def energy(attention: Any) -> EnergyWeights | None:
     kind = type(attention)
     if kind is Dot:
         return EnergyWeights("dot", (attention.W.weight.t() * attention.scale).contiguous())
-    if kind not in (Additive, Coverage, Location, LocationAccumulated):
+    if kind not in (Additive, Coverage, DynamicConvolution, Location, LocationAccumulated):
         return None
     W, w = attention.W.weight.t().contiguous(), attention.w.weight.view(-1)
     if kind is Additive:
         return EnergyWeights("additive", W, w=w)
     if kind is Coverage:
         return EnergyWeights("coverage", W, W.new_ones(1, 1, 1), attention.u.weight.t(), w)
+    if kind is DynamicConvolution:
+        return _dynamic_convolution(attention, W, w)
     filters, U = attention.filters.weight.contiguous(), attention.U.weight.t().contiguous()
     name = "location" if kind is Location else "location_accumulated"
     return EnergyWeights(name, W, filters, U, w)
+
+
+def _dynamic_convolution(attention: DynamicConvolution, W: Tensor, w: Tensor) -> EnergyWeights:
+    """The first half of the filters is learnt; the generator makes the second half."""
+    learnt, A = attention.filters.weight, len(w)  # (C / 2, 1, K)
+    half, _, K = learnt.shape
+    return EnergyWeights(
+        "dynamic_convolution",
+        W,
+        filters=torch.cat([learnt, torch.zeros_like(learnt)]),
+        location=torch.cat([attention.U.weight, attention.T.weight], dim=1).t().contiguous(),
+        w=w,
+        generator=attention.G.weight.view(K, half, A).permute(2, 1, 0).contiguous(),
+        b=attention.W.bias,
+        prior=attention.prior.to(learnt.dtype),
+    )

@@ -44,7 +44,7 @@ def decoder(attention: Attention, cell: Cell, tensor: Tensor) -> FastDecoder | N
     if native.usable(tensor, cell.U):
         return FastDecoder(loop.native_loop, session.NativeSession)
     A, K = energy.W.shape[1], 0 if energy.filters is None else energy.filters.shape[2]
-    known = form != "lstm" and "sum" not in kinds.PAST[energy.kind]  # in kernels.py
+    known = form != "lstm" and energy.kind in ("location", "additive", "dot")  # in kernels.py
     gpu = known and native.on_gpu(tensor, cell.U)
     if gpu and native.kernels().fits(A, K, tensor.device):
         return FastDecoder(loop.kernel_loop, session.KernelSession)

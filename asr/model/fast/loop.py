@@ -50,7 +50,7 @@ def folded_weights(energy: kinds.EnergyWeights) -> tuple[Tensor, Tensor, Tensor]
     Returns:
         W (H, A), F = filters^T location (K, A) and w (A,).
     """
-    _, W, filters, location, w = energy
+    _, W, filters, location, w, *_ = energy
     A = W.shape[1]
     if filters is None or location is None:
         F = W.new_zeros(0, A)
@@ -76,7 +76,7 @@ def kernel_loop(
     )  # fmt: skip
 
 
-INPUTS = ("keys", "values", "steps", "lengths", "U", "W", "filters", "location", "w")
+INPUTS = ("keys", "values", "steps", "lengths", "U", *kinds.EnergyWeights._fields[1:])
 """Inputs of the native loop, by the names of their fields in native.cpp."""
 
 
@@ -122,22 +122,23 @@ class _NativeLoop(torch.autograd.Function):
         shared = _fields(ctx.kind, ctx.form, states, weights, *inputs)
         d_states, d_weights = d_states.contiguous(), d_weights.contiguous()
         d_queries = gates.new_zeros(*gates.shape[:2], shared["A"])
-        d_keys, d_filters, d_location, d_w = (
+        d_keys, *d_energy = (
             None if shared[name] is None else torch.zeros_like(shared[name])
-            for name in ("keys", "filters", "location", "w")
+            for name in ("keys", "filters", "location", "w", "generator")
         )
+        d_filters, d_location, d_w, d_generator = d_energy
         native.call(
             "decoder_backward", gates=gates, kept=kept, d_states=d_states, d_weights=d_weights,
             d_queries=d_queries, d_keys=d_keys, d_filters=d_filters, d_location=d_location,
-            d_w=d_w, **shared,
+            d_w=d_w, d_generator=d_generator, **shared,
         )  # fmt: skip
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
         d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, kept, ctx.form)
         d_values = torch.bmm(weights.transpose(1, 2), gates)
         return (
-            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, d_filters, d_location,
-            d_w,
+            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, *d_energy,
+            None if shared["b"] is None else d_queries.sum((0, 1)), None,
         )  # fmt: skip
 
 

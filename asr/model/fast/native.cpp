@@ -48,6 +48,7 @@ struct Loop {
   const float *W;                      // (H, A), weights of the queries
   const float *filters, *location;     // (C, last + sum, K), (C, A), or null; see Past
   const float *w;                      // (A) or null
+  const float *generator, *b, *prior;  // (A, C / 2, K), (A), (moves), or null; see Dynamic
   const float *U, *c;                  // (H, G); (H) or null
   float *kept;                         // (B, L, H); see Row; null: without backward
   float *states, *weights;             // (B, L, H) and (B, L, S), 0 on padding
@@ -56,8 +57,8 @@ struct Loop {
   const float *d_states, *d_weights;  // (B, L, H), (B, L, S)
   float *d_queries;                   // (B, L, A); all gradients are 0 at first
   float *d_keys;                      // (B, S, A)
-  float *d_filters, *d_location, *d_w;
-  int energy, cell, B, L, S, H, A, C, K, last, sum, threads;
+  float *d_filters, *d_location, *d_w, *d_generator;
+  int energy, cell, B, L, S, H, A, C, K, last, sum, moves, threads;
 };
 
 struct Dropout {
@@ -75,12 +76,13 @@ struct Step {
   const float *gates;            // (V, G), the characters' part
   const float *keys;             // (B, S, A)
   const int32_t *steps;          // (B)
-  const float *filters, *location, *w, *c, *bias;  // as in Loop; bias: (V), of the readout
+  const float *filters, *location, *w, *generator, *b, *prior, *c;  // as in Loop
+  const float *bias;                                                // (V), of the readout
   const float *values;           // (B, S, G + V), the encoder steps' part of gates and logits
   const float *W, *U, *candidate, *readout;        // see CellWeights; (H, V)
   float *states, *memories;      // (R, H)
   float *weights, *log_probs;    // (R, S), 0 on padding; (R, V)
-  int energy, cell, R, beam, S, H, A, C, K, last, sum, V, threads;
+  int energy, cell, R, beam, S, H, A, C, K, last, sum, moves, V, threads;
 };
 
 }  // extern "C"
@@ -134,6 +136,7 @@ template <class F>
 void with_energy(int energy, F f) {
   if (energy == 0) f(static_cast<Additive *>(nullptr));
   if (energy == 1) f(static_cast<Dot *>(nullptr));
+  if (energy == 2) f(static_cast<DynamicConvolution *>(nullptr));
 }
 
 // A layer's loop over all steps.
@@ -250,7 +253,7 @@ struct Decoder {
       Energy energy(a);
       Buffer state(most * H), memory(Cell::MEMORY ? most * H : 0), queries(most * query.n);
       typename Cell::Scratch scratch(most, cell);
-      std::vector<float> uniform(S);
+      std::vector<float> first_weights(S);
       std::vector<Row> places(most);
       for (int i = 0; i < a.lengths[rows[0]]; i++) {
         const int m = active(rows, a.lengths, i);
@@ -260,7 +263,7 @@ struct Decoder {
           const int real = a.steps[row];
           float *now = a.weights + p * S;
           if (a.sum) add_up(p, i);
-          energy.energies(a.keys + row * S * A, queries + k * query.n, past(p, i, real, uniform),
+          energy.energies(a.keys + row * S * A, queries + k * query.n, past(p, i, real, first_weights),
                           real, now);
           softmax(now, real);
           std::memset(now + real, 0, sizeof(float) * (S - real));
@@ -293,7 +296,7 @@ struct Decoder {
       typename Cell::Back::Scratch scratch(most, cell);
       // Gradients of each row's last weights, and of their sum, from the characters behind.
       std::vector<float> d_last(static_cast<size_t>(most) * S), d_sum(a.sum ? d_last.size() : 0);
-      std::vector<float> d_now(S), d_energies(S), uniform(S);
+      std::vector<float> d_now(S), d_energies(S), first_weights(S);
       std::vector<float> d_query_rows(static_cast<size_t>(most) * A);
       std::vector<Row> places(most);
       for (int i = a.lengths[rows[0]] - 1; i >= 0; i--) {
@@ -323,7 +326,7 @@ struct Decoder {
           int first, end;
           softmax_back(now, d_now.data(), real, d_energies.data(), first, end);
           energies[group]->back(a.keys + row * S * A, queries + k * query.n,
-                                past(p, i, real, uniform), real, d_energies.data(), first, end,
+                                past(p, i, real, first_weights), real, d_energies.data(), first, end,
                                 a.d_keys + row * S * A, a.d_queries + p * A,
                                 {carried, carried_sum});
           std::memcpy(d_query_rows.data() + static_cast<size_t>(k) * A, a.d_queries + p * A,
@@ -350,12 +353,13 @@ struct Decoder {
     if (i) add(sums, sums - S, S), add(sums, a.weights + (p - 1) * S, S);
   }
 
-  // What character i, at p in (B, L), knows; the first one has uniform last weights.
-  Past<const float> past(size_t p, int i, int real, std::vector<float> &uniform) const {
+  // What character i, at p in (B, L), knows.
+  Past<const float> past(size_t p, int i, int real, std::vector<float> &first_weights) const {
     const float *sum = a.sum ? a.sums + p * S : nullptr;
     if (i) return {a.weights + (p - 1) * S, sum};
-    std::fill(uniform.begin(), uniform.end(), 1.0f / real);
-    return {uniform.data(), sum};
+    std::fill(first_weights.begin(), first_weights.end(), Energy::UNIFORM ? 1.0f / real : 0.0f);
+    if (!Energy::UNIFORM) first_weights[0] = 1.0f;
+    return {first_weights.data(), sum};
   }
 
   // Set the padding of an array (B, L, width) to zero.

@@ -58,14 +58,14 @@ def _struct(pointers: str, integers: str) -> type[Arguments]:
 
 LAYER = _struct("gates_forward gates_back U c counts kept out d_out olds d_b d_c", "cell D B S N")
 LOOP = _struct(
-    "gates keys values steps lengths W filters location w U c kept states weights sums"
-    " d_states d_weights d_queries d_keys d_filters d_location d_w",
-    "energy cell B L S H A C K last sum",
+    "gates keys values steps lengths W filters location w generator b prior U c kept states weights"
+    " sums d_states d_weights d_queries d_keys d_filters d_location d_w d_generator",
+    "energy cell B L S H A C K last sum moves",
 )
 STEP = _struct(
-    "tokens from state memory previous sums gates keys steps filters location w c bias"
-    " values W U candidate readout states memories weights log_probs",
-    "energy cell R beam S H A C K last sum V",
+    "tokens from state memory previous sums gates keys steps filters location w generator b prior c"
+    " bias values W U candidate readout states memories weights log_probs",
+    "energy cell R beam S H A C K last sum moves V",
 )
 FUNCTIONS = {
     "layer_forward": LAYER,

@@ -34,7 +34,8 @@ class NativeSession(DecoderSession):
         first = 2 * H if form == "before" else U.shape[1]  # columns that multiply the state
         self.weights = {
             "W": blocks(energy.W), "filters": energy.filters, "location": energy.location,
-            "w": energy.w, "U": blocks(U[:, :first]), "candidate": blocks(U[:, first:]),
+            "w": energy.w, "generator": energy.generator, "b": energy.b, "prior": energy.prior,
+            "U": blocks(U[:, :first]), "candidate": blocks(U[:, first:]),
             "c": getattr(parts.cell, "c", None), "readout": blocks(parts.readout),
             "gates": parts.gates, "bias": parts.bias,
         }  # fmt: skip
