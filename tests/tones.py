@@ -59,7 +59,6 @@ TINY = {
     "passes": 2,
     "augment": {
         "vtln": 0.1,
-        "tempo": 0.1,
         "freq_width": 4,
         "time_width": 5,
         "noise_prob": 0.5,

@@ -203,16 +203,12 @@ class FeatureExtractor:
         edges = (c.low_freq_hz, c.high_freq_hz)
         return mel_bands(c.mel_bins, self.fft_size, c.sample_rate, *edges, warp)
 
-    def num_frames(self, samples: int | IntArray, tempo: float = 1.0) -> IntArray:
+    def num_frames(self, samples: int | IntArray) -> IntArray:
         """Return the numbers of whole windows in numbers of samples (Kaldi's snip-edges)."""
-        return np.maximum(0, 1 + (samples - self.length) // round(self.shift * tempo))
+        return np.maximum(0, 1 + (samples - self.length) // self.shift)
 
     def __call__(
-        self,
-        waveform: np.ndarray,
-        noise: np.ndarray | None = None,
-        warp: float = 1.0,
-        tempo: float = 1.0,
+        self, waveform: np.ndarray, noise: np.ndarray | None = None, warp: float = 1.0
     ) -> np.ndarray:
         """Compute the features of a waveform.
 
@@ -220,7 +216,6 @@ class FeatureExtractor:
             waveform: (N,), full scale 1, at ``config.sample_rate``.
             noise: for dither, (N,) with power 1; by default always the same noise.
             warp: factor of vocal tract length normalisation; above 1 lowers a high voice.
-            tempo: factor of the frame shift; above 1 makes speech faster at the same pitch.
 
         Returns:
             (T, F), float32.
@@ -228,7 +223,7 @@ class FeatureExtractor:
         Raises:
             AudioError: the waveform is shorter than one window.
         """
-        frames = int(self.num_frames(len(waveform), tempo))
+        frames = int(self.num_frames(len(waveform)))
         if frames == 0:
             rate = self.config.sample_rate
             raise AudioError(
@@ -241,7 +236,7 @@ class FeatureExtractor:
                 noise = np.random.default_rng(0).standard_normal(len(signal), np.float32)
             signal += self.config.dither * noise
         bands = self.bands if warp == 1.0 else self.warped_bands(warp)
-        features = self._log_mel(signal, round(self.shift * tempo), bands)
+        features = self._log_mel(signal, self.shift, bands)
         if self.config.level:
             features -= loudness(features)
         if self.dct is not None:

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.commands.transcribe import add_model_options, open_recognizer
+from asr.commands.transcribe import add_input_options, add_model_options, open_recognizer
 from asr.config import DecodeConfig, ExplainConfig, SegmentationConfig
 from asr.config.args import add_settings, config_files, from_args, make_parser, settings_of
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import beside, check_outputs, fitting_name, longest_name, write_json, write_text
 from asr.recognize.inputs import Input, collect, printable
+from asr.recognize.writers import formats_from
 from asr.store.find import find_model, search_settings
 from asr.terminal import note, print_error
 
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
     parser = _parser()
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     segmentation = settings_of(SegmentationConfig, args, parser.prog)
-    formats, page = _formats(args.format), Path(args.output)
+    formats, page = formats_from(args.format, FORMATS), Path(args.output)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs = collect(
             args.inputs, Path(spool), data=args.data, lists=args.list, recursive=args.recursive
@@ -85,29 +86,13 @@ def _read(args: Any, config: DecodeConfig, inputs: Sequence[Input]) -> list[str 
 def _parser() -> Any:
     parser = make_parser("asr explain", __doc__, GROUPS)
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="FILE", help="audio files or folders; - is standard input")
-    text = (
-        "Kaldi data directory, whose utterances are explained; the commands in its wav.scp are "
-        "run; may be repeated"
-    )
-    add("--data", action="append", default=[], metavar="DIR", help=text)
-    text = "text file with one input per line; may be repeated"
-    add("--list", action="append", default=[], metavar="FILE", help=text)
-    add("--recursive", action="store_true", help="include subfolders")
+    add_input_options(parser, "explained")
     add("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
-    text = f"what to write, separated by commas: {', '.join(FORMATS)}"
+    text = f"what to write, separated by commas: all, {', '.join(FORMATS)}"
     add("-f", "--format", default="html", help=text)
     add_model_options(parser)
     add_settings(parser, DecodeConfig, SegmentationConfig, ExplainConfig)
     return parser
-
-
-def _formats(names: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
-    if wrong := next((name for name in chosen if name not in FORMATS), None):
-        expected = ", ".join(FORMATS)
-        raise InputError(f"-f {names}: no format {wrong!r}, expected some of {expected}")
-    return chosen
 
 
 @dataclass(frozen=True)

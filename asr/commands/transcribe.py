@@ -101,15 +101,7 @@ def _check_folder(name: str) -> None:
 def _parser() -> Any:
     parser = make_parser("asr transcribe", __doc__, GROUPS)
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="FILE", help="audio files or folders; - is standard input")
-    text = (
-        "Kaldi data directory, whose utterances are transcribed; the commands in its wav.scp are "
-        "run; may be repeated"
-    )
-    add("--data", action="append", default=[], metavar="DIR", help=text)
-    text = "text file with one input per line; may be repeated"
-    add("--list", action="append", default=[], metavar="FILE", help=text)
-    add("--recursive", action="store_true", help="include subfolders")
+    add_input_options(parser, "transcribed")
     text = "mix: average all channels; each: transcribe every channel"
     add("--channels", choices=("mix", "each"), default="mix", help=text)
     text = f"formats of the results, separated by commas: all, {', '.join(FORMATS)}"
@@ -123,6 +115,20 @@ def _parser() -> Any:
     add_model_options(parser)
     add_settings(parser, DecodeConfig, SegmentationConfig)
     return parser
+
+
+def add_input_options(parser: Any, treated: str) -> None:
+    """Add the options of verbs that read audio files, which are ``treated``."""
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="FILE", help="audio files or folders; - is standard input")
+    text = (
+        f"Kaldi data directory, whose utterances are {treated}; the commands in its wav.scp are "
+        "run; may be repeated"
+    )
+    add("--data", action="append", default=[], metavar="DIR", help=text)
+    text = "text file with one input per line; may be repeated"
+    add("--list", action="append", default=[], metavar="FILE", help=text)
+    add("--recursive", action="store_true", help="include subfolders")
 
 
 def add_model_options(parser: Any) -> None:
@@ -145,14 +151,8 @@ def _plan(
     args: Any, spool: Path, formats: Sequence[str]
 ) -> tuple[list[Input], dict[Path, list[Path]]]:
     """Return the inputs, and the files of their results by :attr:`Input.file`, if any."""
-    inputs = collect(
-        args.inputs,
-        spool,
-        data=args.data,
-        lists=args.list,
-        recursive=args.recursive,
-        channels=args.channels,
-    )
+    where = {"data": args.data, "lists": args.list, "recursive": args.recursive}
+    inputs = collect(args.inputs, spool, **where, channels=args.channels)
     if args.output is None:
         return inputs, {}
     return inputs, outputs(inputs, Path(args.output), formats)

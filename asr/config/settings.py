@@ -102,9 +102,6 @@ class AugmentConfig(Settings):
     vtln: float = setting(0.0, CHANGE)
     """Vocal tract length perturbation: warp the frequency axis by a factor drawn from 1 - vtln to
     1 + vtln; 0 turns it off, 0.1 is usual."""
-    tempo: float = setting(0.0, CHANGE)
-    """Scale the frame shift by a factor drawn from 1 - tempo to 1 + tempo, which changes the
-    tempo of speech but not its pitch."""
     volume_db: float = setting(6.0, between(0, 200))
     """Gain in dB, drawn uniformly from -volume_db to +volume_db."""
     narrowband_prob: float = setting(0.0, FRACTION)

@@ -11,7 +11,7 @@ All formats round times to milliseconds, so that they agree with the JSON.
 
 import html
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,19 +219,19 @@ WHOLE_FILES = ("srt", "vtt", "tsv", "textgrid", "audacity")
 """Formats of which two results cannot follow each other in a file: no line names its recording."""
 
 
-def formats_from(names: str) -> tuple[str, ...]:
-    """Return the formats that are named: ``all``, or names separated by commas.
+def formats_from(names: str, known: Collection[str] = FORMATS) -> tuple[str, ...]:
+    """Return the formats that are named: ``all`` that are known, or names separated by commas.
 
     Raises:
         InputError: there is no such format.
     """
     if names == "all":
-        return tuple(FORMATS)
+        return tuple(known)
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
     for name in chosen:
-        if name not in FORMATS:
+        if name not in known:
             raise InputError(
-                f"-f {names}: no format {name!r}, expected all or some of {', '.join(FORMATS)}, "
+                f"-f {names}: no format {name!r}, expected all or some of {', '.join(known)}, "
                 "separated by commas"
             )
     return chosen

@@ -95,7 +95,7 @@ class TrainData:
         checks.check_durations(utterances, directory)
         checks.check_characters(utterances, self.tokenizer, directory, strict=training)
         if training or config.loss.ctc_weight > 0:
-            fastest = max(config.augment.speeds) * (1 + config.augment.tempo) if training else 1.0
+            fastest = max(config.augment.speeds) if training else 1.0
             checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
         return utterances
 

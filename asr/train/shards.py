@@ -97,7 +97,7 @@ def check_shards(
     characters = index.info["characters"].items()
     unknown = {c: name for c, name in characters if tokenizer.unknown(c)}
     checks.report_unknown(unknown, where, strict=True)
-    fastest = max(config.augment.speeds) * (1 + config.augment.tempo)
+    fastest = max(config.augment.speeds)
     checks.report_misfits(list(_misfits(index, config, fastest)), where, fastest)
     known = index.has("id_hash", (hashed(u.id) for u in dev))
     checks.report_common_ids({u.id for u, same in zip(dev, known, strict=True) if same})

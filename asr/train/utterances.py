@@ -166,16 +166,15 @@ class UtteranceSet:
         """Read an utterance, augment it and compute its normalised features (T, F)."""
         config, augment = self.features, self.augment
         waveform = self._waveform(utterance)
-        warp = tempo = 1.0
+        warp = 1.0
         if augment is not None:
             samples = torch.from_numpy(waveform)
             waveform = augment_waveform(samples, augment, generator, config.sample_rate).numpy()
             warp = draw_factor(augment.vtln, generator)
-            tempo = draw_factor(augment.tempo, generator)
         noise = None
         if config.dither > 0:
             noise = torch.randn(len(waveform), generator=generator).numpy()
-        found = self.extractor(waveform, noise, warp, tempo)
+        found = self.extractor(waveform, noise, warp)
         stats = self.speakers.get(utterance.speaker)
         return torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
 

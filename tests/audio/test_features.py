@@ -121,13 +121,6 @@ def test_filters_that_begin_where_warping_does(warp):
     np.testing.assert_allclose(found[:, 1:], expected[:, 1:], atol=0.02)
 
 
-@pytest.mark.parametrize("tempo", [0.75, 1.0, 1.25])
-def test_another_tempo_is_another_frame_shift(speech, tempo):
-    other = replace(FBANK, frame_shift_ms=10 * tempo)
-    features = FeatureExtractor(FBANK)(speech, tempo=tempo)
-    assert np.array_equal(features, FeatureExtractor(other)(speech))
-
-
 def test_a_constant_offset_changes_nothing():
     waveform = noise(8000, scale=0.01)
     extractor = FeatureExtractor(FBANK)

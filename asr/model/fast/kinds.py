@@ -87,15 +87,10 @@ def energy(attention: Any) -> EnergyWeights | None:
 
 def _dynamic_convolution(attention: DynamicConvolution, W: Tensor, w: Tensor) -> EnergyWeights:
     """The first half of the filters is learnt; the generator makes the second half."""
-    learnt, A = attention.filters.weight, len(w)  # (C / 2, 1, K)
+    learnt, prior = attention.filters.weight, attention.prior.to(w.dtype)
     half, _, K = learnt.shape
-    return EnergyWeights(
-        "dynamic_convolution",
-        W,
-        filters=torch.cat([learnt, torch.zeros_like(learnt)]),
-        location=torch.cat([attention.U.weight, attention.T.weight], dim=1).t().contiguous(),
-        w=w,
-        generator=attention.G.weight.view(K, half, A).permute(2, 1, 0).contiguous(),
-        b=attention.W.bias,
-        prior=attention.prior.to(learnt.dtype),
-    )
+    filters = torch.cat([learnt, torch.zeros_like(learnt)])
+    location = torch.cat([attention.U.weight, attention.T.weight], dim=1).t().contiguous()
+    G = attention.G.weight.view(K, half, len(w)).permute(2, 1, 0).contiguous()  # (A, C / 2, K)
+    kind = "dynamic_convolution"
+    return EnergyWeights(kind, W, filters, location, w, G, attention.W.bias, prior)

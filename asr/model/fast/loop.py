@@ -122,23 +122,22 @@ class _NativeLoop(torch.autograd.Function):
         shared = _fields(ctx.kind, ctx.form, states, weights, *inputs)
         d_states, d_weights = d_states.contiguous(), d_weights.contiguous()
         d_queries = gates.new_zeros(*gates.shape[:2], shared["A"])
-        d_keys, *d_energy = (
-            None if shared[name] is None else torch.zeros_like(shared[name])
+        sums = {
+            f"d_{name}": None if shared[name] is None else torch.zeros_like(shared[name])
             for name in ("keys", "filters", "location", "w", "generator")
-        )
-        d_filters, d_location, d_w, d_generator = d_energy
+        }
         native.call(
             "decoder_backward", gates=gates, kept=kept, d_states=d_states, d_weights=d_weights,
-            d_queries=d_queries, d_keys=d_keys, d_filters=d_filters, d_location=d_location,
-            d_w=d_w, d_generator=d_generator, **shared,
+            d_queries=d_queries, **sums, **shared,
         )  # fmt: skip
         before = torch.zeros_like(states)
         before[:, 1:] = states[:, :-1]
         d_W, d_U, d_c = _weight_gradients(before, d_queries, gates, kept, ctx.form)
         d_values = torch.bmm(weights.transpose(1, 2), gates)
+        d_keys, *d_energy = sums.values()
+        d_b = None if shared["b"] is None else d_queries.sum((0, 1))
         return (
-            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, *d_energy,
-            None if shared["b"] is None else d_queries.sum((0, 1)), None,
+            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, *d_energy, d_b, None,
         )  # fmt: skip
 
 

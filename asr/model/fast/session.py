@@ -33,12 +33,11 @@ class NativeSession(DecoderSession):
         U, (H, V) = parts.cell.U, parts.readout.shape
         first = 2 * H if form == "before" else U.shape[1]  # columns that multiply the state
         self.weights = {
-            "W": blocks(energy.W), "filters": energy.filters, "location": energy.location,
-            "w": energy.w, "generator": energy.generator, "b": energy.b, "prior": energy.prior,
-            "U": blocks(U[:, :first]), "candidate": blocks(U[:, first:]),
-            "c": getattr(parts.cell, "c", None), "readout": blocks(parts.readout),
-            "gates": parts.gates, "bias": parts.bias,
+            **energy._asdict(), "W": blocks(energy.W), "U": blocks(U[:, :first]),
+            "candidate": blocks(U[:, first:]), "c": getattr(parts.cell, "c", None),
+            "readout": blocks(parts.readout), "gates": parts.gates, "bias": parts.bias,
         }  # fmt: skip
+        del self.weights["kind"]
         sizes = {"beam": width, "H": H, "V": V}
         self.arguments = native.STEP(**energy.numbers(form), **sizes).set(**self.weights)
         super().__init__(parts, memory, width)
