@@ -23,7 +23,7 @@ import yaml
 
 from asr.config import TrainConfig
 from asr.config.read import to_dict
-from asr.errors import InputError, first_line
+from asr.errors import InputError, counted, first_line
 from asr.files import write_text
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
@@ -284,9 +284,9 @@ class Training:
         if self.rank.count > 1:
             self.log.say(f"rank {self.rank.index} of {self.rank.count}, {socket.gethostname()}")
         self.log.say(
-            f"{len(durations_s)} training utterances, {sum(durations_s) / 3600:.2f} h; "
+            f"{counted(len(durations_s), 'training utterance')}, {sum(durations_s) / 3600:.2f} h; "
             f"{parameters / 1e6:.2f} M parameters; {self.rank.device}, "
-            f"{torch.get_num_threads()} threads; {self.config.epochs} epochs"
+            f"{counted(torch.get_num_threads(), 'thread')}; {counted(self.config.epochs, 'epoch')}"
         )
         for line in self.origin:
             self.log.say(line)
