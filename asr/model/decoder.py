@@ -13,8 +13,11 @@ hypothesis; in a search this holds for the readout's product, too. The contexts 
 M heads are concatenated.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from asr.config import AttentionConfig, DecoderConfig
 from asr.model.attention import make_attention
@@ -73,7 +76,7 @@ class AttentionDecoder(nn.Module):
         M, D = self.attention.heads, states.shape[2]
         by_head = W.view(M, D, -1).transpose(0, 1).flatten(1)  # (D, M (G + V))
         values = affine(states, by_head).view(*states.shape[:2], M, -1).transpose(1, 2)
-        return Memory(states, keys, values, steps)
+        return Memory(states, keys, values.contiguous(), steps)
 
     def session(self, memory: Memory, width: int = 1) -> DecoderSession:
         """Return a session for a search of ``width`` rows per utterance; evaluation mode only."""
@@ -134,7 +137,9 @@ class AttentionDecoder(nn.Module):
         Returns:
             outputs of the cell (B, L, H), attention weights (B, L, S), and contexts (B, L, M D).
         """
-        values = memory.values[..., : self.cell.gate_width]
+        values, steps = memory.values[..., : self.cell.gate_width], memory.states.shape[1]
+        found: list[Tensor] = []
+        gates, values = _ValuesOnce.apply(gates, values, found), values.detach()  # type: ignore[no-untyped-call]
         state = self.cell.start(len(gates))
         attended = self.attention.start(memory.keys, len(gates))
         outputs, alignments = [], []
@@ -142,12 +147,34 @@ class AttentionDecoder(nn.Module):
             alignment, attended = self.attention.step(state[0], memory.keys, attended)
             state = self.cell.step(each + alignment.mix(values), state)
             outputs.append(state[0])
-            alignments.append(alignment)
-        steps = memory.states.shape[1]
+            alignments.append(alignment.heads_over(steps))  # (B, M, S)
+            found.append(alignments[-1].detach())
         padding = padding_mask(lengths, len(outputs), gates.device)  # (B, L)
         output = torch.stack(outputs, 1).masked_fill(padding.unsqueeze(-1), 0.0)
-        heads = torch.stack([a.heads_over(steps) for a in alignments], 1)  # (B, L, M, S)
+        heads = torch.stack(alignments, 1)  # (B, L, M, S)
         heads = heads.masked_fill(padding[..., None, None], 0.0)
         contexts = torch.bmm(heads.flatten(1, 2), memory.states).view(*padding.shape, -1)
         weights = heads.mean(2) if heads.shape[2] > 1 else heads[:, :, 0]
         return output, weights, contexts
+
+
+class _ValuesOnce(torch.autograd.Function):
+    """The gates themselves; backward computes the values' gradient, with one product.
+
+    d values = sum_i alpha_i^T d gates_i. Autograd alone would make a term as large as all values
+    for each character. ``found`` gets the weights in the loop, without gradients: a function that
+    keeps its own results is never freed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, values: Tensor, found: list[Tensor]) -> Tensor:
+        """Gates (B, L, G) and values (B, M, S, G); ``found`` will have L weights (B, M, S)."""
+        ctx.found, ctx.shape = found, values.shape
+        return gates.view_as(gates)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_gates: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of the gates and of the values."""
+        heads = torch.stack(ctx.found, -1).flatten(1, 2)  # (B, M S, L)
+        return d_gates, torch.bmm(heads, d_gates).view(ctx.shape), None
