@@ -16,9 +16,10 @@ from asr.arrays import FloatArray
 from asr.explain.curves import SHARES, Curve, mean_curves
 from asr.explain.relevance import Relevance
 from asr.files import write_atomically
-from asr.recognize.transcript import Segment, Transcript, Word
+from asr.recognize.transcript import Segment, Transcript, Word, rounded
 from asr.score.wer import align
 
+_OF_SOUND = ("probability", "without_sound", "sound_share")
 ATTENDED = 0.9  # share of the attention that marks the attended frames
 
 
@@ -108,10 +109,10 @@ class SegmentExplanation:
             "start": round(self.segment.start_s, 3),
             "end": round(self.segment.end_s, 3),
             "text": self.segment.text,
-            "confidence": _rounded(self.segment.confidence),
+            "confidence": rounded(self.segment.confidence),
             "flags": list(self.segment.flags),
-            "attention_explains": _rounded(self.overlap.share),
-            "by_chance": _rounded(self.overlap.chance),
+            "attention_explains": rounded(self.overlap.share),
+            "by_chance": rounded(self.overlap.chance),
             "curves": {name: curve.to_dict() for name, curve in self.curves.items()},
             "words": [_word(each) for each in self.words],
         }
@@ -211,9 +212,9 @@ def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
     return {
         "measures": MEASURES,
         "segments": len(segments),
-        "attention_explains": _rounded(mean and mean.share),
-        "by_chance": _rounded(mean and mean.chance),
-        "sound_share": _rounded(sum(sound) / len(sound) if sound else None),
+        "attention_explains": rounded(mean and mean.share),
+        "by_chance": rounded(mean and mean.chance),
+        "sound_share": rounded(sum(sound) / len(sound) if sound else None),
         "shares": SHARES.round(4).tolist(),
         "curves": {
             name: curve.to_dict()
@@ -251,13 +252,7 @@ def _word(each: WordEvidence) -> dict[str, Any]:
         "word": each.word.text,
         "start": round(each.word.start_s, 3),
         "end": round(each.word.end_s, 3),
-        "confidence": _rounded(each.word.confidence),
-        "probability": _rounded(each.probability),
-        "without_sound": _rounded(each.without_sound),
-        "sound_share": _rounded(each.sound_share),
+        "confidence": rounded(each.word.confidence),
+        **{name: rounded(getattr(each, name)) for name in _OF_SOUND},
         "alternatives": [[text, round(share, 4)] for text, share in each.alternatives],
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -116,7 +116,7 @@ class Transcript:
                 "no_speech_prob": None,
                 "avg_logprob": round(s.scores["decoder"] / (len(s.tokens) + 1), 4),
                 **_scores(s),
-                "confidence": _rounded(s.confidence),
+                "confidence": rounded(s.confidence),
                 "flags": list(s.flags),
                 "nbest": [{"text": each.text, **_scores(each)} for each in s.nbest],
                 "words": [_word(word) for word in s.words],
@@ -130,7 +130,7 @@ class Transcript:
             "duration": round(self.duration_s, 3),
             "text": self.text,
             "language": None,
-            "confidence": _rounded(self.confidence),
+            "confidence": rounded(self.confidence),
             "flags": list(self.flags),
             "alignment": None if alignment is None else alignment.to_dict(),
             "segments": segments,
@@ -153,10 +153,11 @@ def _word(word: Word) -> dict[str, Any]:
         "word": word.text,
         "start": round(word.start_s, 3),
         "end": round(word.end_s, 3),
-        "probability": _rounded(word.confidence),
+        "probability": rounded(word.confidence),
         "characters": [[c, round(a, 3), round(b, 3)] for c, a, b in word.characters],
     }
 
 
-def _rounded(confidence: float | None) -> float | None:
-    return None if confidence is None else round(confidence, 4)
+def rounded(value: float | None) -> float | None:
+    """Return a number for JSON."""
+    return None if value is None else round(value, 4)
