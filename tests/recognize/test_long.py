@@ -38,7 +38,8 @@ def test_bench_transcribe(model, capsys):
     found = json.loads(capsys.readouterr().out)
     assert 18 <= found["audio_s"] < 25 and found["utterances"] >= 3
     assert 0 < found["kept_s"] <= found["audio_s"] and found["segments"] > 0
-    assert found["peak_memory_mb"] >= found["memory_before_mb"] > 0
+    # the kernel counts pages in batches, so that a peak can fall by a few of them
+    assert found["peak_memory_mb"] + 1 > found["memory_before_mb"] > 1
     difference = found["wer_percent"] - found["wer_one_by_one_percent"]
     assert found["wer_difference"] == pytest.approx(difference)
 
