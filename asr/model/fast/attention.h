@@ -205,7 +205,9 @@ class Dynamic {
  private:
   // to (C / 2, K) += factor * what.
   void add_scaled(float *to, float factor, const float *what) const {
-    each(half_, [&](int j, int n) { store(to + j, load(to + j, n) + factor * load(what + j, n), n); });
+    each(half_, [&](int j, int n) {
+      store(to + j, load(to + j, n) + factor * load(what + j, n), n);
+    });
   }
 
   const int A_, half_, moves_;

@@ -253,7 +253,7 @@ struct Decoder {
       Energy energy(a);
       Buffer state(most * H), memory(Cell::MEMORY ? most * H : 0), queries(most * query.n);
       typename Cell::Scratch scratch(most, cell);
-      std::vector<float> first_weights(S);
+      std::vector<float> start(S);
       std::vector<Row> places(most);
       for (int i = 0; i < a.lengths[rows[0]]; i++) {
         const int m = active(rows, a.lengths, i);
@@ -263,7 +263,7 @@ struct Decoder {
           const int real = a.steps[row];
           float *now = a.weights + p * S;
           if (a.sum) add_up(p, i);
-          energy.energies(a.keys + row * S * A, queries + k * query.n, past(p, i, real, first_weights),
+          energy.energies(a.keys + row * S * A, queries + k * query.n, past(p, i, real, start),
                           real, now);
           softmax(now, real);
           std::memset(now + real, 0, sizeof(float) * (S - real));
@@ -296,7 +296,7 @@ struct Decoder {
       typename Cell::Back::Scratch scratch(most, cell);
       // Gradients of each row's last weights, and of their sum, from the characters behind.
       std::vector<float> d_last(static_cast<size_t>(most) * S), d_sum(a.sum ? d_last.size() : 0);
-      std::vector<float> d_now(S), d_energies(S), first_weights(S);
+      std::vector<float> d_now(S), d_energies(S), start(S);
       std::vector<float> d_query_rows(static_cast<size_t>(most) * A);
       std::vector<Row> places(most);
       for (int i = a.lengths[rows[0]] - 1; i >= 0; i--) {
@@ -326,7 +326,7 @@ struct Decoder {
           int first, end;
           softmax_back(now, d_now.data(), real, d_energies.data(), first, end);
           energies[group]->back(a.keys + row * S * A, queries + k * query.n,
-                                past(p, i, real, first_weights), real, d_energies.data(), first, end,
+                                past(p, i, real, start), real, d_energies.data(), first, end,
                                 a.d_keys + row * S * A, a.d_queries + p * A,
                                 {carried, carried_sum});
           std::memcpy(d_query_rows.data() + static_cast<size_t>(k) * A, a.d_queries + p * A,
@@ -353,13 +353,13 @@ struct Decoder {
     if (i) add(sums, sums - S, S), add(sums, a.weights + (p - 1) * S, S);
   }
 
-  // What character i, at p in (B, L), knows.
-  Past<const float> past(size_t p, int i, int real, std::vector<float> &first_weights) const {
+  // What character i, at p in (B, L), knows; the first one knows ``start``.
+  Past<const float> past(size_t p, int i, int real, std::vector<float> &start) const {
     const float *sum = a.sum ? a.sums + p * S : nullptr;
     if (i) return {a.weights + (p - 1) * S, sum};
-    std::fill(first_weights.begin(), first_weights.end(), Energy::UNIFORM ? 1.0f / real : 0.0f);
-    if (!Energy::UNIFORM) first_weights[0] = 1.0f;
-    return {first_weights.data(), sum};
+    std::fill(start.begin(), start.end(), Energy::UNIFORM ? 1.0f / real : 0.0f);
+    if (!Energy::UNIFORM) start[0] = 1.0f;
+    return {start.data(), sum};
   }
 
   // Set the padding of an array (B, L, width) to zero.
