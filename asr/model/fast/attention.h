@@ -92,7 +92,8 @@ class Additive::Back : protected Additive {
  public:
   template <class Arguments>
   explicit Back(const Arguments &a)
-      : Additive(a), back_U_(a.location, A_, C_, 1, A_), d_w_(U_.n), d_U_(C_ * U_.n), d_filters_{Buffer(C_ * taps_), Buffer(C_ * taps_)},
+      : Additive(a), back_U_(a.location, A_, C_, 1, A_), d_w_(U_.n),
+        d_U_(C_ * U_.n), d_filters_{Buffer(C_ * taps_), Buffer(C_ * taps_)},
         d_mix_(static_cast<size_t>(a.S) * U_.n),
         d_location_(static_cast<size_t>(a.S) * back_U_.n),
         d_taps_(static_cast<size_t>(a.S) * taps_), d_margin_(stride_ + taps_) {}
