@@ -94,6 +94,20 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink()
 
 
+def detach(path: Path) -> None:
+    """Replace a symbolic link by a copy of its file, so that the file can be written anew alone.
+
+    Raises:
+        InputError: the copy cannot be made.
+    """
+    if path.is_symlink():
+        try:
+            content = path.read_bytes() if path.is_file() else b""
+            _replace(path, lambda file: file.write(content))
+        except OSError as error:
+            raise InputError(_refusal(path, error)) from error
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove the temporary files that killed processes have left; nobody else may write there."""
     for path in folder.glob(f".{'[0-9a-f]' * 2 * _TOKEN}.tmp"):

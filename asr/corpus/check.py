@@ -4,18 +4,19 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asr.audio.clip import Clip, Outputs, recorded_blocks
+from asr.audio.clip import Outputs, command_of, recorded_blocks
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.saved import Report, Saved, measure_each
-from asr.errors import EmptyAudioError, InputError, counted, first_line
+from asr.errors import EmptyAudioError, InputError, counted
 
 SAVED_FILE = ".check"  # what is known of audio that has not changed
 SHOWN = 3  # examples of each kind
@@ -95,8 +96,10 @@ def check(
     with tempfile.TemporaryDirectory() as folder:
         place = path if os.access(path, os.W_OK) else Path(folder)
         saved = Saved(place / SAVED_FILE, _FIELDS, FULL_SCALE)
-        places, errors = measure_each(utterances, _measure_all, saved, jobs, report)
+        places, errors = measure_each(utterances, _measure, saved, jobs, report)
         rows = np.append(saved.rows(), np.zeros(1, saved.dtype))[places]  # the last: unreadable
+        if any(command_of(wav) is not None for wav in utterances.wavs.names):
+            saved.remove()  # whether the output of a command has changed is unknown
     found = _found(utterances, rows, places < 0, limits)
     kinds = {
         kind: {
@@ -163,29 +166,15 @@ def _described(
     return {kind: (found[kind], way) for kind, way in ways.items()}
 
 
-def _measure_all(
-    utterances: Sequence[Utterance],
-) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """Measure utterances as :func:`asr.corpus.saved.measure_each` wants it."""
-    outputs, rows, failed = Outputs(), list[tuple[float, float, float]](), dict[str, str]()
-    for utterance in utterances:
-        try:
-            rows.append(_measure(utterance.clip, outputs))
-        except EmptyAudioError:
-            rows.append((0.0, -math.inf, 0.0))
-        except InputError as error:
-            failed[utterance.id] = first_line(error)
-    return dict(zip(_FIELDS, map(list, zip(*rows, strict=True)), strict=False)), failed
-
-
-def _measure(clip: Clip, outputs: Outputs) -> tuple[float, float, float]:
+def _measure(utterance: Utterance, outputs: Outputs) -> tuple[float, float, float]:
     """Return seconds, level in dB relative to full scale, and the share of clipped samples."""
     seconds, count, clipped, energy = 0.0, 0, 0, 0.0
-    for rate, block in recorded_blocks(clip, outputs=outputs):
-        seconds += len(block) / rate
-        count += len(block)
-        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
-        energy += float(np.square(block, dtype=np.float64).sum())
+    with suppress(EmptyAudioError):
+        for rate, block in recorded_blocks(utterance.clip, outputs=outputs):
+            seconds += len(block) / rate
+            count += len(block)
+            clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+            energy += float(np.square(block, dtype=np.float64).sum())
     level_db = 10 * math.log10(energy / count) if energy > 0 else -math.inf
     return seconds, level_db, clipped / max(1, count)
 

@@ -51,7 +51,7 @@ class Utterances(Sequence[Utterance]):
         speakers: speaker of each utterance.
         recordings: id of each recording.
         wavs: value of each recording in wav.scp.
-        spans_s: begin and end in the recording, (2, N); an end that is NaN is the recording's;
+        spans_s: begin and end in the recording, (2, N); an end of NaN is that of the recording;
             None: all utterances are whole recordings.
         texts: transcripts; None if the directory has no text.
         durations_s: duration of each utterance, (N,); NaN if it is not known.

@@ -33,6 +33,7 @@ from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
+_BY_HAND = ("text", "spk2gender", "segments")  # files that people write or correct
 
 # An utterance is kept if each of these files that exists lists it. Any other table that does not
 # list all kept utterances is removed instead, because it can be computed again.
@@ -171,7 +172,16 @@ def replace_tables(path: str | Path, tables: Tables) -> None:
     if others := _listed_in(path) - tables["utt2spk"].keys():
         count = counted(len(others), "other utterance")
         note(f"note: {path} held {count}; its former files are kept in {_back_up(path)}")
+    elif lost := [name for name in _BY_HAND if _loses(path / name, tables.get(name, {}))]:
+        files = " and ".join(lost)
+        note(f"note: {path} had another {files}; its former files are kept in {_back_up(path)}")
     write_tables(path, tables)
+
+
+def _loses(file: Path, table: Mapping[str, str]) -> bool:
+    """Whether a file has lines that a table to write in its place does not have."""
+    lines = file.read_bytes().splitlines() if file.is_file() else []
+    return not set(table_text(table).encode().splitlines()).issuperset(lines)
 
 
 def _listed_in(path: Path) -> set[str]:

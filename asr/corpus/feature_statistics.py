@@ -4,7 +4,7 @@ Features are not stored: they are computed from the audio when they are needed, 
 augmentation changes the audio in each epoch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,40 +15,31 @@ from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
 from asr.config.read import load_yaml, to_dict
+from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.saved import Report, Saved, measure_each
 from asr.corpus.tables import STATISTICS
-from asr.errors import InputError, first_line
-from asr.files import write_json, write_text
+from asr.errors import InputError
+from asr.files import detach, write_json, write_text
 
 CMVN_FILE, SETTINGS_FILE = STATISTICS
 SAVED_FILE = ".features"  # what a killed process has measured
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Duration, number of frames and CMVN statistics of an utterance, or an error."""
-
-    id: str
-    speaker: str
-    duration_s: float
-    frames: int
-    stats: CmvnStats | None
-    error: str = ""
-
-
 def measure(
-    utterance: Utterance, config: FeatureConfig, outputs: Outputs | None = None
-) -> Measured:
-    """Read an utterance and sum up its features; if it cannot be read, return the error."""
-    try:
-        waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
-        features = FeatureExtractor(config)(waveform)
-    except InputError as error:
-        return Measured(utterance.id, utterance.speaker, 0.0, 0, None, first_line(error))
-    stats = CmvnStats.from_features(features)
-    duration_s = len(waveform) / config.sample_rate
-    return Measured(utterance.id, utterance.speaker, duration_s, len(features), stats)
+    utterance: Utterance, outputs: Outputs, config: FeatureConfig
+) -> tuple[float, CmvnStats]:
+    """Return the seconds and the statistics of an utterance; InputError: it is unreadable."""
+    waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
+    stats = CmvnStats.from_features(FeatureExtractor(config)(waveform))
+    return len(waveform) / config.sample_rate, stats
+
+
+def _row(
+    utterance: Utterance, outputs: Outputs, *, config: FeatureConfig
+) -> tuple[float, int, Numbers, Numbers]:
+    seconds, stats = measure(utterance, outputs, config)
+    return seconds, int(stats.count), stats.sum, stats.square_sum
 
 
 def speaker_totals(stats: Iterable[tuple[str, CmvnStats]]) -> dict[str, CmvnStats]:
@@ -57,23 +48,6 @@ def speaker_totals(stats: Iterable[tuple[str, CmvnStats]]) -> dict[str, CmvnStat
     for speaker, each in stats:
         totals[speaker] = totals[speaker] + each if speaker in totals else each
     return totals
-
-
-def _measure_all(
-    utterances: Sequence[Utterance], *, config: FeatureConfig
-) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """Measure utterances as :func:`asr.corpus.saved.measure_each` wants it."""
-    outputs = Outputs()
-    measured = [measure(utterance, config, outputs) for utterance in utterances]
-    stats = [item.stats for item in measured if item.stats is not None]
-    good = [item for item in measured if not item.error]
-    rows: dict[str, list[Any]] = {
-        "duration_s": [item.duration_s for item in good],
-        "frames": [item.frames for item in good],
-        "sum": [each.sum for each in stats],
-        "square_sum": [each.square_sum for each in stats],
-    }
-    return rows, {item.id: item.error for item in measured if item.error}
 
 
 @dataclass(frozen=True)
@@ -110,7 +84,7 @@ def gather(
     sums = ("f8", config.dim)
     fields = {"duration_s": "f8", "frames": "i8", "sum": sums, "square_sum": sums}
     saved = Saved(path / SAVED_FILE, fields, settings_of(config))
-    work = partial(_measure_all, config=config)
+    work = partial(_row, config=config)
     places, errors = measure_each(utterances, work, saved, jobs, report)
     if errors:
         broken = [f"  {name}: {errors[name]}" for name in sorted(errors)]
@@ -120,6 +94,8 @@ def gather(
         )
     rows = saved.rows()
     durations_s, frames = rows["duration_s"][places].tolist(), rows["frames"][places].tolist()
+    for name in ("utt2dur", "utt2num_frames", CMVN_FILE, SETTINGS_FILE):
+        detach(path / name)
     _write_column(path / "utt2dur", utterances.ids, map("{:.4f}".format, durations_s))
     _write_column(path / "utt2num_frames", utterances.ids, map(str, frames))
     found = (rows[place] for place in places.tolist())

@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asr.corpus.datadir import DataDir, Utterance
-from asr.corpus.edit import refuse_same, subset
+from asr.corpus.datadir import DataDir, Utterance, read_valid
+from asr.corpus.edit import refuse_same, replace_tables
 from asr.corpus.overlap import recordings
-from asr.corpus.tables import read_table
+from asr.corpus.tables import read_table, refuse_text_of_others, restrict
 from asr.errors import InputError, counted
 from asr.files import check_folder
 from asr.text.normalize import sentence_key
@@ -66,7 +66,13 @@ def hold_out(
     groups = connected(data, disjoint)
     held = _choose(data, groups, share, disjoint, seed)
     rest = {u.id for u in data.utterances} - held
-    return subset(source, train, rest), subset(source, dev, held)
+    tables = read_valid(source, text=False)
+    parts = {Path(train): restrict(tables, rest), Path(dev): restrict(tables, held)}
+    for path, part in parts.items():
+        refuse_text_of_others(path, part)
+    for path, part in parts.items():
+        replace_tables(path, part)
+    return len(rest), len(held)
 
 
 def _check(share: float, disjoint: Sequence[str]) -> None:

@@ -20,8 +20,8 @@ from asr.audio.folders import is_file, search
 from asr.audio.formats import READABLE
 from asr.corpus.edit import replace_tables
 from asr.corpus.table_formats import Row
-from asr.corpus.tables import Tables, Unit, keyed_by, read_table, read_tables
-from asr.corpus.validate import ROUNDING_S, RULES, is_number, reserved_symbols
+from asr.corpus.tables import Tables, Unit, is_number, keyed_by, read_table, read_tables
+from asr.corpus.validate import ROUNDING_S, RULES, reserved_symbols
 from asr.errors import InputError, counted
 from asr.terminal import warn
 from asr.text.characters import changed_characters, clean, compose
@@ -213,7 +213,7 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
         InputError: a row is bad; the message lists all problems, and nothing is written.
     """
     _length_s.cache_clear()
-    rows = _as_segments(list(rows))
+    rows, notes = _as_segments(list(rows))
     texts = [_clean(row.text, normalize) for row in rows]
     ids = make_ids([(row.id, row.speaker) for row in rows])
     _refuse(_problems(rows, texts, ids))
@@ -222,9 +222,9 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     utt2spk, text = dict(ids), {name: text for (name, _), text in zip(ids, texts, strict=True)}
     originals = {row.where: row.text for row in rows}
     _warn_of_unspoken(originals, normalize)
-    genders, notes = _genders(utt2spk.values(), rows)
+    genders, unclear = _genders(utt2spk.values(), rows)
     replace_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
-    notes = (*_changed_characters(originals), *notes)
+    notes = (*_changed_characters(originals), *notes, *unclear)
     return Imported(len(ids), len(set(utt2spk.values())), notes)
 
 
@@ -244,16 +244,24 @@ def _problems(
                 yield f"{row.where}: no start and end, but other rows have them; add them"
 
 
-def _as_segments(rows: list[Row]) -> list[Row]:
+def _as_segments(rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
     """Let rows that have only a duration start at 0 if other rows have a start.
 
-    They become segments, too, if a recording is longer than its duration in the table.
+    They become segments, too, if a recording is longer than its duration in the table; a note
+    says so.
     """
     known = [row for row in rows if row.duration and not (row.start or row.end or row.error)]
-    if not known or not (any(row.start for row in rows) or any(map(_is_longer, known))):
-        return rows
+    longer = [row for row in known if _is_longer(row)]
+    if not longer and not (known and any(row.start for row in rows)):
+        return rows, ()
     whole = set(map(id, known))
-    return [replace(r, start="0", end=r.duration) if id(r) in whole else r for r in rows]
+    notes = [
+        f"{counted(len(longer), 'recording')} longer than the duration in the table, the first in "
+        f"{row.where} ({row.duration} of {_length_s(row.audio):g} s); only this much is used. If "
+        "the durations say nothing about that, add --duration-column none"
+        for row in longer[:1]
+    ]
+    return [replace(r, start="0", end=r.duration) if id(r) in whole else r for r in rows], (*notes,)
 
 
 def _is_longer(row: Row) -> bool:
@@ -302,8 +310,10 @@ def _wrong_times(row: Row) -> str:
     if not row.start and not row.end:
         return ""
     if is_number(row.start) and is_number(row.end) and 0 <= float(row.start) < float(row.end):
-        if float(row.end) > _length_s(row.audio) + MAX_OVERSHOOT_S:
-            return f"end {row.end}, but the audio lasts {_length_s(row.audio):g} s; fix the times"
+        length_s = _length_s(row.audio)
+        if float(row.end) > length_s + MAX_OVERSHOOT_S or float(row.start) >= length_s:
+            times = f"{row.start} to {row.end} s"
+            return f"{times}, but the audio lasts {length_s:g} s; fix the times"
         return ""
     return f"start {row.start!r} and end {row.end!r}, expected seconds, 0 <= start < end; fix them"
 
@@ -378,7 +388,7 @@ def import_kaldi(
     tables["text"] = {key: _clean(value, normalize) for key, value in texts.items()}
     ids = _new_ids(tables)
     tables["wav.scp"], missing = _rooted(tables["wav.scp"], Path(root))
-    problems = [*missing, *problems, *_collisions(ids, segmented="segments" in tables)]
+    problems = [*missing, *problems, *_collisions(tables, ids)]
     _refuse(f"{source}/{problem}" for problem in problems)
     _warn_of_unspoken(originals, normalize)
     renamed = {name: _renamed(name, table, ids) for name, table in tables.items()}
@@ -425,13 +435,12 @@ def _new_ids(tables: Tables) -> dict[Unit, dict[str, str]]:
     return {"utterance": utterances, "speaker": speakers, "recording": recordings}
 
 
-def _collisions(ids: Mapping[Unit, Mapping[str, str]], *, segmented: bool) -> Iterator[str]:
-    """Yield a problem for each two old ids that get the same new one."""
-    files: dict[Unit, str] = {"utterance": "utt2spk", "speaker": "utt2spk"}
-    if segmented:
-        files["recording"] = "wav.scp"
-    for unit, file in files.items():
-        yield from _duplicates((new, f"{file}: {old}") for old, new in ids[unit].items())
+def _collisions(tables: Tables, ids: Mapping[Unit, Mapping[str, str]]) -> Iterator[str]:
+    """Yield a problem for each two lines of a file, or two speakers, that get the same new id."""
+    keys = {name: ids[keyed_by(name) or "utterance"] for name in tables}
+    yield from _duplicates((new, f"utt2spk: {old}") for old, new in ids["speaker"].items())
+    for name, table in sorted(tables.items()):
+        yield from _duplicates((keys[name].get(old, old), f"{name}: {old}") for old in table)
 
 
 def _renamed(

@@ -41,8 +41,8 @@ def in_processes(
             yield from (each.result() for each in done)
     except BrokenProcessPool as error:
         raise InputError(
-            "a process was killed, mostly for want of memory; run the command again with a lower "
-            "--nj, and it goes on"
+            "a process was killed, usually because memory ran out; run the command again with a "
+            "lower --nj, and it goes on where it stopped"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Numbers of utterances that are saved as they are measured, so that a killed command goes on."""
+"""Measurements of utterances, saved while a command runs, so that a killed command goes on."""
 
 import fcntl
 import hashlib
@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from asr.audio.clip import Outputs
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.jobs import in_processes
 from asr.corpus.shard_index import hashed
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 
 PATIENCE_S = 2.0
 CHUNK = 64  # utterances that a process measures at a time
 Report = Callable[[int, int], object]
 """Called with the number of utterances done and of all utterances."""
-Work = Callable[[Sequence[Utterance]], tuple[dict[str, list[Any]], dict[str, str]]]
-"""Measures utterances: a list of each number, and by id why others could not be measured."""
+Work = Callable[[Utterance, Outputs], tuple[Any, ...]]
+"""Returns the numbers of a row of an utterance; raises InputError if it cannot be read."""
 
 
 class Saved:
@@ -123,7 +124,7 @@ def measure_each(
 
     Args:
         utterances: N utterances.
-        work: what a process does; its lists have the names of the fields of ``saved``.
+        work: what a process does for an utterance; its numbers are the fields of ``saved``.
         saved: receives the rows.
         jobs: number of processes.
         report: told how far the work is.
@@ -137,13 +138,8 @@ def measure_each(
     done = len(keys) - len(left)
     report(done, len(keys))
     for part, measured, failed in in_processes(_measure, _calls(utterances, left, work), jobs):
-        good = [i for i in part if utterances.ids[i] not in failed]
-        rows = np.zeros(len(good), saved.dtype)
-        rows["key"] = keys[good]
-        for name, values in measured.items() if good else ():
-            rows[name] = values
-        saved.append(rows)
-        errors |= failed
+        saved.append(np.array([(keys[i], *row) for i, row in measured], saved.dtype))
+        errors |= {utterances.ids[i]: reason for i, reason in failed}
         done += len(part)
         report(done, len(keys))
     return _places(keys, saved), errors
@@ -157,8 +153,15 @@ def _calls(utterances: Utterances, left: Numbers, work: Work) -> Iterator[tuple[
 
 def _measure(
     work: Work, part: list[int], utterances: Sequence[Utterance]
-) -> tuple[list[int], dict[str, list[Any]], dict[str, str]]:
-    return part, *work(utterances)
+) -> tuple[list[int], list[tuple[int, tuple[Any, ...]]], list[tuple[int, str]]]:
+    """Return the utterances, the rows of those that could be read, and the errors of the others."""
+    outputs, rows, failed = Outputs(), [], []
+    for number, utterance in zip(part, utterances, strict=True):
+        try:
+            rows.append((number, work(utterance, outputs)))
+        except InputError as error:
+            failed.append((number, first_line(error)))
+    return part, rows, failed
 
 
 def _places(keys: Numbers, saved: Saved) -> Numbers:

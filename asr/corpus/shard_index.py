@@ -31,7 +31,7 @@ COLUMNS = {  # an entry for each utterance
     "text_offset": np.int64,  # of the JSON
     "text_size": np.int32,
     "duration_s": np.float64,
-    "steps": np.int32,  # characters, and a blank between repeated ones: see ctc_steps
+    "steps": np.int32,  # characters, and blanks between repeated ones (search.alignment.ctc_steps)
     "speaker": np.int32,  # number in the list of speakers
     "id_end": np.int64,  # in the list of ids, in bytes
     "id_hash": np.int64,

@@ -117,7 +117,9 @@ def _copied(utterance: Utterance, options: Options) -> bytes | None:
 
 
 def write_shard(path: Path, utterances: Sequence[Utterance], options: Options) -> None:
-    """Write a shard atomically; the same utterances give the same bytes (Ogg: but for its serial).
+    """Write a shard atomically; the same utterances give the same bytes.
+
+    Ogg files differ in their random serial number.
 
     Raises:
         InputError: audio cannot be read; the message lists all such utterances.
@@ -198,7 +200,7 @@ def parse_json(content: bytes, key: str, where: str | Path) -> tuple[str, str, s
         if "\n" in name + found[2]:
             raise ValueError("a line feed in id or speaker")
         return found
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: the JSON of {key}: {first_line(error)}; expected an object with the text "
             "of the utterance"
@@ -325,7 +327,11 @@ def _check_folder_of(out: Path, plan: Plan) -> None:
     if (out / INDEX_FILE).is_file():
         theirs = open_index(out / INDEX_FILE).info
     elif (out / UNFINISHED / PLAN_FILE).is_file():
-        theirs = json.loads((out / UNFINISHED / PLAN_FILE).read_text(encoding="utf-8"))
+        try:
+            theirs = json.loads((out / UNFINISHED / PLAN_FILE).read_text(encoding="utf-8"))
+        except ValueError as error:
+            reason = f"{out / UNFINISHED / PLAN_FILE}: damaged ({first_line(error)}); delete {out}"
+            raise InputError(reason) from error
     elif any(out.glob("*.tar")):
         theirs = {}
     else:

@@ -53,6 +53,8 @@ def expanded(pattern: str) -> Iterator[str]:
     if found[3] is None:
         numbers = range(int(found[1]), int(found[2]) + 1)
         values = [f"{number:0{len(found[1])}d}" for number in numbers]
+        if not values:
+            raise InputError(f"{pattern}: {found[0]} counts down; write the smaller number first")
     else:
         values = found[3].split(",")
     for value in values:

@@ -1,10 +1,9 @@
 """Rows of tables, in the formats of spreadsheets, corpora and other toolkits.
 
-A row is read as its author meant it, or has an error; two rows are never read as one.
+A row that could be read in two ways has an error; two rows are never read as one.
 """
 
 import json
-import math
 import os
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ from urllib.parse import unquote
 
 from asr.audio.folders import is_file
 from asr.audio.formats import AUDIO_SUFFIXES
+from asr.corpus.tables import is_number
 from asr.errors import InputError
 from asr.text.characters import compose, spelled_on_disk
 from asr.text.transcripts import decode
@@ -110,11 +110,9 @@ def _row(where: str, path: Path, values: dict[str, str]) -> Row:
 
 
 def _sum(start: str, duration: str) -> str:
-    try:
-        end = round(float(start) + float(duration), 6)
-    except ValueError:
-        end = math.nan
-    return str(end) if math.isfinite(end) else f"{start} + {duration}"
+    if is_number(start) and is_number(duration):
+        return str(round(float(start) + float(duration), 6))
+    return f"{start} + {duration}"
 
 
 def find_audio(folder: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 Python's ``sorted`` on text agrees with ``LC_ALL=C sort`` on UTF-8.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from asr.audio.clip import Clip
 from asr.errors import InputError
-from asr.files import is_data_directory, write_text
+from asr.files import detach, is_data_directory, write_text
 from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
@@ -40,7 +41,17 @@ class Segment(NamedTuple):
     def parse(cls, value: str) -> "Segment":
         """Parse ``<rec-id> <begin> <end>``; raise ValueError if the value has another form."""
         recording, start, end = value.split()[:3]
+        if not (is_number(start) and is_number(end)):
+            raise ValueError(f"{start} and {end}")
         return cls(recording, float(start), float(end))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number for any program; Python alone accepts ``1_0``."""
+    try:
+        return math.isfinite(float(text)) and text.isascii() and "_" not in text
+    except ValueError:
+        return False
 
 
 def keyed_by(name: str) -> Unit | None:
@@ -89,7 +100,8 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> Path:
-    """Write a table, sorted by key, atomically."""
+    """Write a table, sorted by key, atomically; a link is replaced, not the file that it names."""
+    detach(Path(path))
     return write_text(path, table_text(table))
 
 

@@ -17,6 +17,7 @@ from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file, search
 from asr.corpus.quick import (
     CONTROL,
+    LONGEST_S,
     RESERVED,
     SPACES,
     STRAY,
@@ -28,6 +29,7 @@ from asr.corpus.quick import (
 from asr.corpus.tables import (
     Segment,
     first_word,
+    is_number,
     keyed_by,
     speakers_of,
     split_line,
@@ -353,14 +355,6 @@ def _misplaced(line: str, key: str, last: str, seen: Mapping[str, Line]) -> Iter
         yield f"{key} comes after {last}; sort by bytes: LC_ALL=C sort, or `asr data fix`"
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a finite number for any program; Python alone accepts ``1_0``."""
-    try:
-        return math.isfinite(float(text)) and text.isascii() and "_" not in text
-    except ValueError:
-        return False
-
-
 def _expect(valid: Callable[[str], object], expected: str) -> Rule:
     """Return the rule that ``valid`` accepts the value; ``expected`` also names the remedy."""
     return lambda value: "" if valid(value) else f'found "{value}", expected {expected}'
@@ -394,7 +388,10 @@ def reserved_symbols(text: str) -> str:
     return f"{' '.join(found)} must not be in a transcript; remove it" if found else ""
 
 
-_SECONDS = _expect(lambda v: is_number(v) and float(v) > 0, "seconds above 0; fix the number")
+_SECONDS = _expect(
+    lambda v: is_number(v) and 0 < float(v) < LONGEST_S,
+    f"seconds above 0 and below {LONGEST_S:g}; fix the number",
+)
 _COUNT = _expect(
     lambda v: v.isascii() and v.isdecimal() and v.strip("0"),  # int() refuses 5000 digits
     "a whole number above 0; fix the number",
@@ -566,9 +563,11 @@ def _ends_outside(
     tables: _Tables, segments: Mapping[str, Segment], source: str, lengths: Mapping[str, float]
 ) -> Iterator[Problem]:
     """Check that segments do not end after their recordings, whose lengths are in seconds."""
-    for key, (recording, _, end_s) in segments.items():
-        if end_s > lengths.get(recording, math.inf) + MAX_OVERSHOOT_S:
-            message = f"ends at {end_s} s, but {source} {recording} lasts {lengths[recording]:g} s"
+    for key, (recording, start_s, end_s) in segments.items():
+        length = lengths.get(recording, math.inf)
+        if end_s > length + MAX_OVERSHOOT_S or start_s >= length:
+            times = f"{start_s:g} to {end_s:g} s"
+            message = f"{times}, but {source} {recording} lasts {length:g} s"
             yield tables["segments"].problem(key, f"{message}; fix the times")
 
 

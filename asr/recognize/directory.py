@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,8 +44,11 @@ def speaker_stats(
     if (Path(data) / CMVN_FILE).is_file():
         return read_speaker_stats(data, config)
     outputs = Outputs()  # so that a command runs once for all of its segments
-    measured = (measure(utterance, config, outputs) for utterance in utterances)
-    return speaker_totals((item.speaker, item.stats) for item in measured if item.stats)
+    found = list[tuple[str, CmvnStats]]()
+    for utterance in utterances:
+        with suppress(InputError):  # recognition reports it
+            found.append((utterance.speaker, measure(utterance, outputs, config)[1]))
+    return speaker_totals(found)
 
 
 def stats_of_inputs(inputs: Sequence[Input], config: FeatureConfig) -> Iterator[CmvnStats | None]:

@@ -128,7 +128,7 @@ def _receive(process: BaseProcess, connection: socket.socket) -> Batch | None:
     process.join(5.0)
     raise InputError(
         f"a process that reads audio has ended (exit code {process.exitcode}); with -9 the system "
-        "killed it, mostly for want of memory: lower batch.workers or batch.seconds"
+        "killed it, usually because memory ran out: lower batch.workers or batch.seconds"
     )
 
 

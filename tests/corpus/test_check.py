@@ -88,6 +88,13 @@ def test_only_changed_audio_is_read_again(data, tmp_path):
     assert list(found.report["kinds"]["silent"]["examples"]) == ["d-good", "g-quiet", "h-silent"]
 
 
+def test_commands_are_run_again(make, wav):
+    path = make(wav_scp="".join(f"{name} cat {wav} |\n" for name in ("s1-a", "s1-b", "s2-a")))
+    assert found_in(path)["silent"] == []
+    soundfile.write(wav, np.zeros(RATE), RATE)
+    assert found_in(path)["silent"] == ["s1-a", "s1-b", "s2-a"]
+
+
 def test_utterances_are_dropped_with_a_backup(data, capsys):
     policy = "unreadable=drop,empty=drop,silent=drop"
     assert run_check([str(data), "--policy", policy, "--json"]) == 0

@@ -192,6 +192,27 @@ def test_files_without_utt2spk_are_backed_up_too(make, tmp_path, capsys):
     assert (out / ".backup" / "wav.scp").read_text() == "x-1 a.wav\n"
 
 
+def test_files_written_by_hand_are_backed_up_before_they_are_replaced(make, tmp_path, capsys):
+    source, out = make(), tmp_path / "out"
+    subset(source, out, ["s1-a"])
+    (out / "text").write_text("s1-a WON\n")
+    (out / "spk2gender").write_text("s1 f\n")
+    subset(source, out, ["s1-a"])
+    assert f"{out} had another text and spk2gender; its former" in capsys.readouterr().err
+    assert (out / ".backup" / "text").read_text() == "s1-a WON\n"
+    assert (out / "text").read_text() == "s1-a ONE\n"
+
+
+def test_a_linked_table_is_replaced_and_the_other_directory_unchanged(make, tmp_path):
+    source, out = make(), tmp_path / "out"
+    out.mkdir()
+    for name in ("wav.scp", "text"):
+        (out / name).symlink_to(source / name)
+    subset(source, out, ["s1-a"])
+    assert ids(out) == ["s1-a"] and ids(source) == ["s1-a", "s1-b", "s2-a"]
+    assert not (out / "text").is_symlink()
+
+
 @pytest.mark.parametrize(
     ("keep", "message"),
     [(["s1-a", "s9-a"], "no utterance s9-a"), ([], "no utterance was chosen")],

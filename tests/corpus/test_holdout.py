@@ -92,6 +92,14 @@ def test_nothing_is_written_where_one_of_the_two_cannot_be(directory, tmp_path):
     assert not (tmp_path / "train").exists()
 
 
+def test_nothing_is_written_over_the_text_of_others(directory, tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "text").write_text("x HELLO\n")
+    with pytest.raises(InputError, match="dev/text: would be replaced"):
+        cut(directory([("a", "ONE"), ("b", "TWO")]), 0.5)
+    assert not (tmp_path / "train").exists()
+
+
 def test_no_cut_at_all(directory, capsys):
     folder = directory([(s, text) for s in "abcde" for text in ("ONE", "TWO")])
     out = [str(folder.parent / name) for name in ("train", "dev")]

@@ -196,9 +196,18 @@ def test_wrong_times(audio, times):
 
 
 def test_a_row_that_ends_after_its_recording(audio):
-    table = "audio,text,start,end\na.wav,one,0,2.4\na.wav,two,1.0,9\n"
-    (problem,) = refusal(audio, "t.csv", table)
-    assert problem == "3: end 9, but the audio lasts 2 s; fix the times"
+    table = "audio,text,start,end\na.wav,one,0,2.4\na.wav,two,1.0,9\na.wav,six,2,2.1\n"
+    first, second = refusal(audio, "t.csv", table)
+    assert first == "3: 1.0 to 9 s, but the audio lasts 2 s; fix the times"
+    assert second == "4: 2 to 2.1 s, but the audio lasts 2 s; fix the times"
+
+
+def test_a_duration_below_that_of_the_recording_is_noted(audio):
+    found = import_table(audio, "t.csv", "audio,text,duration\na.wav,one,1.5\nb.wav,two,2\n")
+    assert "1 recording longer than the duration in the table, the first in" in found.notes[0]
+    assert "t.csv:2 (1.5 of 2 s); only this much is used." in found.notes[0]
+    assert [u.end_s for u in DataDir.load(audio / "out").utterances] == [1.5, 2.0]
+    assert import_table(audio, "t.csv", "audio,text,duration\na.wav,one,2\n").notes == ()
 
 
 def test_some_rows_with_times_and_some_without(audio):
@@ -395,6 +404,16 @@ def test_ids_that_become_one_are_refused(kaldi, tmp_path):
     with pytest.raises(InputError) as told:
         import_kaldi(kaldi, tmp_path / "out", tmp_path, same)
     assert "utt2spk: 0001-10: gets the id 0001-10, as utt2spk: 10 does" in str(told.value)
+
+
+def test_a_line_of_nobody_does_not_take_the_place_of_another(kaldi, tmp_path):
+    (kaldi / "wav.scp").write_text(
+        "0001-10 audio/a.wav\n20 audio/a.wav\n11 audio/b.wav\n10 audio/c.wav\n"
+    )
+    with pytest.raises(
+        InputError, match=r"wav\.scp: 10: gets the id 0001-10, as wav\.scp: 0001-10 does"
+    ):
+        import_kaldi(kaldi, tmp_path / "out", tmp_path, same)
 
 
 def test_reserved_symbols_are_refused_before_they_are_normalised(kaldi, tmp_path):

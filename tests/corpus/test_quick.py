@@ -79,6 +79,16 @@ def test_changed_bytes_never_pass_unless_the_thorough_validation_agrees(segmente
     assert passed > 30
 
 
+def test_speakers_that_look_alike_do_not_pass(make):
+    path = make(
+        utt2spk="a-1 Zoe\u0301\nb-1 Zo\u00e9\n",
+        spk2utt="Zoe\u0301 a-1\nZo\u00e9 b-1\n",
+        text="a-1 A\nb-1 B\n",
+        wav_scp="a-1 cat a |\nb-1 cat b |\n",
+    )
+    assert quick.read_columns(path, REQUIRED, validate.FILES) is None
+
+
 def test_utterances_are_a_sequence(segmented):
     columns = DataDir.load(segmented).utterances
     every = list(columns)

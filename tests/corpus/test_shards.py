@@ -177,6 +177,14 @@ def test_a_finished_folder_is_kept_and_other_data_are_refused(corpus, tmp_path):
         shard(corpus, out, format="opus")
 
 
+def test_a_damaged_plan_is_named(corpus, tmp_path):
+    plan = tmp_path / "out" / shard_writing.UNFINISHED / shard_writing.PLAN_FILE
+    plan.parent.mkdir(parents=True)
+    plan.write_text("{")
+    with pytest.raises(InputError, match=r"plan.json: damaged \("):
+        shard(corpus, tmp_path / "out")
+
+
 def test_unreadable_audio_is_named(corpus, tmp_path):
     (tmp_path / "1.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"not finished(.|\n)*a-2\.x: "):
@@ -216,6 +224,7 @@ def test_a_new_index_for_other_features_and_for_shards_of_others(corpus, tmp_pat
     [
         ({"a.flac": b"x"}, "a has a.flac, expected a file of audio and a.json"),
         ({"a.flac": b"x", "a.json": b"[]"}, "the JSON of a: "),
+        ({"a.flac": b"x", "a.json": b"[" * 100_000}, "the JSON of a: "),
         ({"a.flac": b"x", "a.json": b'{"text": ""}'}, "expected an object with the text"),
         ({"a.flac": b"x", "a.json": b'{"text": "A", "id": "a\\n"}'}, "a line feed in id"),
         ({"a.flac": b"x", "a.json": b'{"text": "A", "id": "\\ud800"}'}, "the JSON of a: "),
@@ -236,6 +245,8 @@ def test_damaged_shards_are_described(tmp_path, content, message):
 def test_braces_are_those_of_a_shell():
     assert list(expanded("a{08..11}.tar")) == ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]
     assert list(expanded("{a,b}{0..1}")) == ["a0", "a1", "b0", "b1"]
+    with pytest.raises(InputError, match=r"\{2..0\} counts down; write the smaller number first"):
+        list(expanded("a{2..0}.tar"))
 
 
 def test_some_of_the_shards(corpus, tmp_path):

@@ -213,7 +213,8 @@ SEGMENTS = {
     "three fields": ("s1-a r1 0.8", 'segments:1: s1-a: found "r1 0.8", expected "<rec-id>'),
     "no number": ("s1-a r1 0 end", 'segments:1: s1-a: found "r1 0 end", expected "<rec-id>'),
     "other recording": ("s1-a r9 0.0 0.8", "segments:1: r9: no line in wav.scp"),
-    "beyond the recording": ("s1-a r1 1.8 2.6", "segments:1: s1-a: ends at 2.6 s, but reco2dur"),
+    "beyond the recording": ("s1-a r1 1.8 2.6", "segments:1: s1-a: 1.8 to 2.6 s, but reco2dur"),
+    "behind the recording": ("s1-a r1 2.0 2.4", "segments:1: s1-a: 2 to 2.4 s, but reco2dur"),
     "not utt2dur": ("s1-a r1 0 2.0", "segments:1: s1-a: lasts 2 s, but utt2dur says 0.8 s"),
 }
 
@@ -337,7 +338,7 @@ def test_segments_are_compared_with_the_audio(segmented):
     (segmented / "segments").write_text("s1-a r1 0.0 0.8\ns1-b r1 0.8 2.0\ns2-a r2 0.5 3.5\n")
     assert told(segmented) == []
     assert told(segmented, audio=True) == [
-        "segments:3: s2-a: ends at 3.5 s, but the audio of r2 lasts 2 s; fix the times"
+        "segments:3: s2-a: 0.5 to 3.5 s, but the audio of r2 lasts 2 s; fix the times"
     ]
 
 
