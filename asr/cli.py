@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from asr.commands import GROUPS, VERBS, summary
@@ -47,13 +47,11 @@ def _run(argv: list[str]) -> int:
     Quiet.on = "--quiet" in argv
     argv = [arg for arg in argv if arg != "--quiet"]
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if argv else EXIT_USAGE
+        return _reported("asr", lambda: print(usage())) or (0 if argv else EXIT_USAGE)
     if argv[0] == "--version":
         from asr import __version__
 
-        print(f"asr {__version__}")
-        return 0
+        return _reported("asr", lambda: print(f"asr {__version__}"))
     verb, args = argv[0], argv[1:]
     if verb not in VERBS:
         print(f"asr: {verb}: no such verb{_nearest(verb)}", file=sys.stderr)
@@ -66,7 +64,7 @@ def _run(argv: list[str]) -> int:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
         faulthandler.enable()  # prints a traceback if native code crashes
-    return _run_verb(verb, args)
+    return _reported(f"asr {verb}", lambda: import_module(f"asr.commands.{verb}").main(args))
 
 
 def _nearest(verb: str) -> str:
@@ -74,24 +72,26 @@ def _nearest(verb: str) -> str:
     return f"; did you mean asr {close[0]}?" if close else "; asr --help lists them"
 
 
-def _run_verb(verb: str, args: list[str]) -> int:
+def _reported(name: str, work: Callable[[], int | None]) -> int:
+    """Return what ``work`` returns, or report its exception and return its exit code."""
     with _interrupted_by_signals() as signals:
         try:
-            code = int(import_module(f"asr.commands.{verb}").main(args) or 0)
-            sys.stdout.flush()  # raises an error for a full disk
-            return code
+            try:
+                return int(work() or 0)
+            finally:
+                sys.stdout.flush()  # raises an error for a full disk
         except InputError as error:
-            print(f"asr {verb}: {error}", file=sys.stderr)
+            print(f"{name}: {error}", file=sys.stderr)
             return EXIT_USAGE
         except KeyboardInterrupt as interrupt:
-            print(f"\nasr {verb}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
+            print(f"\n{name}: interrupted; {interrupt}".rstrip("; "), file=sys.stderr)
             return 128 + (signals or [signal.SIGINT])[0]
         except OSError as error:  # a full disk, a name that is too long, ...
-            print(f"asr {verb}: {error}", file=sys.stderr)
+            print(f"{name}: {error}", file=sys.stderr)
             return EXIT_USAGE
         except Exception:
             traceback.print_exc()
-            print(f"asr {verb}: a mistake in asr itself; please report it", file=sys.stderr)
+            print(f"{name}: a mistake in asr itself; please report it", file=sys.stderr)
             return EXIT_BUG
 
 

@@ -26,13 +26,17 @@ class ArrayReader:
         rate: samples per second.
 
     Raises:
-        InputError: the rate is not above 0.
+        InputError: the rate is not a whole number above 0.
     """
 
-    def __init__(self, rate: int) -> None:
-        if rate <= 0:
-            raise InputError(f"a rate of {rate} samples per second, expected more than 0")
-        self.mixer = Mixer(rate, lambda: warn_once("samples", channels.WARNING))
+    def __init__(self, rate: float) -> None:
+        try:
+            self.rate = int(rate)
+        except (TypeError, ValueError, OverflowError):
+            self.rate = 0
+        if self.rate <= 0 or self.rate != rate:
+            raise InputError(f"a rate of {rate!r}, expected a whole number of samples per second")
+        self.mixer = Mixer(self.rate, lambda: warn_once("samples", channels.WARNING))
         self.width = WIDTHS[0]  # of the wide integers so far
 
     def push(self, samples: ArrayLike) -> np.ndarray:
@@ -80,7 +84,10 @@ def _array(samples: Any) -> np.ndarray:
     if hasattr(samples, "is_floating_point"):
         samples = samples.detach().cpu()
         samples = (samples.float() if samples.is_floating_point() else samples).numpy()
-    values = np.asarray(samples)
+    try:
+        values = np.asarray(samples)
+    except ValueError as error:
+        raise InputError(f"samples that are no array ({error}): expected numbers") from error
     if values.dtype.kind not in "fiu":
         raise InputError(f"samples of type {values.dtype}: expected floats or integers")
     return values

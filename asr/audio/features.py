@@ -47,7 +47,8 @@ def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: flo
     """Warp frequencies for Kaldi's vocal tract length normalisation (VTLN).
 
     The map is piecewise linear: it divides frequencies by ``warp``, except near the ends of the
-    range, which are fixed.
+    range, which are fixed. Its upper part begins below the end of the range; in Kaldi, below half
+    the sample rate, which is the end of the default range.
 
     Args:
         freq_hz: frequencies, any shape.

@@ -75,6 +75,7 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
     from asr.score.readers import read_utt2spk
     from asr.score.report import Report
     from asr.score.times import compare_times
+    from asr.score.wer import preparation
 
     mapping = read_map(options.map) if options.map else {}
     ref, hyp, score = _score(options, source, options.hyp, mapping)
@@ -90,7 +91,8 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
     formats = [(options.ref, ref.format), (options.hyp, hyp.format)]
     bins = by_confidence(score, hyp.words) if hyp.words else []
     numbers = correlate(score, read_numbers(options.hyp))
-    times = compare_times(hyp.words, ref.words) if hyp.words and ref.words else None
+    prepare = preparation(options.normalize, options.ignore_case, {})
+    times = compare_times(hyp.words, ref.words, prepare) if hyp.words and ref.words else None
     name, notes = source.set_name, hyp.notes
     return Report(score, name, formats, groups, bins, comparison, notes, speakers, numbers, times)
 

@@ -107,6 +107,8 @@ def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
         old = found.get(section)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             value = {**old, **value}
+        elif old is not None and (value is None or isinstance(value, Mapping)):
+            value = old  # refused later if it is no section
         found[section] = value
     return found
 
@@ -119,11 +121,25 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if not key.tag.endswith(":merge")]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                raise yaml.YAMLError(f"{twice} is there twice{node.start_mark}; keep one")
+            return super().construct_mapping(node, deep)
+
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise InputError(f"{path}: not a YAML file: {error}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):

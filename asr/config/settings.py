@@ -368,8 +368,10 @@ class TrainConfig(Settings):
 
     @property
     def step_s(self) -> float:
-        """Seconds of an encoder step."""
-        return self.features.frame_shift_ms / 1000 * self.model.encoder.frames_per_step
+        """Seconds of an encoder step; the shift of frames is a whole number of samples."""
+        rate = self.features.sample_rate
+        shift_s = int(self.features.frame_shift_ms * rate / 1000) / rate
+        return shift_s * self.model.encoder.frames_per_step
 
 
 @dataclass(frozen=True)

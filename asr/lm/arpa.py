@@ -50,14 +50,14 @@ def read_arpa(path: str | Path) -> Arpa:
     """Read an ARPA file of any toolkit, plain or compressed by gzip.
 
     Raises:
-        InputError: the file is missing, cut short or malformed; the message names the line.
+        InputError: the file is missing, cut short or malformed.
     """
     try:
         with open(path, "rb") as raw:
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            lines = io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
+            lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
             return _Reader(str(path), lines).read()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error

@@ -75,7 +75,7 @@ def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
     text: list[int] = []
     for sentence in sentences:
         words = sentence.split()
-        if wrong := [word for word in words if word in SPECIAL]:
+        if wrong := [word for word in words if word in (*SPECIAL, "<UNK>")]:
             raise InputError(
                 f'the text has the word "{wrong[0]}", which n-grams reserve; remove it'
             )

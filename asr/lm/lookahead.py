@@ -110,7 +110,7 @@ class WordLM:
         share: float = 0.0,
         device: Any = "cpu",
     ) -> None:
-        spellings = _spellings(arpa.words, tokenizer)
+        spellings = _spellings(arpa, tokenizer)
         if not spellings:
             raise InputError("no word of the n-grams has only characters of tokens.txt")
         known = set(spellings.values())
@@ -281,7 +281,9 @@ def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None
             warn(f"{path}: all words are {name}, but this model writes both cases; {remedy}")
 
 
-def _spellings(words: Sequence[str], tokenizer: CharTokenizer) -> dict[tuple[int, ...], str]:
-    """Return the spellings in ascending order, and the words that have one."""
+def _spellings(arpa: Arpa, tokenizer: CharTokenizer) -> dict[tuple[int, ...], str]:
+    """Return the spellings in ascending order, and the likeliest word that has each of them."""
+    rows = np.argsort(arpa.orders[0].log_probs, kind="stable").tolist()
+    words = (arpa.words[row] for row in rows)
     found = {tuple(tokenizer.encode(word)): word for word in words if word not in SPECIAL}
     return {ids: found[ids] for ids in sorted(found) if tokenizer.unk_id not in ids}

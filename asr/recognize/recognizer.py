@@ -263,7 +263,8 @@ class Recognizer:
             yield from self.utterances.recognize(batch, attention=attention)
 
     def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
-        reader, resampler = ArrayReader(rate), Resampler(rate, self.rate)
+        reader = ArrayReader(rate)
+        resampler = Resampler(reader.rate, self.rate)
         for chunk in chunks:
             yield resampler.push(reader.push(chunk))
         yield resampler.push(reader.close())
@@ -282,6 +283,7 @@ class Recognizer:
                 "samples with their rate, (samples, rate)"
             )
         samples, rate = source
-        waveform = resample(ArrayReader(rate).whole(samples), rate, self.rate)
+        reader = ArrayReader(rate)
+        waveform = resample(reader.whole(samples), reader.rate, self.rate)
         size = round(BLOCK_S * self.rate)
         yield from (waveform[start : start + size] for start in range(0, len(waveform), size))

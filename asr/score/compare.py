@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import InputError
-from asr.score.bootstrap import REPLICATES, SEED
+from asr.score.bootstrap import replicates
 from asr.score.wer import Pair, Score, align, errors, reference_words
 
-_BLOCK = 500  # replicates drawn at once; bounds the memory
 MIN_SEGMENTS = 30  # fewer are too few for the normal approximation
 GOOD_RUN = 2  # consecutive words that both systems have right and that separate two segments
 
@@ -77,13 +76,8 @@ def bootstrap_difference(
         The 2.5 % and 97.5 % quantiles of WER(A) - WER(B), and the share of replicates in which B
         has fewer errors.
     """
-    generator = np.random.default_rng(SEED)
-    found = []
-    for _ in range(REPLICATES // _BLOCK):
-        drawn = generator.integers(len(words), size=(_BLOCK, len(words)))
-        sums = wrong[drawn].sum(1)  # (replicates, 2)
-        found.append((sums[:, 0] - sums[:, 1]) / np.maximum(words[drawn].sum(1), 1))
-    differences = np.concatenate(found)
+    wrong_a, wrong_b, drawn_words = replicates(np.column_stack([wrong, words])).T
+    differences = (wrong_a - wrong_b) / np.maximum(drawn_words, 1)
     low, high = np.quantile(differences, [0.025, 0.975])
     return (float(low), float(high)), float((differences > 0).mean())
 

@@ -91,19 +91,23 @@ def result_lines(score: Score, counts: CountArray) -> str:
 
 def best_result(folder: Path, kind: str) -> Path:
     """Return the ``wer_*`` (or ``cer_*``) file of a folder with the lowest rate."""
-    return min(sorted(folder.glob(f"{kind}_*_*")), key=_rate)
+    files = [path for path in sorted(folder.glob(f"{kind}_*_*")) if path.is_file()]
+    return min(files, key=_rate)
 
 
 def _rate(path: Path) -> float:
-    match = re.match(r"%WER (\S+) ", path.read_text(encoding="utf-8"))
+    match = re.match(r"%WER (\S+) ", _first_line(path))
     if match is None:
         raise InputError(f'{path}:1: expected "%WER <percent> [ ..."; remove the file')
     return float(match[1])
 
 
 def _line_with_path(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    return f"{first} {path}\n"
+    return f"{_first_line(path)} {path}\n"
+
+
+def _first_line(path: Path) -> str:
+    return path.read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
 
 
 def utterance_lines(name: str, pairs: Iterable[Pair]) -> Iterator[str]:

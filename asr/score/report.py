@@ -169,6 +169,8 @@ def _interval(score: Score) -> str:
 
 def describe_comparison(c: Comparison) -> str:
     """Return the comparison of this system (A) with another (B) in one sentence."""
+    if not math.isfinite(c.difference):
+        return "the other system: no words in the references, so nothing can be compared"
     low, high = c.interval
     test = f"z = {c.z:.2f}, p = {c.p:.3f}"
     if math.isnan(c.z):

@@ -1,12 +1,13 @@
 """Errors of the times of words, compared with those of another CTM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from asr.score.wer import align
+from asr.text.characters import clean
 from asr.text.timed import CtmWord
 
 TOLERANCE_S = 0.1  # a word is in time if its start and its end are wrong by at most this
@@ -58,12 +59,24 @@ class TimeErrors:
         return {**found, "both_ends_within_100_ms": self.in_time}
 
 
-def compare_times(found: Words, expected: Words) -> TimeErrors:
-    """Return the errors of the words that a CTM has in common with a reference CTM."""
+def compare_times(
+    found: Words, expected: Words, prepare: Callable[[str], str] = lambda text: text
+) -> TimeErrors:
+    """Return the errors of the words that a CTM has in common with a reference CTM.
+
+    Args:
+        found: hypotheses.
+        expected: references.
+        prepare: normalises a word; if it becomes several words or none, it stays as it is.
+    """
+
+    def spelled(word: CtmWord) -> str:
+        prepared = prepare(clean(word.word))
+        return prepared if len(prepared.split()) == 1 else word.word
+
     names = sorted(found.keys() & expected.keys())
     references, hypotheses = (
-        [" ".join(word.word for word in words[name]) for name in names]
-        for words in (expected, found)
+        [" ".join(map(spelled, words[name])) for name in names] for words in (expected, found)
     )
     starts, ends, total = [], [], sum(map(len, expected.values()))
     for name, pairs in zip(names, align(references, hypotheses), strict=True):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from operator import eq
 
 import jiwer
 import numpy as np
@@ -110,7 +109,7 @@ class Score:
     @cached_property
     def characters(self) -> Counts:
         """Character counts with spaces, summed over the corpus."""
-        return total(count_characters(self.refs, self.hyps))
+        return total(count_symbols(self.refs, self.hyps))
 
     @cached_property
     def word_counts(self) -> CountArray:
@@ -121,7 +120,7 @@ class Score:
     def no_space_counts(self) -> CountArray:
         """Character counts of each utterance without spaces, (N, 4)."""
         refs, hyps = (list(map(kaldi_characters, texts)) for texts in (self.refs, self.hyps))
-        return count_characters(refs, hyps)
+        return count_symbols(refs, hyps)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -288,18 +287,13 @@ def operation(pair: Pair) -> str:
 
 def count_words(refs: Sequence[str], hyps: Sequence[str]) -> CountArray:
     """Count the correct, substituted, inserted and deleted words of each pair of texts, (N, 4)."""
-    counts = np.zeros((len(refs), 4), np.int64)
-    for row, pairs in zip(counts, align(refs, hyps), strict=True):
-        ref, hyp = zip(*pairs, strict=True) if pairs else ((), ())
-        correct, insertions, deletions = sum(map(eq, ref, hyp)), ref.count(None), hyp.count(None)
-        row[:] = correct, len(pairs) - correct - insertions - deletions, insertions, deletions
-    return counts
+    return count_symbols([text.split() for text in refs], [text.split() for text in hyps])
 
 
-def count_characters(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]]) -> CountArray:
-    """Count the correct, substituted, inserted and deleted characters of each pair, (N, 4).
+def count_symbols(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]]) -> CountArray:
+    """Count the correct, substituted, inserted and deleted symbols of each pair, (N, 4).
 
-    The counts equal those of ``jiwer.process_characters``, which is slower.
+    The counts equal those of jiwer, which is slower.
     """
     counts = np.zeros((len(refs), 4), np.int64)
     for row, ref, hyp in zip(counts, refs, hyps, strict=True):

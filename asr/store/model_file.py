@@ -45,7 +45,7 @@ class Header:
     config: TrainConfig
     tokenizer: CharTokenizer
     cmvn: CmvnStats | None
-    """Statistics of the training set; None if the features are not normalised globally."""
+    """Statistics of the training set; needed if the features are normalised globally."""
     info: Mapping[str, Any]
     """Facts about the training (epoch, dev scores), its ``card``, calibration of confidence."""
     path: Path = Path()
@@ -156,6 +156,8 @@ def read_model(path: str | Path) -> tuple[Header, Weights]:
     header, tensors = _read_file(path)
     config, tokenizer, info = _parse_header(TrainConfig, header, path)
     cmvn = _statistics(tensors, config.features.dim, path)
+    if cmvn is None and config.features.cmvn == "global":
+        raise damaged(path, "no statistics of the features, which its settings ask for")
     weights = unpack(tensors, header.get("storage", "float32"), path)
     _check_weights(weights, _fewest_weights(config, len(tokenizer)), path)
     return Header(config, tokenizer, cmvn, info, path), weights

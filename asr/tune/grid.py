@@ -99,6 +99,7 @@ def best_point(rates: Array) -> tuple[int, int, int]:
         window = padded[tuple(slice(o, o + n) for o, n in zip(offset, rates.shape, strict=True))]
         total += np.nan_to_num(window)
         count += ~np.isnan(window)
-    best = np.lexsort((rates.ravel(), (total / count).ravel()))[0]
+    means = (total / count).round(12)  # rounding errors must not decide between equal ones
+    best = np.lexsort((rates.ravel(), means.ravel()))[0]
     c, w, b = np.unravel_index(best, rates.shape)
     return int(c), int(w), int(b)

@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.files import RESULTS
 from asr.score.readers import open_source, read_pair
 from asr.score.wer import count_words, errors
+from asr.text.characters import clean
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
@@ -127,11 +128,12 @@ def _lists(references: list[str], entries: list[list[dict[str, Any]]]) -> NBestL
     scores = {name: np.full(shape, -np.inf) for name in SCORES}
     lengths, wrong = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     texts = tuple(tuple(e["text"] for e in found) for found in entries)
-    pairs = [(r, text) for r, found in zip(references, texts, strict=True) for text in found]
+    lines = [" ".join(clean(line).split()) for line in references]  # as in scoring
+    pairs = [(r, text) for r, found in zip(lines, texts, strict=True) for text in found]
     filled = np.arange(shape[1]) < np.array([[len(found)] for found in texts])  # (N, K)
     for name, values in scores.items():
         values[filled] = [e[name] for found in entries for e in found]
     lengths[filled] = [len(text) for _, text in pairs]
-    wrong[filled] = errors(count_words(*zip(*pairs, strict=True)))
+    wrong[filled] = errors(count_words(*zip(*((r, clean(text)) for r, text in pairs), strict=True)))
     words = sum(len(r.split()) for r in references)
     return NBestLists(wrong, **scores, lengths=lengths, words=words, texts=texts)

@@ -114,6 +114,17 @@ def test_tensors_and_lists():
     assert len(ArrayReader(RATE).whole(np.zeros(0, "int64"))) == 0
 
 
+@pytest.mark.parametrize("rate", [0, -1, 22050.5, float("nan"), float("inf"), "16000", None])
+def test_a_rate_is_a_whole_number(rate):
+    with pytest.raises(InputError, match="expected a whole number of samples per second"):
+        ArrayReader(rate)
+
+
+def test_a_ragged_list_is_refused():
+    with pytest.raises(InputError, match="samples that are no array"):
+        ArrayReader(16000.0).whole([[1, 2], [3]])
+
+
 @pytest.mark.parametrize("samples", [[True], [1j], ["a"], [None], [[]], 0.5, [float("nan")]])
 def test_invalid_samples_are_refused(samples):
     with pytest.raises(InputError, match="expected f"):

@@ -105,9 +105,10 @@ def test_files_are_written_without_standard_streams(tmp_path, closed):
     assert (tmp_path / "tokens.txt").read_text().startswith("<blank> 0\n")
 
 
-def test_a_full_disk_is_reported():
+@pytest.mark.parametrize("command", ["models", "--help", "--version"])
+def test_a_full_disk_is_reported(command):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*ASR, "models"], stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run([*ASR, command], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 2
     assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr

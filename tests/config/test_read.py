@@ -13,7 +13,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.config import AttentionConfig, AugmentConfig, DecodeConfig, LMConfig, TrainConfig
+from asr.config import (
+    AttentionConfig,
+    AugmentConfig,
+    DecodeConfig,
+    FeatureConfig,
+    LMConfig,
+    TrainConfig,
+)
 from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
 
@@ -57,7 +64,7 @@ def test_configurations_of_the_recipes(path):
 
 
 def test_numbers_that_yaml_reads_as_text_and_empty_sections():
-    values = yaml.safe_load("optim:\n  learning_rate: 1e-3\nmodel:\nmodel.encoder.units: 8\n")
+    values = yaml.safe_load("optim.learning_rate: 1e-3\noptim:\nmodel:\nmodel.encoder.units: 8\n")
     config = from_dict(TrainConfig, values)
     assert config.optim.learning_rate == 1e-3
     assert config.model.encoder.units == 8
@@ -81,6 +88,11 @@ def test_numbers_that_yaml_reads_as_text_and_empty_sections():
         ("features:\n  low_freq_hz: 9000", "c.yaml: features.low_freq_hz = 9000.0, expected 0 <="),
         ("- epochs", "c.yaml: found list, expected a table of settings"),
         ("epochs: [", "c.yaml: not a YAML file"),
+        ("seed: 1\nloss: {}\nseed: 2", "c.yaml: not a YAML file: seed is there twice.*line 1"),
+        ("loss: 3\nloss.ctc_weight: 0.2", "c.yaml: loss = 3, expected a table of settings"),
+        ('seed: !!int ""', "c.yaml: not a YAML file"),
+        ("seed: !!bool maybe", "c.yaml: not a YAML file"),
+        ("seed: !!timestamp x", "c.yaml: not a YAML file"),
         ("epochs: " + "9" * 5000, "c.yaml: not a YAML file"),
         ("epochs: 0x" + "f" * 5000, "c.yaml: epochs = a number of thousands of digits, expected 1"),
         ("[" * 500, "c.yaml: not a YAML file"),
@@ -91,6 +103,12 @@ def test_errors_name_file_and_key(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         from_dict(TrainConfig, load_yaml(path), str(path))
+
+
+def test_seconds_of_a_step_are_whole_samples():
+    features = FeatureConfig(sample_rate=22050)  # a shift of 220 samples, not 220.5
+    config = TrainConfig(features=features)
+    assert config.step_s == 220 / 22050 * config.model.encoder.frames_per_step
 
 
 sections = [TrainConfig, *(h for h in get_type_hints(TrainConfig).values() if hasattr(h, "check"))]

@@ -83,5 +83,6 @@ def test_bad_texts(tmp_path):
         main(["ngram", "--text", str(tmp_path), "--out", str(tmp_path / "w.arpa")])
     with pytest.raises(InputError, match="--order: 0, expected 1 to 9"):
         main(["ngram", "--text", str(tmp_path), "--order", "0", "--out", "w.arpa"])
-    with pytest.raises(InputError, match='the word "</s>"'):
-        estimate(["A </s> B"], 2)
+    for word in ("</s>", "<UNK>"):  # readers take <UNK> for <unk>
+        with pytest.raises(InputError, match=f'the word "{word}"'):
+            estimate([f"A {word} B"], 2)

@@ -212,6 +212,17 @@ def test_a_tree_by_hand():
     assert children.tolist() == [a, b, ab]
 
 
+def test_of_two_words_with_one_spelling_the_likelier_counts():
+    tokenizer = CharTokenizer.from_texts(["DON'T SAY"])
+    texts = [*["DON'T"] * 5, "DON\u2019T SAY"]
+    for order in (texts, texts[::-1]):
+        arpa = estimate(order, 1)
+        found = sentence_log_probs(
+            WordLM(arpa, tokenizer), [tokenizer.encode("DON'T")], tokenizer.eos_id
+        )
+        assert found.tolist() == pytest.approx([word_by_word(arpa, "DON'T")], abs=1e-4)
+
+
 def test_words_that_the_characters_cannot_spell(tmp_path):
     arpa = estimate(["AÉ B", "AÉ"], 2)
     assert np.isfinite(sentence_log_probs(WordLM(arpa, TOKENS), [[3]], TOKENS.eos_id)).all()

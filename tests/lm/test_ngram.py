@@ -101,6 +101,11 @@ def test_files_are_read_as_they_were_written(arpa, tmp_path, name):
         assert gzip.decompress((tmp_path / name).read_bytes()).startswith(b"\\data\\")
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.arpa").write_text("\ufeff" + TEXT, encoding="utf-8")
+    assert "<s>" in read_arpa(tmp_path / "a.arpa").words
+
+
 def test_unk_in_upper_case(tmp_path):
     text = TEXT.replace("-0.8\tC", "-0.8\t<UNK>").replace("B C", "B <UNK>")
     (tmp_path / "a.arpa").write_text(text)

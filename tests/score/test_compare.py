@@ -76,6 +76,14 @@ def test_the_report_compares(tmp_path, capsys):
     assert "matched pairs: 2 segments, too few for the test (30 or more)" in printed
 
 
+def test_references_without_words_are_not_compared(tmp_path, capsys):
+    for name, text in (("ref", "u1\n"), ("one", "u1 a\n"), ("other", "u1\n")):
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in ("ref", "one")]
+    assert main(["score", *files, "--format", "text", "--against", str(tmp_path / "other")]) == 0
+    assert "no words in the references, so nothing can be compared" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("count", [29, 30])
 def test_no_z_for_few_segments_or_equal_ones(count):
     refs = ["a b"] * count

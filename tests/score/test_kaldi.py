@@ -113,6 +113,14 @@ def test_best_tag_keeps_the_details(tmp_path):
     assert best.endswith(f" {tmp_path}/cer_9_0.5\n")
 
 
+def test_only_files_of_scores_are_compared(tmp_path):
+    (tmp_path / "wer_old_x").mkdir()
+    write_scores(score(REFS, REFS), tmp_path)
+    (tmp_path / "wer_10_x.log").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"wer_10_x\.log:1: expected .*; remove the file"):
+        write_scores(score(REFS, REFS), tmp_path)
+
+
 @pytest.mark.parametrize("tag", ["", "7", "7_", "_0.0", "7_0_0", "../7_0", "7 _0"])
 def test_a_tag_of_another_form_is_refused(tmp_path, tag):
     with pytest.raises(InputError, match="expected <lm-weight>_<penalty>"):

@@ -242,3 +242,6 @@ def test_two_ctms_are_compared_in_words_and_times(write, capsys):
     assert "Times: 2 words compared, 1 not found" in capsys.readouterr().out
     text = write("ref", "u ONE TWO SIX")
     assert run_json(capsys, text, hyp)["times"] is None
+    lower = write("lower.ctm", "u 1 0.0 0.5 one", "u 1 0.5 0.5 two", "u 1 1.0 0.5 six")
+    assert run_json(capsys, lower, ref)["times"]["words"] == 0
+    assert run_json(capsys, lower, ref, "--ignore-case")["times"]["words"] == 3

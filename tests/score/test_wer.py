@@ -10,7 +10,7 @@ import pytest
 import asr
 from asr.errors import InputError
 from asr.score.bootstrap import wer_spread
-from asr.score.wer import Counts, count_characters, count_words, kaldi_characters, score, total
+from asr.score.wer import Counts, count_symbols, count_words, kaldi_characters, score, total
 
 
 def edit_distance(ref, hyp):
@@ -50,7 +50,7 @@ def test_rates_are_sums_over_the_corpus_not_means():
 
 def test_counts_equal_the_edit_distance_of_every_pair(pairs):
     refs, hyps = pairs
-    for cut, counts in ((str.split, count_words(refs, hyps)), (list, count_characters(refs, hyps))):
+    for cut, counts in ((str.split, count_words(refs, hyps)), (list, count_symbols(refs, hyps))):
         for ref, hyp, (correct, sub, ins, dele) in zip(refs, hyps, counts, strict=True):
             assert sub + ins + dele == edit_distance(cut(ref), cut(hyp))
             assert correct + sub + dele == len(cut(ref))

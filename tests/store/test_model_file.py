@@ -25,7 +25,7 @@ FEATURES = FeatureConfig(mel_bins=20)
 def saved(tiny_config, tmp_path):
     """Return a function that writes a model with random weights."""
 
-    def save(name="final.safetensors", seed=0, **changes):
+    def save(name="final.safetensors", seed=0, statistics=True, **changes):
         torch.manual_seed(seed)
         config = TrainConfig(**{"features": FEATURES, "model": tiny_config, **changes})
         tokenizer = CharTokenizer.from_texts(["AB C"])
@@ -33,7 +33,9 @@ def saved(tiny_config, tmp_path):
         cmvn = CmvnStats.from_features(torch.randn(50, 20).numpy())
         path = tmp_path / name
         weights = model.state_dict()
-        save_model(path, weights, Header(config, tokenizer, cmvn, {"epoch": 7}))
+        save_model(
+            path, weights, Header(config, tokenizer, cmvn if statistics else None, {"epoch": 7})
+        )
         return path, model, cmvn
 
     return save
@@ -65,6 +67,12 @@ def test_bad_files(saved, damage, message):
     path, *_ = saved()
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message):
+        read_model(path)
+
+
+def test_global_normalisation_needs_its_statistics(saved):
+    path, *_ = saved(statistics=False)
+    with pytest.raises(InputError, match="no statistics of the features"):
         read_model(path)
 
 

@@ -93,6 +93,16 @@ def test_several_decodings_share_their_weights(decoding):
     np.testing.assert_array_equal(search_grid(two).rates, search_grid(one).rates)
 
 
+def test_errors_are_those_of_scoring(decoding):
+    folder = decoding(decoding.lists | {"u1": [entry("E\u0301  B C", -1.0, -1.0)]})
+    (folder / "ref" / "text").write_text("u1 \u00c9\tB C\nu2 D E\n")
+    assert read_lists(folder / "ref", [folder]).errors[0, 0] == 0
+
+
+def test_of_equal_points_the_first_wins():
+    assert best_point(np.full((21, 12, 21), 1 / 3)) == (0, 0, 0)
+
+
 def test_the_middle_of_a_low_region_wins():
     rates = np.full((5, 5, 1), 0.5)
     rates[0, 0] = 0.09  # a lone low point
@@ -139,7 +149,7 @@ def test_scores_of_other_language_models(decoding, tmp_path):
     CharTokenizer.from_texts(["ABCDEFX "]).to_file(table)
     for name, text in (("right", "D E"), ("wrong", "D E F")):
         write_arpa(estimate([text] * 9, 2), tmp_path / f"{name}.arpa")
-    folder = decoding({"u2": [entry("D E", -1.0, -1.0), entry("D E F", -1.5, -1.0)]})
+    folder = decoding({"u2": [entry("D E", -2.0, -1.0), entry("D E F", -1.5, -1.0)]})
     chosen = {}
     for name in ("right", "wrong"):
         arguments = [str(folder / "ref"), str(folder), "--word_lm", str(tmp_path / f"{name}.arpa")]
