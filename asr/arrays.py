@@ -18,6 +18,7 @@ import numpy.typing as npt
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 FloatArray: TypeAlias = npt.NDArray[np.floating]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _SMALL = 1024  # length up to which sorting is faster than argpartition

@@ -229,7 +229,7 @@ class FeatureExtractor:
             rate = self.config.sample_rate
             raise AudioError(
                 f"{len(waveform) / rate:.4f} s of audio, expected at least "
-                f"{self.length / rate:g} s (one analysis window); leave this utterance out"
+                f"{self.length / rate:g} s (one analysis window); leave it out"
             )
         signal = np.multiply(waveform, np.float32(FULL_SCALE), dtype=np.float32)
         if self.config.dither > 0:

@@ -22,6 +22,7 @@ from asr.corpus.datadir import DataDir
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
 from asr.store.find import find_model, search_settings
+from asr.terminal import note
 from asr.text.timed import CtmWord, parse_ctm, words_by_file
 from asr.text.transcripts import read_lines
 
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
         words = align(recognizer, args.data, utterances, **options)
         found = {name: ctm_words(name, each) for name, each in words}
     write_text(args.output, "".join(ctm_lines(found[name]) for name in sorted(found)))
-    print(f"{args.output}: {len(found)} of {len(utterances)} utterances")
+    note(f"{args.output}: {len(found)} of {len(utterances)} utterances")
     if expected is not None:
         print(compare_times(found, expected).render())
     return EXIT_OK if len(found) == len(utterances) else EXIT_SOME_FAILED

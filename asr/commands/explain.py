@@ -67,10 +67,10 @@ def main(argv: list[str]) -> int:
                     plan.write(*found, len(explained))
                     explained.append(found[1].without_arrays())
         except KeyboardInterrupt:
-            plan.write_all(explained)
             counts = f"{len(explained)} of {len(inputs)} files explained and written"
             raise KeyboardInterrupt(counts) from None
-        plan.write_all(explained)
+        finally:
+            plan.write_all(explained)
     return EXIT_OK if len(explained) == len(inputs) else EXIT_SOME_FAILED
 
 
@@ -116,7 +116,16 @@ class _Plan:
         own = {"html": self.page, "json": beside(self.page, ".json")}
         common = [path for kind, path in own.items() if kind in self.formats]
         kinds = [kind for kind in self.formats if kind not in own]
-        return common + [self.file(item, kind) for item in self.inputs for kind in kinds]
+        taken: dict[Path, str] = {}
+        for item in self.inputs:
+            for target in (self.file(item, kind) for kind in kinds):
+                if other := taken.get(target):
+                    raise InputError(
+                        f"{other} and {item.label} would both write {target}; rename one of them, "
+                        "or explain them one after the other with two pages"
+                    )
+                taken[target] = item.label
+        return [*common, *taken]
 
     def write(self, item: Input, explanation: "Explanation", number: int) -> None:
         """Write the results that belong to an input alone, and its part of the page."""

@@ -99,7 +99,7 @@ def keys_of(utterances: Utterances) -> Numbers:
 
     A file counts as changed if its size or its time of modification has changed.
     """
-    files = [hashed(f"{wav}\n{_stamp(wav)}") for wav in utterances.wavs.names]
+    files = [hashed(f"{wav}\n{stamp(wav)}") for wav in utterances.wavs.names]
     codes = utterances.wavs.codes
     spans = utterances.spans_s
     parts = [None] * len(utterances) if spans is None else spans.T.tolist()
@@ -109,7 +109,8 @@ def keys_of(utterances: Utterances) -> Numbers:
     return np.fromiter(found, np.int64, len(utterances))
 
 
-def _stamp(wav: str) -> str:
+def stamp(wav: str) -> str:
+    """Return the size and the time of modification of a file; empty for a command."""
     try:
         status = os.stat(wav)  # noqa: PTH116  # faster than pathlib, for a million recordings
     except (OSError, ValueError):  # a command, or a file that is reported when it is read

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from asr.arrays import FloatArray
-from asr.explain.relevance import BoolArray, Occluder
+from asr.arrays import BoolArray, FloatArray
+from asr.explain.relevance import Occluder
 from asr.score.wer import count_words
 from asr.search.protocol import Encoded
 

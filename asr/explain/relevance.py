@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from asr.arrays import FloatArray
+from asr.arrays import BoolArray, FloatArray
 from asr.config import ExplainConfig
 from asr.search.protocol import Encoded, Model
 
-BoolArray = npt.NDArray[np.bool_]
 Tokens = Sequence[int]
 
 BATCH_FRAMES = 20_000  # of copies of an utterance that are encoded together

@@ -19,6 +19,7 @@ from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats, speaker_totals
+from asr.corpus.saved import stamp
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import RESULTS, check_folder, is_data_directory, write_json, write_text
@@ -163,7 +164,7 @@ class Decoding:
         """Whether these results are there without errors, decoded with the same settings."""
         if not (self.out / SUMMARY).is_file() or (self.out / PARTIAL).exists():
             return False
-        summary = json.loads((self.out / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json((self.out / SUMMARY).read_text(encoding="utf-8"), self.out / SUMMARY)
         return summary.get("inputs") == self.inputs and not summary["errors"]
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
@@ -213,6 +214,8 @@ class Decoding:
         """Return a line about everything that the results depend on."""
         model, config = self.recognizer.header.path, self.recognizer.config
         audio = repr([(u.id, u.speaker, u.wav, u.start_s, u.end_s) for u in self.utterances])
+        audio += repr({u.wav: stamp(u.wav) for u in self.utterances})
+        audio += stamp(str(self.data / CMVN_FILE))
         files = [model, *(Path(p) for p in (config.lm, config.word_lm, config.hotwords) if p)]
         value = {
             "config": asdict(config),
@@ -240,6 +243,18 @@ class Decoding:
             "threads": threads,
         }
         write_results(self.out, self.results, summary)
+
+
+def read_json(text: str, path: Path) -> Any:
+    """Parse JSON that a decoding wrote into a file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); delete it, and decode again") from error
 
 
 def mean_alignment(results: Results) -> AlignmentNumbers | None:

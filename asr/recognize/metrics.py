@@ -4,11 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from asr.arrays import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from asr.arrays import BoolArray, FloatArray
 
 STALL_LENGTH = 12  # characters that nobody says within STALL_STEPS encoder steps
 STALL_STEPS = 4.0
@@ -48,12 +45,12 @@ def coverage(weights: FloatArray, sound: BoolArray) -> float:
 
 
 def monotonicity(positions: FloatArray) -> float:
-    """Return the share of the characters that lie at most one step before the last one."""
+    """Return the share of the characters that lie at most one step before the previous one."""
     return float((np.diff(positions) >= -BACK_STEPS).mean()) if len(positions) > 1 else 1.0
 
 
 def jumps(positions: FloatArray, step_s: float) -> int:
-    """Return how many characters lie more than a second from the last one, on either side."""
+    """Return how many characters lie more than a second from the previous one, on either side."""
     return int((np.abs(np.diff(positions)) * step_s > JUMP_S).sum())
 
 

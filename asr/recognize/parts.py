@@ -1,6 +1,5 @@
 """Merge the parts in which a data directory was decoded."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from asr.recognize.directory import (
     Results,
     load_utterances,
     part_folder,
+    read_json,
     write_results,
 )
 
@@ -31,9 +31,11 @@ def merge(data: str | Path, out: Path) -> tuple[Results, dict[str, Any]]:
         InputError: a part is missing, or parts were decoded with other models, settings or data.
     """
     folders = _parts_of(out)
-    summaries = [json.loads((each / SUMMARY).read_text(encoding="utf-8")) for each in folders]
-    lines = (line for each in folders for line in (each / RESULTS).open(encoding="utf-8"))
-    results = {entry["id"]: entry for entry in map(json.loads, lines)}
+    files = [each / SUMMARY for each in folders]
+    summaries = [read_json(file.read_text(encoding="utf-8"), file) for file in files]
+    files = [each / RESULTS for each in folders]
+    entries = (read_json(line, file) for file in files for line in file.open(encoding="utf-8"))
+    results = {entry["id"]: entry for entry in entries}
     summary = summaries[0] | {
         "utterances": sum(each["utterances"] for each in summaries),
         "errors": {name: why for each in summaries for name, why in each["errors"].items()},

@@ -93,7 +93,8 @@ class FixedSegmenter:
 
     def close(self) -> Iterator[AudioChunk]:
         """Yield the rest."""
-        yield self.buffer.chunk(self.buffer.first, self.buffer.end)
+        if len(self.buffer.samples):
+            yield self.buffer.chunk(self.buffer.first, self.buffer.end)
 
 
 class WholeSegmenter(FixedSegmenter):
@@ -180,7 +181,8 @@ class SpeechSegmenter:
         """Yield the current speech with its padding, which ends at ``latest`` at most."""
         assert self.begin is not None
         begin, self.begin, self.ended = self.begin, None, False
-        shortest = 0.0 if begin == self.yielded else SHORTEST_SPEECH_S * self.rate
+        is_rest = 0 < begin == self.yielded  # of speech that was split
+        shortest = 0.0 if is_rest else SHORTEST_SPEECH_S * self.rate
         if self.end - begin > shortest:
             start = max(self.yielded, begin - self.padding)
             self.yielded = min(self.end + self.padding, latest)

@@ -11,13 +11,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from asr.arrays import FloatArray
+from asr.arrays import BoolArray, FloatArray
 from asr.config import FeatureConfig
 from asr.recognize.transcript import Word
 
-BoolArray = npt.NDArray[np.bool_]
-
-CTC_DELAY, ATTENTION_DELAY = 1.0, 0.0  # encoder steps from a sound to its character
+CTC_DELAY = 1.0  # encoder steps from a sound to its character; attention has no delay
 PAUSE_S = 0.15  # shortest pause between words; closures of plosives are shorter
 LEAD_S, TAIL_S = 0.1, 0.2  # longest sound before the first and after the last character
 LOUD = 0.15  # loudness threshold, as a share of the range between two percentiles
@@ -57,7 +55,7 @@ def time_words(
         positions: encoder step of each character without the delay, non-decreasing, (U,).
         step_s: time between encoder steps.
         loud: whether each frame is louder than the background, (T,).
-        shift_s: time between frames; no word is shorter.
+        shift_s: time between frames; no word is shorter, unless there are more words than frames.
         start_s: start of the segment, from which the times count.
     """
     spans = word_spans(text)

@@ -26,7 +26,7 @@ from asr.recognize.metrics import alignment_numbers
 from asr.recognize.plausibility import plausibility_from
 from asr.recognize.refine import Sounds
 from asr.recognize.spelling import spell
-from asr.recognize.timing import ATTENTION_DELAY, CTC_DELAY, loud_frames, time_words, word_spans
+from asr.recognize.timing import CTC_DELAY, loud_frames, time_words, word_spans
 from asr.recognize.transcript import Candidate, Segment, Word
 from asr.search.alignment import CTCAlignment, attention_positions, ctc_align
 from asr.search.beam import search
@@ -83,7 +83,7 @@ class Recognition:
         if self.alignment is not None:
             return self.alignment.positions - CTC_DELAY
         best = self.hypotheses[0]
-        return attention_positions(best.attention[: len(best.tokens)]) - ATTENTION_DELAY
+        return attention_positions(best.attention[: len(best.tokens)])
 
 
 class UtteranceRecognizer:

@@ -128,6 +128,11 @@ def load_hotwords(
         InputError: the file is missing or empty, a word has characters that the recogniser does
             not write, or a weight is not a number above 0.
     """
+    if tokenizer.unk_id in tokenizer.encode(" "):
+        raise InputError(
+            f"{path}: hot words need spaces between words, which this model does not write; "
+            "decode without hot words"
+        )
     words: dict[Spelling, float] = {}
     for number, line in enumerate(read_lines(path), 1):
         where = f"{path}:{number}"

@@ -11,6 +11,8 @@ import pytest
 import asr
 from asr.cli import main
 from asr.config import ExplainConfig
+from asr.errors import InputError
+from asr.explain import pictures
 from asr.explain.explainer import Explainer
 from asr.explain.page import render, write_page
 
@@ -94,6 +96,31 @@ def test_an_interrupted_command_keeps_what_is_explained(tmp_path, capsys, monkey
     assert [
         each["file"] for each in json.loads(page.with_suffix(".json").read_text())["files"]
     ] == ["a.opus"]
+
+
+def test_a_failed_write_keeps_what_is_explained(tmp_path, monkeypatch):
+    original = pictures.draw_explanation
+
+    def full(explanation, path):
+        if ".b." in path.name:
+            raise InputError(f"{path}: cannot write (No space left on device)")
+        return original(explanation, path)
+
+    monkeypatch.setattr(pictures, "draw_explanation", full)
+    names = [str(shutil.copy(SPEECH, tmp_path / f"{name}.opus")) for name in "abc"]
+    page = tmp_path / "out" / "page.html"
+    options = ["--masks", "4", "--threads", "1", "--vad", "none", "-f", "html,png"]
+    assert main(["explain", *names, "-o", str(page), *options]) == 2
+    assert page.read_text().count('class="recording"') == 1
+
+
+def test_two_recordings_of_one_name_are_refused_before_the_work(tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shutil.copy(SPEECH, tmp_path / name / "x.opus")
+    names = [str(tmp_path / name / "x.opus") for name in "ab"]
+    assert main(["explain", *names, "-o", str(tmp_path / "p.html"), "-f", "png"]) == 2
+    assert f"{names[0]} and {names[1]} would both write" in capsys.readouterr().err
 
 
 def test_an_explanation_without_arrays_has_the_same_numbers(recognizer, tmp_path):

@@ -1,6 +1,7 @@
 """Decoding a data directory: what is written, and what survives a broken file or Ctrl-C."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -282,6 +283,28 @@ def test_parts_of_different_decodings_are_not_merged(save, data, tmp_path):
     parts(model, data, out, 3, 1)
     with pytest.raises(InputError, match=r"expected the parts of one decoding.*split2, split3"):
         merge(data, out)
+
+
+def test_a_part_whose_audio_has_changed_is_decoded_again(save, data, tmp_path, decoded):
+    model, out = save(), tmp_path / "out"
+    parts(model, data, out, 1, 1)
+    count = len(decoded.sizes)
+    parts(model, data, out, 1, 1)
+    assert len(decoded.sizes) == count
+    os.utime(tmp_path / "ann-2.wav", ns=(1, 1))
+    parts(model, data, out, 1, 1)
+    assert len(decoded.sizes) == 2 * count
+
+
+def test_damaged_results_of_a_part_are_named(save, data, tmp_path):
+    model, out = save(), tmp_path / "out"
+    parts(model, data, out, 1, 1)
+    for name in ("results.jsonl", "decode.json"):
+        (out / "split1" / "1" / name).write_text("{")
+        with pytest.raises(InputError, match=rf"{name}: damaged \(.*; delete it, and decode again"):
+            merge(data, out)
+    with pytest.raises(InputError, match=r"decode.json: damaged"):
+        parts(model, data, out, 1, 1)
 
 
 def test_unreadable_utterances_of_parts_are_reported(save, data, tmp_path, capsys):

@@ -11,6 +11,7 @@ import soundfile
 import asr
 from asr import loading
 from asr.config import DecodeConfig
+from asr.errors import InputError
 from asr.recognize import recognizer
 
 RATE = 16000
@@ -61,6 +62,22 @@ def test_progress_is_reported_in_seconds(model, audio):
     recognizer, heard = asr.load(model, "cpu", QUICK), []
     list(recognizer.transcribe_each([audio / "a.wav", audio / "b.wav"], report=heard.append))
     assert sum(heard) == pytest.approx(1.3)
+
+
+def test_scores_that_are_not_finite_fail_for_their_input_alone(model, monkeypatch):
+    recognizer = asr.load(model, "cpu", QUICK)
+    original = recognizer.utterances.recognize
+
+    def broken(chunks, **options):
+        if any(chunk.end_s == 0.5 for chunk in chunks):
+            raise InputError("the score of ctc is nan")
+        return original(chunks, **options)
+
+    monkeypatch.setattr(recognizer.utterances, "recognize", broken)
+    sources = [(np.ones(RATE // n, np.float32), RATE) for n in (1, 2, 4)]
+    first, second, third = recognizer.transcribe_each(sources)
+    assert (first.duration_s, third.duration_s) == (1.0, 0.25)
+    assert isinstance(second, InputError)
 
 
 def test_results_come_in_the_order_of_the_inputs(model):

@@ -96,6 +96,7 @@ def test_silence_and_clicks_give_no_chunks():
     assert cut(np.zeros(5000)) == []
     assert cut(np.zeros(0)) == []
     assert cut(sound(0, 2, 0.03, 2)) == []
+    assert cut(sound(0.03, 2)) == []
 
 
 @pytest.mark.parametrize("vad", ["silero", "fixed"])
@@ -124,7 +125,10 @@ def test_whole_chunks_have_a_limit():
 
 
 def test_without_a_detector_only_fixed_segmentation_works():
-    assert list(make_segmenter(SegmentationConfig(vad="fixed"), RATE, None).close())
+    segmenter = make_segmenter(SegmentationConfig(vad="fixed"), RATE, None)
+    assert list(segmenter.close()) == []
+    assert list(segmenter.push(np.ones(RATE))) == []
+    assert times(segmenter.close()) == [(0.0, 1.0)]
     with pytest.raises(InputError, match=r"no speech detector here; .* --vad fixed"):
         make_segmenter(SegmentationConfig(), RATE, None)
 

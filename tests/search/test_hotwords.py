@@ -101,6 +101,12 @@ def test_hot_words_are_spelled_as_the_model_spells(tmp_path):
     assert list(words.values) == [tuple(tokens.encode("D'CAF\u00c9"))]
 
 
+def test_a_model_without_spaces_has_no_hot_words(tmp_path):
+    (tmp_path / "hot.txt").write_text("AB\n")
+    with pytest.raises(InputError, match="hot words need spaces between words"):
+        load_hotwords(tmp_path / "hot.txt", 1.0, CharTokenizer.from_texts(["AB"]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
