@@ -70,7 +70,6 @@ TINY = {
         "decoder": {"units": 12, "embedding": 6, "dropout": 0.1},
     },
     "loss": {
-        "scheduled_sampling": 0.2,
         "consistency": 0.2,
         "r_drop": 0.5,
         "guide": 1.0,

@@ -45,7 +45,7 @@ def _model_and_loss(
         baseline = Baseline(model)
         return baseline, lambda: baseline.loss(data)
     weights = config.loss if config else LOSS
-    weights = replace(weights, scheduled_sampling=0.0, guide=0.0)
+    weights = replace(weights, guide=0.0)
     return model, lambda: model(data, weights, data.count).total
 
 

@@ -51,7 +51,6 @@ CONFIG = {
         "attention": {"units": 32, "filters": 2, "filter_width": 5},
         "decoder": {"units": 64, "embedding": 16, "dropout": 0.1},
     },
-    "loss": {"scheduled_sampling": 0.2},
     "batch": {"seconds": 8.0, "workers": 2},
     "distributed": {"timeout_s": 60.0},
 }

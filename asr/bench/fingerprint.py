@@ -29,7 +29,7 @@ from asr.search.beam import search
 
 STEPS = 20
 SHAPE = Shape(batch=4, frames=200, chars=10)
-LOSS = LossConfig(ctc_weight=0.3, consistency=0.2, scheduled_sampling=0.1, guide=0.5)
+LOSS = LossConfig(ctc_weight=0.3, consistency=0.2, guide=0.5)
 SEARCH = DecodeConfig(
     beam=4, nbest=2, ctc_weight=0.3, length_bonus=0.5, coverage_weight=0.1, eos_threshold=5.0
 )

@@ -35,7 +35,7 @@ class AttentionConfig(Settings):
     filters: int = setting(10, SIZE)
     """Number of filters over the last weights (C), for location, location_accumulated and
     dynamic_convolution."""
-    filter_width: int = setting(31, odd(1))
+    filter_width: int = setting(31, odd(1, 10_001))
     """Width of these filters in encoder steps; odd."""
     window: int = setting(20, between(1, 10_000))
     """Encoder steps to each side of the centre, for local_m and local_p; the furthest that a
@@ -45,11 +45,11 @@ class AttentionConfig(Settings):
     chunk: int = setting(4, between(1, 1000))
     """Encoder steps of a chunk, for mocha."""
     bias: float = setting(-1.0, between(-100, 100))
-    """First energy of stopping at a step, for hard_monotonic, stepwise_monotonic, mocha and milk;
-    the more steps a character has, the lower."""
+    """Initial bias r of the energies of stopping, for hard_monotonic, stepwise_monotonic, mocha and
+    milk; choose it lower if a character lasts for more encoder steps."""
     noise: float = setting(2.0, between(0, 100))
     """Standard deviation of the noise on these energies in training, which makes them hard. The
-    papers have 1; more costs the soft form and helps the hard one."""
+    papers have 1; more noise makes the soft form worse and the hard form better."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""

@@ -109,9 +109,11 @@ def below(limit: float) -> Check:
     return _number(f"0 or more, less than {limit:g}", lambda value: 0 <= value < limit)
 
 
-def odd(low: int) -> Check:
-    """Accept ``low`` and all odd numbers above it."""
-    return _number(f"an odd number, {low} or more", lambda value: value >= low and value % 2 == 1)
+def odd(low: int, high: int) -> Check:
+    """Accept the odd numbers from ``low`` to ``high``."""
+    return _number(
+        f"an odd number from {low} to {high}", lambda value: low <= value <= high and value % 2 == 1
+    )
 
 
 def one_of(names: Collection[str]) -> Check:

@@ -98,7 +98,7 @@ class AugmentConfig(Settings):
     """Random changes of the training audio; never applied to dev or test."""
 
     speeds: tuple[float, ...] = setting((0.9, 1.0, 1.1), each("factors such as 0.9", 0.1, 10))
-    """Speed factors, one drawn per utterance and epoch; (1.0,) turns it off."""
+    """Speed factors, one drawn per utterance and pass; (1.0,) turns it off."""
     vtln: float = setting(0.0, CHANGE)
     """Vocal tract length perturbation: warp the frequency axis by a factor drawn from 1 - vtln to
     1 + vtln; 0 turns it off, 0.1 is usual."""
@@ -203,9 +203,6 @@ class ModelConfig(Settings):
     intermediate_ctc: tuple[int, ...] = setting((), NUMBERS)
     """Lower layers of the encoder, counted from 1, that the CTC head reads in training, too
     (intermediate CTC, arXiv:2102.03216); as wide as the last layer."""
-    self_conditioned: bool = False
-    """Add a projection of the CTC posteriors of these layers to their outputs (self-conditioned
-    CTC, arXiv:2104.02724)."""
 
     def check(self) -> None:
         """Check that the layers of intermediate CTC exist and suit the CTC head."""
@@ -214,8 +211,6 @@ class ModelConfig(Settings):
         if any(n >= len(widths) or widths[n - 1] != widths[-1] for n in self.intermediate_ctc):
             expected = f"layers below the last of {len(widths)} and as wide as it"
             raise ConflictError("intermediate_ctc", self.intermediate_ctc, expected)
-        if self.self_conditioned and not self.intermediate_ctc:
-            raise ConflictError("self_conditioned", True, "intermediate_ctc with a layer")
 
 
 @dataclass(frozen=True)
@@ -244,15 +239,16 @@ class LossConfig(Settings):
     distill: float = setting(0.5, FRACTION)
     """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the
     transcript; without teachers it has no effect."""
-    scheduled_sampling: float = setting(0.0, FRACTION)
-    """Probability that the decoder reads its own prediction instead of the true character."""
-    sampling_start_epoch: int = setting(0, at_least(0))
-    """First epoch with scheduled sampling."""
 
     @property
     def copies(self) -> int:
         """Number of copies of each utterance in its batch."""
         return 2 if self.consistency > 0 or self.r_drop > 0 else 1
+
+    def check(self) -> None:
+        """Check that the consistency has CTC outputs to compare."""
+        if self.consistency > 0 and self.ctc_weight == 0:
+            raise ConflictError("consistency", self.consistency, "0, because ctc_weight is 0")
 
 
 @dataclass(frozen=True)
@@ -280,11 +276,12 @@ class BatchConfig(Settings):
     """Batches of utterances of similar length."""
 
     seconds: float = setting(100.0, more_than(0))
-    """Largest total length of the audio in a batch in seconds, with padding."""
+    """Largest total length of the audio in a batch in seconds, with padding; each utterance counts
+    once, at its original speed."""
     max_utterances: int = setting(48, at_least(1))
     """Largest number of utterances in a batch."""
     shortest_first: bool = True
-    """Sort the first epoch by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
+    """Sort the first pass by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
     accumulate: int = setting(1, at_least(1))
     """Compute a batch in this many shares, one after another, and add their gradients: the same
     gradient as at once, with less memory."""
@@ -324,7 +321,7 @@ class TrainConfig(Settings):
     """Seed of initial weights, batches, dropout and augmentation."""
     epochs: int = setting(40, at_least(1))
     """Number of epochs; each ends with an evaluation on the dev set and a checkpoint."""
-    passes: int = setting(1, at_least(1))
+    passes: int = setting(1, between(1, 100_000))
     """Passes over the training set in an epoch, each augmented differently; more than one saves
     evaluations with a small corpus."""
     patience: int = setting(0, at_least(0))

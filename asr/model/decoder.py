@@ -97,29 +97,18 @@ class AttentionDecoder(nn.Module):
         """Return the tokens' part of the cell's gates: (...) to (..., G)."""
         return self.cell.gates(self.dropout(self.embedding(tokens)))
 
-    def forward(
-        self, tokens: Tensor, lengths: Tensor, memory: Memory, sampling: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Score whole transcripts with teacher forcing.
 
         Args:
             tokens: input characters, <sos> first, (B, L).
             lengths: number of input characters of each utterance, (B,), in main memory.
             memory: encoder output.
-            sampling: probability that the decoder reads its own prediction instead of the true
-                character. A first pass over the true characters makes all predictions (parallel
-                scheduled sampling, arXiv:1906.04331).
 
         Returns:
             logits (B, L, V), undefined on padding, and attention weights, the mean over the heads,
             (B, L, S).
         """
-        if sampling > 0:
-            with torch.no_grad():
-                predicted = self.forward(tokens, lengths, memory)[0].argmax(-1)  # (B, L)
-            use = torch.rand(tokens.shape, device=tokens.device) < sampling
-            read = torch.where(use, predicted, tokens.roll(-1, 1))[:, :-1]
-            tokens = torch.cat([tokens[:, :1], read], dim=1)
         gates = self._token_gates(tokens)  # (B, L, G)
         found = lookup.decoder(self.attention, self.cell, gates)
         if found:
@@ -159,7 +148,7 @@ class AttentionDecoder(nn.Module):
 
 
 class _ValuesOnce(torch.autograd.Function):
-    """The gates themselves; backward computes the values' gradient, with one product.
+    """Returns the gates unchanged; backward computes the gradient of the values by one product.
 
     d values = sum_i alpha_i^T d gates_i. Autograd alone would make a term as large as all values
     for each character. ``found`` gets the weights in the loop, without gradients: a function that

@@ -30,7 +30,6 @@ from asr.model.loss import (
     soft_cross_entropy,
 )
 from asr.model.memory import Memory
-from asr.model.padding import padding_mask
 
 
 class LAS(nn.Module):
@@ -51,8 +50,6 @@ class LAS(nn.Module):
             vocab, self.encoder.width, config.decoder, config.attention, config.reset
         )
         self.ctc = nn.Linear(self.encoder.width, vocab)
-        if config.self_conditioned:
-            self.condition = nn.Parameter(torch.zeros(vocab, self.encoder.width))
 
     def encode(self, features: Tensor, frames: Tensor) -> Memory:
         """Encode a padded batch for the decoder.
@@ -68,27 +65,12 @@ class LAS(nn.Module):
             raise ValueError("an utterance has no frame")
         lower: list[tuple[Tensor, Tensor]] = []
 
-        def after(number: int, x: Tensor, steps: Tensor) -> Tensor:
-            if number not in self.config.intermediate_ctc:
-                return x
-            if self.training:
+        def after(number: int, x: Tensor, steps: Tensor) -> None:
+            if self.training and number in self.config.intermediate_ctc:
                 lower.append((self._log_probs(x), steps))
-            padding = padding_mask(steps, x.shape[1], x.device).unsqueeze(-1)
-            return self.conditioned(number, x).masked_fill(padding, 0.0)
 
         memory = self.decoder.precompute(*self.encoder(features, frames, after))
         return replace(memory, lower=tuple(lower))
-
-    def conditioned(self, number: int, x: Tensor) -> Tensor:
-        """Return the output x of an encoder layer (from 1) as the next layer reads it, (..., D).
-
-        A self-conditioned layer adds a row of ``condition`` for each token, weighted by the CTC
-        posteriors: x + softmax(ctc(x)) condition.
-        """
-        if not self.config.self_conditioned or number not in self.config.intermediate_ctc:
-            return x
-        posteriors = self._log_probs(x).exp()  # (..., V)
-        return x + affine(posteriors, self.condition)
 
     def ctc_log_probs(self, memory: Memory) -> Tensor:
         """Return the CTC log-probabilities of every encoder step, (B, S, V)."""
@@ -118,8 +100,7 @@ class LAS(nn.Module):
             count: characters and utterances of this batch, or of all batches of an update.
         """
         inputs, targets = inputs_and_targets(batch.tokens, batch.lengths, self.eos)
-        sampling = weights.scheduled_sampling if self.training else 0.0
-        logits, aligned = self.decoder(inputs, batch.lengths + 1, memory, sampling)
+        logits, aligned = self.decoder(inputs, batch.lengths + 1, memory)
         written = count.characters + count.utterances
         correct = logits.argmax(-1) == targets  # never true on padding
         accuracy = batch.weighted(correct).sum() / written

@@ -95,8 +95,8 @@ class Stream:
 
     @torch.no_grad()
     def _read(self, x: Tensor, last: bool) -> list[int]:
-        for number, layer in enumerate(self.layers, 1):
-            x = self.las.conditioned(number, layer.push(x, last))
+        for layer in self.layers:
+            x = layer.push(x, last)
         if len(x):
             new = self.las.decoder.precompute(x.unsqueeze(0), torch.tensor([len(x)]))
             self.memory = new if self.memory is None else _joined(self.memory, new)

@@ -11,9 +11,10 @@ from torch import Tensor
 from asr.audio.clip import Clip, info, read
 from asr.audio.folders import search
 from asr.audio.formats import READABLE
+from asr.audio.memory import warn_once
 from asr.audio.resample import resample
 from asr.config import AugmentConfig
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
 TELEPHONE_HZ = 8000  # sample rate
@@ -103,13 +104,20 @@ def noise_files(folder: str) -> tuple[str, ...]:
 def recorded_noise(
     folder: str, samples: int, generator: torch.Generator, sample_rate: int
 ) -> Tensor:
-    """Return a random excerpt of a random recording, at most ``samples`` long."""
+    """Return a random excerpt of a random recording, at most ``samples`` long.
+
+    A damaged recording is named in a warning, and gives silence.
+    """
     files = noise_files(folder)
     path = files[randint(len(files), generator)]
-    total_s, needed_s = info(path).duration_s, samples / sample_rate
-    start_s = uniform(0.0, max(0.0, total_s - needed_s), generator)
-    end_s = min(start_s + needed_s, total_s)
-    return torch.from_numpy(read(Clip(path, start_s, end_s), sample_rate=sample_rate))
+    try:
+        total_s, needed_s = info(path).duration_s, samples / sample_rate
+        start_s = uniform(0.0, max(0.0, total_s - needed_s), generator)
+        end_s = min(start_s + needed_s, total_s)
+        return torch.from_numpy(read(Clip(path, start_s, end_s), sample_rate=sample_rate))
+    except InputError as error:
+        warn_once("augment.noise_dir", f"{first_line(error)}; no noise of this file is added")
+        return torch.zeros(samples)
 
 
 def augment_waveform(

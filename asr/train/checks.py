@@ -119,6 +119,7 @@ def report_misfits(misfits: list[str], where: str, fastest: float) -> None:
             + "\n".join(misfits[:SHOWN] + rest)
             + "\ncheck these transcripts and segment times and take the wrong ones out of text "
             "(then `asr data fix`), or reduce less in model.encoder.pyramid or layers"
+            + (", or lower the largest of augment.speeds" if fastest > 1 else "")
         )
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from itertools import repeat
 
 from asr.audio.cmvn import CmvnStats
@@ -10,6 +12,7 @@ from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.corpus.shards import Shards, are_shards
+from asr.model.batch import Batch
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
 from asr.train.plan import (
@@ -66,6 +69,8 @@ class TrainData:
         else:
             found, utterances = self._load(train, training=True), self._load(dev, training=False)
             self.train = self._in_directory(train, found, utterances)
+        if config.loss.ctc_weight > 0:
+            self.train.encoder = config.model.encoder
         speakers, total = _statistics(dev, config.features)
         self.dev = UtteranceSet(utterances, self.tokenizer, config.features, self.cmvn, speakers)
         self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total)
@@ -107,11 +112,13 @@ class TrainData:
         """Return the shares of a process from a batch of an epoch on, both from 0."""
         return RemainingPlan(self.train, self.config, rank, epoch, batch)
 
-    def largest_batch(self, rank: Rank) -> list[list[Key]]:
-        """Return the shares of a process in the batch with the most audio, padding included."""
-        durations_s = self.train.durations_s
-        batch = largest_batch(durations_s, self.config.batch)
-        return shares_of(batch, durations_s, self.config, rank.index, rank.count)
+    def largest_batch(self, rank: Rank) -> list[Batch]:
+        """Return the shares of a process in the batch with the most audio, at its lowest speed."""
+        durations_s, slow = self.train.durations_s, copy(self.train)
+        slow.augment = replace(self.config.augment, speeds=(min(self.config.augment.speeds),))
+        keys = largest_batch(durations_s, self.config.batch)
+        shares = shares_of(keys, durations_s, self.config, rank.index, rank.count)
+        return [slow.batch(share) for share in shares]
 
     def dev_batches(self, rank: Rank) -> list[list[Key]]:
         """Return the batches of the dev set that a process decodes."""

@@ -25,7 +25,6 @@ BY_CHARACTER = (
     "decoder.readout.bias",
     "ctc.weight",
     "ctc.bias",
-    "condition",
 )
 ENCODER = "encoder"
 """``--init MODEL:encoder`` copies the encoder alone."""
@@ -150,9 +149,7 @@ def _decisive(config: TrainConfig) -> list[str]:
     if config.model.encoder.layers:
         without |= {"model.encoder.units", "model.encoder.pyramid"}
     without |= {f"model.attention.{name}" for name in config.model.attention.unread}
-    if not config.model.self_conditioned:
-        without.add("model.intermediate_ctc")
-    without |= {"model.attention.bias", "model.attention.noise"}
+    without |= {"model.intermediate_ctc", "model.attention.bias", "model.attention.noise"}
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 

@@ -1,9 +1,9 @@
 """The training loop.
 
 A training that is killed at any moment and started again with the same command ends with the
-same weights as an uninterrupted one: the order of batches follows from (seed, epoch),
-augmentation from (seed, pass, utterance), dropout and scheduled sampling from (seed, step), and
-everything else is in ``checkpoints/last.pt``.
+same weights as an uninterrupted one: the order of batches follows from (seed, pass),
+augmentation from (seed, pass, utterance), dropout from (seed, step), and everything else is in
+``checkpoints/last.pt``.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from asr.train.rank import Interrupted as Interrupted
 from asr.train.rank import Rank
 from asr.train.schedule import learning_rate
 from asr.train.selection import ModelSelection, best_epochs
-from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
+from asr.train.step import OutOfMemory, StepResult, TrainStep, is_no_memory, weights_at
 from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
@@ -89,9 +89,7 @@ class Training:
         self.config, self.folder = config, RunFolder(out, config.checkpoints)
         self.rank = rank or Rank(pick_device(config.device))
         self.data = TrainData(config, train, dev, read_tokens(tokens, init))
-        with seeded(config.seed):
-            model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
-        self.model = model.to(self.rank.device)
+        self.model = self._new_model()
         self.optimizer = AdamW(
             self.model.parameters(), config.optim.learning_rate, config.optim.weight_decay
         )
@@ -99,7 +97,7 @@ class Training:
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
-        names = [name for name in config.teachers.split(",") if name]
+        names = [name.strip() for name in config.teachers.split(",") if name.strip()]
         self.step = TrainStep(
             self.model,
             self.optimizer,
@@ -113,6 +111,18 @@ class Training:
         self._check_ranks()
         self._clocked = 0.0  # when the time of the training was last added up
         self._interruptible_thread = 0  # identifier of a thread in which stop() raises at once
+
+    def _new_model(self) -> LAS:
+        config = self.config
+        try:
+            with seeded(config.seed):
+                model = LAS(config.model, config.features.dim, len(self.data.tokenizer))
+            return model.to(self.rank.device)
+        except (RuntimeError, MemoryError) as error:
+            if is_no_memory(error):
+                reason = "does not fit into memory; lower model.encoder.units or other sizes"
+                raise InputError(f"the model {reason}") from error
+            raise
 
     def _restore(
         self, init: str | None, change: Sequence[str]
@@ -297,7 +307,7 @@ class Training:
 
     def _try_largest_batch(self) -> None:
         """Compute one gradient, so that a lack of memory shows before training."""
-        batches = [self.data.train.batch(keys) for keys in self.data.largest_batch(self.rank)]
+        batches = self.data.largest_batch(self.rank)
         weights = weights_at(self.config.loss, self.progress.epoch)
         try:
             for batch in batches:

@@ -66,13 +66,14 @@ class OutOfMemory(InputError):
         )
 
 
+def is_no_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of torch says that memory has run out."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:
-    """Return the loss weights of an epoch (from 0): some begin or fall during training."""
-    return replace(
-        config,
-        scheduled_sampling=config.scheduled_sampling * (epoch >= config.sampling_start_epoch),
-        guide=config.guide * max(0.0, 1 - epoch / config.guide_epochs),
-    )
+    """Return the loss weights of an epoch (from 0): the guide falls during training."""
+    return replace(config, guide=config.guide * max(0.0, 1 - epoch / config.guide_epochs))
 
 
 class TrainStep:
@@ -109,7 +110,7 @@ class TrainStep:
             count: characters and utterances of the batch, over all processes.
             weights: weights of the parts of the loss, see :func:`weights_at`.
             rate: learning rate.
-            seed: seed of dropout and scheduled sampling.
+            seed: seed of dropout.
         """
         result = self.gradient(shares, count, weights, seed)
         if result.finite:
@@ -167,7 +168,7 @@ class TrainStep:
                     loss = self._loss(batch.to(self.rank.device), weights, count)
                     loss.total.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
-                if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+                if is_no_memory(error):
                     raise OutOfMemory(place, batch, error) from error
                 raise
             values = (loss.total, loss.attention, loss.ctc, loss.consistency, loss.accuracy)

@@ -16,12 +16,13 @@ from asr.arrays import FloatArray
 from asr.audio.clip import read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
-from asr.config import AugmentConfig, FeatureConfig
+from asr.config import AugmentConfig, EncoderConfig, FeatureConfig
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.shards import ShardUtterance
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
+from asr.search.alignment import ctc_steps
 from asr.text.tokenizer import CharTokenizer
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
 from asr.train.plan import Key
@@ -87,6 +88,8 @@ class UtteranceSet:
         self.durations_s: Numbers = np.nan_to_num(Utterances.of(utterances).durations_s)
         self.groups = 1
         self.overall, self.speakers = overall, speakers or {}
+        self.encoder: EncoderConfig | None = None
+        """Whose steps CTC needs for a transcript; None without CTC."""
         self.augment, self.seed, self.copies = augment, seed, copies
         size = float(self.durations_s.sum()) * features.sample_rate * FLOAT_BYTES
         self._keeps = augment is not None and 0 < size <= KEPT_BYTES
@@ -113,7 +116,9 @@ class UtteranceSet:
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         try:
             features = self._features(utterance, generator)
-            features, targets = self._mixed(features, self._tokens(utterance), key)
+            tokens = self._tokens(utterance)
+            self._check_fit(features, tokens)
+            features, targets = self._mixed(features, tokens, key)
             return Example(utterance.id, self._masked(features, generator), targets)
         except InputError as error:
             return self.failed(utterance.id, first_line(error))
@@ -125,6 +130,15 @@ class UtteranceSet:
 
     def _tokens(self, utterance: Utterance | ShardUtterance) -> Tensor:
         return torch.tensor(self.tokenizer.encode(utterance.text or ""))
+
+    def _check_fit(self, features: Tensor, tokens: Tensor) -> None:
+        """Raise InputError if CTC cannot write a transcript in the steps of its features (T, F)."""
+        needed = ctc_steps(tokens.tolist())
+        if self.encoder and (steps := self.encoder.output_steps(len(features))) < needed:
+            raise InputError(
+                f"{len(features)} frames give {steps} encoder steps, its transcript needs "
+                f"{needed}; if its audio has changed, run `asr features` again"
+            )
 
     def _mixed(
         self, features: Tensor, tokens: Tensor, key: Key

@@ -29,7 +29,7 @@ class Example(Settings):
     count: int = setting(3, at_least(1))
     share: float = setting(0.5, between(0, 1))
     rate: float = setting(1.0, more_than(0))
-    width: int = setting(5, odd(1))
+    width: int = setting(5, odd(1, 99))
 
 
 def parts(config):
@@ -79,8 +79,8 @@ def test_negative_numbers_are_refused_except_where_they_have_a_meaning(config, n
         ("count", 1.5, "count = 1.5, expected a whole number"),
         ("share", 1.01, "share = 1.01, expected 0 to 1"),
         ("rate", 0, "rate = 0, expected more than 0"),
-        ("width", 4, "width = 4, expected an odd number, 1 or more"),
-        ("width", -3, "width = -3, expected an odd number, 1 or more"),
+        ("width", 4, "width = 4, expected an odd number from 1 to 99"),
+        ("width", -3, "width = -3, expected an odd number from 1 to 99"),
     ],
 )
 def test_messages(name, value, message):
@@ -122,6 +122,11 @@ def test_unknown_choices_are_refused(cls, name):
 def test_settings_that_contradict_each_other(changes, message):
     with pytest.raises(InputError, match=f"^{message}"):
         FeatureConfig(**changes)
+
+
+def test_consistency_needs_ctc():
+    with pytest.raises(InputError, match=r"consistency = 0\.2, expected 0, because"):
+        LossConfig(consistency=0.2, ctc_weight=0.0)
 
 
 def test_a_section_is_a_configuration():

@@ -5,8 +5,6 @@ would make the processor wait for the GPU, is an error. Counts are tensors in ma
 numbers are known. What a GPU computes, and faster by kernels.py, is in test_kernels.py.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch._subclasses import fake_tensor
@@ -57,11 +55,10 @@ def test_reading_a_number_is_an_error(gpu):
 
 
 @pytest.mark.parametrize("front", [(), (Convolutions(channels=3),)], ids=["pyramid", "conv2d"])
-@pytest.mark.parametrize("sampling", [0.0, 0.1])
-def test_a_training_step_waits_for_nothing(gpu, front, sampling):
+def test_a_training_step_waits_for_nothing(gpu, front):
     model = make_model(gpu, front)
     data = batch(gpu)
-    loss = model(data, replace(NO_CTC, scheduled_sampling=sampling), data.count)
+    loss = model(data, NO_CTC, data.count)
     assert loss.total.device.type == loss.weights.device.type == "cuda"
 
 

@@ -212,24 +212,19 @@ def test_weights_of_rows_weigh_every_part_of_the_loss(model):
 
 def plain_encoder(model, x):
     """States of one utterance (T, F), and CTC log-probabilities of layers, one by one."""
-    log_probs, numbers = [], model.config.intermediate_ctc
-    for number, layer in enumerate(model.encoder.layers, 1):
+    log_probs = []
+    for layer in model.encoder.layers:
         x = layer(x.unsqueeze(0), torch.tensor([len(x)]))[0]
         log_probs.append((x @ model.ctc.weight.t() + model.ctc.bias).log_softmax(-1))
-        if model.config.self_conditioned and number in numbers:
-            x = x + log_probs[-1].exp() @ model.condition
-    return x, [log_probs[n - 1] for n in numbers]
+    return x, [log_probs[n - 1] for n in model.config.intermediate_ctc]
 
 
-@pytest.mark.parametrize("conditioned", [False, True])
-def test_intermediate_ctc_equals_a_plain_loop(tiny_config, conditioned):
+def test_intermediate_ctc_equals_a_plain_loop(tiny_config):
     encoder = EncoderConfig(units=8, pyramid=(2, 2, 1), dropout=0.0)
     decoder = replace(tiny_config.decoder, dropout=0.0)
     config = replace(tiny_config, encoder=encoder, decoder=decoder)
-    config = replace(config, intermediate_ctc=(1, 2), self_conditioned=conditioned)
+    config = replace(config, intermediate_ctc=(1, 2))
     model = LAS(config, MEL, VOCAB)
-    if conditioned:
-        torch.nn.init.normal_(model.condition)
     features, frames, tokens, lengths = batch()
     plain = [plain_encoder(model, features[row, : frames[row]]) for row in range(3)]
     for mode in (model.eval(), model.train()):
@@ -257,8 +252,6 @@ def test_intermediate_ctc_needs_lower_layers_of_the_same_width(tiny_config, laye
     stack = (Recurrent(units=4), Recurrent(units=8))
     with pytest.raises(InputError, match="as wide as it"):
         replace(tiny_config, encoder=EncoderConfig(layers=stack), intermediate_ctc=(1,))
-    with pytest.raises(InputError, match="self_conditioned"):
-        replace(tiny_config, encoder=encoder, self_conditioned=True)
 
 
 def test_stepping_equals_teacher_forcing(model):
@@ -281,19 +274,6 @@ def test_weights_sum_to_one_and_are_zero_on_padding(model):
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 5))
     assert weights.masked_select(memory.padding.unsqueeze(1)).eq(0).all()
     torch.testing.assert_close(uniform(memory.keys).sum(-1), torch.ones(3))
-
-
-def test_scheduled_sampling_at_its_ends(model):
-    """Never sampling is teacher forcing; always sampling reads what teacher forcing guesses."""
-    features, frames, tokens, _ = batch()
-    memory = model.encode(features, frames)
-    inputs = torch.cat([torch.full((3, 1), model.eos), tokens], dim=1)
-    teacher, _ = model.decoder(inputs, whole(inputs), memory)
-    guesses = torch.cat([inputs[:, :1], teacher.argmax(-1)[:, :-1]], dim=1)
-    sampled, _ = model.decoder(inputs, whole(inputs), memory, sampling=1.0)
-    torch.testing.assert_close(sampled, model.decoder(guesses, whole(inputs), memory)[0])
-    never, _ = model.decoder(inputs, whole(inputs), memory, sampling=1e-9)
-    torch.testing.assert_close(never, teacher)
 
 
 def test_straight_attention_costs_nothing_and_crossed_attention_much():

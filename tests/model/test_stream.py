@@ -35,17 +35,6 @@ def make(config, kind, directions=1, **more):
     return las
 
 
-def test_pieces_of_a_self_conditioned_encoder(tiny_config):
-    three = replace(tiny_config.encoder, pyramid=(1, 2, 2))
-    config = replace(tiny_config, encoder=three, intermediate_ctc=(1, 2), self_conditioned=True)
-    torch.manual_seed(1)
-    las, features = make(config, KINDS[0]), torch.randn(FRAMES, F)
-    model, stream = TorchModel(las), Stream(las)
-    (expected,) = greedy(model, model.encode([features.numpy()]))
-    found = [token for part in features.split(10) for token in stream.push(part)]
-    assert expected.tokens and tuple(found + stream.close()) == expected.tokens
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("piece", [1, 10, 33, FRAMES])
 def test_pieces_give_the_characters_of_the_whole(tiny_config, kind, piece):

@@ -186,6 +186,13 @@ def test_a_noise_folder_without_audio(tmp_path, tone):
         augment_waveform(tone, config, seeded(), 16000)
 
 
+def test_a_damaged_recording_of_noise_is_named_and_not_added(tmp_path, tone, capsys):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF, but damaged")
+    config = replace(PLAIN, noise_prob=1.0, noise_dir=str(tmp_path))
+    assert augment_waveform(tone, config, seeded(), 16000).equal(tone)
+    assert "bad.wav" in capsys.readouterr().err
+
+
 def test_the_same_generator_gives_the_same_waveform(tone):
     config = AugmentConfig(noise_prob=0.7)
     first = [augment_waveform(tone, config, seeded(seed), 16000) for seed in range(5)]

@@ -39,7 +39,6 @@ OF_USE = {  # where neither 0 nor 1 makes sense
         (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),
     ],
 }
-NEEDS = {"model.self_conditioned": {"model.intermediate_ctc": (1,)}}
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
@@ -102,5 +101,5 @@ def train(few, tiny_training, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), list(cases(TrainConfig)), ids=str)
 def test_a_training_with(name, value, train):
-    losses = train(**{name: value}, **NEEDS.get(name, {}))
+    losses = train(**{name: value})
     assert len(losses) > 1 and all(map(math.isfinite, losses))

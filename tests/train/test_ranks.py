@@ -35,7 +35,6 @@ def plain(config: TrainConfig, **changes) -> TrainConfig:
     """Return the settings without random numbers that depend on the shares."""
     values = to_dict(config)
     values["model"]["encoder"]["dropout"] = values["model"]["decoder"]["dropout"] = 0.0
-    values["loss"]["scheduled_sampling"] = 0.0
     for name, value in changes.items():
         section, _, key = name.rpartition("__")
         (values[section] if section else values)[key] = value

@@ -26,7 +26,7 @@ def teachers(short, tone_corpus, tmp_path):
     """Two models of other seeds."""
     for seed in (7, 8):
         start(replace(short, seed=seed), tone_corpus, tmp_path / f"{seed}").run()
-    return f"{tmp_path}/7,{tmp_path}/8"
+    return f"{tmp_path}/7, {tmp_path}/8"
 
 
 def test_the_decoder_learns_the_mean_of_its_teachers(teachers, short, tone_corpus, tmp_path):

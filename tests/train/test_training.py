@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -33,7 +35,7 @@ from asr.recognize.refine import Sounds
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
-from asr.train import report
+from asr.train import loop, report
 from asr.train.checkpoint import read_state, write_state
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.folder import RunFolder
@@ -816,6 +818,30 @@ def break_audio(corpus, name, ids):
     ids = ids or [line.split()[0] for line in lines]
     lines = [f"{i} {corpus}/broken.wav" if i in ids else r for r in lines for i in [r.split()[0]]]
     (corpus / name / "wav.scp").write_text("\n".join(lines) + "\n")
+
+
+def test_audio_that_has_become_too_short_is_left_out_alone(
+    tone_corpus, tiny_training, tmp_path, capsys
+):
+    corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
+    short = corpus / "short.wav"
+    soundfile.write(short, np.zeros(800), 16000)
+    table = (corpus / "train" / "wav.scp").read_text()
+    table = re.sub(r"(?m)^s1-03 .*$", f"s1-03 {short}", table)
+    (corpus / "train" / "wav.scp").write_text(table)
+    start(replace(tiny_training, epochs=1), corpus, tmp_path / "out").run()
+    err = capsys.readouterr().err
+    assert re.search(r"left out: s1-03: \d frames give \d encoder steps, its transcript needs", err)
+    assert "skipped" not in err
+
+
+def test_a_model_that_does_not_fit_into_memory(tone_corpus, tiny_training, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    monkeypatch.setattr(loop, "LAS", full)
+    with pytest.raises(InputError, match="the model does not fit into memory; lower"):
+        start(tiny_training, tone_corpus, tmp_path / "out")
 
 
 def test_without_any_audio_there_is_no_model(tone_corpus, tiny_training, tmp_path, capsys):

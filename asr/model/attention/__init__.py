@@ -59,7 +59,8 @@ State: TypeAlias = Any
 class Alignment(protocol.Alignment):
     """Where one step of the decoder looks, in tensors.
 
-    A window lies within the steps of its utterance; if it is wider than these, it begins at 0.
+    All columns of a window are steps of its utterance; if the utterance is shorter than the window,
+    the window begins at step 0.
     """
 
     __slots__ = ()

@@ -17,7 +17,7 @@ from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
 from asr.model.padding import padding_mask
 
-After = Callable[[int, Tensor, Tensor], Tensor]
+After = Callable[[int, Tensor, Tensor], None]
 
 
 class EncoderLayer(nn.Module):
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, features: Tensor, frames: Tensor, after: After = lambda number, x, steps: x
+        self, features: Tensor, frames: Tensor, after: After = lambda number, x, steps: None
     ) -> tuple[Tensor, Tensor]:
         """Encode a padded batch.
 
@@ -97,5 +97,5 @@ class Encoder(nn.Module):
             x, steps = layer(x, steps), layer.config.output_steps(steps)
             if layer.has_dropout:
                 x = self.dropout(x)
-            x = after(number, x, steps)
+            after(number, x, steps)
         return x, steps
