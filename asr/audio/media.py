@@ -15,7 +15,7 @@ from asr.audio.header import is_wav
 from asr.audio.memory import cached, lengths
 from asr.errors import InputError, first_line
 
-INSTALL = "pip install '.[media]' in the project's folder (or PyAV alone: pip install av)"
+INSTALL = "pip install -e '.[media]' in the project's folder (or PyAV alone: pip install av)"
 ENDS_EARLY_S = 0.5  # a track may be this much shorter than stated, because encoders pad
 GAP_S = 0.1  # longer gaps are filled with silence
 MOST_SILENCE_S = 1800.0  # in one file; more is damage

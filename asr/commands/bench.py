@@ -9,12 +9,16 @@ Examples:
     asr bench attention --list
     asr bench attention --help
     asr bench speedrun exp/las_seed1 exp/las_seed2 --target 9 -o curve.png
+
+Exit codes: 0 done; 1 a difference was found (faults), or a training failed (attention);
+2 bad input.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from asr.config import DecodeConfig, SegmentationConfig, TrainConfig
@@ -23,6 +27,7 @@ from asr.config.field import THREADS, between, more_than
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
+from asr.files import check_outputs
 from asr.terminal import note, print_error
 
 BENCHMARKS = {
@@ -174,6 +179,10 @@ def show_speedrun(options: argparse.Namespace) -> int:
     """Print, and draw, the minutes of trainings to an error rate; return the exit code."""
     from asr.bench.speedrun import draw, read_run, table
 
+    if options.out:
+        check_outputs([options.out], options.folders)
+        if Path(options.out).suffix.lower() != ".png":
+            raise InputError(f"-o {options.out}: expected a name that ends in .png")
     target = options.target / 100
     runs = [read_run(folder, target) for folder in options.folders]
     print(json.dumps(runs) if options.json else "\n".join(table(runs, target)))
@@ -223,6 +232,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
             if options.who != "asr":
                 raise InputError(f"--who {options.who}: does not support --config; leave it out")
             config = from_dict(TrainConfig, load_yaml(options.config), options.config)
+            layers, units = len(config.model.encoder.stack), config.model.decoder.units
+            shape = replace(shape, layers=layers, units=units)  # what is printed
         numbers = benchmarks.train(shape, options.repeats, options.who, device, config)
     return {"who": options.who, "device": str(device), **asdict(shape), **numbers}
 

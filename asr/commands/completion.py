@@ -18,16 +18,18 @@ from asr.errors import EXIT_OK
 
 BASH = """\
 _asr() {{
-  local word=${{COMP_WORDS[COMP_CWORD]}} verb=${{COMP_WORDS[1]}} words=
-  if [ "$COMP_CWORD" -eq 1 ]; then words="{verbs}"; else
-    case $verb in
+  local word=${{COMP_WORDS[COMP_CWORD]}} verbs= options= IFS=$' \\t\\n'
+  case ${{COMP_WORDS[1]}} in
 {cases}
-    esac
-  fi
-  if [[ $word == -* || $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+  esac
+  [ "$COMP_CWORD" -gt 1 ] || verbs="{verbs}"
+  if [[ $word == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$word"))
+  elif [ "$COMP_CWORD" -le 2 ] && [ -n "$verbs" ]; then
+    COMPREPLY=($(compgen -W "$verbs" -- "$word"))
   else
-    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    IFS=$'\\n'
+    COMPREPLY=($(compgen -f -- "$word"))
   fi
 }}
 complete -o filenames -F _asr asr"""
@@ -45,11 +47,16 @@ def main(argv: list[str]) -> int:
 
 def script() -> str:
     """Return the bash function, which zsh reads, too."""
-    cases = "\n".join(f'      {verb}) words="{" ".join(options(verb))}" ;;' for verb in VERBS)
-    return BASH.format(verbs=" ".join(VERBS), cases=cases)
+    lines = []
+    for verb in VERBS:
+        words = listed(verb)
+        options = [word for word in words if word.startswith("-")]
+        verbs = [word for word in words if not word.startswith("-")]
+        lines.append(f'    {verb}) verbs="{" ".join(verbs)}" options="{" ".join(options)}" ;;')
+    return BASH.format(verbs=" ".join(VERBS), cases="\n".join(lines))
 
 
-def options(verb: str) -> list[str]:
+def listed(verb: str) -> list[str]:
     """Return the options and the verbs that the help of a verb lists."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):

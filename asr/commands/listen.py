@@ -23,7 +23,7 @@ from asr.errors import EXIT_OK, InputError, first_line
 from asr.store.find import search_settings
 from asr.terminal import note, reader_gone, warn
 
-INSTALL = "pip install '.[mic]' in the project's folder; on Linux also PortAudio (libportaudio2)"
+INSTALL = "pip install -e '.[mic]' in the project's folder; on Linux also PortAudio (libportaudio2)"
 BLOCK_S = 0.1  # length of a block of samples
 WAITING_S = 60.0  # audio that may wait while a segment is recognised
 POLL_S = 0.2  # time between two checks of the stop event

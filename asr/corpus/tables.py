@@ -117,6 +117,8 @@ def read_tables(path: str | Path) -> Tables:
         InputError: a table cannot be read.
     """
     path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder, expected a data directory; check the path")
     return {name: read_table(path / name) for name in table_names(path)}
 
 

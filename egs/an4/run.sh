@@ -141,10 +141,10 @@ mapfile -t lists < <(each_training say_list)
 tuned=${dir}_tuned
 if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//results.jsonl}" \
   "$decode_config" $words $spelling; then
-  asr tune data/$dev "${lists[@]}" --no-lm --config "$decode_config" --out $tuned/ctc.yaml
+  asr tune data/$dev "${lists[@]}" --no-lm --config "$decode_config" --out "$tuned/ctc.yaml"
   asr tune data/$dev "${lists[@]}" --word_lm $words --lm $spelling --lm_share 0 \
-    --oov_penalty 2 --tokens $tokens --config "$decode_config" --out $tuned/lm.yaml
-  stage_done $tuned/{ctc,lm}.yaml
+    --oov_penalty 2 --tokens $tokens --config "$decode_config" --out "$tuned/lm.yaml"
+  stage_done "$tuned"/{ctc,lm}.yaml
 fi
 
 # final_searches COMMAND...: with the chosen weights; searches COMMAND...: and what they add

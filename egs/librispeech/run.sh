@@ -111,7 +111,9 @@ stage_dir=data/.stages/$subset
 if [ -z "$corpus" ] && [ $subset != mini ]; then
   if stage_begin -1 "download" subset=$subset; then
     python local/download.py --mirror "$mirror" downloads $train_parts $eval_parts
-    stage_done $root/SPEAKERS.TXT
+    stage_done $root/SPEAKERS.TXT $(for part in $train_parts $eval_parts; do
+      find "$root/$part" -name '*.trans.txt' | LC_ALL=C sort | head -n 1
+    done)
   fi
 fi
 
@@ -144,10 +146,13 @@ done
 
 [[ $subset == all || " ${missing[*]}" != *" train-"* ]] || train_sets=()
 if [ ${#train_sets[@]} -eq 0 ] || [ ${#eval_sets[@]} -eq 0 ]; then
-  echo "no training: for --subset $subset it needs ${train_parts// /, } and one of $eval_parts"
+  echo "no training: for --subset $subset it needs ${train_parts// /, } and one of $eval_parts" >&2
+  [ $stop_stage -lt 1 ] || exit 2
   exit 0
 fi
 dev=${eval_sets[0]}
+[[ $dev == dev* ]] || bad_usage "$root: expected a dev set (dev-clean or dev-other), because trainings \
+choose their epochs and settings on it, and never on a test set"
 train=${train_sets[0]}
 if [ ${#train_sets[@]} -gt 1 ]; then
   train=train_${subset#train-}

@@ -141,7 +141,7 @@ _cat_bleu() {
 tokens=data/lang_other/tokens.txt
 for kind in $kinds; do
   dir=$base/$kind
-  train_stage 4 --init $base/english:encoder --model.attention.kind $kind # asr train
+  train_stage 4 --init "$base/english:encoder" --model.attention.kind $kind # asr train
   decode_stage 5 "${eval_sets[@]}"                                       # asr decode
   score_stage 6 "${eval_sets[@]}"                                        # asr score
   bleu_stage 6 "${eval_sets[@]}"                                         # local/bleu.py

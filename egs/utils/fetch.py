@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,6 +90,10 @@ def fetch(
     """
     if path.exists():
         return path
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
+        raise InputError(
+            f"{url}: expected an address that begins with http://, https:// or file://"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     failures = 0

@@ -33,7 +33,6 @@ while [[ ${1:-} == -* ]]; do
       requeue=$2
       ;;
     mem | time | partition | options) printf -v "$option" '%s' "$2" ;;
-    show) ;; # of run_local.sh: the log of a job is on another machine
     *) fail "$1: no such option; the head of $0 lists them" ;;
   esac
   shift 2

@@ -16,7 +16,7 @@ from pathlib import Path
 
 LARGE = 1 << 24
 REMEDIES = {
-    "--inputs": "not there; run the stage that makes it",
+    "--inputs": "not there; check the path, or run the stage that makes it",
     "--outputs": "not there; this stage should have written it",
 }
 AUDIO = {".flac", ".mp3", ".ogg", ".opus", ".raw", ".sph", ".wav"}

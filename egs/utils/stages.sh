@@ -108,7 +108,7 @@ set_aside() {
   [ -n "$(find "$1" -type f ! -path "$1/log/*" 2>/dev/null | head -n 1)" ] || return 0
   old=$1.$(date +%Y%m%d-%H%M%S)
   mv "$1" "$old"
-  echo "the inputs have changed: the old contents of $1 are now in $old"
+  echo "the old contents of $1 are now in $old"
 }
 
 # of_caller PATH: print a path; one that the user typed is relative to the folder of the user, while
@@ -127,18 +127,17 @@ of_caller() {
 # recipe_command [OPTIONS]: print the command line of the user without --stage and --force, with
 # these options in front.
 recipe_command() {
-  local word skip=false
-  printf '%s' "${stage_command[0]}${1:+ $1}"
-  for word in "${stage_command[@]:1}"; do
+  local word skip=false number=0
+  for word in "${stage_command[@]}"; do
     if $skip; then
       skip=false
     elif [ "$word" = --stage ] || [ "$word" = --force ]; then
       skip=true
-    elif [[ $word =~ ^[A-Za-z0-9_./:=-]+$ ]]; then
-      printf ' %s' "$word"
     else
-      printf ' %s' "${word@Q}"
+      [[ $word =~ ^[A-Za-z0-9_./:=-]+$ ]] || word=${word@Q}
+      [ $number -eq 0 ] && printf '%s%s' "$word" "${1:+ $1}" || printf ' %s' "$word"
     fi
+    number=1
   done
 }
 

@@ -67,8 +67,8 @@ files_among() {
   done
 }
 
-# language_models_in FILE: print the language models named in a file of search settings
-language_models_in() { sed -nE "s/^(word_)?lm: *['\"]?([^'\"#]*[^'\"# ]).*/\2/p" "$1"; }
+# files_in_settings FILE: print the language models and hot words named in a file of search settings
+files_in_settings() { sed -nE "s/^(lm|word_lm|hotwords): *['\"]?([^'\"#]*[^'\"# ]).*/\2/p" "$1"; }
 
 # train_stage N [OPTION...]: train with further options of asr train.
 train_stage() { each_training _train "$@"; }
@@ -112,7 +112,7 @@ decode_stage() { each_training _decode "$@"; }
 _decode() {
   local number=$1 set out files model
   in_range $number || return 0
-  mapfile -t files < <(files_among $decode_options $(language_models_in "$decode_config"))
+  mapfile -t files < <(files_among $decode_options $(files_in_settings "$decode_config"))
   model=$(model_to_decode)
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
@@ -144,7 +144,8 @@ _score() {
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
     if stage_begin $number.${set}_$decode_tag "scoring $set$of_seed" data/$set/text "$out/text"; then
-      $decode_cmd --show true "$out/log/score.log" asr score data/$set "$out" --out "$out"
+      mkdir -p "$out/log"
+      asr score data/$set "$out" --out "$out" 2>&1 | tee "$out/log/score.log"
       stage_done "$out/scoring_kaldi/best_wer"
     fi
   done

@@ -1,16 +1,18 @@
 """Help of at most two screens; spellings of options."""
 
+import subprocess
+
 import pytest
 
 from asr.cli import main, usage
 from asr.commands import VERBS
-from asr.commands.completion import options
+from asr.commands.completion import listed, script
 from asr.config import help as pages
 from asr.errors import InputError
 from asr.terminal import Quiet
 
 MOST = 80  # lines: two screens of 40
-SUB_VERBS = [f"{v} {w}" for v in ("data", "lm", "bench") for w in options(v) if w[0] != "-"]
+SUB_VERBS = [f"{v} {w}" for v in ("data", "lm", "bench") for w in listed(v) if w[0] != "-"]
 
 
 def parser():
@@ -64,9 +66,25 @@ def test_quiet_suppresses_notes_but_not_errors(tmp_path, capsys):
 
 
 def test_completion_lists_verbs_and_options():
-    words = options("transcribe")
-    assert {"--beam", "--ctc-weight", "--help-all"} <= set(words)
-    assert {"import", "validate"} <= set(options("data"))
+    assert {"--beam", "--ctc-weight", "--help-all"} <= set(listed("transcribe"))
+    assert {"import", "validate"} <= set(listed("data"))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("tran", "transcribe"),
+        ("data va", "validate"),
+        ("train --seed", "--seed"),
+        ("lm n", "ngram"),
+    ],
+)
+def test_bash_completes_verbs_and_options(tmp_path, words, found):
+    (tmp_path / "script").write_text(script())
+    typed = f"source ./script; COMP_WORDS=(asr {words}); COMP_CWORD=${{#COMP_WORDS[@]}}"
+    command = f'{typed}; ((COMP_CWORD--)); _asr; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert found in done.stdout.split()
 
 
 @pytest.mark.parametrize("verb", SUB_VERBS)

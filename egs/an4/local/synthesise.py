@@ -34,6 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from recipe import run, write_data_dir
 
+from asr.config.args import number as checked
+from asr.config.field import at_least
 from asr.console import progress
 from asr.corpus.tables import Tables
 from asr.errors import InputError
@@ -195,13 +197,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    amount = checked(int, at_least(1))
     parser.add_argument("source", type=Path, help="data directory whose text is imitated")
     parser.add_argument("out", type=Path, help="data directory that is written")
     parser.add_argument(
         "--styles", type=Path, default=Path("package/voices"), help="folder with af_heart.bin, ..."
     )
-    parser.add_argument("--utterances", type=int, default=848, help="default: as many as AN4 has")
-    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--utterances", type=amount, default=848, help="default: as many as AN4 has"
+    )
+    parser.add_argument("--nj", type=amount, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     source = [line.split()[1:] for line in read_lines(args.source / "text")]
