@@ -1,4 +1,4 @@
-"""Count frames, and gather what normalises loudness and channel.
+"""Write the lengths and the CMVN statistics of data directories.
 
 Writes utt2dur, utt2num_frames, cmvn.ark with the sums of each speaker, whose total gives the global
 mean and variance (CMVN), and features.json with the settings of the features. A killed command goes

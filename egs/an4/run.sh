@@ -45,7 +45,7 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --decode-config FILE, --decode-options '...'   the same for asr decode
   --lm-config FILE      default: $lm_config
   --synthetic DIR       train on this data directory of local/synthesise.py, too
-  --seeds 'N N N'       a training each, DIR_seed<N> (default: $seeds)
+  --seeds 'N N N'       train one model for each seed, DIR_seed<N> (default: $seeds)
   --cmd-backend NAME    where jobs run: local (default), slurm or sge; see cmd.sh
   --device NAME         auto, cpu, cuda or cuda:N
   --threads N           of training and decoding; 0 takes every core
