@@ -26,7 +26,6 @@ STALL = "stall"  # the flag of a text during which attention stood still
 EXTRA_LENGTH = 4  # characters that a text counts as longer, because a short text proves little
 RARE = 0.05  # share of correct texts below the threshold, and of useless ones above it
 MIN_TEXTS = 5  # texts that a standard deviation or a quantile needs
-ANGLES = 100_001  # of the sum over Student's distribution
 USELESS = 0.5  # a text with a larger share of wrong words is useless
 
 
@@ -59,24 +58,14 @@ def plausibility_threshold(correct: Plausibilities, useless: Plausibilities = ()
     count, others = len(correct), len(useless)
     if count < MIN_TEXTS:
         return None
-    width = student_quantile(1 - RARE, count - 1) * math.sqrt(1 + 1 / count)
+    from scipy.special import stdtrit  # quantile of Student's t-distribution
+
+    width = float(stdtrit(count - 1, 1 - RARE)) * math.sqrt(1 + 1 / count)
     bound = float(np.mean(correct) - width * np.std(correct, ddof=1))
     if others < MIN_TEXTS:
         return bound
     below = min(bound, float(np.quantile(useless, 1 - RARE)))
     return (count * bound + others * below) / (count + others)
-
-
-def student_quantile(probability: float, degrees: int) -> float:
-    """Return a quantile above the median of Student's t-distribution with f degrees of freedom.
-
-    With t = sqrt(f) tan(a), the angle a has the density cos(a)^(f - 1), which is summed here.
-    """
-    angles = np.linspace(0.0, math.pi / 2, ANGLES)
-    density = np.cos(angles) ** (degrees - 1)
-    mass = np.cumsum(density[1:] + density[:-1])
-    angle = np.interp((2 * probability - 1) * mass[-1], mass, angles[1:])
-    return math.sqrt(degrees) * math.tan(angle)
 
 
 @dataclass(frozen=True)
