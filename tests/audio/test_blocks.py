@@ -201,7 +201,7 @@ def test_media_files_that_are_damaged():
 def test_without_pyav_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(decode, "installed", lambda: False)
     for head, kind in ((b"\0\0\0\x20ftypM4A ", "mp4 or m4a"), (b"\x1a\x45\xdf\xa3", "webm or mkv")):
-        with pytest.raises(AudioError, match=rf"{kind}.*pip install '\.\[media\]'.*ffmpeg"):
+        with pytest.raises(AudioError, match=rf"{kind}.*pip install -e '\.\[media\]'.*ffmpeg"):
             read(head + bytes(99))
 
 

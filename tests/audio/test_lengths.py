@@ -335,7 +335,7 @@ def test_codecs_that_need_pyav_are_named(head, codec, monkeypatch):
     from asr.audio import decode
 
     monkeypatch.setattr(decode, "installed", lambda: False)
-    with pytest.raises(AudioError, match=rf"{codec}.*pip install '\.\[media\]'.*ffmpeg"):
+    with pytest.raises(AudioError, match=rf"{codec}.*pip install -e '\.\[media\]'.*ffmpeg"):
         read(head)
     if media.installed():
         monkeypatch.undo()
