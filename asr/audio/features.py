@@ -191,7 +191,7 @@ class FeatureExtractor:
     def __init__(self, config: FeatureConfig) -> None:
         self.config, self.dim = config, config.dim
         self.length = int(config.frame_length_ms * config.sample_rate / 1000)
-        self.shift = int(config.frame_shift_ms * config.sample_rate / 1000)
+        self.shift = config.shift
         self.fft_size = 2 ** math.ceil(math.log2(self.length))
         hann = np.hanning(self.length)[1:]  # its first value is 0
         self.window = (hann**0.85).astype(np.float32)  # Kaldi's "povey" window

@@ -78,6 +78,16 @@ class FeatureConfig(Settings):
         static = self.mel_bins if self.kind == "fbank" else self.ceps
         return static * (1 + self.delta_order)
 
+    @property
+    def shift(self) -> int:
+        """Samples from one frame to the next."""
+        return int(self.frame_shift_ms * self.sample_rate / 1000)
+
+    @property
+    def shift_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.shift / self.sample_rate
+
     def check(self) -> None:
         """Check that windows contain samples and filters lie below half the sample rate."""
         if self.frame_length_ms * self.sample_rate < 2 * 1000:
@@ -365,10 +375,8 @@ class TrainConfig(Settings):
 
     @property
     def step_s(self) -> float:
-        """Seconds of an encoder step; the shift of frames is a whole number of samples."""
-        rate = self.features.sample_rate
-        shift_s = int(self.features.frame_shift_ms * rate / 1000) / rate
-        return shift_s * self.model.encoder.frames_per_step
+        """Seconds of an encoder step."""
+        return self.features.shift_s * self.model.encoder.frames_per_step
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Explainer(Recognizer):
         self, segment: Segment, chunk: Chunk, config: ExplainConfig
     ) -> SegmentExplanation:
         assert segment.attention is not None
-        shift_s = self.header.config.features.frame_shift_ms / 1000
+        shift_s = self.header.config.features.shift_s
         tokenizer = self.header.tokenizer
         with self.utterances.turn:
             occluder = Occluder(self.utterances.model, chunk.features, segment.tokens)

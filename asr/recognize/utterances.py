@@ -114,7 +114,7 @@ class UtteranceRecognizer:
             config = replace(config, ctc_weight=0.0)
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
-        self.shift_s = header.config.features.frame_shift_ms / 1000
+        self.shift_s = header.config.features.shift_s
         self.sounds = Sounds.from_info(header.info, header.config.features.dim, header.path)
         self.turn = threading.Lock()
         """Whoever uses the model holds it."""

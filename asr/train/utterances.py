@@ -214,7 +214,7 @@ class UtteranceSet:
         features, frames = pad([e.copies[i] for i in range(copies) for e, _, _ in rows])
         tokens, lengths = pad([tokens for _, tokens, _ in rows] * copies)
         frames_read = float(sum(len(copy) for e in good for copy in e.copies))
-        audio_s = frames_read * self.features.frame_shift_ms / 1000
+        audio_s = frames_read * self.features.shift_s
         ids = tuple(e.id for e, _, _ in rows) * copies
         mixed = len(rows) > len(good)
         weights = torch.tensor([weight for *_, weight in rows] * copies) if mixed else None

@@ -108,6 +108,7 @@ def test_errors_name_file_and_key(tmp_path, text, message):
 def test_seconds_of_a_step_are_whole_samples():
     features = FeatureConfig(sample_rate=22050)  # a shift of 220 samples, not 220.5
     config = TrainConfig(features=features)
+    assert features.shift_s == 220 / 22050
     assert config.step_s == 220 / 22050 * config.model.encoder.frames_per_step
 
 
