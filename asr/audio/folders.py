@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.audio.formats import AUDIO_SUFFIXES
+from asr.errors import counted, listed
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,11 @@ class Folder:
         Args:
             others: number of visible files that the caller does not use.
         """
-        parts = [
-            _count(others, "file of another kind", "files of other kinds"),
-            _count(self.hidden, "hidden file"),
-            _count(self.below, "folder below", "folders below"),
-        ]
-        parts += [f"{path} (cannot be read)" for path in self.broken[:3]]
-        parts.append(_count(len(self.broken) - 3, "more", "more"))
-        return ", ".join(part for part in parts if part)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}" if number > 0 else ""
+        counts = {"other file": others, "hidden file": self.hidden, "subfolder": self.below}
+        parts = [counted(number, noun) for noun, number in counts.items() if number]
+        if self.broken:
+            parts.append(f"{listed(self.broken)} (cannot be read)")
+        return ", ".join(parts)
 
 
 def is_file(path: str | Path) -> bool:

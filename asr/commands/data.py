@@ -18,8 +18,8 @@ from asr.terminal import note, print_error, warn
 from asr.text.normalize import NORMALIZERS
 
 if TYPE_CHECKING:
+    from asr.corpus.columns import Utterances
     from asr.corpus.importing import Imported
-    from asr.corpus.quick import Columns
 
 COUNTED = {
     "first": "the first N",
@@ -74,7 +74,7 @@ def run_validate(argv: list[str]) -> int:
 
     from asr.corpus.validate import fix_remedy, inspect, warnings
 
-    problems, columns = inspect(
+    problems, found = inspect(
         args.dir, text=args.text, wav=args.wav, feats=args.feats, audio=args.check_audio
     )
     if problems:
@@ -82,7 +82,7 @@ def run_validate(argv: list[str]) -> int:
         return EXIT_USAGE
     for warning in warnings(args.dir):
         warn(warning)
-    print(f"{args.dir}: valid: {_contents(args.dir, columns)}")
+    print(f"{args.dir}: valid: {_contents(args.dir, found)}")
     return EXIT_OK
 
 
@@ -92,22 +92,22 @@ def _print_problems(problems: Sequence[object], where: str) -> None:
     print_error(f"{counted(len(problems), 'problem')} in {where}")
 
 
-def _contents(path: str, columns: "Columns | None") -> str:
+def _contents(path: str, utterances: "Utterances | None") -> str:
     """Return the counts of a valid directory, and its hours if they are known without audio."""
     from asr.corpus.quick import read_columns
     from asr.corpus.tables import Segment, read_tables
 
     names = ("utt2spk", "spk2utt", "utt2dur")
-    columns = columns or read_columns(Path(path), names, names)
-    if columns is not None:
-        found, people = len(columns.ids), len(columns.speakers.names)
-        total_s = 0.0 if columns.lengths_s is None else float(columns.lengths_s.sum())
+    utterances = utterances or read_columns(Path(path), names, names)
+    if utterances is not None:
+        found, people = len(utterances), len(utterances.speakers.names)
+        total_s = float(utterances.durations_s.sum())  # NaN if it is not known
     else:
         tables = read_tables(path)
         found, people = len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
         segments = map(Segment.parse, tables.get("segments", {}).values())
         total_s = sum(segment.end_s - segment.start_s for segment in segments)
-    hours = f", {total_s / 3600:.2f} hours" if total_s else ""
+    hours = f", {total_s / 3600:.2f} hours" if total_s > 0 else ""
     return f"{counted(found, 'utterance')}, {counted(people, 'speaker')}{hours}"
 
 
@@ -499,5 +499,5 @@ def _report_shards(out: str, work: Iterable[tuple[int, int]]) -> int:
     index = open_index(Path(out) / INDEX_FILE)
     hours = float(index.arrays["duration_s"].sum()) / 3600
     found = f"{counted(len(index.shards), 'shard')}, {counted(len(index), 'utterance')}"
-    print(f"{out}: {found}, {counted(len(index.speakers), 'speaker')}, {hours:.2f} h")
+    print(f"{out}: {found}, {counted(len(index.texts('speakers')), 'speaker')}, {hours:.2f} h")
     return EXIT_OK

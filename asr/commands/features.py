@@ -31,9 +31,9 @@ def main(argv: list[str]) -> int:
     config = read_features(args.config)
     for directory in args.data:
         with progress(f"features of {directory}") as report:
-            found = gather(directory, config, args.nj, report)
-        hours, frames = sum(found.durations_s) / 3600, sum(found.frames)
-        print(f"{directory}: {len(found.frames)} utterances, {hours:.2f} h, {frames} frames")
+            durations_s, frames = gather(directory, config, args.nj, report)
+        hours = sum(durations_s) / 3600
+        print(f"{directory}: {len(frames)} utterances, {hours:.2f} h, {sum(frames)} frames")
     return 0
 
 

@@ -100,7 +100,7 @@ def check(
         rows = np.append(saved.rows(), np.zeros(1, saved.dtype))[places]  # the last: unreadable
         if any(command_of(wav) is not None for wav in utterances.wavs.names):
             saved.remove()  # whether the output of a command has changed is unknown
-    found = _found(utterances, rows, places < 0, limits)
+    found = _found(utterances, rows, places < 0, limits, errors)
     kinds = {
         kind: {
             "count": len(where),
@@ -108,9 +108,9 @@ def check(
             "what": KINDS[kind][1].format(**limits),
             "examples": {utterances.ids[i]: describe(i) for i in where[:SHOWN].tolist()},
         }
-        for kind, (where, describe) in _described(found, utterances, rows, errors).items()
+        for kind, (where, describe) in found.items()
     }
-    dropped = [found[kind] for kind in KINDS if chosen[kind] == "drop"]
+    dropped = [found[kind][0] for kind in KINDS if chosen[kind] == "drop"]
     summary = {
         "path": str(path),
         "utterances": len(utterances),
@@ -118,52 +118,40 @@ def check(
         "seconds": round(time.monotonic() - started, 3),
         "kinds": kinds,
     }
-    stopped = [kind for kind in KINDS if chosen[kind] == "stop" and len(found[kind])]
+    stopped = [kind for kind in KINDS if chosen[kind] == "stop" and len(found[kind][0])]
     remove = np.unique(np.concatenate([np.zeros(0, int), *dropped])).tolist()
     return Checked(summary, stopped, [utterances.ids[i] for i in remove])
 
 
 def _found(
-    utterances: Utterances, rows: Numbers, failed: Numbers, limits: Mapping[str, float]
-) -> dict[str, Numbers]:
-    """Return the utterances of each kind."""
-    seconds = rows["duration_s"]
-    empty = ~failed & (seconds < limits["shortest"])
-    full = ~failed & ~empty
-    lengths = np.zeros(len(rows))
-    if utterances.texts is not None:
-        lengths = np.fromiter(map(len, utterances.texts), float, len(rows))
-    masks = {
-        "unreadable": failed,
-        "empty": empty,
-        "silent": full & (rows["level_db"] < limits["silent"]),
-        "clipped": full & (rows["clipped"] * 100 > limits["clipped"]),
-        "long": seconds > limits["longest"],
-        "fast": full & (lengths > limits["fastest"] * seconds),
-    }
-    return {kind: np.flatnonzero(mask) for kind, mask in masks.items()}
-
-
-def _described(
-    found: Mapping[str, Numbers],
     utterances: Utterances,
     rows: Numbers,
+    failed: Numbers,
+    limits: Mapping[str, float],
     errors: Mapping[str, str],
 ) -> dict[str, tuple[Numbers, Callable[[int], str]]]:
     """Return the utterances of each kind, with a function that describes one."""
+    duration_s, level_db, clipped = rows["duration_s"], rows["level_db"], 100 * rows["clipped"]
+    full = ~failed & (duration_s >= limits["shortest"])
+    lengths = np.zeros(len(rows), int)
+    if utterances.texts is not None:
+        lengths = np.fromiter(map(len, utterances.texts), int, len(rows))
 
     def seconds(i: int) -> str:
-        return f"{rows['duration_s'][i]:.2f} s"
+        return f"{duration_s[i]:.2f} s"
 
-    ways: dict[str, Callable[[int], str]] = {
-        "unreadable": lambda i: errors[utterances.ids[i]],
-        "empty": seconds,
-        "silent": lambda i: f"{rows['level_db'][i]:.1f} dB",
-        "clipped": lambda i: f"{100 * rows['clipped'][i]:.2f} %",
-        "long": seconds,
-        "fast": lambda i: f"{len(utterances[i].text or '')} characters in {seconds(i)}",
+    kinds: dict[str, tuple[Numbers, Callable[[int], str]]] = {
+        "unreadable": (failed, lambda i: errors[utterances.ids[i]]),
+        "empty": (~failed & ~full, seconds),
+        "silent": (full & (level_db < limits["silent"]), lambda i: f"{level_db[i]:.1f} dB"),
+        "clipped": (full & (clipped > limits["clipped"]), lambda i: f"{clipped[i]:.2f} %"),
+        "long": (duration_s > limits["longest"], seconds),
+        "fast": (
+            full & (lengths > limits["fastest"] * duration_s),
+            lambda i: f"{lengths[i]} characters in {seconds(i)}",
+        ),
     }
-    return {kind: (found[kind], way) for kind, way in ways.items()}
+    return {kind: (np.flatnonzero(mask), way) for kind, (mask, way) in kinds.items()}
 
 
 def _measure(utterance: Utterance, outputs: Outputs) -> tuple[float, float, float]:

@@ -1,37 +1,41 @@
 """Columns of data directories: the texts and numbers of a million utterances in a few arrays.
 
 A column of texts is one block of memory, so that it takes little more than its bytes, and processes
-that are forked share it.
+that are forked share it. :class:`Utterances` have a column for each property.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from asr.audio.clip import Clip
+
 ROWS = 1 << 14  # of a column that are decoded at a time
 Numbers = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 
-class Column(Sequence[str], ABC):
-    """A column of texts, whose rows are made when they are asked for."""
+class Column(Sequence[T], ABC):
+    """A column, whose rows are made when they are asked for."""
 
     @abstractmethod
-    def _row(self, number: int) -> str:
-        """Return the text of a row, counted from 0."""
+    def _row(self, number: int) -> T:
+        """Return a row, counted from 0."""
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
         rows = range(len(self))[index]
         return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
 
 
-class Strings(Column):
+class Strings(Column[str]):
     """A column of texts: lines of UTF-8.
 
     Args:
@@ -71,7 +75,7 @@ class Strings(Column):
         return Strings, (bytes(self.data), self.ends)
 
 
-class Labels(Column):
+class Labels(Column[str]):
     """A column of texts that repeat, such as speakers.
 
     Args:
@@ -79,7 +83,7 @@ class Labels(Column):
         codes: the index of each row in ``names``, (N,); None: row i has name i.
     """
 
-    def __init__(self, names: "Strings | Paths", codes: Numbers | None = None) -> None:
+    def __init__(self, names: Strings, codes: Numbers | None = None) -> None:
         self.names, self.codes = names, codes
 
     @classmethod
@@ -102,27 +106,6 @@ class Labels(Column):
         return (names[code] for code in self.codes)
 
 
-class Paths(Column):
-    """A column of paths, many of which are in the same folder.
-
-    Args:
-        folders: the beginning of each path, up to its last slash, included.
-        files: the rest of each path.
-    """
-
-    def __init__(self, folders: Labels, files: Strings) -> None:
-        self.folders, self.files = folders, files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def _row(self, number: int) -> str:
-        return self.folders[number] + self.files[number]
-
-    def __iter__(self) -> Iterator[str]:
-        return map(str.__add__, self.folders, self.files)
-
-
 class Builder:
     """Collects the lines of a column.
 
@@ -143,3 +126,95 @@ class Builder:
     def column(self) -> Strings:
         """Return the column."""
         return Strings(self._data[: self._used].data, np.concatenate(self._ends))
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a data directory."""
+
+    id: str
+    speaker: str
+    recording: str
+    wav: str
+    """Value of its recording in wav.scp: a path, or a command that ends in ``|``."""
+    start_s: float
+    """Start in the recording."""
+    end_s: float | None
+    """End in the recording; None means the end of the recording."""
+    text: str | None
+    """Transcript; None if the directory has no text."""
+    duration_s: float | None
+    """Duration from utt2dur or segments; None if both files are missing."""
+
+    @property
+    def clip(self) -> Clip:
+        """The audio of the utterance."""
+        return Clip.of_entry(self.wav, self.start_s, self.end_s)
+
+
+class Utterances(Column[Utterance]):
+    """Utterances in columns: an :class:`Utterance` is made when it is asked for.
+
+    Args:
+        ids: id of each utterance, N in all.
+        speakers: speaker of each utterance.
+        recordings: id of each recording.
+        wavs: value of each recording in wav.scp.
+        spans_s: begin and end in the recording, (2, N); an end of NaN is that of the recording;
+            None: all utterances are whole recordings.
+        texts: transcripts; None if the directory has no text.
+        durations_s: duration of each utterance, (N,); NaN if it is not known.
+    """
+
+    def __init__(
+        self,
+        ids: Strings,
+        speakers: Labels,
+        recordings: Labels,
+        wavs: Labels,
+        spans_s: Numbers | None,
+        texts: Strings | None,
+        durations_s: Numbers,
+    ) -> None:
+        self.ids, self.speakers, self.recordings, self.wavs = ids, speakers, recordings, wavs
+        self.spans_s, self.texts, self.durations_s = spans_s, texts, durations_s
+
+    @classmethod
+    def of(cls, utterances: Iterable[Utterance]) -> "Utterances":
+        """Return utterances in columns; those that are already stay as they are."""
+        if isinstance(utterances, Utterances):
+            return utterances
+        every = list(utterances)
+        texts = None if all(u.text is None for u in every) else [u.text or "" for u in every]
+        spans = [(u.start_s, np.nan if u.end_s is None else u.end_s) for u in every]
+        return cls(
+            Strings.of(u.id for u in every),
+            Labels.of(u.speaker for u in every),
+            Labels.of(u.recording for u in every),
+            Labels.of(u.wav for u in every),
+            np.array(spans, float).reshape(-1, 2).T,
+            None if texts is None else Strings.of(texts),
+            np.array([u.duration_s for u in every], float),  # None becomes NaN
+        )
+
+    @property
+    def transcripts(self) -> Strings:
+        """Transcripts; empty if the directory has no text."""
+        return Strings.of([""] * len(self)) if self.texts is None else self.texts
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _row(self, number: int) -> Utterance:
+        start_s, end_s = (0.0, np.nan) if self.spans_s is None else self.spans_s[:, number].tolist()
+        duration_s = float(self.durations_s[number])
+        return Utterance(
+            self.ids[number],
+            self.speakers[number],
+            self.recordings[number],
+            self.wavs[number],
+            start_s,
+            None if np.isnan(end_s) else end_s,
+            None if self.texts is None else self.texts[number],
+            None if np.isnan(duration_s) else duration_s,
+        )

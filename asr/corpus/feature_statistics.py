@@ -4,8 +4,7 @@ Features are not stored: they are computed from the audio when they are needed, 
 augmentation changes the audio in each epoch.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,20 +49,12 @@ def speaker_totals(stats: Iterable[tuple[str, CmvnStats]]) -> dict[str, CmvnStat
     return totals
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """Durations in seconds and numbers of frames of the utterances of a data directory."""
-
-    durations_s: list[float]
-    frames: list[int]
-
-
 def gather(
     directory: str | Path,
     config: FeatureConfig,
     jobs: int = 1,
     report: Report = lambda done, count: None,
-) -> Gathered:
+) -> tuple[list[float], list[int]]:
     """Write utt2dur, utt2num_frames, cmvn.ark and features.json into a data directory.
 
     What is measured is saved in the directory until the files are written, so that a killed
@@ -74,6 +65,9 @@ def gather(
         config: the settings of the features, which features.json records.
         jobs: number of processes that read audio.
         report: told how far the work is.
+
+    Returns:
+        the seconds and the number of frames of each utterance.
 
     Raises:
         InputError: audio cannot be read; the message lists all such utterances, and nothing is
@@ -104,7 +98,7 @@ def gather(
     write_stats(path / CMVN_FILE, totals)
     write_json(path / SETTINGS_FILE, settings_of(config))
     saved.remove()
-    return Gathered(durations_s, frames)
+    return durations_s, frames
 
 
 def _write_column(path: Path, ids: Iterable[str], values: Iterable[str]) -> None:
@@ -131,11 +125,18 @@ def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str
             )
     settings = Path(directory) / SETTINGS_FILE
     if settings.is_file():  # other toolkits do not write this file
-        theirs, ours = load_yaml(settings), settings_of(config)
-        differ = [f"{k} was {theirs.get(k)}, is {v}" for k, v in ours.items() if theirs.get(k) != v]
-        if differ:
-            raise InputError(f"{path}: made with other settings ({'; '.join(differ)}); {again}")
+        check_settings(load_yaml(settings), config, path, again)
     return stats
+
+
+def check_settings(
+    theirs: Mapping[str, Any], config: FeatureConfig, where: str | Path, again: str
+) -> None:
+    """Raise InputError if statistics were made with other settings; ``again`` is the remedy."""
+    ours = settings_of(config)
+    differ = [f"{k} was {theirs.get(k)}, is {v}" for k, v in ours.items() if theirs.get(k) != v]
+    if differ:
+        raise InputError(f"{where}: made with other settings ({'; '.join(differ)}); {again}")
 
 
 def settings_of(config: FeatureConfig) -> dict[str, Any]:

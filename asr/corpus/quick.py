@@ -14,7 +14,7 @@ import numpy as np
 
 from asr.audio.clip import MAX_OVERSHOOT_S
 from asr.audio.folders import is_file
-from asr.corpus.columns import Builder, Labels, Numbers, Paths, Strings
+from asr.corpus.columns import Builder, Labels, Numbers, Strings, Utterances
 from asr.corpus.tables import keyed_by
 from asr.text.characters import clean, visible
 
@@ -33,30 +33,6 @@ _NUMBER = b"0123456789.eE+-"
 
 class _Doubt(Exception):
     """Something is unusual, and perhaps wrong."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The tables of a valid data directory, row by row; N utterances."""
-
-    ids: Strings
-    speakers: Labels
-    texts: Strings | None
-    recordings: Labels
-    """Ids of the recordings."""
-    wavs: Labels
-    """Values of wav.scp."""
-    spans: Numbers | None
-    """Begin and end in the recording in seconds, (2, N); None without segments."""
-    durations_s: Numbers | None
-    """Values of utt2dur, (N,); None without the file."""
-
-    @property
-    def lengths_s(self) -> Numbers | None:
-        """Duration of each utterance, (N,); None without utt2dur and segments."""
-        if self.durations_s is None and self.spans is not None:
-            return self.spans[1] - self.spans[0]
-        return self.durations_s
 
 
 @dataclass(frozen=True)
@@ -157,9 +133,8 @@ def _check_characters(raw: bytes) -> None:
     return None
 
 
-def _rows(path: Path, ids: Strings | Paths) -> Iterator[_Block]:
+def _rows(path: Path, ids: Strings) -> Iterator[_Block]:
     """Yield the blocks of a table whose keys are ``ids``."""
-    assert isinstance(ids, Strings)
     row = 0
     for block in _blocks(path):
         stop = row + len(block.ends)
@@ -198,11 +173,7 @@ def _utt2spk(path: Path) -> tuple[Strings, Labels]:
         names += speakers[changed].tolist()
     written = b"\n".join(names).decode()
     expect(clean(written) == written)
-    return ids.column(), Labels(_strings(names[1:]), np.concatenate(codes))
-
-
-def _strings(names: list[bytes]) -> Strings:
-    return Strings(b"\n".join([*names, b""]), np.cumsum([len(n) + 1 for n in names]))
+    return ids.column(), Labels(Strings.of(written.split("\n")[1:]), np.concatenate(codes))
 
 
 def _check_spk2utt(path: Path, ids: Strings, speakers: Labels) -> None:
@@ -227,29 +198,15 @@ def _texts(path: Path, ids: Strings) -> Strings:
     return found.column()
 
 
-def _paths(path: Path, blocks: Iterator[_Block]) -> Paths:
+def _paths(path: Path, blocks: Iterator[_Block]) -> Strings:
     """Return the values of wav.scp: paths of files, and commands."""
-    files, codes = Builder(path.stat().st_size), []
-    known: dict[bytes, int] = {}
+    found = Builder(path.stat().st_size)
     for block in blocks:
         lines, ends = block.values()
-        _check_audio(lines.tobytes())
-        begins = np.concatenate([[0], ends[:-1]])
-        slashes = np.flatnonzero(lines == ord("/"))
-        last = np.append(slashes, -1)[np.searchsorted(slashes, ends) - 1]  # -1: no slash
-        cuts = np.maximum(last + 1, begins)
-        files.add(*_cut(lines, cuts, ends - 1))
-        folders = _padded(lines, begins, cuts)
-        runs = np.flatnonzero(np.append(True, folders[1:] != folders[:-1]))
-        found = [known.setdefault(name, len(known)) for name in folders[runs].tolist()]
-        codes.append(np.repeat(np.array(found, np.int32), np.diff(runs, append=len(folders))))
-    return Paths(Labels(_strings([*known]), np.concatenate(codes)), files.column())
-
-
-def _check_audio(lines: bytes) -> None:
-    """Expect commands, and paths of files."""
-    for value in dict.fromkeys(lines.decode()[:-1].split("\n")):
-        expect(value.endswith("|") or (not value.startswith("~") and is_file(value)))
+        for value in dict.fromkeys(lines.tobytes().decode()[:-1].split("\n")):
+            expect(value.endswith("|") or (not value.startswith("~") and is_file(value)))
+        found.add(lines, ends)
+    return found.column()
 
 
 def _numbers(words: list[bytes]) -> Numbers:
@@ -259,7 +216,7 @@ def _numbers(words: list[bytes]) -> Numbers:
     return found
 
 
-def _seconds(path: Path, ids: Strings | Paths) -> Numbers:
+def _seconds(path: Path, ids: Strings) -> Numbers:
     """Return durations in seconds, all above 0."""
     found = np.concatenate([_numbers(block.fields(2)[1::2]) for block in _rows(path, ids)])
     expect(((found > 0) & (found < LONGEST_S)).all())
@@ -295,7 +252,9 @@ _CHECKS: dict[str, Callable[[_Block], object]] = {
 """Checks of the tables that are not kept."""
 
 
-def read_columns(path: Path, required: Collection[str], known: Collection[str]) -> Columns | None:
+def read_columns(
+    path: Path, required: Collection[str], known: Collection[str]
+) -> Utterances | None:
     """Read a valid directory; return None if it is perhaps not valid.
 
     Args:
@@ -311,25 +270,24 @@ def read_columns(path: Path, required: Collection[str], known: Collection[str]) 
         return None
 
 
-def _read(path: Path, present: Collection[str]) -> Columns:
+def _read(path: Path, present: Collection[str]) -> Utterances:
     ids, speakers = _utt2spk(path / "utt2spk")
     _check_spk2utt(path / "spk2utt", ids, speakers)
     recordings, wavs, spans = _audio(path, present, ids)
-    texts = durations_s = None
-    if "text" in present:
-        texts = _texts(path / "text", ids)
+    texts = _texts(path / "text", ids) if "text" in present else None
+    durations_s = np.full(len(ids), np.nan) if spans is None else spans[1] - spans[0]
     if "utt2dur" in present:
         durations_s = _seconds(path / "utt2dur", ids)
     if "reco2dur" in present:
         lengths_s = _seconds(path / "reco2dur", recordings.names)
         _check_ends(recordings, spans, lengths_s)
-    if spans is not None and durations_s is not None:
+    if spans is not None:
         expect((abs(spans[1] - spans[0] - durations_s) <= MAX_OVERSHOOT_S).all())
     keys = {"utterance": ids, "speaker": speakers.names, "recording": recordings.names}
     for name in _CHECKS.keys() & present:
         for block in _rows(path / name, keys[keyed_by(name) or "utterance"]):
             _CHECKS[name](block)
-    return Columns(ids, speakers, texts, recordings, wavs, spans, durations_s)
+    return Utterances(ids, speakers, recordings, wavs, spans, texts, durations_s)
 
 
 def _audio(

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,7 +39,7 @@ COLUMNS = {  # an entry for each utterance
 LISTS = ("ids", "shards", "digests", "speakers", "words")  # texts, each ended by a line feed
 PER_SHARD = {"count": np.int64, "bytes": np.int64}
 _TYPES = {"I64": np.int64, "I32": np.int32, "F64": np.float64, "U8": np.uint8}
-_AGAIN = "run `asr data index` on the folder of the shards"
+AGAIN = "run `asr data index` on the folder of the shards"
 
 
 def hashed(text: str) -> int:
@@ -98,6 +97,7 @@ class ShardIndex:
     def __init__(self, arrays: dict[str, np.ndarray], info: dict[str, Any], where: str) -> None:
         self.arrays, self.info, self.where = arrays, info, where
         self.first = np.concatenate([[0], np.cumsum(arrays["count"])])  # utterance of each shard
+        self.shards = self.texts("shards")
         self._speakers = len(arrays["cmvn"])
         self._check()
 
@@ -107,7 +107,7 @@ class ShardIndex:
         for name in COLUMNS:
             if self.arrays[name].shape != (length,):
                 raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({length},)")
-        if not len(self.shards) == len(self.digests) == len(self.arrays["count"]):
+        if not len(self.shards) == len(self.texts("digests")) == len(self.arrays["count"]):
             raise ValueError("the number of shards differs")
         for shard, rows in enumerate(self.rows()):
             self._check_rows(rows, int(self.arrays["bytes"][shard]))
@@ -144,21 +144,6 @@ class ShardIndex:
         """Return one of :data:`LISTS`."""
         return self.arrays[name].tobytes().decode().split("\n")[:-1]
 
-    @cached_property
-    def shards(self) -> list[str]:
-        """Name of every shard."""
-        return self.texts("shards")
-
-    @cached_property
-    def digests(self) -> list[str]:
-        """SHA-256 of every shard."""
-        return self.texts("digests")
-
-    @cached_property
-    def speakers(self) -> list[str]:
-        """Every speaker, sorted."""
-        return self.texts("speakers")
-
     def id_of(self, row: int) -> str:
         """Return the id of an utterance."""
         ends = self.arrays["id_end"]
@@ -167,24 +152,13 @@ class ShardIndex:
 
     def speaker_stats(self) -> dict[str, CmvnStats]:
         """Return the CMVN statistics of every speaker."""
-        return {s: unpacked(r) for s, r in zip(self.speakers, self.arrays["cmvn"], strict=True)}
+        rows = zip(self.texts("speakers"), self.arrays["cmvn"], strict=True)
+        return {speaker: unpacked(row) for speaker, row in rows}
 
     @property
     def total_stats(self) -> CmvnStats:
         """CMVN statistics of all utterances."""
         return unpacked(self.arrays["cmvn_total"])
-
-    def check_settings(self, settings: dict[str, Any]) -> None:
-        """Raise InputError if the statistics were made with other settings of the features."""
-        theirs = self.info.get("settings", {})
-        differ = [
-            f"{k} was {theirs.get(k)}, is {v}" for k, v in settings.items() if theirs.get(k) != v
-        ]
-        if differ:
-            raise InputError(
-                f"{self.where}: made with other features ({'; '.join(differ)}); {_AGAIN} with "
-                "--config FILE, the configuration of the training"
-            )
 
     def select(self, chosen: Sequence[int]) -> "ShardIndex":
         """Return the index of some of the shards; it keeps the lists and sums of all."""
@@ -252,14 +226,14 @@ def joined(parts: Sequence[ShardIndex], where: str) -> ShardIndex:
     Raises:
         InputError: an id is in several shards.
     """
-    speakers = sorted({speaker for part in parts for speaker in part.speakers})
+    speakers = sorted({speaker for part in parts for speaker in part.texts("speakers")})
     number = {speaker: i for i, speaker in enumerate(speakers)}
     sums = np.zeros((len(speakers), len(parts[0].arrays["cmvn_total"])))
     arrays: dict[str, list[np.ndarray]] = {name: [] for name in (*COLUMNS, *PER_SHARD, *LISTS[:3])}
     characters: dict[str, str] = {}
     end, words = 0, set()
     for part in parts:
-        places = np.array([number[speaker] for speaker in part.speakers], np.int32)
+        places = np.array([number[speaker] for speaker in part.texts("speakers")], np.int32)
         sums[places] += part.arrays["cmvn"]
         own = {"speaker": places[part.arrays["speaker"]], "id_end": part.arrays["id_end"] + end}
         for name, values in arrays.items():
@@ -294,11 +268,11 @@ def open_index(path: str | Path, file: BinaryIO | None = None) -> ShardIndex:
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; `asr data shard` writes it beside the shards, and for shards "
-            f"of other programs {_AGAIN}"
+            f"of other programs {AGAIN}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: not an index, or damaged ({first_line(error)}); {_AGAIN}"
+            f"{path}: not an index, or damaged ({first_line(error)}); {AGAIN}"
         ) from error
 
 

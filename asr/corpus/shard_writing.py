@@ -344,11 +344,7 @@ def _check_folder_of(out: Path, plan: Plan) -> None:
 
 
 def _finish(
-    out: Path,
-    work: Work,
-    options: Options,
-    plan: Plan,
-    jobs: int,
+    out: Path, work: Work, options: Options, plan: Plan, jobs: int
 ) -> Iterator[tuple[int, int]]:
     """Write and index the shards that are missing, then the whole index."""
     places = {path: out / UNFINISHED / f"{path.stem}.safetensors" for path in work}
@@ -371,11 +367,7 @@ def _finish(
 
 
 def _make(
-    path: Path,
-    utterances: Sequence[Utterance],
-    place: Path,
-    options: Options,
-    extra: dict[str, Any],
+    path: Path, utterances: Sequence[Utterance], place: Path, options: Options, extra: Plan
 ) -> str:
     """Write a shard and its index unless they are there; return why that failed."""
     try:

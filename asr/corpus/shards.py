@@ -137,10 +137,6 @@ class Shards:
         """Duration of every utterance in seconds, (N,)."""
         return self.index.arrays["duration_s"]
 
-    def __getitem__(self, number: int) -> ShardUtterance:
-        """Read an utterance; see :meth:`_read`."""
-        return self._read(number)
-
     def fetch(self, numbers: Sequence[int]) -> Iterator[ShardUtterance | str]:
         """Read utterances, several at a time from a server; missing ones are a message.
 
@@ -155,7 +151,7 @@ class Shards:
 
     def _read_or_miss(self, number: int) -> ShardUtterance | str:
         try:
-            return self._read(number)
+            return self[number]
         except MissingFileError as error:
             shard = self.index.shards[self._shard(number)]
             self.missing.add(shard)
@@ -166,7 +162,7 @@ class Shards:
     def _shard(self, number: int) -> int:
         return int(np.searchsorted(self.index.first, number, side="right")) - 1
 
-    def _read(self, number: int) -> ShardUtterance:
+    def __getitem__(self, number: int) -> ShardUtterance:
         """Read the audio and the JSON of an utterance at once.
 
         Raises:

@@ -20,7 +20,7 @@ from asr.audio.formats import AUDIO_SUFFIXES
 from asr.corpus.tables import is_number
 from asr.errors import InputError
 from asr.text.characters import compose, spelled_on_disk
-from asr.text.transcripts import decode
+from asr.text.transcripts import read_text
 
 COLUMNS = ("audio", "text", "speaker", "id", "start", "end", "duration", "gender")
 ALIASES = {
@@ -85,10 +85,7 @@ def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
         raise InputError(
             f"{path}: expected a table that ends in .csv, .tsv, .jsonl or .json; rename it"
         )
-    try:
-        source = decode(path.read_bytes(), path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    source = read_text(path)
     if not source.strip():
         raise InputError(f"{path}: an empty file, expected a table; save the table again")
     _names.cache_clear()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file, search
+from asr.corpus.columns import Utterances
 from asr.corpus.quick import (
     CONTROL,
     LONGEST_S,
@@ -22,7 +23,6 @@ from asr.corpus.quick import (
     SPACES,
     STRAY,
     SUSPECT,
-    Columns,
     read_blocks,
     read_columns,
 )
@@ -120,7 +120,7 @@ def inspect(
     wav: bool = True,
     feats: bool = False,
     audio: bool = False,
-) -> tuple[list[Problem], Columns | None]:
+) -> tuple[list[Problem], Utterances | None]:
     """Check a data directory.
 
     Args:
@@ -132,15 +132,15 @@ def inspect(
             commands in wav.scp are not run.
 
     Returns:
-        All violations, file by file. If the quick first check finds no violation, the tables too.
+        All violations, file by file. If the quick first check finds none, the utterances too.
 
     Raises:
         InputError: the path is not a folder, or a folder of recordings.
     """
     path = Path(path)
     if not path.is_dir():
-        found = "a file" if path.exists() else "no such folder"
-        raise InputError(f"{path}: {found}, expected a data directory; check the path")
+        what = "a file" if path.exists() else "no such folder"
+        raise InputError(f"{path}: {what}, expected a data directory; check the path")
     if not is_data_directory(path) and search(path).audio:
         raise InputError(
             f"{path}: a folder of recordings, expected a data directory; `asr data import OUT "
@@ -148,8 +148,8 @@ def inspect(
         )
     optional = {"text": text, "wav.scp": wav, "feats.scp": feats}
     required = ["utt2spk", "spk2utt", *(name for name, wanted in optional.items() if wanted)]
-    if not audio and (columns := read_columns(path, required, FILES)):
-        return [], columns
+    if not audio and (found := read_columns(path, required, FILES)) is not None:
+        return [], found
     return _problems(path, required, audio=audio), None
 
 

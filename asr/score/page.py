@@ -10,50 +10,12 @@ from urllib.parse import quote
 from asr.audio.clip import Clip
 from asr.errors import counted
 from asr.files import write_text
-from asr.score.report import (
-    ALIGNMENT_COLUMNS,
-    GROUP_COLUMNS,
-    Report,
-    alignment_rows,
-    conditions,
-    confidence_rows,
-    describe_comparison,
-    group_rows,
-)
+from asr.score.report import Report, conditions, describe_comparison, tables
 from asr.score.wer import Pair, Score, errors, operation, total
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}  # formats that browsers play
 CONFUSIONS = 20  # rows of the table of confusions
 GAP = "\N{MIDDLE DOT}"
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.rate { font-size: 2.2rem; font-weight: 600; } .note { color: #777; }
-table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: right; }
-td:first-child, th:first-child { text-align: left; } th { font-weight: 600; color: #777; }
-.tables { display: flex; flex-wrap: wrap; gap: 0 4rem; align-items: flex-start; }
-.u { border-top: 1px solid #e4e4e4; padding: .6rem 0; }
-.u header { display: flex; gap: 1rem; align-items: center; flex-wrap: wrap; }
-.u code { font-weight: 600; } audio { height: 1.8rem; }
-.p { display: inline-block; text-align: center; margin: .2rem .35rem .2rem 0; vertical-align: top; }
-.p span { display: block; padding: 0 .25rem; border-radius: .2rem; }
-.S span { background: #fdf0c4; } .D span { background: #fbd9d5; } .I span { background: #d6efd8; }
-.bar { position: sticky; top: 0; background: #fff; padding: .6rem 0; }
-.bar input[type=search] { font: inherit; width: 20rem; padding: .1rem .4rem; }
-"""
-
-SCRIPT = """
-const wrong = document.getElementById("wrong"), search = document.getElementById("search");
-function filter() {
-  const wanted = search.value.toUpperCase();
-  for (const u of document.querySelectorAll(".u"))
-    u.hidden = (wrong.checked && u.dataset.errors === "0")
-      || !u.dataset.text.toUpperCase().includes(wanted);
-}
-wrong.onchange = search.oninput = filter; filter();
-"""
 
 
 def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> Path:
@@ -69,10 +31,12 @@ def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> P
     """
     folder, score = Path(path).resolve().parent, report.score
     sounds = {name: sound for name, clip in audio.items() if (sound := _sound(clip, folder))}
+    style, script = (Path(__file__).with_suffix(end).read_text("utf-8") for end in (".css", ".js"))
     parts = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
-        f"<title>{_text(report.set_name)}: word errors</title><style>{STYLE}</style></head><body>",
+        f"<title>{_text(report.set_name)}: word errors</title>",
+        f"<style>\n{style}</style></head><body>",
         *_summary(report),
         '<div class="tables">',
         *_tables(report),
@@ -80,7 +44,7 @@ def write_page(path: str | Path, report: Report, audio: Mapping[str, Clip]) -> P
         '<h2>Utterances</h2><div class="bar"><label><input type="checkbox" id="wrong" checked> '
         'only wrong ones</label> <input type="search" id="search" placeholder="id or words"></div>',
         *_utterances(score, sounds),
-        f"<script>{SCRIPT}</script></body></html>",
+        f"<script>\n{script}</script></body></html>",
     ]
     return write_text(path, "\n".join(parts) + "\n")
 
@@ -109,12 +73,8 @@ def _summary(report: Report) -> Iterator[str]:
 
 
 def _tables(report: Report) -> Iterator[str]:
-    for title, groups in report.groups.items():
-        yield from _table(title, ("", *GROUP_COLUMNS), group_rows(groups))
-    if report.bins:
-        yield from _table("By confidence", ("", "Words", "Right %"), confidence_rows(report.bins))
-    if report.alignment:
-        yield from _table("Alignment", ("", *ALIGNMENT_COLUMNS), alignment_rows(report.alignment))
+    for title, columns, cells in tables(report, report.groups):
+        yield from _table(title, ("", *columns), cells)
     words = confusions(report.score)[:CONFUSIONS]
     rows = ((ref or GAP, hyp or GAP, count) for (ref, hyp), count in words)
     yield from _table("Confusions", ("Reference", "Hypothesis", "Count"), rows)

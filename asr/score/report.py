@@ -19,8 +19,7 @@ from asr.score.kaldi import GAP
 from asr.score.times import TimeErrors
 from asr.score.wer import Counts, Pair, Score, operation, total
 
-GROUP_COLUMNS = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
-ALIGNMENT_COLUMNS = ("Mean", "Correlation to WER")
+Cells = tuple[str, ...]
 
 _PLAIN_WIDTH = 100  # of an output that is not a terminal
 _STYLES = {"C": "", "S": "yellow", "I": "green", "D": "red"}
@@ -52,13 +51,13 @@ class Report:
     """Errors of the times of the words, if both files are CTMs."""
 
 
-def print_report(report: Report, worst: int, tables: Collection[str], *, color: bool) -> None:
+def print_report(report: Report, worst: int, groups: Collection[str], *, color: bool) -> None:
     """Print the rates and the worst utterances to standard output.
 
     Args:
         report: the results to print.
         worst: the number of utterances to show.
-        tables: titles of the tables of ``report.groups`` to print.
+        groups: titles of the tables of ``report.groups`` to print.
         color: whether to use colours in a terminal.
     """
     console, score = _make_console(color), report.score
@@ -67,17 +66,14 @@ def print_report(report: Report, worst: int, tables: Collection[str], *, color: 
     console.print(_summary_table(score))
     console.print(f"\n{conditions(report)}")
     _print_worst(console, score, worst)
-    for title in tables:
-        table = _table(f"\n{title}", *(f"\n{column}" for column in GROUP_COLUMNS))
-        console.print(_filled(table, group_rows(report.groups[title])))
+    for title, columns, rows in tables(report, groups):
+        table = _table(f"\n{title}", *(f"\n{column}" for column in columns))
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     if report.bins:
-        table = _table("\nBy confidence", "\nWords", "\nRight %")
-        console.print(_filled(table, confidence_rows(report.bins)))
         error = calibration_error(report.bins)
         console.print(f"expected calibration error {100 * error:.1f} %")
-    if report.alignment:
-        table = _table("\nAlignment", *(f"\n{column}" for column in ALIGNMENT_COLUMNS))
-        console.print(_filled(table, alignment_rows(report.alignment)))
     if report.times:
         console.print(f"\nTimes: {report.times.render()}", soft_wrap=True)
     if report.comparison:
@@ -104,30 +100,33 @@ def _table(first: str, *columns: str) -> Table:
     return table
 
 
-def _filled(table: Table, rows: Iterable[Sequence[str]]) -> Table:
-    for row in rows:
-        table.add_row(*row)
-    return table
+def tables(report: Report, groups: Iterable[str]) -> Iterator[tuple[str, Cells, Iterable[Cells]]]:
+    """Yield the tables of some groups, of the confidences and of the alignments.
+
+    Yields:
+        the title, the names of all columns but the first, and the rows.
+    """
+    for title in groups:
+        columns = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
+        yield title, columns, map(_group_row, report.groups[title])
+    if report.bins:
+        yield "By confidence", ("Words", "Right %"), map(_confidence_row, report.bins)
+    if report.alignment:
+        yield "Alignment", ("Mean", "Correlation to WER"), map(_alignment_row, report.alignment)
 
 
-def group_rows(groups: Iterable[Group]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for each group: its name, then :data:`GROUP_COLUMNS`."""
-    for group in groups:
-        rate, _, *counts = _row(group.words)
-        yield group.name, rate, *counts, str(group.sentences)
+def _group_row(group: Group) -> Cells:
+    rate, _, *counts = _row(group.words)
+    return group.name, rate, *counts, str(group.sentences)
 
 
-def confidence_rows(bins: Iterable[ConfidenceBin]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for each bin: its range, number of words, and percentage of correct ones."""
-    for b in bins:
-        yield f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}"
+def _confidence_row(b: ConfidenceBin) -> Cells:
+    return f"{b.low:.1f} to {b.high:.1f}", str(b.count), f"{100 * b.share:.1f}"
 
 
-def alignment_rows(numbers: Iterable[Correlation]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for each number: its name, then :data:`ALIGNMENT_COLUMNS`."""
-    for each in numbers:
-        shown = "-" if each.correlation is None else f"{each.correlation:+.2f}"
-        yield each.name, f"{each.mean:.3f}", shown
+def _alignment_row(found: Correlation) -> Cells:
+    shown = "-" if found.correlation is None else f"{found.correlation:+.2f}"
+    return found.name, f"{found.mean:.3f}", shown
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def _summary_table(score: Score) -> Table:
     return table
 
 
-def _row(counts: Counts, interval: str = "") -> tuple[str, ...]:
+def _row(counts: Counts, interval: str = "") -> Cells:
     numbers = (counts.correct, counts.substitutions, counts.deletions, counts.insertions)
     return f"{100 * counts.rate:.2f}", interval, str(counts.total), *map(str, numbers)
 
@@ -234,10 +233,25 @@ def _three_lines(row: list[tuple[Pair, int]]) -> Iterator[Text]:
 
 def to_dict(report: Report, worst: int) -> dict[str, Any]:
     """Return the report for JSON; rates are fractions, and an infinite rate is None."""
-    bins, comparison = report.bins, report.comparison
+    score, bins, comparison = report.score, report.bins, report.comparison
+    interval = [_finite(value) for value in score.interval]
     return {
         "set": report.set_name,
-        **_score_dict(report.score, worst),
+        "sentences": len(score.ids),
+        "wrong_sentences": score.wrong_sentences,
+        "missing": list(score.missing),
+        "unknown": list(score.unknown),
+        "normalizer": score.normalizer,
+        "mode": score.mode,
+        "wer": _finite(score.wer),
+        "wer_interval_95": interval if len(score.ids) > 1 else None,
+        "cer_spaces_counted": _finite(score.cer),
+        "cer_no_spaces": _finite(total(score.no_space_counts).rate),
+        "ser": score.ser,
+        "words": _counts(score.words),
+        "characters_spaces_counted": _counts(score.characters),
+        "characters_no_spaces": _counts(total(score.no_space_counts)),
+        "worst": [_utterance(score, index) for index in score.worst(worst)],
         "formats": [file_format for _, file_format in report.files],
         "notes": list(report.notes),
         "groups": {title: list(map(_group, groups)) for title, groups in report.groups.items()},
@@ -255,27 +269,6 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
 def _group(group: Group) -> dict[str, Any]:
     wer, words = _finite(group.words.rate), _counts(group.words)
     return {"name": group.name, "sentences": group.sentences, "wer": wer, "words": words}
-
-
-def _score_dict(score: Score, worst: int) -> dict[str, Any]:
-    interval = [_finite(value) for value in score.interval]
-    return {
-        "sentences": len(score.ids),
-        "wrong_sentences": score.wrong_sentences,
-        "missing": list(score.missing),
-        "unknown": list(score.unknown),
-        "normalizer": score.normalizer,
-        "mode": score.mode,
-        "wer": _finite(score.wer),
-        "wer_interval_95": interval if len(score.ids) > 1 else None,
-        "cer_spaces_counted": _finite(score.cer),
-        "cer_no_spaces": _finite(total(score.no_space_counts).rate),
-        "ser": score.ser,
-        "words": _counts(score.words),
-        "characters_spaces_counted": _counts(score.characters),
-        "characters_no_spaces": _counts(total(score.no_space_counts)),
-        "worst": [_utterance(score, index) for index in score.worst(worst)],
-    }
 
 
 def _finite(value: float) -> float | None:

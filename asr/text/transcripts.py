@@ -19,13 +19,21 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         InputError: the file cannot be read or is not UTF-8.
     """
-    try:
-        blob = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
-    text = decode(blob, path).replace("\r\n", "\n")
+    text = read_text(path).replace("\r\n", "\n")
     lines = (text if "\n" in text else text.replace("\r", "\n")).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_text(path: str | Path) -> str:
+    """Return the content of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        InputError: the file cannot be read or is not UTF-8.
+    """
+    try:
+        return decode(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
 
 
 def is_utf16(blob: bytes) -> bool:

@@ -15,8 +15,8 @@ from asr.audio.cmvn import CmvnStats
 from asr.config import AugmentConfig, FeatureConfig, TrainConfig
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import Utterance
-from asr.corpus.feature_statistics import settings_of
-from asr.corpus.shard_index import ShardIndex, hashed
+from asr.corpus.feature_statistics import check_settings
+from asr.corpus.shard_index import AGAIN, ShardIndex, hashed
 from asr.corpus.shards import Shards
 from asr.errors import InputError
 from asr.text.normalize import sentence_key
@@ -74,7 +74,7 @@ class ShardSet(UtteranceSet):
 def fingerprint(index: ShardIndex, tokenizer: CharTokenizer) -> str:
     """Return a hash of the shards, characters and feature statistics."""
     sums = index.arrays["cmvn_total"].tolist()
-    seen = "\n".join([*index.digests, *tokenizer.symbols, repr(sums)])
+    seen = "\n".join([*index.texts("digests"), *tokenizer.symbols, repr(sums)])
     return hashlib.sha256(seen.encode()).hexdigest()
 
 
@@ -93,7 +93,8 @@ def check_shards(
             "mixed, expected 0; set it to 0, or train from a data directory"
         )
     index, where = shards.index, shards.pattern
-    index.check_settings(settings_of(config.features))
+    again = f"{AGAIN} with --config FILE, the configuration of the training"
+    check_settings(index.info.get("settings", {}), config.features, index.where, again)
     characters = index.info["characters"].items()
     unknown = {c: name for c, name in characters if tokenizer.unknown(c)}
     checks.report_unknown(unknown, where, strict=True)
@@ -101,7 +102,7 @@ def check_shards(
     checks.report_misfits(list(_misfits(index, config, fastest)), where, fastest)
     known = index.has("id_hash", (hashed(u.id) for u in dev))
     checks.report_common_ids({u.id for u, same in zip(dev, known, strict=True) if same})
-    checks.warn_of_speakers({u.speaker for u in dev}.intersection(index.speakers))
+    checks.warn_of_speakers({u.speaker for u in dev}.intersection(index.texts("speakers")))
     keys = (hashed(sentence_key(u.text or "")) for u in dev)
     checks.warn_of_sentences(int(index.has("sentence", keys).sum()), len(dev))
 

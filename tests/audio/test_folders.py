@@ -28,7 +28,7 @@ def test_every_extension_counts_in_any_case(tree):
     top = tree("top/a.wav", "top/b.AIFF", "top/c/d.m4a", "top/e.oga", "top/notes.txt")
     assert audio(top) == ["a.wav", "b.AIFF", "c/d.m4a", "e.oga"]
     assert audio(top, recursive=False) == ["a.wav", "b.AIFF", "e.oga"]
-    assert search(top, recursive=False).left_out(1) == "1 file of another kind, 1 folder below"
+    assert search(top, recursive=False).left_out(1) == "1 other file, 1 subfolder"
 
 
 def test_hidden_files_are_counted(tree):
@@ -53,4 +53,4 @@ def test_unreadable_files_are_named(tree):
     os.mkfifo(top / "pipe.wav")
     assert audio(top) == ["a.wav"]
     told = search(top).left_out()
-    assert told == f"{top}/gone.wav (cannot be read), {top}/pipe.wav (cannot be read)"
+    assert told == f"{top}/gone.wav, {top}/pipe.wav (cannot be read)"

@@ -28,7 +28,8 @@ def test_the_start_of_a_training_is_measured(tmp_path, monkeypatch):
     for number in (0, 19, 20, 59):
         ours, theirs = shards[number], utterances[number]
         assert (ours.id, ours.duration_s) == (theirs.id, theirs.duration_s)
-        assert shards.index.speakers[shards.index.arrays["speaker"][number]] == theirs.speaker
+        speakers = shards.index.texts("speakers")
+        assert speakers[shards.index.arrays["speaker"][number]] == theirs.speaker
     for train in (tmp_path / "directory", f"{tmp_path}/shards/*.tar"):
         found = scale.measure(str(tmp_path), str(train))
         assert found["first_batch_s"] > found["open_s"] > 0 < found["utterances_per_s"]

@@ -344,7 +344,7 @@ def test_links_are_followed_and_left_out_files_are_reported(folder, tmp_path, wa
     rows = pair_rows(folder, speaker_from_folder=False, tell=notes.append)
     assert import_rows(rows, tmp_path / "out", same).utterances == 4
     assert read_table(tmp_path / "out" / "text")["linked-\u00e9"] == "three"
-    assert notes == [f"{folder}: left out: 2 files of other kinds, 1 hidden file"]
+    assert notes == [f"{folder}: left out: 2 other files, 1 hidden file"]
 
 
 def test_a_folder_without_audio(tmp_path):

@@ -92,7 +92,7 @@ def test_speakers_that_look_alike_do_not_pass(make):
 def test_utterances_are_a_sequence(segmented):
     columns = DataDir.load(segmented).utterances
     every = list(columns)
-    assert (columns[-1], columns[1:]) == (every[-1], tuple(every[1:]))
+    assert (columns[-1], columns[1:]) == (every[-1], every[1:])
     assert list(Utterances.of(every)) == every and Utterances.of(columns) is columns
     assert list(pickle.loads(pickle.dumps(columns))) == every
     with pytest.raises(IndexError):

@@ -20,7 +20,7 @@ from asr.cli import main
 from asr.config import FeatureConfig, ShardConfig
 from asr.corpus import jobs, remote, shard_writing
 from asr.corpus.datadir import DataDir
-from asr.corpus.feature_statistics import gather, read_speaker_stats
+from asr.corpus.feature_statistics import check_settings, gather, read_speaker_stats
 from asr.corpus.shard_index import COLUMNS, open_index
 from asr.corpus.shard_writing import Options, encoded, index_shards, key_of, write_shards
 from asr.corpus.shards import Shards, expanded
@@ -100,7 +100,8 @@ def test_the_index_says_what_the_data_directory_says(corpus, tmp_path):
     assert index.texts("ids") == [u.id for u in utterances]
     assert [index.id_of(i) for i in range(7)] == [u.id for u in utterances]
     assert index.arrays["duration_s"].tolist() == [u.duration_s for u in utterances]
-    assert [index.speakers[i] for i in index.arrays["speaker"]] == [u.speaker for u in utterances]
+    speakers = index.texts("speakers")
+    assert [speakers[i] for i in index.arrays["speaker"]] == [u.speaker for u in utterances]
     theirs = read_speaker_stats(corpus, FEATURES)
     assert index.speaker_stats().keys() == theirs.keys()
     for speaker, stats in index.speaker_stats().items():
@@ -196,10 +197,10 @@ def test_a_new_index_for_other_features_and_for_shards_of_others(corpus, tmp_pat
     out = shard(corpus, tmp_path / "shards")
     index = open_index(out / "index.safetensors")
     with pytest.raises(InputError, match="mel_bins was 20, is 40"):
-        index.check_settings(shard_writing.settings_of(FeatureConfig(mel_bins=40)))
+        check_settings(index.info["settings"], FeatureConfig(mel_bins=40), "index", "")
     list(index_shards(out, FeatureConfig(mel_bins=40)))
     again = open_index(out / "index.safetensors")
-    again.check_settings(shard_writing.settings_of(FeatureConfig(mel_bins=40)))
+    check_settings(again.info["settings"], FeatureConfig(mel_bins=40), "index", "")
     for name in COLUMNS:
         assert np.array_equal(index.arrays[name], again.arrays[name])
     other = tmp_path / "other"
