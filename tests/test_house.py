@@ -18,7 +18,7 @@ ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli"
 FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any room may stand behind it
 BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
 WITH_SETTINGS = ("train", "decode", "transcribe", "listen", "align", "calibrate", "explain")
-LINES = 22_880  # of code in asr/: whoever needs more deletes something first
+LINES = 22_745  # of code in asr/: whoever needs more deletes something first
 LONGEST = 60  # lines of a function
 
 
