@@ -111,6 +111,7 @@ stage_dir=data/.stages/$subset
 if [ -z "$corpus" ] && [ $subset != mini ]; then
   if stage_begin -1 "download" subset=$subset; then
     python local/download.py --mirror "$mirror" downloads $train_parts $eval_parts
+    # a file of each set, so that a set that was deleted is downloaded again
     stage_done $root/SPEAKERS.TXT $(for part in $train_parts $eval_parts; do
       find "$root/$part" -name '*.trans.txt' | LC_ALL=C sort | head -n 1
     done)
