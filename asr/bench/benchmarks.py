@@ -124,7 +124,7 @@ def decode(
         run = peers.speechbrain_search(shape, states, steps)
     before = measure.memory_mb(device)
     found = run()
-    seconds = measure.seconds_of(run, repeats, warm_up=1)
+    seconds = measure.times_of(run, repeats, warm_up=1).wall
     result = {
         "seconds": seconds,
         "characters": int(steps.max()),
@@ -142,8 +142,8 @@ def features(seconds: float, repeats: int) -> dict[str, Any]:
     waveform = 0.1 * torch.randn(int(seconds * 16000), generator=torch.Generator().manual_seed(1))
     samples, ours = waveform.numpy(), FeatureExtractor(FeatureConfig())
     options = {"num_mel_bins": 80, "dither": 0.0, "high_freq": 0.0}
-    taken = measure.seconds_of(lambda: ours(samples), repeats)
-    theirs = measure.seconds_of(lambda: kaldi.fbank(waveform[None], **options), repeats)
+    taken = measure.times_of(lambda: ours(samples), repeats).wall
+    theirs = measure.times_of(lambda: kaldi.fbank(waveform[None], **options), repeats).wall
     return {
         "audio_s": seconds,
         "seconds": taken,
@@ -181,7 +181,7 @@ def loader(utterances: int, repeats: int) -> dict[str, Any]:
         def load() -> int:
             return sum(1 for _ in load_batches(dataset, plan, workers=0))
 
-        seconds = measure.seconds_of(load, repeats, warm_up=1)
+        seconds = measure.times_of(load, repeats, warm_up=1).wall
         step()
         trained, started = 0.0, time.perf_counter()
         for _ in load_batches(dataset, plan, workers=BatchConfig().workers):

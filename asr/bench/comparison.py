@@ -110,11 +110,8 @@ class Row:
 
     def _history(self) -> dict[str, Any]:
         """Return what the log says: epochs, and the first one with few errors."""
-        epochs = []
-        for line in (self.folder / "train.jsonl").read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if entry["kind"] == "epoch":
-                epochs.append(entry)
+        lines = (self.folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        epochs = [entry for entry in map(json.loads, lines) if entry["kind"] == "epoch"]
         good = [each["epoch"] for each in epochs if each["dev_wer"] <= GOAL_WER]
         return {
             "epochs": len(epochs),

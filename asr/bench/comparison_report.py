@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-import re
 import statistics
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from asr.bench.comparison import GOAL_WER
 from asr.bench.speed import SEGMENTS
 from asr.figures import own_settings, write_png
 from asr.files import write_json, write_text
+from asr.model.machine import proc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,15 +206,9 @@ def _dots(axes: "Axes", found: Sequence[Line], columns: Sequence[Column], top: f
 
 def machine() -> dict[str, Any]:
     """Return the machine, the commit and the versions of a comparison."""
-    return {**measure.machine(), "processor": _processor(), "commit": _commit()}
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()
+    name = proc("cpuinfo", r"^model name\s*:\s*(.+)$")
+    processor = name or platform.processor() or platform.machine()
+    return {**measure.machine(), "processor": processor, "commit": _commit()}
 
 
 def _commit() -> str:

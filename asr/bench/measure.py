@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from asr.config import OptimConfig
 from asr.model.fast import native
 from asr.model.fast.product import product
+from asr.model.machine import proc
 from asr.train.adamw import AdamW
 
 
@@ -65,11 +65,6 @@ def times_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> Seconds
     return Seconds(*map(statistics.median, zip(*times, strict=True)))
 
 
-def seconds_of(work: Callable[[], Any], repeats: int, warm_up: int = 2) -> float:
-    """Return the median of the seconds that a call takes; see :func:`times_of`."""
-    return times_of(work, repeats, warm_up).wall
-
-
 def busy_share(work: Callable[[], Any]) -> float:
     """Return the share of a call's time in which the GPU computes."""
     from torch.profiler import ProfilerActivity, profile
@@ -89,8 +84,8 @@ def product_speeds(device: torch.device) -> dict[str, float]:
     a, b = torch.randn(2, size, size, device=device)
     flops = 2 * size**3
     return {
-        "torch_gflops": flops / seconds_of(lambda: a @ b, 5) / 1e9,
-        "product_gflops": flops / seconds_of(lambda: product(a, b), 5) / 1e9,
+        "torch_gflops": flops / times_of(lambda: a @ b, 5).wall / 1e9,
+        "product_gflops": flops / times_of(lambda: product(a, b), 5).wall / 1e9,
     }
 
 
@@ -101,9 +96,8 @@ def memory_mb(device: torch.device | None = None) -> float:
     """
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    with suppress(OSError):
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    if peak_kb := proc("self/status", r"^VmHWM:\s*(\d+)"):
+        return int(peak_kb) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20  # in bytes on macOS
 

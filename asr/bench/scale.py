@@ -9,11 +9,10 @@ import io
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -24,11 +23,13 @@ import soundfile
 import torch
 
 from asr.audio.cmvn import CmvnStats, write_stats
+from asr.bench.measure import memory_mb
 from asr.config import BatchConfig, FeatureConfig, TrainConfig
 from asr.corpus.feature_statistics import CMVN_FILE, SETTINGS_FILE, settings_of
 from asr.corpus.shard_index import INDEX_FILE, ShardIndex, hashed, lines_of
 from asr.corpus.shard_writing import index_shard
 from asr.files import write_json, write_text
+from asr.model.machine import proc
 from asr.text.tokenizer import CharTokenizer
 from asr.train.data import TrainData
 from asr.train.loader import load_batches
@@ -153,17 +154,8 @@ def _tiled(part: ShardIndex, names: list[str]) -> ShardIndex:
 
 def _measured(root: Path, train: str) -> dict[str, float]:
     """Return the numbers of :func:`measure`, from another process."""
-    program = (
-        "import json, sys; from asr.bench.scale import measure; "
-        "print(json.dumps(measure(*sys.argv[1:])))"
-    )
-    own = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(root), train],
-        env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, str(root), train).result()
 
 
 def measure(root: str, train: str) -> dict[str, float]:
@@ -188,18 +180,12 @@ def measure(root: str, train: str) -> dict[str, float]:
         "plan_s": planned - opened,
         "first_batch_s": first - started,
         "main_mb": main_mb,
-        "main_peak_mb": _memory_mb("self", "status", "VmHWM"),
+        "main_peak_mb": memory_mb(),
         "loader_mb": loader_mb,
         "utterances_per_s": read / seconds,
     }
 
 
-def _memory_mb(process: int | str, file: str, start: str) -> float:
-    """Return the sum of the entries of a file of /proc that begin with a word, in MiB (Linux)."""
-    lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(start)) / 1024
-
-
 def _private_mb(process: int) -> float:
-    """Return the memory of a process that it shares with no other process or file, in MiB."""
-    return _memory_mb(process, "smaps_rollup", "Private_Dirty")
+    """Return the memory that a process shares with no other process or file, in MiB (Linux)."""
+    return int(proc(f"{process}/smaps_rollup", r"^Private_Dirty:\s*(\d+)") or 0) / 1024

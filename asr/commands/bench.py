@@ -16,8 +16,8 @@ Exit codes: 0 done; 1 a difference was found (faults), or a training failed (att
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ BENCHMARKS = {
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
     "speedrun": "Show in how many minutes trainings reached an error rate on their dev set.",
 }
-UNSIZED = ("transcribe", "scale", "faults", "attention")
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
@@ -53,6 +52,7 @@ SIZES = {  # the fields of Shape and their defaults
     "units": (256, "units per direction, and of the decoder"),
     "beam": (8, "beam width, in decoding"),
 }
+UNREAD = {("train", "beam"), ("decode", "chars")}  # sizes without effect
 AMOUNTS = {
     "features": ("seconds", 60, "seconds of audio"),
     "loader": ("utterances", 120, "number of utterances"),
@@ -63,49 +63,52 @@ _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long re
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all benchmarks."""
     parser = Parser("asr bench", description=__doc__)
-    printed = Parser(add_help=False)
-    printed.add_argument("--json", action="store_true", help="print one JSON object")
-    once = Parser(add_help=False, parents=[printed])
-    threads = number(int, THREADS)
-    once.add_argument("--threads", type=threads, default=0, help="CPU threads; 0 uses every core")
-    common = Parser(add_help=False, parents=[once])
-    common.add_argument("--repeats", type=COUNT, default=5, help="runs; the median is reported")
-    sized = Parser(add_help=False, parents=[common])
-    for name, (size, text) in SIZES.items():
-        sized.add_argument(f"--{name}", type=COUNT, default=size, help=text)
     verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
     for name, text in BENCHMARKS.items():
-        if name == "speedrun":
-            _add_speedrun(verbs.add_parser(name, parents=[printed], help=text, description=text))
-            continue
-        parent = common if name in AMOUNTS else once if name in UNSIZED else sized
-        added = verbs.add_parser(name, parents=[parent], help=text.rstrip("."), description=text)
-        if name in AMOUNTS:
-            option, amount, text = AMOUNTS[name]
-            added.add_argument(f"--{option}", type=COUNT, default=amount, help=text)
-        elif name == "transcribe":
-            _add_transcribe(added)
-        elif name == "scale":
-            added.add_argument("--utterances", type=COUNT, default=10_000, help="their number")
-        elif name == "faults":
-            added.add_argument("--kills", type=COUNT, default=5, help="number of kills (-9)")
-            added.add_argument("--seed", type=int, default=1, help="seed of the moments")
-            text = "processes of the training, of which one is killed at a time"
-            added.add_argument("--ranks", type=COUNT, default=1, help=text)
-        elif name == "attention":
-            text = "print kind, paper, form in a search, sum of the weights, title"
-            added.add_argument("--list", action="store_true", required=True, help=text)
-        elif name != "peers":
-            _add_network(added, training=name == "train")
+        add = verbs.add_parser(name, help=text.rstrip("."), description=text).add_argument
+        add("--json", action="store_true", help="print one JSON object")
+        if name != "speedrun":
+            text = "CPU threads; 0 uses every core"
+            add("--threads", type=number(int, THREADS), default=0, help=text)
+        if name in (*AMOUNTS, "train", "decode", "peers"):
+            add("--repeats", type=COUNT, default=5, help="runs; the median is reported")
+        _add_own(add, name)
     return parser
 
 
-def _add_network(parser: argparse.ArgumentParser, *, training: bool) -> None:
+def _add_own(add: Callable[..., object], name: str) -> None:
+    """Add the options of a benchmark that others do not have."""
+    if name in AMOUNTS:
+        option, amount, text = AMOUNTS[name]
+        add(f"--{option}", type=COUNT, default=amount, help=text)
+    elif name == "transcribe":
+        _add_transcribe(add)
+    elif name == "scale":
+        add("--utterances", type=COUNT, default=10_000, help="their number")
+    elif name == "faults":
+        add("--kills", type=COUNT, default=5, help="number of kills (-9)")
+        add("--seed", type=int, default=1, help="seed of the moments")
+        text = "processes of the training, of which one is killed at a time"
+        add("--ranks", type=COUNT, default=1, help=text)
+    elif name == "attention":
+        text = "print kind, paper, form in a search, sum of the weights, title"
+        add("--list", action="store_true", required=True, help=text)
+    elif name == "speedrun":
+        _add_speedrun(add)
+    else:
+        _add_network(add, name)
+
+
+def _add_network(add: Callable[..., object], name: str) -> None:
     """Add the options of a training step or a search."""
-    add = parser.add_argument
+    for size, (default, text) in SIZES.items():
+        if (name, size) not in UNREAD:
+            add(f"--{size}", type=COUNT, default=default, help=text)
+    if name == "peers":
+        return
     add("--who", choices=["asr", *CONTESTANTS], default="asr", help="the toolkit to measure")
     add("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
-    if training:
+    if name == "train":
         text = "training settings, whose model and loss are measured instead"
         add("--config", metavar="FILE", help=text)
         text = "print hashes of the losses of 20 small steps and of the hypotheses of a search"
@@ -114,16 +117,14 @@ def _add_network(parser: argparse.ArgumentParser, *, training: bool) -> None:
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)
 
 
-def _add_speedrun(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def _add_speedrun(add: Callable[..., object]) -> None:
     add("folders", nargs="+", metavar="FOLDER", help="folder of a training, with train.jsonl")
     text = "word error rate on the dev set in percent"
     add("--target", type=number(float, more_than(0, 100)), default=9.0, help=text)
     add("-o", "--out", metavar="FILE", help="draw the error rates over the minutes, as PNG")
 
 
-def _add_transcribe(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def _add_transcribe(add: Callable[..., object]) -> None:
     add("--model", help="model, as for `asr transcribe`")
     add("--data", default="", help="data directory (default: the test set of data/mini)")
     minutes = number(float, more_than(0, 600))
@@ -221,7 +222,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     from asr.model.machine import pick_device
 
     device = pick_device(options.device)
-    shape = Shape(**{name: getattr(options, name) for name in SIZES})
+    sizes = [name for name in SIZES if name in options]
+    shape = Shape(**{name: getattr(options, name) for name in sizes})
     if device.type != "cpu" and options.who != "asr":
         raise InputError(f"--who {options.who}: measured on the processor only; use --device cpu")
     if options.work == "decode":
@@ -235,7 +237,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
             layers, units = len(config.model.encoder.stack), config.model.decoder.units
             shape = replace(shape, layers=layers, units=units)  # what is printed
         numbers = benchmarks.train(shape, options.repeats, options.who, device, config)
-    return {"who": options.who, "device": str(device), **asdict(shape), **numbers}
+    used = {name: getattr(shape, name) for name in sizes}
+    return {"who": options.who, "device": str(device), **used, **numbers}
 
 
 def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
@@ -256,14 +259,16 @@ def compare(options: argparse.Namespace) -> dict[str, dict[str, dict[str, Any]]]
     """
     import torch
 
-    sizes = [f"--{name}={getattr(options, name)}" for name in SIZES]
-    common = [*sizes, f"--threads={torch.get_num_threads()}", f"--repeats={options.repeats}"]
-    jobs = {
-        "train": ["train", *common],
-        "decode": ["decode", *common],
-        "decode_one": ["decode", *common, "--batch=1"],
-    }
-    return {job: _compare(job, arguments) for job, arguments in jobs.items()}
+    common = [f"--threads={torch.get_num_threads()}", f"--repeats={options.repeats}"]
+    found = {}
+    for job, work, more in (
+        ("train", "train", []),
+        ("decode", "decode", []),
+        ("decode_one", "decode", ["--batch=1"]),
+    ):
+        sizes = [f"--{n}={getattr(options, n)}" for n in SIZES if (work, n) not in UNREAD]
+        found[job] = _compare(job, [work, *sizes, *common, *more])
+    return found
 
 
 def _compare(job: str, arguments: list[str]) -> dict[str, dict[str, Any]]:

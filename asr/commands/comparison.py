@@ -43,9 +43,8 @@ def main(argv: list[str]) -> int:
     parser = make_parser("asr bench attention", __doc__, GROUPS)
     add = parser.add_argument
     add("--train", required=True, metavar="DIR", help="data directory to train on")
-    add(
-        "--dev", required=True, metavar="DIR", help="data directory to choose epochs and measure on"
-    )
+    text = "data directory to choose epochs and measure on"
+    add("--dev", required=True, metavar="DIR", help=text)
     add("--tokens", required=True, metavar="FILE", help="tokens.txt of `asr chars`")
     add("--out", required=True, metavar="DIR", help="folder of the trainings")
     for name, text in AXES.items():
@@ -53,12 +52,8 @@ def main(argv: list[str]) -> int:
     add("--seeds", metavar="N,N,...", help="seeds of the trainings (default: that of --seed)")
     text = "CTM of the dev set: true times of words, instead of those by CTC"
     add("--ctm", metavar="FILE", help=text)
-    add(
-        "--measure",
-        metavar="PART",
-        help="accuracy or speed: measure only this part",
-        choices=["accuracy", "speed"],
-    )
+    text = "accuracy or speed: measure only this part"
+    add("--measure", metavar="PART", choices=["accuracy", "speed"], help=text)
     add("--again", action="store_true", help="measure again, for example speed on an idle machine")
     add("--json", action="store_true", help="print one JSON object")
     add_settings(parser, TrainConfig)

@@ -278,20 +278,15 @@ def run_hold_out(argv: list[str]) -> int:
     parser.add_argument("dev", metavar="DEV", help="the directory to write with what is held out")
     fraction = number(float, FRACTION)
     parser.add_argument("--share", type=fraction, default=0.1, help="fraction of the utterances")
-    parser.add_argument(
-        "--disjoint",
-        type=lambda names: [name.strip() for name in names.split(",")],
-        default=["speaker", "text"],
-        metavar="KEYS",
-        help="what must not occur in both parts: speaker, text or recording, separated by commas "
-        "(default: speaker,text)",
-    )
+    text = "what must not occur in both parts: speaker, text or recording, separated by commas"
+    parser.add_argument("--disjoint", default="speaker,text", metavar="KEYS", help=text)
     parser.add_argument("--seed", type=number(int, SEED), default=0, help="random seed")
     args = parser.parse_args(argv)
 
     from asr.corpus.holdout import hold_out
 
-    train, dev = hold_out(args.dir, args.train, args.dev, args.share, args.disjoint, args.seed)
+    disjoint = [name.strip() for name in args.disjoint.split(",")]
+    train, dev = hold_out(args.dir, args.train, args.dev, args.share, disjoint, args.seed)
     print(f"{args.train}: {counted(train, 'utterance')}")
     share = f"{100 * dev / (train + dev):.1f} %, {100 * args.share:g} % were asked for"
     print(f"{args.dev}: {counted(dev, 'utterance')} ({share})")
@@ -429,11 +424,8 @@ def _imported(args: argparse.Namespace) -> "Imported":
         columns = {name: getattr(args, f"{name}_column") for name in table_formats.COLUMNS}
         rows = table_formats.read_rows(args.table, columns)
     else:
-        rows = importing.pair_rows(
-            args.folder,
-            speaker_from_folder=args.speaker_from == "folder",
-            tell=warn,
-        )
+        by_folder = args.speaker_from == "folder"
+        rows = importing.pair_rows(args.folder, speaker_from_folder=by_folder, tell=warn)
     return importing.import_rows(rows, args.out, normalize)
 
 

@@ -27,7 +27,7 @@ from asr.store.find import search_settings
 from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
-    from asr.recognize.directory import Decoding, Results
+    from asr.recognize.directory import Results
 
 
 def main(argv: list[str]) -> int:
@@ -46,13 +46,17 @@ def main(argv: list[str]) -> int:
         DecodeConfig, parser, argv, lambda o: search_settings(o.model) if o.model else {}
     )
     if args.merge:
-        return _merge(args.data, args.out)
+        from asr.recognize.parts import merge
+
+        results, summary = merge(args.data, Path(args.out))
+        return _report(Path(args.out), results, summary["errors"])
     if not args.model:
         parser.error("the following arguments are required: --model")
 
     part = _part(args.part) if args.part else None
 
     from asr.commands.machine import machine
+    from asr.console import progress
     from asr.loading import load_for_utterances
     from asr.recognize.directory import Decoding, check_out
 
@@ -63,7 +67,8 @@ def main(argv: list[str]) -> int:
         if part and decoding.done():
             note(f"{decoding.out}: this part is decoded already")
             return EXIT_OK
-        _decode(decoding, threads)
+        with progress(f"decoding {decoding.data}") as report:
+            decoding.run(report, threads)
     return _report(decoding.out, decoding.results, decoding.errors)
 
 
@@ -74,21 +79,6 @@ def _part(text: str) -> tuple[int, int]:
     if not 1 <= number <= parts:
         raise InputError(f"--part {text}: expected I/N, for example 1/4 to 4/4")
     return number, parts
-
-
-def _decode(decoding: "Decoding", threads: int) -> None:
-    """Decode with a progress bar."""
-    from asr.console import progress
-
-    with progress(f"decoding {decoding.data}") as report:
-        decoding.run(report, threads)
-
-
-def _merge(data: str, out: str) -> int:
-    from asr.recognize.parts import merge
-
-    results, summary = merge(data, Path(out))
-    return _report(Path(out), results, summary["errors"])
 
 
 def _report(out: Path, results: "Results", errors: dict[str, str]) -> int:

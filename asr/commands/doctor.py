@@ -11,7 +11,6 @@ import io
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -148,16 +147,6 @@ def environment() -> Iterator[Finding]:
     yield Finding(topic, "for developers", value)
 
 
-def proc(name: str, pattern: str) -> str:
-    """Return the first group of a pattern in a file of Linux's /proc, or "" if it is not there."""
-    try:
-        text = (Path("/proc") / name).read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else ""
-
-
 def compiled(topic: str, name: str, how: str, remedy: str) -> Finding:
     """Return the finding of compiled code; ``how`` is empty if plain torch replaces it."""
     if os.environ.get("ASR_NATIVE") == "0":
@@ -170,7 +159,7 @@ def processor() -> Iterator[Finding]:
     import torch
 
     from asr.model.fast import native
-    from asr.model.machine import usable_cores
+    from asr.model.machine import proc, usable_cores
 
     topic = "processor"
     yield Finding(topic, "cores", f"{usable_cores()} usable of {os.cpu_count()}")

@@ -33,7 +33,6 @@ from asr.text.characters import apostrophes, name_of, upper_share
 from asr.text.normalize import NORMALIZERS, read_map
 
 if TYPE_CHECKING:
-    from asr.audio.clip import Clip
     from asr.score.readers import Source, TranscriptFile
     from asr.score.report import Report
     from asr.score.wer import Score
@@ -63,7 +62,10 @@ def main(argv: list[str]) -> int:
         shown = [title for title in found.groups if options.tables or title == _SEEN]
         report.print_report(found, options.worst, shown, color=not options.no_color)
     if options.html:
-        page.write_page(options.html, found, _audio_beside(source.path))
+        from asr.corpus.tables import read_clips
+
+        clips = read_clips(source.path.parent) if _beside(source.path, "wav.scp") else {}
+        page.write_page(options.html, found, clips)
     return EXIT_OK
 
 
@@ -79,7 +81,7 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
 
     mapping = read_map(options.map) if options.map else {}
     ref, hyp, score = _score(options, source, options.hyp, mapping)
-    utt2spk = options.utt2spk or _utt2spk_beside(source.path)
+    utt2spk = options.utt2spk or _beside(source.path, "utt2spk")
     speakers = read_utt2spk(utt2spk) if utt2spk else ref.speakers
     groups = {"By speaker": by_speaker(score, speakers)} if speakers else {}
     groups["By length"] = by_length(score)
@@ -190,17 +192,10 @@ def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]
     return seen
 
 
-def _utt2spk_beside(path: Path) -> Path | None:
-    beside = path.parent / "utt2spk"
-    return beside if path.name == "text" and beside.is_file() else None
-
-
-def _audio_beside(path: Path) -> "dict[str, Clip]":
-    """Return the audio of the utterances, if the references are in a data directory."""
-    from asr.corpus.tables import read_clips
-
-    beside = path.name == "text" and (path.parent / "wav.scp").is_file()
-    return read_clips(path.parent) if beside else {}
+def _beside(path: Path, name: str) -> Path | None:
+    """Return another table of a data directory, if the references are its text."""
+    found = path.parent / name
+    return found if path.name == "text" and found.is_file() else None
 
 
 def _warn_of(

@@ -71,8 +71,6 @@ class Check:
     """Description that follows "expected" in a message."""
     holds: Callable[[Any], bool]
     """Whether a value of the right type is accepted."""
-    choices: tuple[str, ...] = ()
-    """All accepted values, if they are names."""
 
 
 def _number(expected: str, holds: Callable[[Any], bool]) -> Check:
@@ -118,7 +116,7 @@ def odd(low: int, high: int) -> Check:
 
 def one_of(names: Collection[str]) -> Check:
     """Accept the given names."""
-    return Check(f"one of {', '.join(names)}", lambda value: value in names, tuple(names))
+    return Check(f"one of {', '.join(names)}", lambda value: value in names)
 
 
 def each(expected: str, low: float, high: float) -> Check:

@@ -17,14 +17,10 @@ FIXED = ("seed", "features.", "model.")
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a configuration as plain dictionaries and lists, for YAML or JSON."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    result: dict[str, Any] = plain(asdict(config))
-    return result
+    return asdict(
+        config,
+        dict_factory=lambda pairs: {k: list(v) if isinstance(v, tuple) else v for k, v in pairs},
+    )
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any], where: str = "") -> Config:

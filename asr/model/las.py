@@ -67,16 +67,13 @@ class LAS(nn.Module):
 
         def after(number: int, x: Tensor, steps: Tensor) -> None:
             if self.training and number in self.config.intermediate_ctc:
-                lower.append((self._log_probs(x), steps))
+                lower.append((self.ctc_log_probs(x), steps))
 
         memory = self.decoder.precompute(*self.encoder(features, frames, after))
         return replace(memory, lower=tuple(lower))
 
-    def ctc_log_probs(self, memory: Memory) -> Tensor:
-        """Return the CTC log-probabilities of every encoder step, (B, S, V)."""
-        return self._log_probs(memory.states)
-
-    def _log_probs(self, states: Tensor) -> Tensor:
+    def ctc_log_probs(self, states: Tensor) -> Tensor:
+        """Return the CTC log-probabilities of encoder states: (B, S, D) to (B, S, V)."""
         return affine(states, self.ctc.weight.t(), self.ctc.bias).log_softmax(-1)
 
     def forward(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
@@ -135,7 +132,7 @@ class LAS(nn.Module):
         ctc = consistency = memory.states.new_zeros(())
         if weights.ctc_weight == 0:
             return ctc, consistency, ctc
-        log_probs = self.ctc_log_probs(memory)  # (B, S, V)
+        log_probs = self.ctc_log_probs(memory.states)  # (B, S, V)
         ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
         if self.training and weights.consistency > 0:
             consistency = consistency_loss(log_probs, memory.padding, batch) / count.characters

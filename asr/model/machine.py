@@ -1,11 +1,11 @@
 """Devices, processor cores, random seeds and memory."""
 
-import contextlib
 import ctypes
 import math
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -30,6 +30,16 @@ def pick_device(name: str) -> torch.device:
             problem = "expected auto, cpu, cuda or cuda:N"
         raise InputError(f"device {name}: {problem}") from error
     return device
+
+
+def proc(name: str, pattern: str) -> str:
+    """Return the first group of a pattern in a file of Linux's /proc, or "" if it is not there."""
+    try:
+        text = (Path("/proc") / name).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -87,11 +97,5 @@ def seeded(seed: int) -> Iterator[None]:
 
 def release_memory() -> None:
     """Return freed memory to the system; with batches of many shapes glibc would keep it."""
-    with contextlib.suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def release_device(device: torch.device) -> None:
-    """Return freed memory of a GPU to its driver, so that blocks of other sizes fit."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

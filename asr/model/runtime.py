@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.arrays import Array, FloatArray
+from asr.model.char_lm import sentence_batch
 from asr.model.las import LAS
 from asr.model.memory import Memory
 from asr.model.session import DecoderSession, DecoderState
@@ -39,7 +40,7 @@ class TorchEncoded:
         """See the protocol."""
         if self._ctc is None and self.model.has_ctc:
             with torch.no_grad():
-                self._ctc = self.model.from_torch(self.model.las.ctc_log_probs(self.memory))
+                self._ctc = self.model.from_torch(self.model.las.ctc_log_probs(self.memory.states))
         return self._ctc
 
     def array(self, values: npt.NDArray[Any]) -> Array:
@@ -112,13 +113,11 @@ class TorchModel:
     @torch.no_grad()
     def teacher_force(self, encoded: TorchEncoded, texts: Sequence[Sequence[int]]) -> list[Forced]:
         """See the protocol."""
-        eos = torch.tensor([self.eos])
-        targets = [torch.cat([torch.tensor(text, dtype=torch.int64), eos]) for text in texts]
-        lengths = torch.tensor([len(each) for each in targets])
-        target = pad_sequence(targets, batch_first=True).to(self.device)  # (B, U + 1)
-        read = torch.cat([eos.expand(len(texts), 1).to(self.device), target[:, :-1]], dim=1)
+        read, targets = (part.to(self.device) for part in sentence_batch(texts, self.eos))
+        lengths = torch.tensor([len(text) + 1 for text in texts])
         logits, weights = self.las.decoder(read, lengths, encoded.memory)
-        log_probs = logits.log_softmax(-1).gather(2, target.unsqueeze(2)).squeeze(2).cpu()
+        chosen = targets.clamp_min(0).unsqueeze(2)  # (B, U + 1, 1)
+        log_probs = logits.log_softmax(-1).gather(2, chosen).squeeze(2).cpu()
         ends = zip(log_probs, weights.cpu(), lengths.tolist(), encoded.steps, strict=True)
         return [Forced(each[:n].tolist(), w[:n, :steps].numpy()) for each, w, n, steps in ends]
 

@@ -76,11 +76,8 @@ class Stream:
                 "model.attention: a stream needs a kind with a hard form, such as hard_monotonic "
                 "or mocha, and one head"
             )
-        self.attention, self.las, self.layers = (
-            attention,
-            las,
-            [LayerStream(each) for each in layers],
-        )
+        self.attention, self.las = attention, las
+        self.layers = [LayerStream(each) for each in layers]
         self.memory: Memory | None = None
         self.state: DecoderState | None = None
         self.token, self.written, self.ended = las.eos, 0, False

@@ -16,7 +16,7 @@ from asr.recognize.confidence import (
     folds,
     text_predictors,
 )
-from asr.recognize.directory import plan_batches, read_batches, speaker_stats
+from asr.recognize.directory import read_batches
 from asr.recognize.forced import learn_sounds
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
@@ -227,9 +227,7 @@ def recognize_and_score(
     Utterances that cannot be read or are longer than 30 s are left out with a warning.
     """
     found: dict[str, ScoredUtterance] = {}
-    speakers = speaker_stats(data, utterances, recognizer.header.config.features)
-    plan = plan_batches(utterances, recognizer.config.batch)
-    for batch in read_batches(recognizer, plan, speakers, _warn, FIXED_S):
+    for batch in read_batches(recognizer, data, utterances, _warn, longest_s=FIXED_S):
         segments = recognizer.recognize([chunk for _, chunk in batch])
         for (u, _), segment in zip(batch, segments, strict=True):
             found[u.id] = _score(u, segment)

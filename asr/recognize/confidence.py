@@ -23,7 +23,7 @@ from asr.search.hypothesis import Hypothesis
 
 MIN_CONFIDENCE = 0.5  # below it a text is more likely wrong than right
 LOW_CONFIDENCE = "low-confidence"  # the flag of such a segment
-MIN_TEXTS = 5  # correct, and wrong, texts that a fit needs
+MIN_TEXTS = 5  # of a kind, such as correct ones, that a fit or a threshold needs
 PRIOR = 1.0  # weight of the L2 penalty on the slopes, in utterances
 STEPS, RATE = 4000, 0.5  # of gradient descent
 

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -76,21 +76,26 @@ def plan_batches(utterances: Sequence[Utterance], size: int) -> list[list[Uttera
 
 def read_batches(
     recognizer: UtteranceRecognizer,
-    plan: Iterable[Sequence[Utterance]],
-    speakers: Mapping[str, CmvnStats],
+    data: str | Path,
+    utterances: Sequence[Utterance],
     failed: Callable[[Utterance, str], None],
+    *,
+    plan: Iterable[Sequence[Utterance]] | None = None,
     longest_s: float = math.inf,
 ) -> Iterator[list[tuple[Utterance, Chunk]]]:
     """Yield batches of utterances with their features.
 
     Args:
         recognizer: the model.
-        plan: batches of a data directory, see :func:`plan_batches`.
-        speakers: statistics of the speakers, see :func:`speaker_stats`.
+        data: the data directory.
+        utterances: of the directory.
         failed: called with each utterance that is left out, and the reason.
+        plan: batches of some of the utterances; by default all, see :func:`plan_batches`.
         longest_s: longer utterances are left out.
     """
     config, outputs = recognizer.header.config.features, Outputs()
+    speakers = speaker_stats(data, utterances, config)
+    plan = plan_batches(utterances, recognizer.config.batch) if plan is None else plan
 
     def chunk(u: Utterance) -> Chunk:
         waveform = read(u.clip, sample_rate=config.sample_rate, outputs=outputs)
@@ -175,11 +180,10 @@ class Decoding:
             threads: number of threads, for the summary.
         """
         started, audio_s = time.monotonic(), 0.0
-        features = self.recognizer.header.config.features
-        speakers = speaker_stats(self.data, self.utterances, features)
+        given = self.recognizer, self.data, self.utterances, self._failed
         with self._resumed() as partial:
             left = [batch for batch in self.plan if any(u.id not in self.results for u in batch)]
-            for batch in read_batches(self.recognizer, left, speakers, self._failed):
+            for batch in read_batches(*given, plan=left):
                 found = self.recognizer.recognize([chunk for _, chunk in batch])
                 for (u, chunk), segment in zip(batch, found, strict=True):
                     audio_s += chunk.end_s
@@ -224,11 +228,6 @@ class Decoding:
             "data": hashlib.sha256(audio.encode()).hexdigest(),
         }
         return json.dumps(value)
-
-    @property
-    def alignment(self) -> AlignmentNumbers | None:
-        """The means of the numbers of all utterances that were decoded."""
-        return mean_alignment(self.results)
 
     def _write(self, seconds: float, audio_s: float, threads: int) -> None:
         """Write the results, the flags and the summary."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError
-from asr.recognize.directory import plan_batches, read_batches, speaker_stats
+from asr.recognize.directory import read_batches
 from asr.recognize.refine import Sounds, refine
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
@@ -98,9 +98,7 @@ def _first_times(
     failed: Callable[[Utterance, str], None],
 ) -> Iterator[Timed]:
     """Yield the utterances with times by CTC or attention; see :func:`align`."""
-    speakers = speaker_stats(data, utterances, recognizer.header.config.features)
-    plan = plan_batches(utterances, recognizer.config.batch)
-    for batch in read_batches(recognizer, plan, speakers, failed):
+    for batch in read_batches(recognizer, data, utterances, failed):
         features = [chunk.features for _, chunk in batch]
         known = None if recognise else [u.text or "" for u, _ in batch]
         words = recognizer.words(features, known, by_attention=by == "attention")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr.errors import InputError
-from asr.recognize.confidence import read_numbers
+from asr.recognize.confidence import MIN_TEXTS, read_numbers
 from asr.recognize.transcript import Segment
 from asr.search.hypothesis import Hypothesis
 from asr.store.model_file import Header
@@ -25,7 +25,6 @@ DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of a text during which attention stood still
 EXTRA_LENGTH = 4  # characters that a text counts as longer, because a short text proves little
 RARE = 0.05  # share of correct texts below the threshold, and of useless ones above it
-MIN_TEXTS = 5  # texts that a standard deviation or a quantile needs
 USELESS = 0.5  # a text with a larger share of wrong words is useless
 
 

@@ -232,11 +232,7 @@ class Recognizer:
             yield job.error or Transcript(job.samples / self.rate, tuple(segments))
 
     def stream(
-        self,
-        chunks: Iterable[ArrayLike],
-        rate: int | None = None,
-        *,
-        attention: bool = False,
+        self, chunks: Iterable[ArrayLike], rate: int | None = None, *, attention: bool = False
     ) -> Iterator[Segment]:
         """Recognise audio while it is being recorded.
 

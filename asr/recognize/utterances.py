@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from asr.arrays import FloatArray, to_numpy
+from asr.arrays import BoolArray, FloatArray, to_numpy
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
@@ -182,7 +182,8 @@ class UtteranceRecognizer:
             found = self._force(features, [tuple(tokenizer.encode(form)) for form in forms])
         if by_attention:
             found = [Recognition(each.hypotheses, None) for each in found]
-        words = [self._words(*each) for each in zip(found, features, forms, strict=True)]
+        loud = [loud_frames(each, self.header.config.features) for each in features]
+        words = [self._words(*each) for each in zip(found, loud, forms, strict=True)]
         if texts is None:
             return words
         names = [text.split() for text in texts]
@@ -230,7 +231,7 @@ class UtteranceRecognizer:
             flags += (LOW_CONFIDENCE,) if confidence < self.min_confidence else ()
         loud = loud_frames(chunk.features, self.header.config.features)
         weights = best.attention[: len(best.tokens)]  # (U, S)
-        words = self._words(found, chunk.features, text, chunk.start_s)
+        words = self._words(found, loud, text, chunk.start_s)
         if self.sounds is not None and found.alignment is not None:
             words = self.sounds.refine(chunk.features, words, self.shift_s, chunk.start_s)
         return Segment(
@@ -249,12 +250,11 @@ class UtteranceRecognizer:
         )
 
     def _words(
-        self, found: Recognition, features: FloatArray, text: str, start_s: float = 0.0
+        self, found: Recognition, loud: BoolArray, text: str, start_s: float = 0.0
     ) -> tuple[Word, ...]:
         """Return the words with their times; ``text`` has a character for each token."""
-        step_s, config = self.header.step_s, self.header.config.features
-        loud = loud_frames(features, config)
-        words = time_words(text, found.positions(), step_s, loud, self.shift_s, start_s)
+        step_s, shift_s = self.header.step_s, self.shift_s
+        words = time_words(text, found.positions(), step_s, loud, shift_s, start_s)
         if found.alignment is None:
             return words
         predictors = word_predictors(found.hypotheses[0], found.alignment, word_spans(text))

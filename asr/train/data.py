@@ -15,16 +15,9 @@ from asr.corpus.shards import Shards, are_shards
 from asr.model.batch import Batch
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
-from asr.train.plan import (
-    EpochPlan,
-    Key,
-    RemainingPlan,
-    largest_batch,
-    plan_batches,
-    shares_of,
-)
+from asr.train.plan import EpochPlan, RemainingPlan, largest_batch, plan_batches, shares_of
 from asr.train.rank import Rank
-from asr.train.utterances import UtteranceSet
+from asr.train.utterances import Key, UtteranceSet
 
 SHOWN = 3  # dev utterances whose attention is drawn
 

@@ -79,7 +79,7 @@ class _Result(NamedTuple):
 class _Decoded:
     """What a process has found in its share of the dev set."""
 
-    losses: list[float] = field(default_factory=lambda: [0.0] * 5)
+    losses: FloatArray = field(default_factory=lambda: np.zeros(5))
     """Sums of attention and accuracy over characters and <eos>, and of CTC over characters; the
     numbers of both."""
     results: dict[str, _Result] = field(default_factory=dict)
@@ -115,16 +115,15 @@ def evaluate(
     Raises:
         Interrupted: a process was asked to stop.
     """
-    if rank is not None:
-        batches = takewhile(lambda _: not rank.stopped, batches)
-    found = _decode(model, batches, tokenizer, settings, vocabulary, show)
-    if rank is not None:
-        rank.check_stop()
-        found = found if rank.count == 1 else _gathered(found, rank)
+    rank = rank or Rank(torch.device("cpu"))
+    going = takewhile(lambda _: not rank.stopped, batches)
+    found = _decode(model, going, tokenizer, settings, vocabulary, show)
+    rank.check_stop()
+    found = found if rank.count == 1 else _gathered(found, rank)
     results = found.results
     hypotheses = [results[name].text if name in results else "" for name in references]
     rates = score(list(references.values()), hypotheses)
-    attention, accuracy, ctc, written, characters = found.losses
+    attention, accuracy, ctc, written, characters = found.losses.tolist()
     return Evaluation(
         attention / max(1.0, written),
         ctc / max(1.0, characters),
@@ -151,7 +150,7 @@ def _decode(
     """Decode batches and compute their losses."""
     runtime = TorchModel(model.eval())
     config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
-    losses, found = np.zeros(5), _Decoded()
+    found = _Decoded()
     for batch in batches:
         found.errors += batch.errors
         if not batch.ids:
@@ -161,29 +160,30 @@ def _decode(
         part = model.loss(memory, batch, settings.loss, batch.count)
         means = [float(part.attention), float(part.accuracy), float(part.ctc), 1.0, 1.0]
         written, characters = sum(batch.count), batch.count.characters
-        losses += np.array(means) * (written, written, characters, written, characters)
+        found.losses += np.array(means) * (written, written, characters, written, characters)
         encoded = runtime.encoded(memory)
         for row, (best, *_) in enumerate(search(runtime, encoded, config)):
             name, text = batch.ids[row], tokenizer.decode(best.tokens)
             weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
             alignment = weights.cpu().numpy()  # (U + 1, S)
-            numbers = _numbers(alignment, batch.features[row, : batch.frames[row]], settings)
+            frames = batch.features[row, : batch.frames[row]].cpu().numpy()  # normalised, (T, F)
+            loud = loud_frames(frames, settings.features)
+            numbers = alignment_numbers(alignment[:-1], loud, settings.step_s)
             value = plausibility(best, vocabulary.log_prob(text))
             found.results[name] = _Result(text, value, alignment_quality(alignment), numbers)
             if name in show:
                 found.pictures[name] = alignment
-    found.losses = losses.tolist()
     return found
 
 
 def _gathered(found: _Decoded, rank: Rank) -> _Decoded:
     """Return what all processes have found."""
     pictures = {name: alignment.tolist() for name, alignment in found.pictures.items()}
-    whole = _Decoded()
     results = {name: (*each[:3], asdict(each.numbers)) for name, each in found.results.items()}
-    for part in rank.gather({**vars(found), "results": results, "pictures": pictures}):
-        sums = zip(whole.losses, part["losses"], strict=True)
-        whole.losses = [ours + theirs for ours, theirs in sums]
+    plain = {"losses": found.losses.tolist(), "results": results, "pictures": pictures}
+    whole = _Decoded()
+    for part in rank.gather({**plain, "errors": found.errors}):
+        whole.losses += part["losses"]
         for name, (text, value, quality, numbers) in part["results"].items():
             whole.results[name] = _Result(text, value, quality, AlignmentNumbers(**numbers))
         whole.pictures |= {name: np.array(rows) for name, rows in part["pictures"].items()}
@@ -191,19 +191,8 @@ def _gathered(found: _Decoded, rank: Rank) -> _Decoded:
     return whole
 
 
-def _numbers(
-    alignment: FloatArray, frames: torch.Tensor, settings: TrainConfig
-) -> AlignmentNumbers:
-    """Return the numbers of an alignment (U + 1, S) with normalised frames (T, F)."""
-    loud = loud_frames(frames.cpu().numpy(), settings.features)
-    return alignment_numbers(alignment[:-1], loud, settings.step_s)
-
-
 def _measure(
-    results: dict[str, _Result],
-    references: Mapping[str, str],
-    rates: Score,
-    vocabulary: Vocabulary,
+    results: dict[str, _Result], references: Mapping[str, str], rates: Score, vocabulary: Vocabulary
 ) -> PlausibilityModel | None:
     """Measure the plausibility of correct and useless hypotheses; skip unreadable utterances."""
     wrong, words = wrong_words(rates.word_counts), reference_words(rates.word_counts)

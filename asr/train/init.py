@@ -186,16 +186,13 @@ def _begins(origin: dict[str, str]) -> str:
 def _report(origin: dict[str, str], theirs: Sequence[str], ours: Sequence[str]) -> list[str]:
     new = [symbol for symbol in ours if symbol not in theirs]
     dropped = [symbol for symbol in theirs if symbol not in ours]
+    lost = (
+        f"warning: {origin['model']} writes {' '.join(dropped)}, and this model will not, because "
+        "they are not in tokens.txt; without --tokens, all characters of the model are kept"
+    )
     return [
         _begins(origin),
         f"characters: {len(ours) - len(new)} keep their weights; new, with fresh ones: "
         f"{' '.join(new) or 'none'}",
-        *([f"warning: {_lost(origin, dropped)}"] if dropped else []),
+        *([lost] if dropped else []),
     ]
-
-
-def _lost(origin: dict[str, str], dropped: Sequence[str]) -> str:
-    return (
-        f"{origin['model']} writes {' '.join(dropped)}, and this model will not, because they are "
-        "not in tokens.txt; without --tokens, all characters of the model are kept"
-    )

@@ -18,8 +18,7 @@ from asr.errors import InputError
 from asr.model.batch import Batch
 from asr.terminal import Output
 from asr.train.folder import forget_locks
-from asr.train.plan import Key
-from asr.train.utterances import UtteranceSet
+from asr.train.utterances import Key, UtteranceSet
 
 AHEAD = 4  # batches that a worker keeps ready
 NICENESS = 10  # of workers; a training that waits for them leaves them its cores

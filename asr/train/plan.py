@@ -5,15 +5,15 @@ pass may come in several groups, which are planned one after another (see :mod:`
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from asr.config import BatchConfig, TrainConfig
 from asr.corpus.columns import Numbers
 from asr.train.rank import Rank
+from asr.train.utterances import Key, UtteranceSet
 
-Key = tuple[int, int]  # number of the pass over the data, index of the utterance
 LONGEST = 10_000  # utterances among which the largest batch is looked for
 BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
 
@@ -142,21 +142,6 @@ def shares_of(
     return cut_batch(keys, durations_s, count * size)[index * size : (index + 1) * size]
 
 
-class Planable(Protocol):
-    """A training set, as far as a plan needs it."""
-
-    @property
-    def durations_s(self) -> Numbers:
-        """Duration of every utterance in seconds, (N,)."""
-
-    @property
-    def groups(self) -> int:
-        """Number of groups of a pass."""
-
-    def group(self, number: int, place: int) -> Numbers:
-        """Return the utterances of a group of a pass."""
-
-
 class EpochPlan:
     """The shares of a process in the batches of an epoch.
 
@@ -171,7 +156,7 @@ class EpochPlan:
         rank: the process.
     """
 
-    def __init__(self, data: Planable, config: TrainConfig, number: int, rank: Rank) -> None:
+    def __init__(self, data: UtteranceSet, config: TrainConfig, number: int, rank: Rank) -> None:
         self.data, self.config, self.process = data, config, (rank.index, rank.count)
         passes = range(number * config.passes, (number + 1) * config.passes)
         self._groups = [(each, place) for each in passes for place in range(data.groups)]
@@ -215,7 +200,7 @@ class RemainingPlan:
     """
 
     def __init__(
-        self, data: Planable, config: TrainConfig, rank: Rank, epoch: int, batch: int
+        self, data: UtteranceSet, config: TrainConfig, rank: Rank, epoch: int, batch: int
     ) -> None:
         self.data, self.config, self.rank, self.place = data, config, rank, (epoch, batch)
 

@@ -22,8 +22,7 @@ from asr.errors import InputError
 from asr.text.normalize import sentence_key
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
-from asr.train.plan import Key
-from asr.train.utterances import Example, UtteranceSet
+from asr.train.utterances import Example, Key, UtteranceSet
 
 
 class ShardSet(UtteranceSet):
@@ -67,7 +66,8 @@ class ShardSet(UtteranceSet):
             elif (key[0], read) not in self._reported:
                 self._reported.add((key[0], read))
                 name = self.shards.index.id_of(key[1])
-                found.append(self.failed(name, f"{read}; its other utterances are missing, too"))
+                error = f"{read}; its other utterances are missing, too"
+                found.append(Example(name, error=error))
         return found
 
 

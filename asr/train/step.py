@@ -14,7 +14,7 @@ from asr.errors import InputError, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
-from asr.model.machine import release_device, seeded
+from asr.model.machine import seeded
 from asr.train.adamw import AdamW
 from asr.train.rank import Rank
 from asr.train.teachers import Teachers
@@ -151,7 +151,7 @@ class TrainStep:
                     raise
             # what the failed step held is free only here, after the exception
             self.optimizer.zero_grad()
-            release_device(self.rank.device)
+            torch.cuda.empty_cache()  # so that blocks of other sizes fit
             self.say(f"note: computed in two halves: {message}")
             batch, own = parts[place]
             halves = batch.halves(self.config.loss.copies)

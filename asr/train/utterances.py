@@ -25,8 +25,8 @@ from asr.model.batch import Batch
 from asr.search.alignment import ctc_steps
 from asr.text.tokenizer import CharTokenizer
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
-from asr.train.plan import Key
 
+Key = tuple[int, int]  # number of the pass over the data, index of the utterance
 MIX = 1  # sets the random numbers of a sum of utterances apart
 FLOAT_BYTES = 4
 KEPT_BYTES = 1 << 28  # of audio that a process keeps decoded: 70 minutes at 16 kHz
@@ -38,9 +38,9 @@ class Example:
     """An utterance, ready for a batch."""
 
     id: str
-    copies: tuple[Tensor, ...]
+    copies: tuple[Tensor, ...] = ()
     """Features (T, F), each with other masks."""
-    targets: tuple[tuple[Tensor, float], ...]
+    targets: tuple[tuple[Tensor, float], ...] = ()
     """Its transcript, or those of a sum of two utterances, each with a weight in the loss."""
     error: str = ""
     """Why the audio could not be read."""
@@ -107,10 +107,6 @@ class UtteranceSet:
         """Read utterances."""
         return [self.example(self.utterances[key[1]], key) for key in keys]
 
-    def failed(self, name: str, error: str) -> Example:
-        """Return an utterance that could not be read."""
-        return Example(name, (), (), error)
-
     def example(self, utterance: Utterance | ShardUtterance, key: Key) -> Example:
         """Augment an utterance and compute its features, which follow from (seed, key)."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
@@ -121,7 +117,7 @@ class UtteranceSet:
             features, targets = self._mixed(features, tokens, key)
             return Example(utterance.id, self._masked(features, generator), targets)
         except InputError as error:
-            return self.failed(utterance.id, first_line(error))
+            return Example(utterance.id, error=first_line(error))
         except Exception as error:  # not bad audio, so it must not be skipped
             raise InputError(
                 f"{utterance.id}: {type(error).__name__}: {first_line(error)}; if it is this "

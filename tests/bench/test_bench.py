@@ -22,7 +22,7 @@ from asr.model.runtime import TorchModel
 from asr.search.beam import search
 
 TINY = Shape(batch=3, frames=40, chars=6, layers=2, units=16, beam=3)
-SIZES = ["--batch=3", "--frames=40", "--chars=6", "--layers=2", "--units=16", "--beam=3"]
+SIZES = ["--batch=3", "--frames=40", "--layers=2", "--units=16"]
 
 
 def test_plain_torch_computes_the_same_loss_and_gradients():
@@ -70,9 +70,11 @@ def test_the_list_of_attentions_names_every_kind_and_its_paper(capsys):
 
 @pytest.mark.parametrize("work", ["train", "decode"])
 def test_numbers_of_a_step_and_a_search(work, capsys):
-    assert main([work, *SIZES, "--repeats=1", "--threads=1", "--json"]) == 0
+    own, other = ("chars", "beam") if work == "train" else ("beam", "chars")
+    assert main([work, *SIZES, f"--{own}=3", "--repeats=1", "--threads=1", "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["work"] == work and numbers["units"] == 16
+    assert numbers[own] == 3 and other not in numbers
     assert numbers["seconds"] > 0 and numbers["peak_memory_mb"] > 0
 
 

@@ -97,7 +97,7 @@ def score_by_hand(model, m, tokens, config, lm=None):
     log_probs = model.decoder(inputs, lengths, m.memory)[0].log_softmax(-1)
     attention = log_probs.gather(2, targets.unsqueeze(-1)).sum()
     ctc = -torch.nn.functional.ctc_loss(
-        model.ctc_log_probs(m.memory).transpose(0, 1),
+        model.ctc_log_probs(m.memory.states).transpose(0, 1),
         torch.tensor([tokens]),
         m.memory.steps,
         torch.tensor([len(tokens)]),

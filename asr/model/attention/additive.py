@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig
 from asr.model.attention import State
 from asr.model.attention.energy import Energy
-from asr.model.fast.product import affine
 
 
 class Additive(Energy):
@@ -19,10 +18,6 @@ class Additive(Energy):
         self.V = nn.Linear(memory, config.units)
         self.W = nn.Linear(query, config.units, bias=False)
         self.w = nn.Linear(config.units, 1, bias=False)
-
-    def project(self, memory: Tensor) -> Tensor:
-        """V h + b: (B, S, D) to (B, S, A)."""
-        return affine(memory, self.V.weight.t(), self.V.bias)
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
         """See :meth:`Energy.energies`."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig
 from asr.model.attention import State
 from asr.model.attention.energy import Energy
-from asr.model.fast.product import affine
 
 
 class Dot(Energy):
@@ -21,10 +20,6 @@ class Dot(Energy):
         self.V = nn.Linear(memory, config.units, bias=False)  # a bias would change no weight
         self.W = nn.Linear(query, config.units, bias=False)
         self.scale = 1 / math.sqrt(config.units)
-
-    def project(self, memory: Tensor) -> Tensor:
-        """V h: (B, S, D) to (B, S, A)."""
-        return affine(memory, self.V.weight.t())
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
         """See :meth:`Energy.energies`."""

@@ -10,12 +10,13 @@ is -inf, the weight is 0. The encoder's output affects the weights only through 
 the key of every step is c.
 """
 
-import math
-
+import numpy as np
 import torch
+from scipy.special import betaln
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from asr.arrays import FloatArray
 from asr.config import AttentionConfig
 from asr.model.attention.energy import (
     Energy,
@@ -27,16 +28,11 @@ from asr.model.attention.energy import (
 from asr.model.attention.location import LastWeights
 
 
-def beta_binomial(n: int, a: float, b: float) -> list[float]:
-    """Probabilities of 0 to n."""
-
-    def log_beta(x: float, y: float) -> float:
-        return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
-
-    choices = [-math.log(n + 1) - log_beta(n - k + 1, k + 1) for k in range(n + 1)]
-    return [
-        math.exp(choices[k] + log_beta(k + a, n - k + b) - log_beta(a, b)) for k in range(n + 1)
-    ]
+def beta_binomial(n: int, a: float, b: float) -> FloatArray:
+    """Probabilities of 0 to n, (n + 1,)."""
+    k = np.arange(n + 1)
+    choices = -np.log(n + 1) - betaln(n - k + 1, k + 1)  # log of n over k
+    return np.exp(choices + betaln(k + a, n - k + b) - betaln(a, b))
 
 
 class DynamicConvolution(Energy):
@@ -54,7 +50,7 @@ class DynamicConvolution(Energy):
         self.G = nn.Linear(A, C * width, bias=False)
         self.T = nn.Linear(C, A)
         self.w = nn.Linear(A, 1, bias=False)
-        prior = torch.tensor(beta_binomial(config.window, 0.1, 0.9), dtype=torch.float64)
+        prior = torch.from_numpy(beta_binomial(config.window, 0.1, 0.9))
         self.register_buffer("prior", prior, persistent=False)
 
     def project(self, memory: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
 from asr.model.attention import Alignment, Attention, State, Table
+from asr.model.fast.product import affine
 from asr.model.padding import padding_mask
 
 
@@ -32,9 +33,12 @@ class NoState(Table):
 class Energy(Attention):
     """A kind is its projection of the encoder's output and its energy; see :mod:`.location`."""
 
+    V: nn.Linear
+    """Projection of the encoder's output, for kinds with the projection below."""
+
     def project(self, memory: Tensor) -> Tensor:
-        """Keys of the encoder's output: (B, S, D) to (B, S, A)."""
-        raise NotImplementedError
+        """Keys of the encoder's output, V h + b: (B, S, D) to (B, S, A)."""
+        return affine(memory, self.V.weight.t(), self.V.bias)
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:
         """Return the energies of all encoder steps, (B, K, S).

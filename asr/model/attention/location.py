@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from asr.config import AttentionConfig
 from asr.model.attention import Table
 from asr.model.attention.energy import Energy, EnergyKeys, uniform
-from asr.model.fast.product import affine
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,6 @@ class Location(Energy):
         self.filters = nn.Conv1d(self.channels, C, width, padding=width // 2, bias=False)
         self.U = nn.Linear(C, A, bias=False)
         self.w = nn.Linear(A, 1, bias=False)
-
-    def project(self, memory: Tensor) -> Tensor:
-        """V h + b: (B, S, D) to (B, S, A)."""
-        return affine(memory, self.V.weight.t(), self.V.bias)
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
         """Uniform weights over the real steps."""

@@ -26,10 +26,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad
 
 from asr.config import AttentionConfig
-from asr.model.attention import Alignment, Attention, State, Table, owners
+from asr.model.attention import Alignment, Keys, State, Table, owners
+from asr.model.attention.additive import Additive
 from asr.model.attention.energy import EnergyKeys, at_first_step
-from asr.model.fast.product import affine
-from asr.model.padding import padding_mask
 
 BLOCK = 16  # steps that the hard form looks at in one go
 LOG_LEFT = math.log(0.4)
@@ -62,7 +61,7 @@ class Position(Table):
     """Log-probability of not stopping at any step so far, if it did not stop; else 0, (N,)."""
 
 
-class Monotonic(Attention):
+class Monotonic(Additive):
     """A kind defines its recurrence, soft and hard, and the weights around the stop."""
 
     sums_to_one: bool = False
@@ -70,9 +69,6 @@ class Monotonic(Attention):
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
-        self.V = nn.Linear(memory, config.units)
-        self.W = nn.Linear(query, config.units, bias=False)
-        self.w = nn.Linear(config.units, 1, bias=False)
         self.g = nn.Parameter(torch.tensor(1 / math.sqrt(config.units)))
         self.r = nn.Parameter(torch.tensor(config.bias))
         self.noise = config.noise
@@ -105,27 +101,22 @@ class Monotonic(Attention):
 
     def precompute(self, memory: Tensor, steps: Tensor, *, hard: bool = False) -> MonotonicKeys:
         """See :meth:`Attention.precompute`."""
-        padding = padding_mask(steps, memory.shape[1], memory.device)
-        on_device = steps.to(memory.device, non_blocking=True)
-        return MonotonicKeys(self.project(memory), padding, on_device, hard)
+        found = super().precompute(memory, steps)
+        return MonotonicKeys(found.keys, found.padding, found.steps, hard)
 
-    def project(self, memory: Tensor) -> Tensor:
-        """V h + b: (B, S, D) to (B, S, A)."""
-        return affine(memory, self.V.weight.t(), self.V.bias)
-
-    def energies(self, query: Tensor, keys: Tensor) -> Tensor:
+    def energies(self, query: Tensor, keys: Tensor, state: State = None) -> Tensor:
         """Energies of stopping: (B, K, H) and (B, S, A) to (B, K, S)."""
-        mix = keys.unsqueeze(1) + self.W(query).unsqueeze(2)  # (B, K, S, A)
-        return self.g / self.w.weight.norm() * self.w(mix.tanh()).squeeze(-1) + self.r
+        energies = super().energies(query, keys, state)
+        return self.g / self.w.weight.norm() * energies + self.r
 
-    def start(self, keys: MonotonicKeys, rows: int) -> State:
+    def start(self, keys: Keys, rows: int) -> State:
         """See :meth:`Attention.start`; at the first step."""
         if keys.hard:
             first = torch.zeros(rows, dtype=torch.int64, device=keys.keys.device)
             return Position(first, keys.keys.new_zeros(rows))
         return Expected(at_first_step(keys.keys, rows))
 
-    def step(self, query: Tensor, keys: MonotonicKeys, state: State) -> tuple[Alignment, State]:
+    def step(self, query: Tensor, keys: Keys, state: State) -> tuple[Alignment, State]:
         """See :meth:`Attention.step`."""
         steps = keys.steps[owners(len(query), keys.keys)]  # (N,)
         return (self._hard_step if keys.hard else self._soft_step)(query, keys, state, steps)

@@ -6,11 +6,12 @@ others oneDNN, which torch contains, is twice as fast (``asr bench train`` print
 
 import functools
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from asr.model.machine import proc
 
 # Type of the numbers that products read and write; they sum in float32.
 _precision = torch.float32
@@ -45,10 +46,8 @@ def prefers_onednn() -> bool:
     """Whether oneDNN is available and faster than torch's default."""
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     available = available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    try:
-        intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
-    except OSError:  # Windows and macOS
-        intel = "Intel" in platform.processor() or platform.system() == "Darwin"
+    vendor = proc("cpuinfo", r"^vendor_id\s*:(.*)") or platform.processor()
+    intel = "Intel" in vendor or platform.system() == "Darwin"
     return is_x86() and available and not intel
 
 
