@@ -7,7 +7,6 @@ step, so that only its time can be compared.
 
 from argparse import Namespace
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from asr.bench.baseline import Pyramid, copy_gru
 from asr.bench.shape import MEL, VOCAB, Shape
-from asr.errors import InputError
 from asr.model.attention.location import Location
 from asr.model.cells.gru import GRU
 from asr.model.decoder import AttentionDecoder
@@ -24,11 +22,6 @@ from asr.model.las import LAS
 from asr.model.loss import inputs_and_targets
 
 SOS = VOCAB - 1
-
-
-def _need(toolkit: str) -> None:
-    if find_spec(toolkit) is None:
-        raise InputError(f"{toolkit}: not installed; run pip install -e '.[peers]'")
 
 
 def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
@@ -63,7 +56,6 @@ def espnet_decoder(ours: AttentionDecoder) -> nn.Module:
 
 def espnet_step(shape: Shape) -> tuple[nn.Module, Callable[[], Tensor]]:
     """Return ESPnet's "bgrup" encoder with its decoder, and a function for the batch's loss."""
-    _need("espnet")
     import numpy
     from espnet.nets.pytorch_backend.rnn.encoders import RNNP
 
@@ -104,7 +96,6 @@ def espnet_search(
 
 def speechbrain_decoder(shape: Shape) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Return SpeechBrain's embedding, attentional decoder and output layer of the same sizes."""
-    _need("speechbrain")
     from speechbrain.nnet.linear import Linear
     from speechbrain.nnet.RNN import AttentionalRNNDecoder
 

@@ -18,6 +18,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     shape = Shape(**{name: getattr(options, name) for name in sizes})
     if device.type != "cpu" and options.who != "asr":
         raise InputError(f"--who {options.who}: measured on the processor only; use --device cpu")
+    if options.who in ("espnet", "speechbrain") and find_spec(options.who) is None:
+        raise InputError(f"--who {options.who}: not installed; run pip install -e '.[peers]'")
     if options.work == "decode":
         numbers = benchmarks.decode(shape, options.repeats, options.who, device)
     else:

@@ -129,3 +129,10 @@ def test_the_fingerprint_is_the_same_twice_and_changes_with_a_weight(monkeypatch
     assert all(len(losses) == 20 and losses[-1] < losses[0] for losses in first["losses"].values())
     monkeypatch.setattr(bench_fingerprint, "LOSS", LossConfig(ctc_weight=0.3, consistency=0.2001))
     assert fingerprint()["losses_sha"] != first["losses_sha"]
+
+
+@pytest.mark.parametrize("name", ["espnet", "speechbrain"])
+def test_a_peer_that_is_not_installed(name, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=rf"{name}: not installed; run pip install"):
+        main(["decode", *SIZES, "--who", name])

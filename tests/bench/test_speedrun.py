@@ -44,6 +44,14 @@ def test_a_table_names_trainings_that_never_had_it(tmp_path, capsys):
     assert "to 19.5 %" in title and "never" in line and "20.0 %" in line
 
 
+def test_a_picture_replaces_no_log(tmp_path):
+    folder = training(tmp_path / "fast", [0.09])
+    for name in ("curve.jpg", "fast"):
+        with pytest.raises(InputError, match=name):
+            main(["speedrun", folder, "-o", str(tmp_path / name)])
+    assert [path.name for path in tmp_path.iterdir()] == ["fast"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]", None])
 def test_a_folder_without_a_finished_epoch_is_an_error(tmp_path, text):
     if text is not None:

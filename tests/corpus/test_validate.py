@@ -160,7 +160,7 @@ CASES = {
         ['spk2gender:1: s1: found "F", expected m or f'],
     ),
     "durations": (
-        {"utt2dur": "s1-a 0\ns1-b -1\ns2-a nan\n"},
+        {"utt2dur": "s1-a 0\ns1-b 1e7\ns2-a nan\n"},
         [f"utt2dur:{n}: {u}: found" for n, u in ((1, "s1-a"), (2, "s1-b"), (3, "s2-a"))],
     ),
     "frames in many digits": (

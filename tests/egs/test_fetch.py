@@ -152,6 +152,11 @@ def test_missing_file_is_not_asked_for_again(server, tmp_path):
     assert server.seen == [""]
 
 
+def test_an_address_without_a_scheme(tmp_path):
+    with pytest.raises(InputError, match=r"mirror/12: expected an address that begins with http"):
+        fetch.fetch("mirror/12", tmp_path / "a", CHECKSUM)
+
+
 def test_wrong_checksum(server, tmp_path):
     server.content = CONTENT[:-1] + b"?"
     with pytest.raises(InputError, match=f"expected {SHA256}; the download was deleted"):

@@ -1,6 +1,10 @@
 """LibriSpeech's tree becomes a Kaldi data directory."""
 
+import hashlib
+import io
+import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -122,6 +126,49 @@ def test_every_subset_has_its_characters(recipes, tmp_path):
     options = ["--corpus", str(tmp_path), "--subset", "train-clean-5", *stages]
     subprocess.run([recipes / "librispeech/run.sh", *options], check=True)
     assert [path.name for path in data.glob("lang_char*")] == ["lang_char_train_clean_5"]
+
+
+def test_a_set_that_was_deleted_is_downloaded_again(recipes, load_script, tmp_path):
+    checksums = load_script("librispeech/local/download.py").MD5
+    script = recipes / "librispeech/local/download.py"
+    (tmp_path / "mirror/31").mkdir(parents=True)
+    for name, reader in (("train-clean-5", 19), ("dev-clean-2", 103)):
+        files = {"SPEAKERS.TXT": b"", f"{name}/{reader}/1/{reader}-1.trans.txt": b""}
+        path = tmp_path / f"mirror/31/{name}.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            for file, content in files.items():
+                tar.addfile(tarfile.TarInfo(f"LibriSpeech/{file}"), io.BytesIO(content))
+        found = hashlib.md5(path.read_bytes()).hexdigest()
+        script.write_text(script.read_text().replace(checksums[name], found))
+    options = ["--subset", "train-clean-5", "--mirror", f"file://{tmp_path}/mirror"]
+    options = [recipes / "librispeech/run.sh", *options, "--stage", "-1", "--stop-stage", "-1"]
+
+    def download() -> str:
+        return subprocess.run(options, check=True, capture_output=True, text=True).stdout
+
+    corpus = recipes / "librispeech/downloads/LibriSpeech"
+    download()
+    assert "download: done already" in download()
+    shutil.rmtree(corpus / "dev-clean-2")
+    assert "dev-clean-2 downloaded" in download()
+    assert (corpus / "dev-clean-2/103/1/103-1.trans.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("sets", "complaint"),
+    [
+        (["train-clean-5"], "no training: for --subset train-clean-5 it needs"),
+        (["train-clean-100", "test-clean"], "expected a dev set (dev-clean or dev-other)"),
+    ],
+)
+def test_a_training_needs_a_dev_set(recipes, tmp_path, sets, complaint):
+    for part in sets:
+        (tmp_path / "corpus" / part).mkdir(parents=True)
+    options = ["--corpus", str(tmp_path / "corpus"), "--subset", sets[0], "--stage", "1"]
+    run = [recipes / "librispeech/run.sh", *options]
+    found = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert complaint in found.stderr
 
 
 def test_real_slice(prepare, tmp_path):

@@ -257,12 +257,13 @@ def test_other_audio_under_the_old_name_is_noticed(run, recipe):
     assert [c[1] for c in calls(recipe)] == ["train", "decode", "decode"]
 
 
-def test_language_models_of_the_search_settings_are_inputs(run, recipe):
-    (recipe / "words.arpa").write_text("old")
-    (recipe / "decode.yaml").write_text("lm: ''\nword_lm: words.arpa  # look-ahead\n")
+@pytest.mark.parametrize("setting", ["word_lm: names.txt  # look-ahead", "hotwords: 'names.txt'"])
+def test_files_in_the_search_settings_are_inputs(run, recipe, setting):
+    (recipe / "names.txt").write_text("old")
+    (recipe / "decode.yaml").write_text(f"lm: ''\n{setting}\n")
     run("--stop-stage", "5")
     calls(recipe)
-    (recipe / "words.arpa").write_text("new")
+    (recipe / "names.txt").write_text("new")
     run("--stop-stage", "5")
     assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
 
