@@ -1,4 +1,4 @@
-"""Rules of the house: imports point one way, some rooms do without torch, code stays small."""
+"""Rules of the house: imports point one way, some packages do without torch, code stays small."""
 
 import ast
 import io
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# A room imports only rooms before it; every room may import the files of asr/ that are not rooms.
+# A package imports only packages before it; every package may import the files of asr/ that are in
+# none.
 WITHOUT_TORCH = (
     "config", "text", "audio", "corpus", "store", "lm", "search", "score", "recognize", "explain",
     "tune",
 )  # fmt: skip
-ROOMS = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli", "__main__")
-FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any room may stand behind it
+PACKAGES = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "cli", "__main__")
+FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any package may stand behind it
 BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
 WITH_SETTINGS = ("train", "decode", "transcribe", "listen", "align", "calibrate", "explain")
 LINES = 22_745  # of code in asr/: whoever needs more deletes something first
@@ -50,25 +51,25 @@ def imported(tree: ast.AST) -> Iterator[str]:
                 yield name.removeprefix("asr.")
 
 
-def room(name: str) -> str:
+def package(name: str) -> str:
     return name.split(".")[0]
 
 
-def test_every_folder_is_a_room() -> None:
+def test_every_folder_is_a_package() -> None:
     folders = {path.parent.name for path in (ROOT / "asr").glob("*/__init__.py")}
-    assert folders <= set(ROOMS), "give the new room its place in ROOMS"
+    assert folders <= set(PACKAGES), "give the new package its place in PACKAGES"
 
 
-def test_imports_point_to_earlier_rooms() -> None:
+def test_imports_point_to_earlier_packages() -> None:
     wrong = []
     for name, path in FILES.items():
         if name in FRONT:
             continue
-        order = ROOMS.index(room(name)) if room(name) in ROOMS else -1
+        order = PACKAGES.index(package(name)) if package(name) in PACKAGES else -1
         for other in imported(ast.parse(path.read_text())):
-            if room(other) in ROOMS and ROOMS.index(room(other)) > order:
+            if package(other) in PACKAGES and PACKAGES.index(package(other)) > order:
                 wrong.append(f"asr.{name} imports asr.{other}")
-    assert not wrong, "a room imports only rooms before it: " + "; ".join(sorted(set(wrong)))
+    assert not wrong, "a package imports only packages before it: " + "; ".join(sorted(set(wrong)))
 
 
 def test_no_import_circle() -> None:
@@ -88,7 +89,7 @@ def test_no_import_circle() -> None:
 
 
 def test_import_without_torch() -> None:
-    names = [f"asr.{name}" for name in FILES if room(name) in WITHOUT_TORCH]
+    names = [f"asr.{name}" for name in FILES if package(name) in WITHOUT_TORCH]
     program = (
         "import importlib, sys\n"
         f"for name in {BLOCKED}: sys.modules[name] = None\n"
@@ -99,7 +100,7 @@ def test_import_without_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert not done.stdout, f"{BLOCKED} are for the rooms from model/ on:\n{done.stdout}"
+    assert not done.stdout, f"{BLOCKED} are for the packages from model/ on:\n{done.stdout}"
 
 
 def test_help_without_torch() -> None:

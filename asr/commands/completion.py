@@ -18,6 +18,7 @@ from asr.errors import EXIT_OK
 
 BASH = """\
 _asr() {{
+  [ -z "$BASH_VERSION" ] || {{ local -; set -f; }} # no wildcards in the names of files
   local word=${{COMP_WORDS[COMP_CWORD]}} verbs= options= IFS=$' \\t\\n'
   case ${{COMP_WORDS[1]}} in
 {cases}

@@ -144,7 +144,7 @@ def run_check(argv: list[str]) -> int:
     The policy of a kind says what happens with its utterances: warn (report them), drop (also
     remove them; the original files are kept in DIR/.backup, or in DIR/.backup.2 and so on if it
     exists) or stop (exit code 1, nothing is removed). A killed command goes on where it was, and a
-    second one reads changed files only.
+    second one reads changed files only, but all audio if wav.scp has commands.
 
     Examples:
         asr data check data/train --nj 8

@@ -88,7 +88,10 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 
 def _check_file(path: str, parser: Any, classes: Sequence[type]) -> bool:
     """Return whether a file has values; raise an InputError that names it for wrong ones."""
-    values = unfold(load_yaml(path))
+    try:
+        values = unfold(load_yaml(path))
+    except SettingError as error:
+        raise InputError(f"{path}: {error}") from error
     settings: set[str] = set()
     for cls in classes:
         names = get_type_hints(cls)

@@ -58,15 +58,22 @@ def build(cls: type[Config], values: Any) -> Config:
     return cls(**found)
 
 
-def only_known(cls: type[Settings], values: Any, strict: Sequence[str] = ()) -> Any:
-    """Return settings without those that ``cls`` does not have, except in ``strict`` sections."""
+def only_known(
+    cls: type[Settings], values: Any, needed: Sequence[str] = (), *, off_only: bool = False
+) -> Any:
+    """Return settings without those that ``cls`` does not have.
+
+    In the sections ``needed`` only those are left out that are off: false, 0 or empty.
+    """
     if not isinstance(values, Mapping):
         return values
     hints = get_type_hints(cls)
     return {
-        name: value if name in strict else only_known(hints[name], value)
-        for name, value in values.items()
+        name: only_known(hints[name], value, off_only=off_only or name in needed)
         if name in hints
+        else value
+        for name, value in values.items()
+        if name in hints or (off_only and value)
     }
 
 
@@ -103,8 +110,11 @@ def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
         old = found.get(section)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             value = {**old, **value}
-        elif old is not None and (value is None or isinstance(value, Mapping)):
-            value = old  # refused later if it is no section
+        elif old is not None and value is not None:
+            plain = old if dot else value
+            raise SettingError(section, plain, "a value or a table of settings, not both")
+        elif value is None:
+            value = old  # an empty section
         found[section] = value
     return found
 
@@ -119,9 +129,12 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if not key.tag.endswith(":merge")]
-            if twice := next((key for key in keys if keys.count(key) > 1), None):
-                raise yaml.YAMLError(f"{twice} is there twice{node.start_mark}; keep one")
+            seen = set()
+            for key in (key for key, _ in node.value if not key.tag.endswith(":merge")):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise InputError(f"{path}:{line}: {key.value} is there twice; keep one")
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     try:

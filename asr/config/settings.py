@@ -255,11 +255,6 @@ class LossConfig(Settings):
         """Number of copies of each utterance in its batch."""
         return 2 if self.consistency > 0 or self.r_drop > 0 else 1
 
-    def check(self) -> None:
-        """Check that the consistency has CTC outputs to compare."""
-        if self.consistency > 0 and self.ctc_weight == 0:
-            raise ConflictError("consistency", self.consistency, "0, because ctc_weight is 0")
-
 
 @dataclass(frozen=True)
 class OptimConfig(Settings):

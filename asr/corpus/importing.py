@@ -436,11 +436,17 @@ def _new_ids(tables: Tables) -> dict[Unit, dict[str, str]]:
 
 
 def _collisions(tables: Tables, ids: Mapping[Unit, Mapping[str, str]]) -> Iterator[str]:
-    """Yield a problem for each two lines of a file, or two speakers, that get the same new id."""
-    keys = {name: ids[keyed_by(name) or "utterance"] for name in tables}
-    yield from _duplicates((new, f"utt2spk: {old}") for old, new in ids["speaker"].items())
-    for name, table in sorted(tables.items()):
-        yield from _duplicates((keys[name].get(old, old), f"{name}: {old}") for old in table)
+    """Yield a problem for each utterance, recording or speaker with the new id of another one."""
+    places: dict[Unit, dict[str, str]] = {"utterance": {}, "recording": {}, "speaker": {}}
+    for name in ("utt2spk", *sorted(tables)):  # the first that has a name is reported
+        unit = keyed_by(name) or "utterance"
+        if unit == "recording" and "segments" not in tables:
+            unit = "utterance"
+        for old in tables[name]:
+            places[unit].setdefault(old, f"{name}: {old}")
+    places["speaker"] |= {old: f"utt2spk: {old}" for old in ids["speaker"]}
+    for unit, found in places.items():
+        yield from _duplicates((ids[unit].get(old, old), place) for old, place in found.items())
 
 
 def _renamed(

@@ -95,7 +95,7 @@ class Saved:
 
 
 def keys_of(utterances: Utterances) -> Numbers:
-    """Return a number for each utterance, its part of a recording, and the recording as it is.
+    """Return a hash of each utterance, (N,): of its id, its times, and its recording's file.
 
     A file counts as changed if its size or its time of modification has changed.
     """

@@ -85,7 +85,7 @@ def lines_of(texts: Iterable[str]) -> np.ndarray:
 
 
 class ShardIndex:
-    """An index; every column of :data:`COLUMNS` is an attribute of ``column``.
+    """An index; ``arrays`` holds every column of :data:`COLUMNS` by its name.
 
     Args:
         arrays: columns, lists and sums by name.

@@ -66,7 +66,7 @@ class Options:
     features: FeatureConfig
     """Settings of the features, whose statistics the index has."""
     format: Format = "flac"
-    """flac: 16 bits, without loss; opus: a tenth of the size, with some loss."""
+    """flac: 16 bits, without loss; opus: about a quarter of that size, with some loss."""
     utterances: int = 1000
     """Utterances in a shard."""
     name: str = "train"
@@ -81,7 +81,8 @@ def key_of(utterance: str) -> str:
 def encoded(utterance: Utterance, options: Options, outputs: Outputs | None = None) -> bytes:
     """Return the audio of an utterance as a file, mono, at the sample rate of the features.
 
-    A whole file that is that already is copied, unless its rate is higher.
+    If the utterance is a whole mono file in this format, its bytes are copied, unless its sample
+    rate is higher than that of the features; a lower rate is kept.
 
     Raises:
         AudioError: the audio cannot be read.

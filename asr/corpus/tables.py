@@ -20,7 +20,7 @@ Tables = dict[str, dict[str, str]]
 
 Unit = Literal["utterance", "recording", "speaker"]
 
-# CMVN statistics over all utterances, which cannot be cut or joined, and their settings.
+# The CMVN statistics of the speakers, which cannot be cut or joined, and their settings.
 STATISTICS = ("cmvn.ark", "features.json")
 
 _UNITS: dict[str, Unit] = {

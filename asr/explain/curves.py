@@ -2,7 +2,7 @@
 
 Two curves of arXiv:1806.07421. The deletion curve removes the most important audio first; the
 better an order of importance, the faster the words are lost and the smaller the area below the
-curve. The size curve keeps nothing but the most important audio; here a large area is better.
+curve. The insertion curve adds the most important audio first; here a large area is better.
 Removed audio is hidden as in :mod:`asr.explain.relevance`, and the rest is recognised. The share of
 the words that are still found is the height of the curves.
 """
@@ -43,7 +43,7 @@ class Curve:
 
     @property
     def kept_area(self) -> float:
-        """Area below the size curve, from 0 to 1; the larger, the better the order."""
+        """Area below the insertion curve, from 0 to 1; the larger, the better the order."""
         return float(np.trapezoid(self.kept, SHARES))
 
     @property

@@ -67,7 +67,7 @@ class WordEvidence:
 
     @property
     def sound_share(self) -> float:
-        """Share of the sound in what lifts the probability from a blind guess, from 0 to 1.
+        """Share of the rise of the log-probability that comes from the sound, from 0 to 1.
 
         The earlier characters lift its logarithm from ``blind`` to ``without_sound``, and the sound
         from there to ``probability``. What lowers it counts as 0.

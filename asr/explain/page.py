@@ -287,7 +287,10 @@ def _columns(values: FloatArray) -> FloatArray:
 
 
 def spectrogram(waveform: FloatArray, rate: int) -> FloatArray:
-    """Return the loudness of the tones up to 5 kHz, the highest in the first row, 0 to 255."""
+    """Return the log-power up to 5 kHz, scaled to 0 to 255: (N,) to (frequencies, columns).
+
+    The highest frequency is in the first row; there are at most 600 columns.
+    """
     length, hop = max(2, round(WINDOW_S * rate)), max(1, round(HOP_S * rate))
     padded = np.pad(waveform, (0, max(0, length - len(waveform))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[::hop] * np.hanning(length)
@@ -312,7 +315,7 @@ def _sound(waveform: FloatArray, rate: int) -> str:
 
 
 def _charts(curves: Mapping[str, Curve], state: str = "open") -> Iterator[str]:
-    """Yield the deletion curves and the size curves; ``state`` is open, or empty for closed."""
+    """Yield the deletion and the insertion curves; ``state`` is open, or empty for closed."""
     yield f"<details {state}><summary>Does the text really depend on that sound?</summary>"
     yield '<div class="charts"><figure><figcaption>Words that survive when sound is removed. '
     yield "The faster a line falls and the lower its mean height, the better its order names what "

@@ -47,7 +47,7 @@ def estimate(sentences: Iterable[str], order: int) -> Arpa:
         order: n of the longest n-grams.
 
     Raises:
-        InputError: the text has no words, or one of its words is <s>, </s> or <unk>.
+        InputError: the text has no words, or one of its words is <s>, </s>, <unk> or <UNK>.
     """
     words, ids = _numbered(sentences)
     tables = _count(ids, len(words), order)

@@ -36,7 +36,7 @@ class Batch:
     ids: tuple[str, ...] = ()
     """Utterance ids; none if no audio of the batch could be read."""
     audio_s: float = 0.0
-    """Seconds of audio after speed perturbation, without padding."""
+    """Seconds of audio after speed perturbation, without padding; each copy is counted."""
     errors: tuple[str, ...] = ()
     """Messages about utterances whose audio could not be read."""
     weights: Tensor | None = None

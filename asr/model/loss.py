@@ -1,4 +1,4 @@
-"""The parts of the training loss besides CTC, and the decoder's inputs and targets."""
+"""The parts of the training loss, and the decoder's inputs and targets."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,8 @@
 """Write characters while the audio is still coming, with a hard kind of attention.
 
-A hard kind (:mod:`asr.model.attention.monotonic`) stops at the first encoder step that it likes, so
-that a character can be written as soon as this step is there. The encoder must have GRUs in one
+The hard form of a monotonic kind (:mod:`asr.model.attention.monotonic`) decides at each encoder
+step whether to stop, so that a character can be written as soon as the step of its stop is there.
+The encoder must have GRUs in one
 direction alone, whose steps do not change when more audio comes.
 """
 

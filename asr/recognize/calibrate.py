@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.corpus.datadir import DataDir, Utterance
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.recognize.confidence import (
     MIN_CONFIDENCE,
     MIN_TEXTS,
@@ -228,9 +228,12 @@ def recognize_and_score(
     """
     found: dict[str, ScoredUtterance] = {}
     for batch in read_batches(recognizer, data, utterances, _warn, longest_s=FIXED_S):
-        segments = recognizer.recognize([chunk for _, chunk in batch])
+        segments = recognizer.recognize_each([chunk for _, chunk in batch])
         for (u, _), segment in zip(batch, segments, strict=True):
-            found[u.id] = _score(u, segment)
+            if isinstance(segment, InputError):
+                _warn(u, first_line(segment))
+            else:
+                found[u.id] = _score(u, segment)
     return [found[u.id] for u in utterances if u.id in found]
 
 

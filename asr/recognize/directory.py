@@ -167,9 +167,9 @@ class Decoding:
 
     def done(self) -> bool:
         """Whether these results are there without errors, decoded with the same settings."""
-        if not (self.out / SUMMARY).is_file() or (self.out / PARTIAL).exists():
+        if not is_complete(self.out):
             return False
-        summary = read_json((self.out / SUMMARY).read_text(encoding="utf-8"), self.out / SUMMARY)
+        summary = read_json((self.out / SUMMARY).read_bytes(), self.out / SUMMARY)
         return summary.get("inputs") == self.inputs and not summary["errors"]
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
@@ -184,8 +184,11 @@ class Decoding:
         with self._resumed() as partial:
             left = [batch for batch in self.plan if any(u.id not in self.results for u in batch)]
             for batch in read_batches(*given, plan=left):
-                found = self.recognizer.recognize([chunk for _, chunk in batch])
+                found = self.recognizer.recognize_each([chunk for _, chunk in batch])
                 for (u, chunk), segment in zip(batch, found, strict=True):
+                    if isinstance(segment, InputError):
+                        self._failed(u, first_line(segment))
+                        continue
                     audio_s += chunk.end_s
                     result = Transcript(chunk.end_s, (segment,)).to_dict(u.id, u.wav)
                     self.results[u.id] = result
@@ -244,7 +247,13 @@ class Decoding:
         write_results(self.out, self.results, summary)
 
 
-def read_json(text: str, path: Path) -> Any:
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has the results of a decoding that was not interrupted."""
+    there = all((folder / name).is_file() for name in (SUMMARY, RESULTS))
+    return there and not (folder / PARTIAL).exists()
+
+
+def read_json(text: bytes, path: Path) -> Any:
     """Parse JSON that a decoding wrote into a file.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import Any
 from asr.errors import InputError, counted, listed
 from asr.files import RESULTS
 from asr.recognize.directory import (
-    PARTIAL,
     SUMMARY,
     Results,
+    is_complete,
     load_utterances,
     part_folder,
     read_json,
@@ -32,9 +32,9 @@ def merge(data: str | Path, out: Path) -> tuple[Results, dict[str, Any]]:
     """
     folders = _parts_of(out)
     files = [each / SUMMARY for each in folders]
-    summaries = [read_json(file.read_text(encoding="utf-8"), file) for file in files]
+    summaries = [read_json(file.read_bytes(), file) for file in files]
     files = [each / RESULTS for each in folders]
-    entries = (read_json(line, file) for file in files for line in file.open(encoding="utf-8"))
+    entries = (read_json(line, file) for file in files for line in file.open("rb"))
     results = {entry["id"]: entry for entry in entries}
     summary = summaries[0] | {
         "utterances": sum(each["utterances"] for each in summaries),
@@ -66,9 +66,7 @@ def _parts_of(out: Path) -> list[Path]:
     parts = int(found[0].name[5:])
     folders = [part_folder(out, number, parts) for number in range(1, parts + 1)]
     missing = [
-        f"{number}/{parts}"
-        for number, folder in enumerate(folders, 1)
-        if not (folder / SUMMARY).is_file() or (folder / PARTIAL).exists()
+        f"{number}/{parts}" for number, folder in enumerate(folders, 1) if not is_complete(folder)
     ]
     if missing:
         raise InputError(

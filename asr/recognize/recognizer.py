@@ -211,19 +211,14 @@ class Recognizer:
             self._decode(window[first : first + self.config.batch], attention)
 
     def _decode(self, batch: list[_Task], attention: bool) -> None:
-        """Decode chunks together, or alone if one of them has scores that are not finite."""
-        try:
-            found = self.utterances.recognize([chunk for _, chunk in batch], attention=attention)
-        except InputError as error:
-            if len(batch) > 1:
-                for task in batch:
-                    self._decode([task], attention)
-            else:
-                batch[0][0].error = error
-            return
+        """Decode chunks and add the segments to their inputs."""
+        found = self.utterances.recognize_each([chunk for _, chunk in batch], attention=attention)
         for (job, _), segment in zip(batch, found, strict=True):
-            job.segments.append(segment)
-            job.waiting -= 1
+            if isinstance(segment, InputError):
+                job.error = segment
+            else:
+                job.segments.append(segment)
+                job.waiting -= 1
 
     def _finished(self, jobs: deque[_Job]) -> Iterator[Transcript | InputError]:
         while jobs and jobs[0].complete and (jobs[0].error or not jobs[0].waiting):

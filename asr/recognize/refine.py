@@ -8,8 +8,9 @@ spliced frames x, a character's mean m and the covariance C, a path adds up
 
     (m - n) . C^-1 (x - (m + n) / 2) - (t - p)^2 / (2 R^2)
 
-where n is the mean of all frames and p the first time of the character. What all characters have in
-common is left out. ``asr train`` estimates the Gaussians from the dev set, ``asr calibrate`` from
+where n is the mean of all frames, t the time of the frame, and p the middle of the character's
+initial times. Terms that are equal for all characters are left out. ``asr train`` estimates the
+Gaussians from the dev set, ``asr calibrate`` from
 any data directory, and the model file keeps them. A hundred utterances suffice; with a dozen the
 times hardly change.
 """
@@ -113,7 +114,8 @@ class Sounds:
     ) -> tuple[Word, ...]:
         """Return the words of an utterance with better times.
 
-        Words keep their times if their characters are not known, or are more than the frames.
+        All words keep their times if a word has no times of its characters, or if there are more
+        characters than frames.
 
         Args:
             features: (T, F).

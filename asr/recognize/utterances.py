@@ -1,7 +1,7 @@
 """Recognition of a batch of utterances: search, fallback, flags, times and confidence."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
 from asr.config.field import FRACTION, require
+from asr.errors import InputError
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
 from asr.recognize.confidence import (
@@ -41,7 +42,7 @@ FALLBACK_COVERAGE_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Scorers:
-    """What takes part in a search besides the network."""
+    """Language model and hot words of a search, see :func:`asr.search.scorers.make_scorers`."""
 
     lm: LanguageModel | None = None
     hotwords: HotWords | None = None
@@ -155,6 +156,27 @@ class UtteranceRecognizer:
         with self.turn:
             found = self._search_all([chunk.features for chunk in chunks], nbest)
             return [self._segment(*each, attention) for each in zip(found, chunks, strict=True)]
+
+    def recognize_each(
+        self, chunks: Sequence[Chunk], *, attention: bool = False
+    ) -> Iterator[Segment | InputError]:
+        """Recognise a batch; if one of its scores is not finite, each chunk alone.
+
+        Args:
+            chunks: of any recordings.
+            attention: whether the segments carry their attention weights.
+
+        Yields:
+            the segment of each chunk, or why it has none.
+        """
+        try:
+            yield from self.recognize(chunks, attention=attention)
+        except InputError as error:
+            if len(chunks) == 1:
+                yield error
+                return
+            for chunk in chunks:
+                yield from self.recognize_each([chunk], attention=attention)
 
     def words(
         self,

@@ -23,6 +23,7 @@ Cells = tuple[str, ...]
 
 _PLAIN_WIDTH = 100  # of an output that is not a terminal
 _STYLES = {"C": "", "S": "yellow", "I": "green", "D": "red"}
+_BY_CONFIDENCE = "By confidence"
 _INDENT = 7  # width of "  REF  "
 _MISSING = {"all": "all their words counted as deleted", "present": "left out"}
 
@@ -71,9 +72,9 @@ def print_report(report: Report, worst: int, groups: Collection[str], *, color: 
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    if report.bins:
-        error = calibration_error(report.bins)
-        console.print(f"expected calibration error {100 * error:.1f} %")
+        if title == _BY_CONFIDENCE:
+            error = calibration_error(report.bins)
+            console.print(f"expected calibration error {100 * error:.1f} %")
     if report.times:
         console.print(f"\nTimes: {report.times.render()}", soft_wrap=True)
     if report.comparison:
@@ -110,7 +111,7 @@ def tables(report: Report, groups: Iterable[str]) -> Iterator[tuple[str, Cells, 
         columns = ("WER %", "Total", "Corr", "Sub", "Del", "Ins", "Sentences")
         yield title, columns, map(_group_row, report.groups[title])
     if report.bins:
-        yield "By confidence", ("Words", "Right %"), map(_confidence_row, report.bins)
+        yield _BY_CONFIDENCE, ("Words", "Right %"), map(_confidence_row, report.bins)
     if report.alignment:
         yield "Alignment", ("Mean", "Correlation to WER"), map(_alignment_row, report.alignment)
 

@@ -125,8 +125,9 @@ def load_hotwords(
         device: device of the tables.
 
     Raises:
-        InputError: the file is missing or empty, a word has characters that the recogniser does
-            not write, or a weight is not a number above 0.
+        InputError: the recogniser writes no spaces, the file is missing or empty, a word has
+            characters that the recogniser does not write, or a weight is not a number above 0 and
+            at most 100.
     """
     if tokenizer.unk_id in tokenizer.encode(" "):
         raise InputError(

@@ -202,7 +202,7 @@ def _parse_header(
 ) -> tuple[Config, CharTokenizer, dict[str, Any]]:
     """Return the settings (of class ``cls``), the characters and the info of a header."""
     try:
-        # other versions of asr have other settings of the training; the weights need none of them
+        # other versions have other settings: the weights need those of the network that are not off
         settings = only_known(cls, json.loads(header["config"]), WEIGHTS_NEED)
         config = from_dict(cls, settings, f"{path}: config")
         info = dict(json.loads(header["info"]))

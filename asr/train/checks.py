@@ -26,9 +26,12 @@ def check_settings(config: TrainConfig) -> None:
     """Check settings that depend on this process and on files.
 
     Raises:
-        InputError: the precision is not that of the process, the noise folder has no audio, or
-            filters of the filterbank are empty.
+        InputError: the precision is not that of the process, the noise folder has no audio, filters
+            of the filterbank are empty, or the consistency has no CTC outputs to compare.
     """
+    if config.loss.consistency > 0 and config.loss.ctc_weight == 0:
+        found = f"loss.consistency = {config.loss.consistency:g}"
+        raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
     if config.precision != precision_in_use():
         raise InputError(
             f"precision {config.precision}: products are in {precision_in_use()} in this process; "

@@ -45,7 +45,7 @@ class Evaluation:
     accuracy: float
     """Share of characters and <eos> that the teacher-forced decoder predicts."""
     wer: float
-    """Word error rate of a beam search with attention and CTC."""
+    """Word error rate of a beam search with CTC; without CTC, of a greedy search."""
     cer: float
     """Character error rate of the same hypotheses, spaces counted."""
     alignment: float
@@ -61,7 +61,10 @@ class Evaluation:
     """Utterances that could not be read; all their words count as deletions."""
 
     def dev_scores(self) -> dict[str, Any]:
-        """Return the scores that select epochs and flag transcripts, for files."""
+        """Return the scores that select epochs and flag transcripts, for files.
+
+        The plausibility has the key ``credit`` in model files.
+        """
         credit = self.plausibility and self.plausibility.to_info()
         return {"dev_wer": self.wer, "dev_cer": self.cer, "credit": credit}
 

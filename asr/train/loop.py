@@ -60,7 +60,7 @@ class Training:
 
     Args:
         config: all settings.
-        train: data directory with text and the files of ``asr features``.
+        train: data directory with text and the files of ``asr features``, or tar shards.
         dev: the same for the dev set, with other speakers.
         tokens: tokens.txt of ``asr chars``; None: the characters of ``init``.
         out: folder of the training; a training found there is resumed.

@@ -1,8 +1,8 @@
 """A training set in tar shards, planned and checked by its index alone.
 
-A pass permutes the shards and cuts them into groups of about ``shards.group``; the utterances of a
-group are mixed as those of a data directory are. So order and batches follow from the seed and the
-number of the pass, and with one group they are those of the data directory.
+A pass permutes the shards and cuts them into groups of about ``shards.group``; the batches of a
+group are planned as those of a data directory are. So order and batches follow from the seed and
+the number of the pass, and with one group they are those of the data directory.
 """
 
 import hashlib

@@ -72,7 +72,7 @@ def is_no_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:
-    """Return the loss weights of an epoch (from 0): the guide falls during training."""
+    """Return the loss weights of an epoch (from 0); ``guide`` falls to 0 by ``guide_epochs``."""
     return replace(config, guide=config.guide * max(0.0, 1 - epoch / config.guide_epochs))
 
 

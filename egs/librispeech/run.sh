@@ -152,8 +152,8 @@ if [ ${#train_sets[@]} -eq 0 ] || [ ${#eval_sets[@]} -eq 0 ]; then
   exit 0
 fi
 dev=${eval_sets[0]}
-[[ $dev == dev* ]] || bad_usage "$root: expected a dev set (dev-clean or dev-other), because trainings \
-choose their epochs and settings on it, and never on a test set"
+[ $stop_stage -lt 1 ] || [[ $dev == dev* ]] || bad_usage "$root: expected a dev set (dev-clean or dev-other), \
+because trainings choose their epochs and settings on it, and never on a test set"
 train=${train_sets[0]}
 if [ ${#train_sets[@]} -gt 1 ]; then
   train=train_${subset#train-}

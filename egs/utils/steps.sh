@@ -110,9 +110,10 @@ model_to_decode() {
 decode_stage() { each_training _decode "$@"; }
 
 _decode() {
-  local number=$1 set out files model
+  local number=$1 set out named files model
   in_range $number || return 0
-  mapfile -t files < <(files_among $decode_options $(files_in_settings "$decode_config"))
+  mapfile -t named < <(files_in_settings "$decode_config")
+  mapfile -t files < <(files_among $decode_options "${named[@]}")
   model=$(model_to_decode)
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag

@@ -58,6 +58,7 @@ def test_the_command_line_overrides_the_file(file):
             "model:\n  encoder:\n    units: .nan",
             "c.yaml: model.encoder.units = nan, expected a",
         ),
+        ("out: a\nout.b: 1", "c.yaml: out = a, expected a value or a table of settings, not both"),
         ("loss.ctc_weight: 2", "c.yaml: loss.ctc_weight = 2.0, expected 0 to 1"),
         ("optim:\n  kind: adam\n", "c.yaml: optim.kind: no such setting, expected one of"),
     ],

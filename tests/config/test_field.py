@@ -124,11 +124,6 @@ def test_settings_that_contradict_each_other(changes, message):
         FeatureConfig(**changes)
 
 
-def test_consistency_needs_ctc():
-    with pytest.raises(InputError, match=r"consistency = 0\.2, expected 0, because"):
-        LossConfig(consistency=0.2, ctc_weight=0.0)
-
-
 def test_a_section_is_a_configuration():
     with pytest.raises(InputError, match=r"loss = 0\.3, expected a table of settings"):
         TrainConfig(loss=0.3)

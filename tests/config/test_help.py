@@ -87,6 +87,17 @@ def test_bash_completes_verbs_and_options(tmp_path, words, found):
     assert found in done.stdout.split()
 
 
+def test_bash_completes_names_with_wildcards(tmp_path):
+    for name in ("script", "[1].wav", "1.wav"):
+        (tmp_path / name).write_text(script())
+    typed = "source ./script; COMP_WORDS=(asr transcribe ./); COMP_CWORD=2; _asr"
+    command = f"{typed}; printf '%s\\n' \"${{COMPREPLY[@]}}\"; echo *.wav"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    *found, wavs = done.stdout.splitlines()
+    assert {"./[1].wav", "./1.wav"} <= set(found)
+    assert wavs == "1.wav [1].wav"  # wildcards still work in the shell
+
+
 @pytest.mark.parametrize("verb", SUB_VERBS)
 def test_argparse_can_format_the_help(verb, capsys, monkeypatch):  # as Python 3.14 does at once
     monkeypatch.setattr(pages, "_text", lambda action: (action.help or "") % vars(action))

@@ -208,9 +208,10 @@ def test_a_linked_table_is_replaced_and_the_other_directory_unchanged(make, tmp_
     out.mkdir()
     for name in ("wav.scp", "text"):
         (out / name).symlink_to(source / name)
+    (out / "utt2spk").symlink_to(tmp_path / "gone" / "utt2spk")
     subset(source, out, ["s1-a"])
     assert ids(out) == ["s1-a"] and ids(source) == ["s1-a", "s1-b", "s2-a"]
-    assert not (out / "text").is_symlink()
+    assert not (out / "text").is_symlink() and not (out / "utt2spk").is_symlink()
 
 
 @pytest.mark.parametrize(

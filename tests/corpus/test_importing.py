@@ -411,7 +411,7 @@ def test_a_line_of_nobody_does_not_take_the_place_of_another(kaldi, tmp_path):
         "0001-10 audio/a.wav\n20 audio/a.wav\n11 audio/b.wav\n10 audio/c.wav\n"
     )
     with pytest.raises(
-        InputError, match=r"wav\.scp: 10: gets the id 0001-10, as wav\.scp: 0001-10 does"
+        InputError, match=r"wav\.scp: 0001-10: gets the id 0001-10, as utt2spk: 10 does"
     ):
         import_kaldi(kaldi, tmp_path / "out", tmp_path, same)
 

@@ -257,13 +257,13 @@ def test_other_audio_under_the_old_name_is_noticed(run, recipe):
     assert [c[1] for c in calls(recipe)] == ["train", "decode", "decode"]
 
 
-@pytest.mark.parametrize("setting", ["word_lm: names.txt  # look-ahead", "hotwords: 'names.txt'"])
+@pytest.mark.parametrize("setting", ["word_lm: a b.txt  # look-ahead", "hotwords: 'a b.txt'"])
 def test_files_in_the_search_settings_are_inputs(run, recipe, setting):
-    (recipe / "names.txt").write_text("old")
+    (recipe / "a b.txt").write_text("old")
     (recipe / "decode.yaml").write_text(f"lm: ''\n{setting}\n")
     run("--stop-stage", "5")
     calls(recipe)
-    (recipe / "names.txt").write_text("new")
+    (recipe / "a b.txt").write_text("new")
     run("--stop-stage", "5")
     assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
 

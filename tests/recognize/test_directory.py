@@ -154,17 +154,33 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
     assert list(json.loads((tmp_path / "out" / "decode.json").read_text())["errors"]) == ["ann-2"]
 
 
+def test_scores_that_are_not_finite_fail_for_their_utterance_alone(
+    save, data, tmp_path, capsys, monkeypatch
+):
+    original = UtteranceRecognizer.recognize
+
+    def broken(self, chunks, **options):
+        if any(chunk.end_s == pytest.approx(0.6) for chunk in chunks):
+            raise InputError("the score of ctc is nan")
+        return original(self, chunks, **options)
+
+    monkeypatch.setattr(UtteranceRecognizer, "recognize", broken)
+    assert run(save(), data, tmp_path / "out") == 1
+    assert list(results(tmp_path / "out")) == ["ann-1", "bob-1", "bob-2"]
+    assert "ann-2: the score of ctc is nan" in capsys.readouterr().err
+
+
 @pytest.fixture
 def decoded(monkeypatch):
     """Count the utterances of each batch; interrupt the batch after ``stop_after``."""
     sizes = []
     original = UtteranceRecognizer.recognize
 
-    def counted(self, chunks):
+    def counted(self, chunks, **options):
         if len(sizes) == counted.stop_after:
             raise KeyboardInterrupt
         sizes.append(len(chunks))
-        return original(self, chunks)
+        return original(self, chunks, **options)
 
     counted.stop_after, counted.sizes = -1, sizes
     monkeypatch.setattr(UtteranceRecognizer, "recognize", counted)
@@ -300,11 +316,18 @@ def test_damaged_results_of_a_part_are_named(save, data, tmp_path):
     model, out = save(), tmp_path / "out"
     parts(model, data, out, 1, 1)
     for name in ("results.jsonl", "decode.json"):
-        (out / "split1" / "1" / name).write_text("{")
+        path = out / "split1" / "1" / name
+        path.write_bytes(b"\xff")
         with pytest.raises(InputError, match=rf"{name}: damaged \(.*; delete it, and decode again"):
             merge(data, out)
-    with pytest.raises(InputError, match=r"decode.json: damaged"):
+        if name == "decode.json":
+            with pytest.raises(InputError, match=r"decode.json: damaged"):
+                parts(model, data, out, 1, 1)
+        path.unlink()
+        with pytest.raises(InputError, match=r"1 part of 1 missing or unfinished"):
+            merge(data, out)
         parts(model, data, out, 1, 1)
+    assert merge(data, out) == 0
 
 
 def test_unreadable_utterances_of_parts_are_reported(save, data, tmp_path, capsys):

@@ -232,11 +232,11 @@ def test_the_model_of_the_package_is_the_default(model, audio, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
-    "room", ["asr.commands.transcribe", "asr.commands.calibrate", "asr.commands.decode"]
+    "module", ["asr.commands.transcribe", "asr.commands.calibrate", "asr.commands.decode"]
 )
-def test_help_does_not_import_torch(room):
+def test_help_does_not_import_torch(module):
     code = (
-        f"import sys\nfrom {room} import main\ntry:\n    main(['--help'])\n"
+        f"import sys\nfrom {module} import main\ntry:\n    main(['--help'])\n"
         "except SystemExit:\n    pass\nassert 'torch' not in sys.modules, 'torch'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -86,11 +86,14 @@ def with_header(data, **changes):
 
 
 def test_models_of_versions_with_other_settings(saved):
-    """Settings that another version has are left out, unless the weights depend on them."""
+    """Settings of another version are left out, unless the network had what they turn on."""
     path, *_ = saved()
     data, config = path.read_bytes(), to_dict(read_model(path)[0].config)
     losses, encoder = {**config["loss"], "gone": 3}, {**config["model"]["encoder"], "gone": 3}
     path.write_bytes(with_header(data, config=json.dumps({**config, "loss": losses, "old": {}})))
+    assert to_dict(read_model(path)[0].config) == config
+    off = {**config["model"], "former": False, "encoder": {**config["model"]["encoder"], "old": 0}}
+    path.write_bytes(with_header(data, config=json.dumps({**config, "model": off})))
     assert to_dict(read_model(path)[0].config) == config
     model = {**config["model"], "encoder": encoder}
     path.write_bytes(with_header(data, config=json.dumps({**config, "model": model})))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from asr.config import AugmentConfig, FeatureConfig, TrainConfig
+from asr.config import AugmentConfig, FeatureConfig, LossConfig, TrainConfig
 from asr.config.read import from_dict
 from asr.corpus.columns import Strings
 from asr.corpus.datadir import DataDir
@@ -74,6 +74,14 @@ def test_filters_that_are_empty_after_warping():
     checks.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.1)))
     with pytest.raises(InputError, match=r"features\.mel_bins = 80: some filters fall between"):
         checks.check_settings(replace(narrow, augment=AugmentConfig(vtln=0.4)))
+
+
+def test_consistency_needs_ctc():
+    loss = LossConfig(consistency=0.2, ctc_weight=0.0)
+    with pytest.raises(
+        InputError, match=r"consistency = 0\.2, expected 0, because"
+    ):
+        checks.check_settings(TrainConfig(loss=loss))
 
 
 def test_noise_folder_without_audio(tmp_path):

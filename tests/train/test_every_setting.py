@@ -51,7 +51,8 @@ def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
     if hint is bool:
         return [not field.default]
     if hint is str:
-        return [value for value in check.choices if value != field.default] if check else []
+        names = check.expected.partition("one of ")[2].split(", ") if check else []
+        return [name for name in names if name not in ("", field.default)]
     possible = OF_USE.get(name) or [hint(value) for value in (0, 1, 0.1)]
     return list(dict.fromkeys(value for value in possible if check.holds(value)))[:2]
 

@@ -3,9 +3,9 @@
 e_t         = w . tanh(V h_t + b + W s_{i-1})
 alpha_{i,t} ~ softmax(e)_t sum_{k=0..D} alpha_{i-1,t-k}         alpha_0 = (1, 0, 0, ...)
 
-and they sum to 1. In the paper, which goes from characters to speech, D is 1; here one character
-lasts for many steps. The factors are added as logarithms, so that their product does not
-underflow to 0 / 0.
+and they sum to 1. D is the setting ``window``. In the paper, which goes from characters to speech,
+D is 1; here one character lasts for many steps. The factors are added as logarithms, so that their
+product does not underflow to 0 / 0.
 """
 
 from torch import Tensor

@@ -4,9 +4,10 @@ m_{0,t}     = alpha_{i-1,t}                                     alpha_0 = (1, 0,
 m_{k+1,t}   = m_{k,t-1} (1 - p_{i,t-1})                         passed k + 1 steps
 alpha_{i,t} = sum_{k<D} m_{k,t} p_{i,t} + m_{D,t}
 
-In the paper, which goes from characters to speech, D is 1: stay, or move on by one. Here one
-character lasts for many steps. After D steps, and on the last one of all, it stops in any case, so
-that the weights sum to 1. Energies and the hard form: :mod:`.monotonic`.
+D is the setting ``window``. In the paper, which goes from characters to speech, D is 1: stay, or
+move on by one. Here one character lasts for many steps. After D steps, and on the last encoder step
+of the utterance, it stops in any case, so that the weights sum to 1. Energies and the hard
+form: :mod:`.monotonic`.
 """
 
 import torch
@@ -38,7 +39,10 @@ class StepwiseMonotonic(Monotonic):
         return stopped + moving
 
     def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
-        """As in the base, but among the next steps: if it has not stopped, the last of these."""
+        """Return the first step at which it stops as :mod:`.monotonic` says.
+
+        It moves on by at most ``window`` steps.
+        """
         rows = torch.arange(len(last.step), device=last.step.device)
         passed, left = self.passed(query, keys, rows, last.step, last.left, self.window)
         return Position(last.step + passed, left)

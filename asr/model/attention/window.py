@@ -1,6 +1,6 @@
 """Attention to a window around a centre; in a search its time does not depend on the steps.
 
-|t - p| <= D                                                    the window
+|t - p| <= D                                                    the window; D: setting ``window``
 e_t = s_{i-1} . (W h_t) / sqrt(H)                               as in :mod:`.general`
 
 Training computes the energies of all steps and masks those outside the window, because the gradient

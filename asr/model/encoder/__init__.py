@@ -84,8 +84,8 @@ class Encoder(nn.Module):
         Args:
             features: normalised frames, (B, T, F).
             frames: number of frames of each utterance, (B,), in main memory; at least 1.
-            after: called with the number of each layer (from 1), its output (B, S', O) and the
-                numbers of steps (B,); returns the input of the next layer.
+            after: called after each layer with its number (from 1), its output (B, S', O) and the
+                numbers of steps (B,); its result is not used.
 
         Returns:
             encoder states (B, S, D), 0 on padding, and numbers of steps (B,), in main memory.
