@@ -78,9 +78,7 @@ def test_filters_that_are_empty_after_warping():
 
 def test_consistency_needs_ctc():
     loss = LossConfig(consistency=0.2, ctc_weight=0.0)
-    with pytest.raises(
-        InputError, match=r"consistency = 0\.2, expected 0, because"
-    ):
+    with pytest.raises(InputError, match=r"consistency = 0\.2, expected 0, because"):
         checks.check_settings(TrainConfig(loss=loss))
 
 
