@@ -176,7 +176,7 @@ def loader(utterances: int, repeats: int) -> dict[str, Any]:
         tokenizer, stats = CharTokenizer.from_texts(["A B C"]), CmvnStats.zero(config.dim)
         dataset = UtteranceSet(items, tokenizer, config, stats, {}, AugmentConfig(), 1)
         durations = [u.duration_s or 0.0 for u in items]
-        plan = plan_batches(durations, BatchConfig(seconds=60), seed=1)
+        plan = plan_batches(durations, BatchConfig(seconds=60))
 
         def load() -> int:
             return sum(1 for _ in load_batches(dataset, plan, workers=0))

@@ -82,7 +82,7 @@ def train(argv: list[str]) -> int:
     from asr.model.machine import pick_device
     from asr.store.model_file import save_lm
     from asr.text.tokenizer import CharTokenizer
-    from asr.train.char_lm import describe, hold_out, read_sentences, train_lm
+    from asr.train.char_lm import describe, fingerprint, hold_out, read_sentences, train_lm
 
     tokenizer = CharTokenizer.from_file(args.tokens)
     sentences = [s for path in args.text for s in read_sentences(path, tokenizer, args.plain)]
@@ -90,6 +90,10 @@ def train(argv: list[str]) -> int:
         dev = read_sentences(args.dev, tokenizer, args.plain)
     else:
         sentences, dev = hold_out(sentences, config.held_out, config.seed)
+    made_of = fingerprint(tokenizer, sentences, dev)
+    if not state.exists() and _is_finished(out, config, made_of):
+        note(f"{out}: this training is finished already")
+        return EXIT_OK
     device = pick_device(args.device)
     report = _Reporter(out, config, tokenizer)
     try:
@@ -98,7 +102,7 @@ def train(argv: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         kept = "the same command continues" if state.exists() else "nothing is written"
         raise KeyboardInterrupt(kept) from interrupt
-    save_lm(out, lm.state_dict(), config, tokenizer, best)
+    save_lm(out, lm.state_dict(), config, tokenizer, {**best, "made_of": made_of})
     state.unlink(missing_ok=True)
     space = tokenizer.encode(" ")[0]
     print(
@@ -106,6 +110,17 @@ def train(argv: list[str]) -> int:
         f"dev {describe(best['dev_loss'], dev, space)}"
     )
     return EXIT_OK
+
+
+def _is_finished(out: Path, config: LMConfig, made_of: str) -> bool:
+    """Whether a file is the final model of this training."""
+    from asr.store.model_file import read_lm_header
+
+    try:
+        found, info = read_lm_header(out)
+    except (InputError, OSError):  # of another kind, damaged, or not there
+        return False
+    return found == config and info.get("made_of") == made_of
 
 
 class _Reporter:

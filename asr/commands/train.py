@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         "start from the weights of this model: a training folder, a model file or a name of `asr "
         "models`; MODEL:encoder takes its encoder alone. Sizes and features must be the same, "
         "characters may differ. With hours of speech, lower optim.learning_rate; with minutes, "
-        "take more passes instead. Not needed when a training continues"
+        "take more passes instead. Not needed when a training with --tokens continues"
     )
     add("--init", metavar="MODEL", help=text)
     text = (

@@ -6,6 +6,7 @@ limits, its origin and its error rates. The header of the file repeats some of t
 (``asr export --info``).
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -41,6 +42,12 @@ def check_format(path: Path, header: dict[str, str], form: str = FORMAT) -> None
             f"{path}: a safetensors file of format {header.get('format', 'unknown')}, expected "
             f"{form}; name a file that `{_MADE_BY[form]}` made"
         )
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,12 @@ def save_lm(
     return _write_file(path, header, pack(weights, "float32"))
 
 
+def read_lm_header(path: Path) -> tuple[LMConfig, dict[str, Any]]:
+    """Return settings and info of a character language model; raises OSError or InputError."""
+    config, _, info = _parse_header(LMConfig, _read_file(path, LM_FORMAT)[0], path)
+    return config, info
+
+
 def read_lm(path: str | Path, tokenizer: CharTokenizer) -> tuple[LMConfig, Weights]:
     """Read a language model for a recogniser.
 

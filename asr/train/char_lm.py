@@ -149,8 +149,8 @@ def train_lm(
         training = _Training(config, tokenizer, train, dev, state, device)
         while not training.finished():
             training.run_epoch()
-            report(training.lm, training.progress.entries)
             training.save()
+            report(training.lm, training.progress.entries)
         training.lm.load_state_dict(training.best_weights)
         entries = training.progress.entries
         return training.lm.eval(), entries[int(entries[-1]["best"]) - 1]
@@ -175,7 +175,7 @@ class _Training:
         self.optimizer = AdamW(self.lm.parameters(), config.learning_rate, config.weight_decay)
         self.progress, self.saved_s = Progress(), time.monotonic()
         self.best_weights: dict[str, Tensor] = {}
-        self.data = _fingerprint(tokenizer, train, dev)
+        self.data = fingerprint(tokenizer, train, dev)
         if state is not None and state.exists():
             self._restore(state)
 
@@ -280,7 +280,7 @@ class _Training:
             )
 
 
-def _fingerprint(tokenizer: CharTokenizer, *texts: Sentences) -> str:
+def fingerprint(tokenizer: CharTokenizer, *texts: Sentences) -> str:
     """Return a hash of the characters and the sentences."""
     digest = hashlib.sha256(tokenizer.table().encode())
     for sentences in texts:

@@ -50,6 +50,8 @@ class Progress:
     """The model that provided the initial weights: ``model`` and ``sha256``; empty from scratch."""
     known: list[str] | None = field(default_factory=list)
     """Vocabulary of that model; None if its file has no vocabulary."""
+    averaged: bool = False
+    """Whether the final model is the mean of these epochs."""
 
     def add(self, losses: dict[str, float], characters: float) -> None:
         """Add the mean losses of a step to the sums of this epoch."""
@@ -72,6 +74,7 @@ def pack_state(
         "config": json.dumps(to_dict(data.config)),
         "data": data.fingerprint,
         "dev": data.dev_fingerprint,
+        "files": data.files,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "learning_rate": optimizer.lr,  # of the last step, for the log
@@ -106,11 +109,12 @@ def restore_state(
     if state.get("version") != VERSION:
         raise InputError(
             f"{path}: version {state.get('version')}, expected {VERSION}; use the version of asr "
-            "that wrote it, or another --out folder, or delete the file"
+            f"that wrote it, or another --out folder, or delete {path.parent}/last*.pt"
         )
     try:
         changed = changed_settings(json.loads(state["config"]), data.config, change, str(path))
         changed += _changed_data(path, state, data, change)
+        _check_files(path, state.get("files", {}), data.files, change)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         optimizer.lr = state["learning_rate"]
@@ -118,7 +122,7 @@ def restore_state(
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path}: damaged ({first_line(error)}); delete it to start over"
+            f"{path}: damaged ({first_line(error)}); delete {path.parent}/last*.pt to start over"
         ) from error
     if any(name.startswith(PLAN) for name in changed):
         progress.batch, progress.sums = 0, {}
@@ -142,6 +146,18 @@ def _changed_data(
             f"or add --change {DEV} to measure the epochs so far again, or use another --out folder"
         )
     return [DEV]
+
+
+def _check_files(
+    path: Path, theirs: dict[str, str], ours: dict[str, str], change: Sequence[str]
+) -> None:
+    """Raise InputError if a setting names a folder or models with other contents than before."""
+    for name, value in ours.items():
+        if theirs.get(name, value) != value and name not in change:
+            raise InputError(
+                f"{path}: {name} has other files than when this training began; put these back, "
+                f"or add --change {name}"
+            )
 
 
 def write_state(

@@ -10,7 +10,7 @@ from asr.config import TrainConfig
 from asr.corpus.columns import Strings
 from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.overlap import same_audio, same_sentences
-from asr.errors import InputError
+from asr.errors import InputError, counted
 from asr.model.fast.product import precision_in_use
 from asr.search.alignment import ctc_steps
 from asr.terminal import note, warn
@@ -61,7 +61,7 @@ def check_fit(
     tokenizer: CharTokenizer,
     config: TrainConfig,
     directory: str,
-    fastest: float,
+    speed: float,
 ) -> None:
     """Check that CTC can write every transcript in the encoder steps of its audio.
 
@@ -70,15 +70,15 @@ def check_fit(
         tokenizer: characters.
         config: configuration of the training.
         directory: data directory, for the message.
-        fastest: highest speed factor of the augmentation.
+        speed: lowest speed factor of the augmentation.
 
     Raises:
         InputError: a transcript is too long; the message lists them.
     """
     columns = Utterances.of(utterances)
     needed = np.array([*_ctc_steps(columns.transcripts, tokenizer)])
-    found = too_long(needed, columns.durations_s, config, fastest)
-    report_misfits([f"  {columns.ids[i]}: {why}" for i, why in found], directory, fastest)
+    found = too_long(needed, columns.durations_s, config, speed)
+    report_misfits([f"  {columns.ids[i]}: {why}" for i, why in found], directory, speed)
 
 
 def _ctc_steps(texts: Strings, tokenizer: CharTokenizer) -> Iterator[int]:
@@ -95,7 +95,7 @@ def _ctc_steps(texts: Strings, tokenizer: CharTokenizer) -> Iterator[int]:
 
 
 def too_long(
-    needed: IntArray, durations_s: FloatArray, config: TrainConfig, fastest: float
+    needed: IntArray, durations_s: FloatArray, config: TrainConfig, speed: float
 ) -> Iterator[tuple[int, str]]:
     """Yield the place of each transcript that is too long for its audio, and the reason.
 
@@ -103,26 +103,25 @@ def too_long(
         needed: fewest steps of a CTC path for each transcript.
         durations_s: of their audio; NaN counts as 0.
         config: configuration of the training.
-        fastest: highest speed factor of the augmentation.
+        speed: lowest speed factor of the augmentation.
     """
-    samples = np.nan_to_num(durations_s) / fastest * config.features.sample_rate
+    samples = np.nan_to_num(durations_s) / speed * config.features.sample_rate
     frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
     steps = config.model.encoder.output_steps(frames)
     for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
         yield i, f"{needed[i]} characters, {frames[i]} frames give {steps[i]} encoder steps"
 
 
-def report_misfits(misfits: list[str], where: str, fastest: float) -> None:
+def report_misfits(misfits: list[str], where: str, speed: float) -> None:
     """Raise InputError if transcripts are too long for their audio."""
     if misfits:
         rest = [f"  ... and {len(misfits) - SHOWN} more"] if len(misfits) > SHOWN else []
         raise InputError(
-            f"{where}: {len(misfits)} transcripts are longer than their audio allows (at speed "
-            f"{fastest:g}):\n"
+            f"{where}: audio too short for {counted(len(misfits), 'transcript')} (at speed "
+            f"{speed:g}):\n"
             + "\n".join(misfits[:SHOWN] + rest)
             + "\ncheck these transcripts and segment times and take the wrong ones out of text "
             "(then `asr data fix`), or reduce less in model.encoder.pyramid or layers"
-            + (", or lower the largest of augment.speeds" if fastest > 1 else "")
         )
 
 

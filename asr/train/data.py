@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.feature_statistics import read_speaker_stats
 from asr.corpus.shards import Shards, are_shards
+from asr.errors import InputError, counted
 from asr.model.batch import Batch
+from asr.store.find import checksum, find_model
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
+from asr.train.augment import noise_files
 from asr.train.plan import EpochPlan, RemainingPlan, largest_batch, plan_batches, shares_of
 from asr.train.rank import Rank
 from asr.train.utterances import Key, UtteranceSet
@@ -22,21 +26,57 @@ from asr.train.utterances import Key, UtteranceSet
 SHOWN = 3  # dev utterances whose attention is drawn
 
 
-def fingerprint(utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats) -> str:
-    """Return a hash of ids, transcripts, durations, characters and feature statistics."""
+def fingerprint(
+    utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats, *, by_speaker: bool
+) -> str:
+    """Return a hash of what a training learns from.
+
+    Args:
+        utterances: of which ids, transcripts and durations count.
+        tokenizer: characters.
+        cmvn: statistics of the features.
+        by_speaker: whether features are normalised by speaker, so that the speakers count, too.
+    """
     seen, columns = hashlib.sha256(), Utterances.of(utterances)
     durations = (None if math.isnan(d) else d for d in columns.durations_s.tolist())
     texts = columns.texts or repeat(None, len(columns))
     for name, duration_s, text in zip(columns.ids, durations, texts, strict=True):
         seen.update(f"{name} {duration_s} {text}\n".encode())
+    for speaker in columns.speakers if by_speaker else ():
+        seen.update(f"{speaker}\n".encode())
     sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
     seen.update(("\n".join(tokenizer.symbols) + repr(sums)).encode())
     return seen.hexdigest()
 
 
-def _statistics(directory: str, config: FeatureConfig) -> tuple[dict[str, CmvnStats], CmvnStats]:
+def teacher_names(config: TrainConfig) -> list[str]:
+    """Return the models that a training imitates."""
+    return [name.strip() for name in config.teachers.split(",") if name.strip()]
+
+
+def hashes_of_files(config: TrainConfig) -> dict[str, str]:
+    """Return a hash of the teachers, and of the names and sizes of the files of noise."""
+    found, folder = {}, config.augment.noise_dir
+    if names := teacher_names(config):
+        found["teachers"] = " ".join(checksum(find_model(name)) for name in names)
+    if config.augment.noise_prob > 0 and folder:
+        files = map(Path, noise_files(folder))
+        sizes = [(str(f.relative_to(folder)), f.stat().st_size) for f in files]
+        found["augment.noise_dir"] = hashlib.sha256(repr(sizes).encode()).hexdigest()
+    return found
+
+
+def _statistics(
+    directory: str, config: FeatureConfig, utterances: Utterances
+) -> tuple[dict[str, CmvnStats], CmvnStats]:
     """Return the statistics of the speakers of a data directory, and their sum."""
     speakers = read_speaker_stats(directory, config)
+    missing = set(utterances.speakers.names).difference(speakers)
+    if config.cmvn == "speaker" and missing:
+        raise InputError(
+            f"{directory}/cmvn.ark: no statistics of {counted(len(missing), 'speaker')}, for "
+            f"example {min(missing)}; run `asr features {directory}` again"
+        )
     return speakers, sum(speakers.values(), CmvnStats.zero(config.dim))
 
 
@@ -64,17 +104,20 @@ class TrainData:
             self.train = self._in_directory(train, found, utterances)
         if config.loss.ctc_weight > 0:
             self.train.encoder = config.model.encoder
-        speakers, total = _statistics(dev, config.features)
+        speakers, total = _statistics(dev, config.features, utterances)
         self.dev = UtteranceSet(utterances, self.tokenizer, config.features, self.cmvn, speakers)
-        self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total)
+        by_speaker = config.features.cmvn == "speaker"
+        self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total, by_speaker=by_speaker)
+        self.files = hashes_of_files(config)
         self.references = dict(zip(utterances.ids, utterances.transcripts, strict=True))
 
     def _in_directory(self, directory: str, train: Utterances, dev: Utterances) -> UtteranceSet:
         """Return the training set of a data directory, checked."""
         config = self.config
         checks.check_separation(train, dev)
-        speakers, self.cmvn = _statistics(directory, config.features)
-        self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn)
+        speakers, self.cmvn = _statistics(directory, config.features, train)
+        by_speaker = config.features.cmvn == "speaker"
+        self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn, by_speaker=by_speaker)
         self.words = {word for _, lines in train.transcripts.blocks() for word in lines.split()}
         common = self.tokenizer, config.features, self.cmvn, speakers
         return UtteranceSet(train, *common, config.augment, config.seed, config.loss.copies)
@@ -93,8 +136,8 @@ class TrainData:
         checks.check_durations(utterances, directory)
         checks.check_characters(utterances, self.tokenizer, directory, strict=training)
         if training or config.loss.ctc_weight > 0:
-            fastest = max(config.augment.speeds) if training else 1.0
-            checks.check_fit(utterances, self.tokenizer, config, directory, fastest)
+            speed = min(config.augment.speeds) if training else 1.0
+            checks.check_fit(utterances, self.tokenizer, config, directory, speed)
         return utterances
 
     def epoch(self, number: int, rank: Rank) -> EpochPlan:
@@ -108,7 +151,10 @@ class TrainData:
     def largest_batch(self, rank: Rank) -> list[Batch]:
         """Return the shares of a process in the batch with the most audio, at its lowest speed."""
         durations_s, slow = self.train.durations_s, copy(self.train)
-        slow.augment = replace(self.config.augment, speeds=(min(self.config.augment.speeds),))
+        speeds, mixed = self.config.augment.speeds, float(self.config.augment.mix_prob > 0)
+        slow.augment = replace(self.config.augment, speeds=(min(speeds),), mix_prob=mixed)
+        if isinstance(slow, shards.ShardSet):
+            slow.reported = set()  # its copies of messages count for nothing
         keys = largest_batch(durations_s, self.config.batch)
         shares = shares_of(keys, durations_s, self.config, rank.index, rank.count)
         return [slow.batch(share) for share in shares]

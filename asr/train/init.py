@@ -1,6 +1,5 @@
 """Initialise a training with the weights of another model (``asr train --init``)."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from asr.config import TrainConfig
 from asr.config.read import flatten, to_dict
 from asr.errors import InputError, first_line
 from asr.model.las import LAS
-from asr.store.find import damaged, find_model
+from asr.store.find import checksum, damaged, find_model
 from asr.store.model_file import read_model
 from asr.store.weights import Weights
 from asr.text.tokenizer import CharTokenizer
@@ -102,12 +101,6 @@ def check_origin(origin: dict[str, str], init: str | None, state: Path) -> list[
             f"{origin['sha256'][:12]}...), and {init} is another model; {remedy}"
         )
     return [f"this training began with the weights of {origin['model']}"] if origin else []
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _split(init: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import Progress, pack_state, restore_state
-from asr.train.data import TrainData
+from asr.train.data import TrainData, teacher_names
 from asr.train.drawing import Drawing
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
@@ -97,7 +97,7 @@ class Training:
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
-        names = [name.strip() for name in config.teachers.split(",") if name.strip()]
+        names = teacher_names(config)
         self.step = TrainStep(
             self.model,
             self.optimizer,
@@ -148,7 +148,8 @@ class Training:
         own = {
             "training data": self.data.fingerprint,
             "dev data": self.data.dev_fingerprint,
-            "settings": settings.fixed(self.config),
+            "settings": settings.fixed(self.config) | {"accumulate": self.config.batch.accumulate},
+            "teachers or noise": self.data.files,
             "initial weights": weights.hexdigest(),
         }
         first, *others = self.rank.gather(own)
@@ -194,7 +195,7 @@ class Training:
             Exception: a step failed; the state before it is saved.
         """
         final = self.folder.final
-        done = final.exists() and self._finished() and not self.changed
+        done = final.exists() and self.progress.averaged and self._finished() and not self.changed
         if self.rank.broadcast(done):
             print(f"{final}: this training is finished already", file=sys.stderr)
             return final
@@ -221,6 +222,7 @@ class Training:
 
     def _run(self) -> None:
         progress = self.progress
+        progress.averaged = False
         self._clocked = time.monotonic()
         with self._interruptible():
             self._try_largest_batch()
@@ -243,8 +245,8 @@ class Training:
         except Exception:
             self._save_after_error()
             raise
-        if self.changed:
-            self._save()
+        progress.averaged = True
+        self._save()
         self.rank.total(0.0)  # nobody ends before rank 0 has written everything
 
     def _measure_first(self) -> None:

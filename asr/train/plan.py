@@ -70,25 +70,10 @@ def _shuffled(planned: Planned, rng: np.random.Generator) -> Planned:
     return Planned(planned.order[places], ends)
 
 
-def plan_batches(
-    durations_s: Sequence[float] | Numbers,
-    config: BatchConfig,
-    *,
-    seed: int = 0,
-    number: int | None = None,
-) -> list[list[Key]]:
-    """Return the batches of a pass over utterances that are one group; see :func:`plan_group`.
-
-    Args:
-        durations_s: duration of every utterance.
-        config: the budget.
-        seed: seed of the training.
-        number: number of the pass over the training set, from 0; None, or 0 with
-            ``shortest_first``, sorts the utterances by duration.
-    """
-    sort = number is None or (number == 0 and config.shortest_first)
-    planned = plan_group(durations_s, config, None if sort else [seed, number or 0])
-    return [[(number or 0, i) for i in planned.batch(each)] for each in range(len(planned.ends))]
+def plan_batches(durations_s: Sequence[float] | Numbers, config: BatchConfig) -> list[list[Key]]:
+    """Return the batches of utterances, the shortest first; see :func:`plan_group`."""
+    planned = plan_group(durations_s, config)
+    return [[(0, i) for i in planned.batch(each)] for each in range(len(planned.ends))]
 
 
 def largest_batch(durations_s: Numbers, config: BatchConfig) -> list[Key]:

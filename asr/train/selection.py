@@ -146,6 +146,7 @@ class ModelSelection:
         if missing := [str(entry["epoch"]) for entry in best if entry not in readable]:
             log.say(
                 f"warning: {self.folder.path / 'checkpoints'}: the model of epoch "
-                f"{', '.join(missing)} is missing or damaged; averaging without it"
+                f"{', '.join(missing)} is damaged, or was deleted when it was not among the best "
+                "ones; averaging without it"
             )
         return readable or [last]

@@ -46,7 +46,8 @@ class ShardSet(UtteranceSet):
         super().__init__((), tokenizer, features, overall, speakers, augment, seed, copies)
         self.shards, self.durations_s = shards, shards.durations_s
         self.groups = math.ceil(len(shards.index.shards) / shards.config.group)
-        self._reported: set[tuple[int, str]] = set()  # pass, and message about a missing shard
+        self.reported: set[tuple[int, str]] = set()
+        """Pass and message of each missing shard that was reported."""
 
     def group(self, number: int, place: int) -> Numbers:
         """Return the utterances of a group of a pass, sorted."""
@@ -63,8 +64,8 @@ class ShardSet(UtteranceSet):
         for key, read in zip(keys, self.shards.fetch([i for _, i in keys]), strict=True):
             if not isinstance(read, str):
                 found.append(self.example(read, key))
-            elif (key[0], read) not in self._reported:
-                self._reported.add((key[0], read))
+            elif (key[0], read) not in self.reported:
+                self.reported.add((key[0], read))
                 name = self.shards.index.id_of(key[1])
                 error = f"{read}; its other utterances are missing, too"
                 found.append(Example(name, error=error))
@@ -98,8 +99,8 @@ def check_shards(
     characters = index.info["characters"].items()
     unknown = {c: name for c, name in characters if tokenizer.unknown(c)}
     checks.report_unknown(unknown, where, strict=True)
-    fastest = max(config.augment.speeds)
-    checks.report_misfits(list(_misfits(index, config, fastest)), where, fastest)
+    speed = min(config.augment.speeds)
+    checks.report_misfits(list(_misfits(index, config, speed)), where, speed)
     known = index.has("id_hash", (hashed(u.id) for u in dev))
     checks.report_common_ids({u.id for u, same in zip(dev, known, strict=True) if same})
     checks.warn_of_speakers({u.speaker for u in dev}.intersection(index.texts("speakers")))
@@ -107,9 +108,9 @@ def check_shards(
     checks.warn_of_sentences(int(index.has("sentence", keys).sum()), len(dev))
 
 
-def _misfits(index: ShardIndex, config: TrainConfig, fastest: float) -> Iterable[str]:
+def _misfits(index: ShardIndex, config: TrainConfig, speed: float) -> Iterable[str]:
     """Describe the utterances whose transcript is too long for CTC."""
     for rows in index.rows():
         needed, durations_s = index.arrays["steps"][rows], index.arrays["duration_s"][rows]
-        for i, why in checks.too_long(needed, durations_s, config, fastest):
+        for i, why in checks.too_long(needed, durations_s, config, speed):
             yield f"  {index.id_of(rows.start + i)}: {why}"

@@ -155,7 +155,7 @@ class TrainStep:
             self.say(f"note: computed in two halves: {message}")
             batch, own = parts[place]
             halves = batch.halves(self.config.loss.copies)
-            parts[place : place + 1] = [(half, seed_of(own, n)) for n, half in enumerate(halves)]
+            parts[place : place + 1] = [(half, seed_of(own, n, 1)) for n, half in enumerate(halves)]
 
     def _backward(
         self, parts: Sequence[tuple[Batch, int]], count: Count, weights: LossConfig

@@ -5,7 +5,7 @@ training gets the same numbers, with any number of worker processes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -111,9 +111,8 @@ class UtteranceSet:
         """Augment an utterance and compute its features, which follow from (seed, key)."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         try:
-            features = self._features(utterance, generator)
             tokens = self._tokens(utterance)
-            self._check_fit(features, tokens)
+            features = self._features(utterance, tokens, generator)
             features, targets = self._mixed(features, tokens, key)
             return Example(utterance.id, self._masked(features, generator), targets)
         except InputError as error:
@@ -127,12 +126,19 @@ class UtteranceSet:
     def _tokens(self, utterance: Utterance | ShardUtterance) -> Tensor:
         return torch.tensor(self.tokenizer.encode(utterance.text or ""))
 
-    def _check_fit(self, features: Tensor, tokens: Tensor) -> None:
-        """Raise InputError if CTC cannot write a transcript in the steps of its features (T, F)."""
-        needed = ctc_steps(tokens.tolist())
-        if self.encoder and (steps := self.encoder.output_steps(len(features))) < needed:
+    def _slow_enough(self, augment: AugmentConfig, samples: int, needed: int) -> AugmentConfig:
+        """Leave out the speeds at which CTC cannot write a transcript; the lowest one stays."""
+        speeds = np.array(augment.speeds)
+        frames = self.extractor.num_frames(np.ceil(samples / speeds).astype(int))
+        if self.encoder is None or (fits := self.encoder.output_steps(frames) >= needed).all():
+            return augment
+        return replace(augment, speeds=tuple(speeds[fits].tolist()) or (min(augment.speeds),))
+
+    def _check_fit(self, frames: int, needed: int) -> None:
+        """Raise InputError if CTC needs more steps for a transcript than its frames give."""
+        if self.encoder and (steps := self.encoder.output_steps(frames)) < needed:
             raise InputError(
-                f"{len(features)} frames give {steps} encoder steps, its transcript needs "
+                f"{frames} frames give {steps} encoder steps, its transcript needs "
                 f"{needed}; if its audio has changed, run `asr features` again"
             )
 
@@ -158,11 +164,12 @@ class UtteranceSet:
         w = random.beta(augment.mix_alpha, augment.mix_alpha)
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key, MIX))
         try:
-            added = self._features(other, generator)
+            theirs = self._tokens(other)
+            added = self._features(other, theirs, generator)
         except InputError:  # which is reported where this utterance has its turn
             return features, alone
         x_i, x_j = pad([features, added])[0]  # (T, F)
-        return w * x_i + (1 - w) * x_j, ((tokens, w), (self._tokens(other), 1 - w))
+        return w * x_i + (1 - w) * x_j, ((tokens, w), (theirs, 1 - w))
 
     def _masked(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the copies of an utterance (T, F)."""
@@ -171,20 +178,23 @@ class UtteranceSet:
         return tuple(spec_augment(features, self.augment, generator) for _ in range(self.copies))
 
     def _features(
-        self, utterance: Utterance | ShardUtterance, generator: torch.Generator
+        self, utterance: Utterance | ShardUtterance, tokens: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Read an utterance, augment it and compute its normalised features (T, F)."""
         config, augment = self.features, self.augment
         waveform = self._waveform(utterance)
+        needed = ctc_steps(tokens.tolist())
         warp = 1.0
         if augment is not None:
             samples = torch.from_numpy(waveform)
+            augment = self._slow_enough(augment, len(samples), needed)
             waveform = augment_waveform(samples, augment, generator, config.sample_rate).numpy()
             warp = draw_factor(augment.vtln, generator)
         noise = None
         if config.dither > 0:
             noise = torch.randn(len(waveform), generator=generator).numpy()
         found = self.extractor(waveform, noise, warp)
+        self._check_fit(len(found), needed)
         stats = self.speakers.get(utterance.speaker)
         return torch.from_numpy(normalize(found, config.cmvn, self.overall, stats))
 

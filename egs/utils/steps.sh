@@ -80,7 +80,7 @@ _train() {
   if stage_begin $number "training$of_seed" "$train_config" "options=$train_options${*:+ $*}" \
     seed=$seed $tokens "${files[@]}" \
     $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
-    ! $stage_changed || set_aside "$dir"
+    [[ " $train_options $* " == *" --change "* ]] || ! $stage_changed || set_aside "$dir"
     $train_cmd $(queue_options) "$dir/log/train.log" \
       $(launcher) asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
       --out "$dir" --seed $seed --device $device --threads $threads $train_options "$@"

@@ -149,6 +149,14 @@ def test_several_nodes_need_slurm(bash):
     assert result.returncode == 2 and "4 nodes: only slurm.sh starts a job" in result.stderr
 
 
+def test_a_training_goes_on_with_changed_settings(run, recipe):
+    run("--stop-stage", "4")
+    result = run("--stop-stage", "4", train="--epochs 9 --change epochs")
+    assert result.returncode == 0 and "the old contents of" not in result.stdout
+    result = run("--stop-stage", "4", train="--epochs 9")
+    assert "the old contents of exp/las are now in" in result.stdout
+
+
 def test_several_seeds(run, recipe):
     result = run("--seeds", "1 22")
     assert result.returncode == 0, result.stderr

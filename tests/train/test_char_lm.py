@@ -183,6 +183,19 @@ def test_a_resumed_training_ends_with_the_same_model(files, monkeypatch, steps, 
     assert not (files / "parts.state.pt").exists()
 
 
+def test_a_finished_training_is_not_repeated(files, monkeypatch, capsys):
+    out, options = files / "lm.safetensors", ("--batch", "1")
+    lm_train(files, out, *options)
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 0)
+        assert lm_train(files, out, *options) == 0
+        assert "this training is finished already" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            lm_train(files, out, *options, "--epochs", "3")
+    assert out.read_bytes() == before
+
+
 def test_a_diverged_training_begins_again(files, monkeypatch):
     out = files / "lm.safetensors"
     with monkeypatch.context() as patch:

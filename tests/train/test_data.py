@@ -6,11 +6,11 @@ import pytest
 import soundfile
 import torch
 
-from asr.config import AugmentConfig, BatchConfig, FeatureConfig
+from asr.config import AugmentConfig, BatchConfig, EncoderConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.text.tokenizer import CharTokenizer
 from asr.train.loader import load_batches
-from asr.train.plan import plan_batches
+from asr.train.plan import plan_batches, plan_group
 from asr.train.utterances import UtteranceSet
 
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
@@ -39,13 +39,31 @@ def test_batches_have_similar_lengths_within_the_budget():
 def test_every_pass_has_its_own_order():
     durations = [1.0 + 0.01 * i for i in range(50)]
     config = BatchConfig(seconds=5.0)
-    plans = [plan_batches(durations, config, seed=1, number=n) for n in (1, 2, 1)]
-    assert plans[0] == plans[2]
-    for number, plan in zip((1, 2), plans[:2], strict=True):
-        keys = [key for batch in plan for key in batch]
-        assert sorted(keys) == [(number, i) for i in range(50)]
-    orders = [[i for batch in plan for _, i in batch] for plan in plans]
-    assert orders[0] != orders[1]
+    first, second, again = (plan_group(durations, config, [1, n]).order.tolist() for n in (1, 2, 1))
+    assert first == again != second
+    assert sorted(first) == sorted(second) == list(range(50))
+
+
+@pytest.mark.parametrize(("text", "frames"), [("AB", {61, 48, 38}), ("AB" * 6, {61, 48})])
+def test_speech_is_not_made_faster_than_ctc_can_write(tmp_path, text, frames):
+    """Of 0.5 s, 12 encoder steps are left at speed 1, and 10 at speed 1.25."""
+    utterances = [replace(noise(tmp_path, [0.5])[0], text=text)]
+    augment = AugmentConfig(speeds=(0.8, 1.0, 1.25))
+    data = UtteranceSet(utterances, CharTokenizer.from_texts(["A B"]), FEATURES, None, {}, augment)
+    data.encoder = EncoderConfig(pyramid=(2, 2))
+    assert {int(data.batch([(n, 0)]).frames) for n in range(30)} == frames
+
+
+def test_utterances_that_are_too_short_for_their_transcript_are_added_to_no_other(tmp_path):
+    utterances = [*noise(tmp_path, [0.5, 0.6]), replace(noise(tmp_path, [0.5])[0], text="A" * 40)]
+    augment = AugmentConfig(speeds=(1.0,), mix_prob=1.0)
+    mixing = UtteranceSet(
+        utterances, CharTokenizer.from_texts(["A B C"]), FEATURES, None, {}, augment
+    )
+    mixing.encoder = EncoderConfig(pyramid=(2, 2))
+    found = [mixing.batch([(n, 0)]) for n in range(20)]
+    assert max(int(batch.lengths.max()) for batch in found) == 1
+    assert {batch.weights is None for batch in found} == {True, False}
 
 
 def test_mixed_utterances_are_weighted_sums_with_both_transcripts(tmp_path):

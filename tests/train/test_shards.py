@@ -160,7 +160,7 @@ def test_a_missing_shard_ends_the_training_or_is_left_out(
     allowed = replace(one_epoch, shards=ShardConfig(missing=1))
     start(allowed, tone_corpus, f"{tmp_path}/shards/*.tar", tmp_path / "las").run()
     log = (tmp_path / "las" / "log" / "train.txt").read_text()
-    assert log.count("left out: s1-") == 1 and "train-000002.tar: no such file" in log
+    assert log.count("left out: s1-") == allowed.passes and "train-000002.tar: no such file" in log
     assert "train-000002.tar: no such file; left out" in capsys.readouterr().err
 
 
@@ -176,7 +176,7 @@ def test_shards_are_checked_by_their_index(tone_corpus, one_epoch, shards, tmp_p
 
     fail("mel_bins was 20, is 30", features=FeatureConfig(mel_bins=30))
     deep = replace(one_epoch.model.encoder, pyramid=(8, 8, 8))
-    fail("longer than their audio allows", model=replace(one_epoch.model, encoder=deep))
+    fail("audio too short for", model=replace(one_epoch.model, encoder=deep))
     CharTokenizer.from_texts(["AB "]).to_file(tmp_path / "tokens.txt")
     (tmp_path / "dev").symlink_to(tone_corpus / "dev")
     fail(r"without a token: 'C' \(first in s1-02\)", corpus=tmp_path)

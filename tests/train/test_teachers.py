@@ -1,13 +1,16 @@
 """Trainings that imitate other models."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from asr.errors import InputError
 from asr.store.model_file import read_model, save_model
+from asr.train.augment import noise_files
 from asr.train.loop import Interrupted, Training
 
 
@@ -55,6 +58,30 @@ def test_the_decoder_learns_the_mean_of_its_teachers(teachers, short, tone_corpu
     start(config, tone_corpus, tmp_path / "parts").run()
     whole, parts = (read_model(tmp_path / name)[1] for name in ("whole", "parts"))
     assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_replaced_teachers_and_noise_are_noticed(teachers, short, tone_corpus, tmp_path):
+    (tmp_path / "noise").mkdir()
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / "noise" / f"{name}.wav", np.ones(1600) / 9, 16000)
+    augment = replace(short.augment, noise_prob=0.5, noise_dir=str(tmp_path / "noise"))
+    config = replace(short, teachers=teachers, augment=augment)
+    stopped = start(config, tone_corpus, tmp_path / "las")
+    step = stopped._step
+    stopped._step = lambda *args: (step(*args), stopped.stop())
+    with pytest.raises(Interrupted):
+        stopped.run()
+    (tmp_path / "noise" / "b.wav").unlink()
+    noise_files.cache_clear()
+    with pytest.raises(InputError, match=r"augment.noise_dir has other files.* --change augment.n"):
+        start(config, tone_corpus, tmp_path / "las")
+    soundfile.write(tmp_path / "noise" / "b.wav", np.ones(1600) / 9, 16000)
+    noise_files.cache_clear()
+    shutil.copy(tmp_path / "7/final.safetensors", tmp_path / "8/final.safetensors")
+    with pytest.raises(InputError, match=r"last.pt: teachers has other files than when this"):
+        start(config, tone_corpus, tmp_path / "las")
+    paths = (str(tone_corpus / name) for name in ("train", "dev", "tokens.txt"))
+    Training(config, *paths, tmp_path / "las", change=["teachers"])
 
 
 def test_teachers_of_other_features_are_refused(teachers, short, tone_corpus, tmp_path):

@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -502,7 +503,7 @@ def test_the_mean_leaves_out_missing_models(tone_corpus, tiny_training, tmp_path
     start(config, tone_corpus, out).run()
     assert read_model(out)[0].info["average_of"] == ["epoch_003.safetensors"]
     err = capsys.readouterr().err
-    assert "the model of epoch 1, 2 is missing" in err or "epoch 2, 1 is missing" in err
+    assert "the model of epoch 1, 2 is damaged" in err or "epoch 2, 1 is damaged" in err
 
 
 def test_the_last_model_is_written_again(finished, tone_corpus, tiny_training):
@@ -612,6 +613,21 @@ def test_a_signal_ends_the_averaging(finished, tone_corpus, tiny_training, monke
     start(tiny_training, tone_corpus, finished).run()
     for name, value in weights(finished).items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_longer_training_that_is_killed_before_the_mean_goes_on(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    longer, before = replace(tiny_training, epochs=4), weights(finished)
+    paths = (str(tone_corpus / name) for name in ("train", "dev", "tokens.txt"))
+    training = Training(longer, *paths, finished, change=["epochs"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.selection, "average", Mock(side_effect=KeyboardInterrupt))
+        training.run()
+    start(longer, tone_corpus, finished).run()
+    header = read_model(finished)[0]
+    assert header.config.epochs == 4 and "epoch_004.safetensors" in header.info["average_of"]
+    assert any(not torch.equal(value, before[name]) for name, value in weights(finished).items())
 
 
 def test_damaged_states_are_refused(finished, tone_corpus, tiny_training):
