@@ -67,8 +67,11 @@ def main(argv: list[str]) -> int:
         if part and decoding.done():
             note(f"{decoding.out}: this part is decoded already")
             return EXIT_OK
-        with progress(f"decoding {decoding.data}") as report:
-            decoding.run(report, threads)
+        try:
+            with progress(f"decoding {decoding.data}") as report:
+                decoding.run(report, threads)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("run the same command to go on") from None
     return _report(decoding.out, decoding.results, decoding.errors)
 
 

@@ -164,7 +164,7 @@ def processor() -> Iterator[Finding]:
     topic = "processor"
     yield Finding(topic, "cores", f"{usable_cores()} usable of {os.cpu_count()}")
     limit = os.environ.get("OMP_NUM_THREADS")
-    note = f" (OMP_NUM_THREADS={limit})" if limit else ""
+    note = f" (OMP_NUM_THREADS={limit}; asr takes every core, or --threads)" if limit else ""
     yield Finding(topic, "threads of torch", f"{torch.get_num_threads()}{note}")
     how = f"compiled by {' '.join(native.compiler())}" if native.library() is not None else ""
     remedy = "install g++, or the Python package ziglang; without them, asr is slower"

@@ -53,6 +53,8 @@ def main(argv: list[str]) -> int:
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     segmentation = settings_of(SegmentationConfig, args, parser.prog)
     formats, page = formats_from(args.format, FORMATS), Path(args.output)
+    if "html" in formats and page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"-o {page}: expected a name that ends in .html")
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs = collect(
             args.inputs, Path(spool), data=args.data, lists=args.list, recursive=args.recursive

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         "start from the weights of this model: a training folder, a model file or a name of `asr "
         "models`; MODEL:encoder takes its encoder alone. Sizes and features must be the same, "
         "characters may differ. With hours of speech, lower optim.learning_rate; with minutes, "
-        "take more passes instead. Not needed when a training with --tokens continues"
+        "take more passes instead. Not needed when a training continues"
     )
     add("--init", metavar="MODEL", help=text)
     text = (
@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
     from asr.train.group import joined, quiet
     from asr.train.loop import Training
 
-    given = (args.train, args.dev, args.tokens, args.out, args.init, args.change)
+    change = [name.replace("-", "_") for name in args.change]
+    given = (args.train, args.dev, args.tokens, args.out, args.init, change)
     threads = config.threads or max(1, usable_cores() // processes()[1])
     with (
         quiet(Path(args.out)),

@@ -62,12 +62,13 @@ def main(argv: list[str]) -> int:
     result = search_grid(lists, lm=not args.no_lm)
     if (words := lists.words // len(args.decodings)) < FEW_WORDS:
         warn(f"chosen on {words} words: fewer than {FEW_WORDS} show little but chance")
-    for edge in result.edges():
-        warn(f"{edge} is at the edge of the grid")
     chosen = result.settings()
     if result.rates[result.best] >= lists.first and (kept := _as_decoded(args.decodings[0])):
         note("nothing is better than the weights of the decoding, which are kept")
         chosen = kept
+    else:
+        for edge in result.edges():
+            warn(f"{edge} is at the edge of the grid")
     write_text(out, yaml.safe_dump({**settings, **chosen}, sort_keys=False))
     write_json(results[1], result.table(lists))
     draw(result, lists, results[2])

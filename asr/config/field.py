@@ -195,7 +195,9 @@ def _wrong_items(values: Any, hints: Sequence[Any]) -> str:
     fixed = hints[-1] is not Ellipsis
     each = "whole numbers" if hints[0] is int else "numbers"
     each = "tables of settings" if dataclasses.is_dataclass(hints[0]) else each
+    example = "" if dataclasses.is_dataclass(hints[0]) else ", such as [1,2]"
     named = f"a list of {len(hints)} {each}" if fixed else f"a list of {each}"
+    named += example
     if not isinstance(values, tuple | list) or (fixed and len(values) != len(hints)):
         return named
     return named if any(wrong_type(value, hints[0]) for value in values) else ""

@@ -92,6 +92,7 @@ def _spelled(parser: argparse.ArgumentParser, args: Sequence[str]) -> Iterator[s
     """Return the arguments, with options as the parser spells them."""
     known = parser._option_string_actions
     by_dashes = {name.replace("_", "-"): name for name in known}
+    shown = [name for name, option in known.items() if option.help not in HIDDEN]
     has_verbs = bool(_verbs(parser))
     for position, arg in enumerate(args):
         if arg == "--":
@@ -101,12 +102,13 @@ def _spelled(parser: argparse.ArgumentParser, args: Sequence[str]) -> Iterator[s
         found = name if name in known else by_dashes.get(name.replace("_", "-"))
         abbreviated = any(option.startswith(name) for option in known)
         if found is None and name.startswith("--") and not (has_verbs or abbreviated):
-            raise InputError(f"{name}: no such option{_nearest(name, list(by_dashes))}")
+            raise InputError(f"{name}: no such option{_nearest(name, shown)}")
         yield arg if found is None else f"{found}{equals}{value}"
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name.replace("_", "-"), names, 1)
+    dashed = [each.replace("_", "-") for each in names]
+    close = difflib.get_close_matches(name.replace("_", "-"), dashed, 1)
     return f"; did you mean {close[0]}?" if close else "; --help-all lists all options"
 
 
@@ -197,6 +199,8 @@ def _text(action: argparse.Action) -> str:
     """Return the help of an option with its default value."""
     text = " ".join((action.help or "").split()).rstrip(".")
     default = action.default
+    if isinstance(default, tuple):
+        default = str(list(default)).replace(" ", "")
     none = default in (None, "", argparse.SUPPRESS) or isinstance(default, list | dict)
     unsaid = none or default is False or "default" in text
     return text if unsaid else f"{text} (default: {default})"

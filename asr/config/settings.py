@@ -108,7 +108,7 @@ class AugmentConfig(Settings):
     """Random changes of the training audio; never applied to dev or test."""
 
     speeds: tuple[float, ...] = setting((0.9, 1.0, 1.1), each("factors such as 0.9", 0.1, 10))
-    """Speed factors, one drawn per utterance and pass; (1.0,) turns it off."""
+    """Speed factors, one drawn per utterance and pass; [1.0] turns it off."""
     vtln: float = setting(0.0, CHANGE)
     """Vocal tract length perturbation: warp the frequency axis by a factor drawn from 1 - vtln to
     1 + vtln; 0 turns it off, 0.1 is usual."""

@@ -224,8 +224,17 @@ def import_rows(rows: Iterable[Row], target: str | Path, normalize: Normalize) -
     _warn_of_unspoken(originals, normalize)
     genders, unclear = _genders(utt2spk.values(), rows)
     replace_tables(target, {"utt2spk": utt2spk, "text": text, **_recordings(text, rows), **genders})
-    notes = (*_changed_characters(originals), *notes, *unclear)
+    notes = (*_changed_characters(originals), *notes, *unclear, *_without_speakers(rows))
     return Imported(len(ids), len(set(utt2spk.values())), notes)
+
+
+def _without_speakers(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a note about rows without a speaker."""
+    if nobody := [row.where for row in rows if not row.speaker.strip()]:
+        yield (
+            f"{counted(len(nobody), 'utterance')} without a speaker, the first in {nobody[0]}: "
+            "each is a speaker of its own, so that training and dev set may share people"
+        )
 
 
 def _problems(

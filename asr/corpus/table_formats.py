@@ -82,8 +82,11 @@ def read_rows(path: str | Path, columns: Mapping[str, str]) -> Iterator[Row]:
     path = Path(path)
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_json, ".json": _read_json}
     if path.suffix.lower() not in readers:
+        sheet = path.suffix.lower() in (".xlsx", ".xls", ".ods", ".numbers")
+        remedy = "save it as CSV in UTF-8" if sheet else "rename it"
+        remedy = "name a folder of recordings with --folder" if path.is_dir() else remedy
         raise InputError(
-            f"{path}: expected a table that ends in .csv, .tsv, .jsonl or .json; rename it"
+            f"{path}: expected a table that ends in .csv, .tsv, .jsonl or .json; {remedy}"
         )
     source = read_text(path)
     if not source.strip():

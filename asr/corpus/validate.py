@@ -328,7 +328,7 @@ def _strange(name: str, number: int, line: str) -> Iterator[str]:
     stray = _STRAY_BYTE.search(line)
     if stray:
         byte = ord(stray[0]) - 0xDC00
-        yield f"byte 0x{byte:02x} {_NOT_UTF8}; convert the file: iconv -f latin1 -t utf-8"
+        yield f"byte 0x{byte:02x} {_NOT_UTF8}; convert the file: iconv -f windows-1252 -t utf-8"
     key, value = split_line(line)
     if name.endswith(".scp"):  # paths may have spaces and letters of any kind
         odd = [*_STRANGE.findall(key), *invisible(key), *_UNSEEN.findall(value)]

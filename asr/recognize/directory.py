@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -273,6 +274,9 @@ def mean_alignment(results: Results) -> AlignmentNumbers | None:
 def write_results(out: Path, results: Results, summary: dict[str, Any]) -> None:
     """Write results into a folder: ``text``, ``results.jsonl``, ``flags``, and the summary."""
     results = dict(sorted(results.items()))
+    for scores in (*out.glob("wer_*"), *out.glob("cer_*")):  # of an earlier decoding
+        scores.unlink()
+    shutil.rmtree(out / "scoring_kaldi", ignore_errors=True)
     write_table(out / "text", {name: each["text"] for name, each in results.items()})
     write_text(out / RESULTS, "".join(map(_line, results.values())))
     flagged = {name: " ".join(each["flags"]) for name, each in results.items()}

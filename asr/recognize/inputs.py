@@ -37,6 +37,8 @@ class Input:
     """Data directory of the audio."""
     utterance: str = ""
     """Id in the data directory."""
+    below: Path = Path()
+    """Its folder below the folder that was named."""
 
 
 def collect(
@@ -95,7 +97,8 @@ def _expand(name: str, spool: Path, recursive: bool) -> Iterable[Input]:
         with open(path, "rb") as pipe:
             return [_spooled(pipe, spool, printable(name))]
     if probe(path.is_dir):
-        return map(_file, _folder(path, recursive))
+        files = _folder(path, recursive)
+        return [replace(_file(file), below=file.parent.relative_to(path)) for file in files]
     return [_file(path)]
 
 

@@ -242,6 +242,8 @@ def outputs(
 ) -> dict[Path, list[Path]]:
     """Return the result files by :attr:`Input.file`; names too long for the folder are cut.
 
+    Files of subfolders get subfolders of the same names.
+
     Raises:
         InputError: two inputs would write the same file.
     """
@@ -250,8 +252,8 @@ def outputs(
     longest = longest_name(folder)
     for item in inputs:
         file, name = item.file, f"{item.data}: {item.label}" if item.data else item.label
-        endings = (FORMATS[kind][0] for kind in formats)
-        plan[file] = [folder / fitting_name(file.stem, ending, longest) for ending in endings]
+        names = (fitting_name(file.stem, FORMATS[kind][0], longest) for kind in formats)
+        plan[file] = [folder / item.below / each for each in names]
         for target in plan[file]:
             if taken.get(target) == name:
                 raise InputError(f"{name}: named twice; name it once")

@@ -55,7 +55,7 @@ def decode(blob: bytes, path: str | Path) -> str:
         line = blob.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}:{line}: byte 0x{blob[error.start]:02x} is not UTF-8; convert the file, for "
-            "example with `iconv -f latin1 -t utf-8`"
+            "example with `iconv -f windows-1252 -t utf-8`"
         ) from error
 
 

@@ -52,7 +52,8 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
     if len(missing):
         raise InputError(
             f"{directory}/utt2dur: {len(missing)} utterances have no duration, the first is "
-            f"{utterances[int(missing[0])].id}; run `asr features {directory}`"
+            f"{utterances[int(missing[0])].id}; run `asr features {directory} --config FILE` with "
+            "the configuration of the training"
         )
 
 

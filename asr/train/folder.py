@@ -49,7 +49,7 @@ class RunFolder:
     def __init__(self, path: str | Path, checkpoints: int = 2) -> None:
         check_folder(path)
         self.path = Path(path)
-        self.final = self.path / MODEL_FILE
+        self.final, self.tokens = self.path / MODEL_FILE, self.path / "tokens.txt"
         self.state_file = self.path / "checkpoints" / "last.pt"
         older = (self.state_file.with_name(f"last.{i}.pt") for i in range(1, checkpoints))
         self._states = [self.state_file, *older]  # the newest first

@@ -65,14 +65,19 @@ def initialize(
     return origin, words, _report(origin, header.tokenizer.symbols, tokenizer.symbols)
 
 
-def read_tokens(tokens: str | None, init: str | None) -> CharTokenizer:
+def read_tokens(tokens: str | None, init: str | None, saved: Path) -> CharTokenizer:
     """Read tokens.txt, or take the characters of the model that a training begins with.
 
+    Args:
+        tokens: the file, if it is given.
+        init: the model, if it is given.
+        saved: tokens.txt of the training, if it goes on.
+
     Raises:
-        InputError: neither is given, or it cannot be read.
+        InputError: there is none of these, or it cannot be read.
     """
-    if tokens:
-        return CharTokenizer.from_file(tokens)
+    if tokens or (saved.is_file() and not init):
+        return CharTokenizer.from_file(tokens or saved)
     if init:
         return read_model(_split(init)[0])[0].tokenizer
     raise InputError("--tokens is missing; name the file of `asr chars`, or a model by --init")

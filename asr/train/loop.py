@@ -88,7 +88,8 @@ class Training:
         settings.check_names(change)
         self.config, self.folder = config, RunFolder(out, config.checkpoints)
         self.rank = rank or Rank(pick_device(config.device))
-        self.data = TrainData(config, train, dev, read_tokens(tokens, init))
+        tokenizer = read_tokens(tokens, init, self.folder.tokens)
+        self.data = TrainData(config, train, dev, tokenizer)
         self.model = self._new_model()
         self.optimizer = AdamW(
             self.model.parameters(), config.optim.learning_rate, config.optim.weight_decay
@@ -214,6 +215,7 @@ class Training:
         with self.folder.lock():
             text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
             write_text(self.folder.path / "config.yaml", text)
+            write_text(self.folder.tokens, self.data.tokenizer.table())
             with (
                 closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log,
                 closing(Drawing(log.say)) as self.drawing,

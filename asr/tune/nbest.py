@@ -92,6 +92,11 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
         lists += [found.get(name) or [empty] for name in texts]
+    if max(map(len, lists)) == 1:
+        raise InputError(
+            f"{decodings[0]}: one hypothesis of each utterance, expected several to choose from; "
+            "decode again with `asr decode --beam 24 --nbest 24`"
+        )
     return _lists(list(texts.values()) * len(decodings), lists)
 
 

@@ -7,7 +7,9 @@ import pytest
 from asr.cli import main, usage
 from asr.commands import VERBS
 from asr.commands.completion import listed, script
+from asr.config import TrainConfig
 from asr.config import help as pages
+from asr.config.args import add_settings, make_parser
 from asr.errors import InputError
 from asr.terminal import Quiet
 
@@ -35,6 +37,14 @@ def test_help_shows_only_the_groups(capsys):
 @pytest.mark.parametrize("form", ["{} 3", "{}=3"])
 def test_dashes_and_underscores_are_equivalent(name, form):
     assert parser().parse_args(form.format(name).split()).beam_width == 3
+
+
+def test_sections_are_no_suggestion():
+    train = make_parser("asr example", None)
+    add_settings(train, TrainConfig)
+    with pytest.raises(InputError, match=r"--batch-size: no such option; (?!.*--batch\?)"):
+        train.parse_args(["--batch-size", "8"])
+    assert "(default: [0.9,1.0,1.1])" in " ".join(pages.render(train, everything=True).split())
 
 
 def test_an_unknown_option_suggests_the_nearest():

@@ -207,7 +207,8 @@ def test_a_duration_below_that_of_the_recording_is_noted(audio):
     assert "1 recording longer than the duration in the table, the first in" in found.notes[0]
     assert "t.csv:2 (1.5 of 2 s); only this much is used." in found.notes[0]
     assert [u.end_s for u in DataDir.load(audio / "out").utterances] == [1.5, 2.0]
-    assert import_table(audio, "t.csv", "audio,text,duration\na.wav,one,2\n").notes == ()
+    table = "audio,text,duration,speaker\na.wav,one,2,ann\n"
+    assert import_table(audio, "t.csv", table).notes == ()
 
 
 def test_some_rows_with_times_and_some_without(audio):
@@ -298,7 +299,9 @@ def test_pairs_with_the_folder_as_speaker(folder, tmp_path):
 
 def test_pairs_without_speakers(folder, tmp_path):
     rows = pair_rows(folder, speaker_from_folder=False)
-    assert import_rows(rows, tmp_path / "out", same) == Imported(3, 3)
+    found = import_rows(rows, tmp_path / "out", same)
+    assert (found.utterances, found.speakers) == (3, 3)
+    assert "3 utterances without a speaker, the first in" in found.notes[0]
     assert read_table(tmp_path / "out" / "utt2spk") == {
         **{"ann-1": "ann-1", "ann-2": "ann-2", "bob-1": "bob-1"},
     }

@@ -137,7 +137,7 @@ def test_an_explanation_without_arrays_has_the_same_numbers(recognizer, tmp_path
     [
         (["-f", "pdf"], "no format 'pdf'"),
         (["--masks", "1"], "masks"),
-        (["-o", "{speech}"], "is also read"),
+        (["-o", "{speech}"], "expected a name that ends in .html"),
         (["-o", "page.txt.html", "-f", "html", "--stretch_s", "0"], "stretch_s"),
     ],
 )

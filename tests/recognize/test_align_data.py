@@ -68,6 +68,8 @@ def test_recognised_text_is_aligned_without_transcripts(data, model):
 def test_a_comparison_with_itself_has_no_errors(data, model, capsys):
     _, output = run(data, model)
     truth = output.rename(data.parent / "truth.ctm")
+    with truth.open("a") as file:
+        file.write("of-another-directory 1 0 1 AB\n")
     run(data, model, "--ctm", str(truth))
     out = capsys.readouterr().out
     assert "3 words compared, 0 not found" in out and "starts: median error 0 ms" in out

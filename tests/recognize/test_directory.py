@@ -154,6 +154,15 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
     assert list(json.loads((tmp_path / "out" / "decode.json").read_text())["errors"]) == ["ann-2"]
 
 
+def test_scores_of_an_earlier_decoding_are_removed(save, data, tmp_path):
+    model, out = save(), tmp_path / "out"
+    run(model, data, out)
+    (out / "wer_0_0.0").touch()
+    (out / "scoring_kaldi").mkdir()
+    run(model, data, out, "--length_bonus", "2")
+    assert not (out / "wer_0_0.0").exists() and not (out / "scoring_kaldi").exists()
+
+
 def test_scores_that_are_not_finite_fail_for_their_utterance_alone(
     save, data, tmp_path, capsys, monkeypatch
 ):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -147,6 +148,16 @@ def test_results_beside_a_folder_of_audio_are_replaced(model, audio, monkeypatch
     monkeypatch.chdir(audio / "out")
     for _ in range(2):
         assert main([str(audio / "a.wav"), "--model", model, "-o", "."]) == 0
+
+
+def test_results_of_subfolders_stand_in_subfolders(model, audio, tmp_path):
+    (audio / "bad.wav").unlink(missing_ok=True)
+    for name in ("ann", "bob"):
+        (audio / name).mkdir()
+        shutil.copy(audio / "a.wav", audio / name)
+    assert main([str(audio), "--recursive", "--model", model, "-o", str(tmp_path / "out")]) == 0
+    found = {str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.txt")}
+    assert {"a.txt", "ann/a.txt", "bob/a.txt"} <= found
 
 
 def test_two_inputs_for_one_output_are_refused_before_work_starts(model, audio):

@@ -117,7 +117,14 @@ def test_files_of_other_kinds_are_refused(files, tmp_path):
 def test_a_text_without_sentences(files):
     (files / "empty").write_text("\n")
     with pytest.raises(InputError, match="no sentence"):
-        training.read_sentences(files / "empty", TOKENS, plain=True)
+        training.read_sentences(files / "empty", TOKENS)
+
+
+def test_only_files_called_text_have_ids(tmp_path):
+    for name, count in (("text", 2), ("book.txt", 3)):
+        (tmp_path / name).write_text("AB BA CY\nB AB AB\n")
+        found = training.read_sentences(tmp_path / name, CharTokenizer.from_texts(["ABCY "]))
+        assert len(found[0]) == len("AB BA CY") - 3 * (count == 2)
 
 
 def test_characters_without_a_token(tmp_path, capsys):

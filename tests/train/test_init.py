@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,10 @@ def test_without_tokens_the_characters_of_the_model_are_kept(
     assert training.data.tokenizer.symbols == read_model(model)[0].tokenizer.symbols
     with pytest.raises(InputError, match="--tokens is missing"):
         start(short, tone_corpus, tmp_path / "other", tokens=None)
+    training.run()
+    Path(model, "final.safetensors").unlink()
+    again = start(short, tone_corpus, tmp_path / "next", tokens=None)
+    assert again.data.tokenizer.symbols == training.data.tokenizer.symbols
 
 
 def test_the_option_reaches_the_training(tone_corpus, tmp_path):

@@ -126,9 +126,17 @@ def test_the_command(decoding, tmp_path, capsys):
     assert lines[3][:2] == ["best", "0.00"]
 
 
+def test_one_hypothesis_leaves_no_choice(decoding, tmp_path):
+    folder = decoding({"u1": [entry("A B C", -1.0, -1.0)], "u2": [entry("D E", -1.0, -1.0)]})
+    with pytest.raises(InputError, match="one hypothesis of each utterance, expected several"):
+        read_lists(folder / "ref", [folder])
+
+
 def test_weights_that_are_no_better_than_those_of_the_decoding(decoding, tmp_path, capsys):
     """All weights get both utterances right, and so did those of the decoding."""
-    folder = decoding({"u1": [entry("A B C", -1.0, -1.0)], "u2": [entry("D E", -1.0, -1.0)]})
+    worse = entry("X", -90.0, -90.0)
+    lists = {"u1": [entry("A B C", -1.0, -1.0), worse], "u2": [entry("D E", -1.0, -1.0), worse]}
+    folder = decoding(lists)
     weights = {"ctc_weight": 0.33, "lm_weight": 0.3, "length_bonus": 0.7}
     summary = {"config": {**weights, "lm": "", "word_lm": ""}}
     (folder / "decode.json").write_text(json.dumps(summary))
