@@ -77,7 +77,9 @@ def _refusal(path: Path, error: OSError | ValueError) -> str:
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a new file under a random name, then rename it to ``path``."""
-    before = path.stat() if path.exists() else None  # or a link to nothing
+    before = None
+    with suppress(FileNotFoundError):  # also of a link to nothing
+        before = path.stat()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(_TOKEN)}.tmp")
     try:  # an interruption at any time leaves no temporary file behind

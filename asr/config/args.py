@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=Settings)
 Number = TypeVar("Number", int, float)
 _REQUIRED = "the following arguments are required: "
+_SECTION = re.compile(r'.*Parser key "(.+?)": Unable to load config', re.DOTALL)
 _WRONG_TYPE = re.compile(r'.*Parser key "(.+?)":\s+Expected .* Got value: (.*)', re.DOTALL)
 
 
@@ -53,6 +54,8 @@ def make_parser(
                 dashed = {name: f"--{name.replace('_', '-')}" for name in options}
                 names = message.removeprefix(_REQUIRED).split(", ")
                 message = _REQUIRED + ", ".join(dashed.get(n, n) for n in names)
+            if found := _SECTION.match(message):
+                message = f"--{found[1]}: a section of settings; name one of them, as in --help-all"
             if found := _WRONG_TYPE.match(message):  # in the words of a wrong file
                 name, value = found.groups()
                 hint = next(

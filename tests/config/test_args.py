@@ -73,6 +73,11 @@ def test_files_may_leave_values_out(file, text):
     assert parse("--config", file(text)) == TrainConfig()
 
 
+def test_a_section_is_no_option():
+    with pytest.raises(InputError, match=r"--batch: a section of settings; name one of them"):
+        parse("--batch", "8")
+
+
 def test_an_option_can_resolve_a_conflict_in_a_file(file):
     path = file("features:\n  high_freq_hz: 9000\n")
     assert parse("--config", path, "--features.sample_rate", "22050").features.high_freq_hz == 9000

@@ -134,7 +134,8 @@ def test_combine_of_one_directory_names_the_order(make, tmp_path):
 
 def test_normalize_warns_of_what_is_not_spoken(wav, tmp_path, capsys):
     table, out = tmp_path / "t.csv", str(tmp_path / "out")
-    table.write_text(f'audio,text,id\n{wav},"a & b, 7% (laughs)",a\n{wav},ten,b\n{wav},<unk> x,c\n')
+    rows = ('"a & b, 7% (laughs)",a,s', "ten,b,s", "<unk> x,c,t")
+    table.write_text("".join(["audio,text,id,speaker\n", *(f"{wav},{row}\n" for row in rows)]))
     assert main(["import", out, "--table", str(table), "--normalize", "librispeech"]) == 0
     first, second, third = capsys.readouterr().err.splitlines()
     assert first.startswith(f'warning: 1 transcript with digits, the first ("7") in {table}:2; ')
