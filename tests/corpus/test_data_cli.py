@@ -142,7 +142,7 @@ def test_normalize_warns_of_what_is_not_spoken(wav, tmp_path, capsys):
     assert second.startswith(f'warning: 1 transcript with symbols, the first ("&") in {table}:2; ')
     assert third.startswith('warning: 2 transcripts with text in brackets, the first ("(laughs)")')
     assert main(["import", f"{out}2", "--kaldi", out, "--normalize", "librispeech"]) == 0
-    assert f'the first ("7") in {out}/text: a; write' in capsys.readouterr().err
+    assert f'the first ("7") in {out}/text: s-a; write' in capsys.readouterr().err
     assert main(["import", f"{out}3", "--table", str(table)]) == 0
     assert capsys.readouterr().err == ""
 
