@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asr.text.tokenizer import CharTokenizer
 
 Entry = dict[str, float]
-PLAIN = "lines of files called text have no utterance ids, like those of other files"
+PLAIN = "the lines of files called text have no utterance ids; those of other files never have"
 
 
 def main(argv: list[str]) -> int:
@@ -40,11 +40,7 @@ def main(argv: list[str]) -> int:
 def _add_text(parser: argparse.ArgumentParser) -> None:
     text = "text files or data directories"
     parser.add_argument("--text", nargs="+", required=True, metavar="TEXT", help=text)
-    parser.add_argument(
-        "--plain",
-        action="store_true",
-        help="a file called text has no utterance ids, like files of other names",
-    )
+    parser.add_argument("--plain", action="store_true", help=PLAIN)
 
 
 def add_lm_options(parser: argparse.ArgumentParser, *, tokens: bool) -> None:
@@ -193,11 +189,7 @@ def score(argv: list[str]) -> int:
     parser = Parser("asr lm score", description=score.__doc__)
     add = parser.add_argument
     add("texts", nargs="+", metavar="TEXT", help="text files or data directories")
-    add(
-        "--plain",
-        action="store_true",
-        help="a file called text has no utterance ids, like files of other names",
-    )
+    add("--plain", action="store_true", help=PLAIN)
     add("--each", action="store_true", help="print the log-probability of every sentence")
     add_lm_options(parser, tokens=True)
     args = parser.parse_args(argv)

@@ -118,7 +118,7 @@ def report_misfits(misfits: list[str], where: str, speed: float) -> None:
     if misfits:
         rest = [f"  ... and {len(misfits) - SHOWN} more"] if len(misfits) > SHOWN else []
         raise InputError(
-            f"{where}: audio too short for {counted(len(misfits), 'transcript')} (at speed "
+            f"{where}: the audio is too short for {counted(len(misfits), 'transcript')} (at speed "
             f"{speed:g}):\n"
             + "\n".join(misfits[:SHOWN] + rest)
             + "\ncheck these transcripts and segment times and take the wrong ones out of text "

@@ -27,7 +27,10 @@ SHOWN = 3  # dev utterances whose attention is drawn
 
 
 def fingerprint(
-    utterances: Sequence[Utterance], tokenizer: CharTokenizer, cmvn: CmvnStats, *, by_speaker: bool
+    utterances: Sequence[Utterance],
+    tokenizer: CharTokenizer,
+    cmvn: CmvnStats,
+    features: FeatureConfig,
 ) -> str:
     """Return a hash of what a training learns from.
 
@@ -35,14 +38,14 @@ def fingerprint(
         utterances: of which ids, transcripts and durations count.
         tokenizer: characters.
         cmvn: statistics of the features.
-        by_speaker: whether features are normalised by speaker, so that the speakers count, too.
+        features: their settings; with cmvn ``speaker`` the speakers count, too.
     """
     seen, columns = hashlib.sha256(), Utterances.of(utterances)
     durations = (None if math.isnan(d) else d for d in columns.durations_s.tolist())
     texts = columns.texts or repeat(None, len(columns))
     for name, duration_s, text in zip(columns.ids, durations, texts, strict=True):
         seen.update(f"{name} {duration_s} {text}\n".encode())
-    for speaker in columns.speakers if by_speaker else ():
+    for speaker in columns.speakers if features.cmvn == "speaker" else ():
         seen.update(f"{speaker}\n".encode())
     sums = [cmvn.count, cmvn.sum.tolist(), cmvn.square_sum.tolist()]
     seen.update(("\n".join(tokenizer.symbols) + repr(sums)).encode())
@@ -106,8 +109,7 @@ class TrainData:
             self.train.encoder = config.model.encoder
         speakers, total = _statistics(dev, config.features, utterances)
         self.dev = UtteranceSet(utterances, self.tokenizer, config.features, self.cmvn, speakers)
-        by_speaker = config.features.cmvn == "speaker"
-        self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total, by_speaker=by_speaker)
+        self.dev_fingerprint = fingerprint(utterances, self.tokenizer, total, config.features)
         self.files = hashes_of_files(config)
         self.references = dict(zip(utterances.ids, utterances.transcripts, strict=True))
 
@@ -116,8 +118,7 @@ class TrainData:
         config = self.config
         checks.check_separation(train, dev)
         speakers, self.cmvn = _statistics(directory, config.features, train)
-        by_speaker = config.features.cmvn == "speaker"
-        self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn, by_speaker=by_speaker)
+        self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn, config.features)
         self.words = {word for _, lines in train.transcripts.blocks() for word in lines.split()}
         common = self.tokenizer, config.features, self.cmvn, speakers
         return UtteranceSet(train, *common, config.augment, config.seed, config.loss.copies)
@@ -154,7 +155,7 @@ class TrainData:
         speeds, mixed = self.config.augment.speeds, float(self.config.augment.mix_prob > 0)
         slow.augment = replace(self.config.augment, speeds=(min(speeds),), mix_prob=mixed)
         if isinstance(slow, shards.ShardSet):
-            slow.reported = set()  # its copies of messages count for nothing
+            slow.reported = set()  # what this trial reports must not silence the training
         keys = largest_batch(durations_s, self.config.batch)
         shares = shares_of(keys, durations_s, self.config, rank.index, rank.count)
         return [slow.batch(share) for share in shares]

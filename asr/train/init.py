@@ -74,7 +74,7 @@ def read_tokens(tokens: str | None, init: str | None, saved: Path) -> CharTokeni
         saved: tokens.txt of the training, if it goes on.
 
     Raises:
-        InputError: there is none of these, or it cannot be read.
+        InputError: none of the three exists, or the one that is taken cannot be read.
     """
     if tokens or (saved.is_file() and not init):
         return CharTokenizer.from_file(tokens or saved)

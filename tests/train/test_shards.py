@@ -176,7 +176,7 @@ def test_shards_are_checked_by_their_index(tone_corpus, one_epoch, shards, tmp_p
 
     fail("mel_bins was 20, is 30", features=FeatureConfig(mel_bins=30))
     deep = replace(one_epoch.model.encoder, pyramid=(8, 8, 8))
-    fail("audio too short for", model=replace(one_epoch.model, encoder=deep))
+    fail("audio is too short for", model=replace(one_epoch.model, encoder=deep))
     CharTokenizer.from_texts(["AB "]).to_file(tmp_path / "tokens.txt")
     (tmp_path / "dev").symlink_to(tone_corpus / "dev")
     fail(r"without a token: 'C' \(first in s1-02\)", corpus=tmp_path)
