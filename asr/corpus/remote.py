@@ -8,16 +8,7 @@ import time
 from http.client import HTTPException, HTTPResponse
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from asr.config import ShardConfig
 from asr.errors import InputError, first_line
@@ -49,7 +40,7 @@ def fetch(url: str, start: int, size: int, config: ShardConfig) -> tuple[bytes, 
     """Read a part of a file; requests that fail are repeated, up to ``config.tries`` times.
 
     Args:
-        url: address of the file.
+        url: address of the file, see :func:`is_remote`.
         start: first byte.
         size: number of bytes; fewer are returned only at the end of the file.
         config: time-out and number of tries.
@@ -163,9 +154,5 @@ class _Redirects(HTTPRedirectHandler):
 
 @functools.cache
 def _opener() -> OpenerDirector:
-    """Return an opener of http and https alone; urllib's own opens local files, too."""
-    opener = OpenerDirector()
-    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, _Redirects, HTTPErrorProcessor):
-        opener.add_handler(handler())
-    opener.add_handler(HTTPDefaultErrorHandler())
-    return opener
+    """Return urllib's opener, which a server cannot send to a local file or to another scheme."""
+    return build_opener(_Redirects)
