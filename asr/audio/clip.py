@@ -8,8 +8,9 @@ is resampled. Samples are float32 with full scale 1; those of float files may ex
 
 import math
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -90,17 +91,11 @@ class Outputs:
     """
 
     def __init__(self) -> None:
-        self._command, self._output = "", (b"", "")
-
-    def of(self, command: str) -> tuple[bytes, str]:
-        """Return what a command writes, and the last line of its standard error for messages."""
-        if command != self._command:
-            self._output = _run(command)
-            self._command = command
-        return self._output
+        self.of: Callable[[str], tuple[bytes, str]] = lru_cache(maxsize=1)(_run)
 
 
 def _run(command: str) -> tuple[bytes, str]:
+    """Return what a command writes, and the last line of its standard error for messages."""
     result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     message = f"; standard error: {lines[-1]}" if lines else ""
