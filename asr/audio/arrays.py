@@ -95,9 +95,7 @@ def _array(samples: Any) -> np.ndarray:
 
 def _width(values: np.ndarray) -> int:
     """Return the smallest sample width in bits that holds all values of a wide integer type."""
-    if not values.size:
-        return WIDTHS[0]
-    low, high = int(values.min()), int(values.max())
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
     signed = values.dtype.kind == "i"
     needed = max(high, -low - 1).bit_length() + signed
     return next(width for width in WIDTHS if width >= needed)
