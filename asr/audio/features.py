@@ -195,7 +195,7 @@ class FeatureExtractor:
         self.fft_size = 2 ** math.ceil(math.log2(self.length))
         hann = np.hanning(self.length)[1:]  # its first value is 0
         self.window = (hann**0.85).astype(np.float32)  # Kaldi's "povey" window
-        self.bands = self.warped_bands(1.0)
+        self.warped_bands(1.0)  # raises an error for filters that are too narrow
         self.dct = dct_matrix(config.mel_bins, config.ceps) if config.kind == "mfcc" else None
 
     def warped_bands(self, warp: float) -> tuple[Band, ...]:
@@ -236,8 +236,7 @@ class FeatureExtractor:
             if noise is None:
                 noise = np.random.default_rng(0).standard_normal(len(signal), np.float32)
             signal += self.config.dither * noise
-        bands = self.bands if warp == 1.0 else self.warped_bands(warp)
-        features = self._log_mel(signal, self.shift, bands)
+        features = self._log_mel(signal, self.warped_bands(warp))
         if self.config.level:
             features -= loudness(features)
         if self.dct is not None:
@@ -246,15 +245,15 @@ class FeatureExtractor:
             features = add_deltas(features, self.config.delta_order)
         return features
 
-    def _log_mel(self, signal: np.ndarray, shift: int, bands: Sequence[Band]) -> np.ndarray:
+    def _log_mel(self, signal: np.ndarray, bands: Sequence[Band]) -> np.ndarray:
         """Compute log-mel energies (T, bins) of a signal (N,), which is modified."""
         signal -= signal.mean()  # a large offset would cost precision
-        windows = sliding_window_view(signal, self.length)[::shift]  # (T, length), a view
+        windows = sliding_window_view(signal, self.length)[:: self.shift]  # (T, length), a view
         means = np.einsum("tn->t", windows)[:, None]  # faster than sum(1)
         means *= (1 - PREEMPHASIS) / self.length
         differences = np.multiply(signal[:-1], -PREEMPHASIS, dtype=np.float32)
         differences += signal[1:]
-        emphasised = sliding_window_view(differences, self.length - 1)[::shift]
+        emphasised = sliding_window_view(differences, self.length - 1)[:: self.shift]
         result = np.empty((len(windows), self.config.mel_bins), np.float32)
         padded = np.zeros((min(BLOCK, len(windows)), self.fft_size), np.float32)
         for start in range(0, len(windows), BLOCK):
