@@ -286,7 +286,7 @@ class _File:
                     _layouts.clear()
                 self.layout = cached(_layouts, self.key, partial(survey, stream, self.head))
             if self.layout.missing >= max(1, self.layout.present):
-                raise self._cut(self.layout.missing)
+                raise self._cut()
             if len(self.layout.parts) > MOST_STREAMS:
                 raise AudioError(
                     f"{name}: more than {MOST_STREAMS} concatenated streams; cut it into files"
@@ -315,10 +315,9 @@ class _File:
                 f"{self.name}: compressed SPHERE; unpack it: sph2pipe -f wav IN OUT.wav"
             )
 
-    def _cut(self, missing: int) -> AudioError:
-        return AudioError(
-            f"{self.name}: cut short: {missing} bytes fewer than its header promises; {AGAIN}"
-        )
+    def _cut(self) -> AudioError:
+        missing = f"{self.layout.missing} bytes fewer than its header promises"
+        return AudioError(f"{self.name}: cut short: {missing}; {AGAIN}")
 
     def sound(self, checked: bool) -> Sound:
         """Open the sound of all streams."""
@@ -328,7 +327,7 @@ class _File:
                 sound = self._counted(sound)
         except (soundfile.LibsndfileError, TypeError) as error:
             if self.layout.missing:
-                raise self._cut(self.layout.missing) from error
+                raise self._cut() from error
             raise AudioError(f"{self.name}: {_diagnosis(self.head)}") from error
         except MediaError as error:
             raise AudioError(f"{self.name}: {error}; {AGAIN}") from error
