@@ -80,10 +80,10 @@ class Labels(Column[str]):
 
     Args:
         names: the texts.
-        codes: the index of each row in ``names``, (N,); None: row i has name i.
+        codes: the index of each row in ``names``, (N,).
     """
 
-    def __init__(self, names: Strings, codes: Numbers | None = None) -> None:
+    def __init__(self, names: Strings, codes: Numbers) -> None:
         self.names, self.codes = names, codes
 
     @classmethod
@@ -94,16 +94,13 @@ class Labels(Column[str]):
         return cls(Strings.of(known), np.array(codes, np.int32))
 
     def __len__(self) -> int:
-        return len(self.names if self.codes is None else self.codes)
+        return len(self.codes)
 
     def _row(self, number: int) -> str:
-        return self.names[number if self.codes is None else int(self.codes[number])]
+        return self.names[int(self.codes[number])]
 
     def __iter__(self) -> Iterator[str]:
-        if self.codes is None:
-            return iter(self.names)
-        names = list(self.names)
-        return (names[code] for code in self.codes)
+        return map(list(self.names).__getitem__, self.codes.tolist())
 
 
 class Builder:

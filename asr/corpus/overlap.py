@@ -78,8 +78,7 @@ def _by_file(
     files = enumerate(map(_file, columns.wavs.names))  # a recording has many utterances
     chosen = {code: file for code, file in files if wanted(file)}
     found: dict[_File, list[Utterance]] = defaultdict(list)
-    codes = range(len(columns)) if columns.wavs.codes is None else columns.wavs.codes.tolist()
-    for index, code in enumerate(codes):
+    for index, code in enumerate(columns.wavs.codes.tolist()):
         if code in chosen:
             found[chosen[code]].append(columns[index])
     return found

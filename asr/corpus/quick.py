@@ -178,7 +178,7 @@ def _utt2spk(path: Path) -> tuple[Strings, Labels]:
 
 def _check_spk2utt(path: Path, ids: Strings, speakers: Labels) -> None:
     """Expect the speakers of utt2spk, each with its sorted utterances."""
-    firsts = np.flatnonzero(np.diff(np.asarray(speakers.codes), prepend=-1)).tolist()
+    firsts = np.flatnonzero(np.diff(speakers.codes, prepend=-1)).tolist()
     with open(path, "rb") as file:
         for name, first, last in zip(speakers.names, firsts, [*firsts[1:], len(ids)], strict=True):
             expected = f"{name}\n".encode() + ids.lines(first, last)
@@ -295,10 +295,10 @@ def _audio(
 ) -> tuple[Labels, Labels, Numbers | None]:
     """Return the recordings of the utterances, their values in wav.scp, and their segments."""
     wav_scp = path / "wav.scp"
-    if "segments" not in present:
-        if "wav.scp" not in present:
-            return Labels(ids), Labels(Strings.of([])), None
-        return Labels(ids), Labels(_paths(wav_scp, _rows(wav_scp, ids))), None
+    if "segments" not in present:  # each utterance is a recording
+        codes = np.arange(len(ids), dtype=np.int32)
+        paths = _paths(wav_scp, _rows(wav_scp, ids)) if "wav.scp" in present else Strings.of([])
+        return Labels(ids, codes), Labels(paths, codes[: len(paths)]), None
     keys = Builder(wav_scp.stat().st_size)
 
     def blocks() -> Iterator[_Block]:

@@ -100,11 +100,9 @@ def keys_of(utterances: Utterances) -> Numbers:
     A file counts as changed if its size or its time of modification has changed.
     """
     files = [hashed(f"{wav}\n{stamp(wav)}") for wav in utterances.wavs.names]
-    codes = utterances.wavs.codes
     spans = utterances.spans_s
     parts = [None] * len(utterances) if spans is None else spans.T.tolist()
-    numbers = range(len(utterances)) if codes is None else codes.tolist()
-    rows = zip(utterances.ids, numbers, parts, strict=True)
+    rows = zip(utterances.ids, utterances.wavs.codes.tolist(), parts, strict=True)
     found = (hashed(f"{name} {files[number]} {part}") for name, number, part in rows)
     return np.fromiter(found, np.int64, len(utterances))
 

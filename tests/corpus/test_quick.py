@@ -106,5 +106,5 @@ def test_columns_of_texts():
     assert (list(labels), labels[2], labels[1:], list(labels.names)) == (
         *(["b", "a", "b"], "b", ["a", "b"], ["b", "a"]),
     )
-    assert list(Strings.of([])) == [] and list(Labels(strings)) == texts
+    assert list(Strings.of([])) == [] and list(Labels(strings, np.arange(len(texts)))) == texts
     assert np.array_equal(labels.codes, [0, 1, 0])
