@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, parent_process
 from typing import Any, TypeVar
@@ -36,9 +36,7 @@ def in_processes(
             if len(running) > 2 * jobs:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (each.result() for each in done)
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (each.result() for each in done)
+        yield from (each.result() for each in as_completed(running))
     except BrokenProcessPool as error:
         raise InputError(
             "a process was killed, usually because memory ran out; run the command again with a "

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,31 +136,27 @@ def measure_each(
     left = np.flatnonzero(_places(keys, saved) < 0)
     done = len(keys) - len(left)
     report(done, len(keys))
-    for part, measured, failed in in_processes(_measure, _calls(utterances, left, work), jobs):
+    parts = (left[first : first + CHUNK].tolist() for first in range(0, len(left), CHUNK))
+    calls = ((work, part, [utterances[i] for i in part]) for part in parts)
+    for measured, failed in in_processes(_measure, calls, jobs):
         saved.append(np.array([(keys[i], *row) for i, row in measured], saved.dtype))
         errors |= {utterances.ids[i]: reason for i, reason in failed}
-        done += len(part)
+        done += len(measured) + len(failed)
         report(done, len(keys))
     return _places(keys, saved), errors
 
 
-def _calls(utterances: Utterances, left: Numbers, work: Work) -> Iterator[tuple[Any, ...]]:
-    for first in range(0, len(left), CHUNK):
-        part = left[first : first + CHUNK].tolist()
-        yield work, part, [utterances[i] for i in part]
-
-
 def _measure(
     work: Work, part: list[int], utterances: Sequence[Utterance]
-) -> tuple[list[int], list[tuple[int, tuple[Any, ...]]], list[tuple[int, str]]]:
-    """Return the utterances, the rows of those that could be read, and the errors of the others."""
+) -> tuple[list[tuple[int, tuple[Any, ...]]], list[tuple[int, str]]]:
+    """Return the rows of the utterances that could be read, and the errors of the others."""
     outputs, rows, failed = Outputs(), [], []
     for number, utterance in zip(part, utterances, strict=True):
         try:
             rows.append((number, work(utterance, outputs)))
         except InputError as error:
             failed.append((number, first_line(error)))
-    return part, rows, failed
+    return rows, failed
 
 
 def _places(keys: Numbers, saved: Saved) -> Numbers:
