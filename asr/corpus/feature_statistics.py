@@ -17,9 +17,9 @@ from asr.config.read import load_yaml, to_dict
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.saved import Report, Saved, measure_each
-from asr.corpus.tables import STATISTICS
+from asr.corpus.tables import STATISTICS, write_table
 from asr.errors import InputError
-from asr.files import detach, write_json, write_text
+from asr.files import detach, write_json
 
 CMVN_FILE, SETTINGS_FILE = STATISTICS
 SAVED_FILE = ".features"  # what a killed process has measured
@@ -88,10 +88,11 @@ def gather(
         )
     rows = saved.rows()
     durations_s, frames = rows["duration_s"][places].tolist(), rows["frames"][places].tolist()
-    for name in ("utt2dur", "utt2num_frames", CMVN_FILE, SETTINGS_FILE):
+    for name in STATISTICS:
         detach(path / name)
-    _write_column(path / "utt2dur", utterances.ids, map("{:.4f}".format, durations_s))
-    _write_column(path / "utt2num_frames", utterances.ids, map(str, frames))
+    ids = list(utterances.ids)
+    write_table(path / "utt2dur", dict(zip(ids, map("{:.4f}".format, durations_s), strict=True)))
+    write_table(path / "utt2num_frames", dict(zip(ids, map(str, frames), strict=True)))
     found = (rows[place] for place in places.tolist())
     stats = (CmvnStats(float(r["frames"]), r["sum"], r["square_sum"]) for r in found)
     totals = speaker_totals(zip(utterances.speakers, stats, strict=True))
@@ -99,11 +100,6 @@ def gather(
     write_json(path / SETTINGS_FILE, settings_of(config))
     saved.remove()
     return durations_s, frames
-
-
-def _write_column(path: Path, ids: Iterable[str], values: Iterable[str]) -> None:
-    lines = (f"{name} {value}\n" for name, value in zip(ids, values, strict=True))
-    write_text(path, "".join(lines))
 
 
 def read_speaker_stats(directory: str | Path, config: FeatureConfig) -> dict[str, CmvnStats]:
