@@ -85,19 +85,13 @@ def microphone(device: str | None) -> Source:
         ) from error
 
     def source(rate: int, stop: threading.Event) -> tuple[int, Iterable[np.ndarray]]:
-        rate = _possible_rate(sounddevice, chosen, rate)
+        try:
+            sounddevice.check_input_settings(device=chosen, channels=1, samplerate=rate)
+        except sounddevice.PortAudioError:  # the device does not support this rate
+            rate = round(sounddevice.query_devices(chosen, "input")["default_samplerate"])
         return rate, _recorded(sounddevice, chosen, rate, stop)
 
     return source
-
-
-def _possible_rate(sounddevice: Any, device: int | str | None, rate: int) -> int:
-    """Return the rate if the device supports it, else the default rate of the device."""
-    try:
-        sounddevice.check_input_settings(device=device, channels=1, samplerate=rate)
-    except sounddevice.PortAudioError:
-        return round(sounddevice.query_devices(device, "input")["default_samplerate"])
-    return rate
 
 
 def _recorded(
