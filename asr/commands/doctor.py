@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
+from itertools import groupby
 from pathlib import Path
 
 from asr.config.help import Parser
@@ -82,12 +83,10 @@ def examine() -> list[Finding]:
 def render(findings: list[Finding]) -> Iterator[str]:
     """Yield the lines of the report: a block for each topic, then the remedies."""
     width = max(len(f.name) for f in findings)
-    topic = ""
-    for finding in findings:
-        if finding.topic != topic:
-            yield f"{finding.topic}:"
-            topic = finding.topic
-        yield f"  {'!' if finding.remedy else ' '} {finding.name:{width}}  {finding.value}"
+    for topic, found in groupby(findings, key=lambda f: f.topic):
+        yield f"{topic}:"
+        for f in found:
+            yield f"  {'!' if f.remedy else ' '} {f.name:{width}}  {f.value}"
     wrong = [f for f in findings if f.remedy]
     yield "" if wrong else "\neverything is fine"
     yield from (f"{f.name}: {f.value}\n    remedy: {f.remedy}" for f in wrong)
