@@ -186,27 +186,26 @@ def _check_spk2utt(path: Path, ids: Strings, speakers: Labels) -> None:
         expect(not file.read(1))
 
 
-def _texts(path: Path, ids: Strings) -> Strings:
-    """Return the transcripts, without reserved symbols."""
-    found = Builder(path.stat().st_size)
-    for block in _rows(path, ids):
-        lines, ends = block.values()
-        raw = lines.tobytes()
-        if any(symbol.encode() in raw for symbol in RESERVED):
-            expect(not _RESERVED.search(raw))
-        found.add(lines, ends)
-    return found.column()
-
-
-def _paths(path: Path, blocks: Iterator[_Block]) -> Strings:
-    """Return the values of wav.scp: paths of files, and commands."""
+def _values(path: Path, blocks: Iterator[_Block], check: Callable[[bytes], None]) -> Strings:
+    """Return the values of a table; ``check`` gets the lines of each block."""
     found = Builder(path.stat().st_size)
     for block in blocks:
         lines, ends = block.values()
-        for value in dict.fromkeys(lines.tobytes().decode()[:-1].split("\n")):
-            expect(value.endswith("|") or (not value.startswith("~") and is_file(value)))
+        check(lines.tobytes())
         found.add(lines, ends)
     return found.column()
+
+
+def _check_texts(raw: bytes) -> None:
+    """Expect transcripts without reserved symbols."""
+    if any(symbol.encode() in raw for symbol in RESERVED):
+        expect(not _RESERVED.search(raw))
+
+
+def _check_paths(raw: bytes) -> None:
+    """Expect paths of files, and commands."""
+    for value in dict.fromkeys(raw.decode()[:-1].split("\n")):
+        expect(value.endswith("|") or (not value.startswith("~") and is_file(value)))
 
 
 def _numbers(words: list[bytes]) -> Numbers:
@@ -274,7 +273,8 @@ def _read(path: Path, present: Collection[str]) -> Utterances:
     ids, speakers = _utt2spk(path / "utt2spk")
     _check_spk2utt(path / "spk2utt", ids, speakers)
     recordings, wavs, spans = _audio(path, present, ids)
-    texts = _texts(path / "text", ids) if "text" in present else None
+    text = path / "text"
+    texts = _values(text, _rows(text, ids), _check_texts) if "text" in present else None
     durations_s = np.full(len(ids), np.nan) if spans is None else spans[1] - spans[0]
     if "utt2dur" in present:
         durations_s = _seconds(path / "utt2dur", ids)
@@ -296,9 +296,10 @@ def _audio(
     """Return the recordings of the utterances, their values in wav.scp, and their segments."""
     wav_scp = path / "wav.scp"
     if "segments" not in present:  # each utterance is a recording
-        codes = np.arange(len(ids), dtype=np.int32)
-        paths = _paths(wav_scp, _rows(wav_scp, ids)) if "wav.scp" in present else Strings.of([])
-        return Labels(ids, codes), Labels(paths, codes[: len(paths)]), None
+        codes, wavs = np.arange(len(ids), dtype=np.int32), Strings.of([])
+        if "wav.scp" in present:
+            wavs = _values(wav_scp, _rows(wav_scp, ids), _check_paths)
+        return Labels(ids, codes), Labels(wavs, codes[: len(wavs)]), None
     keys = Builder(wav_scp.stat().st_size)
 
     def blocks() -> Iterator[_Block]:
@@ -306,7 +307,7 @@ def _audio(
             keys.add(*block.keys())
             yield block
 
-    wavs, names = _paths(wav_scp, blocks()), keys.column()
+    wavs, names = _values(wav_scp, blocks(), _check_paths), keys.column()
     codes, spans = _segments(path / "segments", ids, names)
     return Labels(names, codes), Labels(wavs, codes), spans
 
