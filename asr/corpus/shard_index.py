@@ -37,7 +37,7 @@ COLUMNS = {  # an entry for each utterance
     "sentence": np.int64,  # hash of the sentence without case and punctuation
 }
 LISTS = ("ids", "shards", "digests", "speakers", "words")  # texts, each ended by a line feed
-PER_SHARD = {"count": np.int64, "bytes": np.int64}
+PER_SHARD = ("count", "bytes")  # numbers of each shard
 _TYPES = {"I64": np.int64, "I32": np.int32, "F64": np.float64, "U8": np.uint8}
 AGAIN = "run `asr data index` on the folder of the shards"
 
@@ -98,15 +98,13 @@ class ShardIndex:
         self.arrays, self.info, self.where = arrays, info, where
         self.first = np.concatenate([[0], np.cumsum(arrays["count"])])  # utterance of each shard
         self.shards = self.texts("shards")
-        self._speakers = len(arrays["cmvn"])
         self._check()
 
     def _check(self) -> None:
         """Raise ValueError if arrays do not fit each other."""
-        length = int(self.first[-1])
         for name in COLUMNS:
-            if self.arrays[name].shape != (length,):
-                raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({length},)")
+            if self.arrays[name].shape != (len(self),):
+                raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({len(self)},)")
         if not len(self.shards) == len(self.texts("digests")) == len(self.arrays["count"]):
             raise ValueError("the number of shards differs")
         for shard, rows in enumerate(self.rows()):
@@ -121,7 +119,7 @@ class ShardIndex:
         before = int(self.arrays["id_end"][rows.start - 1]) if rows.start else 0
         if (np.diff(column["id_end"], prepend=before) < 1).any():
             raise ValueError("ids overlap")
-        if not 0 <= column["speaker"].min() <= column["speaker"].max() < self._speakers:
+        if not 0 <= column["speaker"].min() <= column["speaker"].max() < len(self.arrays["cmvn"]):
             raise ValueError("a speaker is missing")
 
     def rows(self) -> Iterator[slice]:
@@ -198,11 +196,9 @@ def index_of_shard(
     speakers = sorted({e.speaker for e in entries})
     number = {speaker: i for i, speaker in enumerate(speakers)}
     sums = np.zeros((len(speakers), len(packed(entries[0].stats))))
-    characters: dict[str, str] = {}
     for entry in entries:
         sums[number[entry.speaker]] += packed(entry.stats)
-        for character in entry.text:
-            characters.setdefault(character, entry.id)
+    characters = {c: e.id for e in reversed(entries) for c in e.text}  # the first with each
     rows = [
         (*e.audio, *e.json, e.duration_s, e.steps, number[e.speaker], len(e.id.encode()) + 1,
          hashed(e.id), hashed(sentence_key(e.text)))
