@@ -149,32 +149,25 @@ class Utterance:
         return Clip.of_entry(self.wav, self.start_s, self.end_s)
 
 
+@dataclass(frozen=True, eq=False)
 class Utterances(Column[Utterance]):
-    """Utterances in columns: an :class:`Utterance` is made when it is asked for.
+    """Utterances in columns: an :class:`Utterance` is made when it is asked for."""
 
-    Args:
-        ids: id of each utterance, N in all.
-        speakers: speaker of each utterance.
-        recordings: id of each recording.
-        wavs: value of each recording in wav.scp.
-        spans_s: begin and end in the recording, (2, N); an end of NaN is that of the recording;
-            None: all utterances are whole recordings.
-        texts: transcripts; None if the directory has no text.
-        durations_s: duration of each utterance, (N,); NaN if it is not known.
-    """
-
-    def __init__(
-        self,
-        ids: Strings,
-        speakers: Labels,
-        recordings: Labels,
-        wavs: Labels,
-        spans_s: Numbers | None,
-        texts: Strings | None,
-        durations_s: Numbers,
-    ) -> None:
-        self.ids, self.speakers, self.recordings, self.wavs = ids, speakers, recordings, wavs
-        self.spans_s, self.texts, self.durations_s = spans_s, texts, durations_s
+    ids: Strings
+    """Id of each utterance, N in all."""
+    speakers: Labels
+    """Speaker of each utterance."""
+    recordings: Labels
+    """Id of each recording."""
+    wavs: Labels
+    """Value of each recording in wav.scp."""
+    spans_s: Numbers | None
+    """Begin and end in the recording, (2, N); an end of NaN is that of the recording; None: all
+    utterances are whole recordings."""
+    texts: Strings | None
+    """Transcripts; None if the directory has no text."""
+    durations_s: Numbers
+    """Duration of each utterance, (N,); NaN if it is not known."""
 
     @classmethod
     def of(cls, utterances: Iterable[Utterance]) -> "Utterances":
