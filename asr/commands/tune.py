@@ -104,7 +104,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestLists":
     """Return the lists with the scores of other language models."""
-    from asr.lm.perplexity import sentence_log_probs
+    from asr.lm.perplexity import perplexity
     from asr.loading import open_lm
     from asr.text.tokenizer import CharTokenizer
 
@@ -112,9 +112,8 @@ def _rescored(lists: "NBestLists", config: DecodeConfig, tokens: str) -> "NBestL
     model = open_lm(replace(config, lm_weight=1.0), tokenizer)
     assert model is not None
     unique = sorted({text for texts in lists.texts for text in texts})
-    encoded = [tokenizer.encode(text) for text in unique]
-    scores = sentence_log_probs(model, encoded, tokenizer.eos_id).tolist()
-    return lists.with_lm(dict(zip(unique, scores, strict=True)))
+    found = perplexity(model, unique, tokenizer)
+    return lists.with_lm({text: log_prob for log_prob, text in found.sentences})
 
 
 def _report(lists: "NBestLists", result: "GridSearch") -> str:
