@@ -94,19 +94,17 @@ def _print_problems(problems: Sequence[object], where: str) -> None:
 
 def _contents(path: str, utterances: "Utterances | None") -> str:
     """Return the counts of a valid directory, and its hours if they are known without audio."""
-    from asr.corpus.quick import read_columns
     from asr.corpus.tables import Segment, read_tables
 
-    names = ("utt2spk", "spk2utt", "utt2dur")
-    utterances = utterances or read_columns(Path(path), names, names)
     if utterances is not None:
         found, people = len(utterances), len(utterances.speakers.names)
         total_s = float(utterances.durations_s.sum())  # NaN if it is not known
     else:
         tables = read_tables(path)
         found, people = len(tables["utt2spk"]), len(set(tables["utt2spk"].values()))
+        durations = map(float, tables.get("utt2dur", {}).values())
         segments = map(Segment.parse, tables.get("segments", {}).values())
-        total_s = sum(segment.end_s - segment.start_s for segment in segments)
+        total_s = sum(durations) or sum(segment.end_s - segment.start_s for segment in segments)
     hours = f", {total_s / 3600:.2f} hours" if total_s > 0 else ""
     return f"{counted(found, 'utterance')}, {counted(people, 'speaker')}{hours}"
 

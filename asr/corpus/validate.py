@@ -132,7 +132,8 @@ def inspect(
             commands in wav.scp are not run.
 
     Returns:
-        All violations, file by file. If the quick first check finds none, the utterances too.
+        All violations, file by file, and the utterances if the quick first check finds no other
+        violations than those of the audio.
 
     Raises:
         InputError: the path is not a folder, or a folder of recordings.
@@ -148,9 +149,10 @@ def inspect(
         )
     optional = {"text": text, "wav.scp": wav, "feats.scp": feats}
     required = ["utt2spk", "spk2utt", *(name for name, wanted in optional.items() if wanted)]
-    if not audio and (found := read_columns(path, required, FILES)) is not None:
+    found = read_columns(path, required, FILES)
+    if found is not None and not audio:
         return [], found
-    return _problems(path, required, audio=audio), None
+    return _problems(path, required, audio=audio), found
 
 
 def fix_remedy(path: str | Path, problems: Collection[Problem]) -> str:
