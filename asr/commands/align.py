@@ -21,7 +21,7 @@ from asr.config.args import add_machine_options, add_settings, config_files, fro
 from asr.corpus.datadir import DataDir
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
-from asr.store.find import find_model, search_settings
+from asr.store.find import MODEL, find_model, search_settings
 from asr.terminal import note
 from asr.text.timed import CtmWord, parse_ctm, words_by_file
 from asr.text.transcripts import read_lines
@@ -32,8 +32,7 @@ def main(argv: list[str]) -> int:
     parser = make_parser("asr align", __doc__)
     add = parser.add_argument
     add("data", metavar="DATA_DIR", help="Kaldi data directory")
-    text = "folder of a training, model file, or a name of `asr models`"
-    add("--model", required=True, help=text)
+    add("--model", required=True, help=MODEL)
     add("-o", "--output", required=True, metavar="FILE", help="CTM file to write")
     add("--ctm", metavar="FILE", help="reference times to compare with")
     add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")

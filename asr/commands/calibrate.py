@@ -16,14 +16,13 @@ from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
 from asr.recognize.calibrate import Report, calibrate
 from asr.recognize.confidence import MIN_CONFIDENCE
-from asr.store.find import find_model, search_settings
+from asr.store.find import MODEL, find_model, search_settings
 
 
 def main(argv: list[str]) -> int:
     """Run ``asr calibrate``; return the exit code."""
     parser = make_parser("asr calibrate", __doc__)
-    text = "folder of a training, model file, or a name of `asr models`"
-    parser.add_argument("model", metavar="MODEL", help=text)
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("data", metavar="DATA_DIR", help="Kaldi data directory with transcripts")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write")
     add_machine_options(parser)

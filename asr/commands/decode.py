@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, from_args, make_parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
-from asr.store.find import search_settings
+from asr.store.find import MODEL, search_settings
 from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     """Run ``asr decode``; return the exit code."""
     parser = make_parser("asr decode", __doc__)
     add = parser.add_argument
-    add("--model", help="folder of a training, model file, or a name of `asr models`")
+    add("--model", help=MODEL)
     add("--data", required=True, metavar="DIR", help="Kaldi data directory")
     add("--out", required=True, metavar="DIR", help="folder for the results")
     text = "decode part I of N alone, into the folder splitN/I of --out; a finished part is kept"

@@ -19,15 +19,14 @@ from asr.config.read import from_dict, load_yaml
 from asr.errors import InputError
 from asr.files import check_outputs
 from asr.store.export import export_model
-from asr.store.find import find_model
+from asr.store.find import MODEL, find_model
 from asr.terminal import warn
 
 
 def main(argv: list[str]) -> int:
     """Run ``asr export``; return the exit code."""
     parser = Parser("asr export", description=__doc__)
-    text = "folder of a training, model file, or a name of `asr models`"
-    parser.add_argument("model", metavar="MODEL", help=text)
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
     text = "number format of the weights; float16 halves the file size, int8 quarters it"
     dtypes = ("float32", "float16", "int8")

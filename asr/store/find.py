@@ -23,6 +23,7 @@ _MADE_BY = {FORMAT: "asr train", LM_FORMAT: "asr lm train"}
 MODEL_FILE = "final.safetensors"  # of a training
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 DEFAULT = "an4"  # model of `asr transcribe` without --model
+MODEL = "folder of a training, model file, or a name of `asr models`"  # help of an option
 HEADER_ERRORS = (  # from reading a damaged header
     *(OSError, KeyError, ValueError, AttributeError, TypeError),
     *(RecursionError, ArithmeticError),
