@@ -1,10 +1,11 @@
 """Results about files that this process keeps, and the warnings that it has printed."""
 
 import os
-import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TypeVar
+
+from asr.terminal import warn
 
 T = TypeVar("T")
 lengths: dict[Hashable, int] = {}  # samples of files and streams that had to be decoded to count
@@ -16,7 +17,7 @@ def warn_once(name: str, message: str, key: Hashable = None) -> None:
     key = key or (name, message)
     if key not in _printed:
         _printed.add(key)
-        print(f"warning: {name}: {message}", file=sys.stderr)
+        warn(f"{name}: {message}")
 
 
 def identity(source: str | Path | bytes) -> Hashable:
