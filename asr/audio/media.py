@@ -41,10 +41,9 @@ class Container:
     """Whether libsndfile cannot read any such file."""
 
 
-_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _BEGINNINGS = (
     (b"\x1a\x45\xdf\xa3", Container("matroska", "webm or mkv")),
-    (_ASF, Container("asf", "wma or wmv")),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Container("asf", "wma or wmv")),
     (b"FLV\1", Container("flv", "flv")),
     (b"\0\0\1\xba", Container("mpeg", "mpeg")),
     (b"#!AMR", Container("amr", "amr", timed=False)),
