@@ -54,18 +54,17 @@ def hold_out(
         InputError: there is no such cut; the message names the nearest one. Nothing is written.
     """
     _check(share, disjoint)
-    refuse_same(source, train)
-    refuse_same(source, dev)
     if Path(train).resolve() == Path(dev).resolve():
         raise InputError(f"{dev}: also the directory for training; name another directory")
-    check_folder(train)
-    check_folder(dev)
+    for target in (train, dev):
+        refuse_same(source, target)
+        check_folder(target)
     data = DataDir.load(source, text="text" in disjoint)
     if len(data.utterances) < 2:
         raise InputError(f"{source}: {len(data.utterances)} utterances, cannot be cut in two")
     groups = connected(data, disjoint)
     held = _choose(data, groups, share, disjoint, seed)
-    rest = {u.id for u in data.utterances} - held
+    rest = set(data.utterances.ids) - held
     tables = read_valid(source, text=False)
     parts = {Path(train): restrict(tables, rest), Path(dev): restrict(tables, held)}
     for path, part in parts.items():
