@@ -274,8 +274,6 @@ def write_shards(
             f"{', '.join(map(str, OPUS_RATES))}; use --format flac"
         )
     utterances, out = DataDir.load(directory).utterances, Path(out)
-    if not utterances:
-        raise InputError(f"{directory}: no utterances; check the data preparation")
     check_folder(out)
     plan = {"source": _source(utterances, options)}
     _check_folder_of(out, plan)
