@@ -133,9 +133,7 @@ def _found(
     """Return the utterances of each kind, with a function that describes one."""
     duration_s, level_db, clipped = rows["duration_s"], rows["level_db"], 100 * rows["clipped"]
     full = ~failed & (duration_s >= limits["shortest"])
-    lengths = np.zeros(len(rows), int)
-    if utterances.texts is not None:
-        lengths = np.fromiter(map(len, utterances.texts), int, len(rows))
+    lengths = np.fromiter(map(len, utterances.transcripts), int, len(rows))
 
     def seconds(i: int) -> str:
         return f"{duration_s[i]:.2f} s"
