@@ -330,15 +330,14 @@ def _with_segments(source: str | Path, tables: Tables) -> Tables:
 
 def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, str]:
     joined: dict[str, str] = {}
-    origin: dict[str, str | Path] = {}
     for source, tables in every:
         for key, value in tables[name].items():
             if joined.setdefault(key, value) != value:
+                first = next(other for other, theirs in every if key in theirs[name])
                 raise InputError(
-                    f"{name}: {key} is {joined[key]!r} in {origin[key]} and {value!r} in "
-                    f"{source}; give one of them another id"
+                    f"{name}: {key} is {joined[key]!r} in {first} and {value!r} in {source}; give "
+                    "one of them another id"
                 )
-            origin.setdefault(key, source)
     return joined
 
 
