@@ -6,7 +6,7 @@ their share is as near as possible to the requested one.
 """
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from asr.corpus.overlap import recordings
 from asr.corpus.tables import read_table, refuse_text_of_others, restrict
 from asr.errors import InputError, counted
 from asr.files import check_folder
+from asr.grouping import grouped
 from asr.text.normalize import sentence_key
 
 KEYS: dict[str, Callable[[Iterable[Utterance]], Mapping[str, Hashable]]] = {
@@ -96,10 +97,7 @@ def connected(data: DataDir, disjoint: Iterable[str]) -> list[list[str]]:
             if small is not large:
                 large += small
                 groups.update(dict.fromkeys(small, large))
-    members: dict[int, list[str]] = defaultdict(list)
-    for name, group in groups.items():  # in the order of the utterances
-        members[id(group)].append(name)
-    return list(members.values())
+    return list(grouped(groups, lambda name: id(groups[name])).values())
 
 
 def _choose(

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from asr.audio.clip import Clip
 from asr.errors import InputError
 from asr.files import detach, is_data_directory, write_text
+from asr.grouping import grouped
 from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
@@ -152,9 +153,7 @@ def read_clips(path: Path) -> dict[str, Clip]:
 
 def speakers_of(utt2spk: Mapping[str, str]) -> dict[str, str]:
     """Derive spk2utt from utt2spk: the utterances of each speaker, joined by spaces."""
-    speakers: dict[str, list[str]] = {}
-    for name in sorted(utt2spk):
-        speakers.setdefault(utt2spk[name], []).append(name)
+    speakers = grouped(sorted(utt2spk), utt2spk.__getitem__)
     return {speaker: " ".join(names) for speaker, names in speakers.items()}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import counted
+from asr.grouping import grouped
 from asr.score.calibration import ConfidenceBin, confidence_bins
 from asr.score.wer import Counts, Score, total
 from asr.text.normalize import sentence_key
@@ -59,9 +60,7 @@ def _range(end: int) -> str:
 
 
 def _grouped(score: Score, names: Sequence[str]) -> list[Group]:
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        rows.setdefault(name, []).append(row)
+    rows = grouped(range(len(names)), names.__getitem__)
     return [
         Group(name, len(chosen), total(score.word_counts[chosen])) for name, chosen in rows.items()
     ]

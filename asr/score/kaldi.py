@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import write_text
+from asr.grouping import grouped
 from asr.score.wer import CountArray, Pair, Score, align, operation, total, wrong_sentences
 
 GAP = "***"
@@ -132,9 +133,7 @@ def speaker_lines(score: Score, speakers: Mapping[str, str]) -> Iterator[str]:
     width = max(_SPEAKER_WIDTH, *map(len, speakers.values()))
     titles = ("#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err")
     yield f"{'SPEAKER':{width}} id  {_fields(titles)}"
-    rows: dict[str, list[int]] = {}
-    for i, name in enumerate(score.ids):
-        rows.setdefault(speakers[name], []).append(i)
+    rows = grouped(range(len(score.ids)), lambda i: speakers[score.ids[i]])
     for speaker in sorted(rows):
         yield from _speaker_rows(speaker, score.word_counts[rows[speaker]], width)
     yield from _speaker_rows("SUM", score.word_counts, width)

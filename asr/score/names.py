@@ -4,13 +4,13 @@ As in sclite, names that differ only in case match, and channel 1 matches A. Nam
 in their folders or in the suffix of an audio file match, too. A match must be unique on both sides.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from asr.audio.formats import AUDIO_SUFFIXES
+from asr.grouping import grouped
 
 Name = TypeVar("Name", bound=Hashable)
 Track = tuple[str, str]  # file and channel
@@ -26,7 +26,7 @@ def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
 def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
     """Map tracks likewise; A and B are channels 0 and 1 of a file that has both, else 1 and 2."""
     refs, hyps = list(refs), list(hyps)
-    pairs = _by_form((*refs, *hyps), lambda track: _bare(track[0])).items()
+    pairs = grouped((*refs, *hyps), lambda track: _bare(track[0])).items()
     from_0 = {file for file, tracks in pairs if {"0", "1"} <= {number for _, number in tracks}}
 
     def form(file_form: Callable[[str], str], track: Track) -> Track:
@@ -50,19 +50,12 @@ def _match(
     left, right = dict.fromkeys(refs), dict.fromkeys(hyps)
     matched: dict[Name, Name] = {}
     for form in forms:
-        theirs, ours = _by_form(left, form), _by_form(right, form)
+        theirs, ours = grouped(left, form), grouped(right, form)
         for key in ours.keys() & theirs.keys():
             if len(ours[key]) == len(theirs[key]) == 1:
                 matched[ours[key][0]] = theirs[key][0]
                 del right[ours[key][0]], left[theirs[key][0]]
     return matched
-
-
-def _by_form(names: Iterable[Name], form: Callable[[Name], Hashable]) -> dict[Hashable, list[Name]]:
-    found: dict[Hashable, list[Name]] = defaultdict(list)
-    for name in names:
-        found[form(name)].append(name)
-    return found
 
 
 def _bare(name: str) -> str:

@@ -8,12 +8,12 @@ or to the last segment; a word between segments therefore counts as an insertion
 """
 
 import bisect
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.grouping import grouped
 from asr.text.characters import compose
 from asr.text.transcripts import is_trn_comment
 
@@ -145,10 +145,7 @@ def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
 
 def words_by_file(words: Sequence[CtmWord]) -> dict[str, list[CtmWord]]:
     """Return the words of each file in the order of time, for references without times."""
-    found: dict[str, list[CtmWord]] = defaultdict(list)
-    for word in sorted(words, key=lambda w: w.start_s):
-        found[word.file].append(word)
-    return dict(found)
+    return grouped(sorted(words, key=lambda w: w.start_s), lambda w: w.file)
 
 
 def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str]:
@@ -183,9 +180,7 @@ def words_in_segments(
         same: file and channel of the hypotheses to those of the references; words of other files
             and channels are left out.
     """
-    tracks: dict[tuple[str, str], list[StmSegment]] = defaultdict(list)
-    for segment in sorted(segments, key=lambda s: s.end_s):
-        tracks[segment.track].append(segment)
+    tracks = grouped(sorted(segments, key=lambda s: s.end_s), lambda s: s.track)
     found: dict[str, list[CtmWord]] = {s.id: [] for s in segments if not s.ignored}
     for word in sorted(words, key=lambda w: w.middle_s):
         if word.track in same:
