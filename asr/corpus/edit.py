@@ -28,6 +28,7 @@ from asr.corpus.tables import (
 from asr.corpus.validate import RULES, other_forms, validate
 from asr.errors import InputError, counted
 from asr.files import write_atomically
+from asr.grouping import grouped
 from asr.terminal import note
 from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
@@ -255,9 +256,8 @@ def of_speakers(data: DataDir, speakers: Iterable[str]) -> list[str]:
 
 def first_of_each_speaker(data: DataDir, number: int) -> list[str]:
     """Return the ids of the first ``number`` utterances of each speaker, or of all if fewer."""
-    columns = data.utterances
-    speakers = speakers_of(dict(zip(columns.ids, columns.speakers, strict=True)))
-    return [name for names in speakers.values() for name in names.split()[:number]]
+    utt2spk = dict(zip(data.utterances.ids, data.utterances.speakers, strict=True))
+    return [name for names in grouped(utt2spk, utt2spk.get).values() for name in names[:number]]
 
 
 def choose(data: DataDir, way: str, number: int, seed: int = 0) -> list[str]:
@@ -360,10 +360,9 @@ def split(path: str | Path, parts: int, *, by_utterance: bool = False) -> list[P
     """
     path = Path(path)
     tables = read_valid(path, text=False)
-    speakers = speakers_of(tables["utt2spk"])
-    groups = [names.split() for names in speakers.values()]
-    if by_utterance:
-        groups = [[name] for name in sorted(tables["utt2spk"])]
+    utt2spk = tables["utt2spk"]
+    runs = grouped(sorted(utt2spk), str if by_utterance else utt2spk.__getitem__)
+    groups = list(runs.values())
     if not 1 <= parts <= len(groups):
         kind = "utterances" if by_utterance else "speakers"
         raise InputError(f"{path}: {len(groups)} {kind}, cannot make {parts} parts of them")
