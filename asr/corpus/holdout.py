@@ -54,7 +54,10 @@ def hold_out(
     Raises:
         InputError: there is no such cut; the message names the nearest one. Nothing is written.
     """
-    _check(share, disjoint)
+    if not 0 < share < 1:
+        raise InputError(f"share {share}, expected a number between 0 and 1, for example 0.1")
+    if unknown := [key for key in disjoint if key not in KEYS]:
+        raise InputError(f'disjoint "{unknown[0]}", expected some of {", ".join(KEYS)}')
     if Path(train).resolve() == Path(dev).resolve():
         raise InputError(f"{dev}: also the directory for training; name another directory")
     for target in (train, dev):
@@ -73,14 +76,6 @@ def hold_out(
     for path, part in parts.items():
         replace_tables(path, part)
     return len(rest), len(held)
-
-
-def _check(share: float, disjoint: Sequence[str]) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"share {share}, expected a number between 0 and 1, for example 0.1")
-    for key in disjoint:
-        if key not in KEYS:
-            raise InputError(f'disjoint "{key}", expected some of {", ".join(KEYS)}')
 
 
 def connected(data: DataDir, disjoint: Iterable[str]) -> list[list[str]]:
