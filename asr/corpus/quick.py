@@ -279,8 +279,9 @@ def _read(path: Path, present: Collection[str]) -> Utterances:
     if "utt2dur" in present:
         durations_s = _seconds(path / "utt2dur", ids)
     if "reco2dur" in present:
-        lengths_s = _seconds(path / "reco2dur", recordings.names)
-        _check_ends(recordings, spans, lengths_s)
+        lengths_s = _seconds(path / "reco2dur", recordings.names)[recordings.codes]
+        if spans is not None:  # segments end in their recordings
+            expect((spans[1] <= lengths_s + MAX_OVERSHOOT_S).all() and (spans[0] < lengths_s).all())
     if spans is not None:
         expect((abs(spans[1] - spans[0] - durations_s) <= MAX_OVERSHOOT_S).all())
     keys = {"utterance": ids, "speaker": speakers.names, "recording": recordings.names}
@@ -310,10 +311,3 @@ def _audio(
     wavs, names = _values(wav_scp, blocks(), _check_paths), keys.column()
     codes, spans = _segments(path / "segments", ids, names)
     return Labels(names, codes), Labels(wavs, codes), spans
-
-
-def _check_ends(recordings: Labels, spans: Numbers | None, lengths_s: Numbers) -> None:
-    """Expect segments to end in their recordings."""
-    if spans is not None:
-        lengths_s = lengths_s[recordings.codes]
-        expect((spans[1] <= lengths_s + MAX_OVERSHOOT_S).all() and (spans[0] < lengths_s).all())
