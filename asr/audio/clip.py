@@ -112,8 +112,7 @@ def info(source: str | Path | bytes) -> AudioInfo:
     Raises:
         AudioError: the file is missing, empty, or not audio.
     """
-    name = _name_of(source)
-    with opened(source, name, checked=True) as sound:
+    with opened(source, _name_of(source), checked=True) as sound:
         duration_s = sound.frames / sound.samplerate
         return AudioInfo(duration_s, sound.samplerate, sound.channels, sound.frames)
 
@@ -171,8 +170,7 @@ def blocks(
     for rate, waveform in recorded_blocks(clip, block_s=block_s, outputs=outputs):
         if resampler is None:
             if rate < sample_rate:
-                name = _name_of_clip(clip)
-                warn_once(name, _LOW_RATE.format(rate, sample_rate), key="low rate")
+                warn_once(_name_of_clip(clip), _LOW_RATE.format(rate, sample_rate), key="low rate")
             resampler = Resampler(rate, sample_rate)
         yield resampler.push(waveform)
     if resampler is not None:
