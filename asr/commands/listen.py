@@ -11,6 +11,7 @@ Examples:
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -112,10 +113,8 @@ def _recorded(
     try:
         with sounddevice.InputStream(rate, size, device, 1, "float32", callback=keep):
             while not stop.is_set():
-                try:
+                with suppress(queue.Empty):
                     yield blocks.get(timeout=POLL_S)
-                except queue.Empty:
-                    continue
     except sounddevice.PortAudioError as error:
         raise InputError(f"the microphone stopped: {first_line(error)}") from error
     while not blocks.empty():
