@@ -370,9 +370,8 @@ def _speaker(value: str) -> str:
     fields = len(value.split()) + 1
     if fields == 2:
         return ""
-    found = "1 field" if fields == 1 else f"{fields} fields"
     remedy = "add the speaker" if fields == 1 else "remove the extra field"
-    return f'{found}, expected "<utt-id> <spk-id>"; {remedy}'
+    return f'{counted(fields, "field")}, expected "<utt-id> <spk-id>"; {remedy}'
 
 
 def _segment(value: str) -> str:
