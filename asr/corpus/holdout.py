@@ -106,13 +106,14 @@ def _choose(
     if not goal or abs(goal - wanted) > max(1, TOLERANCE * wanted):
         raise InputError(_no_cut(data, groups, goal, wanted, disjoint))
     generator = random.Random(seed)
-    for _ in range(TRIES):  # random choices contain groups of all sizes, unlike _of_sizes
+    for _ in range(TRIES):  # random choices contain groups of all sizes, unlike those below
         generator.shuffle(groups)
         chosen = _first_fit(groups, goal)
         if sum(map(len, chosen)) == goal:
             break
     else:
-        chosen = _of_sizes(groups, sizes_of_sum(sizes, goal))
+        of_size, needed = grouped(groups, len), sizes_of_sum(sizes, goal)
+        chosen = [group for size, count in needed.items() for group in of_size[size][:count]]
     return {name for group in chosen for name in group}
 
 
@@ -123,12 +124,6 @@ def _first_fit(groups: Sequence[list[str]], goal: int) -> list[list[str]]:
             chosen.append(group)
             left -= len(group)
     return chosen
-
-
-def _of_sizes(groups: Sequence[list[str]], sizes: Counter[int]) -> list[list[str]]:
-    """Return the first groups of each size, as many as ``sizes`` says."""
-    of_size = {size: [group for group in groups if len(group) == size] for size in sizes}
-    return [group for size, count in sizes.items() for group in of_size[size][:count]]
 
 
 def nearest_sum(sizes: Counter[int], wanted: int) -> int:
