@@ -76,15 +76,12 @@ class Sound(Protocol):
 class _SoundFile(soundfile.SoundFile):
     """A file that is read to its real end, whatever length libsndfile reports.
 
-    soundfile seeks after each read of a seekable file, which resets libsndfile's mp3 decoder.
+    soundfile seeks after each read of a seekable file, which resets libsndfile's mp3 decoder. Only
+    ``soundfile.SoundFile.seekable`` tells whether it really can.
     """
 
     def seekable(self) -> bool:
         return False
-
-    @property
-    def can_seek(self) -> bool:
-        return bool(super().seekable())
 
 
 class _LibsndfileSound:
@@ -103,7 +100,7 @@ class _LibsndfileSound:
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
         self.counted = self.frames >= _NO_LENGTH
-        self._forward = self.counted or not self._file.can_seek
+        self._forward = self.counted or not soundfile.SoundFile.seekable(self._file)
         if self.counted:
             self.frames = cached(lengths, key, self._count)
         if self._forward:
