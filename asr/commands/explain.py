@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.commands.transcribe import add_input_options, add_model_options, open_recognizer
-from asr.config import DecodeConfig, ExplainConfig, SegmentationConfig
-from asr.config.args import add_settings, config_files, from_args, make_parser, settings_of
+from asr.commands.transcribe import add_input_options, open_recognizer, parse_recognition
+from asr.config import DecodeConfig, ExplainConfig
+from asr.config.args import config_files, make_parser, settings_of
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import beside, check_outputs, fitting_name, longest_name, write_json, write_text
 from asr.recognize.inputs import Input, collect, printable
 from asr.recognize.writers import formats_from
-from asr.store.find import find_model, search_settings
+from asr.store.find import find_model
 from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ GROUPS = {
 def main(argv: list[str]) -> int:
     """Run ``asr explain``; return the exit code."""
     parser = _parser()
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    segmentation = settings_of(SegmentationConfig, args, parser.prog)
+    args, config, segmentation = parse_recognition(parser, argv, ExplainConfig)
     formats, page = formats_from(args.format, FORMATS), Path(args.output)
     if "html" in formats and page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"-o {page}: expected a name that ends in .html")
@@ -92,8 +91,6 @@ def _parser() -> Any:
     add("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
     text = f"what to write, separated by commas: all, {', '.join(FORMATS)}"
     add("-f", "--format", default="html", help=text)
-    add_model_options(parser)
-    add_settings(parser, DecodeConfig, SegmentationConfig, ExplainConfig)
     return parser
 
 

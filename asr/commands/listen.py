@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 
 from asr.commands.train import stopped_by_signals
-from asr.commands.transcribe import GROUPS, add_model_options, open_recognizer
-from asr.config import DecodeConfig, SegmentationConfig
-from asr.config.args import add_settings, from_args, make_parser, settings_of
+from asr.commands.transcribe import GROUPS, open_recognizer, parse_recognition
+from asr.config.args import make_parser
 from asr.errors import EXIT_OK, InputError, first_line
-from asr.store.find import search_settings
 from asr.terminal import note, reader_gone, warn
 
 INSTALL = "pip install -e '.[mic]' in the project's folder; on Linux also PortAudio (libportaudio2)"
@@ -45,10 +43,7 @@ def main(argv: list[str], source: Source | None = None) -> int:
     parser = make_parser("asr listen", __doc__, {"input and output": "input times", **shared})
     parser.add_argument("--input", help="microphone: number or name (default: the system's)")
     parser.add_argument("--times", action="store_true", help="begin each line with its times")
-    add_model_options(parser)
-    add_settings(parser, DecodeConfig, SegmentationConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    segmentation = settings_of(SegmentationConfig, args, parser.prog)
+    args, config, segmentation = parse_recognition(parser, argv)
     if segmentation.vad == "none":
         raise InputError("--vad none: finds no pauses to print at; expected silero or fixed")
     source = source or microphone(args.input)

@@ -58,9 +58,7 @@ GROUPS = {
 
 def main(argv: list[str]) -> int:
     """Run ``asr transcribe``; return the exit code."""
-    parser = _parser()
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    segmentation = settings_of(SegmentationConfig, args, parser.prog)
+    args, config, segmentation = parse_recognition(_parser(), argv)
     formats = formats_from(args.format)
     if args.skip_existing and not args.output:
         raise InputError("--skip-existing: needs -o FOLDER, where it looks for results")
@@ -112,8 +110,6 @@ def _parser() -> Any:
     add("--skip-existing", action="store_true", help=text)
     text = "exit with code 1 if a text is flagged (see --min-confidence and the warnings)"
     add("--strict", action="store_true", help=text)
-    add_model_options(parser)
-    add_settings(parser, DecodeConfig, SegmentationConfig)
     return parser
 
 
@@ -131,8 +127,14 @@ def add_input_options(parser: Any, treated: str) -> None:
     add("--recursive", action="store_true", help="include subfolders, also in the folder of -o")
 
 
-def add_model_options(parser: Any) -> None:
-    """Add the options of verbs that recognise: model, threshold of confidence, and device."""
+def parse_recognition(
+    parser: Any, argv: list[str], *more: type
+) -> tuple[Any, DecodeConfig, SegmentationConfig]:
+    """Parse the command line of a verb that recognises; its model has the defaults of the search.
+
+    Adds the options of such verbs to the parser: model, threshold of confidence, device, and the
+    settings of search and segmentation; ``more`` are further classes of settings.
+    """
     text = (
         "folder of a training, folder that contains a single training (exp), model file, or a name "
         "of `asr models`; by default the model that comes with the package"
@@ -145,6 +147,9 @@ def add_model_options(parser: Any) -> None:
     fraction = number(float, FRACTION)
     parser.add_argument("--min-confidence", type=fraction, default=MIN_CONFIDENCE, help=text)
     add_machine_options(parser)
+    add_settings(parser, DecodeConfig, SegmentationConfig, *more)
+    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    return args, config, settings_of(SegmentationConfig, args, parser.prog)
 
 
 def _plan(
@@ -162,7 +167,7 @@ def _plan(
 def open_recognizer(
     args: Any, config: DecodeConfig, segmentation: SegmentationConfig
 ) -> Iterator["Explainer"]:
-    """Open the recogniser of the options of :func:`add_model_options`, on their device."""
+    """Open the recogniser of the options of :func:`parse_recognition`, on their device."""
     from asr.commands.machine import machine
     from asr.loading import load
 
