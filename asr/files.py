@@ -20,6 +20,7 @@ _TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+
 _AUDIO = re.compile(r"(?i)\.(wav|flac|og[ga]|opus|mp[34]|m4a|aac|aiff?|sph|wma|amr|mov|mkv|webm)")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
+PARTIAL = "partial.jsonl"  # the same while it decodes, or after an interruption
 _READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "final.safetensors")
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",

@@ -23,13 +23,13 @@ from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats
 from asr.corpus.saved import stamp
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
-from asr.files import RESULTS, check_folder, is_data_directory, write_json, write_text
+from asr.files import PARTIAL, RESULTS, check_folder, is_data_directory, write_json, write_text
 from asr.recognize.inputs import Input
 from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
+from asr.terminal import note
 
-PARTIAL = "partial.jsonl"
 SUMMARY = "decode.json"
 Results = dict[str, dict[str, Any]]  # of Transcript.to_dict, by utterance
 
@@ -170,8 +170,13 @@ class Decoding:
         """Whether these results are there without errors, decoded with the same settings."""
         if not is_complete(self.out):
             return False
-        summary = read_json((self.out / SUMMARY).read_bytes(), self.out / SUMMARY)
+        summary = self._summary()
         return summary.get("inputs") == self.inputs and not summary["errors"]
+
+    def _summary(self) -> dict[str, Any]:
+        """Return the summary of the results that lie in the folder; it is empty without them."""
+        path = self.out / SUMMARY
+        return dict(read_json(path.read_bytes(), path)) if path.is_file() else {}
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
         """Decode the utterances that are not decoded yet, and write all results.
@@ -215,6 +220,8 @@ class Decoding:
                 except ValueError:  # cut off when the decoding was killed, or the end of the file
                     break
                 self.results[entry["id"]] = entry
+        elif first or self._summary().get("inputs", heading) != heading:
+            note(f"{self.out}: replaces results of another model, other settings or other data")
         write_text(path, "".join([heading + "\n", *map(_line, self.results.values())]))
         return open(path, "a", encoding="utf-8")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
-from asr.errors import InputError
+from asr.errors import InputError, first_line
 from asr.recognize.directory import read_batches
 from asr.recognize.refine import Sounds, refine
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
-from asr.recognize.utterances import UtteranceRecognizer
+from asr.recognize.utterances import Chunk, UtteranceRecognizer
 from asr.terminal import print_error, warn
 from asr.text.timed import CtmWord
 
@@ -98,14 +98,26 @@ def _first_times(
     failed: Callable[[Utterance, str], None],
 ) -> Iterator[Timed]:
     """Yield the utterances with times by CTC or attention; see :func:`align`."""
-    for batch in read_batches(recognizer, data, utterances, failed):
+
+    def timed(batch: Sequence[tuple[Utterance, Chunk]]) -> Iterator[Timed]:
         features = [chunk.features for _, chunk in batch]
         known = None if recognise else [u.text or "" for u, _ in batch]
-        words = recognizer.words(features, known, by_attention=by == "attention")
-        for (u, chunk), each in zip(batch, words, strict=True):
-            if by == "ctc" and each and each[0].predictors is None:
+        try:
+            words = recognizer.words(features, known, by_attention=by == "attention")
+        except InputError as error:  # a score is not finite: each utterance alone
+            if len(batch) == 1:
+                failed(batch[0][0], first_line(error))
+                return
+            for each in batch:
+                yield from timed([each])
+            return
+        for (u, chunk), found in zip(batch, words, strict=True):
+            if by == "ctc" and found and found[0].predictors is None:
                 warn(f"{u.id}: {_TOO_LONG}")
-            yield u.id, chunk.features, each
+            yield u.id, chunk.features, found
+
+    for batch in read_batches(recognizer, data, utterances, failed):
+        yield from timed(batch)
 
 
 def _parts(timed: Iterable[Timed], frames: float) -> Iterator[list[Timed]]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr.errors import InputError, counted, listed
+from asr.files import PARTIAL
 from asr.score.names import Track, different, match_names, match_tracks
+from asr.terminal import warn
 from asr.text.subtitles import subtitle_format, subtitle_lines
 from asr.text.timed import (
     CtmWord,
@@ -65,7 +67,14 @@ def open_source(name: str | Path) -> Source:
                 f"{name}: a folder without the file text; name a data directory, a folder of `asr "
                 "decode`, or a file, such as that of `asr transcribe --data DIR -f trn > hyp.trn`"
             )
+        warn_if_interrupted(path.parent)
     return Source(path, read_lines(path))
+
+
+def warn_if_interrupted(folder: Path) -> None:
+    """Warn of a folder whose decoding was interrupted after an earlier one had ended."""
+    if (folder / PARTIAL).is_file():
+        warn(f"{folder}: results of an earlier decoding; the last one was interrupted, repeat it")
 
 
 def read_pair(ref: Source, hyp: Source, file_format: str = "auto") -> tuple[TranscriptFile, ...]:

@@ -14,6 +14,7 @@ from asr.files import check_folder, remove_temporaries
 from asr.model.batch import Batch
 from asr.store.find import MODEL_FILE
 from asr.terminal import warn
+from asr.text.tokenizer import CharTokenizer
 from asr.train.checkpoint import read_state, write_state
 
 SUBFOLDERS = ("checkpoints", "log", "pictures")
@@ -140,6 +141,18 @@ class RunFolder:
         if failure:
             raise failure
         return None
+
+    def write_tokens(self, tokenizer: CharTokenizer) -> None:
+        """Write tokens.txt; raise InputError if the folder has one with other characters."""
+        if (
+            self.tokens.is_file()
+            and CharTokenizer.from_file(self.tokens).symbols != tokenizer.symbols
+        ):
+            raise InputError(
+                f"{self.tokens}: other characters than those of this training; move the file "
+                "away, or name another --out folder"
+            )
+        tokenizer.to_file(self.tokens)
 
     def model(self, entry: dict[str, Any]) -> Path:
         """Return the model file of an epoch, given its entry in the history."""

@@ -215,7 +215,7 @@ class Training:
         with self.folder.lock():
             text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
             write_text(self.folder.path / "config.yaml", text)
-            write_text(self.folder.tokens, self.data.tokenizer.table())
+            self.folder.write_tokens(self.data.tokenizer)
             with (
                 closing(Log(self.folder.path, self.progress.step, self.progress.epoch)) as log,
                 closing(Drawing(log.say)) as self.drawing,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.config import LossConfig, TrainConfig
-from asr.errors import InputError, first_line
+from asr.errors import InputError, counted, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
@@ -60,7 +60,7 @@ class OutOfMemory(InputError):
         if len(names) > NAMED:
             listed.append(f"and {len(names) - NAMED} more")
         super().__init__(
-            f"{len(names)} utterances, {batch.audio_s:.0f} s, do not fit into memory: "
+            f"{counted(len(names), 'utterance')}, {batch.audio_s:.0f} s, more than memory holds: "
             f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; lower batch.seconds, "
             "raise batch.accumulate, or set batch.halve"
         )

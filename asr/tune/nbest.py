@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from asr.errors import InputError
 from asr.files import RESULTS
-from asr.score.readers import open_source, read_pair
+from asr.score.readers import open_source, read_pair, warn_if_interrupted
 from asr.score.wer import count_words, errors
 from asr.text.characters import clean
 from asr.text.transcripts import read_lines
@@ -87,6 +87,7 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
     empty = {"text": ""} | dict.fromkeys(SCORES, 0.0)
     lists = []
     for decoding in decodings:
+        warn_if_interrupted(Path(decoding))
         found = _read(Path(decoding) / RESULTS)
         unknown = sorted(set(found) - set(texts))
         if unknown:

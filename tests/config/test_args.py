@@ -103,6 +103,7 @@ def test_an_option_can_resolve_a_conflict_in_a_file(file):
         ("--no_such", "1", "no_such"),
         ("--model", '{"encoder": {"units": "x"}}', r"^model\.encoder\.units = x, expected a whole"),
         ("--config", "{count: 0}", 'Parser key "count": 0, expected 1 or more'),
+        ("--config", "conf/nowhere.yaml", "^--config conf/nowhere.yaml: no such file$"),
     ],
 )
 def test_errors_name_the_option(option, value, message):

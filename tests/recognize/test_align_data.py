@@ -9,6 +9,7 @@ from asr.errors import InputError
 from asr.recognize.forced import ctm_lines, ctm_words
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
+from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.times import compare_times
 from asr.text.timed import CtmWord
 from asr.text.tokenizer import CharTokenizer
@@ -90,6 +91,26 @@ def test_unreadable_audio_is_left_out(data, model, capsys):
     code, output = run(data, model)
     assert code == 1 and list(read_ctm(output)) == ["s1-2"]
     assert "asr align: s1-1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--recognise"]])
+def test_an_utterance_whose_scores_are_not_finite_is_left_out(
+    data, model, capsys, monkeypatch, options
+):
+    """The other one of its batch is aligned."""
+    words = UtteranceRecognizer.words
+
+    def broken(self, features, *others, **options):
+        if any(len(each) < 90 for each in features):
+            raise InputError("a score is NaN")
+        return words(self, features, *others, **options)
+
+    monkeypatch.setattr(UtteranceRecognizer, "words", broken)
+    soundfile.write(data / "s1-1.wav", np.ones(8000), 16000)
+    code, output = run(data, model, "--beam", "1", "--max_ratio", "0.2", *options)
+    assert code == 1 and list(read_ctm(output)) in (["s1-2"], [])
+    err = capsys.readouterr().err
+    assert "asr align: s1-1: a score is NaN" in err and "1 of 2 utterances" in err
 
 
 def test_errors_by_hand():

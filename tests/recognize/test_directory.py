@@ -218,7 +218,9 @@ def test_an_interrupted_decoding_is_continued(save, data, tmp_path, decoded):
 
 
 @pytest.mark.parametrize("change", ["settings", "model", "data"])
-def test_partial_results_of_other_settings_are_not_kept(save, data, tmp_path, decoded, change):
+def test_partial_results_of_other_settings_are_not_kept(
+    save, data, tmp_path, decoded, change, capsys
+):
     model, out, options = save(), tmp_path / "out", []
     interrupt(decoded, model, data, out)
     if change == "settings":
@@ -227,8 +229,13 @@ def test_partial_results_of_other_settings_are_not_kept(save, data, tmp_path, de
         save("speaker")
     else:
         (data / "wav.scp").write_text("".join(f"{n} {tmp_path}/ann-1.wav\n" for n in NAMES))
-    assert run(model, data, out, *options) == 0
-    assert decoded.sizes == [2, 2]
+    for _ in range(2):  # nothing is replaced by the same decoding, repeated
+        capsys.readouterr()
+        assert run(model, data, out, *options) == 0
+        replaced = f"{out}: replaces results of another model" in capsys.readouterr().err
+        assert replaced == (decoded.sizes == [2, 2])
+    assert run(model, data, out, "--beam", "1") == 0
+    assert f"{out}: replaces results of another model" in capsys.readouterr().err
 
 
 def test_statistics_of_speakers_are_read_or_computed(save, data, tmp_path):

@@ -117,6 +117,13 @@ def test_out_writes_kaldis_files_with_the_speakers_of_the_data_directory(folders
     assert "Most word errors" not in capsys.readouterr().out
 
 
+def test_an_interrupted_decoding_is_named(folders, capsys):
+    """Its text is that of an earlier one."""
+    (Path(folders[1]) / "partial.jsonl").write_text("")
+    assert main(["score", *folders]) == 0
+    assert f"{folders[1]}: results of an earlier decoding" in capsys.readouterr().err
+
+
 def test_mode_present_and_strict(folders, capsys):
     assert run_json(capsys, *folders, "--mode", "present")["wer"] == pytest.approx(2 / 4)
     assert main(["score", *folders, "--mode", "strict"]) == 2

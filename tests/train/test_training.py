@@ -352,6 +352,19 @@ def test_other_characters_in_the_same_folder_are_refused(
         start(tiny_training, tmp_path / "corpus", finished)
 
 
+def test_characters_that_lie_in_a_new_folder_are_kept(tone_corpus, tiny_training, tmp_path):
+    """They may be the user's own; the same characters in another layout are no others."""
+    config = replace(tiny_training, epochs=1)
+    tokens = tmp_path / "las" / "tokens.txt"
+    tokens.parent.mkdir()
+    tokens.write_text("<blank> 0\n<unk> 1\n<sos/eos> 2\n")
+    with pytest.raises(InputError, match=r"las/tokens\.txt: other characters than those of"):
+        start(config, tone_corpus, tmp_path / "las").run()
+    assert len(tokens.read_text().splitlines()) == 3
+    tokens.write_text((tone_corpus / "tokens.txt").read_text().replace(" ", "  "))
+    start(config, tone_corpus, tmp_path / "las").run()
+
+
 def test_statistics_of_other_features_are_refused(tone_corpus, tiny_training, tmp_path):
     level = replace(tiny_training, features=replace(tiny_training.features, level=True))
     with pytest.raises(

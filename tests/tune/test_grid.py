@@ -126,6 +126,14 @@ def test_the_command(decoding, tmp_path, capsys):
     assert lines[3][:2] == ["best", "0.00"]
 
 
+def test_an_interrupted_decoding_is_named(decoding, capsys):
+    """Its results are those of an earlier one."""
+    folder = decoding(decoding.lists)
+    (folder / "partial.jsonl").write_text("")
+    read_lists(folder / "ref", [folder])
+    assert f"{folder}: results of an earlier decoding; the last one" in capsys.readouterr().err
+
+
 def test_one_hypothesis_leaves_no_choice(decoding, tmp_path):
     folder = decoding({"u1": [entry("A B C", -1.0, -1.0)], "u2": [entry("D E", -1.0, -1.0)]})
     with pytest.raises(InputError, match="one hypothesis of each utterance, expected several"):
