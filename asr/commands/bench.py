@@ -115,7 +115,7 @@ def _add_network(add: Callable[..., object], name: str) -> None:
         text = "print hashes of the losses of 20 small steps and of the hypotheses of a search"
         add("--fingerprint", action="store_true", help=text)
     text = "number format of the matrix products"
-    add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)
+    add("--precision", choices=["float32", "bfloat16", "auto"], default="float32", help=text)
 
 
 def _add_speedrun(add: Callable[..., object]) -> None:

@@ -158,6 +158,7 @@ def processor() -> Iterator[Finding]:
     import torch
 
     from asr.model.fast import native
+    from asr.model.fast.product import bfloat16_unit
     from asr.model.machine import proc, usable_cores
 
     topic = "processor"
@@ -171,7 +172,8 @@ def processor() -> Iterator[Finding]:
     flags = set(proc("cpuinfo", r"^flags\s*:(.*)$").split())
     known = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
     yield Finding(topic, "instructions", " ".join(known) or "none of avx2, avx512")
-    speed = "by AMX" if "amx_bf16" in flags else "without AMX, often slower than float32"
+    unit = bfloat16_unit()
+    speed = f"faster than float32, by {unit}" if unit else "slower than float32"
     yield Finding(topic, "bfloat16", speed)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = int(proc("meminfo", r"^MemAvailable:\s+(\d+) kB") or total * 2**20) / 2**20

@@ -218,7 +218,9 @@ def add_machine_options(parser: argparse.ArgumentParser, *, precision: bool = Tr
     add("--threads", type=number(int, THREADS), default=0, help="CPU threads; 0 uses every core")
     if precision:
         text = (
-            "bfloat16: round the inputs and outputs of large matrix products to bfloat16, which "
-            "is faster on GPUs and on processors with AMX (see `asr doctor`)"
+            "bfloat16: round the inputs and outputs of large matrix products to bfloat16; auto: "
+            "where that is faster, on GPUs and on processors with AMX or AVX512_BF16 (see `asr "
+            "doctor`)"
         )
-        add("--precision", choices=["float32", "bfloat16"], default="float32", help=text)
+        choices = ["float32", "bfloat16", "auto"]
+        add("--precision", choices=choices, default="float32", help=text)

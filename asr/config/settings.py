@@ -344,9 +344,9 @@ class TrainConfig(Settings):
     teachers: str = ""
     """Models of other trainings on the same data, separated by commas, whose mean posteriors the
     decoder learns (knowledge distillation, arXiv:1503.02531); loss.distill is their weight."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: round the inputs and outputs of large matrix products to bfloat16, which is faster
-    on GPUs and on processors with AMX (see `asr doctor`)."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """bfloat16: round the inputs and outputs of large matrix products to bfloat16; auto: where that
+    is faster, on GPUs and on processors with AMX or AVX512_BF16 (see `asr doctor`)."""
     threads: int = setting(0, THREADS)
     """CPU threads; 0 uses every core."""
     device: str = "auto"

@@ -32,7 +32,7 @@ def check_settings(config: TrainConfig) -> None:
     if config.loss.consistency > 0 and config.loss.ctc_weight == 0:
         found = f"loss.consistency = {config.loss.consistency:g}"
         raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
-    if config.precision != precision_in_use():
+    if config.precision not in ("auto", precision_in_use()):
         raise InputError(
             f"precision {config.precision}: products are in {precision_in_use()} in this process; "
             "train with `asr train`, or within asr.commands.machine.machine(threads, precision)"

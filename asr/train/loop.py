@@ -26,6 +26,7 @@ from asr.config.read import to_dict
 from asr.errors import InputError, counted, first_line
 from asr.files import write_text
 from asr.model.batch import Batch, Count
+from asr.model.fast.product import precision_in_use
 from asr.model.las import LAS
 from asr.model.machine import pick_device, release_memory, seeded
 from asr.recognize.plausibility import Vocabulary
@@ -300,7 +301,8 @@ class Training:
         self.log.say(
             f"{counted(len(durations_s), 'training utterance')}, {sum(durations_s) / 3600:.2f} h; "
             f"{parameters / 1e6:.2f} M parameters; {self.rank.device}, "
-            f"{counted(torch.get_num_threads(), 'thread')}; {counted(self.config.epochs, 'epoch')}"
+            f"{counted(torch.get_num_threads(), 'thread')}, {precision_in_use()}; "
+            f"{counted(self.config.epochs, 'epoch')}"
         )
         for line in self.origin:
             self.log.say(line)

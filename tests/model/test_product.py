@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from asr.model.fast import product as products
-from asr.model.fast.product import affine, product, product_columns, use_precision
+from asr.model.fast.product import affine, product, rounded, use_precision
 
 
 @pytest.fixture
@@ -41,12 +41,6 @@ def test_every_layout():
         torch.testing.assert_close(product(a, b, bias), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("kernel")
-def test_some_columns():
-    for a, b in matrices():
-        torch.testing.assert_close(product_columns(a, b, 3, 9), a @ b[:, 3:9], atol=1e-5, rtol=1e-5)
-
-
 def test_gradients():
     x, W = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     b = torch.randn(5, dtype=torch.float64)
@@ -60,6 +54,18 @@ def test_bfloat16_is_as_close_as_eight_bits_allow():
         exact = a.double() @ b.double()
         error = (product(a, b) - exact).abs() / (a.abs().double() @ b.abs().double())
         assert 1e-5 < error.max() < 2**-7  # rounded indeed, and by no more
+        assert torch.equal(product(rounded(a), rounded(b)), product(a, b))
+
+
+@pytest.mark.parametrize("flags", ["fpu avx2", "avx2 amx_bf16 avx512_bf16", "avx512_bf16"])
+def test_what_is_fast_here(flags, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(products, "proc", lambda name, pattern: flags)
+    unit = products.bfloat16_unit()
+    assert unit == {"fpu avx2": "", "avx512_bf16": "avx512_bf16"}.get(flags, "amx_bf16")
+    use_precision("auto")
+    assert products.precision_in_use() == ("bfloat16" if unit else "float32")
+    use_precision("float32")
 
 
 @pytest.mark.usefixtures("bfloat16")

@@ -15,7 +15,7 @@ from asr.commands.machine import machine
 from asr.errors import InputError
 from asr.explain import pictures
 from asr.model import machine as device
-from asr.model.fast.product import precision_in_use
+from asr.model.fast.product import bfloat16_unit, precision_in_use
 from asr.recognize import calibrate
 from asr.train.loop import Training
 
@@ -67,6 +67,8 @@ def test_a_training_in_python_leaves_its_process_unchanged(tone_corpus, tiny_tra
 
 def test_a_command_restores_process_wide_settings():
     before = process()
+    with machine(1, "auto"):
+        assert precision_in_use() == ("bfloat16" if bfloat16_unit() else "float32")
     with pytest.raises(KeyboardInterrupt), machine(3, "bfloat16", keep_memory=True) as threads:
         assert threads == torch.get_num_threads() == 3 and precision_in_use() == "bfloat16"
         assert torch.tensor(1e-40).mul(1.0).item() == 0

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from asr.model.cells.gru import Reset
 from asr.model.fast import native
 from asr.model.fast.kinds import CELLS, Form
-from asr.model.fast.product import product, product_columns
+from asr.model.fast.product import product, rounded
 from asr.model.padding import pack, unpack
 
 
@@ -87,11 +87,12 @@ def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: For
         return product(before.t(), d_gates)
     N = before.shape[-1]
     d_U = before.new_empty(N, 3 * N)
-    d_U[:, : 2 * N] = product_columns(before.t(), d_gates, 0, 2 * N)
+    before = rounded(before)
+    d_U[:, : 2 * N] = product(before.t(), d_gates[:, : 2 * N])
     if form == "after":
         d_U[:, 2 * N :] = product(before.t(), kept)
     else:
-        d_U[:, 2 * N :] = product_columns(kept.t(), d_gates, 2 * N, 3 * N)
+        d_U[:, 2 * N :] = product(kept.t(), d_gates[:, 2 * N :])
     return d_U
 
 
@@ -121,7 +122,7 @@ class _Native(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         """Input (B, S, I) to states (B, S, D N)."""
         (batch, steps, _), (D, N, _) = x.shape, U.shape
-        rows = pack(x, counts.tolist())  # (R, I)
+        rows = rounded(pack(x, counts.tolist()))  # (R, I)
         gates = [product(rows, W[d], b[d]) for d in range(D)]  # (R, 3N)
         keep = any(ctx.needs_input_grad)
         inner = x.new_empty(D, len(rows), N) if keep else None
@@ -149,6 +150,7 @@ class _Native(torch.autograd.Function):
             d_c=d_c if ctx.reset == "after" else None, cell=CELLS[ctx.reset], D=D, B=batch,
             S=steps, N=N,
         )  # fmt: skip
+        gates = [rounded(each) for each in gates]
         d_U = [recurrent_gradients(olds[d], gates[d], inner[d], ctx.reset) for d in range(D)]
         d_W = [product(rows.t(), gates[d]) for d in range(D)]
         d_x = None

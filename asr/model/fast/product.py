@@ -18,12 +18,23 @@ _precision = torch.float32
 
 
 def use_precision(precision: str) -> None:
-    """Set the type of numbers that products read and write: float32 or bfloat16.
+    """Set the type of numbers that products read and write: float32, bfloat16 or auto.
 
-    Weights, recurrences and everything between products stay float32.
+    auto is bfloat16 where :func:`bfloat16_unit` finds fast products of it, else float32. Weights,
+    recurrences and everything between products stay float32.
     """
     global _precision
+    if precision == "auto":
+        precision = "bfloat16" if bfloat16_unit() else "float32"
     _precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def bfloat16_unit() -> str:
+    """Return what makes products in bfloat16 faster than in float32 here; "" if nothing does."""
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "the GPU"
+    flags = proc("cpuinfo", r"^flags\s*:(.*)$").split()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), "")
 
 
 def precision_in_use() -> str:
@@ -32,8 +43,8 @@ def precision_in_use() -> str:
 
 
 def rounded(matrix: Tensor) -> Tensor:
-    """Return a float32 matrix rounded to the precision in use."""
-    return matrix.to(_precision)
+    """Return a float32 matrix rounded to the precision in use; others as they are."""
+    return matrix.to(_precision) if matrix.dtype == torch.float32 else matrix
 
 
 def is_x86() -> bool:
@@ -58,23 +69,16 @@ def _dense(matrix: Tensor) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return a b + bias, (M, K) times (K, N), without gradients; transposed views are fast."""
-    if _precision != a.dtype == torch.float32:
-        result = (_dense(a).to(_precision) @ _dense(b).to(_precision)).float()
+    """Return a b + bias, (M, K) times (K, N), without gradients; transposed views are fast.
+
+    Matrices that several products read may be :func:`rounded` before.
+    """
+    if _precision == torch.bfloat16 and a.dtype != torch.float64:
+        result = (rounded(_dense(a)) @ rounded(_dense(b))).float()
         return result if bias is None else result.add_(bias)
     if a.device.type == "cpu" and a.dtype == torch.float32 and prefers_onednn():
         return torch.ops.mkldnn._linear_pointwise(_dense(a), _dense(b).t(), bias, "none", [], "")
     return a @ b if bias is None else torch.addmm(bias, a, b)
-
-
-def product_columns(a: Tensor, b: Tensor, first: int, end: int) -> Tensor:
-    """Return columns first to end of a b: (M, K) times (K, N) to (M, end - first).
-
-    oneDNN multiplies all columns, which is faster than a copy of some of them.
-    """
-    if b.device.type == "cpu" and prefers_onednn():
-        return product(a, b)[:, first:end]
-    return product(a, b[:, first:end])
 
 
 class _Affine(torch.autograd.Function):
