@@ -37,23 +37,29 @@ class ArrayReader:
         if self.rate <= 0 or self.rate != rate:
             raise InputError(f"a rate of {rate!r}, expected a whole number of samples per second")
         self.mixer = Mixer(self.rate, lambda: warn_once("samples", channels.WARNING))
+        self.blocks = True  # which may be silent, unlike a whole recording
+        self.channels = 0  # of the last array
         self.width = WIDTHS[0]  # of the wide integers so far
 
     def push(self, samples: ArrayLike) -> np.ndarray:
         """Take integers or floats (N,) or (N, channels); return the samples that are ready, (M,).
+
+        Integers of up to 32 bits have the full scale of their type, wider ones that of the
+        narrowest of :data:`WIDTHS` that holds them.
 
         Raises:
             InputError: the samples are not finite numbers, or their shape is wrong.
         """
         values = self._floats(_array(samples))
         where = f"samples of shape {values.shape}"
-        if values.ndim == 2 and 0 < len(values) < values.shape[1]:
+        if values.ndim == 2 and 0 < len(values) < values.shape[1] != self.channels:
             raise InputError(
                 f"{where}: more channels than samples, expected (N,) or (N, channels); transpose "
                 "arrays that have the channels first, such as those of torchaudio.load"
             )
         if values.ndim not in (1, 2) or 0 in values.shape[1:] or not is_valid(values):
             raise InputError(f"{where}: expected finite numbers, (N,) or (N, channels)")
+        self.channels = values.shape[1] if values.ndim == 2 else 1
         return self.mixer.push(values.reshape(len(values), -1 if len(values) else 1))
 
     def close(self) -> np.ndarray:
@@ -61,7 +67,8 @@ class ArrayReader:
         return self.mixer.close()
 
     def whole(self, samples: ArrayLike) -> np.ndarray:
-        """Return the waveform (N,) of a single array."""
+        """Return the waveform (N,) of one array; :data:`WIDTHS` decide about 32 bits, too."""
+        self.blocks = False
         return np.concatenate([self.push(samples), self.close()])
 
     def _floats(self, values: np.ndarray) -> np.ndarray:
@@ -69,7 +76,7 @@ class ArrayReader:
         if values.dtype.kind == "f":
             return np.asarray(values, np.float32)
         bits = 8 * values.dtype.itemsize
-        if bits > WIDTHS[0]:
+        if bits > (32 if self.blocks else WIDTHS[0]):
             self.width = max(self.width, _width(values))
             bits = self.width
         middle = 2.0 ** (bits - 1)

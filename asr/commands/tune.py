@@ -3,7 +3,8 @@ r"""Choose the weights of a search on the n-best lists of a dev set.
 Searches a grid of ctc_weight, lm_weight and length_bonus for the lowest word error rate. Nothing is
 decoded again, because the rates follow from the scores in the lists. With --lm or --word-lm (and
 --tokens), the lists are scored with these language models first. If no weights are better than
-those of the decoding, these are kept. The result is a file for the option --config of `asr decode`.
+those of the decoding, these are kept. The language model of the decoding stays, unless another one
+is named. The result is a file for the option --config of `asr decode`.
 
 Examples:
     asr tune data/dev exp/mine/nbest --no-lm --out exp/tuned.yaml
@@ -15,14 +16,14 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.commands.lm import add_lm_options
 from asr.config import DecodeConfig
 from asr.config.args import number
 from asr.config.field import at_least
 from asr.config.help import Parser
-from asr.config.read import from_dict, load_yaml
+from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
 from asr.files import beside, check_outputs, write_json, write_text
 from asr.terminal import note, warn
@@ -62,30 +63,39 @@ def main(argv: list[str]) -> int:
     result = search_grid(lists, lm=not args.no_lm)
     if (words := lists.words // len(args.decodings)) < FEW_WORDS:
         warn(f"chosen on {words} words: fewer than {FEW_WORDS} show little but chance")
-    chosen = result.settings()
-    if result.rates[result.best] >= lists.first and (kept := _as_decoded(args.decodings[0])):
-        note("nothing is better than the weights of the decoding, which are kept")
-        chosen = kept
-    else:
-        for edge in result.edges():
-            warn(f"{edge} is at the edge of the grid")
+    decoded, with_lm = _decoded(args.decodings[0]), len(result.lm_weights) > 1
+    had_lm = bool(decoded.get("lm") or decoded.get("word_lm"))
+    if with_lm and not rescoring and had_lm:
+        settings = {key: decoded[key] for key in LM_SETTINGS} | settings
+    same_lm = with_lm == had_lm and not rescoring
+    chosen = _choose(result, lists, decoded if same_lm else {})
     write_text(out, yaml.safe_dump({**settings, **chosen}, sort_keys=False))
-    write_json(results[1], result.table(lists))
+    write_json(results[1], {"chosen": chosen, **result.table(lists)})
     draw(result, lists, results[2])
     print(_report(lists, result))
     print(out)
     return 0
 
 
-def _as_decoded(folder: str) -> dict[str, float]:
-    """Return the weights of a decoding without language model; else, or if unknown, nothing."""
+def _decoded(folder: str) -> dict[str, Any]:
+    """Return the search settings of a decoding; nothing if they are unknown."""
     try:
         config = json.loads((Path(folder) / "decode.json").read_text("utf-8"))["config"]
-        plain = not (config["lm"] or config["word_lm"])
-        weights = {name: config[name] for name in ("ctc_weight", "length_bonus")}
-        return {**weights, "lm_weight": 0.0} if plain else {}
+        settings = to_dict(DecodeConfig()) | dict(config)
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return settings if settings["lm"] or settings["word_lm"] else settings | {"lm_weight": 0.0}
+
+
+def _choose(result: "GridSearch", lists: "NBestLists", decoded: dict[str, Any]) -> dict[str, float]:
+    """Return the best weights, or those of the decoding, if they are known and none are better."""
+    chosen = result.settings()
+    if decoded and result.rates[result.best] >= lists.first:
+        note("nothing is better than the weights of the decoding, which are kept")
+        return {name: decoded[name] for name in chosen}
+    for edge in result.edges():
+        warn(f"{edge} is at the edge of the grid")
+    return chosen
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

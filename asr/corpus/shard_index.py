@@ -20,6 +20,7 @@ from safetensors.numpy import save
 from asr.audio.cmvn import CmvnStats
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.text.characters import clean
 from asr.text.normalize import sentence_key
 
 INDEX_FILE = "index.safetensors"
@@ -207,7 +208,7 @@ def index_of_shard(
     columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
     arrays = {name: np.array(values, dtype) for (name, dtype), values in columns}
     arrays["id_end"] = np.cumsum(arrays["id_end"])
-    words = sorted({word for e in entries for word in e.text.split()})
+    words = sorted({word for e in entries for word in clean(e.text).split()})
     lists = ([e.id for e in entries], [name], [digest], speakers, words)
     arrays |= {key: lines_of(texts) for key, texts in zip(LISTS, lists, strict=True)}
     arrays |= {"count": np.array([len(entries)]), "bytes": np.array([size])}

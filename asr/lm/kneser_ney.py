@@ -44,17 +44,17 @@ def estimate(sentences: Iterable[str], order: int) -> Arpa:
 
     Args:
         sentences: words with white space between them.
-        order: n of the longest n-grams.
+        order: n of the longest n-grams, or less if all sentences are shorter.
 
     Raises:
         InputError: the text has no words, or one of its words is <s>, </s>, <unk> or <UNK>.
     """
     words, ids = _numbered(sentences)
-    tables = _count(ids, len(words), order)
+    tables = [table for table in _count(ids, len(words), order) if len(table.words)]
     probs = np.full(len(words), 1 / (len(words) - 1))  # uniform; <s> is never predicted
     orders: list[Order] = []
     for k, table in enumerate(tables, 1):
-        counts = _adjusted(table, tables[k] if k < order else None)
+        counts = _adjusted(table, tables[k] if k < len(tables) else None)
         heads = len(tables[k - 2].words) if k > 1 else 1
         taken = np.where(counts > 0, _discounts(counts)[np.minimum(counts, 3)], 0.0)
         total = np.bincount(table.prefix, counts, heads)

@@ -25,6 +25,7 @@ from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.calibration import calibration_error, confidence_bins
 from asr.store.model_file import copy_with_info
 from asr.terminal import warn
+from asr.text.characters import clean
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def recognize_and_score(
 def _score(utterance: Utterance, segment: Segment) -> ScoredUtterance:
     from asr.score.wer import align
 
-    reference = " ".join((utterance.text or "").split())
+    reference = " ".join(clean(utterance.text or "").split())
     (pairs,) = align([reference], [segment.text])
     errors = sum(ref != hyp for ref, hyp in pairs)
     return ScoredUtterance(

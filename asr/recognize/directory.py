@@ -24,6 +24,7 @@ from asr.corpus.saved import stamp
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import PARTIAL, RESULTS, check_folder, is_data_directory, write_json, write_text
+from asr.model.fast.product import precision_in_use
 from asr.recognize.inputs import Input
 from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 from asr.recognize.transcript import Transcript
@@ -237,6 +238,7 @@ class Decoding:
             "model": str(model),
             "times": [path.stat().st_mtime_ns for path in files],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
+            "precision": precision_in_use(),
         }
         return json.dumps(value)
 
@@ -251,6 +253,7 @@ class Decoding:
             "audio_s": round(audio_s, 2),
             "seconds": round(seconds, 2),
             "threads": threads,
+            "precision": precision_in_use(),
         }
         write_results(self.out, self.results, summary)
 

@@ -20,6 +20,7 @@ from asr.recognize.confidence import MIN_TEXTS, read_numbers
 from asr.recognize.transcript import Segment
 from asr.search.hypothesis import Hypothesis
 from asr.store.model_file import Header
+from asr.text.characters import clean
 
 DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of a text during which attention stood still
@@ -80,7 +81,7 @@ class Vocabulary:
     @classmethod
     def from_texts(cls, words: frozenset[str] | None, texts: Iterable[str]) -> "Vocabulary":
         """Return a vocabulary with its out-of-vocabulary rate in some texts (Laplace-smoothed)."""
-        known = [words is None or word in words for text in texts for word in text.split()]
+        known = [words is None or word in words for text in texts for word in clean(text).split()]
         return cls(words, (known.count(False) + 1) / (len(known) + 2))
 
     def to_info(self) -> list[str] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.files import RESULTS
 from asr.score.wer import Score, errors, reference_words
+from asr.text.characters import compose
 from asr.text.transcripts import read_lines
 
 Numbers = Mapping[str, Mapping[str, float]]
@@ -42,7 +43,8 @@ def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
         try:
             entry = json.loads(line)
             values = dict(entry.get("alignment") or {})
-            found[str(entry["id"])] = {name: float(value) for name, value in values.items()}
+            name = compose(str(entry["id"]))
+            found[name] = {key: float(value) for key, value in values.items()}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path}:{number}: not a result of `asr decode` ({error}); decode again"

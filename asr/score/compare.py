@@ -94,9 +94,9 @@ def matched_segments(one: Sequence[Pair], other: Sequence[Pair]) -> list[tuple[i
     """
     segments: list[tuple[int, int]] = []
     run = GOOD_RUN
-    for x, y in zip(_by_word(one), _by_word(other), strict=True):
+    for place, (x, y) in enumerate(zip(_by_place(one), _by_place(other), strict=True)):
         if x == y == 0:
-            run += 1
+            run += place % 2  # a word
             continue
         if run >= GOOD_RUN:
             segments.append((0, 0))
@@ -105,15 +105,14 @@ def matched_segments(one: Sequence[Pair], other: Sequence[Pair]) -> list[tuple[i
     return segments
 
 
-def _by_word(pairs: Sequence[Pair]) -> list[int]:
-    """Errors at each reference word, with the insertions before it; last, those at the end."""
+def _by_place(pairs: Sequence[Pair]) -> list[int]:
+    """Return the errors before the first reference word, at it, before the second, and so on."""
     counts = [0]
     for ref, hyp in pairs:
         if ref is None:
             counts[-1] += 1
         else:
-            counts[-1] += ref != hyp
-            counts.append(0)
+            counts += [int(ref != hyp), 0]
     return counts
 
 

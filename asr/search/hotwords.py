@@ -78,9 +78,10 @@ class HotWords:
             for length in range(1, len(word) + 1):
                 prefix = word[:length]
                 found[prefix] = max(found.get(prefix, 0.0), weight * length)
-        for prefix in found:  # at least the reward of the complete words in it
-            found[prefix] = max(found[prefix], self._complete(prefix, whole=False))
-        return found
+        return {  # a part of the prefix may earn more than all of it
+            prefix: max(before + found.get(part, 0.0) for before, part in self._suffixes(prefix))
+            for prefix in found
+        }
 
     def _fill(self, prefix: Spelling, rewards: np.ndarray, next_nodes: np.ndarray) -> None:
         """Fill in the reward of each next character after a prefix, and the next nodes."""

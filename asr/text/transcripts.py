@@ -107,11 +107,9 @@ def is_trn_comment(line: str) -> bool:
 
 def trn_id(line: str) -> str | None:
     """Return the utterance id in parentheses at the end of a line, or None."""
-    head, parenthesis, name = line.rstrip().rpartition("(")
-    name, end = name[:-1], name[-1:]
-    separate = head == "" or head[-1].isspace()
-    valid = bool(parenthesis) and end == ")" and name and len(name.split()) == 1
-    return name if valid and separate and ")" not in name else None
+    last = line.split()[-1:] or [""]
+    name = last[0][1:-1]  # which may have parentheses: talk_(1)
+    return name if name and last[0] == f"({name})" else None
 
 
 def _unique(records: Sequence[tuple[int, str, str]], path: str | Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from asr.corpus.shards import Shards, are_shards
 from asr.errors import InputError, counted
 from asr.model.batch import Batch
 from asr.store.find import checksum, find_model
+from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
 from asr.train.augment import noise_files
@@ -119,7 +120,8 @@ class TrainData:
         checks.check_separation(train, dev)
         speakers, self.cmvn = _statistics(directory, config.features, train)
         self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn, config.features)
-        self.words = {word for _, lines in train.transcripts.blocks() for word in lines.split()}
+        blocks = train.transcripts.blocks()
+        self.words = {word for _, lines in blocks for word in clean(lines).split()}
         common = self.tokenizer, config.features, self.cmvn, speakers
         return UtteranceSet(train, *common, config.augment, config.seed, config.loss.copies)
 

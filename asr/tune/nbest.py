@@ -14,7 +14,7 @@ from asr.errors import InputError
 from asr.files import RESULTS
 from asr.score.readers import open_source, read_pair, warn_if_interrupted
 from asr.score.wer import count_words, errors
-from asr.text.characters import clean
+from asr.text.characters import clean, compose
 from asr.text.transcripts import read_lines
 
 Array = npt.NDArray[np.float64]
@@ -108,7 +108,8 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         try:
             value = json.loads(line)
             nbest = [entry for segment in value["segments"] for entry in segment["nbest"]]
-            entries[value["id"]] = [{"text": entry["text"]} | _scores(entry) for entry in nbest]
+            found = [{"text": entry["text"]} | _scores(entry) for entry in nbest]
+            entries[compose(value["id"])] = found
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "

@@ -36,15 +36,15 @@ def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
         axes.set(xlabel=label, ylabel="ctc_weight")
     figure.colorbar(image, ax=charts, label="WER, %", extend="max")
     _draw_curves(curves, result, lists)
-    chosen = ", ".join(f"{name} {value:g}" for name, value in result.settings().items())
+    best = ", ".join(f"{name} {value:g}" for name, value in result.settings().items())
     wer = 100 * result.rates[result.best]
-    figure.suptitle(f"WER on dev; the chosen point: {wer:.2f} %, {chosen}")
+    figure.suptitle(f"WER on dev; the best point: {wer:.2f} %, {best}")
     write_png(figure, path)
 
 
 def _draw_curves(axes: "Axes", result: GridSearch, lists: NBestLists) -> None:
-    """Draw the WER over the length bonus, with the chosen weights and without language model."""
-    points = {"the chosen weights": result.best}
+    """Draw the WER over the length bonus, with the best weights and without language model."""
+    points = {"the best weights": result.best}
     if len(result.lm_weights) > 1:
         points["the best without language model"] = result.without_lm()
     for name, (c, w, b) in points.items():
@@ -54,7 +54,7 @@ def _draw_curves(axes: "Axes", result: GridSearch, lists: NBestLists) -> None:
         color = line.get_color()
         axes.plot(result.bonuses[b], rates[b], "s", color=color, markersize=11, fillstyle="none")
     lowest = 100 * result.rates.min((0, 1))
-    axes.plot(result.bonuses, lowest, ":", color="grey", label="the best weights at each bonus")
+    axes.plot(result.bonuses, lowest, ":", color="grey", label="the best at each bonus")
     axes.axhline(100 * lists.first, color="black", linewidth=1, label="as decoded")
     axes.axhline(100 * lists.oracle, color="black", linewidth=1, linestyle="--", label="oracle")
     axes.set(xlabel="length_bonus", ylabel="WER, %", ylim=(0, None))

@@ -101,10 +101,21 @@ def test_samples_of_every_type_have_their_middle_and_full_scale(type, middle, sc
     assert ArrayReader(RATE).whole(samples).tolist() == WAVE.tolist()
 
 
-def test_a_stream_of_wide_integers_keeps_the_width_that_it_has_shown():
+@pytest.mark.parametrize(("type", "quiet"), [("int32", 2.0**-21), ("int64", 2.0**-5)])
+def test_a_stream_of_wide_integers(type, quiet):
+    """32 bits have their full scale from the first block on; 64 bits that which they have shown."""
     reader = ArrayReader(RATE)
-    for samples, expected in ([2**30], [0.5]), ([2**10], [2.0**-21]):
-        assert reader.push(np.array(samples, "int32")).tolist() == expected
+    for samples, expected in ([2**10], [quiet]), ([2**30], [0.5]), ([2**10], [2.0**-21]):
+        assert reader.push(np.array(samples, type)).tolist() == expected
+
+
+def test_a_stream_may_end_with_one_sample_of_each_channel():
+    reader = ArrayReader(RATE)
+    with pytest.raises(InputError, match="more channels than samples"):
+        reader.push(np.zeros((1, 2), "f"))
+    reader.push(np.zeros((160, 2), "f"))
+    reader.push(np.ones((1, 2), "f"))
+    assert reader.close()[-1] == 1
 
 
 def test_tensors_and_lists():

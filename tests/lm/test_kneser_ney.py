@@ -5,7 +5,7 @@ import pytest
 
 from asr.commands.lm import main
 from asr.errors import InputError
-from asr.lm.arpa import read_arpa
+from asr.lm.arpa import read_arpa, write_arpa
 from asr.lm.kneser_ney import estimate
 from asr.lm.ngram import NGram
 
@@ -75,6 +75,13 @@ def test_the_command(tmp_path, capsys):
     arguments = ["--text", str(tmp_path / "plain"), "--plain", "--order", "2", "--out", str(plain)]
     assert main(["ngram", *arguments]) == 0
     assert plain.read_text() == out.read_text()
+
+
+def test_there_are_no_n_grams_longer_than_all_sentences(tmp_path):
+    arpa = estimate(["A", "B A"], 9)
+    assert [len(order.log_probs) for order in arpa.orders] == [5, 4, 3, 1]
+    write_arpa(arpa, tmp_path / "w.arpa")
+    assert "ngram 5" not in (tmp_path / "w.arpa").read_text()
 
 
 def test_bad_texts(tmp_path):

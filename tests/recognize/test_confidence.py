@@ -23,7 +23,7 @@ from asr.recognize.confidence import (
     text_predictors,
     word_predictors,
 )
-from asr.recognize.plausibility import plausibility, plausibility_threshold
+from asr.recognize.plausibility import Vocabulary, plausibility, plausibility_threshold
 from asr.recognize.transcript import Segment
 from asr.search.alignment import CTCAlignment
 from asr.search.hypothesis import Hypothesis
@@ -329,6 +329,13 @@ def test_words_and_uselessness_by_hand():
         Segment(0, 1, "A X", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4)),
     )
     assert found.words == (True, False) and found.useless and not found.correct
+
+
+def test_decomposed_transcripts_are_those_of_composed_ones():
+    utterance = Utterance("u", "s", "u", "", 0.0, None, "E\u0301", 1.0)
+    segment = Segment(0, 1, "\u00c9", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
+    assert calibrate._score(utterance, segment).correct
+    assert Vocabulary.from_texts(frozenset({"\u00c9"}), ["E\u0301"]).oov_rate == 1 / 3
 
 
 def test_unreadable_and_long_recordings_are_left_out(model, babble, tmp_path, capsys):

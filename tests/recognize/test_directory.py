@@ -217,7 +217,7 @@ def test_an_interrupted_decoding_is_continued(save, data, tmp_path, decoded):
     assert nbest(out) == nbest(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("change", ["settings", "model", "data"])
+@pytest.mark.parametrize("change", ["settings", "model", "data", "precision"])
 def test_partial_results_of_other_settings_are_not_kept(
     save, data, tmp_path, decoded, change, capsys
 ):
@@ -225,6 +225,8 @@ def test_partial_results_of_other_settings_are_not_kept(
     interrupt(decoded, model, data, out)
     if change == "settings":
         options = ["--ctc_weight", "0.5"]
+    elif change == "precision":
+        options = ["--precision", "bfloat16"]
     elif change == "model":
         save("speaker")
     else:

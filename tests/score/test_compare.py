@@ -30,7 +30,11 @@ def test_two_right_words_separate_segments():
     assert segments(ref, "x b x d e f", "a b c d e f") == [(2, 0)]
 
 
-def test_insertions_count_at_the_next_word_and_at_the_end():
+def test_insertions_stand_between_words():
+    # b and c separate the errors, on whichever side of them the insertion is.
+    assert segments("a b c d", "a x b c x", "a b c d") == [(1, 0), (1, 0)]
+    assert segments("a b c d", "x b c x d", "a b c d") == [(1, 0), (1, 0)]
+    assert segments("a b c d", "a x b x c d", "a b c d") == [(2, 0)]
     assert segments("a b c", "x a b c", "a b c") == [(1, 0)]
     assert segments("a b c", "a b c", "a b c x y") == [(0, 2)]
 

@@ -86,6 +86,13 @@ def test_the_reward_of_a_text_is_that_of_its_hot_words():
                 assert earned(tables, text) == pytest.approx(best(text)), text
 
 
+def test_a_heavier_word_that_begins_like_the_next_one_does_not_end_a_phrase():
+    words = hot(A_BAB=0.5, BC=3.0)
+    assert (
+        earned(words, "A BAB") == 2.5 and earned(words, "A BC") == 6 and earned(words, "A B") == 0
+    )
+
+
 def test_a_file_of_hot_words(tmp_path):
     path = tmp_path / "hot.txt"
     path.write_text("AB\n\u200b\n\nA \u200b B\t0.5\n", encoding="utf-8")

@@ -52,8 +52,9 @@ def test_text_refuses_doubled_ids_and_empty_lines():
 
 
 def test_trn():
-    lines = [";; comment", "one two (a-1)", "", "(b-2)", "he (said) so (c-3) "]
-    assert parse_trn(lines, "ref.trn") == {"a-1": "one two", "b-2": "", "c-3": "he (said) so"}
+    lines = [";; comment", "one two (a-1)", "", "(b-2)", "he (said) so (c-3) ", "six (talk_(1))"]
+    expected = {"a-1": "one two", "b-2": "", "c-3": "he (said) so", "talk_(1)": "six"}
+    assert parse_trn(lines, "ref.trn") == expected
 
 
 @pytest.mark.parametrize("line", ["one two", "one (two words)", "f(x)", "one ()", "one (a) b"])

@@ -78,6 +78,13 @@ def test_each_point_by_hand(decoding):
     assert rate(result, 0.5, 1.0) == 1 / 5  # and 2.0 of 1.5: D E F
 
 
+def test_decomposed_ids_are_those_of_composed_ones(decoding):
+    lists = {"e\u0301": decoding.lists["u1"]}
+    folder = decoding(lists)
+    (folder / "ref" / "text").write_text("e\u0301 A B C\n", encoding="utf-8")
+    assert read_lists(folder / "ref", [folder]).errors.tolist() == [[1, 0]]
+
+
 def test_an_lm_axis_where_there_are_scores(decoding):
     folder = decoding({"u1": [entry("A X C", -1.0, -1.0, -5.0), entry("A B C", -2.0, -2.0, -1.0)]})
     result = search_grid(read_lists(folder / "ref", [folder]))
@@ -153,10 +160,30 @@ def test_weights_that_are_no_better_than_those_of_the_decoding(decoding, tmp_pat
     assert yaml.safe_load((tmp_path / "tuned.yaml").read_text()) == {**weights, "lm_weight": 0.0}
     err = capsys.readouterr().err
     assert "warning: chosen on 5 words" in err and "decoding, which are kept" in err
+    table = json.loads((tmp_path / "tuned.json").read_text())
+    assert table["chosen"]["length_bonus"] == 0.7 != table["best"]["length_bonus"]
     summary["config"]["lm"] = "chars.safetensors"  # its weight is not one without it
     (folder / "decode.json").write_text(json.dumps(summary))
     assert main([*command, "--no-lm"]) == 0
     assert yaml.safe_load((tmp_path / "tuned.yaml").read_text())["ctc_weight"] != 0.33
+
+
+def test_the_language_model_of_the_decoding_stays(decoding, tmp_path):
+    """With its weight, if none is better, and with another one where the lists need it."""
+    lists = {"u2": [entry("D E", -2.0, -1.0, -1.0), entry("D E F", -1.5, -1.0, -9.0)]}
+    folder = decoding(lists)
+    config = {"ctc_weight": 0.33, "lm_weight": 0.3, "length_bonus": 0.7, "word_lm": "w.arpa"}
+    (folder / "decode.json").write_text(json.dumps({"config": config | {"oov_penalty": 2.0}}))
+    arguments = [str(folder / "ref"), str(folder), "--out", str(tmp_path / "tuned.yaml")]
+    assert main(["tune", *arguments]) == 0
+    tuned = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    assert (tuned["word_lm"], tuned["oov_penalty"], tuned["ctc_weight"]) == ("w.arpa", 2.0, 0.33)
+    lists["u2"].reverse()  # so that the decoding was wrong
+    decoding(lists)
+    assert main(["tune", *arguments]) == 0
+    tuned = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    assert tuned["word_lm"] == "w.arpa" and tuned["lm_weight"] > 0
+    assert tuned["ctc_weight"] != 0.33
 
 
 def test_scores_of_other_language_models(decoding, tmp_path):
