@@ -46,12 +46,16 @@ BATCHES = 25  # whose reading is measured, after the first
 def scale(utterances: int) -> dict[str, Any]:
     """Measure trainings with a number of utterances, each in a process of its own.
 
+    Above a thousand, the number is rounded up to thousands.
+
     Returns:
         for ``directory`` and ``shards``: seconds to open and check the data, to plan an epoch and
         to the first batch (all included); MB that the data take in the main process, its largest
         size, and MB of a process that reads audio that it shares with no other; and utterances
         per second of one such process.
     """
+    if utterances > PER_SHARD:  # whole shards
+        utterances = -(-utterances // PER_SHARD) * PER_SHARD
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         clips = _make_recordings(root / "audio", 1)

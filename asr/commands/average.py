@@ -1,6 +1,7 @@
 """Average the weights of several checkpoints of one training.
 
-The mean of the best checkpoints is usually better than each of them.
+The mean of the best checkpoints is usually better than each of them. The confidence, the flag
+"doubtful" and the refined times of words need `asr calibrate`, which measures the new model.
 
 Examples:
     asr average exp/mine/checkpoints/*.safetensors -o mean.safetensors

@@ -23,6 +23,9 @@ _asr() {{
   case ${{COMP_WORDS[1]}} in
 {cases}
   esac
+  case "${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" in
+{more}
+  esac
   [ "$COMP_CWORD" -gt 1 ] || verbs="{verbs}"
   if [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$options" -- "$word"))
@@ -48,19 +51,23 @@ def main(argv: list[str]) -> int:
 
 def script() -> str:
     """Return the bash function, which zsh reads, too."""
-    lines = []
+    cases, more = list[str](), list[str]()
     for verb in VERBS:
         words = listed(verb)
-        options = [word for word in words if word.startswith("-")]
         verbs = [word for word in words if not word.startswith("-")]
-        lines.append(f'    {verb}) verbs="{" ".join(verbs)}" options="{" ".join(options)}" ;;')
-    return BASH.format(verbs=" ".join(VERBS), cases="\n".join(lines))
+        cases.append(f'    {verb}) verbs="{" ".join(verbs)}" options="{_options(words)}" ;;')
+        more += [f'    "{verb} {v}") options="{_options(listed(verb, v))}" ;;' for v in verbs]
+    return BASH.format(verbs=" ".join(VERBS), cases="\n".join(cases), more="\n".join(more))
 
 
-def listed(verb: str) -> list[str]:
-    """Return the options and the verbs that the help of a verb lists."""
+def _options(words: list[str]) -> str:
+    return " ".join(word for word in words if word.startswith("-"))
+
+
+def listed(verb: str, *verbs: str) -> list[str]:
+    """Return the options and the verbs that the help of a verb lists, or that of a verb of it."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        import_module(f"asr.commands.{verb}").main(["--help-all"])
+        import_module(f"asr.commands.{verb}").main([*verbs, "--help-all"])
     found = re.findall(r"^  (?:-\w, )?(--[\w.-]+|[a-z][\w-]+(?= {2,}))", out.getvalue(), flags=re.M)
     return sorted({*found, "--help", "--help-all"})

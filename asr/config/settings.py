@@ -128,11 +128,12 @@ class AugmentConfig(Settings):
     mix_alpha: float = setting(0.5, more_than(0))
     """The share of an utterance in such a sum is drawn from Beta(mix_alpha, mix_alpha)."""
     freq_masks: int = setting(2, between(0, 1000))
-    """SpecAugment: number of frequency masks, set to the mean (arXiv:1904.08779)."""
+    """SpecAugment: number of frequency masks, set to 0, the mean of normalised features
+    (arXiv:1904.08779)."""
     freq_width: int = setting(20, at_least(0))
     """Largest width of a frequency mask in mel bins."""
     time_masks: int = setting(2, between(0, 1000))
-    """SpecAugment: number of time masks, set to the mean."""
+    """SpecAugment: number of time masks, set to 0."""
     time_width: int = setting(40, at_least(0))
     """Largest width of a time mask in frames."""
     time_ratio: float = setting(0.2, FRACTION)

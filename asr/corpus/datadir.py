@@ -4,6 +4,7 @@ As in Kaldi, paths in wav.scp may be relative to the current directory; ``asr da
 absolute paths.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,8 @@ def _utterances(tables: Tables) -> Iterator[Utterance]:
     for name, speaker in sorted(tables["utt2spk"].items()):
         recording, begin, end, length = name, 0.0, None, None
         if segments is not None:
-            recording, begin, end = Segment.parse(segments[name])
-            length = end - begin
+            recording, begin, end_s = Segment.parse(segments[name])
+            end, length = (None, None) if math.isnan(end_s) else (end_s, end_s - begin)
         if name in durations:
             length = float(durations[name])
         wav = tables["wav.scp"][recording]

@@ -34,7 +34,7 @@ from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
-_BY_HAND = ("text", "spk2gender", "segments")  # files that people write or correct
+_FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur"}  # all others may be written by hand
 
 # An utterance is kept if each of these files that exists lists it. Any other table that does not
 # list all kept utterances is removed instead, because it can be computed again.
@@ -173,10 +173,16 @@ def replace_tables(path: str | Path, tables: Tables) -> None:
     if others := _listed_in(path) - tables["utt2spk"].keys():
         count = counted(len(others), "other utterance")
         note(f"note: {path} held {count}; its former files are kept in {_back_up(path)}")
-    elif lost := [name for name in _BY_HAND if _loses(path / name, tables.get(name, {}))]:
+    elif lost := [n for n in _by_hand(path) if _loses(path / n, tables.get(n, {}))]:
         files = " and ".join(lost)
         note(f"note: {path} had another {files}; its former files are kept in {_back_up(path)}")
     write_tables(path, tables)
+
+
+def _by_hand(path: Path) -> list[str]:
+    """Return the tables of a directory, which need not exist, that people may have written."""
+    names = table_names(path) if path.is_dir() else []
+    return [name for name in names if name not in _FOUND_AGAIN and not name.endswith(".scp")]
 
 
 def _loses(file: Path, table: Mapping[str, str]) -> bool:

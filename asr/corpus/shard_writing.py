@@ -358,7 +358,7 @@ def _finish(
         more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
         raise InputError(
             f"{out}: not finished, as utterances cannot be used; fix their files, or take them out "
-            "of text, then `asr data fix`:\n" + "\n".join(lines[:SHOWN] + more)
+            "(a data directory needs `asr data fix` then):\n" + "\n".join(lines[:SHOWN] + more)
         )
     index = joined([open_index(place) for place in places.values()], str(out / INDEX_FILE))
     index.save(out / INDEX_FILE)
@@ -380,8 +380,8 @@ def _make(
 
 
 def _is_done(path: Path, place: Path, options: Options) -> bool:
-    """Whether there is an index of a shard with the same settings."""
-    if not place.is_file():
+    """Whether there is an index of a shard, younger than it, with the same settings."""
+    if not place.is_file() or place.stat().st_mtime_ns < path.stat().st_mtime_ns:
         return False
     index = open_index(place)
     same = index.info.get("settings") == settings_of(options.features)

@@ -37,6 +37,7 @@ class Segment(NamedTuple):
     recording: str
     start_s: float
     end_s: float
+    """NaN: that of the recording, in the file -1, as in Kaldi."""
 
     @classmethod
     def parse(cls, value: str) -> "Segment":
@@ -44,7 +45,7 @@ class Segment(NamedTuple):
         recording, start, end = value.split()[:3]
         if not (is_number(start) and is_number(end)):
             raise ValueError(f"{start} and {end}")
-        return cls(recording, float(start), float(end))
+        return cls(recording, float(start), math.nan if float(end) == -1 else float(end))
 
 
 def is_number(text: str) -> bool:
@@ -146,7 +147,7 @@ def read_clips(path: Path) -> dict[str, Clip]:
             ) from None
         if recording not in recordings:
             raise InputError(f"{where}: {recording} is not in wav.scp; add it or remove the line")
-        end = None if end_s == -1 else max(end_s, 0.0)
+        end = None if math.isnan(end_s) else max(end_s, 0.0)
         clips[name] = Clip.of_entry(recordings[recording], start_s, end)
     return clips
 

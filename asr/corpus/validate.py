@@ -379,8 +379,9 @@ def _segment(value: str) -> str:
     if len(fields) != 3 or not (is_number(fields[1]) and is_number(fields[2])):
         return f'found "{value}", expected "<rec-id> <begin> <end>" in seconds; fix the line'
     begin, end = float(fields[1]), float(fields[2])
-    good = 0 <= begin < end
-    return "" if good else f"{begin:g} to {end:g} s, expected 0 <= begin < end; fix the times"
+    if begin >= 0 and (begin < end or end == -1):
+        return ""
+    return f"{begin:g} to {end:g} s, expected 0 <= begin < end, or the end -1; fix the times"
 
 
 def reserved_symbols(text: str) -> str:

@@ -39,7 +39,10 @@ def check_settings(config: TrainConfig) -> None:
         )
     extractor = FeatureExtractor(config.features)
     for warp in (1 - config.augment.vtln, 1 + config.augment.vtln):
-        extractor.warped_bands(warp)
+        try:
+            extractor.warped_bands(warp)
+        except InputError as error:
+            raise InputError(f"augment.vtln = {config.augment.vtln:g}: {error}") from error
     if config.augment.noise_prob > 0 and config.augment.noise_dir:
         noise_files(config.augment.noise_dir)
 
@@ -64,7 +67,7 @@ def check_fit(
     directory: str,
     speed: float,
 ) -> None:
-    """Check that CTC can write every transcript in the encoder steps of its audio.
+    """Check that audio has enough encoder steps: for CTC those of the transcript, else one.
 
     Args:
         utterances: utterances with text and durations.
@@ -109,6 +112,8 @@ def too_long(
     samples = np.nan_to_num(durations_s) / speed * config.features.sample_rate
     frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
     steps = config.model.encoder.output_steps(frames)
+    if config.loss.ctc_weight == 0:
+        needed = np.ones_like(needed)
     for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
         yield i, f"{needed[i]} characters, {frames[i]} frames give {steps[i]} encoder steps"
 

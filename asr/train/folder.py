@@ -123,7 +123,7 @@ class RunFolder:
         """Return the newest state that can be read, or None if the training is new.
 
         Raises:
-            InputError: all states are damaged.
+            InputError: all states are damaged, or there is none beside a finished model.
         """
         self._read_ns = self._changed_ns()
         failure: InputError | None = None
@@ -140,6 +140,11 @@ class RunFolder:
             return state
         if failure:
             raise failure
+        if self.final.exists():
+            raise InputError(
+                f"{self.final}: a model whose training cannot go on, because {self.state_file} is "
+                "missing; name another --out folder, or move the model away"
+            )
         return None
 
     def write_tokens(self, tokenizer: CharTokenizer) -> None:

@@ -76,7 +76,7 @@ def read_tokens(tokens: str | None, init: str | None, saved: Path) -> CharTokeni
     Raises:
         InputError: none of the three exists, or the one that is taken cannot be read.
     """
-    if tokens or (saved.is_file() and not init):
+    if tokens or saved.is_file():
         return CharTokenizer.from_file(tokens or saved)
     if init:
         return read_model(_split(init)[0])[0].tokenizer

@@ -1,8 +1,8 @@
 """Exit codes, messages and data directories for the Python steps of recipes."""
 
-import shutil
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from asr.corpus.tables import STATISTICS, Tables, read_tables, write_tables
@@ -38,11 +38,11 @@ def refuse(problems: list[str], where: Path) -> None:
         raise InputError(f"{where}: {len(problems)} problems:\n  " + "\n  ".join(shown))
 
 
-def remove_data_dir(path: Path) -> None:
-    """Remove a data directory that the corpus does not have: it is of an earlier corpus."""
+def set_aside(path: Path) -> None:
+    """Rename a data directory that the corpus does not have: it is of an earlier corpus."""
     if path.is_dir():
-        shutil.rmtree(path)
-        print(f"{path}: removed, because it was made of another corpus")
+        aside = path.rename(f"{path}.{datetime.now():%Y-%m-%d-%H%M%S}")
+        print(f"{path}: of another corpus, renamed to {aside.name}")
 
 
 def write_data_dir(path: Path, tables: Tables) -> None:

@@ -57,13 +57,13 @@ each_training() {
   done
 }
 
-# files_among WORD...: print the words that are files, and the models of those that are folders;
+# files_among WORD...: print the words that are files or folders, of trainings the models;
 # MODEL:encoder is MODEL
 files_among() {
   local word
   for word in "${@%:encoder}"; do
-    [ ! -d "$word" ] || word=$word/final.safetensors
-    [ ! -f "$word" ] || printf '%s\n' "$word"
+    [ ! -f "$word/final.safetensors" ] || word=$word/final.safetensors
+    [ ! -e "$word" ] || printf '%s\n' "$word"
   done
 }
 

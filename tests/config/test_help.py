@@ -87,6 +87,7 @@ def test_completion_lists_verbs_and_options():
         ("data va", "validate"),
         ("train --seed", "--seed"),
         ("lm n", "ngram"),
+        ("data import --ta", "--table"),
     ],
 )
 def test_bash_completes_verbs_and_options(tmp_path, words, found):

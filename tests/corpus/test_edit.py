@@ -198,9 +198,14 @@ def test_files_written_by_hand_are_backed_up_before_they_are_replaced(make, tmp_
     (out / "text").write_text("s1-a WON\n")
     (out / "spk2gender").write_text("s1 f\n")
     subset(source, out, ["s1-a"])
-    assert f"{out} had another text and spk2gender; its former" in capsys.readouterr().err
+    assert f"{out} had another spk2gender and text; its former" in capsys.readouterr().err
     assert (out / ".backup" / "text").read_text() == "s1-a WON\n"
     assert (out / "text").read_text() == "s1-a ONE\n"
+    (out / "utt2spk").write_text("s1-a s9\n")  # nobody but the user knows this, and utt2lang
+    (out / "utt2lang").write_text("s1-a en\n")
+    subset(source, out, ["s1-a"])
+    assert f"{out} had another utt2lang and utt2spk; its former" in capsys.readouterr().err
+    assert (out / ".backup.2" / "utt2spk").read_text() == "s1-a s9\n"
 
 
 def test_a_linked_table_is_replaced_and_the_other_directory_unchanged(make, tmp_path):

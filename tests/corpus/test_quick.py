@@ -56,6 +56,12 @@ def test_valid_directories_are_read_alike(make, segmented, wav, monkeypatch, blo
         ),
         make("reserved inside", text="s1-a A<s>\ns1-b #00\ns2-a X</s>Y\n"),
         segmented,
+        make(
+            "to the end",
+            wav_scp=f"r1 {wav}\n",
+            segments="s1-a r1 0.0 0.8\ns1-b r1 0.8 -1\ns2-a r1 0.5 -1.0\n",
+            reco2dur="r1 2.0\n",
+        ),
     ]
     for path in paths:
         assert quick.read_columns(path, REQUIRED, validate.FILES) is not None, path

@@ -203,21 +203,39 @@ def test_a_new_index_for_other_features_and_for_shards_of_others(corpus, tmp_pat
     check_settings(again.info["settings"], FeatureConfig(mel_bins=40), "index", "")
     for name in COLUMNS:
         assert np.array_equal(index.arrays[name], again.arrays[name])
-    other = tmp_path / "other"
-    other.mkdir()
-    with tarfile.open(other / "x.tar", "w") as tar:
-        for name, content in (
-            ("dir/1.txt", b"ignored"),
-            ("dir/1.json", b'{"text": "A B"}'),
-            ("dir/1.wav", (tmp_path / "0.wav").read_bytes()),
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    other, audio = tmp_path / "other", (tmp_path / "0.wav").read_bytes()
+    of_others(other / "x.tar", b"A B", audio)
     list(index_shards(other, FEATURES))
     found = Shards(f"{other}/x.tar", ShardConfig())[0]
     assert (found.id, found.speaker, found.text) == ("dir/1", "dir/1", "A B")
     assert np.array_equal(read(found.clip), read(tmp_path / "0.wav"))
+
+
+def of_others(path, text, audio, name="dir/1"):
+    """A shard with one utterance by another program."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for suffix, content in (
+            ("txt", b"ignored"),
+            ("json", b'{"text": "%s"}' % text),
+            ("wav", audio),
+        ):
+            member = tarfile.TarInfo(f"{name}.{suffix}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_shard_that_was_written_again_is_indexed_again(corpus, tmp_path):
+    """It has the same size; the first run ended with an error in the other shard."""
+    other, audio = tmp_path / "other", (tmp_path / "0.wav").read_bytes()
+    of_others(other / "x.tar", b"A B", audio)
+    of_others(other / "y.tar", b"C", b"damaged", "dir/2")
+    with pytest.raises(InputError, match="not finished"):
+        list(index_shards(other, FEATURES))
+    of_others(other / "x.tar", b"B A A", audio)
+    of_others(other / "y.tar", b"C", audio, "dir/2")
+    list(index_shards(other, FEATURES))
+    assert [u.text for u in Shards(f"{other}/*.tar", ShardConfig())] == ["B A A", "C"]
 
 
 @pytest.mark.parametrize(

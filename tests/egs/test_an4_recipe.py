@@ -95,13 +95,16 @@ def test_test_half_has_bare_transcripts(prepare, tmp_path, capsys):
     assert validate(tmp_path / "data/test") == []
 
 
-def test_test_set_of_an_earlier_corpus_is_removed(prepare, tmp_path, capsys):
+def test_the_test_set_of_an_earlier_corpus_is_renamed(prepare, tmp_path, capsys):
     data = tmp_path / "data"
     (data / "test").mkdir(parents=True)
     (data / "test" / "text").touch()
     prepare.main([str(make_an4(tmp_path / "an4", "big")), str(data)])
     assert not (data / "test").exists()
-    assert f"{data}/test: removed, because it was made of another corpus" in capsys.readouterr().out
+    (aside,) = data.glob("test.*")
+    assert (aside / "text").is_file()
+    found = f"{data}/test: of another corpus, renamed to {aside.name}"
+    assert found in capsys.readouterr().out
 
 
 def test_missing_audio_is_told(prepare, tmp_path):

@@ -218,6 +218,14 @@ def test_the_same_set_with_other_settings(run, recipe):
     assert configs == ["greedy.yaml", "decode.yaml", "decode.yaml"]
 
 
+def test_noise_among_the_options_is_an_input(run, recipe):
+    (recipe / "noise").mkdir()
+    for content, trained in (("rain", 1), ("rain", 0), ("wind", 1)):
+        (recipe / "noise" / "a.txt").write_text(content)
+        run("--stop-stage", "4", train="--augment.noise_dir noise")
+        assert len(calls(recipe)) == trained
+
+
 def test_models_among_the_options_are_inputs(run, recipe):
     model = recipe / "other model" / "final.safetensors"
     model.parent.mkdir()

@@ -35,6 +35,8 @@ def test_faster_speech_has_fewer_encoder_steps(tone_corpus):
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
     crowded = [replace(utterance, text="ABC" * 4)]
     checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
+    without = TrainConfig(loss=LossConfig(ctc_weight=0.0))
+    checks.check_fit(crowded, tokenizer, without, "data/train", 1.25)
     with pytest.raises(InputError, match="12 characters, 38 frames give 10 encoder steps"):
         checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
 

@@ -183,6 +183,7 @@ def test_a_resumed_training_does_not_need_the_model(model, short, tone_corpus, t
         words = header.info["vocabulary"]
         assert "OLDWORD" in words and len(words) > 1  # those of the other model's training, too
     start(short, tone_corpus, tmp_path / "two")  # nor its name
+    start(short, tone_corpus, tmp_path / "two", model, tokens=None)  # nor its characters
     with pytest.raises(InputError, match="no such model"):
         start(short, tone_corpus, tmp_path / "two", "elsewhere")
 

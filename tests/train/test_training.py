@@ -365,6 +365,17 @@ def test_characters_that_lie_in_a_new_folder_are_kept(tone_corpus, tiny_training
     start(config, tone_corpus, tmp_path / "las").run()
 
 
+def test_a_finished_model_without_the_state_of_its_training_is_kept(
+    finished, tone_corpus, tiny_training, tmp_path
+):
+    shutil.copytree(finished, tmp_path / "las")
+    shutil.rmtree(tmp_path / "las" / "checkpoints")
+    with pytest.raises(
+        InputError, match=r"final\.safetensors: a model whose training cannot go on"
+    ):
+        start(tiny_training, tone_corpus, tmp_path / "las")
+
+
 def test_statistics_of_other_features_are_refused(tone_corpus, tiny_training, tmp_path):
     level = replace(tiny_training, features=replace(tiny_training.features, level=True))
     with pytest.raises(

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import refuse, remove_data_dir, run, write_data_dir
+from recipe import refuse, run, set_aside, write_data_dir
 
 from asr.corpus.tables import Tables
 from asr.errors import EXIT_USAGE, InputError
@@ -218,7 +218,7 @@ def prepare_test(root: Path, data: Path) -> None:
     missing = [str(path) for path in needed if not path.exists()]
     if missing:
         print(f"test: not prepared, missing: {', '.join(missing)}")
-        remove_data_dir(data / "test")
+        set_aside(data / "test")
         return
     recordings = read_half(root, "test")
     write_set(data, "test", recordings, readable_audio(recordings, data / "wav"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import refuse, remove_data_dir, run
+from recipe import refuse, run, set_aside
 
 from asr.audio.clip import command_of
 from asr.corpus.edit import subset
@@ -185,7 +185,7 @@ def main(argv: list[str]) -> int:
     hold_out(data, train)
     if not (root / "test").is_dir():
         print(f"test: not prepared, because {root / 'test'} does not exist")
-        remove_data_dir(data / "test")
+        set_aside(data / "test")
         return 0
     test = import_half(root, "test", data)
     compare_with_published("test", test)
