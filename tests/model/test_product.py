@@ -57,6 +57,19 @@ def test_bfloat16_is_as_close_as_eight_bits_allow():
         assert torch.equal(product(rounded(a), rounded(b)), product(a, b))
 
 
+@pytest.mark.usefixtures("bfloat16")
+def test_gradients_in_bfloat16():
+    """21 rows, which the products see as 64."""
+    x, W = torch.randn(3, 7, 33, requires_grad=True), torch.randn(33, 14, requires_grad=True)
+    b, way = torch.randn(14, requires_grad=True), torch.randn(3, 7, 14)
+    exact = x @ W + b
+    expected = [exact, *torch.autograd.grad((exact * way).sum(), [x, W, b])]
+    result = affine(x, W, b)
+    found = [result, *torch.autograd.grad((result * way).sum(), [x, W, b])]
+    for one, other in zip(found, [each.detach() for each in expected], strict=True):
+        torch.testing.assert_close(one, other, atol=0.03 * float(other.abs().max()), rtol=0)
+
+
 @pytest.mark.parametrize("flags", ["fpu avx2", "avx2 amx_bf16 avx512_bf16", "avx512_bf16"])
 def test_what_is_fast_here(flags, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

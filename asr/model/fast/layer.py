@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from asr.model.cells.gru import Reset
 from asr.model.fast import native
 from asr.model.fast.kinds import CELLS, Form
-from asr.model.fast.product import product, rounded
+from asr.model.fast.product import product, rounded, rounded_rows
 from asr.model.padding import pack, unpack
 
 
@@ -83,11 +83,10 @@ def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: For
         kept: for form "after", the gradient of h U_n + c; for "before", r * h; (R, N).
         form: the form of the cell.
     """
+    N, d_U = before.shape[-1], before.new_empty(before.shape[-1], d_gates.shape[-1])
+    before, d_gates, kept = (rounded_rows(each) for each in (before, d_gates, kept))
     if form == "lstm":
         return product(before.t(), d_gates)
-    N = before.shape[-1]
-    d_U = before.new_empty(N, 3 * N)
-    before = rounded(before)
     d_U[:, : 2 * N] = product(before.t(), d_gates[:, : 2 * N])
     if form == "after":
         d_U[:, 2 * N :] = product(before.t(), kept)
@@ -122,10 +121,10 @@ class _Native(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         """Input (B, S, I) to states (B, S, D N)."""
         (batch, steps, _), (D, N, _) = x.shape, U.shape
-        rows = rounded(pack(x, counts.tolist()))  # (R, I)
+        rows = rounded_rows(pack(x, counts.tolist()))  # (R, I)
         gates = [product(rows, W[d], b[d]) for d in range(D)]  # (R, 3N)
         keep = any(ctx.needs_input_grad)
-        inner = x.new_empty(D, len(rows), N) if keep else None
+        inner = x.new_empty(D, int(counts.sum()), N) if keep else None
         out = x.new_empty(batch, steps, D * N)
         native.call(
             "layer_forward", gates_forward=gates[0], gates_back=gates[-1], U=U, c=c, counts=counts,
@@ -158,7 +157,7 @@ class _Native(torch.autograd.Function):
             d_rows = product(gates[0], W[0].t())
             if D == 2:
                 d_rows.add_(product(gates[1], W[1].t()))
-            d_x = unpack(d_rows, counts.tolist(), steps)
+            d_x = unpack(d_rows[: inner.shape[1]], counts.tolist(), steps)
         return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
 
 
