@@ -24,7 +24,6 @@ from asr.corpus.saved import stamp
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import PARTIAL, RESULTS, check_folder, is_data_directory, write_json, write_text
-from asr.model.fast.product import precision_in_use
 from asr.recognize.inputs import Input
 from asr.recognize.metrics import AlignmentNumbers, mean_numbers
 from asr.recognize.transcript import Transcript
@@ -156,7 +155,10 @@ class Decoding:
         out: str | Path,
         part: tuple[int, int] | None = None,
     ) -> None:
+        from asr.model.fast.product import precision_in_use
+
         check_out(out)
+        self.precision = precision_in_use()
         self.recognizer, self.data = recognizer, Path(data)
         self.out = part_folder(Path(out), *part) if part else Path(out)
         self.utterances = load_utterances(data)
@@ -238,7 +240,7 @@ class Decoding:
             "model": str(model),
             "times": [path.stat().st_mtime_ns for path in files],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
-            "precision": precision_in_use(),
+            "precision": self.precision,
         }
         return json.dumps(value)
 
@@ -253,7 +255,7 @@ class Decoding:
             "audio_s": round(audio_s, 2),
             "seconds": round(seconds, 2),
             "threads": threads,
-            "precision": precision_in_use(),
+            "precision": self.precision,
         }
         write_results(self.out, self.results, summary)
 
