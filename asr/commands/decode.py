@@ -58,12 +58,13 @@ def main(argv: list[str]) -> int:
     from asr.commands.machine import machine
     from asr.console import progress
     from asr.loading import load_for_utterances
+    from asr.model.fast.product import precision_in_use
     from asr.recognize.directory import Decoding, check_out
 
     check_out(args.out)
     with machine(args.threads, args.precision) as threads:
         recognizer = load_for_utterances(args.model, args.device, config)
-        decoding = Decoding(recognizer, args.data, args.out, part)
+        decoding = Decoding(recognizer, args.data, args.out, part, precision_in_use())
         if part and decoding.done():
             note(f"{decoding.out}: this part is decoded already")
             return EXIT_OK

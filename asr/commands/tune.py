@@ -67,8 +67,7 @@ def main(argv: list[str]) -> int:
     had_lm = bool(decoded.get("lm") or decoded.get("word_lm"))
     if with_lm and not rescoring and had_lm:
         settings = {key: decoded[key] for key in LM_SETTINGS} | settings
-    same_lm = with_lm == had_lm and not rescoring
-    chosen = _choose(result, lists, decoded if same_lm else {})
+    chosen = _choose(result, lists, decoded if with_lm == had_lm and not rescoring else {})
     write_text(out, yaml.safe_dump({**settings, **chosen}, sort_keys=False))
     write_json(results[1], {"chosen": chosen, **result.table(lists)})
     draw(result, lists, results[2])

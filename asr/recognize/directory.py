@@ -143,6 +143,7 @@ class Decoding:
         out: folder for the results. An interrupted decoding with the same settings is continued.
         part: this part and the number of parts; its results go to ``out/split<parts>/<part>``.
             By default, everything is decoded.
+        precision: of the model's products, on which the results depend.
 
     Raises:
         InputError: the directory is not valid, or ``out`` holds other transcripts.
@@ -154,12 +155,10 @@ class Decoding:
         data: str | Path,
         out: str | Path,
         part: tuple[int, int] | None = None,
+        precision: str = "float32",
     ) -> None:
-        from asr.model.fast.product import precision_in_use
-
         check_out(out)
-        self.precision = precision_in_use()
-        self.recognizer, self.data = recognizer, Path(data)
+        self.recognizer, self.data, self.precision = recognizer, Path(data), precision
         self.out = part_folder(Path(out), *part) if part else Path(out)
         self.utterances = load_utterances(data)
         number, parts = part or (1, 1)
@@ -171,9 +170,7 @@ class Decoding:
 
     def done(self) -> bool:
         """Whether these results are there without errors, decoded with the same settings."""
-        if not is_complete(self.out):
-            return False
-        summary = self._summary()
+        summary = self._summary() if is_complete(self.out) else {}
         return summary.get("inputs") == self.inputs and not summary["errors"]
 
     def _summary(self) -> dict[str, Any]:

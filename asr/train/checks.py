@@ -112,9 +112,7 @@ def too_long(
     samples = np.nan_to_num(durations_s) / speed * config.features.sample_rate
     frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
     steps = config.model.encoder.output_steps(frames)
-    if config.loss.ctc_weight == 0:
-        needed = np.ones_like(needed)
-    for i in np.flatnonzero(steps < np.maximum(1, needed)).tolist():
+    for i in np.flatnonzero(steps < np.maximum(1, needed * (config.loss.ctc_weight > 0))).tolist():
         yield i, f"{needed[i]} characters, {frames[i]} frames give {steps[i]} encoder steps"
 
 

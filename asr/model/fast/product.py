@@ -105,10 +105,11 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         rows, W = ctx.saved_tensors
         own = grad.flatten(0, -2)
-        d_rows, d_x = rounded_rows(own), None
-        if ctx.needs_input_grad[0]:
-            d_x = product(d_rows, W.t())[: len(own)].view(ctx.shape)
-        return d_x, product(rows.t(), d_rows), own.sum(0) if ctx.biased else None
+        d_rows = rounded_rows(own)
+        d_W, d_b = product(rows.t(), d_rows), own.sum(0) if ctx.biased else None
+        if not ctx.needs_input_grad[0]:
+            return None, d_W, d_b
+        return product(d_rows, W.t())[: len(own)].view(ctx.shape), d_W, d_b
 
 
 def affine(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
