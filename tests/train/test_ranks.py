@@ -119,7 +119,7 @@ def test_a_batch_without_memory_is_named(tone_corpus, tiny_training, tmp_path, m
 def test_an_utterance_without_memory_is_named(tone_corpus, tiny_training, tmp_path, monkeypatch):
     training = start(plain(tiny_training, batch__halve=True), tone_corpus, tmp_path / "las")
     lack_memory(training, monkeypatch, 1)
-    with pytest.raises(InputError, match="the largest batch: 1 utterances"):
+    with pytest.raises(InputError, match="the largest batch: 1 utterance, "):
         training.run()
     with pytest.raises(RuntimeError, match="illegal memory access"):
         monkeypatch.setattr(training.model, "forward", illegal)
