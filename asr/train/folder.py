@@ -123,7 +123,7 @@ class RunFolder:
         """Return the newest state that can be read, or None if the training is new.
 
         Raises:
-            InputError: all states are damaged, or there is none beside a finished model.
+            InputError: all states are damaged, or a finished model is there without a state.
         """
         self._read_ns = self._changed_ns()
         failure: InputError | None = None

@@ -83,7 +83,7 @@ def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: For
         kept: for form "after", the gradient of h U_n + c; for "before", r * h; (R, N).
         form: the form of the cell.
     """
-    N, d_U = before.shape[-1], before.new_empty(before.shape[-1], d_gates.shape[-1])
+    N, d_U = before.shape[1], before.new_empty(before.shape[1], d_gates.shape[1])
     before, d_gates, kept = (rounded_rows(each) for each in (before, d_gates, kept))
     if form == "lstm":
         return product(before.t(), d_gates)

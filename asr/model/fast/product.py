@@ -51,7 +51,7 @@ def rounded(matrix: Tensor) -> Tensor:
 def rounded_rows(matrix: Tensor) -> Tensor:
     """Return a :func:`rounded` matrix; in bfloat16 with rows of 0 up to a multiple of ROWS.
 
-    On processors oneDNN compiles a kernel for each number of rows, which takes a fifth of a step.
+    On processors oneDNN compiles a kernel for each number of rows, which takes time.
     """
     missing = 0 if _precision == torch.float32 or matrix.is_cuda else -len(matrix) % ROWS
     matrix = rounded(matrix)
