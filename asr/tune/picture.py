@@ -38,13 +38,13 @@ def draw(result: GridSearch, lists: NBestLists, path: Path) -> None:
     _draw_curves(curves, result, lists)
     best = ", ".join(f"{name} {value:g}" for name, value in result.settings().items())
     wer = 100 * result.rates[result.best]
-    figure.suptitle(f"WER on dev; the best point: {wer:.2f} %, {best}")
+    figure.suptitle(f"WER on dev; chosen from the grid: {wer:.2f} %, {best}")
     write_png(figure, path)
 
 
 def _draw_curves(axes: "Axes", result: GridSearch, lists: NBestLists) -> None:
-    """Draw the WER over the length bonus, with the best weights and without language model."""
-    points = {"the best weights": result.best}
+    """Draw the WER over the length bonus, with the weights chosen from the grid and without LM."""
+    points = {"chosen from the grid": result.best}
     if len(result.lm_weights) > 1:
         points["the best without language model"] = result.without_lm()
     for name, (c, w, b) in points.items():
