@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     from asr.recognize.forced import align, ctm_lines, ctm_words
     from asr.score.times import compare_times
 
-    with machine(args.threads, args.precision):
+    with machine(args.threads, args.precision, args.device):
         expected = read_ctm(args.ctm) if args.ctm else None
         recognizer = load_for_utterances(args.model, args.device, config)
         utterances = DataDir.load(args.data, text=not args.recognise).utterances

@@ -152,9 +152,9 @@ def main(argv: list[str]) -> int:
     from asr.bench import measure
     from asr.commands.machine import machine
 
-    precision = getattr(options, "precision", "float32")
+    precision, device = getattr(options, "precision", "float32"), getattr(options, "device", "cpu")
     own = options.work == "train" and options.who == "asr"  # keeps memory as `asr train` does
-    with machine(options.threads, precision, keep_memory=own):
+    with machine(options.threads, precision, device, keep_memory=own):
         found = run(options)
         result = {"work": options.work, **found, **measure.machine()}
     failed = options.work == "faults" and not found["identical"]

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     picture = beside(target, ".reliability.png")
     read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
     check_outputs([target, picture], [*read, *config_files(args)])
-    with machine(args.threads, args.precision):
+    with machine(args.threads, args.precision, args.device):
         recognizer = load_for_utterances(args.model, args.device, config)
         report, texts, words = calibrate(recognizer, args.data, args.output)
     draw_reliability(texts, words, picture)

@@ -84,7 +84,8 @@ def compare(config: TrainConfig, args: Any) -> int:
                 warn(f"{row.folder}: {error}")
                 failed += 1
                 continue
-            with machine(1, config.precision):  # so that times are those of one thread
+            # so that times are those of one thread
+            with machine(1, config.precision, config.device):
                 row.measure(left, args.ctm)
         data["rows"] = list(comparison.numbers(rows[:number]))
         tables = comparison_report.write(data, args.out)
@@ -98,8 +99,9 @@ def _train(row: "Row", args: Any) -> None:
     from asr.commands.train import stopped_by_signals
     from asr.train.loop import Training
 
-    with machine(row.config.threads, row.config.precision, keep_memory=True):
-        training = Training(row.config, args.train, args.dev, args.tokens, row.folder)
+    config = row.config
+    with machine(config.threads, config.precision, config.device, keep_memory=True):
+        training = Training(config, args.train, args.dev, args.tokens, row.folder)
         with stopped_by_signals(training.stop):
             training.run()
 

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     from asr.recognize.directory import Decoding, check_out
 
     check_out(args.out)
-    with machine(args.threads, args.precision) as threads:
+    with machine(args.threads, args.precision, args.device) as threads:
         recognizer = load_for_utterances(args.model, args.device, config)
         decoding = Decoding(recognizer, args.data, args.out, part, precision_in_use())
         if part and decoding.done():

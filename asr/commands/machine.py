@@ -17,13 +17,14 @@ LARGE_BLOCK, KEPT = 1 << 25, 1 << 30  # bytes
 
 @contextlib.contextmanager
 def machine(
-    threads: int, precision: str = "float32", *, keep_memory: bool = False
+    threads: int, precision: str = "float32", device: str = "auto", *, keep_memory: bool = False
 ) -> Iterator[int]:
     """Set the number of threads and the precision of products; flush denormal numbers to zero.
 
     Args:
         threads: CPU threads; 0 takes every usable core.
         precision: see :func:`asr.model.fast.product.use_precision`.
+        device: on which the products run.
         keep_memory: whether freed memory stays with the process to its end, for a training.
 
     Yields:
@@ -37,7 +38,7 @@ def machine(
     products, tiny = precision_in_use(), torch.tensor(1e-40).mul(1.0).item()
     torch.set_num_threads(count)
     torch.set_flush_denormal(True)
-    use_precision(precision)
+    use_precision(precision, device)
     if keep_memory:
         _keep_memory()
     try:

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     threads = config.threads or max(1, usable_cores() // processes()[1])
     with (
         quiet(Path(args.out)),
-        machine(threads, config.precision, keep_memory=True),
+        machine(threads, config.precision, config.device, keep_memory=True),
         joined(config.device, config.distributed.timeout_s, Path(args.out)) as rank,
     ):
         training = Training(config, *given, rank)

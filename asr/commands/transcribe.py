@@ -179,7 +179,7 @@ def open_recognizer(
         warn("the model was trained without CTC: searching without it")
     elif config.ctc_weight == 0 and "confidence" in recognizer.header.info:
         warn("no confidences, because they need CTC (--ctc-weight)")
-    with machine(args.threads, args.precision):
+    with machine(args.threads, args.precision, args.device):
         yield recognizer
 
 

@@ -109,8 +109,9 @@ def show(stats: dict[str, Any], console: "Console") -> None:
     def line(text: str, style: str = "") -> None:  # an id may look like markup of rich
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
+    utterances, speakers = (counted(stats[f"{noun}s"], noun) for noun in ("utterance", "speaker"))
     line(
-        f"{stats['path']}: {stats['utterances']} utterances, {stats['speakers']} speakers, "
+        f"{stats['path']}: {utterances}, {speakers}, "
         f"{stats['hours']:.2f} h, {stats['words']} words ({stats['vocabulary']} different), "
         f"{len(stats['characters'])} characters",
         "bold",

@@ -81,6 +81,16 @@ def test_what_is_fast_here(flags, monkeypatch):
     use_precision("float32")
 
 
+@pytest.mark.parametrize(
+    ("device", "unit"), [("auto", "the GPU"), ("cuda:1", "the GPU"), ("cpu", "")]
+)
+def test_the_unit_is_that_of_the_device(device, unit, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
+    monkeypatch.setattr(products, "proc", lambda name, pattern: "fpu avx2")
+    assert products.bfloat16_unit(device) == unit
+
+
 @pytest.mark.usefixtures("bfloat16")
 def test_other_types_keep_their_precision():
     a, b = torch.randn(3, 4).double(), torch.randn(4, 5).double()

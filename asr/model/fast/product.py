@@ -18,21 +18,22 @@ ROWS = 64
 _precision = torch.float32
 
 
-def use_precision(precision: str) -> None:
+def use_precision(precision: str, device: str = "auto") -> None:
     """Set the type of numbers that products read and write: float32, bfloat16 or auto.
 
-    auto is bfloat16 where :func:`bfloat16_unit` finds fast products of it, else float32. Weights,
-    recurrences and everything between products stay float32.
+    auto is bfloat16 where :func:`bfloat16_unit` finds fast products of it on the device, else
+    float32. Weights, recurrences and everything between products stay float32.
     """
     global _precision
     if precision == "auto":
-        precision = "bfloat16" if bfloat16_unit() else "float32"
+        precision = "bfloat16" if bfloat16_unit(device) else "float32"
     _precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
-def bfloat16_unit() -> str:
-    """Return what makes products in bfloat16 faster than in float32 here; "" if nothing does."""
-    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+def bfloat16_unit(device: str = "auto") -> str:
+    """Return what makes bfloat16 faster than float32 on a device; "" if nothing does."""
+    gpu = device != "cpu" and torch.cuda.is_available()
+    if gpu and torch.cuda.is_bf16_supported(including_emulation=False):
         return "the GPU"
     flags = proc("cpuinfo", r"^flags\s*:(.*)$").split()
     return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), "")
