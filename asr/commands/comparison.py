@@ -68,8 +68,7 @@ def compare(config: TrainConfig, args: Any) -> int:
     from asr.train.loop import Diverged
 
     axis, variants = _axis(args)
-    seeds = _seeds(args, config)
-    rows = comparison.make_rows(config, axis, variants, seeds, args.out, args.dev)
+    rows = comparison.make_rows(config, axis, variants, _seeds(args, config), args.out, args.dev)
     parts = [args.measure] if args.measure else list(comparison.PARTS)
     data = {"axis": axis, "train": args.train, "dev": args.dev}
     data["machine"] = comparison_report.machine()

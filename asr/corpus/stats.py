@@ -111,9 +111,8 @@ def show(stats: dict[str, Any], console: "Console") -> None:
 
     utterances, speakers = (counted(stats[f"{noun}s"], noun) for noun in ("utterance", "speaker"))
     line(
-        f"{stats['path']}: {utterances}, {speakers}, "
-        f"{stats['hours']:.2f} h, {stats['words']} words ({stats['vocabulary']} different), "
-        f"{len(stats['characters'])} characters",
+        f"{stats['path']}: {utterances}, {speakers}, {stats['hours']:.2f} h, "
+        f"{stats['words']} words ({stats['vocabulary']} different), {len(stats['characters'])} characters",
         "bold",
     )
     console.print(_spreads(stats))
