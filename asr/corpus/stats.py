@@ -109,10 +109,10 @@ def show(stats: dict[str, Any], console: "Console") -> None:
     def line(text: str, style: str = "") -> None:  # an id may look like markup of rich
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    utterances, speakers = (counted(stats[f"{noun}s"], noun) for noun in ("utterance", "speaker"))
+    spoken = (counted(stats[f"{noun}s"], noun) for noun in ("utterance", "speaker", "word"))
     line(
-        f"{stats['path']}: {utterances}, {speakers}, {stats['hours']:.2f} h, "
-        f"{stats['words']} words ({stats['vocabulary']} different), {len(stats['characters'])} characters",
+        f"{stats['path']}: {stats['hours']:.2f} h, {', '.join(spoken)} "
+        f"({stats['vocabulary']} different), {len(stats['characters'])} characters",
         "bold",
     )
     console.print(_spreads(stats))
