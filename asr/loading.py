@@ -10,15 +10,17 @@ from asr.lm.lookahead import load_word_lm
 from asr.lm.protocol import LanguageModel
 from asr.model import vad
 from asr.model.char_lm import CharLM
+from asr.model.ensemble import Ensemble
 from asr.model.machine import pick_device
 from asr.model.runtime import TorchModel
 from asr.model.weights import fill, make_network
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.search.hotwords import load_hotwords
+from asr.search.protocol import Model
 from asr.store.find import default_model
 from asr.store.model_file import Header, read_lm, read_model
-from asr.store.weights import Weights
+from asr.store.weights import Weights, networks_of
 from asr.text.tokenizer import CharTokenizer
 
 
@@ -74,13 +76,15 @@ def load_for_utterances(
     return UtteranceRecognizer(header, model, config, scorers, min_confidence)
 
 
-def make_model(header: Header, weights: Weights, device: str | torch.device = "cpu") -> TorchModel:
-    """Build the network of a model file, in evaluation mode.
+def make_model(header: Header, weights: Weights, device: str | torch.device = "cpu") -> Model:
+    """Build the network of a model file, or its ensemble of networks, in evaluation mode.
 
     Raises:
         InputError: the weights do not fit the settings.
     """
-    return TorchModel(make_network(header, weights).to(device).eval(), has_ctc=header.has_ctc)
+    networks = [make_network(header, each).to(device).eval() for each in networks_of(weights)]
+    models = [TorchModel(network, has_ctc=header.has_ctc) for network in networks]
+    return models[0] if len(models) == 1 else Ensemble(models)
 
 
 def open_lm(

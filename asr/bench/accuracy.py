@@ -12,8 +12,8 @@ from asr.audio.clip import read
 from asr.config import DecodeConfig
 from asr.corpus.datadir import DataDir
 from asr.errors import InputError
-from asr.loading import make_model
 from asr.model.runtime import TorchModel
+from asr.model.weights import make_network
 from asr.recognize.timing import word_spans
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
@@ -50,7 +50,8 @@ class Trained:
     def from_folder(cls, folder: str | Path) -> "Trained":
         """Read the model of a finished training."""
         header, weights = read_model(folder)
-        return cls(header, make_model(header, weights))
+        network = make_network(header, weights).eval()
+        return cls(header, TorchModel(network, has_ctc=header.has_ctc))
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 GROUPS = {
     "prepare": ("data", "features", "chars", "lm"),
-    "train": ("train", "average", "calibrate", "export"),
+    "train": ("train", "average", "ensemble", "calibrate", "export"),
     "recognise": ("transcribe", "listen", "decode", "align"),
     "score": ("score", "tune"),
     "look inside": ("explain", "models", "bench", "doctor", "completion"),

@@ -1,4 +1,4 @@
-"""Average the weights of several checkpoints of one training."""
+"""Make one model of several: the mean of their weights, or an ensemble."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from asr.config import TrainConfig
-from asr.config.read import flatten, is_fixed, to_dict
+from asr.config.read import FIXED, flatten, to_dict
 from asr.errors import InputError
 from asr.store.find import damaged
 from asr.store.model_file import Header, read_model, save_model
-from asr.store.weights import Weights
+from asr.store.weights import Weights, network_of
 
 
 def average_models(
@@ -37,36 +37,71 @@ def average_models(
         InputError: a file is damaged, or the models are not of one training.
     """
     first, weights = read_model(sources[0])
+    weights = network_of(weights, first.path)
     total = {name: value.astype(np.float64) for name, value in weights.items()}
-    vocabularies = [first.vocabulary]
+    headers = [first]
     for source in sources[1:]:
         other, weights = read_model(source)
-        _check_same_training(first, other)
+        check_same(first, other, FIXED, "average only models of one training")
+        headers.append(other)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
             raise damaged(source, f"its weights have other names or sizes than in {first.path}")
         for name, value in weights.items():
             total[name] += value
-        vocabularies.append(other.vocabulary)
     mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
-    known = [words for words in vocabularies if words is not None]
-    vocabulary = sorted(set().union(*known)) if len(known) == len(sources) else None
     names = [Path(s).name for s in sources]
-    info = {"average_of": names, "vocabulary": vocabulary, **measure(mean)}
+    info = {"average_of": names, "vocabulary": known_words(headers), **measure(mean)}
     save_model(target, mean, replace(first, config=config or first.config, info=info))
     return info
 
 
-def _check_same_training(first: Header, other: Header) -> None:
-    """Raise InputError if two models are not of the same training."""
+def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
+    """Write one file with several networks, whose probabilities a search averages.
+
+    Args:
+        sources: models of one recipe: they agree in sizes, features, characters and data.
+        target: the model file to write.
+
+    Raises:
+        InputError: a file is damaged, or the models do not agree.
+    """
+    headers, networks = zip(*map(read_model, sources), strict=True)
+    for other in headers[1:]:
+        remedy = "train all of them by one recipe, with other seeds"
+        check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)
+        ours, theirs = (np.zeros(0) if h.cmvn is None else h.cmvn.sum for h in (headers[0], other))
+        if not np.array_equal(ours, theirs):
+            found = f"{other.path}: other statistics of the features than in {headers[0].path}"
+            raise InputError(f"{found}; {remedy}")
+    each = [network_of(own, h.path) for h, own in zip(headers, networks, strict=True)]
+    weights = {f"{i}.{name}": value for i, own in enumerate(each) for name, value in own.items()}
+    info = {"ensemble_of": [str(s) for s in sources], "vocabulary": known_words(headers)}
+    save_model(target, weights, replace(headers[0], info=info))
+
+
+def known_words(headers: Sequence[Header]) -> list[str] | None:
+    """Return the words of the training transcripts; None if a model does not list its own."""
+    known = [words for header in headers if (words := header.vocabulary) is not None]
+    return sorted(set().union(*known)) if len(known) == len(headers) else None
+
+
+def check_same(first: Header, other: Header, fixed: tuple[str, ...], remedy: str) -> None:
+    """Raise InputError if two models differ in settings, characters or data.
+
+    Args:
+        first: header of a model.
+        other: header of another one.
+        fixed: beginnings of the settings that are compared; dropout is not.
+        remedy: for the message.
+    """
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
-    fixed = [key for key in here if is_fixed(key)]
-    differing = [f"{k} is {there[k]}, not {here[k]}" for k in fixed if here[k] != there[k]]
+    keys = [key for key in here if key.startswith(fixed) and not key.endswith(".dropout")]
+    differing = [f"{k} is {there[k]}, not {here[k]}" for k in keys if here[k] != there[k]]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")
     if first.info.get("data") != other.info.get("data"):
         differing.append("its training data differ")
     if differing:
         raise InputError(
-            f"{other.path}: not of the same training as {first.path}: {', '.join(differing)}; "
-            "average only models of one training"
+            f"{other.path}: does not fit {first.path}: {', '.join(differing)}; {remedy}"
         )

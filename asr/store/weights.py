@@ -78,6 +78,28 @@ def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -
     return weights
 
 
+def networks_of(weights: Weights) -> list[Weights]:
+    """Return the weights of each network of a file: several in one of ``asr ensemble``."""
+    networks: dict[int, Weights] = {}
+    for name, value in weights.items():
+        number, _, inner = name.partition(".")
+        place, own = (int(number), inner) if number.isdecimal() else (0, name)
+        networks.setdefault(place, {})[own] = value
+    return [networks[place] for place in sorted(networks)]
+
+
+def network_of(weights: Weights, path: str | Path) -> Weights:
+    """Return the weights of the only network of a file.
+
+    Raises:
+        InputError: there are several.
+    """
+    networks = networks_of(weights)
+    if len(networks) > 1:
+        raise InputError(f"{path}: an ensemble of {len(networks)} networks; name one of its models")
+    return networks[0]
+
+
 def _is_matrix(name: str, value: np.ndarray) -> bool:
     """Whether int8 storage applies. Biases of bidirectional layers have two dimensions, too."""
     bias = name.rpartition(".")[2] in ("b", "c", "bias")

@@ -14,7 +14,7 @@ from asr.errors import InputError, first_line
 from asr.model.las import LAS
 from asr.store.find import checksum, damaged, find_model
 from asr.store.model_file import read_model
-from asr.store.weights import Weights
+from asr.store.weights import Weights, network_of
 from asr.text.tokenizer import CharTokenizer
 
 # Weights with a row for each character.
@@ -52,6 +52,7 @@ def initialize(
     """
     name, part = _split(init)
     header, weights = read_model(name)
+    weights = network_of(weights, header.path)
     _check_settings(init, header.config, config)
     try:
         _copy(weights, header.tokenizer.symbols, model, tokenizer, part)

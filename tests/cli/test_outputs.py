@@ -71,6 +71,7 @@ def contents(folder):
         "score data hyp --out=",
         "chars data --output=",
         "average an4 -o tokens.txt/x",
+        "ensemble an4 -o tokens.txt/x",
         "calibrate an4 data -o data/text",
         "data import data --kaldi data",
         "data import data --kaldi data/../data",

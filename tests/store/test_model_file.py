@@ -14,8 +14,10 @@ from asr.config.read import to_dict
 from asr.errors import InputError
 from asr.loading import make_model
 from asr.model.las import LAS
-from asr.store.average import average_models
+from asr.model.weights import make_network
+from asr.store.average import average_models, ensemble_models
 from asr.store.model_file import Header, read_model, save_model
+from asr.store.weights import networks_of
 from asr.text.tokenizer import CharTokenizer
 
 FEATURES = FeatureConfig(mel_bins=20)
@@ -108,6 +110,50 @@ def test_missing_models(tmp_path):
         read_model(tmp_path)
 
 
+@pytest.fixture
+def seeds(saved):
+    """Two models of one recipe."""
+    paths = [saved("one.safetensors", seed=1)[0], saved("two.safetensors", seed=2)[0]]
+    _, weights = read_model(paths[1])
+    save_model(paths[1], weights, read_model(paths[0])[0])  # with the same statistics
+    return paths
+
+
+def test_an_ensemble_has_all_networks(seeds, tmp_path):
+    ensemble_models(seeds, tmp_path / "both.safetensors")
+    header, weights = read_model(tmp_path / "both.safetensors")
+    assert header.info["ensemble_of"] == [str(path) for path in seeds]
+    for path, own, model in zip(
+        seeds, networks_of(weights), make_model(header, weights).models, strict=True
+    ):
+        assert not model.las.training
+        expected = read_model(path)[1]
+        assert own.keys() == expected.keys()
+        for name, value in model.las.state_dict().items():
+            assert np.array_equal(value, expected[name])
+
+
+def test_what_does_not_fit_makes_no_ensemble(saved, seeds, tmp_path):
+    out = tmp_path / "both.safetensors"
+    features = replace(FEATURES, cmvn="speaker")
+    other = saved("other.safetensors", features=features)[0]
+    with pytest.raises(InputError, match=r"other.*features.cmvn is speaker, not global; train all"):
+        ensemble_models([seeds[0], other], out)
+    with pytest.raises(InputError, match="statistics of the features"):
+        ensemble_models([seeds[0], saved("other.safetensors", seed=3)[0]], out)
+    assert not out.exists()
+
+
+def test_an_ensemble_is_not_a_part_of_another_model(seeds, tmp_path):
+    out = tmp_path / "both.safetensors"
+    ensemble_models(seeds, out)
+    for make in (average_models, ensemble_models):
+        with pytest.raises(InputError, match="an ensemble of 2 networks; name one of its models"):
+            make([out], tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="an ensemble of 2 networks"):
+        make_network(*read_model(out))
+
+
 def test_an_average_is_the_mean_of_the_weights(saved, tmp_path):
     one, two = saved("one.safetensors", seed=1), saved("two.safetensors", seed=2)
     average_models([one[0], two[0]], tmp_path / "mean.safetensors")
@@ -135,6 +181,6 @@ def test_models_without_the_same_weights_are_not_averaged(saved, tmp_path):
 def test_models_of_two_trainings_are_not_averaged(saved, tmp_path):
     features = replace(FEATURES, cmvn="speaker")
     one, two = saved("one.safetensors"), saved("two.safetensors", epochs=9, features=features)
-    message = "not of the same training .*: features.cmvn is speaker, not global; average only"
+    message = "does not fit .*: features.cmvn is speaker, not global; average only"
     with pytest.raises(InputError, match=message):
         average_models([one[0], two[0]], tmp_path / "mean.safetensors")
