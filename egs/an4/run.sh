@@ -134,8 +134,24 @@ fi
 
 train_stage 4
 
+# With several seeds, one model of all trainings: a search reads the mean of their probabilities.
+mapfile -t trainings < <(each_training say_dir)
+ensemble=
+if [ ${#trainings[@]} -gt 1 ]; then
+  ensemble=${dir}_ensemble
+  if stage_begin 4.ensemble "ensemble" "${trainings[@]/%//final.safetensors}"; then
+    asr ensemble "${trainings[@]}" -o "$ensemble/final.safetensors"
+    stage_done "$ensemble/final.safetensors"
+  fi
+fi
+
+# of_ensemble COMMAND...: with the ensemble instead of the trainings, if there is one
+of_ensemble() { [ -z "$ensemble" ] || seeds='' dir=$ensemble "$@"; }
+
 # Weights of the search, without and with the language models: chosen on dev for all seeds.
-decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24" decode_stage 5 $dev
+make_lists() { decode_tag=nbest decode_options="$decode_options --beam 24 --nbest 24" "$@" 5 $dev; }
+make_lists decode_stage
+make_lists of_ensemble decode_stage
 say_list() { echo "$dir/decode_${dev}_nbest"; }
 mapfile -t lists < <(each_training say_list)
 tuned=${dir}_tuned
@@ -145,6 +161,13 @@ if stage_begin 5.tune "weights of the search" data/$dev/text "${lists[@]/%//resu
   asr tune data/$dev "${lists[@]}" --word_lm $words --lm $spelling --lm_share 0 \
     --oov_penalty 2 --tokens $tokens --config "$decode_config" --out "$tuned/lm.yaml"
   stage_done "$tuned"/{ctc,lm}.yaml
+fi
+
+if [ -n "$ensemble" ] && stage_begin 5.ensemble "weights of the ensemble's search" data/$dev/text \
+  "$ensemble/decode_${dev}_nbest/results.jsonl" "$decode_config"; then
+  asr tune data/$dev "$ensemble/decode_${dev}_nbest" --no-lm --config "$decode_config" \
+    --out "$tuned/ensemble.yaml"
+  stage_done "$tuned/ensemble.yaml"
 fi
 
 # final_searches COMMAND...: with the chosen weights; searches COMMAND...: and what they add
@@ -166,4 +189,8 @@ if [ -d data/test ]; then
   final_searches score_stage 6 test
 fi
 
-! in_range 6 || write_results
+for command in "decode_stage 5" "score_stage 6"; do
+  decode_tag=ensemble decode_config=$tuned/ensemble.yaml of_ensemble $command "${eval_sets[@]}"
+done
+
+! in_range 6 || write_results ${ensemble:+"$ensemble"}

@@ -189,12 +189,13 @@ show_transcript() {
 
 _show_heard() { echo "  heard: $(cat "$dir/transcript.txt")"; }
 
-_say_dir() { printf '%s\n' "$dir"; }
+say_dir() { printf '%s\n' "$dir"; }
 
-# write_results: write all error rates with their commands to $dir/RESULTS; print a summary with
-# bootstrap intervals and, for several seeds, means and ranges.
+# write_results [FOLDER...]: write all error rates with their commands to $dir/RESULTS, those of
+# further folders, too; print a summary with bootstrap intervals and, for several seeds, means and
+# ranges.
 write_results() {
   local folders
-  mapfile -t folders < <(each_training _say_dir)
-  python utils/results.py --command "$(recipe_command)" --out "$dir/RESULTS" "${folders[@]}"
+  mapfile -t folders < <(each_training say_dir)
+  python utils/results.py --command "$(recipe_command)" --out "$dir/RESULTS" "${folders[@]}" "$@"
 }
