@@ -80,12 +80,12 @@ def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -
 
 def networks_of(weights: Weights) -> list[Weights]:
     """Return the weights of each network of a file: several in one of ``asr ensemble``."""
-    networks: dict[int, Weights] = {}
+    networks: dict[str, Weights] = {}
     for name, value in weights.items():
         number, _, inner = name.partition(".")
-        place, own = (int(number), inner) if number.isdecimal() else (0, name)
+        place, own = (number, inner) if number.isdecimal() else ("", name)
         networks.setdefault(place, {})[own] = value
-    return [networks[place] for place in sorted(networks)]
+    return [networks[place] for place in sorted(networks, key=lambda n: (len(n), n))]
 
 
 def network_of(weights: Weights, path: str | Path) -> Weights:

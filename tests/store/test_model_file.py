@@ -133,6 +133,12 @@ def test_an_ensemble_has_all_networks(seeds, tmp_path):
             assert np.array_equal(value, expected[name])
 
 
+def test_networks_are_in_the_order_of_their_numbers():
+    long = "1" * 5000
+    weights = {f"{n}.W": np.float32(len(n)) for n in (long, "10", "2")} | {"W": np.float32(0)}
+    assert [own["W"] for own in networks_of(weights)] == [0, 1, 2, 5000]
+
+
 def test_what_does_not_fit_makes_no_ensemble(saved, seeds, tmp_path):
     out = tmp_path / "both.safetensors"
     features = replace(FEATURES, cmvn="speaker")
