@@ -1,4 +1,4 @@
-"""Make one model of several trainings, whose probabilities a search averages.
+"""Make one model of several trainings: an ensemble.
 
 The trainings are those of one recipe with other seeds. A search reads the mean of the
 probabilities of their decoders and of their CTC heads, and takes as long as those of all of them

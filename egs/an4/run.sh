@@ -193,4 +193,4 @@ for command in "decode_stage 5" "score_stage 6"; do
   decode_tag=ensemble decode_config=$tuned/ensemble.yaml of_ensemble $command "${eval_sets[@]}"
 done
 
-! in_range 6 || write_results ${ensemble:+"$ensemble"}
+! in_range 6 || write_results

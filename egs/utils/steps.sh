@@ -29,7 +29,7 @@
 # is the final.safetensors of a folder.
 # shellcheck disable=SC2154 # the variables of the recipe
 
-: "${seeds:=}" "${decode_model:=mean}" "${ngpu:=0}" "${nodes:=1}" "${decode_nj:=1}" "${requeue:=false}"
+: "${seeds:=}" "${ensemble:=}" "${decode_model:=mean}" "${ngpu:=0}" "${nodes:=1}" "${decode_nj:=1}" "${requeue:=false}"
 for variable in ngpu nodes decode_nj; do
   [[ ${!variable} =~ ^[0-9]+$ ]] || bad_usage "--${variable/_/-} ${!variable}: expected a number"
 done
@@ -191,11 +191,11 @@ _show_heard() { echo "  heard: $(cat "$dir/transcript.txt")"; }
 
 say_dir() { printf '%s\n' "$dir"; }
 
-# write_results [FOLDER...]: write all error rates with their commands to $dir/RESULTS, those of
-# further folders, too; print a summary with bootstrap intervals and, for several seeds, means and
-# ranges.
+# write_results: write all error rates with their commands to $dir/RESULTS, also those of the
+# decodings in the folder $ensemble, if there is one; print a summary with bootstrap intervals and,
+# for several seeds, means and ranges.
 write_results() {
   local folders
   mapfile -t folders < <(each_training say_dir)
-  python utils/results.py --command "$(recipe_command)" --out "$dir/RESULTS" "${folders[@]}" "$@"
+  python utils/results.py --command "$(recipe_command)" --out "$dir/RESULTS" "${folders[@]}" ${ensemble:+"$ensemble"}
 }
