@@ -36,8 +36,8 @@ help_message="usage: egs/an4/run.sh --corpus DIR [--name value]...
   --archive NAME        default: $archive; also an4_raw.bigendian.tar.gz or
                         an4_raw.littleendian.tar.gz
   --stage N, --stop-stage N   first and last stage: -1 download, 0 data, 1 features and CMVN,
-                        2 characters, 3 language model, 4 training, 5 decoding and its
-                        weights, 6 scoring
+                        2 characters, 3 language model, 4 training and an ensemble of
+                        several seeds, 5 decoding and its weights, 6 scoring
   --force true          run stages again although their inputs have not changed
   --dir DIR             folder of the training (default: exp/las; with --synthetic exp/synthetic)
   --train-config FILE   default: $train_config
