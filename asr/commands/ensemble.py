@@ -1,8 +1,9 @@
 """Make one model of several trainings: an ensemble.
 
 The trainings are those of one recipe with other seeds. A search reads the mean of the
-probabilities of their decoders and of their CTC heads, so all of them compute. Attention, and with it flags and times, is that of the first model. The confidence, the
-flag "doubtful" and the refined times of words need `asr calibrate`, which measures the new model.
+probabilities of their decoders and of their CTC heads, so all of them compute. Attention, and with
+it flags and times, is that of the first model. The confidence, the flag "doubtful" and the refined
+times of words need `asr calibrate`, which measures the new model.
 
 Examples:
     asr ensemble exp/las_seed1 exp/las_seed2 -o exp/both.safetensors
