@@ -167,6 +167,6 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def is_fixed(key: str) -> bool:
+def is_fixed(key: str, beginnings: tuple[str, ...] = FIXED) -> bool:
     """Return whether a setting must not change during a training; dropout may."""
-    return key.startswith(FIXED) and not key.endswith(".dropout")
+    return key.startswith(beginnings) and not key.endswith(".dropout")

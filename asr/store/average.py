@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asr.config import TrainConfig
-from asr.config.read import FIXED, flatten, to_dict
+from asr.config.read import FIXED, flatten, is_fixed, to_dict
 from asr.errors import InputError
 from asr.store.find import damaged
 from asr.store.model_file import Header, read_model, save_model
@@ -91,12 +91,12 @@ def check_same(first: Header, other: Header, fixed: tuple[str, ...], remedy: str
     Args:
         first: header of a model.
         other: header of another one.
-        fixed: beginnings of the settings that are compared; dropout is not.
+        fixed: beginnings of the settings that must agree; dropout need not.
         remedy: for the message.
     """
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
-    keys = [key for key in here if key.startswith(fixed) and not key.endswith(".dropout")]
-    differing = [f"{k} is {there[k]}, not {here[k]}" for k in keys if here[k] != there[k]]
+    keys = [key for key in here if is_fixed(key, fixed) and here[key] != there[key]]
+    differing = [f"{key} is {there[key]}, not {here[key]}" for key in keys]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")
     if first.info.get("data") != other.info.get("data"):

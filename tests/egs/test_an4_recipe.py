@@ -175,3 +175,20 @@ def test_real_corpus(prepare, tmp_path, capsys):
     assert "warning" not in said.err
     speakers = (tmp_path / "data/train_dev/spk2utt").read_text().splitlines()
     assert len(speakers) == 8
+
+
+def test_two_seeds_are_trained_joined_and_scored(recipes, tmp_path):
+    corpus = make_an4(tmp_path / "an4", "big")
+    names = [f"an{n}-ftst-b" for n in range(3)]
+    write_half(corpus, "test", "an4test_clstk", names, "big", "{words} ({id})")
+    units = [f"--model.{part}.units 8" for part in ("encoder", "attention", "decoder")]
+    small = " ".join(["--epochs 1 --model.encoder.pyramid [1]", *units])
+    (recipes / "an4/conf/lm.yaml").write_text("epochs: 1\nunits: 8\nembedding: 8\n")
+    options = ["--seeds", "1 2", "--train-options", small]
+    command = ["bash", recipes / "an4/run.sh", "--corpus", str(corpus), *options]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    results = (recipes / "an4/exp/las/RESULTS").read_text()
+    for part in ("train_dev", "test"):
+        assert f"exp/las_ensemble/decode_{part}_ensemble/wer" in results
+        assert f"decode_{part}_ctc_lm: mean of 2 trainings: WER" in results
