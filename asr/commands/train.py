@@ -12,6 +12,7 @@ Examples:
 
 import signal
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,12 @@ GROUPS = {
 }
 
 
-def main(argv: list[str]) -> int:
-    """Run ``asr train``; return the exit code."""
+def read_options(argv: list[str]) -> tuple[TrainConfig, Namespace]:
+    """Return the settings and the other options of a command line.
+
+    Raises:
+        InputError: a setting or a file of settings is wrong; other mistakes exit with code 2.
+    """
     parser = make_parser("asr train", __doc__, GROUPS)
     add = parser.add_argument
     text = (
@@ -56,10 +61,15 @@ def main(argv: list[str]) -> int:
     )
     add("--change", nargs="+", default=[], metavar="SETTING", help=text)
     add_settings(parser, TrainConfig)
+    return from_args(TrainConfig, parser, argv)
+
+
+def main(argv: list[str]) -> int:
+    """Run ``asr train``; return the exit code."""
     from asr.train.launch import processes, told_once
 
     with told_once():
-        config, args = from_args(TrainConfig, parser, argv)
+        config, args = read_options(argv)
 
     from asr.commands.machine import machine
     from asr.model.machine import usable_cores

@@ -94,17 +94,18 @@ fi
 
 if stage_begin 0 "data" "$root" local/prepare.py; then
   python local/prepare.py "$root" data
-  for set in train_nodev train_dev test; do
-    [ ! -d data/$set ] || asr data validate data/$set
-  done
-  stage_done $(in_each "text wav.scp utt2spk spk2utt" $train $dev)
+  sets=("$train" "$dev")
+  [ ! -d data/test ] || sets+=(test)
+  for set in "${sets[@]}"; do asr data validate data/$set; done
+  stage_done $(in_each "text wav.scp utt2spk spk2utt" "${sets[@]}")
 fi
 [ ! -d data/test ] || eval_sets+=(test)
 
 if [ -n "$synthetic" ]; then
   synthetic=$(of_caller "$synthetic")
   stage_dir=data/.stages/synthetic
-  if stage_begin 0.synthetic "synthetic speech" "$synthetic/text" data/$train/text; then
+  if stage_begin 0.synthetic "synthetic speech" "$synthetic"/{text,wav.scp,utt2spk} \
+    $(in_each "text wav.scp utt2spk" $train); then
     rm -rf data/train_with_synthetic
     asr data combine data/train_with_synthetic data/$train "$synthetic"
     stage_done $(in_each "text wav.scp utt2spk" train_with_synthetic)
@@ -128,11 +129,12 @@ if stage_begin 3 "language models" "$lm_config" $(in_each text $train $dev) $tok
   asr lm ngram --order 3 --text data/$train --out $words
   $train_cmd exp/lm$variant/log/train.log \
     asr lm train --config "$lm_config" --text data/$train --dev data/$dev --tokens $tokens \
-    --out $spelling
+    --out $spelling --device $device --threads $threads
   stage_done $words $spelling
 fi
 
 train_stage 4
+stage_dir=exp/.stages/${dir//\//%}
 
 # With several seeds, one model of all trainings: a search reads the mean of their probabilities.
 mapfile -t trainings < <(each_training say_dir)

@@ -124,8 +124,15 @@ train_sets=()
 eval_sets=()
 missing=()
 for part in $train_parts $eval_parts; do
+  case $part in
+    train-clean-5) whole="train-clean-100" ;;
+    dev-clean-2) whole="dev-clean" ;;
+    *) whole= ;;
+  esac
   if [ ! -d "$root/$part" ]; then
     missing+=("$part")
+  elif [ $subset = all ] && [ -d "$root/$whole" ] && [ -n "$whole" ]; then
+    echo "not used: $part, which is a part of $whole"
   elif [[ $part == train-* ]]; then
     train_sets+=("${part//-/_}")
   else

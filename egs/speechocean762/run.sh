@@ -74,9 +74,11 @@ dev=train_dev
 eval_sets=("$dev")
 tokens=data/lang_char/tokens.txt
 if [ -n "$init" ]; then
-  init=$(of_caller "$init")
-  [ -e "$init" ] || asr models | cut -d ' ' -f 1 | grep -Fqx "$init" ||
+  if asr models | cut -d ' ' -f 1 | grep -Fqx "$init"; then
+    : # a model of the package, also where a folder has its name
+  elif init=$(of_caller "$init") && [ ! -e "$init" ]; then
     bad_usage "--init $init: not there; expected the folder of a training, a model, or a name of asr models"
+  fi
 fi
 dir=${dir:-exp/las${init:+_init}}
 
@@ -93,10 +95,10 @@ fi
 
 if stage_begin 0 "data" "$root" local/prepare.py; then
   python local/prepare.py "$root" data
-  for set in $train $dev test; do
-    [ ! -d data/$set ] || asr data validate data/$set --check-audio
-  done
-  stage_done $(in_each "text wav.scp utt2spk spk2utt" $train $dev)
+  sets=("$train" "$dev")
+  [ ! -d data/test ] || sets+=(test)
+  for set in "${sets[@]}"; do asr data validate data/$set --check-audio; done
+  stage_done $(in_each "text wav.scp utt2spk spk2utt" "${sets[@]}")
 fi
 [ ! -d data/test ] || eval_sets+=(test)
 

@@ -1,15 +1,13 @@
-"""Exit codes, messages and data directories for the Python steps of recipes."""
+"""Exit codes and messages of the Python steps of recipes."""
 
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from asr.corpus.tables import STATISTICS, Tables, read_tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 
 SHOWN = 10
-DERIVED = ("utt2dur", "utt2num_frames", *STATISTICS)
 
 
 def run(main: Callable[[list[str]], int]) -> None:
@@ -43,13 +41,3 @@ def set_aside(path: Path) -> None:
     if path.is_dir():
         aside = path.rename(f"{path}.{datetime.now():%Y-%m-%d-%H%M%S}")
         print(f"{path}: of another corpus, renamed to {aside.name}")
-
-
-def write_data_dir(path: Path, tables: Tables) -> None:
-    """Write a data directory, and remove files that were computed from earlier contents."""
-    if path.is_dir() and any(
-        read_tables(path).get(name) != table for name, table in tables.items()
-    ):
-        for name in (*DERIVED, "spk2gender", "segments"):
-            (path / name).unlink(missing_ok=True)
-    write_tables(path, tables)

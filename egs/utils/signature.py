@@ -53,7 +53,9 @@ def folder_state(folder: Path) -> str:
     """Return one checksum over the names and states of all files below a folder."""
     total = hashlib.sha256()
     for path in files(folder):
-        total.update(f"{path.relative_to(folder)} {file_state(path)}\n".encode())
+        total.update(
+            f"{path.relative_to(folder)} {file_state(path)}\n".encode(errors="surrogateescape")
+        )
     return total.hexdigest()
 
 

@@ -112,16 +112,18 @@ set_aside() {
 }
 
 # of_caller PATH: print a path; one that the user typed is relative to the folder of the user, while
-# defaults are relative to the recipe.
+# defaults are relative to the recipe. Paths in the recipe are printed relative to it, so that the
+# stages do not depend on where the user stands.
 of_caller() {
-  local word
+  local word path=$1 folder
   for word in "${stage_command[@]:1}"; do
     if [[ $word == "$1" && $word != /* && -e $caller_dir/$word ]]; then
-      (cd "$caller_dir/$(dirname "$word")" && printf '%s/%s\n' "$PWD" "$(basename "$word")")
-      return
+      path=$(cd "$caller_dir/$(dirname "$word")" && pwd)/$(basename "$word")
     fi
   done
-  printf '%s\n' "$1"
+  folder=$(cd "$(dirname "$path")" 2>/dev/null && pwd -P)/
+  case $folder in "$(pwd -P)/"*) path=${folder#"$(pwd -P)/"}$(basename "$path") ;; esac
+  printf '%s\n' "$path"
 }
 
 # recipe_command [OPTIONS]: print the command line of the user without --stage and --force, with

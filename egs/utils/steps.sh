@@ -25,8 +25,9 @@
 #
 # decode_model=last decodes with the model of the last epoch instead of the mean of several.
 #
-# Files among the options (a model to start from, a language model) are inputs of the stage, as
-# is the final.safetensors of a folder.
+# A training is made anew when a setting changes that its model depends on (training_inputs.py).
+# Files among the options and settings (a model to start from, a language model) are inputs of the
+# stage; of a folder of a training, its final.safetensors.
 # shellcheck disable=SC2154 # the variables of the recipe
 
 : "${seeds:=}" "${ensemble:=}" "${decode_model:=mean}" "${ngpu:=0}" "${nodes:=1}" "${decode_nj:=1}" "${requeue:=false}"
@@ -57,11 +58,11 @@ each_training() {
   done
 }
 
-# files_among WORD...: print the words that are files or folders, of trainings the models;
-# MODEL:encoder is MODEL
+# files_among WORD...: print the words that are files or folders, of trainings the models; a word
+# may be --option=FILE
 files_among() {
   local word
-  for word in "${@%:encoder}"; do
+  for word in "${@##--*=}"; do
     [ ! -f "$word/final.safetensors" ] || word=$word/final.safetensors
     [ ! -e "$word" ] || printf '%s\n' "$word"
   done
@@ -74,16 +75,19 @@ files_in_settings() { sed -nE "s/^(lm|word_lm|hotwords): *['\"]?([^'\"#]*[^'\"# 
 train_stage() { each_training _train "$@"; }
 
 _train() {
-  local number=$1 files
+  local number=$1 found inputs options
   shift
-  mapfile -t files < <(files_among $train_options "$@")
-  if stage_begin $number "training$of_seed" "$train_config" "options=$train_options${*:+ $*}" \
-    seed=$seed $tokens "${files[@]}" \
+  in_range $number || return 0
+  # shellcheck disable=SC2206 # train_options is a list of words
+  options=(--config "$train_config" --train "data/$train" --dev "data/$dev" --tokens "$tokens"
+    --out "$dir" --seed "$seed" --device "$device" --threads "$threads" $train_options "$@")
+  found=$(python utils/training_inputs.py "${options[@]}") || exit
+  mapfile -t inputs <<<"$found" # the settings, then models and noise
+  mapfile -t -O 1 inputs < <(files_among "${inputs[@]:1}")
+  if stage_begin $number "training$of_seed" "${inputs[@]}" $tokens \
     $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
-    [[ " $train_options $* " == *" --change "* ]] || ! $stage_changed || set_aside "$dir"
-    $train_cmd $(queue_options) "$dir/log/train.log" \
-      $(launcher) asr train --config "$train_config" --train data/$train --dev data/$dev --tokens $tokens \
-      --out "$dir" --seed $seed --device $device --threads $threads $train_options "$@"
+    [[ " $train_options $*" == *" --change"* ]] || ! $stage_changed || set_aside "$dir"
+    $train_cmd $(queue_options) "$dir/log/train.log" $(launcher) asr train "${options[@]}"
     stage_done "$dir/final.safetensors"
   fi
 }
@@ -132,6 +136,8 @@ _decode_parts() {
   if [ $decode_nj -le 1 ]; then
     $decode_cmd "$out/log/decode.log" "$@"
   else
+    # parts of another number of jobs do not fit
+    find "$out" -maxdepth 1 -name 'split*' ! -name split$decode_nj -exec rm -r {} + 2>/dev/null || true
     $decode_cmd JOB=1:$decode_nj "$out/log/decode.JOB.log" "$@" --part JOB/$decode_nj
     asr decode --data data/$set --out "$out" --merge
   fi
@@ -162,7 +168,8 @@ _transcribe() {
   if stage_begin $1 "transcribing $wav$of_seed" "$dir/final.safetensors" "$wav"; then
     # shellcheck disable=SC2016 # for the inner bash
     $decode_cmd "$dir/log/transcribe.log" \
-      bash -c 'asr transcribe "$1" --model "$2" >"$2/transcript.txt"' bash "$wav" "$dir"
+      bash -c 'asr transcribe "$1" --model "$2" "${@:3}" >"$2/transcript.txt"' bash \
+      "$wav" "$dir" --device $device --threads $threads
     stage_done "$dir/transcript.txt"
   fi
 }

@@ -153,8 +153,25 @@ def test_a_training_goes_on_with_changed_settings(run, recipe):
     run("--stop-stage", "4")
     result = run("--stop-stage", "4", train="--epochs 9 --change epochs")
     assert result.returncode == 0 and "the old contents of" not in result.stdout
-    result = run("--stop-stage", "4", train="--epochs 9")
+    for same in ("--epochs 9", "--epochs 9 --batch.workers 1"):
+        assert "done already" in run("--stop-stage", "4", train=same).stdout
+    result = run("--stop-stage", "4", train="--epochs 12")
     assert "the old contents of exp/las are now in" in result.stdout
+
+
+def test_the_same_files_named_from_another_folder(run, recipe):
+    run("--stop-stage", "4", more='train_config=$(of_caller "$train_config")')
+    assert len(calls(recipe)) == 1
+    named = f"{recipe}/train.yaml"
+    result = run("--train-config", named, more='train_config=$(of_caller "$train_config")')
+    assert "stage 4: training: done already" in result.stdout
+
+
+def test_parts_of_another_number_of_jobs_are_removed(run, recipe):
+    old = recipe / "exp/las/decode_dev_beam/split3/1"
+    old.mkdir(parents=True)
+    assert run("--stop-stage", "5", "--decode-nj", "2").returncode == 0
+    assert not old.parent.exists()
 
 
 def test_several_seeds(run, recipe):
@@ -230,9 +247,9 @@ def test_models_among_the_options_are_inputs(run, recipe):
     model = recipe / "other model" / "final.safetensors"
     model.parent.mkdir()
     model.write_text("old")
-    options = {"train": "--init 'other model'"}
+    options = {"train": "'--init=other model'"}
     run("--stop-stage", "4", **options)
-    assert calls(recipe)[0][-3:] == ["--init", "other", "model"]
+    assert calls(recipe)[0][-2:] == ["--init=other", "model"]
     run("--stop-stage", "4", **options)
     assert calls(recipe) == []
     (model.parent / "RESULTS").touch()  # only the model of a folder counts
@@ -243,10 +260,10 @@ def test_models_among_the_options_are_inputs(run, recipe):
     assert calls(recipe)[0][1] == "train"
     assert "the old contents of" in result.stdout
     (recipe / "lm").symlink_to(model)
-    run("--decode-options", "--lm lm", "--stop-stage", "5", **options)
+    run("--decode-options", "--lm=lm", "--stop-stage", "5", **options)
     assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
     model.write_text("newer")
-    run("--decode-options", "--lm lm", "--stage", "5", "--stop-stage", "5", **options)
+    run("--decode-options", "--lm=lm", "--stage", "5", "--stop-stage", "5", **options)
     assert [c[1] for c in calls(recipe)] == ["decode", "decode"]
 
 

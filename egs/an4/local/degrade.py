@@ -17,11 +17,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import run, write_data_dir
+from recipe import run
 
 from asr.audio.clip import Clip, read
 from asr.audio.resample import resample
-from asr.corpus.tables import read_tables
+from asr.corpus.tables import read_tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.files import write_atomically
 from asr.train.augment import add_noise, coloured_noise
@@ -59,7 +59,7 @@ def degrade(data: Path, out: Path, condition: str) -> None:
         changed = change(read(Clip.of_entry(entry), sample_rate=RATE))
         write = partial(soundfile.write, data=changed, samplerate=rate, format="WAV")
         entries[name] = str(write_atomically(out / "wav" / f"{name}.wav", write))
-    write_data_dir(out, {**tables, "wav.scp": entries})
+    write_tables(out, {**tables, "wav.scp": entries})
 
 
 def main(argv: list[str]) -> int:

@@ -20,9 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import refuse, run, set_aside, write_data_dir
+from recipe import refuse, run, set_aside
 
-from asr.corpus.tables import Tables
+from asr.corpus.tables import Tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.files import write_atomically
 from asr.text.transcripts import read_lines
@@ -186,7 +186,7 @@ def tables_of(recordings: list[Recording], wavs: dict[str, str]) -> Tables:
 
 def write_set(data: Path, name: str, recordings: list[Recording], wavs: dict[str, str]) -> None:
     """Write one set and compare its size with the published one."""
-    write_data_dir(data / name, tables_of(recordings, wavs))
+    write_tables(data / name, tables_of(recordings, wavs))
     counts = len(recordings), sum(len(r.words.split()) for r in recordings)
     print(f"{data / name}: {counts[0]} utterances, {counts[1]} words")
     if counts != PUBLISHED[name]:

@@ -32,12 +32,12 @@ from scipy.signal import resample_poly  # type: ignore[import-untyped]
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import run, write_data_dir
+from recipe import run
 
 from asr.config.args import number as checked
 from asr.config.field import at_least
 from asr.console import progress
-from asr.corpus.tables import Tables
+from asr.corpus.tables import Tables, write_tables
 from asr.errors import InputError
 from asr.text.transcripts import read_lines
 
@@ -223,7 +223,7 @@ def main(argv: list[str]) -> int:
         tables["wav.scp"][path.stem] = str(path)
         tables["utt2spk"][path.stem] = speaker
         tables["spk2gender"][speaker] = voices[0][1]
-    write_data_dir(args.out, tables)
+    write_tables(args.out, tables)
     print(f"{args.out}: {len(jobs)} utterances, {seconds / 60:.1f} minutes of speech")
     return 0
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
-from recipe import refuse, run, write_data_dir
+from recipe import refuse, run
 
-from asr.corpus.tables import Tables
+from asr.corpus.tables import Tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.text.transcripts import read_lines
 
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
     folder, out = map(Path, argv)
     tables = gather(folder)
     add_genders(tables, folder.parent / "SPEAKERS.TXT")
-    write_data_dir(out, tables)
+    write_tables(out, tables)
     return 0
 
 

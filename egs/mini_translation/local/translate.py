@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 
 from grammar import GRAMMAR, WORDS
-from recipe import run, write_data_dir
+from recipe import run
 
-from asr.corpus.tables import read_tables
+from asr.corpus.tables import read_tables, write_tables
 from asr.errors import EXIT_USAGE, InputError
 
 Places = list[int]
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> int:
     names = ("text", "wav.scp", "utt2spk", "spk2gender")
     tables = {name: table for name, table in read_tables(data).items() if name in names}
     tables["text"] = {name: translate(text) for name, text in tables["text"].items()}
-    write_data_dir(out, tables)
+    write_tables(out, tables)
     return 0
 
 
