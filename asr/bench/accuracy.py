@@ -19,7 +19,7 @@ from asr.recognize.transcript import Word
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.score import score
 from asr.search.beam import search
-from asr.store.model_file import Header, read_model
+from asr.store.model_file import Header, read_network
 from asr.text.timed import parse_ctm, words_by_file
 from asr.train.evaluate import SEARCH, WITHOUT_CTC
 
@@ -49,7 +49,7 @@ class Trained:
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Trained":
         """Read the model of a finished training."""
-        header, weights = read_model(folder)
+        header, weights = read_network(folder)
         network = make_network(header, weights).eval()
         return cls(header, TorchModel(network, has_ctc=header.has_ctc))
 

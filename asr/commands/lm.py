@@ -7,7 +7,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr.config import LMConfig
 from asr.config.args import (
@@ -23,10 +23,6 @@ from asr.config.help import Parser, dispatch
 from asr.errors import EXIT_OK, InputError
 from asr.files import beside, check_outputs, write_text
 from asr.terminal import note
-
-if TYPE_CHECKING:
-    from asr.model.char_lm import CharLM
-    from asr.text.tokenizer import CharTokenizer
 
 Entry = dict[str, float]
 PLAIN = "the lines of files called text have no utterance ids; those of other files never have"
@@ -65,7 +61,7 @@ def _add_train_options(parser: Any) -> None:
 def train(argv: list[str]) -> int:
     """Train a character language model for `asr decode --lm`.
 
-    The model file always holds the best epoch so far; a .jsonl beside it gets a line for each
+    The model of the best epoch is written at the end; a .jsonl beside it gets a line for each
     epoch. After an interruption, the same command continues from the state in a .state.pt.
 
     Examples:
@@ -96,7 +92,7 @@ def train(argv: list[str]) -> int:
         note(f"{out}: this training is finished already")
         return EXIT_OK
     device = pick_device(args.device)
-    report = _Reporter(out, config, tokenizer)
+    report = _Reporter(out, config.epochs)
     try:
         with machine(args.threads):
             lm, best = train_lm(config, tokenizer, sentences, dev, report, state, device)
@@ -125,25 +121,22 @@ def _is_finished(out: Path, config: LMConfig, made_of: str) -> bool:
 
 
 class _Reporter:
-    """Writes the best model so far and the losses of all epochs, and prints the progress."""
+    """Writes the losses of all epochs, and prints the progress."""
 
-    def __init__(self, out: Path, config: LMConfig, tokenizer: "CharTokenizer") -> None:
-        self.out, self.config, self.tokenizer = out, config, tokenizer
+    def __init__(self, out: Path, epochs: int) -> None:
+        self.out, self.of = out, epochs
         self.started, self.epochs = time.monotonic(), 0
 
-    def __call__(self, lm: "CharLM", entries: list[Entry]) -> None:
-        from asr.store.model_file import save_lm
+    def __call__(self, entries: list[Entry]) -> None:
         from asr.train.log import clock
 
         entry = entries[-1]
-        if entry["best"] == entry["epoch"]:
-            save_lm(self.out, lm.state_dict(), self.config, self.tokenizer, entry)
         write_text(beside(self.out, ".jsonl"), "".join(json.dumps(e) + "\n" for e in entries))
         self.epochs += 1  # since the start of this process
         passed = time.monotonic() - self.started
-        left_s = passed / self.epochs * (self.config.epochs - entry["epoch"])
+        left_s = passed / self.epochs * (self.of - entry["epoch"])
         note(
-            f"epoch {entry['epoch']}/{self.config.epochs}: train {entry['train_loss']:.3f}, dev "
+            f"epoch {entry['epoch']}/{self.of}: train {entry['train_loss']:.3f}, dev "
             f"{entry['dev_loss']:.3f} nats per character; at most {clock(left_s)} left"
         )
 

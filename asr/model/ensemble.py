@@ -52,7 +52,9 @@ class EnsembleEncoded:
 
     def select(self, utterances: Sequence[int]) -> Self:
         """See the protocol."""
-        return type(self)([part.select(utterances) for part in self.parts])
+        parts = [part.select(utterances) for part in self.parts]
+        ctc = None if self._ctc is None else self._ctc[list(utterances), : max(parts[0].steps)]
+        return type(self)(parts, ctc)
 
 
 class EnsembleSession:

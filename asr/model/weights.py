@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from asr.model.las import LAS
 from asr.store.find import damaged
 from asr.store.model_file import Header
-from asr.store.weights import Weights, network_of
+from asr.store.weights import Weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,7 +37,7 @@ def make_network(header: Header, weights: Weights) -> LAS:
     """Build the network of a model file.
 
     Raises:
-        InputError: the weights do not fit its settings, or are those of an ensemble.
+        InputError: the weights do not fit its settings.
     """
-    config, own = header.config, network_of(weights, header.path)
-    return fill(LAS(config.model, config.features.dim, len(header.tokenizer)), own, header.path)
+    network = LAS(header.config.model, header.config.features.dim, len(header.tokenizer))
+    return fill(network, weights, header.path)

@@ -11,8 +11,8 @@ from asr.config import TrainConfig
 from asr.config.read import FIXED, flatten, is_fixed, to_dict
 from asr.errors import InputError
 from asr.store.find import damaged
-from asr.store.model_file import Header, read_model, save_model
-from asr.store.weights import Weights, network_of
+from asr.store.model_file import Header, read_network, save_model
+from asr.store.weights import Weights
 
 
 def average_models(
@@ -36,12 +36,11 @@ def average_models(
     Raises:
         InputError: a file is damaged, or the models are not of one training.
     """
-    first, weights = read_model(sources[0])
-    weights = network_of(weights, first.path)
+    first, weights = read_network(sources[0])
     total = {name: value.astype(np.float64) for name, value in weights.items()}
     headers = [first]
     for source in sources[1:]:
-        other, weights = read_model(source)
+        other, weights = read_network(source)
         check_same(first, other, FIXED, "average only models of one training")
         headers.append(other)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
@@ -50,7 +49,7 @@ def average_models(
             total[name] += value
     mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
     names = [Path(s).name for s in sources]
-    info = {"average_of": names, "vocabulary": known_words(headers), **measure(mean)}
+    info = {"average_of": names, **common_info(headers), **measure(mean)}
     save_model(target, mean, replace(first, config=config or first.config, info=info))
     return info
 
@@ -65,7 +64,7 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
     Raises:
         InputError: a file is damaged, or the models do not agree.
     """
-    headers, networks = zip(*map(read_model, sources), strict=True)
+    headers, networks = zip(*map(read_network, sources), strict=True)
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
         check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)
@@ -73,10 +72,18 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
         if not np.array_equal(ours, theirs):
             found = f"{other.path}: other statistics of the features than in {headers[0].path}"
             raise InputError(f"{found}; {remedy}")
-    each = [network_of(own, h.path) for h, own in zip(headers, networks, strict=True)]
-    weights = {f"{i}.{name}": value for i, own in enumerate(each) for name, value in own.items()}
-    info = {"ensemble_of": [str(s) for s in sources], "vocabulary": known_words(headers)}
+    named = ((i, *item) for i, own in enumerate(networks) for item in own.items())
+    weights = {f"{i}.{name}": value for i, name, value in named}
+    info = {"ensemble_of": [str(s) for s in sources], **common_info(headers)}
     save_model(target, weights, replace(headers[0], info=info))
+
+
+def common_info(headers: Sequence[Header]) -> dict[str, Any]:
+    """Return the words of all trainings, and their data and search settings if these agree."""
+    first, *others = (header.info for header in headers)
+    common = ("data", "search")
+    same = [k for k in common if k in first and all(i.get(k) == first[k] for i in others)]
+    return {"vocabulary": known_words(headers), **{key: first[key] for key in same}}
 
 
 def known_words(headers: Sequence[Header]) -> list[str] | None:
@@ -99,7 +106,8 @@ def check_same(first: Header, other: Header, fixed: tuple[str, ...], remedy: str
     differing = [f"{key} is {there[key]}, not {here[key]}" for key in keys]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")
-    if first.info.get("data") != other.info.get("data"):
+    ours, theirs = first.info.get("data"), other.info.get("data")
+    if ours and theirs and ours != theirs:  # exported models lack it
         differing.append("its training data differ")
     if differing:
         raise InputError(

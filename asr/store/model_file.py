@@ -30,7 +30,7 @@ from asr.store.find import (
     find_model,
     own_settings,
 )
-from asr.store.weights import Storage, Weights, pack, unpack
+from asr.store.weights import Storage, Weights, networks_of, pack, unpack
 from asr.text.tokenizer import CharTokenizer
 
 VERSION = "1"
@@ -161,6 +161,20 @@ def read_model(path: str | Path) -> tuple[Header, Weights]:
     weights = unpack(tensors, header.get("storage", "float32"), path)
     _check_weights(weights, _fewest_weights(config, len(tokenizer)), path)
     return Header(config, tokenizer, cmvn, info, path), weights
+
+
+def read_network(path: str | Path) -> tuple[Header, Weights]:
+    """Read a model as :func:`read_model` does, but only one with a single network.
+
+    Raises:
+        InputError: as in :func:`read_model`, or the file is an ensemble of several networks.
+    """
+    header, weights = read_model(path)
+    first, *others = networks_of(weights)
+    if others:
+        number = 1 + len(others)
+        raise InputError(f"{header.path}: an ensemble of {number} networks; name one of its models")
+    return header, first
 
 
 def _check_weights(weights: Weights, least: int, path: Path) -> None:

@@ -88,18 +88,6 @@ def networks_of(weights: Weights) -> list[Weights]:
     return [networks[place] for place in sorted(networks, key=lambda n: (len(n), n))]
 
 
-def network_of(weights: Weights, path: str | Path) -> Weights:
-    """Return the weights of the only network of a file.
-
-    Raises:
-        InputError: there are several.
-    """
-    networks = networks_of(weights)
-    if len(networks) > 1:
-        raise InputError(f"{path}: an ensemble of {len(networks)} networks; name one of its models")
-    return networks[0]
-
-
 def _is_matrix(name: str, value: np.ndarray) -> bool:
     """Whether int8 storage applies. Biases of bidirectional layers have two dimensions, too."""
     bias = name.rpartition(".")[2] in ("b", "c", "bias")

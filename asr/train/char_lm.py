@@ -122,7 +122,7 @@ def train_lm(
     tokenizer: CharTokenizer,
     train: Sentences,
     dev: Sentences,
-    report: Callable[[CharLM, list[Entry]], None],
+    report: Callable[[list[Entry]], None],
     state: Path | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[CharLM, Entry]:
@@ -133,7 +133,7 @@ def train_lm(
         tokenizer: characters.
         train: sentences to train on.
         dev: sentences to select the epoch on.
-        report: called after each epoch with the model and the entries of all epochs.
+        report: called after each epoch with the entries of all epochs.
         state: file of the training's state; if it exists, the training is resumed and ends like
             an uninterrupted one.
         device: device to train on.
@@ -150,7 +150,7 @@ def train_lm(
         while not training.finished():
             training.run_epoch()
             training.save()
-            report(training.lm, training.progress.entries)
+            report(training.progress.entries)
         training.lm.load_state_dict(training.best_weights)
         entries = training.progress.entries
         return training.lm.eval(), entries[int(entries[-1]["best"]) - 1]

@@ -13,8 +13,8 @@ from asr.config.read import flatten, to_dict
 from asr.errors import InputError, first_line
 from asr.model.las import LAS
 from asr.store.find import checksum, damaged, find_model
-from asr.store.model_file import read_model
-from asr.store.weights import Weights, network_of
+from asr.store.model_file import read_model, read_network
+from asr.store.weights import Weights
 from asr.text.tokenizer import CharTokenizer
 
 # Weights with a row for each character.
@@ -51,8 +51,7 @@ def initialize(
         InputError: the model does not exist, is damaged, or has other sizes or features.
     """
     name, part = _split(init)
-    header, weights = read_model(name)
-    weights = network_of(weights, header.path)
+    header, weights = read_network(name)
     _check_settings(init, header.config, config)
     try:
         _copy(weights, header.tokenizer.symbols, model, tokenizer, part)

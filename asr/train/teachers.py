@@ -8,7 +8,7 @@ from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.loss import inputs_and_targets
 from asr.model.weights import make_network
-from asr.store.model_file import Header, read_model
+from asr.store.model_file import Header, read_network
 from asr.train.data import TrainData
 
 
@@ -41,7 +41,7 @@ def _posteriors(model: LAS, batch: Batch) -> Tensor:
 
 
 def _load(name: str, data: TrainData) -> LAS:
-    header, weights = read_model(name)
+    header, weights = read_network(name)
     if different := _differences(header, data):
         raise InputError(
             f"teachers: {name} has other {different} than this training; name models that were "

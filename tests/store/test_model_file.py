@@ -14,7 +14,6 @@ from asr.config.read import to_dict
 from asr.errors import InputError
 from asr.loading import make_model
 from asr.model.las import LAS
-from asr.model.weights import make_network
 from asr.store.average import average_models, ensemble_models
 from asr.store.model_file import Header, read_model, save_model
 from asr.store.weights import networks_of
@@ -139,6 +138,22 @@ def test_networks_are_in_the_order_of_their_numbers():
     assert [own["W"] for own in networks_of(weights)] == [0, 1, 2, 5000]
 
 
+@pytest.mark.parametrize("make", [average_models, ensemble_models])
+def test_facts_of_models_are_kept_if_they_agree(seeds, tmp_path, make):
+    def join(*infos):
+        for path, info in zip(seeds, infos, strict=True):
+            header, weights = read_model(path)
+            save_model(path, weights, replace(header, info=info))
+        make(seeds, tmp_path / "both.safetensors")
+        return read_model(tmp_path / "both.safetensors")[0].info
+
+    one = {"data": "1", "search": {"beam": 2}}
+    assert join(one, one).items() >= one.items()
+    assert not join(one, {"search": {"beam": 3}}).keys() & one.keys()
+    with pytest.raises(InputError, match="its training data differ"):
+        join(one, {**one, "data": "2"})
+
+
 def test_what_does_not_fit_makes_no_ensemble(saved, seeds, tmp_path):
     out = tmp_path / "both.safetensors"
     features = replace(FEATURES, cmvn="speaker")
@@ -156,8 +171,8 @@ def test_an_ensemble_is_not_a_part_of_another_model(seeds, tmp_path):
     for make in (average_models, ensemble_models):
         with pytest.raises(InputError, match="an ensemble of 2 networks; name one of its models"):
             make([out], tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="an ensemble of 2 networks"):
-        make_network(*read_model(out))
+        with pytest.raises(InputError, match="an ensemble of 2 networks; name one of its models"):
+            make([seeds[0], out], tmp_path / "other.safetensors")
 
 
 def test_an_average_is_the_mean_of_the_weights(saved, tmp_path):
