@@ -18,6 +18,7 @@ from asr.config.field import between
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.corpus.feature_statistics import gather
+from asr.errors import counted
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +34,9 @@ def main(argv: list[str]) -> int:
         with progress(f"features of {directory}") as report:
             durations_s, frames = gather(directory, config, args.nj, report)
         hours = sum(durations_s) / 3600
-        print(f"{directory}: {len(frames)} utterances, {hours:.2f} h, {sum(frames)} frames")
+        print(
+            f"{directory}: {counted(len(frames), 'utterance')}, {hours:.2f} h, {sum(frames)} frames"
+        )
     return 0
 
 

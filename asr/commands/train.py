@@ -1,7 +1,7 @@
 r"""Train a model.
 
-Writes final.safetensors, config.yaml, train.jsonl, pictures/, tensorboard/ and checkpoints/ into
-the --out folder. If the folder contains an unfinished training, the training continues.
+Writes final.safetensors, config.yaml, tokens.txt, train.jsonl, log/, pictures/, tensorboard/ and
+checkpoints/ into the --out folder. If the folder has an unfinished training, it continues.
 
 Examples:
     asr train --config egs/an4/conf/train.yaml --train data/train \

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from asr.errors import counted
+
 
 class Count(NamedTuple):
     """Divisors of a loss: those of one batch, or of all batches of an update."""
@@ -51,8 +53,8 @@ class Batch:
             return "no utterance"
         longest = int(self.frames.argmax())
         return (
-            f"{len(self.ids)} utterances, {self.audio_s:.0f} s, the longest {self.ids[longest]} "
-            f"({self.frames[longest]} frames, {self.lengths[longest]} characters)"
+            f"{counted(len(set(self.ids)), 'utterance')}, {self.audio_s:.0f} s, the longest "
+            f"{self.ids[longest]} ({self.frames[longest]} frames, {self.lengths[longest]} characters)"
         )
 
     def to(self, device: torch.device) -> "Batch":

@@ -2,8 +2,7 @@
 
 The hard form of a monotonic kind (:mod:`asr.model.attention.monotonic`) decides at each encoder
 step whether to stop, so that a character can be written as soon as the step of its stop is there.
-The encoder must have GRUs in one
-direction alone, whose steps do not change when more audio comes.
+The encoder must have GRUs in one direction alone, whose steps do not change when more audio comes.
 """
 
 from dataclasses import replace

@@ -10,9 +10,8 @@ spliced frames x, a character's mean m and the covariance C, a path adds up
 
 where n is the mean of all frames, t the time of the frame, and p the middle of the character's
 initial times. Terms that are equal for all characters are left out. ``asr train`` estimates the
-Gaussians from the dev set, ``asr calibrate`` from
-any data directory, and the model file keeps them. A hundred utterances suffice; with a dozen the
-times hardly change.
+Gaussians from the dev set, ``asr calibrate`` from any data directory, and the model file keeps
+them. A hundred utterances suffice; with a dozen the times hardly change.
 """
 
 import base64

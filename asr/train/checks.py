@@ -54,7 +54,7 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
     missing = np.flatnonzero(np.isnan(Utterances.of(utterances).durations_s))
     if len(missing):
         raise InputError(
-            f"{directory}/utt2dur: {len(missing)} utterances have no duration, the first is "
+            f"{directory}/utt2dur: {counted(len(missing), 'utterance')} without a duration, first "
             f"{utterances[int(missing[0])].id}; run `asr features {directory} --config FILE` with "
             "the configuration of the training"
         )
@@ -113,7 +113,7 @@ def too_long(
     frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
     steps = config.model.encoder.output_steps(frames)
     for i in np.flatnonzero(steps < np.maximum(1, needed * (config.loss.ctc_weight > 0))).tolist():
-        yield i, f"{needed[i]} characters, {frames[i]} frames give {steps[i]} encoder steps"
+        yield i, f"{frames[i]} frames give {steps[i]} encoder steps, it needs {max(1, needed[i])}"
 
 
 def report_misfits(misfits: list[str], where: str, speed: float) -> None:
@@ -185,7 +185,7 @@ def report_common_ids(both: Collection[str]) -> None:
     """Raise InputError if utterances are in the training and in the dev set."""
     if both:
         raise InputError(
-            f"{len(both)} utterances are in the training and in the dev set, for example "
+            f"the training and the dev set share {counted(len(both), 'utterance')}, for example "
             f"{min(both)}; take them out of one set, since a score on them means nothing"
         )
 
@@ -194,7 +194,7 @@ def warn_of_speakers(speakers: Collection[str]) -> None:
     """Warn if speakers are in the training and in the dev set."""
     if speakers:
         warn(
-            f"{len(speakers)} speakers are in the training and in the dev set, for example "
+            f"the training and the dev set share {counted(len(speakers), 'speaker')}, for example "
             f"{min(speakers)}; dev scores will be better than those of new speakers"
         )
 

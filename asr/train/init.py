@@ -175,10 +175,7 @@ def _copy(
 
 
 def _begins(origin: dict[str, str]) -> str:
-    return (
-        f"begins with the weights of {origin['model']} (SHA-256 {origin['sha256'][:12]}...); "
-        "features are normalised by the new training set's own statistics"
-    )
+    return f"begins with the weights of {origin['model']} (SHA-256 {origin['sha256'][:12]}...)"
 
 
 def _report(origin: dict[str, str], theirs: Sequence[str], ours: Sequence[str]) -> list[str]:

@@ -16,8 +16,17 @@ class StartError(InputError):
 
 
 def processes() -> tuple[int, int]:
-    """Return the numbers of processes in all and on this machine, as torchrun has set them."""
+    """Return the numbers of processes in all and on this machine, as torchrun has set them.
+
+    Raises:
+        InputError: something else has set WORLD_SIZE.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1 and (missing := {"RANK", "MASTER_ADDR", "MASTER_PORT"} - os.environ.keys()):
+        raise InputError(
+            f"WORLD_SIZE is {count}, but {', '.join(sorted(missing))} is not set; start the "
+            "processes with torchrun, or unset WORLD_SIZE"
+        )
     return count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 

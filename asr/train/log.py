@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from asr.console import Console, Progress
+from asr.errors import InputError
 from asr.files import write_text
 from asr.terminal import print_error
 
@@ -78,8 +79,11 @@ class Log:
 
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Write a JSON line, and a TensorBoard value for every number in it."""
-        self._file.write(json.dumps({"kind": group, **plain(entry)}, allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"kind": group, **plain(entry)}, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
         for key, value in entry.items():
             if isinstance(value, (int, float)) and key != "step":
                 self._events.add_scalar(f"{group}/{key}", value, entry["step"])
@@ -94,10 +98,11 @@ class Log:
 
     def say(self, message: str) -> None:
         """Print a line on standard error, and write it to log/train.txt with the time."""
-        with suppress(OSError):  # a full disk behind standard error does not end the training
+        with suppress(OSError):  # a full disk does not end the training because of a message
             self._console.print(message, markup=False)
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
-        self._log.flush()
+        with suppress(OSError):
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+            self._log.flush()
 
     def close(self) -> None:
         """Stop the bar and close the files."""

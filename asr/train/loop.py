@@ -151,6 +151,7 @@ class Training:
             "training data": self.data.fingerprint,
             "dev data": self.data.dev_fingerprint,
             "settings": settings.fixed(self.config) | {"accumulate": self.config.batch.accumulate},
+            "precision": precision_in_use(),
             "teachers or noise": self.data.files,
             "initial weights": weights.hexdigest(),
         }
@@ -446,11 +447,11 @@ class Training:
         """Score the model on the dev set, write it, and log the epoch."""
         progress = self.progress
         if not progress.sums.get("characters"):
+            message = f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say"
+            if progress.skipped:  # the weights may have diverged: they are not saved
+                raise Diverged(f"{message} why; a lower optim.learning_rate may help")
             progress.batch = 0  # a resumed training reads this epoch again
-            raise InputError(
-                f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say why. "
-                "Fix that, and run the same command to resume"
-            )
+            raise InputError(f"{message} why. Fix that, and run the same command to resume")
         self.rank.report(f"evaluation of epoch {progress.epoch + 1}")
         with self._interruptible():
             scores = self.selection.evaluate()

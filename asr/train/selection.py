@@ -131,10 +131,10 @@ class ModelSelection:
         sources = [self.folder.model(entry) for entry in best]
         found = average_models(sources, final, self._info, self.config)
         epochs = ", ".join(str(entry["epoch"]) for entry in best)
-        log.say(
-            f"{final}: the mean of epochs {epochs}; dev WER {100 * found['dev_wer']:.1f} %, "
-            f"that of the best epoch {100 * best[0]['dev_wer']:.1f} %"
-        )
+        compared = f", that of the best epoch {100 * best[0]['dev_wer']:.1f} %"
+        compared = "" if best[0].get("gone") else compared  # its rate is of another dev set
+        dev_wer = 100 * found["dev_wer"]
+        log.say(f"{final}: the mean of epochs {epochs}; dev WER {dev_wer:.1f} %{compared}")
 
     def _best_models(self, history: list[Entry], log: Log | RankLog) -> list[Entry]:
         """Return the best epochs with a readable model; write the last model if it is missing."""

@@ -59,10 +59,12 @@ class OutOfMemory(InputError):
         listed = [*names][:NAMED]
         if len(names) > NAMED:
             listed.append(f"and {len(names) - NAMED} more")
+        remedy = "lower batch.seconds, raise batch.accumulate, or set batch.halve"
+        if len(names) == 1:
+            remedy = "leave longer utterances out, or make the model smaller"
         super().__init__(
             f"{counted(len(names), 'utterance')}, {batch.audio_s:.0f} s, more than memory holds: "
-            f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; lower batch.seconds, "
-            "raise batch.accumulate, or set batch.halve"
+            f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; {remedy}"
         )
 
 

@@ -82,12 +82,14 @@ def test_what_is_fast_here(flags, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "unit"), [("auto", "the GPU"), ("cuda:1", "the GPU"), ("cpu", "")]
+    ("device", "supported", "unit"),
+    [("auto", True, "the GPU"), ("cuda:1", True, "the GPU"), ("cuda:1", False, "")]
+    + [("cpu", True, "amx_bf16")],
 )
-def test_the_unit_is_that_of_the_device(device, unit, monkeypatch):
+def test_the_unit_is_that_of_the_device(device, supported, unit, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
-    monkeypatch.setattr(products, "proc", lambda name, pattern: "fpu avx2")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: supported)
+    monkeypatch.setattr(products, "proc", lambda name, pattern: "fpu amx_bf16")
     assert products.bfloat16_unit(device) == unit
 
 

@@ -24,9 +24,7 @@ def test_a_transcript_longer_than_its_frames_is_named(tone_corpus):
     tokenizer = CharTokenizer.from_file(tone_corpus / "tokens.txt")
     checks.check_fit(utterances, tokenizer, TrainConfig(), "data/train", 1.0)
     long = [replace(utterances[0], text="ABC" * 20), *utterances[1:]]
-    with pytest.raises(
-        InputError, match=r"s1-00: 60 characters, \d+ frames give \d+ encoder steps"
-    ):
+    with pytest.raises(InputError, match=r"s1-00: \d+ frames give \d+ encoder steps, it needs 60"):
         checks.check_fit(long, tokenizer, TrainConfig(), "data/train", 1.0)
 
 
@@ -37,7 +35,7 @@ def test_faster_speech_has_fewer_encoder_steps(tone_corpus):
     checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.0)
     without = TrainConfig(loss=LossConfig(ctc_weight=0.0))
     checks.check_fit(crowded, tokenizer, without, "data/train", 1.25)
-    with pytest.raises(InputError, match="12 characters, 38 frames give 10 encoder steps"):
+    with pytest.raises(InputError, match="38 frames give 10 encoder steps, it needs 12"):
         checks.check_fit(crowded, tokenizer, TrainConfig(), "data/train", 1.25)
 
 
@@ -111,7 +109,7 @@ def test_training_and_dev_data_must_not_mix(tone_corpus, capsys):
     with pytest.raises(InputError, match="s1-00"):
         checks.check_separation(train, train)
     checks.check_separation(train, [replace(dev[0], speaker="s1")])
-    assert "1 speakers" in capsys.readouterr().err
+    assert "1 speaker," in capsys.readouterr().err
 
 
 def test_recordings_and_sentences_under_other_ids_are_reported(tone_corpus, capsys):

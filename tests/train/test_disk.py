@@ -49,6 +49,7 @@ def test_a_full_or_read_only_disk(tone_corpus, tiny_training, tmp_path, disk):
     assert full.returncode == 2 and "Traceback" not in full.stderr
     last = full.stderr.strip().splitlines()[-1]
     assert last.startswith("asr train: ") and "No space left on device" in last
+    assert str(disk / "las") in last
     step = read_state(disk / "las" / "checkpoints" / "last.pt")["progress"]["step"]
     assert not list(disk.rglob("*.tmp"))
     remount(disk, "ro")

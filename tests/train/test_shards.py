@@ -181,4 +181,4 @@ def test_shards_are_checked_by_their_index(tone_corpus, one_epoch, shards, tmp_p
     (tmp_path / "dev").symlink_to(tone_corpus / "dev")
     fail(r"without a token: 'C' \(first in s1-02\)", corpus=tmp_path)
     list(write_shards(tone_corpus / "dev", tmp_path / "dev_shards", Options(FEATURES)))
-    fail("2 utterances are in the training and in the dev set", train=tmp_path / "dev_shards")
+    fail("the training and the dev set share 2 utterances", train=tmp_path / "dev_shards")

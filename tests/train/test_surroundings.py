@@ -17,6 +17,7 @@ from asr.explain import pictures
 from asr.model import machine as device
 from asr.model.fast.product import bfloat16_unit, precision_in_use
 from asr.recognize import calibrate
+from asr.train.launch import processes
 from asr.train.loop import Training
 
 
@@ -93,3 +94,10 @@ def test_pictures_do_not_depend_on_user_settings(tmp_path):
     with matplotlib.rc_context({"text.usetex": True}):
         pictures.draw_reliability(found, found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def test_another_world_size_than_that_of_torchrun(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="MASTER_ADDR, MASTER_PORT is not set; start the process"):
+        processes()

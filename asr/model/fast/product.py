@@ -32,9 +32,8 @@ def use_precision(precision: str, device: str = "auto") -> None:
 
 def bfloat16_unit(device: str = "auto") -> str:
     """Return what makes bfloat16 faster than float32 on a device; "" if nothing does."""
-    gpu = device != "cpu" and torch.cuda.is_available()
-    if gpu and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "the GPU"
+    if device != "cpu" and torch.cuda.is_available():
+        return "the GPU" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
     flags = proc("cpuinfo", r"^flags\s*:(.*)$").split()
     return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), "")
 
