@@ -51,10 +51,10 @@ class Batch:
         """Return the sizes of the batch for a message."""
         if not self.ids:
             return "no utterance"
-        longest = int(self.frames.argmax())
+        longest, number = int(self.frames.argmax()), counted(len(set(self.ids)), "utterance")
         return (
-            f"{counted(len(set(self.ids)), 'utterance')}, {self.audio_s:.0f} s, the longest "
-            f"{self.ids[longest]} ({self.frames[longest]} frames, {self.lengths[longest]} characters)"
+            f"{number}, {self.audio_s:.0f} s, the longest {self.ids[longest]} "
+            f"({self.frames[longest]} frames, {self.lengths[longest]} characters)"
         )
 
     def to(self, device: torch.device) -> "Batch":

@@ -83,8 +83,12 @@ def test_what_is_fast_here(flags, monkeypatch):
 
 @pytest.mark.parametrize(
     ("device", "supported", "unit"),
-    [("auto", True, "the GPU"), ("cuda:1", True, "the GPU"), ("cuda:1", False, "")]
-    + [("cpu", True, "amx_bf16")],
+    [
+        ("auto", True, "the GPU"),
+        ("cuda:1", True, "the GPU"),
+        ("cuda:1", False, ""),
+        ("cpu", True, "amx_bf16"),
+    ],
 )
 def test_the_unit_is_that_of_the_device(device, supported, unit, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
