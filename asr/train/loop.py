@@ -357,7 +357,8 @@ class Training:
             self._step(shares, self._done(count), wait_s)
             now = self._add_time()
             self.rank.check_stop()
-            if now - saved > 60 * config.checkpoint_minutes:
+            used = progress.sums.get("characters")  # otherwise the weights may have diverged
+            if used and now - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = now
             done = self._done(count)
@@ -448,7 +449,7 @@ class Training:
         progress = self.progress
         if not progress.sums.get("characters"):
             message = f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say"
-            if progress.skipped:  # the weights may have diverged: they are not saved
+            if progress.skipped:
                 raise Diverged(f"{message} why; a lower optim.learning_rate may help")
             progress.batch = 0  # a resumed training reads this epoch again
             raise InputError(f"{message} why. Fix that, and run the same command to resume")
