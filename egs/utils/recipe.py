@@ -10,9 +10,8 @@ from asr.errors import EXIT_USAGE, InputError
 SHOWN = 10
 
 
-def run(main: Callable[[list[str]], int]) -> None:
+def run(main: Callable[[list[str]], int], program: str = Path(sys.argv[0]).name) -> None:
     """Run a step and exit; bad input is reported in one line, without a traceback."""
-    program = Path(sys.argv[0]).name
     try:
         code = main(sys.argv[1:])
     except InputError as error:

@@ -159,6 +159,13 @@ def test_a_training_goes_on_with_changed_settings(run, recipe):
     assert "the old contents of exp/las are now in" in result.stdout
 
 
+def test_a_wrong_option_of_a_training_is_told_before_it_begins(run, recipe):
+    result = run(train="--epochs many")
+    assert result.returncode == 2
+    assert "asr train: epochs = many, expected a whole number" in result.stderr
+    assert not (recipe / "calls").exists()
+
+
 def test_the_same_files_named_from_another_folder(run, recipe):
     run("--stop-stage", "4", more='train_config=$(of_caller "$train_config")')
     assert len(calls(recipe)) == 1
