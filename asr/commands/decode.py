@@ -1,10 +1,9 @@
 """Decode a data directory.
 
-Writes text, results.jsonl (n-best list, confidence, times and numbers of the alignment of each
-utterance), flags (the flagged utterances) and decode.json into the --out folder, and prints the
-means of the numbers. After an interruption, the same command continues. Search settings default to
-those stored in the model. An utterance whose first search fails, because attention repeats, stops
-early or leaves a gap, is searched again with twice the beam and a coverage weight of 0.5. The times
+Writes text, results.jsonl (n-best list, confidence, times, numbers of the alignment), flags (the
+flagged utterances) and decode.json into the --out folder, and prints the means of the numbers. After an interruption, the same command continues. Search settings default to
+those stored in the model. An utterance whose first search fails (attention repeats, stops
+early or leaves a gap) is searched again with twice the beam and a coverage weight of 0.5. The times
 of words come from CTC, or from attention in a model without CTC; the sounds of the characters,
 which a training learns from its dev set, refine those of CTC.
 
