@@ -54,7 +54,7 @@ def check_durations(utterances: Sequence[Utterance], directory: str) -> None:
     missing = np.flatnonzero(np.isnan(Utterances.of(utterances).durations_s))
     if len(missing):
         raise InputError(
-            f"{directory}/utt2dur: {counted(len(missing), 'utterance')} without a duration, first "
+            f"{directory}/utt2dur: no duration for {counted(len(missing), 'utterance')}, such as "
             f"{utterances[int(missing[0])].id}; run `asr features {directory} --config FILE` with "
             "the configuration of the training"
         )

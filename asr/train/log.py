@@ -83,7 +83,8 @@ class Log:
             self._file.write(json.dumps({"kind": group, **plain(entry)}, allow_nan=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+            found = f"{self.path}: cannot be written ({error.strerror})"
+            raise InputError(f"{found}; free some space, and run the same command") from error
         for key, value in entry.items():
             if isinstance(value, (int, float)) and key != "step":
                 self._events.add_scalar(f"{group}/{key}", value, entry["step"])

@@ -131,7 +131,7 @@ for part in $train_parts $eval_parts; do
   esac
   if [ ! -d "$root/$part" ]; then
     missing+=("$part")
-  elif [ $subset = all ] && [ -d "$root/$whole" ] && [ -n "$whole" ]; then
+  elif [ $subset = all ] && [ -n "$whole" ] && [ -d "$root/$whole" ]; then
     echo "not used: $part, which is a part of $whole"
   elif [[ $part == train-* ]]; then
     train_sets+=("${part//-/_}")
