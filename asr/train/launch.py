@@ -24,8 +24,8 @@ def processes() -> tuple[int, int]:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1 and (missing := {"RANK", "MASTER_ADDR", "MASTER_PORT"} - os.environ.keys()):
         raise InputError(
-            f"WORLD_SIZE is {count}, but {', '.join(sorted(missing))} is not set; start the "
-            "processes with torchrun, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {count} without {', '.join(sorted(missing))}; start the processes with "
+            "torchrun, or unset WORLD_SIZE"
         )
     return count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 

@@ -99,5 +99,5 @@ def test_pictures_do_not_depend_on_user_settings(tmp_path):
 def test_another_world_size_than_that_of_torchrun(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(InputError, match="MASTER_ADDR, MASTER_PORT is not set; start the process"):
+    with pytest.raises(InputError, match="is 2 without MASTER_ADDR, MASTER_PORT; start"):
         processes()
