@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What run_local.sh and queue.sh, which source this file, share: the command line of Kaldi's
-# run.pl after its options, and the names of logs.
+# run.pl, and the names of logs.
 # shellcheck disable=SC2034 # the variables are for those scripts
 
 name=${0##*/}
@@ -11,16 +11,26 @@ fail() {
   exit 2
 }
 
-# parse_jobs [JOB=1:N] LOG COMMAND...: set job_name, first, last, log and command
+# parse_jobs [--OPTION VALUE]... [JOB=1:N] LOG COMMAND...: set job_name, first, last, log and
+# command; call set_option OPTION VALUE for each option. As with run.pl, the options may also come
+# after JOB=1:N.
 parse_jobs() {
   job_name='' first=1 last=1
-  if [[ ${1:-} =~ ^([A-Za-z_][A-Za-z0-9_]*)=([0-9]+)(:([0-9]+))?$ ]]; then
-    job_name=${BASH_REMATCH[1]}
-    first=${BASH_REMATCH[2]}
-    last=${BASH_REMATCH[4]:-$first}
-    [ "$first" -le "$last" ] || fail "$1: the first job comes after the last"
-    shift
-  fi
+  while true; do
+    if [[ ${1:-} == -* ]]; then
+      [ $# -ge 2 ] || fail "$1: the value is missing"
+      set_option "$1" "$2"
+      shift 2
+    elif [[ -z $job_name && ${1:-} =~ ^([A-Za-z_][A-Za-z0-9_]*)=([0-9]+)(:([0-9]+))?$ ]]; then
+      job_name=${BASH_REMATCH[1]}
+      first=${BASH_REMATCH[2]}
+      last=${BASH_REMATCH[4]:-$first}
+      [ "$first" -le "$last" ] || fail "$1: the first job comes after the last"
+      shift
+    else
+      break
+    fi
+  done
   [ $# -ge 2 ] || fail "expected [options] [JOB=1:N] LOG COMMAND..., found: $*"
   log=$1
   command=("${@:2}")

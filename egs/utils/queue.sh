@@ -19,9 +19,9 @@ warn=120
 grace=30
 requeue=false
 
-while [[ ${1:-} == -* ]]; do
-  [ $# -ge 2 ] || fail "$1: the value is missing"
-  option=${1#--}
+# shellcheck disable=SC2317,SC2329 # called by parse_jobs
+set_option() { # set_option OPTION VALUE
+  local option=${1#--}
   option=${option//-/_}
   case $option in
     gpu | num_threads | num_nodes | max_jobs_run | warn | grace)
@@ -35,8 +35,7 @@ while [[ ${1:-} == -* ]]; do
     mem | time | partition | options) printf -v "$option" '%s' "$2" ;;
     *) fail "$1: no such option; the head of $0 lists them" ;;
   esac
-  shift 2
-done
+}
 
 parse_jobs "$@"
 [ "$first" -ge 1 ] || fail "$job_name=$first:$last: expected numbers from 1"

@@ -20,14 +20,13 @@ set -uo pipefail
 max_jobs_run=0
 show=false
 
-while [[ ${1:-} == -* ]]; do
-  [ $# -ge 2 ] || fail "$1: the value is missing"
+# shellcheck disable=SC2317,SC2329 # called by parse_jobs
+set_option() { # set_option OPTION VALUE
   case "$1" in
     --max-jobs-run) max_jobs_run=$2 ;;
     --show) show=$2 ;;
   esac
-  shift 2
-done
+}
 
 parse_jobs "$@"
 set -- "${command[@]}"

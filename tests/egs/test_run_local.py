@@ -64,6 +64,13 @@ def test_failures_are_counted_and_others_finish(tmp_path):
     assert len(list(tmp_path.glob("done.*"))) == 4
 
 
+def test_options_may_come_after_the_jobs(tmp_path):
+    """Kaldi's run.pl takes them on both sides of JOB=1:N."""
+    command = ["--mem", "2G", "JOB=1:2", "--max-jobs-run", "1", "x.JOB.log", "echo", "JOB=7"]
+    assert run(tmp_path, *command).returncode == 0
+    assert [(tmp_path / f"x.{n}.log").read_text().splitlines()[3] for n in (1, 2)] == ["1=7", "2=7"]
+
+
 def test_no_more_jobs_at_a_time_than_allowed(tmp_path):
     command = ["bash", "-c", "touch on.JOB; set -- on.*; echo $#; sleep 0.2; rm on.JOB"]
     result = run(tmp_path, "--max-jobs-run", "2", "JOB=1:5", "x.JOB.log", *command)
