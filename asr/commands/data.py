@@ -404,7 +404,7 @@ def _check_target(args: argparse.Namespace) -> None:
     from asr.corpus.tables import refuse_text_of_others
 
     out = Path(args.out)
-    check_folder(out)
+    check_folder(args.out)
     if args.kaldi:
         refuse_same(args.kaldi, out)
     check_not_read([out / name for name in ("text", "wav.scp", "utt2spk")], [args.table])

@@ -27,7 +27,7 @@ from asr.corpus.tables import (
 )
 from asr.corpus.validate import RULES, other_forms, validate
 from asr.errors import InputError, counted
-from asr.files import write_atomically
+from asr.files import check_folder, write_atomically
 from asr.grouping import grouped
 from asr.terminal import note
 from asr.text.characters import changed_characters, clean
@@ -237,7 +237,8 @@ def drop(path: str | Path, ids: Collection[str], target: str | Path | None = Non
 
 
 def refuse_same(source: str | Path, target: str | Path) -> None:
-    """Raise InputError if a directory would be both read and written."""
+    """Raise InputError if a directory to write is also read, or cannot be written."""
+    check_folder(target)
     if Path(source).resolve() == Path(target).resolve():
         raise InputError(f"{target}: also read from; name another directory to write")
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asr.audio.clip import Outputs, read
+from asr.audio.clip import Outputs, command_of, read
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
@@ -81,6 +81,8 @@ def gather(
     work = partial(_row, config=config)
     places, errors = measure_each(utterances, work, saved, jobs, report)
     if errors:
+        if any(command_of(wav) is not None for wav in utterances.wavs.names):
+            saved.remove()  # whether the output of a command will have changed is unknown
         broken = [f"  {name}: {errors[name]}" for name in sorted(errors)]
         raise InputError(
             f"{path}: the audio of {len(broken)} of {len(utterances)} utterances cannot be read; "

@@ -164,7 +164,7 @@ def samples_of(tar: tarfile.TarFile, where: str | Path) -> Iterator[Sample]:
     """Yield the utterances of a shard; names are never used as paths.
 
     Raises:
-        InputError: an utterance lacks its audio or its JSON.
+        InputError: an utterance lacks its audio or its JSON, or has two.
     """
     found: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in tar:
@@ -172,7 +172,8 @@ def samples_of(tar: tarfile.TarFile, where: str | Path) -> Iterator[Sample]:
         if member.isreg() and match:
             suffix = f".{match[2].lower()}"
             kind = "audio" if suffix in AUDIO_SUFFIXES else suffix
-            found.setdefault(match[1], {})[kind] = member
+            if found.setdefault(match[1], {}).setdefault(kind, member) is not member:
+                raise InputError(f"{where}: {match[1]} has two files of {kind}; remove one")
     if not found:
         raise InputError(f"{where}: no utterances, expected files such as a.flac and a.json")
     for key, files in found.items():
@@ -273,8 +274,8 @@ def write_shards(
             f"features.sample_rate {options.features.sample_rate}: Opus has only the rates "
             f"{', '.join(map(str, OPUS_RATES))}; use --format flac"
         )
-    utterances, out = DataDir.load(directory).utterances, Path(out)
     check_folder(out)
+    utterances, out = DataDir.load(directory).utterances, Path(out)
     plan = {"source": _source(utterances, options)}
     _check_folder_of(out, plan)
     size = options.utterances

@@ -100,7 +100,7 @@ def _duration(data: DataDir, utterance: Utterance) -> float:
             f"{data.path}/wav.scp: {utterance.id} is a command, so its duration is not known; "
             f"run `asr features {data.path}`, which writes utt2dur"
         )
-    return audio_duration_s(utterance.wav)
+    return audio_duration_s(utterance.wav) - utterance.start_s
 
 
 def show(stats: dict[str, Any], console: "Console") -> None:

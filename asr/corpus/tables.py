@@ -42,7 +42,7 @@ class Segment(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> "Segment":
         """Parse ``<rec-id> <begin> <end>``; raise ValueError if the value has another form."""
-        recording, start, end = value.split()[:3]
+        recording, start, end = value.split()
         if not (is_number(start) and is_number(end)):
             raise ValueError(f"{start} and {end}")
         return cls(recording, float(start), math.nan if float(end) == -1 else float(end))

@@ -194,6 +194,30 @@ def test_stats_in_json(segmented, capsys):
     assert sum(count for _, _, count in stats["histogram_s"]) == 3
 
 
+def test_a_segment_to_the_end_of_its_recording_has_its_own_duration(segmented, wav, capsys):
+    (segmented / "utt2dur").unlink()
+    (segmented / "segments").write_text("s1-a r1 0.0 0.8\ns1-b r1 0.8 -1\ns2-a r2 0.5 1.5\n")
+    assert main(["stats", str(segmented), "--json"]) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert stats["duration_s"]["max"] == pytest.approx(1.2)  # 0.8 to 2.0
+
+
+@pytest.mark.parametrize("verb", ["subset", "combine", "shard", "import"])
+def test_an_empty_name_is_no_folder_to_write(make, tmp_path, monkeypatch, verb):
+    path = make()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    arguments = {
+        "subset": [str(path), "", "--first", "1"],
+        "combine": ["", str(path), str(path)],
+        "shard": [str(path), "-o", ""],
+        "import": ["", "--kaldi", str(path)],
+    }
+    with pytest.raises(InputError, match="empty name"):
+        main([verb, *arguments[verb]])
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_durations_come_from_audio_if_they_must(make, tmp_path):
     long = tmp_path / "long.wav"
     soundfile.write(long, np.zeros(48000), 16000)

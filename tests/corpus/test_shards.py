@@ -249,6 +249,7 @@ def test_a_shard_that_was_written_again_is_indexed_again(corpus, tmp_path):
         ({"a.flac": b"x", "a.json": b'{"text": "A", "id": "\\ud800"}'}, "the JSON of a: "),
         ({"a.flac": b"x", "a.json": b'{"text": "A"}'}, "x.tar: a: a text file, expected wav"),
         ({"README": b"x"}, "no utterances"),
+        ({"a.flac": b"x", "a.wav": b"x", "a.json": b"{}"}, "x.tar: a has two files of audio"),
     ],
 )
 def test_damaged_shards_are_described(tmp_path, content, message):
