@@ -152,7 +152,7 @@ def run_check(argv: list[str]) -> int:
     in asr itself.
     """
     from asr.corpus.check import KINDS, LIMITS, check, policies, show
-    from asr.corpus.edit import drop, refuse_same
+    from asr.corpus.edit import check_target, drop
 
     parser = Parser("asr data check", description=run_check.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
@@ -172,7 +172,7 @@ def run_check(argv: list[str]) -> int:
     from asr.console import progress
 
     if args.out:
-        refuse_same(args.dir, args.out)
+        check_target(args.dir, args.out)
     limits = {name: getattr(args, name) for name in LIMITS}
     with progress(f"audio of {args.dir}") as report:
         found = check(args.dir, limits, chosen, args.nj, report)
@@ -400,13 +400,13 @@ def _import_options(argv: list[str]) -> argparse.Namespace:
 
 def _check_target(args: argparse.Namespace) -> None:
     """Check that the import replaces neither its input nor a text that is not a table."""
-    from asr.corpus.edit import refuse_same
+    from asr.corpus.edit import check_target
     from asr.corpus.tables import refuse_text_of_others
 
     out = Path(args.out)
     check_folder(args.out)
     if args.kaldi:
-        refuse_same(args.kaldi, out)
+        check_target(args.kaldi, out)
     check_not_read([out / name for name in ("text", "wav.scp", "utt2spk")], [args.table])
     refuse_text_of_others(out, {})
 

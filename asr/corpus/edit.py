@@ -205,7 +205,7 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     Raises:
         InputError: an id is unknown, there is no id, or the target is the source.
     """
-    refuse_same(source, target)
+    check_target(source, target)
     tables, keep = read_valid(source, text=False), set(keep)
     _refuse_unknown(source, "utterance", keep - tables["utt2spk"].keys())
     if not keep:
@@ -236,7 +236,7 @@ def drop(path: str | Path, ids: Collection[str], target: str | Path | None = Non
     return f"{path}: {counted(len(keep), 'utterance')} left; originals in {backup}"
 
 
-def refuse_same(source: str | Path, target: str | Path) -> None:
+def check_target(source: str | Path, target: str | Path) -> None:
     """Raise InputError if a directory to write is also read, or cannot be written."""
     check_folder(target)
     if Path(source).resolve() == Path(target).resolve():
@@ -310,7 +310,7 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
         InputError: two directories have the same key with different values.
     """
     for source in sources:
-        refuse_same(source, target)
+        check_target(source, target)
     every = [(source, read_valid(source, text=False)) for source in sources]
     if any("segments" in tables for _, tables in every):
         every = [(source, _with_segments(source, tables)) for source, tables in every]

@@ -82,7 +82,7 @@ def gather(
     places, errors = measure_each(utterances, work, saved, jobs, report)
     if errors:
         if any(command_of(wav) is not None for wav in utterances.wavs.names):
-            saved.remove()  # whether the output of a command will have changed is unknown
+            saved.remove()  # the output of a command may change before the next run
         broken = [f"  {name}: {errors[name]}" for name in sorted(errors)]
         raise InputError(
             f"{path}: the audio of {len(broken)} of {len(utterances)} utterances cannot be read; "

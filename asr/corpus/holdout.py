@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from pathlib import Path
 
 from asr.corpus.datadir import DataDir, Utterance, read_valid
-from asr.corpus.edit import refuse_same, replace_tables
+from asr.corpus.edit import check_target, replace_tables
 from asr.corpus.overlap import recordings
 from asr.corpus.tables import read_table, refuse_text_of_others, restrict
 from asr.errors import InputError, counted
@@ -61,7 +61,7 @@ def hold_out(
     if Path(train).resolve() == Path(dev).resolve():
         raise InputError(f"{dev}: also the directory for training; name another directory")
     for target in (train, dev):
-        refuse_same(source, target)
+        check_target(source, target)
         check_folder(target)
     data = DataDir.load(source, text="text" in disjoint)
     if len(data.utterances) < 2:

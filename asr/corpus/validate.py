@@ -206,7 +206,7 @@ def warnings(path: str | Path) -> list[str]:
         )
     pipes = sum(len(_PIPE.findall(raw)) for raw in _raw(path / "wav.scp"))
     if pipes:
-        found.append(f"{path}/wav.scp: {counted(pipes, 'command')}, run by bash with your rights")
+        found.append(f"{path}/wav.scp: bash will run {counted(pipes, 'command')} with your rights")
     return [*found, *other_forms(path), *_text_warnings(path / "text")]
 
 

@@ -10,7 +10,7 @@ from asr.cli import main as asr
 from asr.commands.data import main
 from asr.corpus.datadir import DataDir
 from asr.corpus.stats import describe, show, suspicious
-from asr.corpus.tables import read_table
+from asr.corpus.tables import read_clips, read_table
 from asr.errors import InputError
 
 VERBS = ("validate", "fix", "stats", "subset", "combine", "split", "import")
@@ -200,6 +200,13 @@ def test_a_segment_to_the_end_of_its_recording_has_its_own_duration(segmented, w
     assert main(["stats", str(segmented), "--json"]) == 0
     stats = json.loads(capsys.readouterr().out)
     assert stats["duration_s"]["max"] == pytest.approx(1.2)  # 0.8 to 2.0
+
+
+def test_a_segment_with_a_channel_is_refused(segmented):
+    """Otherwise the channels of the recording would be mixed."""
+    (segmented / "segments").write_text("s1-a r1 0.0 0.8 1\n")
+    with pytest.raises(InputError, match='segments:1: "r1 0.0 0.8 1", expected'):
+        read_clips(segmented)
 
 
 @pytest.mark.parametrize("verb", ["subset", "combine", "shard", "import"])

@@ -89,3 +89,15 @@ def test_two_processes_do_not_write_one_file(data, monkeypatch):
     with pytest.raises(InputError, match="another process is at work"):
         gather(data, CONFIG)
     assert len(first) == 0
+
+
+def test_commands_run_again_after_an_error(make, tmp_path):
+    """What a command writes may have changed, unlike a file with the same time and size."""
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, np.zeros(16000), 16000)
+    path = make(wav_scp=f"s1-a cat {sound} |\ns1-b false |\ns2-a {sound}\n")
+    with pytest.raises(InputError, match="1 of 3 utterances cannot be read"):
+        gather(path, CONFIG)
+    soundfile.write(sound, np.zeros(8000), 16000)
+    (path / "wav.scp").write_text(f"s1-a cat {sound} |\ns1-b {sound}\ns2-a {sound}\n")
+    assert gather(path, CONFIG)[0] == [0.5, 0.5, 0.5]

@@ -354,7 +354,7 @@ def test_warnings(make):
     assert told(one) == []
     speaker, pipes = warnings(one)
     assert "one speaker for all 2 utterances" in speaker
-    assert "wav.scp: 2 commands, run by bash" in pipes
+    assert "wav.scp: bash will run 2 commands" in pipes
 
 
 def test_ids_that_look_alike(make):
