@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
             _note_cut_names(plan)
             read = (config.lm, config.word_lm, config.hotwords)
             named = [*args.inputs, *args.list, *args.data, *read]
-            _check_results(plan, inputs, Path(args.output), named)
+            _check_results(plan, inputs, Path(args.output), named, args.skip_existing)
         elif len(inputs) * len(formats) > 1 and (whole := set(formats) & set(WHOLE_FILES)):
             found = f"-f {args.format}: {min(whole)} needs a file of its own"
             raise InputError(f"{found}; name a folder with -o")
@@ -191,7 +191,11 @@ def _note_cut_names(plan: dict[Path, list[Path]]) -> None:
 
 
 def _check_results(
-    plan: dict[Path, list[Path]], inputs: Sequence[Input], folder: Path, others: Sequence[str]
+    plan: dict[Path, list[Path]],
+    inputs: Sequence[Input],
+    folder: Path,
+    others: Sequence[str],
+    skip: bool,
 ) -> None:
     """Check that no result would replace a file that is read, or a transcript beside the audio."""
     targets = [target for item in inputs for target in plan[item.file]]
@@ -201,9 +205,12 @@ def _check_results(
     if not any(probe(partial(place.samefile, folder)) for place in places):
         return
     if found := next((target for target in targets if target.exists()), None):
+        remedy = "remove the file, or choose another folder with -o"
+        if not skip:
+            remedy += ", or keep it with --skip-existing"
         raise InputError(
             f"{found}: exists beside the audio and may be a reference, so it is not replaced; "
-            "choose another folder with -o, remove the file, or keep it with --skip-existing"
+            f"{remedy}"
         )
 
 
@@ -353,7 +360,7 @@ def _seconds(item: Input) -> float:
 
 def _warn(label: str, transcript: "Transcript") -> None:
     """Warn on standard error of missing speech and of flagged segments."""
-    if not transcript.segments:
+    if not transcript.text:
         warn(f"{label}: no speech found")
     flagged = [segment for segment in transcript.segments if segment.flags]
     if len(flagged) > 1:

@@ -90,10 +90,10 @@ def _choose(result: "GridSearch", lists: "NBestLists", decoded: dict[str, Any]) 
     """Return the best weights, or those of the decoding, if they are known and none are better."""
     chosen = result.settings()
     if decoded and result.rates[result.best] >= lists.first:
-        note("nothing is better than the weights of the decoding, which are kept")
+        note("the best of the grid is no better than the weights of the decoding, which are kept")
         return {name: decoded[name] for name in chosen}
     for edge in result.edges():
-        warn(f"{edge} is at the edge of the grid")
+        warn(f"{edge} is the highest value that was tried; a higher one may be better")
     return chosen
 
 

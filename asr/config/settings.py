@@ -428,7 +428,7 @@ class DecodeConfig(Settings):
     hotwords: str = ""
     """File of words and phrases to favour: one in each line, optionally followed by a tab and a
     weight."""
-    hotword_weight: float = setting(1.0, at_least(0))
+    hotword_weight: float = setting(1.0, between(0, 100))
     """Bonus for each character of a hot word that has no weight of its own; above 1.5, hot words
     are also inserted where nobody says them."""
     length_bonus: float = setting(0.0, finite())

@@ -83,7 +83,9 @@ def fix(path: str | Path) -> list[str]:
     write_tables(path, fixed)
     kept = f"kept {len(keep)} of {len(tables['utt2spk'])} utterances"
     changes = f"changed {', '.join(changed)}; " if changed else ""
-    return [*done, f"{path}: {kept}; {changes}originals in {backup}"]
+    lost = any((backup / name).exists() and not (path / name).exists() for name in STATISTICS)
+    again = "; run `asr features` again" if lost else ""
+    return [*done, f"{path}: {kept}; {changes}originals in {backup}{again}"]
 
 
 def _changed(path: Path, tables: Tables) -> list[str]:
@@ -123,7 +125,8 @@ def _fix_characters(name: str, line: str) -> tuple[str, str]:
     """Return the cleaned key and value of a line; a path only loses its control characters."""
     key, value = split_line(_CONTROL.sub(" ", line.lstrip("\ufeff")))
     value = value if name.endswith(".scp") else clean(value)
-    return "_".join(clean(key).split()), " ".join(value.split()) if name == "text" else value
+    spaced = name in ("text", "segments")
+    return "_".join(clean(key).split()), " ".join(value.split()) if spaced else value
 
 
 def _common(tables: Tables) -> set[str]:

@@ -246,7 +246,8 @@ def joined(parts: Sequence[ShardIndex], where: str) -> ShardIndex:
         ids = Counter(index.texts("ids"))
         twice = [name for name, count in ids.items() if count > 1]
         if twice:
-            raise InputError(f"{where}: {twice[0]} is in the shards {ids[twice[0]]} times")
+            times = f"{twice[0]} is in the shards {ids[twice[0]]} times"
+            raise InputError(f"{where}: {times}; keep one of them, and index the shards again")
     return index
 
 

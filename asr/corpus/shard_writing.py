@@ -205,7 +205,7 @@ def parse_json(content: bytes, key: str, where: str | Path) -> tuple[str, str, s
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: the JSON of {key}: {first_line(error)}; expected an object with the text "
-            "of the utterance"
+            "of the utterance, and perhaps its id and speaker, all of them in quotes"
         ) from error
 
 

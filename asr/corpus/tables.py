@@ -23,6 +23,7 @@ Unit = Literal["utterance", "recording", "speaker"]
 
 # The CMVN statistics of the speakers, which cannot be cut or joined, and their settings.
 STATISTICS = ("cmvn.ark", "features.json")
+_AUDIO = {"utt2spk", "wav.scp", "segments"}  # what statistics depend on
 
 _UNITS: dict[str, Unit] = {
     **dict.fromkeys(("utt2*", "text", "segments", "feats.scp", "vad.scp"), "utterance"),
@@ -168,8 +169,8 @@ def split_speakers(utt2spk: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def write_tables(path: str | Path, tables: Tables) -> Path:
     """Write a directory: the tables, and spk2utt derived from utt2spk.
 
-    Other tables and statistics in the directory are kept only if the tables to write are already
-    there, unchanged; those of replaced contents are removed.
+    Other tables in the directory are kept only if the tables to write are already there, unchanged,
+    and statistics only if those of the audio are; those of replaced contents are removed.
 
     Raises:
         InputError: the directory holds a text of another kind, such as that of a decoding.
@@ -177,7 +178,10 @@ def write_tables(path: str | Path, tables: Tables) -> Path:
     path = Path(path)
     refuse_text_of_others(path, tables)
     if path.is_dir() and not _holds(path, tables):
-        for name in {*table_names(path), *STATISTICS} - tables.keys():
+        audio = {name: tables[name] for name in _AUDIO if name in tables}
+        same = _holds(path, audio) and not (_AUDIO & {*table_names(path)}) - tables.keys()
+        gone = {*table_names(path)} - tables.keys() | (set() if same else {*STATISTICS})
+        for name in gone:
             (path / name).unlink(missing_ok=True)
     for name, table in tables.items():
         write_table(path / name, table)

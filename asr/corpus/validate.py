@@ -58,6 +58,7 @@ _REMEDIES = {
 }
 _UNSEEN = re.compile(f"[{CONTROL}\u200b\ufeff]")
 _STRANGE = re.compile(f"[{CONTROL}{SPACES}]")
+_ARCHIVE_ENTRY = re.compile(r"\.ark:\d+$")
 _PIPE = re.compile(rb"\|[ \t]*\n")
 _NOT_UTF8 = "is not UTF-8"
 _STRAY_BYTE = re.compile(f"[{STRAY}]")
@@ -452,6 +453,11 @@ def _audio_missing(tables: _Tables) -> Iterator[Problem]:
 def _no_such_audio(value: str) -> str:
     if os.path.isdir(value):  # noqa: PTH112  # false, not an error, for any path
         return f"{value}: a folder, expected an audio file; fix the path"
+    if _ARCHIVE_ENTRY.search(value):
+        return (
+            f"{value}: an entry of a Kaldi archive, expected an audio file or a command; write "
+            f"`wav-copy {value} - |`, with Kaldi installed"
+        )
     if Path(value).is_absolute():
         return f"{value}: no such file; fix the path"
     return (

@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ MOST_DIGITS = 12  # of a number of n-grams
 MOST_BACKOFF = 30.0  # far above those of real models; the product over nine orders is finite
 DEFAULT_UNKNOWN = -7.0  # log10 probability of unknown words if a file has no <unk>
 _GZIP = b"\x1f\x8b"
+_FIELD = re.compile(r"[^ \t]+")  # a word may contain a no-break space
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Reader:
         log_probs: list[float] = []
         backoffs: list[float] = []
         while not self._next().startswith("\\"):
-            log_prob, *ngram = self.line.split()
+            log_prob, *ngram = _FIELD.findall(self.line)
             backoff = ngram.pop() if len(ngram) == order + 1 and not last else "0"
             if len(ngram) != order:
                 expected = f"<log10> and {counted(order, 'word')}"

@@ -44,7 +44,7 @@ class ScoredUtterance:
 
 @dataclass(frozen=True)
 class Report:
-    """Result of a calibration; errors and shares are cross-validated over speakers."""
+    """Result of a calibration; errors and shares are cross-validated, see :func:`folds`."""
 
     utterances: int
     right: int
@@ -77,7 +77,7 @@ class CalibrationData:
     correct: np.ndarray
     """(N,), 0 or 1."""
     confidences: np.ndarray
-    """By fits to other speakers, (N,)."""
+    """By fits to other folds, (N,)."""
 
     @classmethod
     def of(cls, items: Iterable[tuple[Sequence[float], bool, str]]) -> "CalibrationData":
@@ -174,7 +174,7 @@ def estimate_plausibility(
 def cross_validate_flags(
     scored: Sequence[ScoredUtterance], words: frozenset[str] | None
 ) -> np.ndarray:
-    """Return whether each text has a flag by the plausibility model of other speakers, (N,).
+    """Return whether each text has a flag by the plausibility model of other folds, (N,).
 
     If those have too few correct texts, the rules for all models decide.
     """

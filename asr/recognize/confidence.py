@@ -127,20 +127,21 @@ def fit(predictors: np.ndarray, correct: np.ndarray) -> Calibration:
 def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the masks (N,) of held-out utterances and of other speakers' utterances.
 
-    With a single speaker nothing can be held out, and both masks cover everything.
+    With a single speaker, the others are the other utterances.
     """
-    order = {speaker: rank for rank, speaker in enumerate(sorted(set(speakers)))}
+    groups: Sequence[str | int] = speakers if len(set(speakers)) > 1 else range(len(speakers))
+    order = {group: rank for rank, group in enumerate(sorted(set(groups)))}
     count = min(most, len(order))
-    fold = np.array([order[speaker] % count for speaker in speakers])
+    fold = np.array([order[group] % count for group in groups])
     for number in range(count):
         inside = fold == number
-        yield inside, ~inside if count > 1 else inside
+        yield inside, ~inside
 
 
 def cross_validate(
     predictors: np.ndarray, correct: np.ndarray, speakers: Sequence[str]
 ) -> np.ndarray:
-    """Return the confidence of each utterance by a fit to other speakers, (N,)."""
+    """Return the confidence of each utterance by a fit to other folds, (N,)."""
     result = np.zeros(len(correct))
     for inside, rest in folds(speakers):
         calibration = fit(predictors[rest], correct[rest])

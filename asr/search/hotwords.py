@@ -2,16 +2,17 @@
 
 Each character of a hot word adds the word's weight to the score at once, so that the search does
 not prune the word before it is complete. The reward stays if a space or the end follows the whole
-word; the score loses it if the hypothesis leaves the hot word before.
+word; the score loses it if the hypothesis leaves the hot word before. Hot words that overlap, or
+are a part of another one, each have their reward.
 
-The prefixes of hot words are the nodes of an automaton. One table holds the reward of each next
-character at a node, another one the next node: a step of the search looks up a row of each.
+The prefixes of hot words are the nodes of an automaton (Aho and Corasick, 1975), whose node is the
+longest end of the text that begins a hot word. One table holds the reward of each next character
+at a node, another one the next node: a step of the search looks up a row of each.
 """
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ class HotWords:
     ) -> None:
         self.space, self.eos = tokenizer.encode(" ")[0], tokenizer.eos_id
         self.values = {word: weight * len(word) for word, weight in words.items()}
-        self.earned = self._prefixes(words)
+        self.earned = self._earned(words)
         self.nodes = {prefix: number for number, prefix in enumerate(self.earned)}
-        self.children = defaultdict[Spelling, list[int]](list)
+        self.children: dict[Spelling, list[int]] = {prefix: [] for prefix in self.earned}
         for prefix in filter(None, self.earned):
             self.children[prefix[:-1]].append(prefix[-1])
         elsewhere = len(self.nodes)  # inside a word that is no hot word
@@ -71,47 +72,31 @@ class HotWords:
         """Return the given rows of a state."""
         return state[rows]
 
-    def _prefixes(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
-        """Return every prefix of a hot word, the empty one first, and its reward so far."""
+    def _earned(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
+        """Return every prefix of a hot word, the empty one first, and what it earns in advance."""
         found: dict[Spelling, float] = {(): 0.0}
         for word, weight in words.items():
             for length in range(1, len(word) + 1):
                 prefix = word[:length]
                 found[prefix] = max(found.get(prefix, 0.0), weight * length)
-        return {  # a part of the prefix may earn more than all of it
-            prefix: max(before + found.get(part, 0.0) for before, part in self._suffixes(prefix))
-            for prefix in found
-        }
+        return found
 
     def _fill(self, prefix: Spelling, rewards: np.ndarray, next_nodes: np.ndarray) -> None:
         """Fill in the reward of each next character after a prefix, and the next nodes."""
-        rewards[:] = self._complete(prefix, whole=False)
-        rewards[[self.space, self.eos]] = self._complete(prefix, whole=True)
-        for before, suffix in self._suffixes(prefix):
-            for character in self.children.get(suffix, ()):
+        begun = self._begun(prefix)
+        rewards[[self.space, self.eos]] = sum(self.values.get(word, 0.0) for word in begun)
+        for suffix in begun:  # the longest comes last and holds the others
+            for character in self.children[suffix]:
                 longer = (*suffix, character)
-                if before + self.earned[longer] >= rewards[character]:
-                    rewards[character] = before + self.earned[longer]
-                    next_nodes[character] = self.nodes[longer]
-        rewards -= self.earned[prefix]
+                rewards[character] += self.earned[longer]
+                next_nodes[character] = self.nodes[longer]
+        rewards -= sum(self.earned[suffix] for suffix in begun)
 
-    def _suffixes(self, prefix: Spelling) -> Iterator[tuple[float, Spelling]]:
-        """Yield the suffixes that may begin a hot word, shortest first, and the reward before."""
-        for begin in range(len(prefix), 0, -1):
-            if prefix[begin - 1] == self.space:
-                yield self._complete(prefix[:begin], whole=False), prefix[begin:]
-        yield 0.0, prefix
-
-    def _complete(self, text: Spelling, *, whole: bool) -> float:
-        """Return the largest reward of a text; its last word counts if it is ``whole``."""
-        ends = [i for i, character in enumerate(text) if character == self.space]
-        ends += [len(text)] if whole else []
-        best = {0: 0.0}  # by the index where the next word begins
-        for end in ends:
-            best[end + 1] = max(
-                earned + self.values.get(text[begin:end], 0.0) for begin, earned in best.items()
-            )
-        return max(best.values())
+    def _begun(self, prefix: Spelling) -> list[Spelling]:
+        """Return the suffixes of whole words that begin a hot word, shortest first."""
+        starts = [i + 1 for i, character in enumerate(prefix) if character == self.space]
+        suffixes = [prefix[start:] for start in [*reversed(starts), 0]]
+        return [suffix for suffix in suffixes if suffix in self.earned]
 
 
 def load_hotwords(

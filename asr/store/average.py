@@ -65,6 +65,10 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
         InputError: a file is damaged, or the models do not agree.
     """
     headers, networks = zip(*map(read_network, sources), strict=True)
+    if len({Path(header.path).resolve() for header in headers}) < max(2, len(sources)):
+        raise InputError(
+            f"{sources[-1]}: one model, or named twice; name two or more trainings of one recipe"
+        )
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
         check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.text.transcripts import read_lines
+from asr.text.transcripts import parse_trn, read_lines
 
 _TIME = r"-?\d+(:\d+){1,3}([.,]\s?\d+)?"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
@@ -92,12 +92,14 @@ def _columns(line: str, separator: str) -> list[str]:
 
 
 def plain_lines(path: str | Path) -> list[str]:
-    """Return the lines of a plain text, or those of subtitles without numbers and times.
+    """Return the lines of a plain text; those of a .trn without ids, of subtitles without times.
 
     Raises:
         InputError: the file cannot be read, or is not text.
     """
     lines = read_lines(path)
+    if Path(path).suffix == ".trn":
+        return list(parse_trn(lines, path).values())
     kind = subtitle_format(lines, Path(path))
     return lines if kind is None else subtitle_lines(lines, kind, Path(path))
 

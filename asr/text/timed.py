@@ -8,14 +8,16 @@ or to the last segment; a word between segments therefore counts as an insertion
 """
 
 import bisect
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr.errors import InputError
 from asr.grouping import grouped
+from asr.terminal import warn
 from asr.text.characters import compose
-from asr.text.transcripts import is_trn_comment
+from asr.text.transcripts import ALTERNATIVES, is_trn_comment
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 LONGEST_S = 1e9  # the largest time, about 30 years
@@ -85,18 +87,18 @@ def _lines(lines: Sequence[str], path: Path, form: str) -> Iterator[tuple[str, l
         yield f"{path}:{number}", fields
 
 
-def _number(value: str, name: str, where: str, highest: float, expected: str) -> float:
+def _number(value: str, name: str, where: str, span: tuple[float, float], expected: str) -> float:
     try:
         number = float(value)
     except ValueError:
-        number = -1.0
-    if not 0 <= number <= highest:
+        number = math.nan
+    if not span[0] <= number <= span[1]:
         raise InputError(f'{where}: {name} "{value}", expected {expected}; fix the line')
     return number
 
 
 def _seconds(value: str, name: str, where: str) -> float:
-    return _number(value, name, where, LONGEST_S, f"seconds, 0 to {LONGEST_S:g}")
+    return _number(value, name, where, (0, LONGEST_S), f"seconds, 0 to {LONGEST_S:g}")
 
 
 def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
@@ -116,14 +118,14 @@ def parse_stm(lines: Sequence[str], path: Path) -> list[StmSegment]:
         words = fields[5:]
         if words and words[0].startswith("<") and words[0].endswith(">"):
             words = words[1:]  # the label, such as <o,f0,male>
-        if "{" in words:
+        if ALTERNATIVES.search(" ".join(words)):
             raise InputError(f"{where}: alternatives {{ a / b }} are not scored; keep one of them")
         segments.append(StmSegment(file, channel, speaker, start_s, end_s, " ".join(words)))
     return segments
 
 
 def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
-    """Return the words of a CTM file.
+    """Return the words of a CTM file; confidences that are not probabilities are left out.
 
     Raises:
         InputError: a line has another form, or a word has alternatives.
@@ -137,9 +139,12 @@ def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
         times = _seconds(start, "start", where), _seconds(duration, "duration", where)
         confidence = None
         if fields[5:6] not in ([], ["NA"]):
-            expected = "a number from 0 to 1, or NA"
-            confidence = _number(fields[5], "confidence", where, 1.0, expected)
+            span = -LONGEST_S, LONGEST_S
+            confidence = _number(fields[5], "confidence", where, span, "a number, or NA")
         words.append(CtmWord(file, channel, *times, word, confidence))
+    if any(w.confidence is not None and not 0 <= w.confidence <= 1 for w in words):
+        warn(f"{path}: its confidences are not from 0 to 1, so they are left out")
+        words = [replace(word, confidence=None) for word in words]
     return words
 
 
@@ -161,7 +166,8 @@ def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str
         if segment.id in texts:
             raise InputError(
                 f"{path}: two segments of {segment.file}, channel {segment.channel}, begin at "
-                f"{segment.start_s:g} s; expected one, because words are assigned by their time"
+                f"{segment.start_s:g} s or less than 10 ms apart; expected one, because words are "
+                "assigned by their time; join the two, or correct the times"
             )
         texts[segment.id] = segment.text
     return texts

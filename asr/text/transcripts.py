@@ -1,5 +1,6 @@
 """Files of transcripts: Kaldi's ``text``, sclite's ``trn``, and plain sentences."""
 
+import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from asr.errors import InputError
 from asr.text.characters import compose
 
+ALTERNATIVES = re.compile(r"(?<!\S)\{((?!\S)|[^{}]*/)")  # { a / b } of sclite, or {a/b}
 UTF16 = "UTF-16, as Windows writes it, expected UTF-8; convert the file: iconv -f utf-16 -t utf-8"
 
 
@@ -92,7 +94,7 @@ def parse_trn(lines: Sequence[str], path: str | Path) -> dict[str, str]:
                 f'{path}:{number}: found "{line}", expected "<words...> (<utt-id>)"; add the id'
             )
         words = line.rstrip()[: -len(name) - 2].strip()
-        if "{" in words.split():
+        if ALTERNATIVES.search(words):
             raise InputError(
                 f"{path}:{number}: alternatives {{ a / b }} are not scored; keep one of them"
             )

@@ -40,12 +40,12 @@ class GridSearch:
         return best_point(self.rates[:, :1])
 
     def edges(self) -> list[str]:
-        """Return the settings of the best point that lie at an end of their range."""
-        ends = {"length_bonus": self.bonuses[[0, -1]]}
+        """Return the settings of the best point that are the highest of their range."""
+        highest = {"length_bonus": self.bonuses[-1]}
         if len(self.lm_weights) > 1:
-            ends["lm_weight"] = self.lm_weights[-1:]
+            highest["lm_weight"] = self.lm_weights[-1]
         chosen = self.settings()
-        return [f"{k} = {chosen[k]:g}" for k, values in ends.items() if chosen[k] in values]
+        return [f"{k} = {chosen[k]:g}" for k, value in highest.items() if chosen[k] == value]
 
     def table(self, lists: NBestLists) -> dict[str, Any]:
         """Return the whole grid for JSON."""

@@ -205,7 +205,7 @@ def test_a_segment_to_the_end_of_its_recording_has_its_own_duration(segmented, w
 def test_a_segment_with_a_channel_is_refused(segmented):
     """Otherwise the channels of the recording would be mixed."""
     (segmented / "segments").write_text("s1-a r1 0.0 0.8 1\n")
-    with pytest.raises(InputError, match='segments:1: "r1 0.0 0.8 1", expected'):
+    with pytest.raises(InputError, match=r'segments:1: "r1 0\.0 0\.8 1", expected'):
         read_clips(segmented)
 
 

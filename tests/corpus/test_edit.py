@@ -139,6 +139,26 @@ def test_fix_removes_statistics_of_lost_utterances(make):
     assert (path / ".backup" / "cmvn.ark").read_text() == "sums"
 
 
+def test_fix_keeps_statistics_of_unchanged_audio(make, segmented):
+    path = make(text="s1-b TWO\ns1-a ONE\ns2-a FOUR\n", **{"cmvn.ark": "sums"})
+    assert "asr features" not in fix(path)[-1]
+    assert (path / "cmvn.ark").read_text() == "sums"
+    (segmented / "cmvn.ark").write_text("sums")
+    segments = (segmented / "segments").read_text()
+    (segmented / "segments").write_text(segments.replace("s1-a", "s1-x"))
+    assert fix(segmented)[-1].endswith("; run `asr features` again")
+    assert not (segmented / "cmvn.ark").exists()
+
+
+def test_fix_mends_spaces_in_segments(segmented):
+    lines = (segmented / "segments").read_text()
+    (segmented / "segments").write_text(lines.replace("r1 ", "r1\u00a0 "))
+    assert validate(segmented)
+    fix(segmented)
+    assert (segmented / "segments").read_text() == lines
+    assert validate(segmented) == []
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -127,6 +127,10 @@ CASES = {
             "wav.scp:2: s1-b: none/b.wav: no such file in /",
         ],
     ),
+    "an entry of a Kaldi archive": (
+        {"wav_scp": "s1-a a.ark:12\ns1-b x |\ns2-a x |\n"},
+        ["wav.scp:1: s1-a: a.ark:12: an entry of a Kaldi archive, expected an audio file"],
+    ),
     "a folder instead of audio": (
         {"wav_scp": "s1-a /\ns1-b x |\ns2-a x |\n"},
         ["wav.scp:1: s1-a: /: a folder, expected an audio file"],

@@ -88,6 +88,14 @@ def test_files_without_unk_get_a_default_probability(arpa):
     assert sentence(model(arpa), ["C", "<unk>"])[1] == pytest.approx(DEFAULT_UNKNOWN)
 
 
+def test_a_word_may_have_a_no_break_space(tmp_path):
+    (tmp_path / "a.arpa").write_text(
+        TEXT.replace("\tC", "\tC\u00a0D").replace("B C", "B  C\u00a0D")
+    )
+    ngram = model(read_arpa(tmp_path / "a.arpa"))
+    assert sentence(ngram, ["A", "B", "C\u00a0D"])[2] == pytest.approx(-0.05)
+
+
 @pytest.mark.parametrize("name", ["b.arpa", "b.arpa.gz"])
 def test_files_are_read_as_they_were_written(arpa, tmp_path, name):
     write_arpa(arpa, tmp_path / name)

@@ -79,6 +79,15 @@ def test_no_utterance_is_scored_by_a_fit_to_its_own_speaker():
     assert (after[~mine] != before[~mine]).any()
 
 
+def test_with_one_speaker_no_utterance_is_scored_by_a_fit_to_itself():
+    predictors, right = texts(60)
+    before = cross_validate(predictors, right, ["s"] * 60)
+    mine = np.arange(60) % 5 == 1  # a fold
+    after = cross_validate(predictors, np.where(mine, 1 - right, right), ["s"] * 60)
+    np.testing.assert_array_equal(after[mine], before[mine])
+    assert (after[~mine] != before[~mine]).any()
+
+
 def test_plausibility_by_hand():
     segment = Segment(0, 1, "AB", -5.0, {"decoder": -1.5, "ctc": -6.0}, (), (3, 4))
     assert plausibility(segment) == pytest.approx(

@@ -299,6 +299,16 @@ def test_existing_results_are_skipped(transcribe, audio):
         transcribe(audio, "--skip-existing")
 
 
+def test_a_result_beside_the_audio_is_kept_if_another_format_is_missing(transcribe, audio):
+    (audio / "a.txt").write_text("mine")
+    call = (audio / "a.wav", "-o", audio, "-f", "txt,json")
+    with pytest.raises(InputError, match="or keep it with --skip-existing"):
+        transcribe(*call)
+    with pytest.raises(InputError, match=r"remove the file, or choose another folder with -o$"):
+        transcribe(*call, "--skip-existing")
+    assert (audio / "a.txt").read_text() == "mine"
+
+
 def test_strict_counts_earlier_flags(transcribe, audio):
     (audio / "bad.wav").unlink()
     options = ["-o", audio / "out", "-f", "json", "--strict", "--skip-existing"]
@@ -363,6 +373,10 @@ def test_a_warning_names_silent_files(transcribe, tmp_path):
     code, out, err = transcribe(tmp_path / "silence.wav")
     assert code == 0 and out == [""]
     assert "silence.wav: no speech found" in err and "kept 0.0 of 2.0 s" in err
+    options = ("--length_bonus", "-99")  # no character is worth it
+    for vad in ("fixed", "none"):
+        code, out, err = transcribe(tmp_path / "silence.wav", "--vad", vad, *options)
+        assert out == [""] and "silence.wav: no speech found" in err
 
 
 def test_segmentation_options(transcribe, tmp_path):

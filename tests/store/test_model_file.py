@@ -165,6 +165,12 @@ def test_what_does_not_fit_makes_no_ensemble(saved, seeds, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("chosen", [[0], [0, 0], [0, 1, 0]])
+def test_one_training_makes_no_ensemble(seeds, tmp_path, chosen):
+    with pytest.raises(InputError, match="one model, or named twice; name two or more trainings"):
+        ensemble_models([seeds[i] for i in chosen], tmp_path / "both.safetensors")
+
+
 def test_an_ensemble_is_not_a_part_of_another_model(seeds, tmp_path):
     out = tmp_path / "both.safetensors"
     ensemble_models(seeds, out)

@@ -83,6 +83,7 @@ def test_a_ctm_can_be_scored_against_texts(tmp_path):
     [
         ("a 1 s1 0.0", r"ref.stm:1: 4 fields, expected \"<file> <channel> <speaker>"),
         ("a 1 s1 0.0 2.0 a { b / c }", r"ref.stm:1: alternatives { a / b } are not scored"),
+        ("a 1 s1 0.0 2.0 a {b/c}", r"ref.stm:1: alternatives { a / b } are not scored"),
         ("a 1 s1 zero 2.0 x", r'ref.stm:1: start "zero", expected seconds'),
         ("a 1 s1 nan 2.0 x", r'start "nan"'),
         ("a 1 s1 1e308 1e308 x", r'start "1e308", expected seconds, 0 to 1e\+09; fix'),
@@ -99,13 +100,21 @@ def test_invalid_stm_lines(line, message):
     [
         ("a 1 0.0 0.1", r"hyp.ctm:1: 4 fields"),
         ("a 1 0.0 -0.1 x", r'duration "-0.1"'),
-        ("a 1 0.0 0.1 x 87", r'confidence "87", expected a number from 0 to 1'),
+        ("a 1 0.0 0.1 x sure", r'confidence "sure", expected a number, or NA'),
         ("a 1 * * <ALT_BEGIN>", r"alternatives are not scored"),
     ],
 )
 def test_invalid_ctm_lines(line, message):
     with pytest.raises(InputError, match=message):
         parse_ctm([line], Path("hyp.ctm"))
+
+
+def test_confidences_that_are_no_probabilities_are_left_out(capsys):
+    lines = ["a 1 0.0 0.1 x -6.75", "a 1 0.1 0.1 y 0.5"]
+    words = parse_ctm(lines, Path("hyp.ctm"))
+    assert [(w.word, w.confidence) for w in words] == [("x", None), ("y", None)]
+    assert "hyp.ctm: its confidences are not from 0 to 1" in capsys.readouterr().err
+    assert parse_ctm(lines[1:], Path("hyp.ctm"))[0].confidence == 0.5
 
 
 def test_two_segments_cannot_begin_together(files):

@@ -69,3 +69,6 @@ def test_trn_refuses_what_it_cannot_score():
         parse_trn(["one (a)", ";;", "two (a)"], "ref.trn")
     with pytest.raises(InputError, match=r"ref.trn:1: alternatives"):
         parse_trn(["{ one / won } two (a)"], "ref.trn")
+    with pytest.raises(InputError, match=r"ref.trn:1: alternatives"):
+        parse_trn(["{one/won} two (a)"], "ref.trn")
+    assert parse_trn(["{breath} one/won (a)"], "ref.trn") == {"a": "{breath} one/won"}
