@@ -191,7 +191,7 @@ def score(argv: list[str]) -> int:
 
     from asr.config import DecodeConfig
     from asr.lm.perplexity import perplexity
-    from asr.lm.texts import read_texts
+    from asr.lm.texts import check_characters, read_texts
     from asr.loading import open_lm
     from asr.text.tokenizer import CharTokenizer
 
@@ -200,7 +200,9 @@ def score(argv: list[str]) -> int:
     lm = open_lm(config, tokenizer)
     assert lm is not None
     for path in args.texts:
-        found = perplexity(lm, read_texts(path, args.plain), tokenizer)
+        texts = read_texts(path, args.plain, tokenizer.normalize)
+        check_characters(path, texts, tokenizer)
+        found = perplexity(lm, texts, tokenizer)
         if args.each:
             print("\n".join(f"{x:.4f}\t{text}" for x, text in found.sentences))
         print(f"{path}: {found}")

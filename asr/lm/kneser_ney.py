@@ -77,7 +77,8 @@ def _numbered(sentences: Iterable[str]) -> tuple[list[str], IntArray]:
         words = sentence.split()
         if wrong := [word for word in words if word in (*SPECIAL, "<UNK>")]:
             raise InputError(
-                f'the text has the word "{wrong[0]}", which n-grams reserve; remove it'
+                f'the text has the word "{wrong[0]}", which n-grams reserve, in "{sentence[:60]}"; '
+                "remove it"
             )
         text += [_BEGIN, *(ids.setdefault(word, len(ids)) for word in words), _END]
     if len(ids) == len(SPECIAL):

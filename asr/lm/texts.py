@@ -1,12 +1,18 @@
 """Texts for training and evaluating language models."""
 
-from collections.abc import Callable
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asr.corpus.tables import read_table
 from asr.errors import InputError
+from asr.terminal import warn
 from asr.text.characters import clean
 from asr.text.subtitles import plain_lines
+from asr.text.tokenizer import CharTokenizer
+
+MOST_UNKNOWN = 0.2  # share of the characters of a text
 
 
 def read_texts(
@@ -30,3 +36,24 @@ def read_texts(
     if not found:
         raise InputError(f"{file}: no sentences; check the data preparation")
     return found
+
+
+def check_characters(path: str | Path, texts: Sequence[str], tokenizer: CharTokenizer) -> None:
+    """Warn of characters of normalised texts that are not among the tokens.
+
+    Raises:
+        InputError: more than a fifth of all characters are not.
+    """
+    counts = Counter(itertools.chain.from_iterable(texts))
+    unknown = Counter({c: count for c, count in counts.items() if tokenizer.unknown(c)})
+    if not unknown:
+        return
+    share = unknown.total() / counts.total()
+    examples = " ".join(character for character, _ in unknown.most_common(10))
+    message = (
+        f"{path}: {100 * share:.2g} % of the characters are not among the tokens: {examples}"
+        f"{' ...' if len(unknown) > 10 else ''}"
+    )
+    if share > MOST_UNKNOWN:
+        raise InputError(f"{message}; write the text as the transcripts are, or take other tokens")
+    warn(f"{message}; they count as <unk>")

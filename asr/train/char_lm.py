@@ -1,11 +1,9 @@
 """Training of character language models."""
 
 import hashlib
-import itertools
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,9 @@ from torch.nn.functional import nll_loss
 from asr.config import LMConfig
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
-from asr.lm.texts import read_texts
+from asr.lm.texts import check_characters, read_texts
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
-from asr.terminal import warn
 from asr.text.tokenizer import CharTokenizer
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import read_state, write_state
@@ -31,33 +28,17 @@ Sentences = list[list[int]]
 Entry = dict[str, float]
 VERSION = 1  # of the state
 SAVE_EVERY_S = 60.0
-MOST_UNKNOWN = 0.2  # share of the characters of a text
 
 
 def read_sentences(path: str | Path, tokenizer: CharTokenizer, plain: bool = False) -> Sentences:
     """Read the sentences of a text as token ids; warn of unknown characters.
 
     Raises:
-        InputError: see :func:`asr.lm.texts.read_texts`; or more than a fifth of the characters are
-            unknown.
+        InputError: see :func:`asr.lm.texts.read_texts` and :func:`~asr.lm.texts.check_characters`.
     """
     texts = read_texts(path, plain, tokenizer.normalize)
-    sentences = [tokenizer.encode(text) for text in texts]
-    pairs = zip(texts, sentences, strict=True)
-    missing = [tokenizer.unknown(text) for text, ids in pairs if tokenizer.unk_id in ids]
-    if not missing:
-        return sentences
-    unknown = Counter(itertools.chain.from_iterable(missing))
-    share = unknown.total() / sum(map(len, sentences))
-    examples = " ".join(character for character, _ in unknown.most_common(10))
-    message = (
-        f"{path}: {100 * share:.2g} % of the characters are not among the tokens: {examples}"
-        f"{' ...' if len(unknown) > 10 else ''}"
-    )
-    if share > MOST_UNKNOWN:
-        raise InputError(f"{message}; write the text as the transcripts are, or take other tokens")
-    warn(f"{message}; they count as <unk>")
-    return sentences
+    check_characters(path, texts, tokenizer)
+    return [tokenizer.encode(text) for text in texts]
 
 
 def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:

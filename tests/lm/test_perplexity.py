@@ -54,5 +54,8 @@ def test_the_command(tmp_path, capsys):
     assert (first.split("\t")[1], second.split("\t")[1]) == ("A B", "B A")
     assert float(first.split("\t")[0]) > float(second.split("\t")[0])
     assert "2 sentences, 4 words (0 unknown), 6 characters" in summary
+    (tmp_path / "other").write_text("A B A B A X\n")
+    assert main(["score", str(tmp_path / "other"), *arguments]) == 0
+    assert "9.1 % of the characters are not among the tokens: X" in capsys.readouterr().err
     with pytest.raises(InputError, match="no language model"):
         main(["score", str(tmp_path / "plain"), *arguments[2:]])
