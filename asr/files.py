@@ -16,7 +16,10 @@ from typing import Any, BinaryIO
 
 from asr.errors import InputError
 
-_TABLE = re.compile(r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+")
+_TABLE = re.compile(
+    r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+|cmvn\.ark|features\.json"
+)
+_OF_TRAINING = {"final.safetensors", "config.yaml", "train.jsonl", "tokens.txt"}
 _AUDIO = re.compile(r"(?i)\.(wav|flac|og[ga]|opus|mp[34]|m4a|aac|aiff?|sph|wma|amr|mov|mkv|webm)")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
@@ -169,8 +172,8 @@ def check_outputs(targets: Iterable[str | Path], inputs: Iterable[str | Path | N
         inputs: files that are read, and folders of such files; empty names and None are skipped.
 
     Raises:
-        InputError: a target cannot be written, is also read, or is a recording or a table of a data
-            directory.
+        InputError: a target cannot be written, is also read, or is a recording, a table of a data
+            directory or a file of a training.
     """
     paths = [Path(target) for target in targets]
     if len(set(paths)) < len(paths):
@@ -204,6 +207,8 @@ def _check_output(path: Path) -> None:
         raise InputError(
             f"{path}: a table of a data directory, which is not replaced; name another file"
         )
+    if _is_of_training(real):
+        raise InputError(f"{path}: a file of a training, which is not replaced; name another")
     if _AUDIO.fullmatch(real.suffix) and real.is_file():
         raise InputError(f"{path}: a recording, which is not replaced; name another file")
     if _descriptor(path) is not None:
@@ -216,6 +221,13 @@ def _check_output(path: Path) -> None:
     if len(os.fsencode(path.name)) > longest_name(folder):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     _check_folder(folder)
+
+
+def _is_of_training(real: Path) -> bool:
+    inside = real.parent.name == "checkpoints"
+    folder = real.parent.parent if inside else real.parent
+    known = inside or real.name in _OF_TRAINING
+    return known and real.exists() and (folder / "train.jsonl").exists()
 
 
 def check_folder(path: str | Path) -> None:

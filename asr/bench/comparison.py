@@ -22,7 +22,7 @@ from asr.config.layers import Convolutions, LayerConfig, Recurrent, SelfAttentio
 from asr.config.read import from_dict, load_yaml, to_dict
 from asr.errors import InputError
 from asr.files import write_json
-from asr.store.find import MODEL_FILE
+from asr.store.find import MODEL_FILE, checksum
 from asr.train.settings import changed_settings
 
 NUMBERS = "comparison.json"
@@ -93,9 +93,9 @@ class Row:
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def missing(self, parts: Sequence[str], ctm: str | None) -> list[str]:
-        """Return the parts that are not measured yet; a CTM is a better reference than CTC."""
+        """Return the parts that are not measured yet, or with another CTM."""
         saved = self.saved()
-        old = ctm and saved.get("accuracy", {}).get("reference") == "CTC"
+        old = ctm and saved.get("accuracy", {}).get("ctm") != checksum(Path(ctm))
         return [part for part in parts if part not in saved or (part == "accuracy" and old)]
 
     def measure(self, parts: Sequence[str], ctm: str | None) -> None:
@@ -103,7 +103,8 @@ class Row:
         found = {"of": self._fingerprint(), **self.saved()}
         for part in parts:
             if part == "accuracy":
-                found[part] = {**accuracy.measure(self.folder, self.dev, ctm), **self._history()}
+                measured = accuracy.measure(self.folder, self.dev, ctm)
+                found[part] = {**measured, **self._history(), "ctm": ctm and checksum(Path(ctm))}
             else:
                 found[part] = speed.measure(self.folder, self.dev)
             write_json(self.folder / NUMBERS, found)
@@ -112,7 +113,8 @@ class Row:
         """Return what the log says: epochs, and the first one with few errors."""
         lines = (self.folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
         epochs = [entry for entry in map(json.loads, lines) if entry["kind"] == "epoch"]
-        good = [each["epoch"] for each in epochs if each["dev_wer"] <= GOAL_WER]
+        rates = ((each["epoch"], each["dev_wer"]) for each in epochs)  # null: not finite
+        good = [epoch for epoch, rate in rates if rate is not None and rate <= GOAL_WER]
         return {
             "epochs": len(epochs),
             "epochs_to_goal": good[0] if good else None,
@@ -141,6 +143,8 @@ def make_rows(
     Raises:
         InputError: a name or setting is unknown, or one of the folders has another training.
     """
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {','.join(map(str, seeds))}: expected each seed once")
     made = [(_label(each), _with(config, axis, each)) for each in variants]
     labels = [label for label, _ in made]
     if twice := sorted({each for each in labels if labels.count(each) > 1}):
@@ -188,7 +192,12 @@ def _attention(
                 f"--kinds {variant}: {each}, expected SETTING=VALUE; the settings of {kind} are "
                 f"{known}"
             )
-        values[name] = yaml.safe_load(value)
+        if name in values:
+            raise InputError(f"--kinds {variant}: {name} is there twice; keep one")
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--kinds {variant}: {each}, expected a value after =") from error
     return from_dict(AttentionConfig, {**to_dict(config), **values}, f"--kinds {variant}")
 
 

@@ -1,6 +1,7 @@
 """Minutes that trainings took to an error rate on their dev set, from their train.jsonl."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ def read_run(folder: str | Path, target: float) -> Run:
     """
     path = Path(folder) / "train.jsonl"
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        text = path.read_text(encoding="utf-8")
+        written = text[: text.rfind("\n") + 1].splitlines()  # a training may write the next line
+        lines = [json.loads(line) for line in written]
         epochs = [line for line in lines if line["kind"] == "epoch"]
+        for epoch in epochs:
+            epoch["dev_wer"] = math.inf if epoch["dev_wer"] is None else epoch["dev_wer"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: not the log of a training ({type(error).__name__}); name the --out folder of "

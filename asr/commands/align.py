@@ -1,10 +1,10 @@
 """Write the time of each word of a data directory as CTM.
 
 Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
-utterance. CTC or attention gives the first times. The sounds of the characters, which the model
-keeps, refine them, as in `asr decode` and `asr transcribe`; a model of an earlier version has none,
-and they are learnt from the directory (a dozen utterances suffice). With --ctm, the errors compared
-with another CTM are printed; `asr score` compares two such files.
+utterance. CTC or attention gives the first times. The sounds of the characters refine them. They
+are learnt from the transcripts of 30 utterances or more; with fewer, or with --recognise, they are
+those that the model has learnt, as in `asr decode` and `asr transcribe`. With --ctm, the errors
+from another CTM are printed; `asr score` compares two such files.
 
 Examples:
     asr align data/dev --model exp/mine -o dev.ctm
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     add("--model", required=True, help=MODEL)
     add("-o", "--output", required=True, metavar="FILE", help="CTM file to write")
     add("--ctm", metavar="FILE", help="reference times to compare with")
-    add("--recognise", action="store_true", help="align hypotheses instead of the transcripts")
+    add("--recognise", action="store_true", help="align hypotheses of a search, not transcripts")
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
     text = "keep these times; otherwise the sounds of the characters refine them"
     add("--no-refine", action="store_true", help=text)

@@ -1,8 +1,8 @@
 """Average the weights of several checkpoints of one training.
 
 The mean of the best checkpoints is usually better than each of them. Search settings are kept if
-all have the same. The confidence and the refined times of words need `asr calibrate`, which
-measures the new model.
+all have the same; `asr export --info` writes a model card. The confidence and the refined times of
+words need `asr calibrate`, which measures the new model.
 
 Examples:
     asr average exp/mine/checkpoints/*.safetensors -o mean.safetensors

@@ -29,6 +29,7 @@ from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
 from asr.files import check_outputs
+from asr.store.find import search_settings
 from asr.terminal import note, print_error
 
 BENCHMARKS = {
@@ -107,7 +108,8 @@ def _add_network(add: Callable[..., object], name: str) -> None:
             add(f"--{size}", type=COUNT, default=default, help=text)
     if name == "peers":
         return
-    add("--who", choices=["asr", *CONTESTANTS], default="asr", help="the toolkit to measure")
+    others = [who for who in CONTESTANTS if name == "train" or who != "baseline"]
+    add("--who", choices=["asr", *others], default="asr", help="the toolkit to measure")
     add("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
     if name == "train":
         text = "training settings, whose model and loss are measured instead"
@@ -132,7 +134,7 @@ def _add_transcribe(add: Callable[..., object]) -> None:
     add("--minutes", type=minutes, default=60.0, help="length of the recording")
     text = "level of the loudest noise in the pauses, in dB relative to full scale"
     add("--noise_db", type=number(float, between(-90, 0)), default=-50.0, help=text)
-    add("--beam", type=COUNT, default=DecodeConfig().beam, help="beam width")
+    add("--beam", type=COUNT, help="beam width (default: that of the model)")
     for name in _CUTTING:
         default = getattr(SegmentationConfig(), name)
         add(f"--{name}", type=type(default), default=default, help="as for `asr transcribe`")
@@ -212,7 +214,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from asr.bench.faults import faults
 
         return faults(options.kills, options.seed, options.ranks)
-    return fingerprint() if getattr(options, "fingerprint", False) else _network(options)
+    if not getattr(options, "fingerprint", False):
+        return _network(options)
+    if options.who != "asr" or options.config:
+        raise InputError("--fingerprint: of asr and settings of its own; leave out --who, --config")
+    return fingerprint()
 
 
 def _network(options: argparse.Namespace) -> dict[str, Any]:
@@ -224,8 +230,9 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     device = pick_device(options.device)
     sizes = [name for name in SIZES if name in options]
     shape = Shape(**{name: getattr(options, name) for name in sizes})
-    if device.type != "cpu" and options.who != "asr":
-        raise InputError(f"--who {options.who}: measured on the processor only; use --device cpu")
+    if options.who != "asr" and (device.type != "cpu" or options.precision != "float32"):
+        found = f"--who {options.who}: measured on the processor in float32 only"
+        raise InputError(f"{found}; leave --device and --precision out")
     if options.who in ("espnet", "speechbrain") and find_spec(options.who) is None:
         raise InputError(f"--who {options.who}: not installed; run pip install -e '.[peers]'")
     if options.work == "decode":
@@ -246,7 +253,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
 def _transcribe(options: argparse.Namespace) -> dict[str, Any]:
     from asr.bench.transcribe import transcribe
 
-    search = DecodeConfig(beam=options.beam)
+    search = DecodeConfig(**search_settings(options.model))
+    search = search if options.beam is None else replace(search, beam=options.beam)
     segmentation = SegmentationConfig(**{name: getattr(options, name) for name in _CUTTING})
     return transcribe(
         options.model, options.data, options.minutes, options.noise_db, search, segmentation

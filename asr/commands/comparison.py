@@ -11,11 +11,14 @@ Examples:
         --dev data/dev --tokens data/tokens.txt --out exp/kinds --passes 1
     asr bench attention ... --kinds location,location:heads=4,local_m:window=5
     asr bench attention ... --cells gru,lstm --seeds 1,2,3
+
+Exit codes: 0 done; 1 a training failed; 2 bad input.
 """
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from asr.commands.align import read_ctm
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
@@ -67,6 +70,8 @@ def compare(config: TrainConfig, args: Any) -> int:
     from asr.commands.machine import machine
     from asr.train.loop import Diverged
 
+    if args.ctm:
+        read_ctm(args.ctm)  # refuses a bad file before the first training
     axis, variants = _axis(args)
     rows = comparison.make_rows(config, axis, variants, _seeds(args, config), args.out, args.dev)
     parts = [args.measure] if args.measure else list(comparison.PARTS)

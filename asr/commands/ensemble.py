@@ -2,8 +2,9 @@
 
 The trainings are those of one recipe with other seeds. A search reads the mean of the
 probabilities of their decoders and of their CTC heads, so all of them compute. Attention is that of
-the first model; times of words are those of CTC. Search settings are kept if all have the same. The
-confidence and the refined times of words need `asr calibrate`, which measures the new model.
+the first model; times of words are those of CTC. Search settings are kept if all have the same;
+`asr export --info` writes a model card. The confidence and the refined times of words need `asr
+calibrate`, which measures the new model.
 
 Examples:
     asr ensemble exp/las_seed1 exp/las_seed2 -o exp/both.safetensors

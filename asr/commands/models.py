@@ -9,6 +9,7 @@ Examples:
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 from asr.config.help import Parser
 from asr.store.find import (
@@ -66,5 +67,5 @@ def render(model: Description) -> list[str]:
         **others,
     }
     width = max(map(len, facts))
-    title = f"{model.name} (default)" if model.name == DEFAULT else model.name
+    title = f"{model.name} (default)" if Path(model.path) == bundled_file(DEFAULT) else model.name
     return [title, *(f"  {label:{width}}  {value}" for label, value in facts.items())]

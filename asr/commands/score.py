@@ -131,7 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_comparison(add: Callable[..., object]) -> None:
-    text = "format of both files; auto detects it, and the report names it"
+    text = "format of texts; auto detects it, and the report names it (a .stm or .ctm has its own)"
     add("--format", choices=["auto", "text", "trn", "plain"], default="auto", help=text)
     text = (
         "normalisation of both sides; librispeech: upper case, letters, digits and apostrophes; "
@@ -174,7 +174,7 @@ def _add_files(add: Callable[..., object]) -> None:
     add("--html", metavar="FILE", help=text)
     text = "also write Kaldi's files: wer_<tag>, cer_<tag> (without spaces), scoring_kaldi"
     add("--out", metavar="DECODE_DIR", help=text)
-    add("--tag", default="0_0.0", help="<lm-weight>_<penalty> in the names of wer_* and cer_*")
+    add("--tag", default="0_0.0", help="with --out: <lm-weight>_<penalty> in the names")
 
 
 def _seen_sentences(options: argparse.Namespace, mapping: "WordMap") -> set[str]:

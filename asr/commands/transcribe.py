@@ -124,7 +124,8 @@ def add_input_options(parser: Any, treated: str) -> None:
     add("--data", action="append", default=[], metavar="DIR", help=text)
     text = "text file with one input per line; may be repeated"
     add("--list", action="append", default=[], metavar="FILE", help=text)
-    add("--recursive", action="store_true", help="include subfolders, also in the folder of -o")
+    text = "include subfolders" + (", also in the folder of -o" if treated == "transcribed" else "")
+    add("--recursive", action="store_true", help=text)
 
 
 def parse_recognition(

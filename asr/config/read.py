@@ -109,6 +109,9 @@ def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
         value = {rest: value} if dot else value
         old = found.get(section)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if twice := sorted(old.keys() & value.keys()):
+                name = f"{section}.{twice[0]}"
+                raise SettingError(name, value[twice[0]], "the setting once; it is there twice")
             value = {**old, **value}
         elif old is not None and value is not None:
             plain = old if dot else value
@@ -131,8 +134,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key in (key for key, _ in node.value if not key.tag.endswith(":merge")):
+                line = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise InputError(f"{path}:{line}: a list or table, expected a name before :")
                 if key.value in seen:
-                    line = key.start_mark.line + 1
                     raise InputError(f"{path}:{line}: {key.value} is there twice; keep one")
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
@@ -141,6 +146,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); check the path") from error
+    except yaml.MarkedYAMLError as error:
+        line = 1 if error.problem_mark is None else error.problem_mark.line + 1
+        raise InputError(f"{path}:{line}: not a YAML file: {error.problem}; fix it") from error
     except (
         yaml.YAMLError,
         ValueError,

@@ -1,14 +1,14 @@
 """Forced alignment of a data directory."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError, first_line
 from asr.recognize.directory import read_batches
-from asr.recognize.refine import Sounds, refine
+from asr.recognize.refine import Sounds
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
@@ -19,7 +19,7 @@ _TOO_LONG = (
     "more characters than the audio has encoder steps, so CTC cannot align them; the times come "
     "from attention and are unreliable; check the transcript and the segment"
 )
-PART_S = 1800.0  # of audio whose times are refined together, which bounds the memory
+ENOUGH = 30  # utterances to learn the sounds of the characters from
 LEARN_S = 600.0  # of audio from which the sounds of the characters are learnt
 
 Timed = tuple[str, FloatArray, tuple[Word, ...]]
@@ -47,8 +47,9 @@ def align(
         utterances: of the directory; with transcripts, unless they are recognised.
         recognise: whether to align the recognised text instead of the transcript.
         by: ``ctc`` or ``attention``.
-        refined: whether the sound of the characters refines the times, see :class:`Sounds`; a
-            model that has none learns it from these utterances.
+        refined: whether the sounds of the characters refine the times, see :class:`Sounds`. They
+            are learnt from these utterances if the model has none, or if :data:`ENOUGH` of them
+            have transcripts, because the model's own may be those of other voices.
 
     Raises:
         InputError: ``by`` is ``ctc``, but the model was trained without CTC.
@@ -62,30 +63,28 @@ def align(
         texts = {u.id: u.text or "" for u in utterances}
         if missing := missing_characters(texts, recognizer.header.tokenizer):
             warn(f"the model lacks {missing}")
+    sounds = recognizer.sounds if refined else None
+    if refined and (sounds is None or (len(utterances) >= ENOUGH and not recognise)):
+        sounds = learn_sounds(recognizer, data, utterances, recognise, by)
     first = _first_times(recognizer, data, utterances, recognise, by, _left_out)
-    if not refined:
-        yield from ((name, words) for name, _, words in first)
-        return
-    sounds, shift_s = recognizer.sounds, recognizer.shift_s
-    if sounds is not None:
-        for name, features, words in first:
-            yield name, sounds.refine(features, words, shift_s)
-        return
-    for part in _parts(first, PART_S / shift_s):
-        found = refine([(features, words) for _, features, words in part], shift_s)
-        yield from zip((name for name, _, _ in part), found, strict=True)
+    for name, features, words in first:
+        yield name, sounds.refine(features, words, recognizer.shift_s) if sounds else words
 
 
 def learn_sounds(
-    recognizer: UtteranceRecognizer, data: str | Path, utterances: Sequence[Utterance]
+    recognizer: UtteranceRecognizer,
+    data: str | Path,
+    utterances: Sequence[Utterance],
+    recognise: bool = False,
+    by: str = "ctc",
 ) -> Sounds | None:
-    """Return the sounds of the characters in transcribed utterances of a data directory.
+    """Return the sounds of the characters in utterances of a data directory; see :func:`align`.
 
-    About :data:`LEARN_S` of audio are aligned by CTC, spread over the directory.
+    About :data:`LEARN_S` of audio are aligned, spread over the directory.
     """
     total_s = sum(u.duration_s or 0.0 for u in utterances)
     some = utterances[:: max(1, math.ceil(total_s / LEARN_S))]
-    first = _first_times(recognizer, data, some, False, "ctc", lambda *_: None)
+    first = _first_times(recognizer, data, some, recognise, by, lambda *_: None)
     return Sounds.estimate([(f, words) for _, f, words in first], recognizer.shift_s)
 
 
@@ -113,23 +112,11 @@ def _first_times(
             return
         for (u, chunk), found in zip(batch, words, strict=True):
             if by == "ctc" and found and found[0].predictors is None:
-                warn(f"{u.id}: {_TOO_LONG}")
+                failed(u, _TOO_LONG)
             yield u.id, chunk.features, found
 
     for batch in read_batches(recognizer, data, utterances, failed):
         yield from timed(batch)
-
-
-def _parts(timed: Iterable[Timed], frames: float) -> Iterator[list[Timed]]:
-    """Yield the utterances in parts of at least a number of frames, but for the last part."""
-    part: list[Timed] = []
-    for each in timed:
-        part.append(each)
-        if sum(len(features) for _, features, _ in part) >= frames:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def _left_out(utterance: Utterance, reason: str) -> None:

@@ -183,14 +183,6 @@ class Sounds:
         return cls(characters, weights)
 
 
-def refine(utterances: Sequence[TimedWords], shift_s: float) -> list[tuple[Word, ...]]:
-    """Return the words of utterances with better times, by their own sounds."""
-    sounds = Sounds.estimate(utterances, shift_s)
-    if sounds is None:
-        return [tuple(words) for _, words in utterances]
-    return [sounds.refine(features, words, shift_s) for features, words in utterances]
-
-
 def best_edges(gains: FloatArray) -> IntArray:
     """Return the first frame of each character and the one after its last, (U, 2).
 

@@ -7,6 +7,7 @@ deleted unless the mode of the score is "present".
 """
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from asr.errors import InputError
 from asr.files import write_text
 from asr.grouping import grouped
 from asr.score.wer import CountArray, Pair, Score, align, operation, total, wrong_sentences
+from asr.terminal import warn
 
 GAP = "***"
 _SPEAKER_WIDTH = 15
@@ -54,11 +56,19 @@ def write_scores(
     write_text(scoring / "best_cer", _line_with_path(best_result(folder, "cer")))
     best = best_result(folder, "wer")
     write_text(scoring / "best_wer", _line_with_path(best))
+    details = scoring / "wer_details"
     if best == wer_file:
-        write_text(scoring / "wer_details" / "lmwt", f"{parts[1]}\n")
-        write_text(scoring / "wer_details" / "wip", f"{parts[2]}\n")
-        write_details(score, scoring / "wer_details", speakers)
+        write_text(details / "lmwt", f"{parts[1]}\n")
+        write_text(details / "wip", f"{parts[2]}\n")
+        write_details(score, details, speakers)
+    elif (details / "wip").exists() and _tag(details) == tag:  # it was the best one before
+        shutil.rmtree(details)
+        warn(f"{best.name} is the best now; score that decoding again for {details}")
     return wer_file
+
+
+def _tag(details: Path) -> str:
+    return "_".join(_first_line(details / name) for name in ("lmwt", "wip"))
 
 
 def write_details(score: Score, folder: Path, speakers: Mapping[str, str]) -> None:

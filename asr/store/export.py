@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from asr.errors import InputError
 from asr.files import check_outputs
 from asr.store.find import describe, find_model, own_settings
 from asr.store.model_file import read_model, save_model
@@ -58,8 +57,6 @@ def export_model(
         InputError: there is no such model, or ``target`` is the model itself or a training's file.
     """
     check_outputs([target], [find_model(model)])
-    if (real := Path(target).resolve()).exists() and any(map(_is_training, list(real.parents)[:2])):
-        raise InputError(f"{target}: a file of a training, which is not replaced; name another")
     header, weights = read_model(model)
     describe(header.path)  # refuses a damaged card
     info = {key: header.info[key] for key in KEPT if key in header.info}
@@ -77,7 +74,3 @@ def export_model(
     worst = max(errors, key=errors.__getitem__)
     sizes = path.stat().st_size, header.path.stat().st_size
     return Exported(path, *sizes, errors[worst], worst, float(np.abs(weights[worst]).max()))
-
-
-def _is_training(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("train.jsonl", "checkpoints"))

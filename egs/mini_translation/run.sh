@@ -116,7 +116,7 @@ _bleu() {
   local number=$1 set out
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
-    if stage_begin $number.${set}_${decode_tag}_bleu "BLEU of $set$of_seed" data/$set/text "$out/text" \
+    if stage_begin "$number.${set}_${decode_tag}_bleu" "BLEU of $set$of_seed" data/$set/text "$out/text" \
       local/bleu.py; then
       # shellcheck disable=SC2016 # for the inner bash
       $decode_cmd "$out/log/bleu.log" \

@@ -106,17 +106,19 @@ def fetch(
             if error.code < 500 and error.code not in (408, 429):
                 raise InputError(
                     f"{url}: {error.code} {error.reason}; check the address, "
-                    "or choose another --mirror"
+                    "or choose another address"
                 ) from error
             reason = f"{error.code} {error.reason}"
         except BROKEN as error:
             _refuse_full_disk(error, part)
             reason = str(error) or type(error).__name__
+            if isinstance(error, http.client.InvalidURL) or url.startswith("file:"):
+                raise InputError(f"{url}: {reason}; check the address") from error
         failures = 0 if _size(part) > size else failures + 1
         if failures >= ATTEMPTS:
             raise InputError(
                 f"{url}: {reason}; gave up after {ATTEMPTS} attempts. The downloaded part is "
-                "kept: run this again later, or choose another --mirror"
+                "kept: run this again later, or choose another address"
             )
         wait_s = min(PATIENCE_S, 2.0**failures)
         print(f"{url}: {reason}; again in {wait_s:.0f} s", file=sys.stderr)
@@ -215,7 +217,7 @@ def _check(part: Path, checksum: Checksum | None, url: str) -> None:
         _memory(part).unlink(missing_ok=True)
         raise InputError(
             f"{url}: {checksum.kind} is {found}, expected {checksum.value}; the download was "
-            "deleted: run this again, or choose another --mirror"
+            "deleted: run this again, or choose another address"
         )
 
 

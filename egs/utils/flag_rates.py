@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--tokens", default="data/lang_char/tokens.txt", metavar="FILE")
     parser.add_argument("seeds", nargs="+", type=seed_number, metavar="SEED")
     args = parser.parse_args(argv)
-    search = from_dict(DecodeConfig, load_yaml(args.search))
+    search = from_dict(DecodeConfig, load_yaml(args.search), args.search)
     made_of = {
         "train": args.train,
         "dev": args.dev,

@@ -121,7 +121,7 @@ _decode() {
   model=$(model_to_decode)
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
-    if stage_begin $number.${set}_$decode_tag "decoding $set$of_seed" "$dir/final.safetensors" \
+    if stage_begin "$number.${set}_$decode_tag" "decoding $set$of_seed" "$dir/final.safetensors" \
       "$decode_config" "options=$decode_options" "${files[@]}" \
       $(in_each "wav.scp cmvn.ark" $set); then
       _decode_parts asr decode --config "$decode_config" --model "$model" --data data/$set \
@@ -150,7 +150,7 @@ _score() {
   local number=$1 set out
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
-    if stage_begin $number.${set}_$decode_tag "scoring $set$of_seed" data/$set/text "$out/text"; then
+    if stage_begin "$number.${set}_$decode_tag" "scoring $set$of_seed" data/$set/text "$out/text"; then
       mkdir -p "$out/log"
       asr score data/$set "$out" --out "$out" 2>&1 | tee "$out/log/score.log"
       stage_done "$out/scoring_kaldi/best_wer"

@@ -106,8 +106,20 @@ def test_help_contains_the_defaults():
 
 def test_others_are_measured_on_the_processor_only(monkeypatch):
     monkeypatch.setattr(machine, "pick_device", torch.device)  # as if there were a GPU
-    with pytest.raises(InputError, match="--who baseline: measured on the processor only"):
-        main(["train", *SIZES, "--who=baseline", "--device=cuda"])
+    for option in ("--device=cuda", "--precision=bfloat16"):
+        with pytest.raises(InputError, match="--who baseline: measured on the processor"):
+            main(["train", *SIZES, "--who=baseline", option])
+
+
+@pytest.mark.parametrize("option", ["--who=baseline", "--config=x.yaml"])
+def test_the_fingerprint_has_settings_of_its_own(option):
+    with pytest.raises(InputError, match="leave out --who, --config"):
+        main(["train", "--fingerprint", option])
+
+
+def test_plain_torch_has_no_search():
+    with pytest.raises(InputError, match="invalid choice: 'baseline'"):
+        main(["decode", *SIZES, "--who=baseline"])
 
 
 def test_espnet_finds_the_same_hypotheses():

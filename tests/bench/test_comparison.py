@@ -116,6 +116,10 @@ def test_a_training_that_diverges_does_not_end_the_comparison(command, tmp_path,
             "--kinds location:filters=many: filters = many",
         ),
         ("--kinds=dot,dot", "--kinds: dot is named twice"),
+        ("--kinds=location:heads=[", r"--kinds location:heads=\[: heads=\[, expected a value"),
+        ("--kinds=location:heads=1:heads=2", "heads is there twice"),
+        ("--seeds=1,1", "--seeds 1,1: expected each seed once"),
+        ("--ctm=none.ctm", "none.ctm: cannot read"),
         ("--cells=gru,rnn", "--cells rnn: unknown, expected some of gru, lstm"),
         ("--cells=gru:units=3", "--cells gru:units=3: unknown"),
         ("--seeds=1;2", "--seeds 1;2: expected numbers"),
@@ -235,7 +239,8 @@ def test_numbers_of_another_model_or_dev_set_do_not_count(compared, tone_corpus,
     ours = config, "kinds", ["hard_monotonic"], [1], compared
     (row,) = make_rows(*ours, tone_corpus / "dev")
     assert row.missing(("accuracy",), None) == []
-    assert row.missing(("accuracy",), "dev.ctm") == ["accuracy"]
+    (tmp_path / "dev.ctm").write_text("s2-01 1 0.0 0.1 A\n")
+    assert row.missing(("accuracy",), str(tmp_path / "dev.ctm")) == ["accuracy"]
     (other,) = make_rows(*ours, tone_corpus / "train")
     assert other.saved() == {} and other.missing(("accuracy",), None) == ["accuracy"]
     shutil.copytree(row.folder, tmp_path / row.folder.name)

@@ -38,6 +38,14 @@ def test_the_first_epoch_with_the_error_rate_counts(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_error_rate_that_is_not_finite_and_a_line_that_is_being_written(tmp_path, capsys):
+    folder = training(tmp_path / "some", [None, 0.5])
+    with open(tmp_path / "some" / "train.jsonl", "a") as file:
+        file.write('{"kind": "epo')
+    assert main(["speedrun", folder]) == 0
+    assert "50.0 %" in capsys.readouterr().out
+
+
 def test_a_table_names_trainings_that_never_had_it(tmp_path, capsys):
     assert main(["speedrun", training(tmp_path / "slow", [0.5, 0.2]), "--target", "19.5"]) == 0
     title, line = capsys.readouterr().out.splitlines()

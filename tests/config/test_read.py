@@ -87,7 +87,10 @@ def test_numbers_that_yaml_reads_as_text_and_empty_sections():
         ("batch:\n  shortest_first: 1", "c.yaml: batch.shortest_first = 1, expected true or false"),
         ("features:\n  low_freq_hz: 9000", "c.yaml: features.low_freq_hz = 9000.0, expected 0 <="),
         ("- epochs", "c.yaml: found list, expected a table of settings"),
-        ("epochs: [", "c.yaml: not a YAML file"),
+        ("epochs: [", "c.yaml:1: not a YAML file"),
+        ("seed: 1\n? [a, b]\n: 1", "c.yaml:2: a list or table, expected a name before :"),
+        ("optim.clip_norm: 1\noptim:\n  clip_norm: 2", "optim.clip_norm = 2, .*is there twice"),
+        ("optim:\n  clip_norm: 2\noptim.clip_norm: 1", "optim.clip_norm = 1, .*is there twice"),
         ("seed: 1\nloss: {}\nseed: 2", r"c.yaml:3: seed is there twice; keep one"),
         ("loss: 3\nloss.ctc_weight: 0.2", "c.yaml: loss = 3, expected a value or a table of"),
         ("epochs.x: 1\nepochs: 3", "c.yaml: epochs = 3, expected a value or a table of settings"),
@@ -155,7 +158,7 @@ def test_any_file_is_a_table_or_refused(tmp_path_factory, content):
     try:
         assert isinstance(load_yaml(path), dict)
     except InputError as error:
-        assert str(error).startswith(f"{path}: ")
+        assert str(error).startswith(f"{path}:")
 
 
 def test_a_recogniser_is_loaded_without_the_parser_of_command_lines():

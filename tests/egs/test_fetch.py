@@ -152,6 +152,12 @@ def test_missing_file_is_not_asked_for_again(server, tmp_path):
     assert server.seen == [""]
 
 
+@pytest.mark.parametrize("url", ["file:///none/a.tgz", "http://127.0.0.1:9/a b.tgz"])
+def test_what_cannot_get_better_is_not_tried_again(tmp_path, url):
+    with pytest.raises(InputError, match="check the address"):
+        fetch.fetch(url, tmp_path / "a", CHECKSUM)
+
+
 def test_an_address_without_a_scheme(tmp_path):
     with pytest.raises(InputError, match=r"mirror/12: expected an address that begins with http"):
         fetch.fetch("mirror/12", tmp_path / "a", CHECKSUM)

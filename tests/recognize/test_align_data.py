@@ -1,12 +1,16 @@
 """asr align: CTM of a data directory, and its errors against another one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 
 from asr.commands.align import main, read_ctm
 from asr.errors import InputError
+from asr.recognize import forced
 from asr.recognize.forced import ctm_lines, ctm_words
+from asr.recognize.refine import Sounds
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
@@ -56,6 +60,32 @@ def test_transcripts_become_ctm(data, model, by):
     for words in found.values():
         edges = [edge for word in words for edge in (word.start_s, end_s(word))]
         assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1.0
+
+
+class At:
+    """Sounds that put every word at one time."""
+
+    def __init__(self, time_s):
+        self.time_s = time_s
+
+    def refine(self, features, words, shift_s, start_s=0.0):
+        return tuple(replace(word, start_s=self.time_s, end_s=self.time_s) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("enough", "options", "time_s"),
+    [(2, [], 0.5), (3, [], 0.25), (2, ["--recognise", "--beam", "1", "--max_ratio", "0.2"], 0.25)],
+)
+def test_sounds_are_learnt_from_enough_transcripts(
+    data, model, monkeypatch, enough, options, time_s
+):
+    monkeypatch.setattr(Sounds, "from_info", lambda *_: At(0.25))  # those of the model
+    monkeypatch.setattr(Sounds, "estimate", lambda *_: At(0.5))
+    monkeypatch.setattr(forced, "ENOUGH", enough)
+    code, output = run(data, model, *options)
+    words = [word for each in read_ctm(output).values() for word in each]
+    assert code == 0 and {word.start_s for word in words} <= {time_s}
+    assert words or options
 
 
 def test_recognised_text_is_aligned_without_transcripts(data, model):

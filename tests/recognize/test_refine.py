@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.recognize.refine import Sounds, best_edges, refine
+from asr.recognize.refine import Sounds, best_edges
 from asr.recognize.transcript import Word
 from asr.search.alignment import best_states
 
@@ -54,6 +54,12 @@ def spoken():
     return features, [words(t, e, late=4) for t, e in zip(texts, edges, strict=True)], truth
 
 
+def refine(utterances, shift_s):
+    """Words with better times, by their own sounds."""
+    sounds = Sounds.estimate(utterances, shift_s)
+    return [sounds.refine(features, words, shift_s) for features, words in utterances]
+
+
 def test_times_come_nearer_to_the_sound(spoken):
     features, drafts, truth = spoken
     found = refine(list(zip(features, drafts, strict=True)), SHIFT_S)
@@ -81,8 +87,12 @@ def test_what_cannot_be_aligned_keeps_its_times():
     crowded = (Word("ABC", 0.0, 0.02, characters=(("A", 0, 0), ("B", 0, 0), ("C", 0, 0.02))),)
     unknown = (Word("A", 0.0, 0.02),)
     utterances = [(short, crowded), (short, unknown), (short, ())]
-    assert refine(utterances, SHIFT_S) == [crowded, unknown, ()]
-    assert refine([], SHIFT_S) == []
+    assert Sounds.estimate(utterances, SHIFT_S) is None
+    assert Sounds.estimate([], SHIFT_S) is None
+    features, edges = speak("ABC")
+    sounds = Sounds.estimate([(features.astype(np.float32), words("ABC", edges))], SHIFT_S)
+    found = [sounds.refine(*each, SHIFT_S) for each in utterances]
+    assert found == [crowded, unknown, ()]
 
 
 def test_words_without_a_pause_meet():

@@ -113,6 +113,15 @@ def test_best_tag_keeps_the_details(tmp_path):
     assert best.endswith(f" {tmp_path}/cer_9_0.5\n")
 
 
+def test_details_of_a_tag_that_is_no_longer_the_best_are_removed(tmp_path, capsys):
+    write_scores(score(REFS, REFS), tmp_path, "1_0.0")
+    write_scores(score(REFS, HYPS), tmp_path, "2_0.0")
+    write_scores(score(REFS, dict.fromkeys(REFS, "X")), tmp_path, "1_0.0")
+    assert (tmp_path / "scoring_kaldi" / "best_wer").read_text().endswith("/wer_2_0.0\n")
+    assert not (tmp_path / "scoring_kaldi" / "wer_details").exists()
+    assert "wer_2_0.0 is the best now; score that decoding again" in capsys.readouterr().err
+
+
 def test_only_files_of_scores_are_compared(tmp_path):
     (tmp_path / "wer_old_x").mkdir()
     write_scores(score(REFS, REFS), tmp_path)

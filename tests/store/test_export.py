@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from asr.audio.cmvn import CmvnStats
+from asr.commands.average import main as average
 from asr.commands.export import facts_from, main, search_from
 from asr.config import AugmentConfig, DecodeConfig, EncoderConfig, FeatureConfig, TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
@@ -231,11 +232,16 @@ def test_weights_that_cannot_be_stored(storage, value):
 
 def test_no_file_of_a_training_is_replaced(model, tmp_path):
     (tmp_path / "exp" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "exp" / "train.jsonl").write_text("")
     for name in ("final.safetensors", "checkpoints/epoch_001.safetensors"):
         (tmp_path / "exp" / name).write_text("")
         with pytest.raises(InputError, match="a file of a training, which is not replaced"):
             export_model(model, tmp_path / "exp" / name, "float16", {})
-    export_model(model, tmp_path / "exp" / "small.safetensors", "float16", {})
+    for _ in range(2):  # as local/ship.sh of AN4 does
+        export_model(model, tmp_path / "exp" / "small.safetensors", "float16", {})
+    for name in ("final.safetensors", "train.jsonl"):
+        with pytest.raises(InputError, match="a file of a training, which is not replaced"):
+            average([str(model), "-o", str(tmp_path / "exp" / name)])
 
 
 def test_a_larger_copy_is_named(model, tmp_path, capsys):
