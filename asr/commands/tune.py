@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
     if (words := lists.words // len(args.decodings)) < FEW_WORDS:
         warn(f"chosen on {words} words: fewer than {FEW_WORDS} show little but chance")
     decoded, with_lm = _decoded(args.decodings[0]), len(result.lm_weights) > 1
+    if decoded.get("hotwords") or decoded.get("coverage_weight"):
+        warn(f"{args.decodings[0]}: the grid leaves out the scores of hot words and of coverage")
     had_lm = bool(decoded.get("lm") or decoded.get("word_lm"))
     if with_lm and not rescoring and had_lm:
         settings = {key: decoded[key] for key in LM_SETTINGS} | settings

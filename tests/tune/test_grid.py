@@ -162,6 +162,11 @@ def test_weights_that_are_no_better_than_those_of_the_decoding(decoding, tmp_pat
     assert "warning: chosen on 5 words" in err and "decoding, which are kept" in err
     table = json.loads((tmp_path / "tuned.json").read_text())
     assert table["chosen"]["length_bonus"] == 0.7 != table["best"]["length_bonus"]
+    assert "leaves out" not in err
+    summary["config"]["hotwords"] = "hot.txt"
+    (folder / "decode.json").write_text(json.dumps(summary))
+    assert main(command) == 0
+    assert "the grid leaves out the scores of hot words" in capsys.readouterr().err
     summary["config"]["lm"] = "chars.safetensors"  # its weight is not one without it
     (folder / "decode.json").write_text(json.dumps(summary))
     assert main([*command, "--no-lm"]) == 0
