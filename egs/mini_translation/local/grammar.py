@@ -108,8 +108,6 @@ CHOICES = {
 
 GRAMMAR |= {symbol: {word: word for word in words.split()} for symbol, words in CHOICES.items()}
 
-ARTICLES = frozenset({"A", "AN", "THE"})
-
 LEXICON = """
 ADD LUMA       ALARM ZIRO     AND KE         ANNA ANNA      APPLES PIMI    APPOINTMENT RENDO
 AT VO          BATHROOM BALU  BE ESA         BEDROOM SOLU   BOOK RISTA     BREAD PANU
