@@ -258,7 +258,7 @@ def _listed(path: str) -> list[str]:
 
 
 def run_hold_out(argv: list[str]) -> int:
-    """Hold out a test set whose speakers and sentences do not occur in the rest.
+    """Hold out a dev set whose speakers and sentences do not occur in the rest.
 
     DEV gets about the given fraction of the utterances, and TRAIN the rest. Sentences are compared
     without case and punctuation.

@@ -1,7 +1,8 @@
 """Transcribe the microphone.
 
 A line is printed after each pause. Single words cannot be printed earlier, because the model reads
-each segment in both directions. Ctrl-C prints the last segment and ends.
+each segment in both directions. Ctrl-C prints the last segment and ends. Needs the extra `mic`
+(pip install -e '.[mic]'), and PortAudio on Linux.
 
 Examples:
     asr listen --model exp/mine

@@ -1,7 +1,8 @@
 """Transcribe audio files of any length and almost any format.
 
-Video files need the extra `media`. Without -o, the text goes to standard output. The times of words
-come from CTC and are refined by the sounds of the characters, which a training learns.
+m4a, webm and video need the extra `media`. Without -o, the text goes to standard output. The times
+of words come from CTC and are refined by the sounds of the characters: Gaussians that a training
+learns.
 
 Examples:
     asr transcribe talk.mp3 --model exp/mine -f srt

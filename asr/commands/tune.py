@@ -103,7 +103,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser("asr tune", description=__doc__)
     add = parser.add_argument
     add("references", metavar="REF", help="data directory of the dev set, or its text")
-    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of `asr decode --nbest 30`")
+    add("decodings", nargs="+", metavar="DECODE_DIR", help="folders of `asr decode --nbest 24`")
     add("--no-lm", action="store_true", help="leave the language model out")
     add_lm_options(parser, tokens=False)
     penalty = number(float, at_least(0))

@@ -113,10 +113,10 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
-                f"({error!r}); decode again with `asr decode --nbest 30`"
+                f"({error!r}); decode again with `asr decode --nbest 24`"
             ) from error
     if not any(entries.values()):
-        raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 30`")
+        raise InputError(f"{path}: no hypotheses; decode again with `asr decode --nbest 24`")
     return entries
 
 
