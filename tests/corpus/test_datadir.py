@@ -101,5 +101,7 @@ def test_another_content_removes_what_belonged_to_the_old_one(make):
     write_tables(path, tables)
     assert (path / "utt2dur").exists() and (path / "cmvn.ark").exists()
     write_tables(path, tables | {"text": {**tables["text"], "s1-a": "ELSE"}})
-    assert not (path / "utt2dur").exists() and not (path / "cmvn.ark").exists()
+    assert not (path / "utt2dur").exists() and (path / "cmvn.ark").exists()
+    write_tables(path, tables | {"wav.scp": {**tables["wav.scp"], "s1-a": "other.wav"}})
+    assert not (path / "cmvn.ark").exists()
     assert (path / "notes").read_text() == "mine"
