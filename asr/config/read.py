@@ -109,9 +109,6 @@ def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
         value = {rest: value} if dot else value
         old = found.get(section)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            if twice := sorted(old.keys() & value.keys()):
-                name = f"{section}.{twice[0]}"
-                raise SettingError(name, value[twice[0]], "the setting once; it is there twice")
             value = {**old, **value}
         elif old is not None and value is not None:
             plain = old if dot else value
@@ -161,6 +158,13 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
+    for key in values:
+        section, dot, rest = str(key).partition(".")
+        inside = values.get(section) if dot else None
+        for name in rest.split("."):
+            inside = inside.get(name) if isinstance(inside, dict) else None
+        if inside is not None:
+            raise InputError(f"{path}: {key} is there twice; keep one")
     return values
 
 
