@@ -158,14 +158,18 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected a table of settings")
-    for key in values:
-        section, dot, rest = str(key).partition(".")
-        inside = values.get(section) if dot else None
-        for name in rest.split("."):
-            inside = inside.get(name) if isinstance(inside, dict) else None
-        if inside is not None:
-            raise InputError(f"{path}: {key} is there twice; keep one")
+    if twice := next((key for key in values if _is_in_section(str(key), values)), None):
+        raise InputError(f"{path}: {twice} is there twice; keep one")
     return values
+
+
+def _is_in_section(key: str, values: dict[str, Any]) -> bool:
+    """Return whether the setting of a key ``section.name`` is in its section, too."""
+    section, dot, rest = key.partition(".")
+    inside = values.get(section) if dot else None
+    for name in rest.split("."):
+        inside = inside.get(name) if isinstance(inside, dict) else None
+    return inside is not None
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
