@@ -5,9 +5,9 @@ not prune the word before it is complete. The reward stays if a space or the end
 word; the score loses it if the hypothesis leaves the hot word before. Hot words that overlap, or
 are a part of another one, each have their reward.
 
-The prefixes of hot words are the nodes of an automaton (Aho and Corasick, 1975), whose node is the
-longest end of the text that begins a hot word. One table holds the reward of each next character
-at a node, another one the next node: a step of the search looks up a row of each.
+The prefixes of hot words are the nodes of an automaton (Aho and Corasick, 1975). The search is at
+the node of the longest suffix of its text that begins a hot word. One table holds the reward of
+each next character at a node, another one the next node: a step looks up a row of each.
 """
 
 import math
