@@ -39,6 +39,9 @@ if $lint; then
   mapfile -t scripts < <(bash_scripts)
   check shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 fi
+if [ ${#arguments[@]} -eq 0 ]; then # several files at a time
+  arguments=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
+fi
 check pytest "${arguments[@]}"
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     add = parser.add_argument
     add("data", metavar="DATA_DIR", help="Kaldi data directory")
     add("--model", required=True, help=MODEL)
-    add("-o", "--output", required=True, metavar="FILE", help="CTM file to write")
+    add("-o", "--out", required=True, metavar="FILE", help="CTM file to write")
     add("--ctm", metavar="FILE", help="reference times to compare with")
     add("--recognise", action="store_true", help="align hypotheses of a search, not transcripts")
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
     read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
-    check_outputs([args.output], [*read, *config_files(args)])
+    check_outputs([args.out], [*read, *config_files(args)])
 
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
@@ -54,12 +54,12 @@ def main(argv: list[str]) -> int:
         expected = read_ctm(args.ctm) if args.ctm else None
         recognizer = load_for_utterances(args.model, args.device, config)
         utterances = DataDir.load(args.data, text=not args.recognise).utterances
-        check_not_read([args.output], (u.wav for u in utterances))
+        check_not_read([args.out], (u.wav for u in utterances))
         options = {"recognise": args.recognise, "by": args.by, "refined": not args.no_refine}
         words = align(recognizer, args.data, utterances, **options)
         found = {name: ctm_words(name, each) for name, each in words}
-    write_text(args.output, "".join(ctm_lines(found[name]) for name in sorted(found)))
-    note(f"{args.output}: {len(found)} of {len(utterances)} utterances")
+    write_text(args.out, "".join(ctm_lines(found[name]) for name in sorted(found)))
+    note(f"{args.out}: {len(found)} of {len(utterances)} utterances")
     if expected is not None:
         known = {u.id for u in utterances}
         print(compare_times(found, {k: v for k, v in expected.items() if k in known}).render())

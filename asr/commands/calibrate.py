@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     parser = make_parser("asr calibrate", __doc__)
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("data", metavar="DATA_DIR", help="Kaldi data directory with transcripts")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="model to write")
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
     config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
@@ -32,16 +32,16 @@ def main(argv: list[str]) -> int:
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
 
-    target = Path(args.output)
+    target = Path(args.out)
     picture = beside(target, ".reliability.png")
     read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
     check_outputs([target, picture], [*read, *config_files(args)])
     with machine(args.threads, args.precision, args.device):
         recognizer = load_for_utterances(args.model, args.device, config)
-        report, texts, words = calibrate(recognizer, args.data, args.output)
+        report, texts, words = calibrate(recognizer, args.data, args.out)
     draw_reliability(texts, words, picture)
     print(
-        f"{args.output}: {report.utterances} utterances of {args.data}, {report.right} of them "
+        f"{args.out}: {report.utterances} utterances of {args.data}, {report.right} of them "
         f"right; {report.left_out} left out\n"
         f"expected calibration error {100 * report.error:.1f} %; confidence is below "
         f"{MIN_CONFIDENCE} for {100 * report.low_wrong:.0f} % of the wrong texts and "

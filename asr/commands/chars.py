@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     add = parser.add_argument
     text = "data directories of the training set, or files of transcripts"
     add("inputs", nargs="+", metavar="TEXT_FILE|DATA_DIR", help=text)
-    add("-o", "--output", metavar="FILE", help="tokens.txt to write (default: standard output)")
+    add("-o", "--out", metavar="FILE", help="tokens.txt to write (default: standard output)")
     text = (
         "text: each line begins with an utterance id; plain: no ids; auto: text for data "
         "directories and for files named text, plain for other files"
@@ -43,8 +43,8 @@ def main(argv: list[str]) -> int:
     )
     add("--normalize", choices=list(NORMALIZERS), default="none", help=text)
     options = parser.parse_args(argv)
-    if options.output is not None:
-        check_outputs([options.output], options.inputs)
+    if options.out is not None:
+        check_outputs([options.out], options.inputs)
     texts = gather(options.inputs, options.format)
     changed = changed_characters(texts.values())
     normalize = NORMALIZERS[options.normalize]
@@ -52,9 +52,9 @@ def main(argv: list[str]) -> int:
     if not any(texts.values()):
         raise InputError(f"{' '.join(options.inputs)}: no characters; check the transcripts")
     tokenizer = CharTokenizer.from_texts(texts.values())
-    if options.output:
-        tokenizer.to_file(options.output)
-        print(f"{options.output}: {len(tokenizer)} symbols from {len(texts)} transcripts")
+    if options.out:
+        tokenizer.to_file(options.out)
+        print(f"{options.out}: {len(tokenizer)} symbols from {len(texts)} transcripts")
     else:
         print(tokenizer.table(), end="")
     if changed:

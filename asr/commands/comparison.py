@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     text = "data directory to choose epochs and measure on"
     add("--dev", required=True, metavar="DIR", help=text)
     add("--tokens", required=True, metavar="FILE", help="tokens.txt of `asr chars`")
-    add("--out", required=True, metavar="DIR", help="folder of the trainings")
+    add("-o", "--out", required=True, metavar="DIR", help="folder of the trainings")
     for name, text in AXES.items():
         add(f"--{name}", metavar="A,B,...", help=text)
     add("--seeds", metavar="N,N,...", help="seeds of the trainings (default: that of --seed)")

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     add = parser.add_argument
     add("--model", help=MODEL)
     add("--data", required=True, metavar="DIR", help="Kaldi data directory")
-    add("--out", required=True, metavar="DIR", help="folder for the results")
+    add("-o", "--out", required=True, metavar="DIR", help="folder for the results")
     text = "decode part I of N alone, into the folder splitN/I of --out; a finished part is kept"
     add("--part", metavar="I/N", help=text)
     add("--merge", action="store_true", help="merge the parts into --out, without --model")

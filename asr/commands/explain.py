@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", "json", "png", "npz")
 GROUPS = {
     "input": "inputs data list recursive",
-    "output": "output format",
+    "output": "out format",
     "relevance": "masks stretch_s",
     "model": "model min_confidence device threads",
     "search": "beam lm lm_weight word_lm hotwords config",
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     """Run ``asr explain``; return the exit code."""
     parser = _parser()
     args, config, segmentation = parse_recognition(parser, argv, ExplainConfig)
-    formats, page = formats_from(args.format, FORMATS), Path(args.output)
+    formats, page = formats_from(args.format, FORMATS), Path(args.out)
     if "html" in formats and page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"-o {page}: expected a name that ends in .html")
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
@@ -88,7 +88,7 @@ def _parser() -> Any:
     parser = make_parser("asr explain", __doc__, GROUPS)
     add = parser.add_argument
     add_input_options(parser, "explained")
-    add("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
+    add("-o", "--out", required=True, metavar="PAGE.html", help="the page to write")
     text = f"what to write, separated by commas: all, {', '.join(FORMATS)}"
     add("-f", "--format", default="html", help=text)
     return parser

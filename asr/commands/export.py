@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     """Run ``asr export``; return the exit code."""
     parser = Parser("asr export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the file to write")
     text = "number format of the weights; float16 halves the file size, int8 quarters it"
     dtypes = ("float32", "float16", "int8")
     parser.add_argument("--dtype", choices=dtypes, default="float16", help=text)
@@ -39,9 +39,9 @@ def main(argv: list[str]) -> int:
     text = "YAML file with search settings, for example of `asr tune`: the defaults of this model"
     parser.add_argument("--search", metavar="FILE", help=text)
     args = parser.parse_args(argv)
-    check_outputs([args.output], [args.search, find_model(args.model)])
+    check_outputs([args.out], [args.search, find_model(args.model)])
     search = search_from(args.search) if args.search else None
-    done = export_model(args.model, args.output, args.dtype, facts_from(args.info), search)
+    done = export_model(args.model, args.out, args.dtype, facts_from(args.info), search)
     print(
         f"{done.path}: {args.dtype}, {done.size / 1e6:.2f} MB, before: "
         f"{done.size_before / 1e6:.2f} MB; largest rounding error of a weight: {done.error:.2g} "

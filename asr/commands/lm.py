@@ -53,7 +53,7 @@ def _add_train_options(parser: Any) -> None:
     add = parser.add_argument
     add("--dev", metavar="TEXT", help="text to choose the epoch (see --held-out)")
     add("--tokens", required=True, help="tokens.txt of the recogniser")
-    add("--out", required=True, metavar="FILE", help="model file to write (.safetensors)")
+    add("-o", "--out", required=True, metavar="FILE", help="model file to write (.safetensors)")
     add_machine_options(parser, precision=False)
     add_settings(parser, LMConfig)
 
@@ -154,7 +154,7 @@ def ngram(argv: list[str]) -> int:
     _add_text(parser)
     add = parser.add_argument
     add("--order", type=number(int, between(1, 9)), default=3, help="length of the longest n-grams")
-    add("--out", required=True, metavar="FILE", help="ARPA file to write (.arpa or .arpa.gz)")
+    add("-o", "--out", required=True, metavar="FILE", help="ARPA file to write (.arpa or .arpa.gz)")
     args = parser.parse_args(argv)
     check_outputs([args.out], args.text)
 

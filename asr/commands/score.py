@@ -173,7 +173,7 @@ def _add_files(add: Callable[..., object]) -> None:
     text = "also write a page with all errors, and with the audio if REF is a data directory"
     add("--html", metavar="FILE", help=text)
     text = "also write Kaldi's files: wer_<tag>, cer_<tag> (without spaces), scoring_kaldi"
-    add("--out", metavar="DECODE_DIR", help=text)
+    add("-o", "--out", metavar="DECODE_DIR", help=text)
     add("--tag", default="0_0.0", help="with --out: <lm-weight>_<penalty> in the names")
 
 

@@ -46,7 +46,7 @@ def read_options(argv: list[str]) -> tuple[TrainConfig, Namespace]:
     add("--dev", required=True, metavar="DIR", help="data directory to choose the best epochs on")
     text = "tokens.txt of `asr chars`; without it, the characters of the model of --init"
     add("--tokens", metavar="FILE", help=text)
-    add("--out", required=True, metavar="DIR", help="folder of this training")
+    add("-o", "--out", required=True, metavar="DIR", help="folder of this training")
     text = (
         "start from the weights of this model: a training folder, a model file or a name of `asr "
         "models`; MODEL:encoder takes its encoder alone. Sizes and features must be the same, "

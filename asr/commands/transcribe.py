@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "input": "inputs data list recursive channels",
-    "output": "format output skip_existing strict",
+    "output": "format out skip_existing strict",
     "model": "model min_confidence device threads",
     "search": "beam lm lm_weight word_lm hotwords hotword_weight config",
     "audio": "vad pause_s longest_s",
@@ -61,12 +61,12 @@ def main(argv: list[str]) -> int:
     """Run ``asr transcribe``; return the exit code."""
     args, config, segmentation = parse_recognition(_parser(), argv)
     formats = formats_from(args.format)
-    if args.skip_existing and not args.output:
+    if args.skip_existing and not args.out:
         raise InputError("--skip-existing: needs -o FOLDER, where it looks for results")
     if args.skip_existing and args.strict and "json" not in formats:
         raise InputError("--strict with --skip-existing: needs -f json, to read earlier flags")
-    if args.output is not None:
-        _check_folder(args.output)
+    if args.out is not None:
+        _check_folder(args.out)
     with tempfile.TemporaryDirectory(prefix="asr-") as spool:
         inputs, plan = _plan(args, Path(spool), formats)
         code = flagged = 0
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
             _note_cut_names(plan)
             read = (config.lm, config.word_lm, config.hotwords)
             named = [*args.inputs, *args.list, *args.data, *read]
-            _check_results(plan, inputs, Path(args.output), named, args.skip_existing)
+            _check_results(plan, inputs, Path(args.out), named, args.skip_existing)
         elif len(inputs) * len(formats) > 1 and (whole := set(formats) & set(WHOLE_FILES)):
             found = f"-f {args.format}: {min(whole)} needs a file of its own"
             raise InputError(f"{found}; name a folder with -o")
@@ -106,7 +106,7 @@ def _parser() -> Any:
     text = f"formats of the results, separated by commas: all, {', '.join(FORMATS)}"
     add("-f", "--format", default="txt", help=text)
     text = "folder for the results, with one file for each input and format"
-    add("-o", "--output", metavar="FOLDER", help=text)
+    add("-o", "--out", metavar="FOLDER", help=text)
     text = "skip inputs whose results exist, to continue an interrupted run"
     add("--skip-existing", action="store_true", help=text)
     text = "exit with code 1 if a text is flagged (see --min-confidence and the warnings)"
@@ -160,9 +160,9 @@ def _plan(
     """Return the inputs, and the files of their results by :attr:`Input.file`, if any."""
     where = {"data": args.data, "lists": args.list, "recursive": args.recursive}
     inputs = collect(args.inputs, spool, **where, channels=args.channels)
-    if args.output is None:
+    if args.out is None:
         return inputs, {}
-    return inputs, outputs(inputs, Path(args.output), formats)
+    return inputs, outputs(inputs, Path(args.out), formats)
 
 
 @contextmanager

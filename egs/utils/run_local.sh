@@ -31,6 +31,7 @@ set_option() { # set_option OPTION VALUE
 parse_jobs "$@"
 set -- "${command[@]}"
 [[ $max_jobs_run =~ ^[0-9]+$ ]] || fail "--max-jobs-run $max_jobs_run: expected a number"
+[[ $show =~ ^(true|false)$ ]] || fail "--show $show: expected true or false"
 
 header() { # header COMMAND...: print the head of a log
   printf '#'

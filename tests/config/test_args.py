@@ -115,8 +115,8 @@ def test_missing_options_are_named_with_their_dashes():
     parser = make_parser("asr example", "An example.")
     parser.add_argument("data")
     for name in ("-o", "--dev_set"):
-        parser.add_argument(name, *(["--output"] if name == "-o" else []), required=True)
-    with pytest.raises(InputError, match="required: data, --output, --dev-set; see asr example"):
+        parser.add_argument(name, *(["--out"] if name == "-o" else []), required=True)
+    with pytest.raises(InputError, match="required: data, --out, --dev-set; see asr example"):
         parser.parse_args([])
 
 
