@@ -164,7 +164,7 @@ def run_check(argv: list[str]) -> int:
         text = f"{text} (default: {default:g} {unit})"
         kind = number(float, finite() if unit == "dB" else at_least(0))
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
-    parser.add_argument("-o", "--out", metavar="OUT", help="write what is left to another directory")
+    parser.add_argument("-o", "--out", metavar="DIR", help="write what is left to another folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     chosen = policies(args.policy)
