@@ -139,10 +139,11 @@ def run_fix(argv: list[str]) -> int:
 def run_check(argv: list[str]) -> int:
     """Read all audio of a data directory, and report what harms a training.
 
-    The policy of a kind says what happens with its utterances: warn (report them), drop (also
-    remove them; the original files are kept in DIR/.backup, or in DIR/.backup.2 and so on if it
-    exists) or stop (exit code 1, nothing is removed). A killed command goes on where it was, and a
-    second one reads changed files only, but all audio if wav.scp has commands.
+    Each kind of problem (unreadable, empty, silent, clipped, long, fast) has a policy: warn (report
+    the utterances), drop (also remove them; the original files are kept in DIR/.backup, or in
+    DIR/.backup.2 and so on if it exists) or stop (exit code 1, nothing is removed). A killed
+    command continues where it was. A repeated one reads only changed files, or all audio if wav.scp
+    has commands.
 
     Examples:
         asr data check data/train --nj 8
@@ -158,7 +159,7 @@ def run_check(argv: list[str]) -> int:
     parser.add_argument("dir", metavar="DIR", help="the data directory")
     parser.add_argument("--nj", type=number(int, between(1, 4096)), default=1, help="processes")
     usual = ",".join(f"{kind}={policy}" for kind, (policy, _) in KINDS.items())
-    text = f"what happens with each kind: warn, drop or stop (default: {usual})"
+    text = f"policy of each kind of problem: warn, drop or stop (default: {usual})"
     parser.add_argument("--policy", default="", metavar="KIND=POLICY,...", help=text)
     for name, (default, unit, text) in LIMITS.items():
         text = f"{text} (default: {default:g} {unit})"
@@ -431,9 +432,9 @@ def run_shard(argv: list[str]) -> int:
     """Write a data directory as tar shards, for corpora of millions of files and for servers.
 
     A shard holds ID.flac or ID.opus and ID.json (text, speaker, duration) of each utterance, in the
-    layout of WebDataset, at the sample rate of the features and with one channel. Files that are
-    that already are copied. index.safetensors beside the shards has lengths and the statistics of
-    `asr features`, which is not needed before.
+    layout of WebDataset, at the sample rate of the features and with one channel. Whole mono files
+    in this format, at that sample rate or a lower one, are copied. index.safetensors beside the
+    shards has the lengths and the statistics of `asr features`, which need not run before.
 
     If it is stopped, run the same command again: finished shards are kept.
 
@@ -462,8 +463,8 @@ def run_shard(argv: list[str]) -> int:
 def run_index(argv: list[str]) -> int:
     """Write the index of tar shards again, for other features or shards of other programs.
 
-    Shards are tar files in the layout of WebDataset with audio and a JSON of the same name for each
-    utterance, which has its text and may have id and speaker.
+    Shards are tar files in the layout of WebDataset. Each utterance has an audio file and a JSON
+    file of the same name, which has the text and may have the id and the speaker.
 
     Examples:
         asr data index shards/train --config conf/train.yaml --nj 8

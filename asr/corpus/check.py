@@ -31,11 +31,11 @@ KINDS = {  # usual policy, and what is wrong
     "fast": ("warn", "more than {fastest:g} characters a second"),
 }
 LIMITS = {  # usual value, unit, help
-    "shortest": (0.1, "s", "shorter audio is empty"),
-    "longest": (30.0, "s", "longer audio is long"),
-    "silent": (-60.0, "dB", "audio of a lower level, relative to full scale, is silent"),
-    "clipped": (0.1, "percent", "audio with more of its samples at full scale is clipped"),
-    "fastest": (25.0, "characters/s", "a transcript with more characters a second is fast"),
+    "shortest": (0.1, "s", "shorter audio is 'empty'"),
+    "longest": (30.0, "s", "longer audio is 'long'"),
+    "silent": (-60.0, "dB", "audio below this level, relative to full scale, is 'silent'"),
+    "clipped": (0.1, "percent", "audio with more of its samples at full scale is 'clipped'"),
+    "fastest": (25.0, "characters/s", "a transcript with more characters a second is 'fast'"),
 }
 _FIELDS = {"duration_s": "f8", "level_db": "f8", "clipped": "f8"}
 
@@ -86,7 +86,7 @@ def check(
         limits: a value for each of :data:`LIMITS`.
         chosen: the policy of each kind.
         jobs: number of processes that read audio.
-        report: told how far the work is.
+        report: called with the numbers of utterances that are done and of all.
 
     Raises:
         InputError: the directory is not valid.

@@ -64,7 +64,7 @@ def gather(
         directory: a valid Kaldi data directory; transcripts are not required.
         config: the settings of the features, which features.json records.
         jobs: number of processes that read audio.
-        report: told how far the work is.
+        report: called with the numbers of utterances that are done and of all.
 
     Returns:
         the seconds and the number of frames of each utterance.

@@ -126,7 +126,7 @@ def measure_each(
         work: what a process does for an utterance; its numbers are the fields of ``saved``.
         saved: receives the rows.
         jobs: number of processes.
-        report: told how far the work is.
+        report: called with the numbers of utterances that are done and of all.
 
     Returns:
         the index of each utterance in ``saved.rows()``, (N,), -1 if it could not be measured; and

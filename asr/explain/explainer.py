@@ -133,7 +133,7 @@ def _words(
             end,
             probability=_mean(found.log_probs[first:end]),
             without_sound=_mean(found.without_sound[first:end]),
-            blind=1.0 / characters,
+            uniform=1.0 / characters,
             alternatives=other,
         )
         for word, (first, end), other in zip(segment.words, spans, others, strict=True)

@@ -28,13 +28,13 @@ MEASURES = {
     "replaced by the average frame (occlusion, arXiv:1311.2901)",
     "attention_explains": "share of the positive relevance in the frames that hold 90 % of the "
     "attention; by_chance: the share of the audio that these frames are",
-    "deletion": "share of the words that the search still finds when the first sound of an order "
-    "is removed, by the shares of the audio (arXiv:1806.07421)",
-    "kept": "the same when nothing but the first sound of an order is kept; size: the smallest "
-    "share with half of the words",
+    "deletion": "share of the words that the search still finds when the most important audio, in "
+    "the order of a curve, is removed; by the share of the audio removed (arXiv:1806.07421)",
+    "kept": "the same when only the most important audio is kept; size: the smallest share of the "
+    "audio with half of those words",
     "probability": "geometric mean over the characters of a word, by the decoder",
     "without_sound": "the same with all the sound replaced: what the earlier characters tell",
-    "sound_share": "share of the sound in what lifts the log-probability from a blind guess",
+    "sound_share": "share of the audio in the rise of the log-probability above that of a uniform guess",
 }
 
 
@@ -60,8 +60,8 @@ class WordEvidence:
     """Of its characters, by the decoder."""
     without_sound: float
     """The same with all the audio hidden, so that the earlier characters alone tell it."""
-    blind: float
-    """Of a character that is guessed blindly: 1 / V."""
+    uniform: float
+    """Probability of a character by a uniform guess: 1 / V."""
     alternatives: tuple[Alternative, ...]
     """Other readings, the most probable first."""
 
@@ -69,10 +69,10 @@ class WordEvidence:
     def sound_share(self) -> float:
         """Share of the rise of the log-probability that comes from the sound, from 0 to 1.
 
-        The earlier characters lift its logarithm from ``blind`` to ``without_sound``, and the sound
+        The earlier characters lift its logarithm from ``uniform`` to ``without_sound``, and the sound
         from there to ``probability``. What lowers it counts as 0.
         """
-        language = max(0.0, float(np.log(self.without_sound / self.blind)))
+        language = max(0.0, float(np.log(self.without_sound / self.uniform)))
         sound = max(0.0, float(np.log(self.probability / self.without_sound)))
         return sound / (sound + language) if sound + language > 0 else 0.0
 

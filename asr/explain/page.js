@@ -63,14 +63,14 @@ class Picture {
     add(panel, "h3", word.text);
     add(panel, "p", `${word.start.toFixed(2)} to ${word.end.toFixed(2)} s`, "soft");
     add(panel, "h3", "How each letter became probable");
-    for (const [name, value] of [["blind guess", word.blind], ["from the letters before it, without sound", word.language], ["with the sound", word.probability]]) {
+    for (const [name, value] of [["uniform guess", word.uniform], ["from the letters before it, without sound", word.language], ["with the sound", word.probability]]) {
       const step = add(panel, "div", undefined, "step");
       add(step, "span", name);
       add(step, "span", percent(value));
       add(add(step, "div", "", "bar"), "i").style.width = `${100 * value}%`;
     }
     const parts = `So ${percent(word.sound)} of this word comes from its sound and ${percent(1 - word.sound)} from the text before it, by the logarithm of the probability.`;
-    add(panel, "p", word.probability > word.blind ? parts : "The decoder finds these letters no more probable than a blind guess.");
+    add(panel, "p", word.probability > word.uniform ? parts : "The decoder finds these letters no more probable than a uniform guess.");
     add(panel, "h3", "Other readings that it considered");
     for (const [other, share] of word.others)
       add(panel, "p", `${other || "(nothing)"}: ${percent(share)}`);

@@ -261,7 +261,7 @@ def _word(each: WordEvidence) -> dict[str, Any]:
         "first": each.first,
         "end_letter": each.end,
         "letters": [[c, round(a, 3), round(b, 3)] for c, a, b in word.characters],
-        "blind": round(each.blind, 4),
+        "uniform": round(each.uniform, 4),
         "language": round(each.without_sound, 4),
         "probability": round(each.probability, 4),
         "sound": round(each.sound_share, 4),
@@ -321,8 +321,8 @@ def _charts(curves: Mapping[str, Curve], state: str = "open") -> Iterator[str]:
     yield "The faster a line falls and the lower its mean height, the better its order names what "
     yield "matters.</figcaption>"
     yield _chart(curves, "deletion", "sound removed")
-    yield "</figure><figure><figcaption>Words that are found when nothing but the first sound of "
-    yield "each order is kept. The faster a line rises and the higher its mean height, the "
+    yield "</figure><figure><figcaption>Words that are found when only the first part of the audio, "
+    yield "in each order, is kept. The faster a line rises and the higher its mean height, the "
     yield "less sound is enough.</figcaption>"
     yield f"{_chart(curves, 'kept', 'sound kept')}</figure></div></details>"
 

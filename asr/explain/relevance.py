@@ -1,9 +1,10 @@
 """What each character depends on, by occlusion (arXiv:1311.2901).
 
-Something is hidden from the model, and the recognised text is scored again (teacher forcing). The
-relevance of what was hidden for a character is what the log-probability of the character loses:
+A part of the input is hidden from the model, and the recognised text is scored again (teacher
+forcing). The relevance of this part for a character is how much the character's log-probability
+falls:
 
-    relevance = log p(y_i | y_<i, x) - log p(y_i | y_<i, x), the second with something hidden
+    relevance = log p(y_i | y_<i, x) - log p(y_i | y'_<i, x'), where x' or y' has a part hidden
 
 A stretch of audio is hidden by the average frame of the utterance. An earlier character is hidden
 by other characters of the model, drawn at random with a fixed seed; the log-probabilities of the

@@ -171,7 +171,7 @@ class WordLM:
         known = xp.logaddexp(words.any_word + ends, words.word)
         whole = xp.where(self.tree.word[node] >= 0, known, words.unknown + ends)
         whole = xp.where(node == ROOT, -math.inf, whole)
-        total[:, self.space] = whole + words.later_word
+        total[:, self.space] = whole + words.later_no_end
         total[:, self.eos] = xp.where(start, words.end, whole + words.later_end)
         # probability of the prefix; at the root, of everything but the end of the sentence
         mass = xp.where(node == ROOT, words.no_end, xp.logaddexp(here, words.unknown))
@@ -187,12 +187,12 @@ class WordLM:
         log_probs, after = ngram.log_probs(xp.concatenate([state.history] * 3), words)
         log_word, log_unknown, log_end = log_probs.reshape(3, count)
         log_end, no_end = _or_not(log_end)
-        later_end, later_word = _or_not(ngram.log_probs(after[:count], end)[0])
+        later_end, later_no_end = _or_not(ngram.log_probs(after[:count], end)[0])
         any_word = self.log_share + no_end + state.spelled
         oov = self.log_rest + log_unknown - self.penalty + state.spelled
         return _WordScores(
             self.log_rest + log_word, any_word, xp.logaddexp(any_word, oov), log_end, no_end,
-            later_end, later_word,
+            later_end, later_no_end,
         )  # fmt: skip
 
     def _look_ahead(self, state: WordState) -> tuple[Array, Array]:
@@ -222,11 +222,11 @@ class _WordScores(NamedTuple):
     end: Array
     """The sentence ends before the current word."""
     no_end: Array
-    """It does not."""
+    """The sentence does not end before the current word."""
     later_end: Array
     """The sentence ends after the current word."""
-    later_word: Array
-    """It does not."""
+    later_no_end: Array
+    """The sentence does not end after the current word."""
 
 
 def _or_not(log_prob: Array) -> tuple[Array, Array]:

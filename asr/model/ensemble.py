@@ -1,7 +1,7 @@
 """Several networks as one :class:`asr.search.protocol.Model`: a search reads mean probabilities.
 
-Each network encodes the audio, and its decoder keeps a state of its own. The characters of a
-hypothesis are those of all of them.
+Each network encodes the audio, and its decoder keeps a state of its own. All decoders read the same
+characters of a hypothesis.
 """
 
 import math

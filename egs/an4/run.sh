@@ -147,7 +147,7 @@ if [ ${#trainings[@]} -gt 1 ]; then
   fi
 fi
 
-# of_ensemble COMMAND...: with the ensemble instead of the trainings, if there is one
+# of_ensemble COMMAND...: run the command for the ensemble, not the trainings; without one, do nothing
 of_ensemble() { [ -z "$ensemble" ] || seeds='' dir=$ensemble "$@"; }
 
 # Weights of the search, without and with the language models: chosen on dev for all seeds.
@@ -172,7 +172,8 @@ if [ -n "$ensemble" ] && stage_begin 5.ensemble "weights of the ensemble's searc
   stage_done "$tuned/ensemble.yaml"
 fi
 
-# final_searches COMMAND...: with the chosen weights; searches COMMAND...: and what they add
+# final_searches COMMAND...: run the command for the searches with the tuned weights
+# searches COMMAND...: also for attention alone, greedy and with a beam, and for the last epoch
 final_searches() {
   decode_tag=ctc decode_config=$tuned/ctc.yaml "$@"
   decode_tag=ctc_lm decode_config=$tuned/lm.yaml "$@"

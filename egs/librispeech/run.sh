@@ -118,7 +118,7 @@ if [ -z "$corpus" ] && [ $subset != mini ]; then
   fi
 fi
 
-# What is there is prepared, what is not is said. Data sets have underscores in their names.
+# Prepare the sets that exist, and name the missing ones. Data sets have underscores in their names.
 [ -d "$root" ] || bad_usage "$root: no such folder; expected LibriSpeech's train-*, dev-*, test-*"
 train_sets=()
 eval_sets=()

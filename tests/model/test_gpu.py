@@ -2,7 +2,7 @@
 
 torch's fake tensors have shapes and a device, but no numbers; to ask for a number of one, which
 would make the processor wait for the GPU, is an error. Counts are tensors in main memory, whose
-numbers are known. What a GPU computes, and faster by kernels.py, is in test_kernels.py.
+numbers are known. test_kernels.py checks the numbers of the kernels.
 """
 
 import pytest

@@ -3,8 +3,8 @@
 #
 #   local/ship.sh exp/las_seed1       # the training with the lowest WER on train_dev
 #
-# It is trained on with conf/ship.yaml, stored as int8 with the search settings of exp/las_tuned,
-# measured on train_dev, taught how sure it may be, and measured on worse copies of train_dev.
+# It fine-tunes the training with conf/ship.yaml, stores it as int8 with the search settings of
+# exp/las_tuned, calibrates it on train_dev, and scores it on train_dev and degraded copies of it.
 [ $# -eq 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=../path.sh
@@ -16,7 +16,7 @@ from=$1 dev=data/ship_dev dir=exp/ship search=exp/las_tuned/ctc.yaml
 ships=../../asr/models/an4/model.safetensors
 conditions=(telephone noise quiet overdriven)
 
-small() { # small FILE [--info wer=...]: the model as int8, with what there is to say about it
+small() { # small FILE [--info wer=...]: export the model as int8 with its search settings and model card
   asr export $dir -o "$1" --dtype int8 --search $search "${@:2}" \
     --info hears="spelled letters, digits, numbers, dates, short commands (CMU AN4)" \
     --info languages=English \
@@ -30,7 +30,7 @@ measure() { # measure MODEL DATA OUT: %WER line
   cat "$3/scoring_kaldi/best_wer"
 }
 
-for set in train:nodev dev:dev; do # copies, for conf/ship.yaml has other features
+for set in train:nodev dev:dev; do # copies, because conf/ship.yaml has other features
   mkdir -p data/ship_${set%:*}
   cp data/train_${set#*:}/{text,wav.scp,utt2spk,spk2utt} data/ship_${set%:*}
 done
