@@ -83,8 +83,8 @@ def command_of(entry: str) -> str | None:
     return entry[:-1].strip(_BLANKS) if entry.endswith("|") else None
 
 
-class Outputs:
-    """Keeps the output of the last command, for the segments of one recording.
+class CommandOutputs:
+    """Keeps the output of the last command of wav.scp, for the segments of one recording.
 
     Make one for a list of segments and drop it afterwards: a command that is run again may write
     other audio.
@@ -125,7 +125,7 @@ def read(
     source: str | Path | bytes | Clip,
     *,
     sample_rate: int = SAMPLE_RATE,
-    outputs: Outputs | None = None,
+    outputs: CommandOutputs | None = None,
 ) -> np.ndarray:
     """Read audio as a mono waveform.
 
@@ -150,7 +150,7 @@ def blocks(
     *,
     sample_rate: int = SAMPLE_RATE,
     block_s: float = BLOCK_S,
-    outputs: Outputs | None = None,
+    outputs: CommandOutputs | None = None,
 ) -> Iterator[np.ndarray]:
     """Read audio of any length as a mono waveform, a block at a time.
 
@@ -178,7 +178,7 @@ def blocks(
 
 
 def recorded_blocks(
-    clip: Clip, *, block_s: float = BLOCK_S, outputs: Outputs | None = None
+    clip: Clip, *, block_s: float = BLOCK_S, outputs: CommandOutputs | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Read audio as :func:`blocks` does, but as it was recorded.
 
@@ -190,7 +190,7 @@ def recorded_blocks(
     """
     source, message, name = clip.source, "", _name_of_clip(clip)
     if clip.command:
-        source, message = (outputs or Outputs()).of(str(clip.source))
+        source, message = (outputs or CommandOutputs()).of(str(clip.source))
     try:
         with opened(source, name) as sound:
             span = _span(sound, clip.start_s, clip.end_s, name)

@@ -1,4 +1,4 @@
-"""How well a model recognises a dev set: error rates, concatenations, places of attention."""
+"""How well a model recognises a dev set: error rates, also of joined utterances, and word times."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Trained:
         """The forms that its attention can take in a search, the usual one first."""
         return ("hard", "soft") if self.model.las.decoder.attention.has_hard_form else ("soft",)
 
-    def take(self, form: str) -> None:
+    def use_form(self, form: str) -> None:
         """Use the hard or the soft form of attention from now on."""
         self.model.las.decoder.hard = form == "hard"
 
@@ -78,9 +78,10 @@ class Trained:
 
     @property
     def searches(self) -> dict[str, DecodeConfig]:
-        """The recipes' search, and a greedy one by attention alone, because CTC hides its errors.
+        """The recipes' search, and one by attention alone, because CTC hides errors of attention.
 
-        Greedy, because a bonus that suits one kind makes another insert words or stop early.
+        The latter is greedy, because a bonus that suits one kind makes another insert words or stop
+        early.
         """
         alone = {"attention": WITHOUT_CTC}
         return {"with_ctc": SEARCH, **alone} if self.model.has_ctc else alone
@@ -118,7 +119,7 @@ def error_rates(trained: Trained, spoken: Sequence[Spoken]) -> dict[str, dict[st
         segments = join(spoken, count, rate)
         features = [recognizer.features(each.waveform) for each in segments]
         for form in trained.forms if segments else ():
-            trained.take(form)
+            trained.use_form(form)
             for name, config in trained.searches.items():
                 texts = trained.recognize(features, config)
                 rates = score([each.text for each in segments], texts)
@@ -146,7 +147,7 @@ def times_of_ctm(path: str | Path, spoken: Sequence[Spoken]) -> dict[str, Times]
     return found
 
 
-def places(
+def word_time_errors(
     trained: Trained, spoken: Sequence[Spoken], ctm: str | None
 ) -> dict[str, dict[str, float]]:
     """Compare where attention looks with the times of the words.
@@ -173,7 +174,7 @@ def places(
         return {}
     found: dict[str, dict[str, float]] = {}
     for form in trained.forms:
-        trained.take(form)
+        trained.use_form(form)
         words = _words(recognizer, features, texts, by_attention=True)
         pairs = zip(map(_times, words), reference, strict=True)
         errors = [np.abs(np.subtract(a, b)).ravel() for a, b in pairs if len(a)]
@@ -211,7 +212,7 @@ def _delays(
     texts: Sequence[str],
     reference: Sequence[Times],
 ) -> Iterator[float]:
-    """Yield the delay of each word that found its step, in seconds; the form is hard."""
+    """Yield the delay in seconds of each word whose last character reads a step; hard form."""
     model, encode, step_s = trained.model, trained.header.tokenizer.encode, trained.header.step_s
     for rows in batches(features):
         encoded = model.encode([features[i] for i in rows])
@@ -230,7 +231,7 @@ def measure(folder: str | Path, dev: str | Path, ctm: str | None = None) -> Mapp
     Args:
         folder: of the training.
         dev: data directory of the dev set.
-        ctm: times of its words, see :func:`places`.
+        ctm: times of its words, see :func:`word_time_errors`.
     """
     trained = Trained.from_folder(folder)
     spoken = read_dev(dev, trained.header.config.features.sample_rate)
@@ -238,6 +239,6 @@ def measure(folder: str | Path, dev: str | Path, ctm: str | None = None) -> Mapp
     return {
         "parameters": parameters,
         "forms": error_rates(trained, spoken),
-        "places": places(trained, spoken, ctm),
+        "places": word_time_errors(trained, spoken, ctm),
         "reference": "CTM" if ctm else "CTC",
     }

@@ -237,7 +237,7 @@ def faults(kills: int, seed: int, ranks: int = 1) -> dict[str, Any]:
 
     Args:
         kills: number of kills.
-        seed: seed of the moments.
+        seed: seed of the random times of the kills.
         ranks: processes of a training, of which one is killed at a time.
 
     Returns:

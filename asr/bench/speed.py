@@ -56,7 +56,7 @@ def searches(trained: Trained, dev: str | Path) -> dict[str, dict[str, dict[str,
         audio_s = sum(len(each.waveform) for each in segments) / rate
         texts = [trained.header.tokenizer.encode(each.text) for each in segments]
         for form in trained.forms if segments else ():
-            trained.take(form)
+            trained.use_form(form)
             rows = found.setdefault(form, {"rtf": {}, "decoder": {}})
             for name, seconds in _seconds(trained, features, texts).items():
                 rows[name][str(count)] = seconds / audio_s

@@ -81,7 +81,7 @@ def errors(spoken: list[Reference], found: list[str]) -> float:
 
 def one_by_one(recognizer: Recognizer, utterances: list[Reference]) -> list[str]:
     """Return the text of each utterance, recognised as a recording of its own."""
-    alone = Recognizer(recognizer.utterances, SegmentationConfig(vad="none"))
+    alone = Recognizer(recognizer.utterance_recognizer, SegmentationConfig(vad="none"))
     return [t.text for t in alone.transcribe([(u.waveform, SAMPLE_RATE) for u in utterances])]
 
 

@@ -1,10 +1,10 @@
 """Write the time of each word of a data directory as CTM.
 
 Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
-utterance. CTC or attention gives the first times. The sounds of the characters refine them. They
-are learnt from the transcripts of 30 utterances or more; with fewer, or with --recognise, they are
-those that the model has learnt, as in `asr decode` and `asr transcribe`. With --ctm, the errors
-from another CTM are printed; `asr score` compares two such files.
+utterance. CTC or attention gives the first times, and a Gaussian for each character refines them.
+The Gaussians are estimated from these utterances if 30 or more have transcripts; with fewer, or
+with --recognize, they are those of the model, as in `asr decode` and `asr transcribe`. With --ctm,
+the errors from another CTM are printed; `asr score` compares two such files.
 
 Examples:
     asr align data/dev --model exp/mine -o dev.ctm
@@ -35,9 +35,9 @@ def main(argv: list[str]) -> int:
     add("--model", required=True, help=MODEL)
     add("-o", "--out", required=True, metavar="FILE", help="CTM file to write")
     add("--ctm", metavar="FILE", help="reference times to compare with")
-    add("--recognise", action="store_true", help="align hypotheses of a search, not transcripts")
+    add("--recognize", action="store_true", help="align hypotheses of a search, not transcripts")
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
-    text = "keep these times; otherwise the sounds of the characters refine them"
+    text = "keep these times; otherwise Gaussians of the characters refine them"
     add("--no-refine", action="store_true", help=text)
     add_machine_options(parser)
     add_settings(parser, DecodeConfig)
@@ -53,9 +53,9 @@ def main(argv: list[str]) -> int:
     with machine(args.threads, args.precision, args.device):
         expected = read_ctm(args.ctm) if args.ctm else None
         recognizer = load_for_utterances(args.model, args.device, config)
-        utterances = DataDir.load(args.data, text=not args.recognise).utterances
+        utterances = DataDir.load(args.data, text=not args.recognize).utterances
         check_not_read([args.out], (u.wav for u in utterances))
-        options = {"recognise": args.recognise, "by": args.by, "refined": not args.no_refine}
+        options = {"recognize": args.recognize, "by": args.by, "refined": not args.no_refine}
         words = align(recognizer, args.data, utterances, **options)
         found = {name: ctm_words(name, each) for name, each in words}
     write_text(args.out, "".join(ctm_lines(found[name]) for name in sorted(found)))

@@ -38,7 +38,7 @@ BENCHMARKS = {
     "peers": "Measure train and decode here, with plain torch, and with ESPnet and SpeechBrain.",
     "features": "Measure the filterbanks and those of torchaudio.",
     "loader": "Measure reading and augmenting audio for a training.",
-    "transcribe": "Measure a long recording: short ones, joined with pauses and noise.",
+    "transcribe": "Measure a long recording, made of short ones with pauses and noise.",
     "scale": "Measure how a training starts with many utterances, in a directory and in shards.",
     "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
@@ -86,10 +86,10 @@ def _add_own(add: Callable[..., object], name: str) -> None:
     elif name == "transcribe":
         _add_transcribe(add)
     elif name == "scale":
-        add("--utterances", type=COUNT, default=10_000, help="their number")
+        add("--utterances", type=COUNT, default=10_000, help="number of utterances")
     elif name == "faults":
         add("--kills", type=COUNT, default=5, help="number of kills (-9)")
-        add("--seed", type=int, default=1, help="seed of the moments")
+        add("--seed", type=int, default=1, help="seed of the random times of the kills")
         text = "processes of the training, of which one is killed at a time"
         add("--ranks", type=COUNT, default=1, help=text)
     elif name == "attention":
@@ -217,7 +217,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not getattr(options, "fingerprint", False):
         return _network(options)
     if options.who != "asr" or options.config:
-        raise InputError("--fingerprint: of asr and settings of its own; leave out --who, --config")
+        raise InputError(
+            "--fingerprint: measures asr with models of its own; leave out --who, --config"
+        )
     return fingerprint()
 
 

@@ -1,7 +1,7 @@
 """Fit the confidences and flags of a model on transcribed recordings.
 
-Learns from a data directory how often texts and words of a given probability are right, and what
-the characters sound like, which refines the times of words. Writes a copy of the model with both,
+Learns from a data directory how often texts and words of a given probability are right, and the
+Gaussians of the characters, which refine the times of words. Writes a copy of the model with both,
 and a reliability diagram beside it. Use recordings that the model was not trained on.
 
 Examples:
@@ -41,13 +41,13 @@ def main(argv: list[str]) -> int:
         report, texts, words = calibrate(recognizer, args.data, args.out)
     draw_reliability(texts, words, picture)
     print(
-        f"{args.out}: {report.utterances} utterances of {args.data}, {report.right} of them "
+        f"{args.out}: {report.utterances} utterances of {args.data}, {report.correct} of them "
         f"right; {report.left_out} left out\n"
         f"expected calibration error {100 * report.error:.1f} %; confidence is below "
         f"{MIN_CONFIDENCE} for {100 * report.low_wrong:.0f} % of the wrong texts and "
-        f"{100 * report.low_right:.0f} % of the right ones (cross-validated over speakers, or "
+        f"{100 * report.low_correct:.0f} % of the right ones (cross-validated over speakers, or "
         "over the utterances of a single one)\n"
-        f"words: {report.words}, {report.words_right} of them right; expected calibration error "
+        f"words: {report.words}, {report.words_correct} of them right; expected calibration error "
         f"{100 * report.words_error:.1f} %\n"
         f"{_flagged(report)}\n"
         f"{picture}: reliability diagram"
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 def _flagged(report: Report) -> str:
     """Return the rates of flagged texts among the wrong and the right ones."""
-    right = f"{100 * report.flagged_right:.0f} % of the right texts"
+    right = f"{100 * report.flagged_correct:.0f} % of the right texts"
     if report.flagged_useless is None:
         return f"flagged: {right}; no text has more than half of its words wrong"
     wrong = f"{100 * report.flagged_useless:.0f} % of the {report.useless} texts"

@@ -64,14 +64,15 @@ def main(argv: list[str]) -> int:
 
 
 def gather(inputs: Iterable[str], file_format: str) -> dict[str, str]:
-    """Return the transcripts of all inputs by "file:line"."""
+    """Return the transcripts of all inputs by their places."""
     texts: dict[str, str] = {}
     for name in inputs:
         path = Path(name)
         path = path / "text" if path.is_dir() else path
         has_ids = file_format == "text" or (file_format == "auto" and path.name == "text")
         lines = parse_text(read_lines(path), path).values() if has_ids else plain_lines(path)
-        texts |= {f"{path}:{number}": line for number, line in enumerate(lines, 1)}
+        place = f"{path}:" if has_ids else f"{path}, text "  # plain files have other lines, too
+        texts |= {f"{place}{number}": line for number, line in enumerate(lines, 1)}
     return texts
 
 

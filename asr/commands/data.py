@@ -384,19 +384,28 @@ def _import_options(argv: list[str]) -> argparse.Namespace:
     text = "data directory with wav.scp, text and utt2spk, in any order"
     ways.add_argument("--kaldi", metavar="DIR", help=text)
     text = "for --kaldi: folder of relative paths in wav.scp (default: the current folder)"
-    parser.add_argument("--root", default=".", metavar="CORPUS", help=text)
+    parser.add_argument("--root", metavar="CORPUS", help=text)
     text = (
-        "for --folder: folder names the speaker after the folder of the file; none makes every "
-        "utterance its own speaker"
+        "for --folder: folder names the speaker after the folder of the file; none (default) makes "
+        "every utterance its own speaker"
     )
-    parser.add_argument("--speaker-from", choices=("folder", "none"), default="none", help=text)
+    parser.add_argument("--speaker-from", choices=("folder", "none"), help=text)
     text = "normalisation of the transcripts; librispeech: capital letters without punctuation"
     parser.add_argument("--normalize", choices=NORMALIZERS, default="none", help=text)
     for column in COLUMNS:
         others = ", ".join((column, *ALIASES.get(column, ())))
         text = f"for --table: the column of the {column} (default: {others})"
-        parser.add_argument(f"--{column}-column", default=column, metavar="NAME", help=text)
-    return parser.parse_args(argv)
+        parser.add_argument(f"--{column}-column", metavar="NAME", help=text)
+    args = parser.parse_args(argv)
+    for way, names in {
+        "kaldi": ("root",),
+        "folder": ("speaker_from",),
+        "table": tuple(f"{column}_column" for column in COLUMNS),
+    }.items():
+        for name in names:
+            if getattr(args, name) is not None and getattr(args, way) is None:
+                parser.error(f"--{name.replace('_', '-')}: only for --{way}; leave it out")
+    return args
 
 
 def _check_target(args: argparse.Namespace) -> None:
@@ -418,9 +427,9 @@ def _imported(args: argparse.Namespace) -> "Imported":
     _check_target(args)
     normalize = NORMALIZERS[args.normalize]
     if args.kaldi:
-        return importing.import_kaldi(args.kaldi, args.out, args.root, normalize)
+        return importing.import_kaldi(args.kaldi, args.out, args.root or ".", normalize)
     if args.table:
-        columns = {name: getattr(args, f"{name}_column") for name in table_formats.COLUMNS}
+        columns = {n: getattr(args, f"{n}_column") or n for n in table_formats.COLUMNS}
         rows = table_formats.read_rows(args.table, columns)
     else:
         by_folder = args.speaker_from == "folder"

@@ -1,11 +1,11 @@
 """Decode a data directory.
 
-Writes text, results.jsonl (n-best list, confidence, times, numbers of the alignment), flags and
-decode.json into the --out folder, and prints the means of the numbers. After an interruption, the
-same command continues. Search settings default to those stored in the model. If a search fails
+Writes text, results.jsonl (n-best list, confidence, times, statistics of the alignment), flags and
+decode.json into the --out folder, and prints the means of the statistics. After an interruption,
+the same command continues. Search settings default to those stored in the model. If a search fails
 (attention repeats, stops early or leaves a gap), a second one has twice the beam and a coverage
-weight of 0.5. The times of words come from CTC, or from attention in a model without CTC; the
-sounds of the characters, which a training learns from its dev set, refine those of CTC.
+weight of 0.5. The times of words come from CTC, or from attention in a model without CTC; Gaussians
+of the characters, which a training estimates from its dev set, refine those of CTC.
 
 Examples:
     asr decode --model exp/mine --data data/dev --out exp/mine/decode_dev

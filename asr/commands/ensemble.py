@@ -1,8 +1,8 @@
 """Make one model of several trainings: an ensemble.
 
 The trainings are those of one recipe with other seeds. A search reads the mean of the
-probabilities of their decoders and of their CTC heads, so it runs all networks. Attention is that of
-the first model; times of words are those of CTC. Search settings are kept if all have the same;
+probabilities of their decoders and of their CTC heads, so it runs all networks. Attention is that
+of the first model; times of words are those of CTC. Search settings are kept if all have the same;
 `asr export --info` writes a model card. The confidence and the refined times of words need `asr
 calibrate`, which measures the new model.
 

@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
     dtypes = ("float32", "float16", "int8")
     parser.add_argument("--dtype", choices=dtypes, default="float16", help=text)
     text = (
-        "an entry of the model card, which `asr models` shows: hears, languages, wer, licence, "
-        "data, or any other; may be repeated"
+        "an entry of the model card, which `asr models` shows: hears (the speech that it is for), "
+        "languages, wer, licence, data, or any other; may be repeated"
     )
     parser.add_argument("--info", action="append", default=[], metavar="KEY=VALUE", help=text)
     text = "YAML file with search settings, for example of `asr tune`: the defaults of this model"

@@ -1,8 +1,8 @@
 """Compute the word, character and sentence error rates of hypotheses.
 
 Prints the word error rate with a 95 % bootstrap interval, and the worst utterances beside their
-references. For a folder of `asr decode` it also prints the numbers of the alignments and their rank
-correlation to the utterances' error rates.
+references. For a folder of `asr decode` it also prints the statistics of the alignments and their
+rank correlation to the utterances' error rates.
 
 REF and HYP are data or decoding folders (their file text is read), Kaldi text files
 (<utt-id> <words...>), sclite trn files (<words...> (<utt-id>)), or plain files with one sentence
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 
 def _report(options: argparse.Namespace, source: "Source") -> "Report":
     """Return all requested results; ``source`` contains the references."""
-    from asr.score.alignment import correlate, read_numbers
+    from asr.score.alignment import correlate, read_statistics
     from asr.score.compare import compare
     from asr.score.groups import by_confidence, by_length, by_seen, by_speaker
     from asr.score.readers import read_utt2spk
@@ -92,11 +92,13 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
         groups[_SEEN] = by_seen(score, _seen_sentences(options, mapping))
     formats = [(options.ref, ref.format), (options.hyp, hyp.format)]
     bins = by_confidence(score, hyp.words) if hyp.words else []
-    numbers = correlate(score, read_numbers(options.hyp))
+    statistics = correlate(score, read_statistics(options.hyp))
     prepare = preparation(options.normalize, options.ignore_case, {})
     times = compare_times(hyp.words, ref.words, prepare) if hyp.words and ref.words else None
     name, notes = source.set_name, hyp.notes
-    return Report(score, name, formats, groups, bins, comparison, notes, speakers, numbers, times)
+    return Report(
+        score, name, formats, groups, bins, comparison, notes, speakers, statistics, times
+    )
 
 
 def _score(

@@ -1,8 +1,7 @@
 """Transcribe audio files of any length and almost any format.
 
 m4a, webm and video need the extra `media`. Without -o, the text goes to standard output. The times
-of words come from CTC and are refined by the sounds of the characters: Gaussians that a training
-learns.
+of words come from CTC and are refined by Gaussians of the characters, which a training estimates.
 
 Examples:
     asr transcribe talk.mp3 --model exp/mine -f srt

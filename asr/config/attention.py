@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from asr.config.field import SIZE, ConflictError, Settings, between, odd, one_of, setting
 from asr.config.kinds import ATTENTIONS
 
-OWN = {  # settings that only some kinds read
+KIND_SETTINGS = {  # settings that only some kinds read
     "location": ("filters", "filter_width"),
     "location_accumulated": ("filters", "filter_width"),
     "local_m": ("window",),
@@ -36,7 +36,7 @@ class AttentionConfig(Settings):
     """Number of filters over the last weights (C), for location, location_accumulated and
     dynamic_convolution."""
     filter_width: int = setting(31, odd(1, 10_001))
-    """Width of these filters in encoder steps; odd."""
+    """Width of the filters over the last weights in encoder steps; odd."""
     window: int = setting(20, between(1, 10_000))
     """Encoder steps to each side of the centre, for local_m and local_p; the furthest that a
     character moves on, for forward, dynamic_convolution and stepwise_monotonic."""
@@ -48,8 +48,9 @@ class AttentionConfig(Settings):
     """Initial bias r of the energies of stopping, for hard_monotonic, stepwise_monotonic, mocha and
     milk; choose it lower if a character lasts for more encoder steps."""
     noise: float = setting(2.0, between(0, 100))
-    """Standard deviation of the noise on these energies in training, which makes them hard. The
-    papers have 1; more noise makes the soft form worse and the hard form better."""
+    """Standard deviation of the noise on the energies of stopping in training, for the same kinds;
+    it drives the probabilities of stopping to 0 or 1. The papers have 1; more noise makes the soft
+    form worse and the hard form better."""
 
     def check(self) -> None:
         """Refuse heads of different widths."""
@@ -59,7 +60,9 @@ class AttentionConfig(Settings):
     @property
     def unread(self) -> set[str]:
         """Names of the settings that the kind does not read."""
-        return {name for names in OWN.values() for name in names} - {*OWN.get(self.kind, ())}
+        return {name for names in KIND_SETTINGS.values() for name in names} - {
+            *KIND_SETTINGS.get(self.kind, ())
+        }
 
     def fewest_weights(self) -> int:
         """Lower bound of the number of weights."""

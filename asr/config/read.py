@@ -63,7 +63,7 @@ def only_known(
 ) -> Any:
     """Return settings without those that ``cls`` does not have.
 
-    In the sections ``needed`` only those are left out that are off: false, 0 or empty.
+    In the sections ``needed``, an unknown setting is left out only if it is off: false, 0 or empty.
     """
     if not isinstance(values, Mapping):
         return values

@@ -289,8 +289,8 @@ class BatchConfig(Settings):
     shortest_first: bool = True
     """Sort the first pass by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
     accumulate: int = setting(1, at_least(1))
-    """Compute a batch in this many shares, one after another, and add their gradients: the same
-    gradient as at once, with less memory."""
+    """Number of micro-batches that each process computes for a batch, one after another; they give
+    the same gradient with less memory."""
     halve: bool = False
     """Where memory runs out, compute the utterances at hand in two halves."""
     workers: int = setting(1, at_least(0))
@@ -302,7 +302,7 @@ class DistributedConfig(Settings):
     """Training with several processes, started by torchrun."""
 
     timeout_s: float = setting(600.0, between(1, 86400))
-    """Longest time that a process waits for another in seconds; then it names it and ends."""
+    """Longest wait for another process in seconds; then this process ends and names that one."""
 
 
 @dataclass(frozen=True)
@@ -471,6 +471,7 @@ class ExplainConfig(Settings):
     """How ``asr explain`` measures what a text depends on."""
 
     masks: int = setting(500, between(2, 100000))
-    """Stretches of the audio of a segment that are hidden, one at a time, at most one a frame."""
+    """Number of stretches of a segment's audio that are hidden, one at a time; at most one for each
+    frame."""
     stretch_s: float = setting(0.16, between(0.01, 10))
-    """Length of such a stretch in seconds."""
+    """Length of a hidden stretch of audio in seconds."""

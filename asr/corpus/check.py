@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio.clip import Outputs, command_of, recorded_blocks
+from asr.audio.clip import CommandOutputs, command_of, recorded_blocks
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.saved import Report, Saved, measure_each
@@ -152,7 +152,7 @@ def _found(
     return {kind: (np.flatnonzero(mask), way) for kind, (mask, way) in kinds.items()}
 
 
-def _measure(utterance: Utterance, outputs: Outputs) -> tuple[float, float, float]:
+def _measure(utterance: Utterance, outputs: CommandOutputs) -> tuple[float, float, float]:
     """Return seconds, level in dB relative to full scale, and the share of clipped samples."""
     seconds, count, clipped, energy = 0.0, 0, 0, 0.0
     with suppress(EmptyAudioError):

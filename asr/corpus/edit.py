@@ -34,7 +34,8 @@ from asr.text.characters import changed_characters, clean
 from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
-_FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur"}  # all others may be written by hand
+# All others may be written by hand.
+_FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur", "utt2dur", "utt2num_frames"}
 
 # An utterance is kept if each of these files that exists lists it. Any other table that does not
 # list all kept utterances is removed instead, because it can be computed again.

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asr.audio.clip import Outputs, command_of, read
+from asr.audio.clip import CommandOutputs, command_of, read
 from asr.audio.cmvn import CmvnStats, read_stats, write_stats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
@@ -26,7 +26,7 @@ SAVED_FILE = ".features"  # what a killed process has measured
 
 
 def measure(
-    utterance: Utterance, outputs: Outputs, config: FeatureConfig
+    utterance: Utterance, outputs: CommandOutputs, config: FeatureConfig
 ) -> tuple[float, CmvnStats]:
     """Return the seconds and the statistics of an utterance; InputError: it is unreadable."""
     waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
@@ -35,7 +35,7 @@ def measure(
 
 
 def _row(
-    utterance: Utterance, outputs: Outputs, *, config: FeatureConfig
+    utterance: Utterance, outputs: CommandOutputs, *, config: FeatureConfig
 ) -> tuple[float, int, Numbers, Numbers]:
     seconds, stats = measure(utterance, outputs, config)
     return seconds, int(stats.count), stats.sum, stats.square_sum
@@ -98,8 +98,9 @@ def gather(
     found = (rows[place] for place in places.tolist())
     stats = (CmvnStats(float(r["frames"]), r["sum"], r["square_sum"]) for r in found)
     totals = speaker_totals(zip(utterances.speakers, stats, strict=True))
-    write_stats(path / CMVN_FILE, totals)
+    (path / CMVN_FILE).unlink(missing_ok=True)  # so that it never has the settings of others
     write_json(path / SETTINGS_FILE, settings_of(config))
+    write_stats(path / CMVN_FILE, totals)
     saved.remove()
     return durations_s, frames
 

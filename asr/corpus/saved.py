@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio.clip import Outputs
+from asr.audio.clip import CommandOutputs
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.jobs import in_processes
@@ -22,7 +22,7 @@ PATIENCE_S = 2.0
 CHUNK = 64  # utterances that a process measures at a time
 Report = Callable[[int, int], object]
 """Called with the number of utterances done and of all utterances."""
-Work = Callable[[Utterance, Outputs], tuple[Any, ...]]
+Work = Callable[[Utterance, CommandOutputs], tuple[Any, ...]]
 """Returns the numbers of a row of an utterance; raises InputError if it cannot be read."""
 
 
@@ -150,7 +150,7 @@ def _measure(
     work: Work, part: list[int], utterances: Sequence[Utterance]
 ) -> tuple[list[tuple[int, tuple[Any, ...]]], list[tuple[int, str]]]:
     """Return the rows of the utterances that could be read, and the errors of the others."""
-    outputs, rows, failed = Outputs(), [], []
+    outputs, rows, failed = CommandOutputs(), [], []
     for number, utterance in zip(part, utterances, strict=True):
         try:
             rows.append((number, work(utterance, outputs)))

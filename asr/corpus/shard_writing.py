@@ -13,7 +13,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 
-from asr.audio.clip import Clip, Outputs, info, read
+from asr.audio.clip import Clip, CommandOutputs, info, read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor
 from asr.audio.formats import AUDIO_SUFFIXES
@@ -39,7 +39,7 @@ from asr.corpus.shard_index import (
     open_index,
 )
 from asr.errors import InputError, first_line
-from asr.files import check_folder, remove_temporaries, write_atomically, write_json
+from asr.files import check_folder, remove_temporaries, tar_members, write_atomically, write_json
 
 UNFINISHED = ".unfinished"  # folder with the indexes of the shards that are done
 PLAN_FILE = "plan.json"
@@ -78,7 +78,7 @@ def key_of(utterance: str) -> str:
     return quote(utterance, safe="").replace(".", "%2E").replace("~", "%7E")
 
 
-def encoded(utterance: Utterance, options: Options, outputs: Outputs | None = None) -> bytes:
+def encoded(utterance: Utterance, options: Options, outputs: CommandOutputs | None = None) -> bytes:
     """Return the audio of an utterance as a file, mono, at the sample rate of the features.
 
     If the utterance is a whole mono file in this format, its bytes are copied, unless its sample
@@ -126,7 +126,7 @@ def write_shard(path: Path, utterances: Sequence[Utterance], options: Options) -
         InputError: audio cannot be read; the message lists all such utterances.
     """
     broken: list[str] = []
-    outputs = Outputs()
+    outputs = CommandOutputs()
 
     def write(file: BinaryIO) -> None:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -165,9 +165,10 @@ def samples_of(tar: tarfile.TarFile, where: str | Path) -> Iterator[Sample]:
 
     Raises:
         InputError: an utterance lacks its audio or its JSON, or has two.
+        tarfile.TarError: the shard is damaged.
     """
     found: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for member in tar:
+    for member in tar_members(tar):
         match = re.fullmatch(r"((?:.*/)?[^/.]+)\.([^/]*)", member.name)
         if member.isreg() and match:
             suffix = f".{match[2].lower()}"
@@ -227,8 +228,8 @@ def index_shard(path: Path, features: FeatureConfig, extra: dict[str, Any]) -> S
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (tarfile.TarError, OSError) as error:
         raise InputError(
-            f"{path}: cannot be read ({first_line(error)}); expected a tar file that is not "
-            "compressed"
+            f"{path}: cannot be read ({first_line(error)}); expected a whole tar file that is "
+            "not compressed; copy or write it again"
         ) from error
     if broken:
         raise InputError("\n".join(broken))
@@ -281,7 +282,7 @@ def write_shards(
     size = options.utterances
     parts = [utterances[i : i + size] for i in range(0, len(utterances), size)]
     work: Work = {out / f"{options.name}-{i:06d}.tar": part for i, part in enumerate(parts)}
-    if (out / INDEX_FILE).is_file() and all(map(Path.is_file, work)):
+    if all(map(Path.is_file, work)) and _has_index(out, options):
         yield len(work), len(work)
         return
     write_json(out / UNFINISHED / PLAN_FILE, plan)
@@ -314,9 +315,16 @@ def index_shards(
     yield from _finish(Path(out), work, Options(features), plan, jobs)
 
 
+def _has_index(out: Path, options: Options) -> bool:
+    """Whether a folder has an index for these features."""
+    path, settings = out / INDEX_FILE, settings_of(options.features)
+    return path.is_file() and open_index(path).info.get("settings") == settings
+
+
 def _source(utterances: Sequence[Utterance], options: Options) -> str:
-    """Return a hash of what determines the shards."""
-    found = hashlib.sha256(json.dumps(asdict(options), sort_keys=True).encode())
+    """Return a hash of what determines the shards; their index depends on all features."""
+    how = (options.features.sample_rate, options.format, options.utterances, options.name)
+    found = hashlib.sha256(json.dumps(how).encode())
     for u in utterances:
         found.update(f"{u.id} {u.speaker} {u.wav} {u.start_s} {u.end_s} {u.text}\n".encode())
     return found.hexdigest()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from asr.arrays import FloatArray
-from asr.audio.clip import Outputs
+from asr.audio.clip import CommandOutputs
 from asr.audio.cmvn import CmvnStats
 from asr.config import ExplainConfig
 from asr.explain.curves import curves
@@ -57,7 +57,9 @@ class Explainer(Recognizer):
             >>> explanation.transcript.text == recognizer.transcribe("talk.wav").text
             True
         """
-        waveform = np.concatenate([np.zeros(0, np.float32), *self._blocks(source, Outputs())])
+        waveform = np.concatenate(
+            [np.zeros(0, np.float32), *self._blocks(source, CommandOutputs())]
+        )
         chunks = self.chunks((waveform, self.rate), speaker)
         segments = self._recognized(chunks)
         explained = [
@@ -73,7 +75,9 @@ class Explainer(Recognizer):
         size, found = self.config.batch, list[Segment]()
         for first in range(0, len(chunks), size):
             batch = chunks[first : first + size]
-            found += self.utterances.recognize(batch, attention=True, nbest=self.config.beam)
+            found += self.utterance_recognizer.recognize(
+                batch, attention=True, nbest=self.config.beam
+            )
         return found
 
     def _explained(
@@ -82,8 +86,8 @@ class Explainer(Recognizer):
         assert segment.attention is not None
         shift_s = self.header.config.features.shift_s
         tokenizer = self.header.tokenizer
-        with self.utterances.turn:
-            occluder = Occluder(self.utterances.model, chunk.features, segment.tokens)
+        with self.utterance_recognizer.turn:
+            occluder = Occluder(self.utterance_recognizer.model, chunk.features, segment.tokens)
             found = relevance(occluder, config, shift_s)
             attention = self._over_frames(segment.attention, len(chunk.features))
             count, length = len(segment.tokens), config.stretch_s / shift_s
@@ -109,7 +113,7 @@ class Explainer(Recognizer):
 
     def _texts(self, encoded: Encoded) -> list[str]:
         """Return the text of each utterance of a batch, without the fallback search."""
-        utterances = self.utterances
+        utterances = self.utterance_recognizer
         config, scorers = utterances.config, utterances.scorers
         found = search(utterances.model, encoded, config, scorers.lm, scorers.hotwords)
         decode = self.header.tokenizer.decode

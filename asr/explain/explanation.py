@@ -34,7 +34,7 @@ MEASURES = {
     "audio with half of those words",
     "probability": "geometric mean over the characters of a word, by the decoder",
     "without_sound": "the same with all the sound replaced: what the earlier characters tell",
-    "sound_share": "share of the audio in the rise of the log-probability above that of a uniform guess",
+    "sound_share": "share of the audio in the rise of the log-probability above a uniform guess",
 }
 
 
@@ -69,8 +69,8 @@ class WordEvidence:
     def sound_share(self) -> float:
         """Share of the rise of the log-probability that comes from the sound, from 0 to 1.
 
-        The earlier characters lift its logarithm from ``uniform`` to ``without_sound``, and the sound
-        from there to ``probability``. What lowers it counts as 0.
+        The earlier characters raise the logarithm from ``uniform`` to ``without_sound``, and the
+        sound from there to ``probability``. What lowers it counts as 0.
         """
         language = max(0.0, float(np.log(self.without_sound / self.uniform)))
         sound = max(0.0, float(np.log(self.probability / self.without_sound)))

@@ -321,9 +321,9 @@ def _charts(curves: Mapping[str, Curve], state: str = "open") -> Iterator[str]:
     yield "The faster a line falls and the lower its mean height, the better its order names what "
     yield "matters.</figcaption>"
     yield _chart(curves, "deletion", "sound removed")
-    yield "</figure><figure><figcaption>Words that are found when only the first part of the audio, "
-    yield "in each order, is kept. The faster a line rises and the higher its mean height, the "
-    yield "less sound is enough.</figcaption>"
+    yield "</figure><figure><figcaption>Words that are found when only the first part of the "
+    yield "audio, in each order, is kept. The faster a line rises and the higher its mean height, "
+    yield "the less sound is enough.</figcaption>"
     yield f"{_chart(curves, 'kept', 'sound kept')}</figure></div></details>"
 
 

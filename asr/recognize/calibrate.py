@@ -17,7 +17,7 @@ from asr.recognize.confidence import (
     text_predictors,
 )
 from asr.recognize.directory import read_batches
-from asr.recognize.forced import learn_sounds
+from asr.recognize.forced import estimate_gaussians
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.segmentation import FIXED_S
 from asr.recognize.transcript import Segment
@@ -47,21 +47,21 @@ class Report:
     """Result of a calibration; errors and shares are cross-validated, see :func:`folds`."""
 
     utterances: int
-    right: int
+    correct: int
     """Correct texts."""
     left_out: int
-    """Utterances that could not be read or are too long for one chunk."""
+    """Utterances that could not be read or are longer than 30 s."""
     error: float
     """Expected calibration error of the texts."""
-    low_right: float
+    low_correct: float
     """Share of the correct texts whose confidence is low."""
     low_wrong: float
     """Share of the wrong texts whose confidence is low."""
     words: int
-    words_right: int
+    words_correct: int
     words_error: float
     """Expected calibration error of the words."""
-    flagged_right: float
+    flagged_correct: float
     """Share of the correct texts that have a flag other than low confidence."""
     useless: int
     flagged_useless: float | None
@@ -95,7 +95,7 @@ class CalibrationData:
 def calibrate(
     recognizer: UtteranceRecognizer, data: str | Path, target: str | Path
 ) -> tuple[Report, CalibrationData, CalibrationData]:
-    """Fit the confidence of a model, learn the sounds of its characters, and write a copy.
+    """Fit the confidence of a model, estimate the Gaussians of its characters, and write a copy.
 
     Args:
         recognizer: the model, with the search settings it will be used with.
@@ -137,8 +137,8 @@ def calibrate(
         "credit": found.to_info(),
         "fitted_on": asdict(report),
     }
-    header, sounds = recognizer.header, learn_sounds(recognizer, data, utterances)
-    learnt = {"confidence": confidence, "sounds": sounds and sounds.to_info()}
+    header, gaussians = recognizer.header, estimate_gaussians(recognizer, data, utterances)
+    learnt = {"confidence": confidence, "sounds": gaussians and gaussians.to_info()}
     copy_with_info(header.path, target, {**header.info, **learnt})
     return report, texts, words
 
@@ -199,15 +199,15 @@ def _report(
     useless = np.array([u.useless for u in scored])
     return Report(
         utterances=len(scored),
-        right=int(correct.sum()),
+        correct=int(correct.sum()),
         left_out=left_out,
         error=texts.error,
-        low_right=float(low[correct].mean()),
+        low_correct=float(low[correct].mean()),
         low_wrong=float(low[~correct].mean()),
         words=len(words.correct),
-        words_right=int(words.correct.sum()),
+        words_correct=int(words.correct.sum()),
         words_error=words.error,
-        flagged_right=float(flagged[correct].mean()),
+        flagged_correct=float(flagged[correct].mean()),
         useless=int(useless.sum()),
         flagged_useless=float(flagged[useless].mean()) if useless.any() else None,
     )

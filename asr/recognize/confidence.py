@@ -1,11 +1,11 @@
 """Confidence: the probability that a text, or a word, is entirely correct.
 
-A logistic function of two predictors (Platt, 1999), fitted by ``asr calibrate`` on recordings with
-transcripts and kept in the model file. The decoder's log-probability of the whole text falls with
-every uncertain character. CTC's log-probability per character tells whether the audio sounds like
-the text at all: a decoder that was trained on a few hundred words writes them fluently over any
-speech, and CTC, which knows no words, contradicts it. The predictors of a word are the decoder's
-log-probability of the word and CTC's of its least probable character.
+It is a logistic function of two predictors (Platt, 1999), which ``asr calibrate`` fits on
+recordings with transcripts and stores in the model file. The decoder's log-probability of the whole
+text falls with every uncertain character. CTC's log-probability per character tells whether the
+audio sounds like the text at all: a decoder that was trained on a few hundred words writes them
+fluently over any speech, and CTC, which knows no words, contradicts it. The predictors of a word
+are the decoder's log-probability of the word and CTC's of its least probable character.
 """
 
 import math

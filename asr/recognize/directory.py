@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from asr.audio.clip import Outputs, read
+from asr.audio.clip import CommandOutputs, read
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig
 from asr.corpus.datadir import DataDir, Utterance
@@ -25,7 +25,7 @@ from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
 from asr.files import PARTIAL, RESULTS, check_folder, is_data_directory, write_json, write_text
 from asr.recognize.inputs import Input
-from asr.recognize.metrics import AlignmentNumbers, mean_numbers
+from asr.recognize.metrics import AlignmentStatistics, mean_statistics
 from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 from asr.terminal import note
@@ -45,7 +45,7 @@ def speaker_stats(
         return {}
     if (Path(data) / CMVN_FILE).is_file():
         return read_speaker_stats(data, config)
-    outputs = Outputs()  # so that a command runs once for all of its segments
+    outputs = CommandOutputs()  # so that a command runs once for all of its segments
     found = list[tuple[str, CmvnStats]]()
     for utterance in utterances:
         with suppress(InputError):  # recognition reports it
@@ -94,7 +94,7 @@ def read_batches(
         plan: batches of some of the utterances; by default all, see :func:`plan_batches`.
         longest_s: longer utterances are left out.
     """
-    config, outputs = recognizer.header.config.features, Outputs()
+    config, outputs = recognizer.header.config.features, CommandOutputs()
     speakers = speaker_stats(data, utterances, config)
     plan = plan_batches(utterances, recognizer.config.batch) if plan is None else plan
 
@@ -275,9 +275,9 @@ def read_json(text: bytes, path: Path) -> Any:
         raise InputError(f"{path}: damaged ({error}); delete it, and decode again") from error
 
 
-def mean_alignment(results: Results) -> AlignmentNumbers | None:
-    """Return the means of the numbers of all utterances that were decoded."""
-    return mean_numbers(AlignmentNumbers(**each["alignment"]) for each in results.values())
+def mean_alignment(results: Results) -> AlignmentStatistics | None:
+    """Return the means of the statistics of all utterances that were decoded."""
+    return mean_statistics(AlignmentStatistics(**each["alignment"]) for each in results.values())
 
 
 def write_results(out: Path, results: Results, summary: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from asr.arrays import FloatArray
 from asr.corpus.datadir import Utterance
 from asr.errors import InputError, first_line
 from asr.recognize.directory import read_batches
-from asr.recognize.refine import Sounds
+from asr.recognize.refine import CharacterGaussians
 from asr.recognize.spelling import missing_characters
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
@@ -19,8 +19,8 @@ _TOO_LONG = (
     "more characters than the audio has encoder steps, so CTC cannot align them; the times come "
     "from attention and are unreliable; check the transcript and the segment"
 )
-ENOUGH = 30  # utterances to learn the sounds of the characters from
-LEARN_S = 600.0  # of audio from which the sounds of the characters are learnt
+ENOUGH = 30  # utterances from which the Gaussians of the characters are estimated
+ESTIMATE_S = 600.0  # of audio from which they are estimated
 
 Timed = tuple[str, FloatArray, tuple[Word, ...]]
 """Id, features (T, F) and words of an utterance."""
@@ -31,7 +31,7 @@ def align(
     data: str | Path,
     utterances: Sequence[Utterance],
     *,
-    recognise: bool = False,
+    recognize: bool = False,
     by: str = "ctc",
     refined: bool = True,
 ) -> Iterator[tuple[str, tuple[Word, ...]]]:
@@ -45,10 +45,10 @@ def align(
         recognizer: the model, with search settings.
         data: the data directory.
         utterances: of the directory; with transcripts, unless they are recognised.
-        recognise: whether to align the recognised text instead of the transcript.
+        recognize: whether to align the recognised text instead of the transcript.
         by: ``ctc`` or ``attention``.
-        refined: whether the sounds of the characters refine the times, see :class:`Sounds`. They
-            are learnt from these utterances if the model has none, or if :data:`ENOUGH` of them
+        refined: whether Gaussians refine the times, see :class:`CharacterGaussians`. They are
+            estimated from these utterances if the model has none, or if :data:`ENOUGH` of them
             have transcripts, because the model's own may be those of other voices.
 
     Raises:
@@ -59,40 +59,40 @@ def align(
             f"{recognizer.header.path}: trained without CTC, so CTC cannot align; "
             "use --by attention"
         )
-    if not recognise:
+    if not recognize:
         texts = {u.id: u.text or "" for u in utterances}
         if missing := missing_characters(texts, recognizer.header.tokenizer):
             warn(f"the model lacks {missing}")
-    sounds = recognizer.sounds if refined else None
-    if refined and (sounds is None or (len(utterances) >= ENOUGH and not recognise)):
-        sounds = learn_sounds(recognizer, data, utterances, recognise, by)
-    first = _first_times(recognizer, data, utterances, recognise, by, _left_out)
+    gaussians = recognizer.gaussians if refined else None
+    if refined and (gaussians is None or (len(utterances) >= ENOUGH and not recognize)):
+        gaussians = estimate_gaussians(recognizer, data, utterances, recognize, by)
+    first = _first_times(recognizer, data, utterances, recognize, by, _left_out)
     for name, features, words in first:
-        yield name, sounds.refine(features, words, recognizer.shift_s) if sounds else words
+        yield name, gaussians.refine(features, words, recognizer.shift_s) if gaussians else words
 
 
-def learn_sounds(
+def estimate_gaussians(
     recognizer: UtteranceRecognizer,
     data: str | Path,
     utterances: Sequence[Utterance],
-    recognise: bool = False,
+    recognize: bool = False,
     by: str = "ctc",
-) -> Sounds | None:
-    """Return the sounds of the characters in utterances of a data directory; see :func:`align`.
+) -> CharacterGaussians | None:
+    """Return the Gaussians of the characters in a data directory; see :func:`align`.
 
-    About :data:`LEARN_S` of audio are aligned, spread over the directory.
+    About :data:`ESTIMATE_S` of audio are aligned, spread over the directory.
     """
     total_s = sum(u.duration_s or 0.0 for u in utterances)
-    some = utterances[:: max(1, math.ceil(total_s / LEARN_S))]
-    first = _first_times(recognizer, data, some, recognise, by, lambda *_: None)
-    return Sounds.estimate([(f, words) for _, f, words in first], recognizer.shift_s)
+    some = utterances[:: max(1, math.ceil(total_s / ESTIMATE_S))]
+    first = _first_times(recognizer, data, some, recognize, by, lambda *_: None)
+    return CharacterGaussians.estimate([(f, words) for _, f, words in first], recognizer.shift_s)
 
 
 def _first_times(
     recognizer: UtteranceRecognizer,
     data: str | Path,
     utterances: Sequence[Utterance],
-    recognise: bool,
+    recognize: bool,
     by: str,
     failed: Callable[[Utterance, str], None],
 ) -> Iterator[Timed]:
@@ -100,7 +100,7 @@ def _first_times(
 
     def timed(batch: Sequence[tuple[Utterance, Chunk]]) -> Iterator[Timed]:
         features = [chunk.features for _, chunk in batch]
-        known = None if recognise else [u.text or "" for u, _ in batch]
+        known = None if recognize else [u.text or "" for u, _ in batch]
         try:
             words = recognizer.words(features, known, by_attention=by == "attention")
         except InputError as error:  # a score is not finite: each utterance alone

@@ -1,4 +1,4 @@
-"""Numbers that describe an alignment: the attention of U characters to S encoder steps."""
+"""Statistics that describe an alignment: the attention of U characters to S encoder steps."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass
@@ -77,8 +77,8 @@ def skipped_s(positions: FloatArray, sound: BoolArray, step_s: float) -> float:
 
 
 @dataclass(frozen=True)
-class AlignmentNumbers:
-    """The numbers of an utterance, or their means over a set."""
+class AlignmentStatistics:
+    """The statistics of an utterance, or their means over a set."""
 
     sharpness: float
     """See :func:`sharpness`."""
@@ -94,11 +94,11 @@ class AlignmentNumbers:
     """Seconds, see :func:`skipped_s`."""
 
     def to_dict(self) -> dict[str, float]:
-        """Return the numbers by their names, rounded for files."""
+        """Return the statistics by their names, rounded for files."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
-        """Return the numbers for people."""
+        """Return the statistics for people."""
         return (
             f"sharpness {self.sharpness:.2f}, coverage {100 * self.coverage:.0f} %, monotonicity "
             f"{100 * self.monotonicity:.1f} %; per utterance {self.jumps:.2f} jumps, "
@@ -106,8 +106,10 @@ class AlignmentNumbers:
         )
 
 
-def alignment_numbers(weights: FloatArray, loud: BoolArray, step_s: float) -> AlignmentNumbers:
-    """Return the numbers of an utterance.
+def alignment_statistics(
+    weights: FloatArray, loud: BoolArray, step_s: float
+) -> AlignmentStatistics:
+    """Return the statistics of an utterance.
 
     Args:
         weights: attention of the U characters, without the end, (U, S).
@@ -118,7 +120,7 @@ def alignment_numbers(weights: FloatArray, loud: BoolArray, step_s: float) -> Al
     middles = (np.arange(steps) + 0.5) * (len(loud) / steps)
     sound = loud[middles.astype(int)]  # (S,)
     positions = mean_positions(weights[weights.any(1)])  # a hard search may find no step
-    return AlignmentNumbers(
+    return AlignmentStatistics(
         sharpness(weights),
         coverage(weights, sound),
         monotonicity(positions),
@@ -128,7 +130,7 @@ def alignment_numbers(weights: FloatArray, loud: BoolArray, step_s: float) -> Al
     )
 
 
-def mean_numbers(numbers: Iterable[AlignmentNumbers]) -> AlignmentNumbers | None:
-    """Return the mean of each number; None without utterances."""
-    rows = [astuple(each) for each in numbers]
-    return AlignmentNumbers(*np.mean(rows, axis=0).tolist()) if rows else None
+def mean_statistics(statistics: Iterable[AlignmentStatistics]) -> AlignmentStatistics | None:
+    """Return the mean of each statistic; None without utterances."""
+    rows = [astuple(each) for each in statistics]
+    return AlignmentStatistics(*np.mean(rows, axis=0).tolist()) if rows else None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from asr.arrays import FloatArray
 from asr.audio.arrays import ArrayReader
-from asr.audio.clip import BLOCK_S, Clip, Outputs, blocks
+from asr.audio.clip import BLOCK_S, Clip, CommandOutputs, blocks
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import normalize
 from asr.audio.resample import Resampler, resample
@@ -54,7 +54,7 @@ class Recognizer:
     anyway. Only the generators that it returns belong to one thread.
 
     Args:
-        utterances: recogniser of the chunks.
+        utterance_recognizer: recognises the chunks.
         segmentation: how audio is cut; by default at pauses.
         make_detector: makes a speech detector for a sample rate.
 
@@ -64,11 +64,12 @@ class Recognizer:
 
     def __init__(
         self,
-        utterances: UtteranceRecognizer,
+        utterance_recognizer: UtteranceRecognizer,
         segmentation: SegmentationConfig | None = None,
         make_detector: MakeDetector | None = None,
     ) -> None:
-        self.utterances, self.header, self.config = utterances, utterances.header, utterances.config
+        self.utterance_recognizer = utterance_recognizer
+        self.header, self.config = utterance_recognizer.header, utterance_recognizer.config
         self.rate = self.header.config.features.sample_rate
         self.segmentation = segmentation or SegmentationConfig()
         self.make_detector = make_detector
@@ -142,7 +143,7 @@ class Recognizer:
         """
         jobs: deque[_Job] = deque()
         window: list[_Task] = []
-        outputs = Outputs()
+        outputs = CommandOutputs()
         for source, speaker in zip(sources, chain(speakers, repeat(None)), strict=False):
             job = _Job()
             jobs.append(job)
@@ -166,12 +167,14 @@ class Recognizer:
         speaker: CmvnStats | None,
         job: _Job,
         report: Callable[[float], None] | None,
-        outputs: Outputs,
+        outputs: CommandOutputs,
     ) -> Iterator[_Task]:
         if speaker is None and self.header.config.features.cmvn == "speaker":
-            speaker = CmvnStats.zero(self.utterances.extractor.dim)
+            speaker = CmvnStats.zero(self.utterance_recognizer.extractor.dim)
             for chunk in self._segment(self._blocks(source, outputs)):
-                speaker += CmvnStats.from_features(self.utterances.extractor(chunk.waveform))
+                speaker += CmvnStats.from_features(
+                    self.utterance_recognizer.extractor(chunk.waveform)
+                )
 
         def counted() -> Iterator[np.ndarray]:
             for block in self._blocks(source, outputs):
@@ -182,11 +185,14 @@ class Recognizer:
 
         for chunk in self._segment(counted()):
             job.waiting += 1
-            yield job, self._chunk(chunk, self.utterances.features(chunk.waveform, speaker))
+            yield (
+                job,
+                self._chunk(chunk, self.utterance_recognizer.features(chunk.waveform, speaker)),
+            )
 
     def chunks(self, source: Source, speaker: CmvnStats | None = None) -> list[Chunk]:
-        """Return the segments of an audio source with their features; see :meth:`transcribe`."""
-        return [chunk for _, chunk in self._tasks(source, speaker, _Job(), None, Outputs())]
+        """Return the chunks of an audio source with their features; see :meth:`transcribe`."""
+        return [chunk for _, chunk in self._tasks(source, speaker, _Job(), None, CommandOutputs())]
 
     def _chunk(self, chunk: AudioChunk, features: FloatArray) -> Chunk:
         return Chunk(features, chunk.start / self.rate, chunk.end / self.rate)
@@ -212,7 +218,9 @@ class Recognizer:
 
     def _decode(self, batch: list[_Task], attention: bool) -> None:
         """Decode chunks and add the segments to their inputs."""
-        found = self.utterances.recognize_each([chunk for _, chunk in batch], attention=attention)
+        found = self.utterance_recognizer.recognize_each(
+            [chunk for _, chunk in batch], attention=attention
+        )
         for (job, _), segment in zip(batch, found, strict=True):
             if isinstance(segment, InputError):
                 job.error = segment
@@ -227,7 +235,7 @@ class Recognizer:
             yield job.error or Transcript(job.samples / self.rate, tuple(segments))
 
     def stream(
-        self, chunks: Iterable[ArrayLike], rate: int | None = None, *, attention: bool = False
+        self, blocks: Iterable[ArrayLike], rate: int | None = None, *, attention: bool = False
     ) -> Iterator[Segment]:
         """Recognise audio while it is being recorded.
 
@@ -236,7 +244,7 @@ class Recognizer:
         word. Memory holds one segment.
 
         Args:
-            chunks: samples as they arrive, each (N,) or (N, channels), of any length.
+            blocks: samples as they arrive, each (N,) or (N, channels), of any length.
             rate: samples per second; by default the model's rate.
             attention: whether the segments carry their attention weights.
 
@@ -254,25 +262,25 @@ class Recognizer:
             ...     print(f"{segment.start_s:.1f} to {segment.end_s:.1f} s")
             0.0 to 2.4 s
         """
-        config, extract = self.header.config.features, self.utterances.extractor
+        config, extract = self.header.config.features, self.utterance_recognizer.extractor
         speaker = CmvnStats.zero(config.dim) if config.cmvn == "speaker" else None
-        for chunk in self._segment(self._resampled(chunks, self.rate if rate is None else rate)):
+        for chunk in self._segment(self._resampled(blocks, self.rate if rate is None else rate)):
             features = extract(chunk.waveform)
             if speaker is not None:
                 speaker += CmvnStats.from_features(features)
             normalized = normalize(features, config.cmvn, self.header.cmvn, speaker)
             batch = [self._chunk(chunk, normalized)]
-            yield from self.utterances.recognize(batch, attention=attention)
+            yield from self.utterance_recognizer.recognize(batch, attention=attention)
 
-    def _resampled(self, chunks: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
+    def _resampled(self, arrays: Iterable[ArrayLike], rate: int) -> Iterator[np.ndarray]:
         reader = ArrayReader(rate)
         resampler = Resampler(reader.rate, self.rate)
-        for chunk in chunks:
-            yield resampler.push(reader.push(chunk))
+        for array in arrays:
+            yield resampler.push(reader.push(array))
         yield resampler.push(reader.close())
         yield resampler.close()
 
-    def _blocks(self, source: Source, outputs: Outputs) -> Iterator[np.ndarray]:
+    def _blocks(self, source: Source, outputs: CommandOutputs) -> Iterator[np.ndarray]:
         """Yield the audio at the model's rate, a block at a time."""
         if isinstance(source, (str, Path, bytes)):
             source = Clip(source)

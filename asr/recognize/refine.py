@@ -1,7 +1,7 @@
-"""Refine the times of words by the sound of the characters, as an HMM recogniser aligns.
+"""Refine the times of words by Gaussians of the characters, as an HMM recogniser aligns.
 
-A network that hears the whole utterance may write a character long before or after its sound. A
-Gaussian that hears three frames cannot. It is estimated from utterances with first times: a mean
+A network that reads the whole utterance may write a character long before or after it is spoken. A
+Gaussian that reads three frames cannot. It is estimated from utterances with first times: a mean
 for each character and for silence, and a covariance that they share, from the frames that the times
 give to each; then the most likely path through the characters gives new times, and so on. With the
 spliced frames x, a character's mean m and the covariance C, a path adds up
@@ -32,7 +32,7 @@ from asr.recognize.transcript import Word
 SILENCE, OTHER = 0, 1  # columns of the Gaussians before those of the characters
 CONTEXT = 1  # frames on either side
 ROUNDS = 3
-REACH_S = 0.2  # R
+TIME_STD_S = 0.2  # R: standard deviation of the time around the middle of a character
 RIDGE = 0.03  # of the mean variance, added to the variances
 PRIOR = 5.0  # frames with the mean of all, added to those of a character
 
@@ -81,7 +81,7 @@ class InitialAlignment:
 
 
 @dataclass(frozen=True)
-class Sounds:
+class CharacterGaussians:
     """Gaussians of V characters, as linear log-likelihoods."""
 
     characters: str
@@ -90,7 +90,9 @@ class Sounds:
     """C^-1 (m - n) and, in the last row, - (m - n) . C^-1 (m + n) / 2, (F' + 1, V + 2)."""
 
     @classmethod
-    def estimate(cls, utterances: Sequence[TimedWords], shift_s: float) -> "Sounds | None":
+    def estimate(
+        cls, utterances: Sequence[TimedWords], shift_s: float
+    ) -> "CharacterGaussians | None":
         """Return the Gaussians of some utterances; None if no utterance can be aligned.
 
         Args:
@@ -149,7 +151,7 @@ class Sounds:
         scores = initial.frames @ weights[:-1] + weights[-1]  # (T, columns)
         gains = (scores[:, of[1:]] - scores[:, :1]).T  # (U, T)
         far = np.arange(len(scores)) + 0.5 - initial.times.mean(1, keepdims=True)  # (U, T)
-        return best_edges(gains - 0.5 * (far * (shift_s / REACH_S)) ** 2)
+        return best_edges(gains - 0.5 * (far * (shift_s / TIME_STD_S)) ** 2)
 
     def to_info(self) -> dict[str, str]:
         """Return the Gaussians for a model's info; see :meth:`from_info`."""
@@ -157,7 +159,9 @@ class Sounds:
         return {"characters": self.characters, "weights": base64.b64encode(blob).decode()}
 
     @classmethod
-    def from_info(cls, info: Mapping[str, Any], dim: int, where: str | Path) -> "Sounds | None":
+    def from_info(
+        cls, info: Mapping[str, Any], dim: int, where: str | Path
+    ) -> "CharacterGaussians | None":
         """Read the Gaussians from a model's info; None if it has none.
 
         Args:
@@ -178,7 +182,7 @@ class Sounds:
             weights = np.full((1, 1), math.nan, np.float32)
         if not np.isfinite(weights).all():
             raise InputError(
-                f"{where}: the sounds of its characters are damaged; run `asr calibrate` again"
+                f"{where}: the Gaussians of its characters are damaged; run `asr calibrate` again"
             )
         return cls(characters, weights)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.arrays import FloatArray
-from asr.recognize.metrics import AlignmentNumbers, mean_numbers
+from asr.recognize.metrics import AlignmentStatistics, mean_statistics
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Segment:
     """Best first."""
     attention: FloatArray | None = None
     """Weights of every character and of the end, (U + 1, S), if requested."""
-    alignment: AlignmentNumbers | None = None
-    """Numbers of the attention."""
+    alignment: AlignmentStatistics | None = None
+    """Statistics of the attention."""
     confidence: float | None = None
     """Probability that the whole text is correct; None if the model was not calibrated."""
     words: tuple[Word, ...] = ()
@@ -90,9 +90,9 @@ class Transcript:
         return min((s.confidence for s in self.segments if s.confidence is not None), default=None)
 
     @property
-    def alignment(self) -> AlignmentNumbers | None:
-        """The means of the numbers of the segments; None without segments."""
-        return mean_numbers(s.alignment for s in self.segments if s.alignment is not None)
+    def alignment(self) -> AlignmentStatistics | None:
+        """The means of the statistics of the segments; None without segments."""
+        return mean_statistics(s.alignment for s in self.segments if s.alignment is not None)
 
     def to_dict(self, name: str = "", audio: str = "") -> dict[str, Any]:
         """Return the transcript for JSON, with whisper's keys, flags and confidence.

@@ -23,9 +23,9 @@ from asr.recognize.confidence import (
     word_predictors,
 )
 from asr.recognize.flags import failures, flags
-from asr.recognize.metrics import alignment_numbers
+from asr.recognize.metrics import alignment_statistics
 from asr.recognize.plausibility import plausibility_from
-from asr.recognize.refine import Sounds
+from asr.recognize.refine import CharacterGaussians
 from asr.recognize.spelling import spell
 from asr.recognize.timing import CTC_DELAY, loud_frames, time_words, word_spans
 from asr.recognize.transcript import Candidate, Segment, Word
@@ -116,7 +116,9 @@ class UtteranceRecognizer:
         self.config, self.scorers, self.min_confidence = config, scorers, min_confidence
         self.extractor = FeatureExtractor(header.config.features)
         self.shift_s = header.config.features.shift_s
-        self.sounds = Sounds.from_info(header.info, header.config.features.dim, header.path)
+        self.gaussians = CharacterGaussians.from_info(
+            header.info, header.config.features.dim, header.path
+        )
         self.turn = threading.Lock()
         """Whoever uses the model holds it."""
         self.calibration = self.word_calibration = self.plausibility = None
@@ -128,7 +130,7 @@ class UtteranceRecognizer:
 
     @property
     def fallback(self) -> DecodeConfig:
-        """Settings against loops and gaps: twice the beam, and a reward for attended steps."""
+        """Settings against loops and gaps: twice the beam, and a bonus for attended steps."""
         coverage = max(self.config.coverage_weight, FALLBACK_COVERAGE_WEIGHT)
         return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
 
@@ -187,7 +189,7 @@ class UtteranceRecognizer:
     ) -> list[tuple[Word, ...]]:
         """Return the words with their times, in seconds from the beginning of each utterance.
 
-        The times are those of CTC or attention alone; :attr:`sounds` can refine them.
+        The times are those of CTC or attention alone; :attr:`gaussians` can refine them.
 
         Args:
             features: of the utterances, (T_i, F).
@@ -254,8 +256,8 @@ class UtteranceRecognizer:
         loud = loud_frames(chunk.features, self.header.config.features)
         weights = best.attention[: len(best.tokens)]  # (U, S)
         words = self._words(found, loud, text, chunk.start_s)
-        if self.sounds is not None and found.alignment is not None:
-            words = self.sounds.refine(chunk.features, words, self.shift_s, chunk.start_s)
+        if self.gaussians is not None and found.alignment is not None:
+            words = self.gaussians.refine(chunk.features, words, self.shift_s, chunk.start_s)
         return Segment(
             start_s=chunk.start_s,
             end_s=chunk.end_s,
@@ -266,7 +268,7 @@ class UtteranceRecognizer:
             tokens=best.tokens,
             nbest=tuple(Candidate(decode(h.tokens), h.score, h.scores) for h in found.hypotheses),
             attention=best.attention if attention else None,
-            alignment=alignment_numbers(weights, loud, self.header.step_s),
+            alignment=alignment_statistics(weights, loud, self.header.step_s),
             confidence=confidence,
             words=words,
         )

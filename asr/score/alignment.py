@@ -1,4 +1,4 @@
-"""Numbers of alignments beside the error rate: their means, and their correlation to errors."""
+"""Statistics of alignments beside the error rate: their means, and their correlation to errors."""
 
 import json
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from asr.score.wer import Score, errors, reference_words
 from asr.text.characters import compose
 from asr.text.transcripts import read_lines
 
-Numbers = Mapping[str, Mapping[str, float]]
-"""Numbers of the alignment by utterance and name."""
+Statistics = Mapping[str, Mapping[str, float]]
+"""Statistics of the alignment by utterance and name."""
 MIN_UTTERANCES = 10  # a correlation of fewer is chance
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A number of the alignments over a test set."""
+    """A statistic of the alignments over a test set."""
 
     name: str
     mean: float
@@ -29,11 +29,11 @@ class Correlation:
     for all utterances, or for fewer than :data:`MIN_UTTERANCES`."""
 
 
-def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
-    """Return the numbers in ``results.jsonl`` of a folder, or beside its ``text``; or nothing.
+def read_statistics(hypotheses: str | Path) -> dict[str, dict[str, float]]:
+    """Return the statistics in ``results.jsonl`` of a folder, or beside its ``text``; or nothing.
 
     Raises:
-        InputError: a line is no JSON object, or a number is none.
+        InputError: a line is no JSON object, or a statistic is no number.
     """
     text, found = Path(hypotheses), {}
     path = (text if text.is_dir() else text.parent) / RESULTS
@@ -52,18 +52,18 @@ def read_numbers(hypotheses: str | Path) -> dict[str, dict[str, float]]:
     return {name: values for name, values in found.items() if values}
 
 
-def correlate(score: Score, numbers: Numbers) -> list[Correlation]:
-    """Return the mean of each number and its rank correlation to the word error rates.
+def correlate(score: Score, statistics: Statistics) -> list[Correlation]:
+    """Return the mean of each statistic and its rank correlation to the word error rates.
 
-    A number that an utterance lacks is left out.
+    A statistic that an utterance lacks is left out.
     """
-    rows = [row for row, name in enumerate(score.ids) if name in numbers]
+    rows = [row for row, name in enumerate(score.ids) if name in statistics]
     if not rows:
         return []
     counts = score.word_counts[rows]
     rates = errors(counts) / np.maximum(1, reference_words(counts))  # (N,)
     found = []
-    every = [numbers[score.ids[row]] for row in rows]
+    every = [statistics[score.ids[row]] for row in rows]
     for name in every[0]:
         if all(name in each for each in every):
             values = np.array([each[name] for each in every])

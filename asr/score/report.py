@@ -47,7 +47,7 @@ class Report:
     speakers: Mapping[str, str] | None = None
     """Speaker of each utterance, if known."""
     alignment: Sequence[Correlation] = ()
-    """The numbers of the alignments, from the ``results.jsonl`` of ``asr decode``."""
+    """The statistics of the alignments, from the ``results.jsonl`` of ``asr decode``."""
     times: TimeErrors | None = None
     """Errors of the times of the words, if both files are CTMs."""
 

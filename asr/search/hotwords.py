@@ -1,12 +1,12 @@
 """Hot words: names and terms that a search favours.
 
 Each character of a hot word adds the word's weight to the score at once, so that the search does
-not prune the word before it is complete. The reward stays if a space or the end follows the whole
-word; the score loses it if the hypothesis leaves the hot word before. Hot words that overlap, or
-are a part of another one, each have their reward.
+not prune the word before it is complete. The bonus stays if a space or the end follows the whole
+word; the score loses it if the hypothesis leaves the hot word before its end. Hot words that
+overlap, or are a part of another one, each have their bonus.
 
 The prefixes of hot words are the nodes of an automaton (Aho and Corasick, 1975). The search is at
-the node of the longest suffix of its text that begins a hot word. One table holds the reward of
+the node of the longest suffix of its text that begins a hot word. One table holds the bonus of
 each next character at a node, another one the next node: a step looks up a row of each.
 """
 
@@ -33,7 +33,7 @@ class HotWords:
     """Hot words in a search: a :class:`asr.lm.protocol.LanguageModel` with scores above 0.
 
     Args:
-        words: characters of each word or phrase, and the reward of each of these characters.
+        words: characters of each word or phrase, and the bonus of each of these characters.
         tokenizer: the recogniser's characters.
         device: device of the tables.
     """
@@ -43,37 +43,37 @@ class HotWords:
     ) -> None:
         self.space, self.eos = tokenizer.encode(" ")[0], tokenizer.eos_id
         self.values = {word: weight * len(word) for word, weight in words.items()}
-        self.earned = self._earned(words)
-        self.nodes = {prefix: number for number, prefix in enumerate(self.earned)}
-        self.children: dict[Spelling, list[int]] = {prefix: [] for prefix in self.earned}
-        for prefix in filter(None, self.earned):
+        self.prefix_bonuses = self._prefix_bonuses(words)
+        self.nodes = {prefix: number for number, prefix in enumerate(self.prefix_bonuses)}
+        self.children: dict[Spelling, list[int]] = {prefix: [] for prefix in self.prefix_bonuses}
+        for prefix in filter(None, self.prefix_bonuses):
             self.children[prefix[:-1]].append(prefix[-1])
         elsewhere = len(self.nodes)  # inside a word that is no hot word
-        rewards = np.zeros((elsewhere + 1, len(tokenizer)))
-        next_nodes = np.full(rewards.shape, elsewhere)
+        bonuses = np.zeros((elsewhere + 1, len(tokenizer)))
+        next_nodes = np.full(bonuses.shape, elsewhere)
         next_nodes[:, [self.space, self.eos]] = self.nodes[()]
         for prefix, node in self.nodes.items():
-            self._fill(prefix, rewards[node], next_nodes[node])
-        self.rewards = arrays.on_device(rewards.astype(np.float32), device)
+            self._fill(prefix, bonuses[node], next_nodes[node])
+        self.bonuses = arrays.on_device(bonuses.astype(np.float32), device)
         self.next_nodes = arrays.on_device(next_nodes, device)
-        self.most = float(rewards.max())
-        """Largest reward of a character."""
+        self.most = float(bonuses.max())
+        """Largest bonus of a character."""
 
     def start(self, rows: int) -> Array:
         """Return the node of each row before the first character, (rows,)."""
         return arrays.full(rows, 0, self.next_nodes)
 
     def step(self, tokens: Array, state: Array, rows: Array) -> tuple[Array, Array]:
-        """Read one character a row; return the rewards of the next one, (N, V), and the nodes."""
+        """Read one character a row; return the bonuses of the next one, (N, V), and the nodes."""
         nodes = self.next_nodes[state[rows], tokens]
-        return self.rewards[nodes], nodes
+        return self.bonuses[nodes], nodes
 
     def select(self, state: Array, rows: Array) -> Array:
         """Return the given rows of a state."""
         return state[rows]
 
-    def _earned(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
-        """Return every prefix of a hot word, the empty one first, and what it earns in advance."""
+    def _prefix_bonuses(self, words: Mapping[Spelling, float]) -> dict[Spelling, float]:
+        """Return the bonus that each prefix of a hot word has received, the empty prefix first."""
         found: dict[Spelling, float] = {(): 0.0}
         for word, weight in words.items():
             for length in range(1, len(word) + 1):
@@ -81,22 +81,22 @@ class HotWords:
                 found[prefix] = max(found.get(prefix, 0.0), weight * length)
         return found
 
-    def _fill(self, prefix: Spelling, rewards: np.ndarray, next_nodes: np.ndarray) -> None:
-        """Fill in the reward of each next character after a prefix, and the next nodes."""
+    def _fill(self, prefix: Spelling, bonuses: np.ndarray, next_nodes: np.ndarray) -> None:
+        """Fill in the bonus of each next character after a prefix, and the next nodes."""
         begun = self._begun(prefix)
-        rewards[[self.space, self.eos]] = sum(self.values.get(word, 0.0) for word in begun)
+        bonuses[[self.space, self.eos]] = sum(self.values.get(word, 0.0) for word in begun)
         for suffix in begun:  # the longest comes last and holds the others
             for character in self.children[suffix]:
                 longer = (*suffix, character)
-                rewards[character] += self.earned[longer]
+                bonuses[character] += self.prefix_bonuses[longer]
                 next_nodes[character] = self.nodes[longer]
-        rewards -= sum(self.earned[suffix] for suffix in begun)
+        bonuses -= sum(self.prefix_bonuses[suffix] for suffix in begun)
 
     def _begun(self, prefix: Spelling) -> list[Spelling]:
         """Return the suffixes of whole words that begin a hot word, shortest first."""
         starts = [i + 1 for i, character in enumerate(prefix) if character == self.space]
         suffixes = [prefix[start:] for start in [*reversed(starts), 0]]
-        return [suffix for suffix in suffixes if suffix in self.earned]
+        return [suffix for suffix in suffixes if suffix in self.prefix_bonuses]
 
 
 def load_hotwords(

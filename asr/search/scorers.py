@@ -82,7 +82,7 @@ class CTC(Scorer):
 
 @dataclass
 class LanguageModelScorer(Scorer):
-    """Log-probability by a language model of characters (shallow fusion), or hot-word reward."""
+    """Log-probability by a language model of characters (shallow fusion), or hot-word bonus."""
 
     weight: float
     lm: LanguageModel
@@ -151,7 +151,7 @@ class Coverage(Scorer):
         return state[rows][:, : max(encoded.steps)]
 
     def bound(self, scores: FloatArray, left: IntArray, steps: IntArray) -> FloatArray:
-        """Return the reward of all encoder steps that are not covered yet."""
+        """Return the bonus of all encoder steps that are not covered yet."""
         return self.weight * (steps - scores)
 
 

@@ -12,7 +12,8 @@ from asr.store.find import describe, find_model, own_settings
 from asr.store.model_file import read_model, save_model
 from asr.store.weights import Storage, pack, unpack
 
-# the info that others need; the rest concerns the training and its machine
+# The info that others need: "credit" is the plausibility of correct texts, "sounds" the Gaussians
+# of the characters. The rest concerns the training and its machine.
 KEPT = ("card", "confidence", "credit", "dev_wer", "dev_cer", "search", "sounds", "vocabulary")
 
 

@@ -20,7 +20,7 @@ from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
 from asr.train.augment import noise_files
-from asr.train.plan import EpochPlan, RemainingPlan, largest_batch, plan_batches, shares_of
+from asr.train.plan import EpochPlan, RemainingPlan, largest_batch, micro_batches_of, plan_batches
 from asr.train.rank import Rank
 from asr.train.utterances import Key, UtteranceSet
 
@@ -144,23 +144,23 @@ class TrainData:
         return utterances
 
     def epoch(self, number: int, rank: Rank) -> EpochPlan:
-        """Return the shares of a process in the batches of an epoch (from 0)."""
+        """Return the micro-batches of a process in the batches of an epoch (from 0)."""
         return EpochPlan(self.train, self.config, number, rank)
 
     def remaining(self, epoch: int, batch: int, rank: Rank) -> RemainingPlan:
-        """Return the shares of a process from a batch of an epoch on, both from 0."""
+        """Return the micro-batches of a process from a batch of an epoch on, both from 0."""
         return RemainingPlan(self.train, self.config, rank, epoch, batch)
 
     def largest_batch(self, rank: Rank) -> list[Batch]:
-        """Return the shares of a process in the batch with the most audio, at its lowest speed."""
+        """Return the micro-batches of a process in the longest batch, at its lowest speed."""
         durations_s, slow = self.train.durations_s, copy(self.train)
         speeds, mixed = self.config.augment.speeds, float(self.config.augment.mix_prob > 0)
         slow.augment = replace(self.config.augment, speeds=(min(speeds),), mix_prob=mixed)
         if isinstance(slow, shards.ShardSet):
             slow.reported = set()  # what this trial reports must not silence the training
         keys = largest_batch(durations_s, self.config.batch)
-        shares = shares_of(keys, durations_s, self.config, rank.index, rank.count)
-        return [slow.batch(share) for share in shares]
+        micro_batches = micro_batches_of(keys, durations_s, self.config, rank.index, rank.count)
+        return [slow.batch(each) for each in micro_batches]
 
     def dev_batches(self, rank: Rank) -> list[list[Key]]:
         """Return the batches of the dev set that a process decodes."""

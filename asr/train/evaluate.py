@@ -14,10 +14,10 @@ from asr.model.batch import Batch
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.recognize.metrics import (
-    AlignmentNumbers,
-    alignment_numbers,
+    AlignmentStatistics,
     alignment_quality,
-    mean_numbers,
+    alignment_statistics,
+    mean_statistics,
 )
 from asr.recognize.plausibility import USELESS, PlausibilityModel, Vocabulary, plausibility
 from asr.recognize.timing import loud_frames
@@ -50,8 +50,8 @@ class Evaluation:
     """Character error rate of the same hypotheses, spaces counted."""
     alignment: float
     """Mean quality of the teacher-forced alignments, 0 to 1."""
-    numbers: AlignmentNumbers | None
-    """Means of the numbers of these alignments; None if no utterance could be read."""
+    statistics: AlignmentStatistics | None
+    """Means of the statistics of these alignments; None if no utterance could be read."""
     pictures: dict[str, np.ndarray]
     """Attention (U + 1, S) of the utterances to show."""
     plausibility: PlausibilityModel | None
@@ -75,7 +75,7 @@ class _Result(NamedTuple):
     text: str
     plausibility: float
     quality: float
-    numbers: AlignmentNumbers
+    statistics: AlignmentStatistics
 
 
 @dataclass
@@ -134,7 +134,7 @@ def evaluate(
         rates.wer,
         rates.cer,
         sum(each.quality for each in results.values()) / max(1, len(results)),
-        mean_numbers(each.numbers for each in results.values()),
+        mean_statistics(each.statistics for each in results.values()),
         found.pictures,
         _measure(results, references, rates, vocabulary) if settings.loss.ctc_weight > 0 else None,
         found.errors,
@@ -171,9 +171,9 @@ def _decode(
             alignment = weights.cpu().numpy()  # (U + 1, S)
             frames = batch.features[row, : batch.frames[row]].cpu().numpy()  # normalised, (T, F)
             loud = loud_frames(frames, settings.features)
-            numbers = alignment_numbers(alignment[:-1], loud, settings.step_s)
+            statistics = alignment_statistics(alignment[:-1], loud, settings.step_s)
             value = plausibility(best, vocabulary.log_prob(text))
-            found.results[name] = _Result(text, value, alignment_quality(alignment), numbers)
+            found.results[name] = _Result(text, value, alignment_quality(alignment), statistics)
             if name in show:
                 found.pictures[name] = alignment
     return found
@@ -182,13 +182,13 @@ def _decode(
 def _gathered(found: _Decoded, rank: Rank) -> _Decoded:
     """Return what all processes have found."""
     pictures = {name: alignment.tolist() for name, alignment in found.pictures.items()}
-    results = {name: (*each[:3], asdict(each.numbers)) for name, each in found.results.items()}
+    results = {name: (*each[:3], asdict(each.statistics)) for name, each in found.results.items()}
     plain = {"losses": found.losses.tolist(), "results": results, "pictures": pictures}
     whole = _Decoded()
     for part in rank.gather({**plain, "errors": found.errors}):
         whole.losses += part["losses"]
-        for name, (text, value, quality, numbers) in part["results"].items():
-            whole.results[name] = _Result(text, value, quality, AlignmentNumbers(**numbers))
+        for name, (text, value, quality, statistics) in part["results"].items():
+            whole.results[name] = _Result(text, value, quality, AlignmentStatistics(**statistics))
         whole.pictures |= {name: np.array(rows) for name, rows in part["pictures"].items()}
         whole.errors += part["errors"]
     return whole

@@ -169,8 +169,8 @@ class RunFolder:
             if path.name not in names:
                 path.unlink(missing_ok=True)
 
-    def save_batch(self, batch: Batch, step: int, share: int = 0) -> Path:
-        """Save a share of the batch of a skipped step for inspection; return the file's path."""
-        path = self.path / "log" / (f"skipped_{step:06d}" + f"_{share}" * (share > 0) + ".pt")
+    def save_batch(self, batch: Batch, step: int, part: int = 0) -> Path:
+        """Save a micro-batch of a skipped step for inspection; return the file's path."""
+        path = self.path / "log" / (f"skipped_{step:06d}" + f"_{part}" * (part > 0) + ".pt")
         write_state(path, asdict(batch))
         return path

@@ -1,9 +1,9 @@
 """Processes that train together, started by torchrun: gloo on processors, NCCL on GPUs.
 
-Every process computes its shares of a batch and adds up its own gradient; then one exchange sums
-the gradients of all. DistributedDataParallel would exchange its first bucket of 25 MB when most of
-the gradient is there, which is the whole model, and it would forbid empty shares, halves after a
-lack of memory, and parameters without a gradient.
+Every process computes its micro-batches of a batch and adds up its own gradient; then one exchange
+sums the gradients of all. DistributedDataParallel would exchange its first bucket of 25 MB when
+most of the gradient is there, which is the whole model, and it would forbid empty micro-batches,
+halves after a lack of memory, and parameters without a gradient.
 """
 
 import hashlib

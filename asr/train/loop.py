@@ -150,7 +150,8 @@ class Training:
         own = {
             "training data": self.data.fingerprint,
             "dev data": self.data.dev_fingerprint,
-            "settings": settings.fixed(self.config) | {"accumulate": self.config.batch.accumulate},
+            "settings": settings.common_settings(self.config)
+            | {"accumulate": self.config.batch.accumulate},
             "precision": precision_in_use(),
             "teachers or noise": self.data.files,
             "initial weights": weights.hexdigest(),
@@ -350,11 +351,11 @@ class Training:
         while True:
             started = time.monotonic()
             with self._interruptible():
-                shares = list(islice(batches, config.batch.accumulate))
-            if not shares:
+                micro_batches = list(islice(batches, config.batch.accumulate))
+            if not micro_batches:
                 return
             wait_s = time.monotonic() - started
-            self._step(shares, self._done(count), wait_s)
+            self._step(micro_batches, self._done(count), wait_s)
             now = self._add_time()
             self.rank.check_stop()
             used = progress.sums.get("characters")  # otherwise the weights may have diverged
@@ -376,34 +377,33 @@ class Training:
         self._clocked = now
         return now
 
-    def _step(self, shares: Sequence[Batch], done: float, wait_s: float) -> None:
+    def _step(self, micro_batches: Sequence[Batch], done: float, wait_s: float) -> None:
         """Update the weights and log the step.
 
         What may fail comes before the first change of the state or after the last.
 
         Args:
-            shares: the shares of this process in the batch; they are empty if no audio could be
-                read.
+            micro_batches: those of this process; they are empty if no audio could be read.
             done: fraction of the training that is done.
             wait_s: time spent waiting for the batch, for the log.
         """
         started = time.monotonic()
         progress, config = self.progress, self.config
         rate = learning_rate(progress.step, done, config.optim)
-        self.rank.report(f"step {progress.step + 1}: {', '.join(map(str, shares))}")
-        local = [(*batch.count, batch.audio_s) for batch in shares]
+        self.rank.report(f"step {progress.step + 1}: {', '.join(map(str, micro_batches))}")
+        local = [(*batch.count, batch.audio_s) for batch in micro_batches]
         *sizes, audio_s = self.rank.total(*map(sum, zip(*local, strict=True)))
         count, result = Count(*sizes), None
         if count.utterances:
             weights = weights_at(config.loss, progress.epoch)
             seed = seed_of(config.seed, progress.step + 1)
-            result = self.step(shares, count, weights, rate, seed)
+            result = self.step(micro_batches, count, weights, rate, seed)
             if result.finite:
                 progress.add(result._asdict(), count.characters)
         progress.step += 1
         progress.batch += 1
         progress.audio_s += audio_s
-        for message in (text for batch in shares for text in batch.errors):
+        for message in (text for batch in micro_batches for text in batch.errors):
             self.log.say(f"warning: left out: {message}")
         if result is None:
             return
@@ -413,9 +413,9 @@ class Training:
         entry |= self.rank.times()
         self.log.record(entry, "step")
         if not result.finite:
-            self._skip(shares, result)
+            self._skip(micro_batches, result)
 
-    def _skip(self, shares: Sequence[Batch], result: StepResult) -> None:
+    def _skip(self, micro_batches: Sequence[Batch], result: StepResult) -> None:
         """Save the batches of a skipped step for inspection.
 
         Raises:
@@ -425,8 +425,8 @@ class Training:
         progress.skipped += 1
         saved = [
             f"; batch of {batch.ids[0]} saved as "
-            f"{self.folder.save_batch(batch, progress.step, self.rank.index * len(shares) + place)}"
-            for place, batch in enumerate(shares)
+            f"{self.folder.save_batch(batch, progress.step, place)}"
+            for place, batch in enumerate(micro_batches, self.rank.index * len(micro_batches))
             if batch.ids
         ]
         self.log.say(
@@ -465,8 +465,8 @@ class Training:
         progress.end_epoch(entry)
         self.log.record(entry, "epoch")
         self.log.say(report.epoch_line(entry, self.config.epochs))
-        if scores.numbers is not None:
-            self.log.say(f"dev alignment: {scores.numbers}")
+        if scores.statistics is not None:
+            self.log.say(f"dev alignment: {scores.statistics}")
         if alarm := report.alarm(entry, self.config, self.folder.path):
             self.log.say(alarm)
         return scores

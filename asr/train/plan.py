@@ -15,7 +15,7 @@ from asr.train.rank import Rank
 from asr.train.utterances import Key, UtteranceSet
 
 LONGEST = 10_000  # utterances among which the largest batch is looked for
-BISECTIONS = 30  # of the size of a share: its error is a billionth of the batch
+BISECTIONS = 30  # of the size of a micro-batch: its error is a billionth of the batch
 
 
 class Planned(NamedTuple):
@@ -92,24 +92,24 @@ def largest_batch(durations_s: Numbers, config: BatchConfig) -> list[Key]:
 def cut_batch(
     keys: list[Key], durations_s: Sequence[float] | Numbers, count: int
 ) -> list[list[Key]]:
-    """Cut a batch into shares so that the largest has as little audio as possible, with padding.
+    """Cut a batch into micro-batches so that the largest, with padding, is as short as possible.
 
     Args:
         keys: the utterances of the batch.
         durations_s: duration of every utterance.
-        count: number of shares; some are empty if the batch has fewer utterances.
+        count: number of micro-batches; some are empty if the batch has fewer utterances.
     """
     if count == 1:
         return [keys]
     ordered = sorted(keys, key=lambda key: durations_s[key[1]])
 
     def cut(largest: float) -> list[list[Key]]:
-        shares: list[list[Key]] = [[]]
+        micro_batches: list[list[Key]] = [[]]
         for key in ordered:
-            if shares[-1] and (len(shares[-1]) + 1) * durations_s[key[1]] > largest:
-                shares.append([])
-            shares[-1].append(key)
-        return shares
+            if micro_batches[-1] and (len(micro_batches[-1]) + 1) * durations_s[key[1]] > largest:
+                micro_batches.append([])
+            micro_batches[-1].append(key)
+        return micro_batches
 
     low, high = 0.0, len(ordered) * durations_s[ordered[-1][1]]
     for _ in range(BISECTIONS):
@@ -119,20 +119,20 @@ def cut_batch(
     return found + [[] for _ in range(count - len(found))]
 
 
-def shares_of(
+def micro_batches_of(
     keys: list[Key], durations_s: Numbers, config: TrainConfig, index: int, count: int
 ) -> list[list[Key]]:
-    """Return the shares of process ``index`` of ``count`` in a batch."""
+    """Return the micro-batches of process ``index`` of ``count`` in a batch."""
     size = config.batch.accumulate
     return cut_batch(keys, durations_s, count * size)[index * size : (index + 1) * size]
 
 
 class EpochPlan:
-    """The shares of a process in the batches of an epoch.
+    """The micro-batches of a process in the batches of an epoch.
 
     The batches do not depend on the number of processes; each is cut into ``rank.count *
-    batch.accumulate`` shares, of which every process computes as many. Only one group is planned
-    at a time, so that memory does not grow with the corpus.
+    batch.accumulate`` micro-batches, of which every process computes as many. Only one group is
+    planned at a time, so that memory does not grow with the corpus.
 
     Args:
         data: the training set.
@@ -161,22 +161,22 @@ class EpochPlan:
             self._planned = group, planned._replace(order=utterances[planned.order])
         return self._planned[1]
 
-    def shares(self, step: int) -> list[list[Key]]:
-        """Return the shares of the process in a batch."""
+    def micro_batches(self, step: int) -> list[list[Key]]:
+        """Return the micro-batches of the process in a batch."""
         group = int(np.searchsorted(self._ends, step, side="right"))
         before = int(self._ends[group - 1]) if group else 0
         number = self._groups[group][0]
         keys = [(number, i) for i in self._plan(group).batch(step - before)]
-        return shares_of(keys, self.data.durations_s, self.config, *self.process)
+        return micro_batches_of(keys, self.data.durations_s, self.config, *self.process)
 
     def batches(self, first: int = 0) -> Iterator[list[Key]]:
-        """Yield the shares of the process in all batches from ``first`` on, one after another."""
+        """Yield the micro-batches of the process in all batches from ``first`` on, in order."""
         for step in range(first, self.steps):
-            yield from self.shares(step)
+            yield from self.micro_batches(step)
 
 
 class RemainingPlan:
-    """The shares of a process from some batch on to the end of the training; it can be iterated.
+    """An iterable of the micro-batches of a process, from some batch to the end of the training.
 
     Args:
         data, config, rank: see :class:`EpochPlan`.

@@ -18,7 +18,7 @@ def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[s
     epoch, sums = progress.epoch + 1, progress.sums
     characters = max(1.0, sums.get("characters", 0.0))
     train = {k: sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
-    numbers = {} if scores.numbers is None else scores.numbers.to_dict()
+    numbers = {} if scores.statistics is None else scores.statistics.to_dict()
     return {
         "step": progress.step,
         "epoch": epoch,

@@ -10,7 +10,7 @@ from asr.errors import InputError
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.model.weights import tensors
-from asr.recognize.forced import learn_sounds
+from asr.recognize.forced import estimate_gaussians
 from asr.recognize.plausibility import Vocabulary
 from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.store.average import average_models
@@ -108,17 +108,17 @@ class ModelSelection:
         return measured
 
     def _info(self, weights: Weights) -> dict[str, Any]:
-        facts = {"vocabulary": self.vocabulary.to_info(), "sounds": self._sounds(weights)}
+        facts = {"vocabulary": self.vocabulary.to_info(), "sounds": self._gaussians(weights)}
         return {**self._dev_scores(weights), **facts}
 
-    def _sounds(self, weights: Weights) -> dict[str, str] | None:
-        """Return the sounds of the characters in the dev set, for the times of words."""
+    def _gaussians(self, weights: Weights) -> dict[str, str] | None:
+        """Return the Gaussians of the characters in the dev set, for the times of words."""
         if self.config.loss.ctc_weight == 0:
             return None
         data, model = self.data, self._with(tensors(weights)).eval()
         header = Header(self.config, data.tokenizer, data.cmvn, {})
         recognizer = UtteranceRecognizer(header, TorchModel(model), SEARCH, Scorers())
-        found = learn_sounds(recognizer, data.dev_folder, data.dev.utterances)
+        found = estimate_gaussians(recognizer, data.dev_folder, data.dev.utterances)
         return None if found is None else found.to_info()
 
     def average(self, history: list[Entry], log: Log | RankLog) -> None:

@@ -8,7 +8,7 @@ from asr.config.read import flatten, is_fixed, to_dict
 from asr.errors import InputError
 
 # These may change at any time: the model does not depend on them, except for rounding, which
-# differs with threads, device and shares of a batch, and for the random numbers of shares.
+# differs with threads, device and micro-batches, and for the random numbers of micro-batches.
 FREE = (
     "checkpoint_minutes",
     "checkpoints",
@@ -73,6 +73,6 @@ def changed_settings(
     )
 
 
-def fixed(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that are the same in all processes of a training."""
+def common_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that must be the same in all processes of a training."""
     return {key: value for key, value in flatten(to_dict(config)).items() if key not in FREE}

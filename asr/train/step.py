@@ -103,18 +103,23 @@ class TrainStep:
         self.teachers, self.say = teachers, say
 
     def __call__(
-        self, shares: Sequence[Batch], count: Count, weights: LossConfig, rate: float, seed: int
+        self,
+        micro_batches: Sequence[Batch],
+        count: Count,
+        weights: LossConfig,
+        rate: float,
+        seed: int,
     ) -> StepResult:
         """Update the weights, unless the loss or the gradient is not finite.
 
         Args:
-            shares: the shares of this process in the batch; some, or all, may be empty.
+            micro_batches: those of this process in the batch; some, or all, may be empty.
             count: characters and utterances of the batch, over all processes.
             weights: weights of the parts of the loss, see :func:`weights_at`.
             rate: learning rate.
             seed: seed of dropout.
         """
-        result = self.gradient(shares, count, weights, seed)
+        result = self.gradient(micro_batches, count, weights, seed)
         if result.finite:
             self.optimizer.lr = rate
             self.optimizer.step()
@@ -122,10 +127,10 @@ class TrainStep:
         return result
 
     def gradient(
-        self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
+        self, micro_batches: Sequence[Batch], count: Count, weights: LossConfig, seed: int
     ) -> StepResult:
         """Compute the gradient of a batch and clip it."""
-        losses = self.local_gradient(shares, count, weights, seed)
+        losses = self.local_gradient(micro_batches, count, weights, seed)
         parameters = list(self.model.parameters())
         self.rank.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip_norm)
@@ -134,16 +139,16 @@ class TrainStep:
         return StepResult(loss, attention, ctc, consistency, accuracy, length)
 
     def local_gradient(
-        self, shares: Sequence[Batch], count: Count, weights: LossConfig, seed: int
+        self, micro_batches: Sequence[Batch], count: Count, weights: LossConfig, seed: int
     ) -> list[Tensor]:
-        """Add the gradients of the shares of this process; return the losses of a step.
+        """Add the gradients of the micro-batches of this process; return the losses of a step.
 
         Raises:
             OutOfMemory: the memory does not suffice, also in halves if ``batch.halve`` is set.
         """
-        first = self.rank.index * len(shares)
-        seeds = [seed_of(seed, first + i) if first + i else seed for i in range(len(shares))]
-        parts = [part for part in zip(shares, seeds, strict=True) if part[0].ids]
+        first = self.rank.index * len(micro_batches)
+        seeds = [seed_of(seed, first + i) if first + i else seed for i in range(len(micro_batches))]
+        parts = [part for part in zip(micro_batches, seeds, strict=True) if part[0].ids]
         while True:
             try:
                 return self._backward(parts, count, weights)

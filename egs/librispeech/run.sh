@@ -95,14 +95,7 @@ if [ -z "$dir" ]; then
   dir=exp/las
   [ $subset = mini ] || dir=exp/las_${subset//-/_}
 fi
-if [ -z "$train_config" ]; then
-  train_config=conf/train.yaml
-  case $subset in
-    mini) train_config=conf/train_mini.yaml ;;
-    train-clean-100 | train-960) train_config=conf/train_large.yaml ;;
-  esac
-fi
-train_config=$(of_caller "$train_config")
+[ -z "$train_config" ] || train_config=$(of_caller "$train_config")
 decode_config=$(of_caller "$decode_config")
 tokens=data/lang_char/tokens.txt
 [ $subset = mini ] || tokens=data/lang_char_${subset//-/_}/tokens.txt
@@ -171,8 +164,14 @@ if [ ${#train_sets[@]} -gt 1 ]; then
   fi
 fi
 
+case $train in
+  train_mini) : "${train_config:=conf/train_mini.yaml}" ;;
+  train_clean_5) : "${train_config:=conf/train.yaml}" ;;
+  *) : "${train_config:=conf/train_large.yaml}" ;;
+esac
+features=$(config_section "$train_config" features) || exit 2
 if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
-  "features=$(config_section "$train_config" features)"; then
+  "features=$features"; then
   $decode_cmd exp/log/features_$subset.log \
     asr features data/$train "${eval_sets[@]/#/data/}" --config "$train_config" --nj $nj
   stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")

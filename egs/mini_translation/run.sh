@@ -87,8 +87,9 @@ for set in "${sets[@]}"; do
   fi
 done
 
+features=$(config_section "$train_config" features) || exit 2
 if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" "${sets[@]}") \
-  "features=$(config_section "$train_config" features)"; then
+  "features=$features"; then
   $decode_cmd exp/log/features.log \
     asr features "${sets[@]/#/data/}" data/english/{$train,$dev} --config "$train_config" --nj $nj
   stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" "${sets[@]}" english/{$train,$dev})
@@ -102,7 +103,7 @@ for language in english other; do
   fi
 done
 
-# A model that writes English teaches the encoder to hear; all kinds of attention begin with it.
+# Train a recogniser of English first; all kinds of attention begin with its encoder.
 english_encoder() {
   local train=english/$train dev=english/$dev tokens=data/lang_english/tokens.txt dir=$base/english
   seeds='' train_config=$encoder_config train_options=$encoder_options train_stage 3

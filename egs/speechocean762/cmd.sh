@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # for run.sh
 # How jobs are run: CMD [options] [JOB=1:N] LOG COMMAND... Source this file below the option parser.
-# cmd_backend: local (this machine), slurm or sge. Change the options to those of your cluster; the
-# heads of utils/slurm.sh and utils/sge.sh list them.
+# cmd_backend: local (this machine), slurm or sge. Change the options to those of your cluster;
+# utils/slurm.sh and utils/sge.sh list them in their first comments.
 cmd_backend=${cmd_backend:-local}
 case $cmd_backend in
   local)

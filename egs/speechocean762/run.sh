@@ -102,8 +102,9 @@ if stage_begin 0 "data" "$root" local/prepare.py; then
 fi
 [ ! -d data/test ] || eval_sets+=(test)
 
+features=$(config_section "$train_config" features) || exit 2
 if stage_begin 1 "features and CMVN" $(in_each "wav.scp utt2spk" $train "${eval_sets[@]}") \
-  "features=$(config_section "$train_config" features)"; then
+  "features=$features"; then
   $decode_cmd exp/log/features.log \
     asr features data/$train "${eval_sets[@]/#/data/}" --config "$train_config" --nj $nj
   stage_done $(in_each "utt2dur utt2num_frames cmvn.ark" $train "${eval_sets[@]}")

@@ -14,6 +14,7 @@ import filecmp
 import hashlib
 import http.client
 import json
+import lzma
 import shutil
 import sys
 import tarfile
@@ -22,6 +23,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,7 +31,7 @@ from pathlib import Path, PurePosixPath
 from recipe import run
 
 from asr.errors import InputError
-from asr.files import write_json
+from asr.files import tar_members, write_json
 
 CHUNK = 1 << 18
 PATIENCE_S = 60.0
@@ -233,9 +235,9 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive) as tar:
-            for member in tar:
+            for member in tar_members(tar):
                 _extract(tar, member, folder, archive)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError):
             _refuse_full_disk(error, folder)
         raise InputError(

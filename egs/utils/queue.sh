@@ -33,7 +33,7 @@ set_option() { # set_option OPTION VALUE
       requeue=$2
       ;;
     mem | time | partition | options) printf -v "$option" '%s' "$2" ;;
-    *) fail "$1: no such option; the head of $0 lists them" ;;
+    *) fail "$1: no such option; the comment at the top of $0 lists them" ;;
   esac
 }
 

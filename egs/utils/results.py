@@ -143,8 +143,21 @@ def logged_command(log: Path) -> list[str]:
 def decoded(log: Path) -> list[str]:
     """Return the command of a decoding, without the part if it had several."""
     logs = [path for path in (log / "decode.log", log / "decode.1.log") if path.is_file()]
-    newest = max(logs, key=lambda path: path.stat().st_mtime_ns, default=log / "decode.log")
+    newest = max(logs, key=mtime, default=log / "decode.log")
     return [re.sub(r" --part 1/\d+", "", line) for line in logged_command(newest)]
+
+
+def by_another_model(decoding: Path) -> list[str]:
+    """Return a comment if the model was written again after a decoding."""
+    text, model = decoding / "text", decoding.parent / "final.safetensors"
+    if not (text.is_file() and model.is_file()) or mtime(text) >= mtime(model):
+        return []
+    return [f"# by an earlier model: {model} is newer; decode again, or delete {decoding}"]
+
+
+def mtime(path: Path) -> int:
+    """Return when a file was written."""
+    return path.stat().st_mtime_ns
 
 
 def trained(training: Path) -> list[str]:
@@ -184,6 +197,7 @@ def section(folders: Sequence[Path]) -> tuple[list[str], str]:
     lines = [""]
     for folder, decoding in zip(folders, decodings, strict=True):
         lines += decoded(folder / "log")
+        lines += by_another_model(folder)
         lines += [decoding.wer, decoding.cer, decoding.ser]
     total = f"{folders[0].name}: {summary(decodings)}"
     return [*lines, f"# {total}"], total

@@ -3,7 +3,7 @@
 # and is called like it, so that queue.pl or slurm.pl can replace it in cmd.sh:
 #
 #   utils/run_local.sh [options] [JOB=1:N] LOG COMMAND [ARGUMENT...]
-#   utils/run_local.sh JOB=1:4 exp/log/decode.JOB.log asr decode --data data/split4/JOB ...
+#   utils/run_local.sh JOB=1:4 exp/log/decode.JOB.log asr decode ... --part JOB/4
 #
 # JOB stands for the number of the job in LOG and in the command; any other name will do.
 # The command runs without a shell: for a pipe write bash -c '... | ...'.

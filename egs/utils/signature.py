@@ -3,8 +3,8 @@
 usage: signature.py [--inputs | --outputs] ITEM...
 
 Each item gets a line. For a file it has the checksum of its content, or size and time if the file
-is audio or larger than 16 MiB; for a wav.scp also size and time of the audio listed in it. For a
-folder it has one checksum over all files below it. A ``name=value`` item is printed as it is.
+is audio, or larger than 16 MiB and no table; for a wav.scp also size and time of the audio in it.
+For a folder it has one checksum over all files below it. A ``name=value`` item is printed as it is.
 With ``--inputs`` or ``--outputs``, a path that does not exist is an error.
 """
 
@@ -19,13 +19,15 @@ REMEDIES = {
     "--inputs": "not there; check the path, or run the stage that makes it",
     "--outputs": "not there; this stage should have written it",
 }
+TABLES = {"", ".scp"}  # suffixes
 AUDIO = {".flac", ".mp3", ".ogg", ".opus", ".raw", ".sph", ".wav"}
 
 
 def file_state(path: Path) -> str:
-    """Return the checksum of a small file, or size and time of audio and of a large file."""
+    """Return the checksum of a table or a small file, or size and time of audio and large files."""
     info = path.stat()
-    if info.st_size > LARGE or path.suffix.lower() in AUDIO:
+    suffix = path.suffix.lower()
+    if suffix in AUDIO or (info.st_size > LARGE and suffix not in TABLES):
         return f"{info.st_size} {info.st_mtime_ns}"
     content = path.read_bytes()
     if path.name == "wav.scp":

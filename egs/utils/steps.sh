@@ -83,7 +83,6 @@ _train() {
     --out "$dir" --seed "$seed" --device "$device" --threads "$threads" $train_options "$@")
   found=$(python utils/training_inputs.py "${options[@]}") || exit
   mapfile -t inputs <<<"$found" # the settings, then models and noise
-  mapfile -t -O 1 inputs < <(files_among "${inputs[@]:1}")
   if stage_begin $number "training$of_seed" "${inputs[@]}" $tokens \
     $(in_each "text wav.scp utt2spk utt2num_frames cmvn.ark" $train $dev); then
     [[ " $train_options $*" == *" --change"* ]] || ! $stage_changed || set_aside "$dir"

@@ -4,7 +4,7 @@ usage: training_inputs.py OPTION...
 
 The options are those of ``asr train``. The first line has the settings that the model depends on,
 so that a training is not made anew for another number of threads or because ``--change`` is no
-longer there. Models to start from or to imitate and the folder of noise follow.
+longer there. The files of models to start from or to imitate and the folder of noise follow.
 """
 
 import json
@@ -12,16 +12,19 @@ import json
 from recipe import run
 
 from asr.commands.train import read_options
-from asr.train.settings import fixed
+from asr.store.find import find_model
+from asr.train.settings import common_settings
 
 
 def main(argv: list[str]) -> int:
     """Print the items."""
     config, args = read_options(argv)
-    print(f"settings={json.dumps(fixed(config), sort_keys=True)}")
-    models = [args.init or "", *config.teachers.split(",")]
-    for name in filter(None, [*models, config.augment.noise_dir]):
-        print(name.strip().removesuffix(":encoder"))
+    print(f"settings={json.dumps(common_settings(config), sort_keys=True)}")
+    models = [(args.init or "").removesuffix(":encoder"), *config.teachers.split(",")]
+    for name in filter(None, map(str.strip, models)):
+        print(find_model(name))
+    if config.augment.noise_dir:
+        print(config.augment.noise_dir)
     return 0
 
 

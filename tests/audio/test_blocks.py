@@ -9,7 +9,7 @@ import torch
 import torchaudio
 
 from asr.audio import decode
-from asr.audio.clip import Clip, Outputs, blocks, info, read
+from asr.audio.clip import Clip, CommandOutputs, blocks, info, read
 from asr.audio.resample import Resampler, resample
 from asr.errors import AudioError
 
@@ -119,7 +119,7 @@ def test_a_command_is_run_for_each_reading_but_once_for_a_list_of_segments(tmp_p
     assert lengths() == [16000, 8000]
     path.write_bytes(encode(noise(32000)))
     assert lengths() == [32000, 24000]
-    outputs = Outputs()
+    outputs = CommandOutputs()
     assert lengths(outputs=outputs) == [32000, 24000]
     assert (tmp_path / "runs").read_text() == 5 * "x\n"
     path.write_bytes(encode(noise(16000)))

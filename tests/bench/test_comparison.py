@@ -10,7 +10,7 @@ import yaml
 from tones import TINY
 
 from asr.bench import accuracy, speed
-from asr.bench.accuracy import Spoken, Trained, join, places, read_dev, times_of_ctm
+from asr.bench.accuracy import Spoken, Trained, join, read_dev, times_of_ctm, word_time_errors
 from asr.bench.comparison import ENCODERS, make_rows
 from asr.bench.comparison_report import ERRORS, lines, table, write
 from asr.commands.bench import main
@@ -169,12 +169,12 @@ def test_joined_utterances_have_pauses_between_them():
 def test_soft_is_hard_switched_off(compared, tone_corpus):
     trained = Trained.from_folder(compared / "hard_monotonic-1")
     assert trained.forms == ("hard", "soft")
-    trained.take("soft")
+    trained.use_form("soft")
     assert trained.model.las.decoder.hard is False
     found = {}
     features = [trained.recognizer().features(read_dev(tone_corpus / "dev", 16000)[0].waveform)]
     for form in trained.forms:
-        trained.take(form)
+        trained.use_form(form)
         found[form] = trained.model.teacher_force(trained.model.encode(features), [[1, 2, 1]])
     hard, soft = (found[form][0].attention for form in ("hard", "soft"))
     assert set(np.unique(hard)) <= {0.0, 1.0}
@@ -188,10 +188,10 @@ def test_words_of_a_ctm_are_the_reference(compared, tone_corpus, tmp_path):
     lines = [f"{s.id} 1 {i / 10} 0.1 {w}" for s in spoken for i, w in enumerate(s.text.split())]
     path.write_text("\n".join(lines) + "\n")
     assert times_of_ctm(path, spoken)["s2-01"] == [(0.0, 0.1), (0.1, 0.2)]
-    assert places(trained, spoken, str(path))["soft"]["error_ms"] >= 0
+    assert word_time_errors(trained, spoken, str(path))["soft"]["error_ms"] >= 0
     path.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(InputError, match="1 words of s2-01, expected the 2 of its transcript"):
-        places(trained, spoken, str(path))
+        word_time_errors(trained, spoken, str(path))
 
 
 def test_the_delay_counts_from_the_end_of_a_word(compared, tone_corpus, monkeypatch):

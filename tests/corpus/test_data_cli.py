@@ -8,7 +8,9 @@ from rich.console import Console
 
 from asr.cli import main as asr
 from asr.commands.data import main
+from asr.config import FeatureConfig
 from asr.corpus.datadir import DataDir
+from asr.corpus.feature_statistics import gather
 from asr.corpus.stats import describe, show, suspicious
 from asr.corpus.tables import read_clips, read_table
 from asr.errors import InputError
@@ -159,6 +161,29 @@ def test_import_and_normalize(wav, tmp_path, capsys):
     assert f"{out} held 1 other utterance; its former files" in capsys.readouterr().err
     with pytest.raises(InputError, match="--normalize: invalid choice: 'x'"):
         main([*arguments, "--normalize", "x"])
+
+
+def test_the_same_import_again_loses_nothing(wav, tmp_path, capsys):
+    (table := tmp_path / "t.csv").write_text(f"audio,text\n{wav},one\n")
+    for _ in range(2):
+        assert main(["import", str(tmp_path / "out"), "--table", str(table)]) == 0
+        assert "former files" not in capsys.readouterr().err
+        gather(tmp_path / "out", FeatureConfig())
+    assert not (tmp_path / "out" / ".backup").exists()
+
+
+@pytest.mark.parametrize(
+    ("way", "option"),
+    [
+        ("--table", "--speaker-from folder"),
+        ("--table", "--root corpus"),
+        ("--folder", "--audio-column path"),
+        ("--kaldi", "--speaker-from none"),
+    ],
+)
+def test_import_refuses_options_of_another_way(tmp_path, way, option):
+    with pytest.raises(InputError, match=f"{option.split()[0]}: only for --"):
+        main(["import", str(tmp_path / "out"), way, str(tmp_path), *option.split()])
 
 
 def test_import_reports_lists_that_differ(make, tmp_path, capsys):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,19 @@ def test_a_finished_folder_is_kept_and_other_data_are_refused(corpus, tmp_path):
         shard(corpus, out, format="opus")
 
 
+def test_shards_are_kept_with_other_features_and_indexed_again(corpus, tmp_path):
+    out = shard(corpus, tmp_path / "shards")
+    tars = {p: p.stat().st_mtime_ns for p in out.glob("*.tar")}
+    index = out / "index.safetensors"
+    written = index.stat().st_mtime_ns
+    list(write_shards(corpus, out, Options(replace(FEATURES, cmvn="speaker"), utterances=3)))
+    assert index.stat().st_mtime_ns == written  # they do not depend on this
+    for mel_bins in (40, 20):
+        list(write_shards(corpus, out, Options(FeatureConfig(mel_bins=mel_bins), utterances=3)))
+        assert open_index(index).info["settings"]["mel_bins"] == mel_bins
+    assert tars == {p: p.stat().st_mtime_ns for p in out.glob("*.tar")}
+
+
 def test_a_damaged_plan_is_named(corpus, tmp_path):
     plan = tmp_path / "out" / shard_writing.UNFINISHED / shard_writing.PLAN_FILE
     plan.parent.mkdir(parents=True)
@@ -260,6 +274,19 @@ def test_damaged_shards_are_described(tmp_path, content, message):
             tar.addfile(member, io.BytesIO(value))
     with pytest.raises(InputError, match=re.escape(message)):
         list(index_shards(tmp_path, FEATURES))
+
+
+@pytest.mark.parametrize("damage", ["cut", "header"])
+def test_a_shard_that_ends_early_is_refused(corpus, tmp_path, damage):
+    out = shard(corpus, tmp_path / "shards")
+    path = out / "train-000000.tar"
+    with tarfile.open(path) as tar:
+        last = tar.getmembers()[-2].offset
+    content = bytearray(path.read_bytes())
+    content[last] ^= 1
+    path.write_bytes(content if damage == "header" else content[:last])
+    with pytest.raises(InputError, match=f"cut short or damaged at byte {last}"):
+        list(index_shards(out, FEATURES))
 
 
 def test_braces_are_those_of_a_shell():

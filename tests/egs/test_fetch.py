@@ -1,5 +1,6 @@
 """Downloads that break off, and archives that should not be trusted."""
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -234,9 +235,37 @@ def test_what_is_there_is_kept_and_told(tmp_path, capsys):
     assert said[1:] == [f"{out}/an4/wav exists; remove it to unpack {second} again"]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"<html>", lambda b: b""])
+def changed(place):
+    """A change of one byte of the tar archive inside a tar.gz."""
+
+    def damage(content):
+        tar = bytearray(gzip.decompress(content))
+        tar[place] ^= 1
+        return gzip.compress(bytes(tar))
+
+    return damage
+
+
+def wrong_checksum(content):
+    """What one wrong byte of the audio in the archive does: the checksum of gzip is another one."""
+    return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+
+
+SECOND = 512 + len(CONTENT) + -len(CONTENT) % 512  # place of the header of the second file
+DAMAGES = {
+    "cut": lambda b: b[: len(b) // 2],
+    "page": lambda b: b"<html>",
+    "empty": lambda b: b"",
+    "first header": changed(0),
+    "second header": changed(SECOND),
+    "cut at a header": lambda b: gzip.compress(gzip.decompress(b)[:SECOND]),
+    "checksum": wrong_checksum,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_damaged_archive_leaves_nothing(tmp_path, damage):
-    path = archive(tmp_path / "a.tar.gz", ("LS/dev/x", CONTENT))
+    path = archive(tmp_path / "a.tar.gz", ("LS/dev/x", CONTENT), ("LS/dev/y", CONTENT))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match="damaged"):
         fetch.install(path, tmp_path / "out")

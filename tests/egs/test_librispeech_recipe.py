@@ -171,6 +171,35 @@ def test_a_training_needs_a_dev_set(recipes, tmp_path, sets, complaint):
     assert complaint in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("train", "options", "config"),
+    [
+        ("train-clean-100", [], "conf/train_large.yaml"),
+        ("train-clean-5", [], "conf/train.yaml"),
+        ("train-clean-5", ["--train-config", "egs/nowhere.yaml"], None),
+    ],
+)
+def test_settings_fit_the_hours_of_a_corpus(recipes, tmp_path, train, options, config):
+    """The stage fails here, because the data are empty; its log has the command."""
+    recipe = recipes / "librispeech"
+    for part in (train, "dev-clean"):
+        (tmp_path / "corpus" / part).mkdir(parents=True)
+        (recipe / "data" / part.replace("-", "_")).mkdir(parents=True)
+        for table in ("wav.scp", "utt2spk"):
+            (recipe / "data" / part.replace("-", "_") / table).touch()
+    options = ["--corpus", str(tmp_path / "corpus"), "--stage", "1", "--stop-stage", "1", *options]
+    found = subprocess.run(
+        [recipe / "run.sh", *options], capture_output=True, text=True, cwd=recipes.parent
+    )
+    log = recipe / "exp/log/features_all.log"
+    assert found.returncode == (1 if config else 2)
+    assert ("stage 1" in found.stdout) == log.exists() == bool(config)
+    if config:
+        assert f"--config {config} " in log.read_text().splitlines()[0]
+    else:
+        assert "nowhere.yaml: cannot read" in found.stderr
+
+
 def test_real_slice(prepare, tmp_path):
     corpus = REPOSITORY.parent / "shared" / "corpora" / "LibriSpeech"
     if not corpus.is_dir():

@@ -56,6 +56,18 @@ def test_one_training(gather, tmp_path):
     ]
 
 
+def test_a_decoding_by_an_earlier_model_is_marked(gather, tmp_path):
+    training = write_training(tmp_path / "las", 4)
+    for name, second in (("final.safetensors", 2), ("decode_dev_beam/text", 3)):
+        (training / name).touch()
+        os.utime(training / name, (second, second))
+    gather(training, "--out", tmp_path / "RESULTS")
+    assert "earlier model" not in (tmp_path / "RESULTS").read_text()
+    os.utime(training / "decode_dev_beam/text", (1, 1))
+    gather(training, "--out", tmp_path / "RESULTS")
+    assert f"# by an earlier model: {training}/final" in (tmp_path / "RESULTS").read_text()
+
+
 def test_commands_of_several_processes(gather, tmp_path):
     """A training by torchrun, and a decoding in parts after one as a whole."""
     training = write_training(tmp_path / "las", 4)

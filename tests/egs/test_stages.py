@@ -165,6 +165,24 @@ def test_long_options_are_compared_as_they_are(capsys):
     assert capsys.readouterr().out == f"{options}\n"
 
 
+def test_large_tables_are_compared_by_their_content(tmp_path, monkeypatch):
+    import signature
+
+    monkeypatch.setattr(signature, "LARGE", 10)
+    states = []
+    (tmp_path / "a.wav").write_text("")
+    for name in ("text", "wav.scp", "cmvn.ark"):
+        path = tmp_path / name
+        path.write_text(f"a {tmp_path}/a.wav\n")
+        before = signature.file_state(path)
+        os.utime(path, (1, 1))
+        states.append(signature.file_state(path) == before)
+    assert states == [True, True, False]
+    before = signature.file_state(tmp_path / "wav.scp")
+    (tmp_path / "a.wav").write_text("other audio")
+    assert signature.file_state(tmp_path / "wav.scp") != before
+
+
 def test_folders_are_compared_by_their_files(tmp_path, monkeypatch, capsys):
     import signature
 

@@ -10,7 +10,7 @@ from asr.commands.align import main, read_ctm
 from asr.errors import InputError
 from asr.recognize import forced
 from asr.recognize.forced import ctm_lines, ctm_words
-from asr.recognize.refine import Sounds
+from asr.recognize.refine import CharacterGaussians
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
@@ -74,13 +74,13 @@ class At:
 
 @pytest.mark.parametrize(
     ("enough", "options", "time_s"),
-    [(2, [], 0.5), (3, [], 0.25), (2, ["--recognise", "--beam", "1", "--max_ratio", "0.2"], 0.25)],
+    [(2, [], 0.5), (3, [], 0.25), (2, ["--recognize", "--beam", "1", "--max_ratio", "0.2"], 0.25)],
 )
 def test_sounds_are_learnt_from_enough_transcripts(
     data, model, monkeypatch, enough, options, time_s
 ):
-    monkeypatch.setattr(Sounds, "from_info", lambda *_: At(0.25))  # those of the model
-    monkeypatch.setattr(Sounds, "estimate", lambda *_: At(0.5))
+    monkeypatch.setattr(CharacterGaussians, "from_info", lambda *_: At(0.25))  # those of the model
+    monkeypatch.setattr(CharacterGaussians, "estimate", lambda *_: At(0.5))
     monkeypatch.setattr(forced, "ENOUGH", enough)
     code, output = run(data, model, *options)
     words = [word for each in read_ctm(output).values() for word in each]
@@ -90,7 +90,7 @@ def test_sounds_are_learnt_from_enough_transcripts(
 
 def test_recognised_text_is_aligned_without_transcripts(data, model):
     (data / "text").unlink()
-    code, output = run(data, model, "--recognise", "--beam", "1", "--max_ratio", "0.2")
+    code, output = run(data, model, "--recognize", "--beam", "1", "--max_ratio", "0.2")
     assert code == 0 and output.exists()
     with pytest.raises(InputError, match="text"):
         run(data, model)
@@ -123,7 +123,7 @@ def test_unreadable_audio_is_left_out(data, model, capsys):
     assert "asr align: s1-1: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [[], ["--recognise"]])
+@pytest.mark.parametrize("options", [[], ["--recognize"]])
 def test_an_utterance_whose_scores_are_not_finite_is_left_out(
     data, model, capsys, monkeypatch, options
 ):

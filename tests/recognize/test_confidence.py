@@ -199,7 +199,7 @@ def test_words_of_the_search_are_known(save, audio, tmp_path):
     model = save(credit={"least": -1.0, "oov_rate": 0.1}, vocabulary=["A"])
 
     def known(**lists):
-        loaded = asr.load(model, "cpu", DecodeConfig(**lists)).utterances.plausibility
+        loaded = asr.load(model, "cpu", DecodeConfig(**lists)).utterance_recognizer.plausibility
         return loaded.vocabulary.words
 
     assert known() == {"A"}
@@ -208,7 +208,7 @@ def test_words_of_the_search_are_known(save, audio, tmp_path):
 
 
 def test_models_without_coefficients_have_no_confidence(model):
-    assert asr.load(model, "cpu").utterances.calibration is None
+    assert asr.load(model, "cpu").utterance_recognizer.calibration is None
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_calibrate_writes_a_copy_of_the_model(model, babble, tmp_path, capsys):
     (_, before), (after, weights) = read_model(model), read_model(target)
     for name, value in before.items():
         assert np.array_equal(value, weights[name])
-    assert after.info["confidence"]["fitted_on"]["right"] == 12
+    assert after.info["confidence"]["fitted_on"]["correct"] == 12
     assert after.info["confidence"]["credit"]["least"] < 0
     assert "A" in after.info["sounds"]["characters"]
     assert (tmp_path / "sure.reliability.png").read_bytes()[1:4] == b"PNG"

@@ -56,7 +56,7 @@ def test_a_stream_has_the_segments_of_the_file(recognizer):
 
 def test_delay_is_bounded_without_a_pause(recognizer):
     short = Recognizer(
-        recognizer.utterances, SegmentationConfig(longest_s=3.0), recognizer.make_detector
+        recognizer.utterance_recognizer, SegmentationConfig(longest_s=3.0), recognizer.make_detector
     )
     generator, heard = np.random.default_rng(0), 0
 

@@ -5,11 +5,11 @@ import pytest
 
 from asr.recognize.metrics import (
     STALL_LENGTH,
-    AlignmentNumbers,
-    alignment_numbers,
+    AlignmentStatistics,
+    alignment_statistics,
     coverage,
     jumps,
-    mean_numbers,
+    mean_statistics,
     monotonicity,
     sharpness,
     skipped_s,
@@ -67,22 +67,22 @@ def test_skipped_sound_lies_in_long_gaps():
 
 
 def test_numbers_of_a_diagonal():
-    found = alignment_numbers(np.eye(10, dtype=np.float32), sound(40), STEP_S)
-    assert found == AlignmentNumbers(1.0, 1.0, 1.0, 0, 0, 0.0)
-    nothing = alignment_numbers(np.zeros((0, 10), np.float32), sound(40), STEP_S)
-    assert nothing == AlignmentNumbers(0.0, 0.0, 1.0, 0, 0, pytest.approx(1.0))
+    found = alignment_statistics(np.eye(10, dtype=np.float32), sound(40), STEP_S)
+    assert found == AlignmentStatistics(1.0, 1.0, 1.0, 0, 0, 0.0)
+    nothing = alignment_statistics(np.zeros((0, 10), np.float32), sound(40), STEP_S)
+    assert nothing == AlignmentStatistics(0.0, 0.0, 1.0, 0, 0, pytest.approx(1.0))
     assert nothing.to_dict()["skipped_s"] == 1.0
 
 
 def test_characters_without_weight_have_no_position():
     weights = np.eye(10, dtype=np.float32)
     weights[4] = 0.0
-    found = alignment_numbers(weights, sound(40), STEP_S)
+    found = alignment_statistics(weights, sound(40), STEP_S)
     assert (found.monotonicity, found.sharpness, found.coverage) == (1.0, pytest.approx(0.9), 0.9)
 
 
 def test_the_mean_of_a_set():
-    a, b = AlignmentNumbers(1, 1, 1, 0, 0, 0), AlignmentNumbers(0.5, 0, 1, 1, 12, 3)
-    assert mean_numbers([a, b]) == AlignmentNumbers(0.75, 0.5, 1.0, 0.5, 6.0, 1.5)
-    assert mean_numbers([]) is None
+    a, b = AlignmentStatistics(1, 1, 1, 0, 0, 0), AlignmentStatistics(0.5, 0, 1, 1, 12, 3)
+    assert mean_statistics([a, b]) == AlignmentStatistics(0.75, 0.5, 1.0, 0.5, 6.0, 1.5)
+    assert mean_statistics([]) is None
     assert str(b).startswith("sharpness 0.50, coverage 0 %, monotonicity 100.0 %; per utterance 1")

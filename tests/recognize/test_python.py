@@ -66,14 +66,14 @@ def test_progress_is_reported_in_seconds(model, audio):
 
 def test_scores_that_are_not_finite_fail_for_their_input_alone(model, monkeypatch):
     recognizer = asr.load(model, "cpu", QUICK)
-    original = recognizer.utterances.recognize
+    original = recognizer.utterance_recognizer.recognize
 
     def broken(chunks, **options):
         if any(chunk.end_s == 0.5 for chunk in chunks):
             raise InputError("the score of ctc is nan")
         return original(chunks, **options)
 
-    monkeypatch.setattr(recognizer.utterances, "recognize", broken)
+    monkeypatch.setattr(recognizer.utterance_recognizer, "recognize", broken)
     sources = [(np.ones(RATE // n, np.float32), RATE) for n in (1, 2, 4)]
     first, second, third = recognizer.transcribe_each(sources)
     assert (first.duration_s, third.duration_s) == (1.0, 0.25)

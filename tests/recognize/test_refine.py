@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.recognize.refine import Sounds, best_edges
+from asr.recognize.refine import CharacterGaussians, best_edges
 from asr.recognize.transcript import Word
 from asr.search.alignment import best_states
 
@@ -56,7 +56,7 @@ def spoken():
 
 def refine(utterances, shift_s):
     """Words with better times, by their own sounds."""
-    sounds = Sounds.estimate(utterances, shift_s)
+    sounds = CharacterGaussians.estimate(utterances, shift_s)
     return [sounds.refine(features, words, shift_s) for features, words in utterances]
 
 
@@ -87,10 +87,12 @@ def test_what_cannot_be_aligned_keeps_its_times():
     crowded = (Word("ABC", 0.0, 0.02, characters=(("A", 0, 0), ("B", 0, 0), ("C", 0, 0.02))),)
     unknown = (Word("A", 0.0, 0.02),)
     utterances = [(short, crowded), (short, unknown), (short, ())]
-    assert Sounds.estimate(utterances, SHIFT_S) is None
-    assert Sounds.estimate([], SHIFT_S) is None
+    assert CharacterGaussians.estimate(utterances, SHIFT_S) is None
+    assert CharacterGaussians.estimate([], SHIFT_S) is None
     features, edges = speak("ABC")
-    sounds = Sounds.estimate([(features.astype(np.float32), words("ABC", edges))], SHIFT_S)
+    sounds = CharacterGaussians.estimate(
+        [(features.astype(np.float32), words("ABC", edges))], SHIFT_S
+    )
     found = [sounds.refine(*each, SHIFT_S) for each in utterances]
     assert found == [crowded, unknown, ()]
 
@@ -120,8 +122,8 @@ def test_edges_equal_those_of_the_step_by_step_search():
 
 def test_a_model_keeps_the_sounds(spoken):
     features, drafts, truth = spoken
-    sounds = Sounds.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
-    again = Sounds.from_info({"sounds": sounds.to_info()}, 8, "x")
+    sounds = CharacterGaussians.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
+    again = CharacterGaussians.from_info({"sounds": sounds.to_info()}, 8, "x")
     assert again.characters == "ABCDE" == sounds.characters
     assert again.weights == pytest.approx(sounds.weights, rel=1e-3)
     found = [again.refine(f, w, SHIFT_S) for f, w in zip(features, drafts, strict=True)]
@@ -133,13 +135,13 @@ def test_a_model_keeps_the_sounds(spoken):
         for words, start_s in ((early, 0.0), (late, 7.0))
     )
     assert second.start_s == pytest.approx(first.start_s + 7)
-    assert Sounds.from_info({}, 8, "x") is None
-    assert Sounds.estimate([(features[0], ())], SHIFT_S) is None
+    assert CharacterGaussians.from_info({}, 8, "x") is None
+    assert CharacterGaussians.estimate([(features[0], ())], SHIFT_S) is None
 
 
 def test_an_unknown_character_sounds_like_the_mean_of_all(spoken):
     features, drafts, _ = spoken
-    sounds = Sounds.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
+    sounds = CharacterGaussians.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
     (word,) = sounds.refine(features[0], [Word("Z", 0.3, 0.4, characters=(("Z", 0.3, 0.4),))], 0.01)
     assert 0 <= word.start_s < word.end_s <= len(features[0]) * SHIFT_S
 
@@ -149,4 +151,4 @@ def test_an_unknown_character_sounds_like_the_mean_of_all(spoken):
 )
 def test_damaged_sounds(sounds):
     with pytest.raises(InputError, match="run `asr calibrate` again"):
-        Sounds.from_info({"sounds": sounds}, 8, "model")
+        CharacterGaussians.from_info({"sounds": sounds}, 8, "model")

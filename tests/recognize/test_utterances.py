@@ -9,7 +9,7 @@ import asr
 from asr.commands.transcribe import main
 from asr.config import DecodeConfig
 from asr.recognize import utterances
-from asr.recognize.refine import Sounds
+from asr.recognize.refine import CharacterGaussians
 from asr.recognize.utterances import Chunk
 
 
@@ -82,9 +82,9 @@ def test_words_have_times_within_their_segment(model, audio):
 def test_times_count_from_the_beginning_of_the_recording(model, audio):
     recognizer = asr.load(model, "cpu", DecodeConfig(beam=2, max_ratio=0.3))
     waveform = asr.audio.clip.read(audio / "b.wav", sample_rate=16000)
-    features = recognizer.utterances.features(waveform)
+    features = recognizer.utterance_recognizer.features(waveform)
     (early,), (late,) = (
-        recognizer.utterances.recognize([Chunk(features, s, s + 0.8)]) for s in (0.0, 5.0)
+        recognizer.utterance_recognizer.recognize([Chunk(features, s, s + 0.8)]) for s in (0.0, 5.0)
     )
     assert early.words and late.words[0].start_s == pytest.approx(early.words[0].start_s + 5)
     assert late.words[-1].characters[-1][2] == pytest.approx(late.words[-1].end_s)
@@ -96,7 +96,7 @@ def test_the_sounds_of_a_model_refine_its_times(model, save, audio):
         return recognizer.transcribe(audio / "b.wav").words
 
     weights = np.random.default_rng(0).normal(0, 1, (3 * 20 + 1, 5)).astype(np.float32)
-    before, after = words(), words(sounds=Sounds("ABC", weights).to_info())
+    before, after = words(), words(sounds=CharacterGaussians("ABC", weights).to_info())
     assert [w.text for w in before] == [w.text for w in after]
     assert [w.predictors for w in before] == [w.predictors for w in after]
     assert [w.characters for w in before] != [w.characters for w in after]

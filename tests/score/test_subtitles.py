@@ -1,4 +1,4 @@
-"""Of files with times, the words alone are scored."""
+"""Only the words of files with times are scored."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hot words: rewards by hand, and their effect on a search."""
+"""Hot words: bonuses by hand, and their effect on a search."""
 
 import itertools
 
@@ -23,8 +23,8 @@ def hot(**words):
     return HotWords(spelled, TOKENS)
 
 
-def earned(words, text, *, ended=True):
-    """Return the reward of a text, summed over its characters and its end."""
+def bonus(words, text, *, ended=True):
+    """Return the bonus of a text, summed over its characters and its end."""
     state, gains = words.start(1), []
     row, last = np.zeros(1, int), TOKENS.eos_id
     for token in [*TOKENS.encode(text), *([TOKENS.eos_id] if ended else [])]:
@@ -36,38 +36,38 @@ def earned(words, text, *, ended=True):
 
 def test_each_character_adds_the_weight_and_a_complete_word_keeps_it():
     words = hot(ABC=2.0)
-    assert [earned(words, "ABC"[:n], ended=False) for n in range(4)] == [0, 2, 4, 6]
-    assert earned(words, "ABC") == earned(words, "N ABC") == earned(words, "ABC N") == 6
-    assert earned(words, "ABC ABC") == 12
+    assert [bonus(words, "ABC"[:n], ended=False) for n in range(4)] == [0, 2, 4, 6]
+    assert bonus(words, "ABC") == bonus(words, "N ABC") == bonus(words, "ABC N") == 6
+    assert bonus(words, "ABC ABC") == 12
 
 
 @pytest.mark.parametrize("text", ["AB", "ABN", "ABCA", "NABC", "AB C", "N", "", "ABC"[:2] + " ABN"])
 def test_other_words_earn_nothing(text):
-    assert earned(hot(ABC=2.0), text) == 0
+    assert bonus(hot(ABC=2.0), text) == 0
 
 
 def test_words_that_begin_alike():
     words = hot(AB=1.0, ABC=3.0)
-    assert earned(words, "AB", ended=False) == 6  # it may become the heavier one
-    assert earned(words, "AB") == 2 and earned(words, "ABC") == 9 and earned(words, "ABN") == 0
+    assert bonus(words, "AB", ended=False) == 6  # it may become the heavier one
+    assert bonus(words, "AB") == 2 and bonus(words, "ABC") == 9 and bonus(words, "ABN") == 0
 
 
 def test_phrases():
     words = hot(A_B=1.0, A=1.0, BC=2.0)
-    assert earned(words, "A B") == 3 + 1  # the phrase and its first word
-    assert earned(words, "A N") == 1
-    assert earned(words, "A BC") == 1 + 4  # two hot words instead of the phrase
-    assert earned(words, "A BN") == 1
-    assert earned(words, "A A B") == 1 + 3 + 1
+    assert bonus(words, "A B") == 3 + 1  # the phrase and its first word
+    assert bonus(words, "A N") == 1
+    assert bonus(words, "A BC") == 1 + 4  # two hot words instead of the phrase
+    assert bonus(words, "A BN") == 1
+    assert bonus(words, "A A B") == 1 + 3 + 1
 
 
 def test_phrases_that_overlap():
     words = hot(A_B=1.0, B_C=2.0)
-    assert earned(words, "A B N") == earned(words, "A B CN") == 3
-    assert earned(words, "A B C") == 3 + 6
+    assert bonus(words, "A B N") == bonus(words, "A B CN") == 3
+    assert bonus(words, "A B C") == 3 + 6
 
 
-def test_the_reward_of_a_text_is_that_of_its_hot_words():
+def test_the_bonus_of_a_text_is_that_of_its_hot_words():
     words = {"A": 0.5, "AB": 1.0, "B A": 2.0, "A B A": 0.25, "BB A": 1.5}
     tables = hot(**{w.replace(" ", "_"): weight for w, weight in words.items()})
 
@@ -78,21 +78,19 @@ def test_the_reward_of_a_text_is_that_of_its_hot_words():
             pairs = itertools.combinations(range(len(parts) + 1), 2)
             phrases = [" ".join(parts[begin:end]) for begin, end in pairs]
             total = sum(words.get(phrase, 0.0) * len(phrase) for phrase in phrases)
-            assert earned(tables, text) == pytest.approx(total), text
+            assert bonus(tables, text) == pytest.approx(total), text
 
 
 def test_a_heavier_word_that_begins_like_the_next_one_does_not_end_a_phrase():
     words = hot(A_BAB=0.5, BC=3.0)
-    assert (
-        earned(words, "A BAB") == 2.5 and earned(words, "A BC") == 6 and earned(words, "A B") == 0
-    )
+    assert bonus(words, "A BAB") == 2.5 and bonus(words, "A BC") == 6 and bonus(words, "A B") == 0
 
 
 def test_a_file_of_hot_words(tmp_path):
     path = tmp_path / "hot.txt"
     path.write_text("AB\n\u200b\n\nA \u200b B\t0.5\n", encoding="utf-8")
     words = load_hotwords(path, 2.0, TOKENS)
-    assert earned(words, "AB") == 4 and earned(words, "A B") == 1.5
+    assert bonus(words, "AB") == 4 and bonus(words, "A B") == 1.5
     assert len(words.values) == 2  # no hot word of invisible characters alone
 
 
@@ -166,12 +164,12 @@ def test_a_search_finds_the_hot_word(run):
     assert all("CAB" in text.split() for text in texts(run(words)))
 
 
-def test_the_score_includes_the_reward(run):
+def test_the_score_includes_the_bonus(run):
     words = hot(CAB=8.0)
     for (best,) in run(words):
         plain = 0.7 * best.scores["decoder"] + 0.3 * best.scores["ctc"]
         assert best.score == pytest.approx(
-            plain + earned(words, TOKENS.decode(best.tokens)), abs=1e-3
+            plain + bonus(words, TOKENS.decode(best.tokens)), abs=1e-3
         )
 
 

@@ -221,7 +221,7 @@ def test_the_end_threshold_delays_the_end(model):
     assert sum(len(h[0].tokens) for h in strict) > sum(len(h[0].tokens) for h in free)
 
 
-def test_coverage_rewards_attention_to_all_steps(model):
+def test_coverage_favours_attention_to_all_steps(model):
     m = encode(model)
     for threshold, weight in ((0.1, 3.0),):
         config = replace(PLAIN, beam=8, coverage_weight=weight, coverage_threshold=threshold)
@@ -477,8 +477,8 @@ def test_numpy_and_torch_find_the_same(model, lm, config):
     ours = search(m, config, lm, hotwords)
     m = encode(model, (40, 25, 31, 9))
     m.model.numpy = False
-    hotwords.rewards, hotwords.next_nodes = map(
-        torch.from_numpy, (hotwords.rewards, hotwords.next_nodes)
+    hotwords.bonuses, hotwords.next_nodes = map(
+        torch.from_numpy, (hotwords.bonuses, hotwords.next_nodes)
     )
     theirs = search(m, config, lm, hotwords)
     for a, b in zip(itertools.chain(*ours), itertools.chain(*theirs), strict=True):

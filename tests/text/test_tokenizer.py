@@ -69,6 +69,14 @@ def test_tokenizer_reads_data_directories_without_their_ids(tmp_path, capsys):
     assert f"' ': 1 occurrence, first in {data}/text:2" in captured.err
 
 
+def test_a_rare_character_of_subtitles_is_found(tmp_path, capsys):
+    (tmp_path / "s.srt").write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\nTEA\n\n2\n00:00:03,000 --> 00:00:04,000\nCAF\u00c9\n"
+    )
+    assert main(["chars", str(tmp_path / "s.srt")]) == 0
+    assert f"1 occurrence, first in {tmp_path}/s.srt, text 2" in capsys.readouterr().err
+
+
 def test_tokenizer_of_a_plain_file_normalised_to_standard_output(tmp_path, capsys):
     (tmp_path / "sentences.txt").write_text("so, so!\n")
     assert main(["chars", "--normalize", "librispeech", str(tmp_path / "sentences.txt")]) == 0

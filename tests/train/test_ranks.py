@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 
 
 def plain(config: TrainConfig, **changes) -> TrainConfig:
-    """Return the settings without random numbers that depend on the shares."""
+    """Return the settings without random numbers that depend on the micro-batches."""
     values = to_dict(config)
     values["model"]["encoder"]["dropout"] = values["model"]["decoder"]["dropout"] = 0.0
     for name, value in changes.items():
@@ -50,17 +50,20 @@ def start(config, corpus, out, rank=None):
 def test_shares_partition_a_batch(count):
     durations = [1.0, 1.2, 5.0, 1.1, 1.3]
     keys = [(0, index) for index in range(5)]
-    shares = cut_batch(keys, durations, count)
-    assert len(shares) == count and sorted(key for share in shares for key in share) == keys
-    sizes = [len(share) * max((durations[i] for _, i in share), default=0) for share in shares]
+    micro_batches = cut_batch(keys, durations, count)
+    assert (
+        len(micro_batches) == count
+        and sorted(key for part in micro_batches for key in part) == keys
+    )
+    sizes = [len(part) * max((durations[i] for _, i in part), default=0) for part in micro_batches]
     assert max(sizes) == {1: 25.0, 2: pytest.approx(5.2)}.get(count, 5.0)
 
 
-def local(training, shares):
-    """Return the losses and gradients of shares."""
-    count = Count(*map(sum, zip(*(batch.count for batch in shares), strict=True)))
+def local(training, micro_batches):
+    """Return the losses and gradients of micro-batches."""
+    count = Count(*map(sum, zip(*(batch.count for batch in micro_batches), strict=True)))
     weights = weights_at(training.config.loss, 0)
-    losses = training.step.local_gradient(shares, count, weights, 5)
+    losses = training.step.local_gradient(micro_batches, count, weights, 5)
     gradients = [p.grad.clone() for p in training.model.parameters()]
     training.optimizer.zero_grad()
     return [float(loss) for loss in losses], gradients
@@ -73,7 +76,7 @@ def assert_same_step(one, other):
 
 
 def test_an_accumulated_batch_has_the_gradient_of_the_whole(tone_corpus, tiny_training, tmp_path):
-    """Three shares and an empty one; each utterance has two copies."""
+    """Three micro-batches and an empty one; each utterance has two copies."""
     whole = start(plain(tiny_training), tone_corpus, tmp_path / "las")
     keys = [(0, index) for index in range(6)]
     parts = cut_batch(keys, whole.data.train.durations_s, 3)
@@ -100,10 +103,12 @@ def test_a_batch_without_memory_is_halved(tone_corpus, tiny_training, tmp_path, 
     training = start(config, tone_corpus, tmp_path / "las")
     said = []
     training.step.say = said.append
-    shares = [training.data.train.batch([(0, i) for i in keys]) for keys in ((0, 1), range(2, 7))]
-    expected = local(training, shares)
+    micro_batches = [
+        training.data.train.batch([(0, i) for i in keys]) for keys in ((0, 1), range(2, 7))
+    ]
+    expected = local(training, micro_batches)
     lack_memory(training, monkeypatch, 4)
-    assert_same_step(local(training, shares), expected)
+    assert_same_step(local(training, micro_batches), expected)
     assert len(said) == 2 and "5 utterances" in said[0] and "3 utterances" in said[1]
 
 
@@ -216,7 +221,7 @@ def alone(tone_corpus, tiny_training, tmp_path):
 def test_several_processes_train_as_one(
     alone, tone_corpus, tiny_training, tmp_path, count, accumulate, workers
 ):
-    """With 4 shares some are empty, and with 4 processes some have no share of the dev set."""
+    """Of 4 micro-batches some are empty; of 4 processes some have no share of the dev set."""
     config = plain(tiny_training, batch__accumulate=accumulate, batch__workers=workers)
     training = Processes(tone_corpus, tmp_path / "several", config)
     assert training.run(count) == [0] * count
@@ -236,21 +241,21 @@ def gradients(model: torch.nn.Module) -> list[torch.Tensor]:
 
 
 def compare_with_torch(index: int, port: int, config: TrainConfig, corpus: Path, out: Path) -> None:
-    """Compute the gradient of two shares as DistributedDataParallel does, and as we do."""
+    """Compute the gradient of two micro-batches as DistributedDataParallel does, and as we do."""
     set_rank(index, 2, port)
     with group.joined("cpu", 60.0, out) as rank:
         training = start(config, corpus, out, rank)
         keys = cut_batch([(0, i) for i in range(7)], training.data.train.durations_s, 2)
-        shares = [training.data.train.batch(share) for share in keys]
-        count = Count(*map(sum, zip(*(share.count for share in shares), strict=True)))
+        micro_batches = [training.data.train.batch(share) for share in keys]
+        count = Count(*map(sum, zip(*(share.count for share in micro_batches), strict=True)))
         weights, model = weights_at(config.loss, 0), training.model.train()
-        training.step.local_gradient([shares[index]], count, weights, 5)
+        training.step.local_gradient([micro_batches[index]], count, weights, 5)
         alone = gradients(model)
-        training.step.local_gradient([shares[index]], count, weights, 5)
+        training.step.local_gradient([micro_batches[index]], count, weights, 5)
         rank.sum_gradients(list(model.parameters()))
         ours = gradients(model)
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
-        wrapped(shares[index], weights, count).total.backward()
+        wrapped(micro_batches[index], weights, count).total.backward()
         means = gradients(model)
         for sums, mean, own in zip(ours, means, alone, strict=True):
             torch.testing.assert_close(sums, 2 * mean, rtol=1e-6, atol=1e-6)

@@ -123,7 +123,7 @@ def test_a_pass_has_every_utterance_once_in_groups_of_shards(shards, tone_corpus
     orders = {tuple(data.group(number, 0).tolist()) for number in range(20)}
     assert len(orders) > 3
     again = EpochPlan(data, settings(), 1, ALONE)
-    assert [again.shares(i) for i in (11, 0, 5)] == [[batches[i]] for i in (11, 0, 5)]
+    assert [again.micro_batches(i) for i in (11, 0, 5)] == [[batches[i]] for i in (11, 0, 5)]
     assert list(again.batches(7)) == batches[7:]
 
 
@@ -145,8 +145,10 @@ def test_processes_share_the_batches(shards, tone_corpus):
         whole.append(EpochPlan(data, settings(accumulate=2), 0, rank))
     alone = EpochPlan(data, settings(), 0, ALONE)
     for step, batch in enumerate(alone.batches()):
-        shares = [key for plan in whole for share in plan.shares(step) for key in share]
-        assert sorted(shares) == sorted(batch)
+        micro_batches = [
+            key for plan in whole for share in plan.micro_batches(step) for key in share
+        ]
+        assert sorted(micro_batches) == sorted(batch)
 
 
 def test_a_missing_shard_ends_the_training_or_is_left_out(

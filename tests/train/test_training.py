@@ -32,7 +32,7 @@ from asr.errors import InputError
 from asr.model.runtime import TorchModel
 from asr.recognize import plausibility as rules
 from asr.recognize.plausibility import Vocabulary, plausibility, plausibility_threshold
-from asr.recognize.refine import Sounds
+from asr.recognize.refine import CharacterGaussians
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
@@ -220,7 +220,7 @@ def test_a_model_has_the_vocabulary_of_its_training(finished, tone_corpus):
 
 def test_the_final_model_has_the_sounds_of_its_characters(finished):
     header, _ = read_model(finished)
-    found = Sounds.from_info(header.info, header.config.features.dim, header.path)
+    found = CharacterGaussians.from_info(header.info, header.config.features.dim, header.path)
     assert found is not None and found.characters == "ABC"
 
 

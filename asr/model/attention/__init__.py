@@ -1,10 +1,10 @@
 """Attention: which encoder steps the decoder looks at for the next character.
 
-Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. All
-other code uses the interface: :class:`Attention` makes keys that only it reads from the encoder's
-output, passes a state from character to character, and returns an :class:`Alignment` for each. The
-decoder sums its values with these weights, so that no kind computes a context. A kind
-without a fast form in :mod:`asr.model.fast` runs in plain torch.
+Each kind is one file of this folder and one line of :data:`asr.config.kinds.ATTENTIONS`. All other
+code uses the interface: :class:`Attention` computes keys from the encoder's output, which only it
+reads, passes a state from character to character, and returns an :class:`Alignment` for each. The
+decoder, not the attention, computes the context: the sum of its own values with these weights. A
+kind without a fast form in :mod:`asr.model.fast` runs in plain torch.
 
 Letters: B utterances, K rows that look at each of them side by side, N = B K rows, M heads,
 S encoder steps, W columns of a window, D encoder width, H decoder width, A width of the energies.
@@ -128,6 +128,9 @@ class Attention(nn.Module):
             query: decoder states BEFORE this step, (N, H).
             keys: from :meth:`precompute`.
             state: from :meth:`start` or the step before, N rows.
+
+        Returns:
+            the alignment, with weights (N, M, W), and the next state, N rows.
         """
         raise NotImplementedError
 

@@ -33,7 +33,7 @@ class Coverage(Additive):
         self.u = nn.Linear(1, config.units, bias=False)
 
     def start(self, keys: EnergyKeys, rows: int) -> Covered:
-        """Nothing was looked at."""
+        """Return zeros, (N, S): no weights yet."""
         return Covered(keys.keys.new_zeros(rows, keys.keys.shape[1]))
 
     def energies(self, query: Tensor, keys: Tensor, state: Covered) -> Tensor:
@@ -43,5 +43,5 @@ class Coverage(Additive):
         return self.w(mix.tanh()).squeeze(-1)
 
     def after(self, weights: Tensor, state: Covered) -> Covered:
-        """The sum so far."""
+        """Return the sum of the weights so far, (N, S)."""
         return Covered(state.total + weights)

@@ -54,12 +54,12 @@ class DynamicConvolution(Energy):
         self.register_buffer("prior", prior, persistent=False)
 
     def project(self, memory: Tensor) -> Tensor:
-        """The same for every step: (B, S, D) to c (B, S, A)."""
+        """Return the same keys for every step: (B, S, D) to c (B, S, A)."""
         c: Tensor = self.T.bias
         return c.expand(*memory.shape[:2], -1)
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
-        """All weight on the first step."""
+        """Return weights of 1 on the first step, (N, S)."""
         return LastWeights(at_first_step(keys.keys, rows))
 
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:

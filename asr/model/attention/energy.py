@@ -31,13 +31,13 @@ class NoState(Table):
 
 
 class Energy(Attention):
-    """A kind is its projection of the encoder's output and its energy; see :mod:`.location`."""
+    """Base class of kinds that define :meth:`energies`, and V or :meth:`project`."""
 
     V: nn.Linear
     """Projection of the encoder's output, for kinds with the projection below."""
 
     def project(self, memory: Tensor) -> Tensor:
-        """Keys of the encoder's output, V h + b: (B, S, D) to (B, S, A)."""
+        """Return the keys of the encoder's output, V h + b: (B, S, D) to (B, S, A)."""
         return affine(memory, self.V.weight.t(), self.V.bias)
 
     def energies(self, query: Tensor, keys: Tensor, state: State) -> Tensor:

@@ -24,7 +24,7 @@ class Forward(Additive):
         self.window = config.window
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
-        """All weight on the first step."""
+        """Return weights of 1 on the first step, (N, S)."""
         return LastWeights(at_first_step(keys.keys, rows))
 
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
@@ -35,5 +35,5 @@ class Forward(Additive):
         )
 
     def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """The weights themselves."""
+        """Return the weights themselves, (N, S)."""
         return LastWeights(weights)

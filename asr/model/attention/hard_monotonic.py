@@ -3,8 +3,9 @@
 q_{i,t}     = (1 - p_{i,t-1}) q_{i,t-1} + alpha_{i-1,t}         t is reached; alpha_0 = (1, 0, ...)
 alpha_{i,t} = p_{i,t} q_{i,t}                                   and taken
 
-Energies and the hard form: :mod:`.monotonic`. A character that stops nowhere looks at nothing, and
-neither does any after it: the weights sum to 0 or 1, and in training to the chance that it stops.
+:mod:`.monotonic` has the energies and the hard form. If a character stops at no step, its weights
+and those of all later characters are 0. The weights of a character sum to 0 or 1 in the hard form,
+and in training to the probability that it stops.
 """
 
 import torch
@@ -22,7 +23,7 @@ class HardMonotonic(Monotonic):
         return stop * scan(pad(go[:, :-1], (1, 0)), alpha)
 
     def seek(self, query: Tensor, keys: MonotonicKeys, last: Position) -> Position:
-        """Return the step by which it has stopped with probability 0.6, from the last stop on."""
+        """Return the first step, from the last stop on, by which it stops with probability 0.6."""
         step, left = last.step.clone(), last.left.clone()
         looking = torch.arange(len(step), device=step.device)
         while len(looking):

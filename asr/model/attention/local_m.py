@@ -4,9 +4,9 @@ p_i     = max(p_{i-1}, sum_t alpha_{i-1,t} t)                   p_1 = 0
 e_t     = s_{i-1} . (W h_t) / sqrt(H)
 alpha_i = softmax(e_t)                                          |t - p_i| <= D
 
-The paper's centre is p_i = i, for its steps are words as its outputs are. Characters last for many
-steps or for few, so that here the centre is where the last character was, as the median of the last
-weights is in arXiv:1506.07503, section 2.3; it never goes back.
+In the paper p_i = i, because its encoder steps are words, as its outputs are. Here a character
+lasts for many steps or few, so the centre is the mean of the last weights, and it never moves back.
+(In arXiv:1506.07503, section 2.3, it is their median.)
 """
 
 from dataclasses import dataclass

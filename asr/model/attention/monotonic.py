@@ -62,7 +62,7 @@ class Position(Table):
 
 
 class Monotonic(Additive):
-    """A kind defines its recurrence, soft and hard, and the weights around the stop."""
+    """Base class of kinds that define :meth:`expected`, :meth:`seek` and the weights at a stop."""
 
     sums_to_one: bool = False
     has_hard_form: bool = True
@@ -105,7 +105,7 @@ class Monotonic(Additive):
         return MonotonicKeys(found.keys, found.padding, found.steps, hard)
 
     def energies(self, query: Tensor, keys: Tensor, state: State = None) -> Tensor:
-        """Energies of stopping: (B, K, H) and (B, S, A) to (B, K, S)."""
+        """Return the energies of stopping: (B, K, H) and (B, S, A) to (B, K, S)."""
         energies = super().energies(query, keys, state)
         return self.g / self.w.weight.norm() * energies + self.r
 

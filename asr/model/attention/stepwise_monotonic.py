@@ -1,4 +1,4 @@
-"""Stepwise monotonic attention: a few steps on at most (He et al., arXiv:1906.00672, eq. 8).
+"""Stepwise monotonic attention: at most a few steps forward (He et al., arXiv:1906.00672, eq. 8).
 
 m_{0,t}     = alpha_{i-1,t}                                     alpha_0 = (1, 0, 0, ...)
 m_{k+1,t}   = m_{k,t-1} (1 - p_{i,t-1})                         passed k + 1 steps
@@ -6,8 +6,8 @@ alpha_{i,t} = sum_{k<D} m_{k,t} p_{i,t} + m_{D,t}
 
 D is the setting ``window``. In the paper, which goes from characters to speech, D is 1: stay, or
 move on by one. Here one character lasts for many steps. After D steps, and on the last encoder step
-of the utterance, it stops in any case, so that the weights sum to 1. Energies and the hard
-form: :mod:`.monotonic`.
+of the utterance, it stops in any case, so that the weights sum to 1. :mod:`.monotonic`
+has the energies and the hard form.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """The second language of this recipe: a grammar for the sentences of ``data/mini``, and its words.
 
-It is invented. Where, when and to whom stand in front, the verb stands last; numbers, possessives
-and other adjectives stand behind their noun; prepositions follow it, too. Units come before tens,
-minutes before hours. There is no article. Names stay as they are.
+It is invented. Phrases of place, time and recipient come first, the verb comes last; numbers,
+possessives and other adjectives stand behind their noun; prepositions follow it, too. Units come
+before tens, minutes before hours. There is no article. Names stay as they are.
 """
 
 GRAMMAR: dict[str, dict[str, str]] = {
