@@ -19,7 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from asr.config import TrainConfig
-from asr.config.args import add_settings, from_args, make_parser
+from asr.config.args import add_settings, config_files, from_args, make_parser
+from asr.files import check_not_read
 
 GROUPS = {
     "data": "train dev tokens out",
@@ -70,13 +71,15 @@ def main(argv: list[str]) -> int:
 
     with told_once():
         config, args = read_options(argv)
+        if not (Path(args.out) / "train.jsonl").exists():  # nor is it the one of a training there
+            check_not_read([Path(args.out) / "config.yaml"], config_files(args))
 
     from asr.commands.machine import machine
     from asr.model.machine import usable_cores
     from asr.train.group import joined, quiet
     from asr.train.loop import Training
 
-    change = [name.replace("-", "_") for name in args.change]
+    change = [name.replace("-", "_") for name in args.change or ()]
     given = (args.train, args.dev, args.tokens, args.out, args.init, change)
     threads = config.threads or max(1, usable_cores() // processes()[1])
     with (

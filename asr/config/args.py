@@ -75,8 +75,9 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 
     class ConfigFile(ActionConfigFile):
         def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:
-            if not Path(values).exists() and ":" not in values:  # nor is it YAML
-                raise InputError(f"--config {values}: no such file")
+            if not Path(values).exists() or Path(values).is_dir():
+                found = "a folder; name a YAML file" if Path(values).is_dir() else "no such file"
+                raise InputError(f"--config {values}: {found}")
             if Path(values).is_file() and not _check_file(values, parser, classes):
                 return  # jsonargparse refuses files without a value
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]

@@ -228,7 +228,7 @@ class ModelConfig(Settings):
 class LossConfig(Settings):
     """The training loss: (1 - ctc_weight) * attention + ctc_weight * CTC."""
 
-    ctc_weight: float = setting(0.3, FRACTION)
+    ctc_weight: float = setting(0.3, below(1))
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
     intermediate_ctc: float = setting(0.5, FRACTION)
     """Weight w of model.intermediate_ctc: CTC is (1 - w) times that of the last layer plus w times

@@ -12,6 +12,8 @@ import torch
 
 from asr.errors import InputError, first_line
 
+NO_MEMORY = re.compile("out of memory|enough memory|allocate memory|ALLOC_FAILED")
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device of a setting; auto means a GPU if there is one.
@@ -29,6 +31,8 @@ def pick_device(name: str) -> torch.device:
         if "Expected one of" in problem:  # torch lists devices that hardly anyone has
             problem = "expected auto, cpu, cuda or cuda:N"
         raise InputError(f"device {name}: {problem}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name}: expected auto, cpu, cuda or cuda:N")
     return device
 
 
@@ -93,6 +97,11 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+def is_no_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of torch or Python says that memory has run out."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def release_memory() -> None:

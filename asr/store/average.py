@@ -34,7 +34,7 @@ def average_models(
         the ``info`` of the file.
 
     Raises:
-        InputError: a file is damaged, or the models are not of one training.
+        InputError: a file is damaged or named twice, or the models are not of one training.
     """
     first, weights = read_network(sources[0])
     total = {name: value.astype(np.float64) for name, value in weights.items()}
@@ -47,6 +47,7 @@ def average_models(
             raise damaged(source, f"its weights have other names or sizes than in {first.path}")
         for name, value in weights.items():
             total[name] += value
+    _refuse_twice(headers)
     mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
     names = [Path(s).name for s in sources]
     info = {"average_of": names, **common_info(headers), **measure(mean)}
@@ -62,13 +63,12 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
         target: the model file to write.
 
     Raises:
-        InputError: a file is damaged, or the models do not agree.
+        InputError: a file is damaged or named twice, or the models do not agree.
     """
     headers, networks = zip(*map(read_network, sources), strict=True)
-    if len({Path(header.path).resolve() for header in headers}) < max(2, len(sources)):
-        raise InputError(
-            f"{sources[-1]}: one model, or named twice; name two or more trainings of one recipe"
-        )
+    if len(headers) < 2:
+        raise InputError(f"{sources[0]}: one model; name two or more trainings of one recipe")
+    _refuse_twice(headers)
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
         check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)
@@ -80,6 +80,14 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
     weights = {f"{i}.{name}": value for i, name, value in named}
     info = {"ensemble_of": [str(s) for s in sources], **common_info(headers)}
     save_model(target, weights, replace(headers[0], info=info))
+
+
+def _refuse_twice(headers: Sequence[Header]) -> None:
+    """Raise InputError if two models are the same file."""
+    found: dict[Path, Header] = {}
+    for header in headers:
+        if (before := found.setdefault(Path(header.path).resolve(), header)) is not header:
+            raise InputError(f"{header.path}: named twice, also as {before.path}; name it once")
 
 
 def common_info(headers: Sequence[Header]) -> dict[str, Any]:

@@ -27,11 +27,21 @@ def check_settings(config: TrainConfig) -> None:
 
     Raises:
         InputError: the precision is not that of the process, the noise folder has no audio, filters
-            of the filterbank are empty, or the consistency has no CTC outputs to compare.
+            of the filterbank are empty, or a setting has no effect without CTC or noise.
     """
-    if config.loss.consistency > 0 and config.loss.ctc_weight == 0:
-        found = f"loss.consistency = {config.loss.consistency:g}"
-        raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
+    if config.loss.ctc_weight == 0:
+        if config.loss.consistency > 0:
+            found = f"loss.consistency = {config.loss.consistency:g}"
+            raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
+        if config.model.intermediate_ctc:
+            layers = [*config.model.intermediate_ctc]
+            found = f"model.intermediate_ctc = {layers}"
+            raise InputError(f"{found}, expected no layers, because loss.ctc_weight is 0")
+    if config.augment.noise_dir and config.augment.noise_prob == 0:
+        found = f"augment.noise_dir = {config.augment.noise_dir}"
+        raise InputError(
+            f"{found} adds no noise, because augment.noise_prob is 0; set both or none"
+        )
     if config.precision not in ("auto", precision_in_use()):
         raise InputError(
             f"precision {config.precision}: products are in {precision_in_use()} in this process; "
@@ -112,8 +122,9 @@ def too_long(
     samples = np.nan_to_num(durations_s) / speed * config.features.sample_rate
     frames = FeatureExtractor(config.features).num_frames(samples.astype(int))
     steps = config.model.encoder.output_steps(frames)
-    for i in np.flatnonzero(steps < np.maximum(1, needed * (config.loss.ctc_weight > 0))).tolist():
-        yield i, f"{frames[i]} frames give {steps[i]} encoder steps, it needs {max(1, needed[i])}"
+    needed = np.maximum(1, needed * (config.loss.ctc_weight > 0))
+    for i in np.flatnonzero(steps < needed).tolist():
+        yield i, f"{frames[i]} frames give {steps[i]} encoder steps, it needs {needed[i]}"
 
 
 def report_misfits(misfits: list[str], where: str, speed: float) -> None:

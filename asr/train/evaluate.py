@@ -12,6 +12,7 @@ from asr.arrays import FloatArray
 from asr.config import DecodeConfig, TrainConfig
 from asr.model.batch import Batch
 from asr.model.las import LAS
+from asr.model.machine import is_no_memory
 from asr.model.runtime import TorchModel
 from asr.recognize.metrics import (
     AlignmentStatistics,
@@ -27,6 +28,7 @@ from asr.score.wer import reference_words
 from asr.search.beam import search
 from asr.text.tokenizer import CharTokenizer
 from asr.train.rank import Rank
+from asr.train.step import OutOfMemory
 
 # The recipes' search: the order of epochs and the plausibility of hypotheses depend on the search.
 SEARCH = DecodeConfig(beam=8, ctc_weight=0.3, length_bonus=0.6)
@@ -141,7 +143,6 @@ def evaluate(
     )
 
 
-@torch.no_grad()
 def _decode(
     model: LAS,
     batches: Iterable[Batch],
@@ -150,33 +151,57 @@ def _decode(
     vocabulary: Vocabulary,
     show: Collection[str],
 ) -> _Decoded:
-    """Decode batches and compute their losses."""
-    runtime = TorchModel(model.eval())
-    config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
-    found = _Decoded()
+    """Decode batches and compute their losses; a batch that is too large for memory in parts."""
+    runtime, found = TorchModel(model.eval()), _Decoded()
     for batch in batches:
         found.errors += batch.errors
-        if not batch.ids:
-            continue
-        batch = batch.to(runtime.device)
-        memory = model.encode(batch.features, batch.frames)
-        part = model.loss(memory, batch, settings.loss, batch.count)
-        means = [float(part.attention), float(part.accuracy), float(part.ctc), 1.0, 1.0]
-        written, characters = sum(batch.count), batch.count.characters
-        found.losses += np.array(means) * (written, written, characters, written, characters)
-        encoded = runtime.encoded(memory)
-        for row, (best, *_) in enumerate(search(runtime, encoded, config)):
-            name, text = batch.ids[row], tokenizer.decode(best.tokens)
-            weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
-            alignment = weights.cpu().numpy()  # (U + 1, S)
-            frames = batch.features[row, : batch.frames[row]].cpu().numpy()  # normalised, (T, F)
-            loud = loud_frames(frames, settings.features)
-            statistics = alignment_statistics(alignment[:-1], loud, settings.step_s)
-            value = plausibility(best, vocabulary.log_prob(text))
-            found.results[name] = _Result(text, value, alignment_quality(alignment), statistics)
-            if name in show:
-                found.pictures[name] = alignment
+        parts = [batch] if batch.ids else []
+        while parts:
+            part = parts.pop()
+            try:
+                _decode_batch(runtime, part, tokenizer, settings, vocabulary, show, found)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_no_memory(error):
+                    raise
+                if len(part.ids) == 1:
+                    raise OutOfMemory(0, part, error) from error
+            torch.cuda.empty_cache()  # what the failed part held is free only after the exception
+            parts += part.halves(1)
     return found
+
+
+@torch.no_grad()
+def _decode_batch(
+    runtime: TorchModel,
+    batch: Batch,
+    tokenizer: CharTokenizer,
+    settings: TrainConfig,
+    vocabulary: Vocabulary,
+    show: Collection[str],
+    found: _Decoded,
+) -> None:
+    """Decode a batch and compute its losses; ``found`` is unchanged if that fails."""
+    config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
+    batch = batch.to(runtime.device)
+    memory = runtime.las.encode(batch.features, batch.frames)
+    part = runtime.las.loss(memory, batch, settings.loss, batch.count)
+    means = [float(part.attention), float(part.accuracy), float(part.ctc), 1.0, 1.0]
+    encoded = runtime.encoded(memory)
+    hypotheses = search(runtime, encoded, config)
+    written, characters = sum(batch.count), batch.count.characters
+    found.losses += np.array(means) * (written, written, characters, written, characters)
+    for row, (best, *_) in enumerate(hypotheses):
+        name, text = batch.ids[row], tokenizer.decode(best.tokens)
+        weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
+        alignment = weights.cpu().numpy()  # (U + 1, S)
+        frames = batch.features[row, : batch.frames[row]].cpu().numpy()  # normalised, (T, F)
+        loud = loud_frames(frames, settings.features)
+        statistics = alignment_statistics(alignment[:-1], loud, settings.step_s)
+        value = plausibility(best, vocabulary.log_prob(text))
+        found.results[name] = _Result(text, value, alignment_quality(alignment), statistics)
+        if name in show:
+            found.pictures[name] = alignment
 
 
 def _gathered(found: _Decoded, rank: Rank) -> _Decoded:

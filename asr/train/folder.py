@@ -109,6 +109,8 @@ class RunFolder:
             InputError: the file cannot be written; the previous state is unchanged.
         """
         write_state(self.state_file, state, self._keep_older if self._sound else lambda: None)
+        for path in set(self.state_file.parent.glob("last.*.pt")) - set(self._states):
+            path.unlink(missing_ok=True)  # more states were kept before
         self._read_ns, self._sound = self._changed_ns(), True
 
     def _keep_older(self) -> None:

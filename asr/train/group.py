@@ -198,6 +198,8 @@ def _device(name: str) -> torch.device:
     device = pick_device(name)
     if device.type != "cuda":
         return device
+    if device.index is not None:
+        raise InputError(f"device {name}: each of several processes takes its own; use cuda")
     number, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= found:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +20,23 @@ def processes() -> tuple[int, int]:
     """Return the numbers of processes in all and on this machine, as torchrun has set them.
 
     Raises:
-        InputError: something else has set WORLD_SIZE.
+        InputError: something else has set WORLD_SIZE or LOCAL_WORLD_SIZE.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count, local = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
     if count > 1 and (missing := {"RANK", "MASTER_ADDR", "MASTER_PORT"} - os.environ.keys()):
         raise InputError(
             f"WORLD_SIZE is {count} without {', '.join(sorted(missing))}; start the processes with "
             "torchrun, or unset WORLD_SIZE"
         )
-    return count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return count, local
+
+
+def _number(name: str) -> int:
+    """Return a number of processes in the environment, 1 if it is not there."""
+    value = os.environ.get(name, "1")
+    if not re.fullmatch(r"0*[1-9][0-9]*", value):
+        raise InputError(f"{name} is {value!r}, expected a number from 1 on; unset it")
+    return int(value)
 
 
 def tell_torchrun(message: str) -> bool:

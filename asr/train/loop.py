@@ -28,7 +28,7 @@ from asr.files import write_text
 from asr.model.batch import Batch, Count
 from asr.model.fast.product import precision_in_use
 from asr.model.las import LAS
-from asr.model.machine import pick_device, release_memory, seeded
+from asr.model.machine import is_no_memory, pick_device, release_memory, seeded
 from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
 from asr.train.adamw import AdamW
@@ -44,7 +44,7 @@ from asr.train.rank import Interrupted as Interrupted
 from asr.train.rank import Rank
 from asr.train.schedule import learning_rate
 from asr.train.selection import ModelSelection, best_epochs
-from asr.train.step import OutOfMemory, StepResult, TrainStep, is_no_memory, weights_at
+from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
 from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 

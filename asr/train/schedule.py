@@ -10,7 +10,7 @@ LONGEST_WARMUP = 1 / 3  # of the training
 def learning_rate(step: int, done: float, config: OptimConfig) -> float:
     """Return the learning rate of a step: linear warm-up, plateau, cosine decay.
 
-    The warm-up takes at most a third of the training, so that a short one reaches the peak, too.
+    The warm-up takes at most a third of the training.
 
     Args:
         step: number of the step, from 0.

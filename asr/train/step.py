@@ -1,7 +1,6 @@
 """Training step: loss, gradient, update."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,13 +13,12 @@ from asr.errors import InputError, counted, first_line
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
-from asr.model.machine import seeded
+from asr.model.machine import is_no_memory, seeded
 from asr.train.adamw import AdamW
 from asr.train.rank import Rank
 from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
-NO_MEMORY = re.compile("out of memory|enough memory|allocate memory|ALLOC_FAILED")
 NAMED = 8  # utterances in a message
 
 
@@ -56,21 +54,16 @@ class OutOfMemory(InputError):
             f"{batch.ids[i]} ({batch.frames[i]} frames, {batch.lengths[i]} characters)"
             for i in longest
         )
-        listed = [*names][:NAMED]
+        listed, count = [*names][:NAMED], len(set(batch.ids))
         if len(names) > NAMED:
             listed.append(f"and {len(names) - NAMED} more")
         remedy = "lower batch.seconds, raise batch.accumulate, or set batch.halve"
-        if len(names) == 1:
+        if count == 1:
             remedy = "leave longer utterances out, or make the model smaller"
         super().__init__(
-            f"{counted(len(names), 'utterance')}, {batch.audio_s:.0f} s, more than memory holds: "
+            f"{counted(count, 'utterance')}, {batch.audio_s:.0f} s, more than memory holds: "
             f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; {remedy}"
         )
-
-
-def is_no_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error of torch says that memory has run out."""
-    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def weights_at(config: LossConfig, epoch: int) -> LossConfig:

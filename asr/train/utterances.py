@@ -96,8 +96,10 @@ class UtteranceSet:
         self._kept: dict[str, FloatArray] = {}
 
     @cached_property
-    def _by_duration(self) -> Numbers:
-        return np.argsort(self.durations_s, kind="stable")
+    def _by_duration(self) -> tuple[Numbers, Numbers]:
+        """The utterances from the shortest to the longest, and the place of each among them."""
+        order = np.argsort(self.durations_s, kind="stable")
+        return order, np.argsort(order, kind="stable")
 
     def group(self, number: int, place: int) -> Numbers:
         """Return the utterances of a group of a pass: all of them, see :mod:`asr.train.plan`."""
@@ -157,9 +159,11 @@ class UtteranceSet:
         random = np.random.default_rng([self.seed, *key, MIX])
         if augment is None or random.random() >= augment.mix_prob:
             return features, alone
-        order, duration_s = self._by_duration, self.durations_s[key[1]]
-        place = int(np.searchsorted(self.durations_s, duration_s, sorter=order))
-        near = order[max(0, place - NEAR) : place + NEAR]
+        order, places = self._by_duration
+        place = int(places[key[1]])
+        near = np.append(order[max(0, place - NEAR) : place], order[place + 1 :][:NEAR])
+        if not len(near):
+            return features, alone
         other = self.utterances[int(random.choice(near))]
         w = random.beta(augment.mix_alpha, augment.mix_alpha)
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key, MIX))

@@ -165,10 +165,16 @@ def test_what_does_not_fit_makes_no_ensemble(saved, seeds, tmp_path):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("chosen", [[0], [0, 0], [0, 1, 0]])
-def test_one_training_makes_no_ensemble(seeds, tmp_path, chosen):
-    with pytest.raises(InputError, match="one model, or named twice; name two or more trainings"):
-        ensemble_models([seeds[i] for i in chosen], tmp_path / "both.safetensors")
+def test_one_training_makes_no_ensemble(seeds, tmp_path):
+    with pytest.raises(InputError, match="one model; name two or more trainings"):
+        ensemble_models(seeds[:1], tmp_path / "both.safetensors")
+
+
+@pytest.mark.parametrize("make", [average_models, ensemble_models])
+@pytest.mark.parametrize("chosen", [[0, 0], [0, 1, 0]])
+def test_a_model_counts_once(seeds, tmp_path, make, chosen):
+    with pytest.raises(InputError, match="named twice, also as"):
+        make([seeds[i] for i in chosen], tmp_path / "both.safetensors")
 
 
 def test_an_ensemble_is_not_a_part_of_another_model(seeds, tmp_path):

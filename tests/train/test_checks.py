@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from asr.config import AugmentConfig, FeatureConfig, LossConfig, TrainConfig
+from asr.config import (
+    AugmentConfig,
+    EncoderConfig,
+    FeatureConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+)
 from asr.config.read import from_dict
 from asr.corpus.columns import Strings
 from asr.corpus.datadir import DataDir
@@ -47,7 +54,7 @@ def test_faster_speech_has_fewer_encoder_steps(tone_corpus):
         ("augment.speeds", [], "factors such as 0.9"),
         ("augment.vtln", 0.5, "0 to 0.4"),
         ("augment.noise_snr_db", [20.0, 5.0], "two numbers from -200 to 200, the lower one first"),
-        ("loss.ctc_weight", 1.5, "0 to 1"),
+        ("loss.ctc_weight", 1.0, "0 or more, less than 1"),
         ("loss.label_smoothing", 1.0, "0 or more, less than 1"),
         ("optim.clip_norm", 0.0, "more than 0"),
         ("optim.learning_rate", math.nan, "more than 0"),
@@ -80,6 +87,27 @@ def test_consistency_needs_ctc():
     loss = LossConfig(consistency=0.2, ctc_weight=0.0)
     with pytest.raises(InputError, match=r"consistency = 0\.2, expected 0, because"):
         checks.check_settings(TrainConfig(loss=loss))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"augment": AugmentConfig(noise_dir="noise")},
+            "adds no noise, because augment.noise_prob",
+        ),
+        (
+            {
+                "loss": LossConfig(ctc_weight=0.0),
+                "model": ModelConfig(EncoderConfig(pyramid=(2, 1)), intermediate_ctc=(1,)),
+            },
+            "intermediate_ctc = .1., expected no layers",
+        ),
+    ],
+)
+def test_settings_without_effect(changes, message):
+    with pytest.raises(InputError, match=message):
+        checks.check_settings(TrainConfig(**changes))
 
 
 def test_noise_folder_without_audio(tmp_path):

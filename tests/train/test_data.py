@@ -66,6 +66,24 @@ def test_utterances_that_are_too_short_for_their_transcript_are_added_to_no_othe
     assert {batch.weights is None for batch in found} == {True, False}
 
 
+def test_an_utterance_is_mixed_with_those_beside_it_in_length(tmp_path, monkeypatch):
+    """Never with itself, also where all are equally long."""
+    monkeypatch.setattr("asr.train.utterances.NEAR", 1)
+    tokenizer, augment = CharTokenizer.from_texts(["ABC"]), AugmentConfig(mix_prob=1.0)
+    utterances = noise(tmp_path, [0.5, 0.5, 0.5])
+    mixing = UtteranceSet(utterances, tokenizer, FEATURES, None, {}, augment)
+    found = [
+        {
+            tokenizer.decode(mixing.batch([(number, place)]).tokens[1].tolist())
+            for number in range(9)
+        }
+        for place in range(3)
+    ]
+    assert found == [{"B"}, {"A", "C"}, {"B"}]
+    alone = UtteranceSet(utterances[:1], tokenizer, FEATURES, None, {}, augment)
+    assert alone.batch([(0, 0)]).weights is None
+
+
 def test_mixed_utterances_are_weighted_sums_with_both_transcripts(tmp_path):
     utterances = noise(tmp_path, [0.5, 0.8, 0.6])
     tokenizer = CharTokenizer.from_texts(["A B C"])

@@ -12,10 +12,11 @@ import torch
 from asr.commands import train as cli
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
+from asr.config.kinds import ATTENTIONS
 from asr.config.layers import Recurrent
 from asr.corpus.feature_statistics import gather
 from asr.errors import InputError
-from asr.store.model_file import copy_with_info, read_model, save_model
+from asr.store.model_file import Header, copy_with_info, read_model, save_model
 from asr.text.tokenizer import CharTokenizer
 from asr.train.init import BY_CHARACTER
 from asr.train.loop import Interrupted, Training
@@ -207,6 +208,30 @@ def test_without_tokens_the_characters_of_the_model_are_kept(
     Path(model, "final.safetensors").unlink()
     again = start(short, tone_corpus, tmp_path / "next", tokens=None)
     assert again.data.tokenizer.symbols == training.data.tokenizer.symbols
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_every_kind_of_attention_is_copied(short, tone_corpus, tmp_path, kind):
+    attention = replace(short.model.attention, kind=kind)
+    config = replace(short, model=replace(short.model, attention=attention))
+    first = start(config, tone_corpus, tmp_path / "first")
+    config_of_model = Header(config, first.data.tokenizer, first.data.cmvn, {})
+    path = save_model(tmp_path / "model.safetensors", first.model.state_dict(), config_of_model)
+    other = replace(config, seed=9)
+    training = start(other, tone_corpus, tmp_path / "next", str(path))
+    for name, value in first.model.state_dict().items():
+        assert training.model.state_dict()[name].equal(value), name
+
+
+def test_settings_that_are_read_are_not_replaced(tone_corpus, tmp_path):
+    path = tmp_path / "out" / "config.yaml"
+    path.parent.mkdir()
+    path.write_text("epochs: 1  # mine")
+    args = ["--train", str(tone_corpus / "train"), "--dev", str(tone_corpus / "dev")]
+    args += ["--tokens", str(tone_corpus / "tokens.txt"), "--out", str(path.parent)]
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        cli.main([*args, "--config", str(path)])
+    assert path.read_text() == "epochs: 1  # mine"
 
 
 def test_the_option_reaches_the_training(tone_corpus, tmp_path):

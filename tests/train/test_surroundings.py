@@ -101,3 +101,7 @@ def test_another_world_size_than_that_of_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(InputError, match="is 2 without MASTER_ADDR, MASTER_PORT; start"):
         processes()
+    for value in ("", "0", "two"):
+        monkeypatch.setenv("WORLD_SIZE", value)
+        with pytest.raises(InputError, match=f"WORLD_SIZE is '{value}', expected a number"):
+            processes()

@@ -167,6 +167,31 @@ def test_a_model_without_ctc_is_measured_greedily(
     assert searches == [(weight, beam, bonus)]
 
 
+def test_a_dev_batch_without_memory_is_decoded_in_parts(
+    finished, tone_corpus, tiny_training, monkeypatch
+):
+    training = start(tiny_training, tone_corpus, finished)
+    batch = next(iter(load_batches(training.data.dev, [[(0, 0), (0, 1)]])))
+    texts, vocabulary, most = dict.fromkeys(batch.ids, "A"), Vocabulary(None, 0.5), 2
+
+    def limited(runtime, encoded, config):
+        if len(encoded.steps) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+        return search(runtime, encoded, config)
+
+    def scores():
+        given = [batch], texts, training.data.tokenizer, tiny_training, vocabulary
+        found = evaluate(training.model, *given)
+        return found.attention, found.ctc, found.wer, found.cer, found.statistics.sharpness
+
+    monkeypatch.setattr("asr.train.evaluate.search", limited)
+    whole, most = scores(), 1
+    assert scores() == pytest.approx(whole, rel=1e-5)
+    most = 0
+    with pytest.raises(InputError, match=r"1 utterance, .* more than memory holds"):
+        scores()
+
+
 def test_attention_in_a_padded_batch_equals_that_of_the_utterance_alone(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
@@ -218,7 +243,7 @@ def test_a_model_has_the_vocabulary_of_its_training(finished, tone_corpus):
         assert read_model(path)[0].info["vocabulary"] == expected
 
 
-def test_the_final_model_has_the_sounds_of_its_characters(finished):
+def test_the_final_model_has_the_gaussians_of_its_characters(finished):
     header, _ = read_model(finished)
     found = CharacterGaussians.from_info(header.info, header.config.features.dim, header.path)
     assert found is not None and found.characters == "ABC"
@@ -762,6 +787,15 @@ def test_weights_that_are_not_finite_are_never_saved(tone_corpus, tiny_training,
     with pytest.raises(InputError, match="not saved again after step 3, as weights are no longer"):
         training.run()
     assert start(tiny_training, tone_corpus, tmp_path / "nan").progress.step == 2
+
+
+def test_fewer_states_are_kept_from_now_on(tmp_path):
+    for count, kept in ((4, 4), (2, 2)):
+        folder = RunFolder(tmp_path, count)
+        folder.make()
+        for step in range(5):
+            folder.save({"step": step})
+        assert len(list((tmp_path / "checkpoints").glob("last*.pt"))) == kept
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(
