@@ -16,7 +16,7 @@ import yaml
 
 from asr.bench import accuracy, speed
 from asr.config import AttentionConfig, EncoderConfig, TrainConfig
-from asr.config.attention import KIND_SETTINGS
+from asr.config.attention import settings_of_kind
 from asr.config.kinds import ATTENTIONS, CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, SelfAttention
 from asr.config.read import from_dict, load_yaml, to_dict
@@ -186,8 +186,8 @@ def _attention(
     values = {"kind": kind}
     for each in settings:
         name, equals, value = each.partition("=")
-        if not equals or name not in ("units", "heads", *KIND_SETTINGS.get(kind, ())):
-            known = ", ".join(("units", "heads", *KIND_SETTINGS.get(kind, ())))
+        if not equals or name not in ("heads", *settings_of_kind(kind)):
+            known = ", ".join(("heads", *settings_of_kind(kind)))
             raise InputError(
                 f"--kinds {variant}: {each}, expected SETTING=VALUE; the settings of {kind} are "
                 f"{known}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from asr.config.field import SIZE, ConflictError, Settings, between, odd, one_of, setting
 from asr.config.kinds import ATTENTIONS
 
+WITHOUT_UNITS = ("general", "local_m")  # kinds that do not read units
 KIND_SETTINGS = {  # settings that only some kinds read
     "location": ("filters", "filter_width"),
     "location_accumulated": ("filters", "filter_width"),
@@ -29,7 +30,7 @@ class AttentionConfig(Settings):
     file of asr/model/attention is a kind and shows its equations; `asr bench attention --list`
     names them."""
     units: int = setting(128, SIZE)
-    """Width of the energy layer (A)."""
+    """Width of the energy layer (A); general and local_m have none."""
     heads: int = setting(1, between(1, 64))
     """Number of attentions side by side (M), each with units / heads and its own context."""
     filters: int = setting(10, SIZE)
@@ -60,11 +61,16 @@ class AttentionConfig(Settings):
     @property
     def unread(self) -> set[str]:
         """Names of the settings that the kind does not read."""
-        return {name for names in KIND_SETTINGS.values() for name in names} - {
-            *KIND_SETTINGS.get(self.kind, ())
-        }
+        some = {name for names in KIND_SETTINGS.values() for name in names}
+        return some.union({"units"}).difference(settings_of_kind(self.kind))
 
     def fewest_weights(self) -> int:
         """Lower bound of the number of weights."""
         filters = 0 if "filters" in self.unread else self.filters * self.filter_width
         return self.heads * filters
+
+
+def settings_of_kind(kind: str) -> tuple[str, ...]:
+    """Return the settings that a kind reads besides its heads."""
+    units = () if kind in WITHOUT_UNITS else ("units",)
+    return *units, *KIND_SETTINGS.get(kind, ())

@@ -114,8 +114,9 @@ def check_same(first: Header, other: Header, fixed: tuple[str, ...], remedy: str
         remedy: for the message.
     """
     here, there = flatten(to_dict(first.config)), flatten(to_dict(other.config))
-    keys = [key for key in here if is_fixed(key, fixed) and here[key] != there[key]]
-    differing = [f"{key} is {there[key]}, not {here[key]}" for key in keys]
+    keys = {key for key in here if is_fixed(key, fixed) and here[key] != there[key]}
+    keys -= {f"model.attention.{name}" for name in first.config.model.attention.unread}
+    differing = [f"{key} is {there[key]}, not {here[key]}" for key in sorted(keys)]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")
     ours, theirs = first.info.get("data"), other.info.get("data")

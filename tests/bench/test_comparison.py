@@ -111,6 +111,7 @@ def test_a_training_that_diverges_does_not_end_the_comparison(command, tmp_path,
     [
         ("--kinds=dot,rnnt", "--kinds rnnt: unknown, expected some of location, additive"),
         ("--kinds=dot:filters=3", "filters=3, expected SETTING=VALUE; the settings of dot are"),
+        ("--kinds=general:units=3", "units=3, expected .*; the settings of general are heads"),
         (
             "--kinds=location:filters=many",
             "--kinds location:filters=many: filters = many",
