@@ -44,7 +44,7 @@ def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
         if storage == "int8" and _is_matrix(name, value):
             stored, packed[name + SCALE] = _quantise(name, value)
         packed[name] = stored
-    return {name: np.require(value, requirements="C") for name, value in packed.items()}
+    return {name: np.ascontiguousarray(value) for name, value in packed.items()}
 
 
 def unpack(tensors: Mapping[str, np.ndarray], storage: str, where: str | Path) -> Weights:

@@ -171,7 +171,7 @@ def _copy(
         if name in BY_CHARACTER:
             weight[ours] = value[theirs]
         else:
-            weight.copy_(value.reshape(weight.shape))  # older files have (1,) for a scalar
+            weight.copy_(value.reshape(weight.shape))  # a file has (1,) for a scalar
 
 
 def _begins(origin: dict[str, str]) -> str:

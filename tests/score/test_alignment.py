@@ -7,7 +7,7 @@ import pytest
 
 from asr.cli import main
 from asr.errors import InputError
-from asr.score.alignment import rank_correlation, read_numbers
+from asr.score.alignment import rank_correlation, read_statistics
 
 
 def test_rank_correlation_equals_scipys():
@@ -62,7 +62,7 @@ def test_without_numbers_there_is_no_table(folders, tmp_path, capsys):
     write(tmp_path / "hyp", [{"id": "u-01"}])
     assert main(["score", *folders, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["alignment"] == []
-    assert read_numbers(tmp_path / "ref") == {}
+    assert read_statistics(tmp_path / "ref") == {}
 
 
 def test_only_numbers_that_every_utterance_has_are_shown(folders, tmp_path, capsys):
@@ -89,4 +89,4 @@ def test_only_numbers_that_every_utterance_has_are_shown(folders, tmp_path, caps
 def test_bad_results(tmp_path, line, message):
     (tmp_path / "results.jsonl").write_bytes(line + b"\n")
     with pytest.raises(InputError, match=rf"results.jsonl:1: {message}"):
-        read_numbers(tmp_path / "text")
+        read_statistics(tmp_path / "text")
