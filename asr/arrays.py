@@ -40,7 +40,7 @@ def to_numpy(array: Array) -> npt.NDArray[Any]:
 
 
 def all_to_numpy(*arrays: Array) -> list[npt.NDArray[Any]]:
-    """Return arrays of one shape as numpy arrays: a GPU is waited for once and gives float64."""
+    """Return arrays of one shape in numpy; a GPU is read once, and its arrays become float64."""
     if is_numpy(arrays[0]):
         return list(arrays)
     return list(to_numpy(namespace(arrays[0]).stack([each.double() for each in arrays])))

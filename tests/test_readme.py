@@ -121,9 +121,9 @@ def test_the_python_of_the_readme_works(desk, monkeypatch, capsys):
     monkeypatch.chdir(desk)
     with wave.open("talk.wav") as file:
         assert file.getframerate() == 16000
-    chunks = soundfile.blocks("talk.wav", blocksize=1600)
+    blocks_of_audio = soundfile.blocks("talk.wav", blocksize=1600)
     for block in blocks("README.md", "python"):
-        exec(block, {"chunks": chunks})
+        exec(block, {"blocks": blocks_of_audio})
     assert float(capsys.readouterr().out.splitlines()[-1]) >= 0
 
 

@@ -13,7 +13,7 @@ _printed: set[Hashable] = set()
 
 
 def warn_once(name: str, message: str, key: Hashable = None) -> None:
-    """Print a warning about a file, unless it, or one with the same key, was printed before."""
+    """Print a warning about a file once for each key, by default for each name and message."""
     key = key or (name, message)
     if key not in _printed:
         _printed.add(key)
@@ -29,7 +29,7 @@ def identity(source: str | Path | bytes) -> Hashable:
 
 
 def cached(results: dict[Hashable, T], key: Hashable, compute: Callable[[], T]) -> T:
-    """Return the result of a key, computed if it is missing, and always for None."""
+    """Return the result of a key; compute it if it is not kept, and always if the key is None."""
     if key is None:
         return compute()
     if key not in results:

@@ -157,7 +157,7 @@ def from_args(
     """
     names = {field.name for field in fields(cls)} if defaults else ()
     for action in parser._actions:
-        if action.dest in names and action.default != "":  # models name no files
+        if action.dest in names and action.default != "":  # "" is a file, and models name none
             text = str(action.help).rstrip(".")
             action.help = f"{text} (default: the model's or {action.default})"
     namespace = parser.parse_args(list(args))

@@ -210,7 +210,8 @@ class ModelConfig(Settings):
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The layers from attention contexts to characters."""
     reset: Literal["after", "before"] = "after"
-    """Where GRUs apply the reset gate: after the matrix product (cuDNN), or before it (paper)."""
+    """Where GRUs apply the reset gate: after the matrix product (as cuDNN), or before it
+    (arXiv:1406.1078)."""
     intermediate_ctc: tuple[int, ...] = setting((), NUMBERS)
     """Lower layers of the encoder, counted from 1, that the CTC head reads in training, too
     (intermediate CTC, arXiv:2102.03216); as wide as the last layer."""

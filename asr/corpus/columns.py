@@ -162,8 +162,8 @@ class Utterances(Column[Utterance]):
     wavs: Labels
     """Value of each recording in wav.scp."""
     spans_s: Numbers | None
-    """Begin and end in the recording, (2, N); an end of NaN is that of the recording; None: all
-    utterances are whole recordings."""
+    """Begin and end in the recording in seconds, (2, N); an end of NaN is the recording's end.
+    None: all utterances are whole recordings."""
     texts: Strings | None
     """Transcripts; None if the directory has no text."""
     durations_s: Numbers

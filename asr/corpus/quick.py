@@ -231,7 +231,7 @@ def _segments(path: Path, ids: Strings, recordings: Strings) -> tuple[Numbers, N
         codes.append(np.fromiter(map(index.__getitem__, words[1::4]), np.int32, len(words) // 4))
         spans.append(np.stack([_numbers(words[2::4]), _numbers(words[3::4])]))
     found, (begins, ends) = np.concatenate(codes), np.concatenate(spans, axis=1)
-    ends[ends == -1] = np.nan  # that of the recording
+    ends[ends == -1] = np.nan  # -1 means the end of the recording
     expect((begins >= 0).all() and not (begins >= ends).any())
     expect(np.bincount(found, minlength=len(recordings)).all())
     return found, np.stack([begins, ends])

@@ -138,7 +138,7 @@ class Shards:
         return self.index.arrays["duration_s"]
 
     def fetch(self, numbers: Sequence[int]) -> Iterator[ShardUtterance | str]:
-        """Read utterances, several at a time from a server; missing ones are a message.
+        """Read utterances, several at a time from a server; yield a message for missing ones.
 
         Raises:
             InputError: a shard does not fit its index, too many are missing, or a server fails.

@@ -161,7 +161,7 @@ _NULL = r"\N"  # MySQL's empty cell
 
 
 def _read_csv(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
-    """Yield the number of its first line, and the values or the error, of each row."""
+    """Yield for each row the number of its first line, and its values or its error."""
     source, first = _line_feeds(source), 1
     declared = _SEP_LINE.match(source)
     if declared:
@@ -258,7 +258,7 @@ def _value(ours: str, cell: str, separator: str) -> str:
 
 
 def _split(source: str, separator: str, first: int, folder: Path) -> Iterator[tuple[int, Fields]]:
-    """Yield the number of its first line and the fields of each row that is not empty."""
+    """Yield for each row that is not empty the number of its first line, and its fields."""
     if separator not in _BARE or _names_quoted(source, separator):
         rows = _QuotedTable(source, separator, first, folder).rows()
     else:
@@ -315,7 +315,7 @@ class _QuotedTable:
         self.bare = re.compile(rf"[^\n{comma}]*")
 
     def rows(self) -> Iterator[tuple[int, Fields]]:
-        """Yield the number of its first line and the fields of each row."""
+        """Yield for each row the number of its first line, and its fields."""
         position = 0
         while position < len(self.source):
             line = self.line
@@ -381,7 +381,7 @@ _NESTED = "nested too deeply for a row; fix the line"
 
 
 def _read_json(path: Path, source: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record]]:
-    """Yield the number of its line, and the values or the error, of each row."""
+    """Yield for each row the number of its line, and its values or its error."""
     whole = _whole(path, source) if path.suffix.lower() == ".json" else None
     if isinstance(whole, dict) and all(_position(list(whole), n, columns[n]) for n in NEEDED):
         yield 1, _parse_json(source, columns)

@@ -38,7 +38,7 @@ class Segment(NamedTuple):
     recording: str
     start_s: float
     end_s: float
-    """NaN: that of the recording, in the file -1, as in Kaldi."""
+    """NaN, which is -1 in the file as in Kaldi, means the end of the recording."""
 
     @classmethod
     def parse(cls, value: str) -> "Segment":

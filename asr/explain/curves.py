@@ -48,7 +48,7 @@ class Curve:
 
     @property
     def size(self) -> float:
-        """Smallest share of the audio with at least half of the words that all of it gives."""
+        """Smallest share of the audio that keeps half of the words found in all the audio."""
         enough = self.kept >= KEPT * max(1e-6, self.kept[-1])
         return float(SHARES[enough.argmax()]) if enough.any() else 1.0
 

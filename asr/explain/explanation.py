@@ -27,14 +27,14 @@ MEASURES = {
     "relevance": "what the log-probability of a character loses when a stretch of sound is "
     "replaced by the average frame (occlusion, arXiv:1311.2901)",
     "attention_explains": "share of the positive relevance in the frames that hold 90 % of the "
-    "attention; by_chance: the share of the audio that these frames are",
+    "attention; by_chance: these frames as a share of the audio",
     "deletion": "share of the words that the search still finds when the most important audio, in "
     "the order of a curve, is removed; by the share of the audio removed (arXiv:1806.07421)",
-    "kept": "the same when only the most important audio is kept; size: the smallest share of the "
-    "audio with half of those words",
+    "kept": "share of the words that the search finds when only the most important audio is kept; "
+    "size: smallest share of the audio with half of the words that all the audio gives",
     "probability": "geometric mean over the characters of a word, by the decoder",
     "without_sound": "the same with all the sound replaced: what the earlier characters tell",
-    "sound_share": "share of the audio in the rise of the log-probability above a uniform guess",
+    "sound_share": "share of the sound in the rise of the log-probability above a uniform guess",
 }
 
 

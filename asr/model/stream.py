@@ -106,12 +106,12 @@ class Stream:
         found: list[int] = []
         row, steps = torch.zeros(1, dtype=torch.int32), int(memory.steps)
         certain = int(self.attention.end(memory.keys))  # more audio changes no stop before it
-        limit = length_limits([steps], 1.0)[0]  # it grows as the audio does
+        limit = length_limits([steps], 1.0)[0]  # of the audio so far; more audio raises it
         while not self.ended and (self.written < limit or last):
             token = torch.tensor([self.token], dtype=torch.int32)
             log_probs, _, after = session.step(token, state, row)
             if (stop := int(after.attention.step)) >= certain and not last:
-                if stop == steps:  # all of them were passed: go on from there
+                if stop == steps:  # no step stops the character: go on there
                     state = DecoderState(state.cell, after.attention)
                 break
             log_probs[:, BLANK] = -torch.inf

@@ -73,11 +73,11 @@ class CalibrationData:
     """Texts or words of a calibration."""
 
     predictors: np.ndarray
-    """(N, 2)."""
+    """The two predictors of each text or word, (N, 2)."""
     correct: np.ndarray
-    """(N,), 0 or 1."""
+    """1 if the text or word is correct, else 0, (N,)."""
     confidences: np.ndarray
-    """By fits to other folds, (N,)."""
+    """Confidence of each by a fit to the other folds, (N,)."""
 
     @classmethod
     def of(cls, items: Iterable[tuple[Sequence[float], bool, str]]) -> "CalibrationData":

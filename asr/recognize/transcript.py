@@ -22,7 +22,7 @@ class Word:
     characters: tuple[tuple[str, float, float], ...] = ()
     """Each character with its start and end in seconds."""
     predictors: tuple[float, float] | None = None
-    """Of the confidence, see :func:`asr.recognize.confidence.word_predictors`."""
+    """Predictors of its confidence, see :func:`asr.recognize.confidence.word_predictors`."""
 
 
 @dataclass(frozen=True)

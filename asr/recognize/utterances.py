@@ -120,7 +120,7 @@ class UtteranceRecognizer:
             header.info, header.config.features.dim, header.path
         )
         self.turn = threading.Lock()
-        """Whoever uses the model holds it."""
+        """A thread holds this lock while it uses the model."""
         self.calibration = self.word_calibration = self.plausibility = None
         if config.ctc_weight > 0:  # all three need the CTC score
             self.calibration = Calibration.from_info(header.info, header.path)

@@ -24,7 +24,10 @@ def match_names(refs: Iterable[str], hyps: Iterable[str]) -> dict[str, str]:
 
 
 def match_tracks(refs: Iterable[Track], hyps: Iterable[Track]) -> dict[Track, Track]:
-    """Map tracks likewise; A and B are channels 0 and 1 of a file that has both, else 1 and 2."""
+    """Map each track in the hypotheses to the matching one in the references, if there is one.
+
+    Channels A and B are 0 and 1 of a file that has both of these, else 1 and 2.
+    """
     refs, hyps = list(refs), list(hyps)
     pairs = grouped((*refs, *hyps), lambda track: _bare(track[0])).items()
     from_0 = {file for file, tracks in pairs if {"0", "1"} <= {number for _, number in tracks}}

@@ -10,7 +10,7 @@ from asr.text.characters import APOSTROPHES, clean, compose, is_letter, plain_ap
 from asr.text.transcripts import read_lines
 
 WordMap = Mapping[tuple[str, ...], tuple[str, ...]]
-# str.upper would return I, which is also the capital of i, and SS, which is also that of ss.
+# str.upper turns dotless i into I, the capital of i, and sharp s into SS, the capital of ss.
 _CAPITALS = {"\u0131": "\u0131", "\u00df": "\u1e9e"}
 
 

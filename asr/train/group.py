@@ -62,7 +62,7 @@ class Group(Rank):
         super().__init__(device)
         self.index, self.count = dist.get_rank(), dist.get_world_size()
         self.timeout_s, self.monitor = timeout_s, monitor
-        self.store: Store | None = None  # that of rank 0 serves the others as long as it exists
+        self.store: Store | None = None  # kept, since rank 0's serves the others
         self._wait_s = self._reduce_s = 0.0
 
     def _exchange(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -109,7 +109,7 @@ def check_origin(origin: dict[str, str], init: str | None, state: Path) -> list[
 
 
 def _split(init: str) -> tuple[str, str]:
-    """Return the model, and ``encoder.``, with which names of weights begin, or nothing."""
+    """Return the model, and the prefix of the weights to copy: ``encoder.``, or "" for all."""
     name = init.removesuffix(f":{ENCODER}")
     return name, "" if name == init else f"{ENCODER}."
 

@@ -181,7 +181,7 @@ def _read_ahead(
 def detach() -> None:
     """Detach a process beside the training from its signals and streams, and give way to it."""
     forget_locks()
-    with suppress(AttributeError, OSError):  # it computes while threads wait for each other
+    with suppress(AttributeError, OSError):  # low priority, to hardly slow the steps
         os.nice(NICENESS)
     # Workers ignore signals to the process group, so that the parent can save first.
     for ignored in STOPPING:

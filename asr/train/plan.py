@@ -15,7 +15,7 @@ from asr.train.rank import Rank
 from asr.train.utterances import Key, UtteranceSet
 
 LONGEST = 10_000  # utterances among which the largest batch is looked for
-BISECTIONS = 30  # of the size of a micro-batch: its error is a billionth of the batch
+BISECTIONS = 30  # halvings that find the largest micro-batch's size, to 2^-30 of the batch
 
 
 class Planned(NamedTuple):

@@ -55,7 +55,7 @@ def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | Non
         return None
     return (
         f"ALARM: after {entry['step']} steps the attention does not follow the audio "
-        f"(quality {entry['alignment']:.2f}, expected {GOOD_ALIGNMENT} or more); look at "
+        f"(alignment {entry['alignment']:.2f}, expected {GOOD_ALIGNMENT} or more); look at "
         f"{folder}/pictures. Check that transcripts belong to their audio; then try "
         "loss.ctc_weight 0.5, loss.guide, or more data"
     )

@@ -89,7 +89,7 @@ class UtteranceSet:
         self.groups = 1
         self.overall, self.speakers = overall, speakers or {}
         self.encoder: EncoderConfig | None = None
-        """Whose steps CTC needs for a transcript; None without CTC."""
+        """Settings that tell how many encoder steps CTC has for a transcript; None without CTC."""
         self.augment, self.seed, self.copies = augment, seed, copies
         size = float(self.durations_s.sum()) * features.sample_rate * FLOAT_BYTES
         self._keeps = augment is not None and 0 < size <= KEPT_BYTES

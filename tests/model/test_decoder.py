@@ -8,13 +8,13 @@ from asr.config.kinds import ATTENTIONS
 from asr.model.attention.dot import Dot
 from asr.model.decoder import AttentionDecoder
 from asr.model.fast import lookup, native
-from asr.model.fast.kinds import PAST
+from asr.model.fast.kinds import EARLIER_WEIGHTS
 from asr.model.session import DecoderSession
 
 STEPS, LENGTHS = torch.tensor([9, 5, 3]), torch.tensor([4, 6, 1])
 VOCAB, WIDTH = 7, 10
 EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
-FAST_KINDS = pytest.mark.parametrize("kind", PAST)
+FAST_KINDS = pytest.mark.parametrize("kind", EARLIER_WEIGHTS)
 EVERY_CELL = pytest.mark.parametrize("cell", ["after", "before", "lstm"])  # a GRU by its reset
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")

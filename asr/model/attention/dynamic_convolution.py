@@ -75,5 +75,5 @@ class DynamicConvolution(Energy):
         return energies + prior.view_as(energies)
 
     def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """The weights themselves."""
+        """Return the weights themselves, (N, S)."""
         return LastWeights(weights)

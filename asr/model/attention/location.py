@@ -39,12 +39,12 @@ class Location(Energy):
         self.w = nn.Linear(A, 1, bias=False)
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
-        """Uniform weights over the real steps."""
+        """Return uniform weights over the real steps, (N, S)."""
         weights = uniform(keys)
         return LastWeights(weights.repeat_interleave(rows // len(weights), dim=0))
 
     def seen(self, state: LastWeights) -> Tensor:
-        """What the filters see, (N, channels, S)."""
+        """Return what the filters read, (N, channels, S)."""
         return state.weights.unsqueeze(1)
 
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
@@ -55,5 +55,5 @@ class Location(Energy):
         return self.w(mix.tanh()).squeeze(-1)
 
     def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """The weights themselves."""
+        """Return the weights themselves, (N, S)."""
         return LastWeights(weights)

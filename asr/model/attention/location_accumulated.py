@@ -31,7 +31,7 @@ class LocationAccumulated(Location):
     channels: ClassVar[int] = 2
 
     def start(self, keys: EnergyKeys, rows: int) -> AllWeights:
-        """Uniform weights over the real steps, and nothing accumulated."""
+        """Return uniform weights over the real steps, and sums of 0, both (N, S)."""
         last = super().start(keys, rows).weights
         return AllWeights(last, torch.zeros_like(last))
 
@@ -40,5 +40,5 @@ class LocationAccumulated(Location):
         return torch.stack([state.weights, state.total], dim=1)
 
     def after(self, weights: Tensor, state: State) -> AllWeights:
-        """The weights, and their sum so far."""
+        """Return the weights and their sum so far, both (N, S)."""
         return AllWeights(weights, state.total + weights)

@@ -79,7 +79,7 @@ class Monotonic(Additive):
         Args:
             stop: p, 0 on padding, (N, S).
             go: 1 - p, (N, S).
-            alpha: the same of the last character, (N, S).
+            alpha: probability that the last character stops at each step, (N, S).
             steps: real steps, (N,).
 
         Returns:

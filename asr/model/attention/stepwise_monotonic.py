@@ -48,5 +48,5 @@ class StepwiseMonotonic(Monotonic):
         return Position(last.step + passed, left)
 
     def end(self, keys: MonotonicKeys) -> Tensor:
-        """The last step."""
+        """Return the last step of each utterance, (B,)."""
         return keys.steps - 1

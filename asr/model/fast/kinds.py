@@ -19,7 +19,7 @@ Form: TypeAlias = Literal["after", "before", "lstm"]
 
 CELLS: dict[Form, int] = {"after": 0, "before": 1, "lstm": 2}
 """Numbers of the cells in native.cpp."""
-PAST = {
+EARLIER_WEIGHTS = {
     "location": {"last": 1},
     "location_accumulated": {"last": 1, "sum": 1},
     "coverage": {"sum": 1},
@@ -27,7 +27,7 @@ PAST = {
     "additive": {},
     "dot": {},
 }
-"""What the filters of each kind see: the last attention weights, and the sum of all."""
+"""Attention weights that each kind reads: those of the last character, the sum of all, or none."""
 
 
 def form(cell: Any) -> Form | None:
@@ -41,7 +41,7 @@ class EnergyWeights(NamedTuple):
     """Weights of an attention's energies."""
 
     kind: str
-    """One of PAST."""
+    """One of EARLIER_WEIGHTS."""
     W: Tensor
     """Weights of the queries, (H, A)."""
     filters: Tensor | None = None
@@ -63,7 +63,7 @@ class EnergyWeights(NamedTuple):
         energy = {"dot": 1, "dynamic_convolution": 2}.get(self.kind, 0)
         moves = 0 if self.prior is None else len(self.prior)
         sizes = {"A": self.W.shape[1], "C": C, "K": K, "moves": moves}
-        return {"energy": energy, "cell": CELLS[form], **sizes, **PAST[self.kind]}
+        return {"energy": energy, "cell": CELLS[form], **sizes, **EARLIER_WEIGHTS[self.kind]}
 
 
 def energy(attention: Any) -> EnergyWeights | None:

@@ -104,7 +104,7 @@ class _NativeLoop(torch.autograd.Function):
         gates = gates.clone()
         states = gates.new_empty(batch, length, len(U))
         weights = gates.new_empty(batch, length, keys.shape[1])
-        sums = torch.empty_like(weights) if "sum" in kinds.PAST[kind] else None
+        sums = torch.empty_like(weights) if "sum" in kinds.EARLIER_WEIGHTS[kind] else None
         kept = torch.empty_like(states) if any(ctx.needs_input_grad) else None
         shared = _fields(kind, form, states, weights, sums, *inputs)
         native.call("decoder_forward", gates=gates, c=c, kept=kept, **shared)
