@@ -9,10 +9,12 @@ if not torch.cuda.is_available():  # GPU programs run in Triton's interpreter, w
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from asr.config import AttentionConfig, DecoderConfig, EncoderConfig, ModelConfig
+from asr.model.fast.product import use_precision
+from asr.terminal import Quiet
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_seed():
+def one_thread_and_seed(monkeypatch):
     """Small products are faster on one thread; every test starts with the same numbers.
 
     A training sets tiny numbers to zero, with which Hypothesis refuses to draw any.
@@ -20,6 +22,8 @@ def one_thread_and_seed():
     torch.set_num_threads(1)
     torch.set_flush_denormal(False)
     torch.manual_seed(0)
+    use_precision("float32")
+    monkeypatch.setattr(Quiet, "on", False)
 
 
 @pytest.fixture

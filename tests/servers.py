@@ -5,7 +5,6 @@ import re
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.requests, self.faults, self.every = folder, 0, [], 0
+        self.dropped = 0  # requests that the client gave up
         self.lock = threading.Lock()
 
     @property
@@ -65,8 +65,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(part)))
         self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
         self.end_headers()
-        if fault == "slow":
-            time.sleep(1.0)
+        if fault == "slow":  # answer only when the client has given up
+            self.connection.settimeout(60)
+            with contextlib.suppress(TimeoutError):
+                self.server.dropped += self.connection.recv(1) == b""
         with contextlib.suppress(OSError):  # nobody waits any more
             self.wfile.write(part[: len(part) // 2] if fault == "short" else part)
 

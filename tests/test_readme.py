@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import wave
@@ -10,13 +11,17 @@ from pathlib import Path
 import pytest
 import soundfile
 
+import asr
 from asr.store.model_file import read_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 READMES = [
     path
     for path in REPOSITORY.glob("**/*.md")
-    if not {".venv", "exp", "data", "models"} & set(path.relative_to(REPOSITORY).parts[:-1])
+    if not any(
+        part.startswith(".") or part in ("exp", "data", "models", "downloads", "build", "dist")
+        for part in path.relative_to(REPOSITORY).parts[:-1]
+    )
 ]
 UTTERANCES = 48
 SMALL = (  # a model of a minute, whatever the settings file says
@@ -59,7 +64,7 @@ def desk(tmp_path_factory):
     (folder / "hyp.ctm").write_text("talk 1 0.10 0.30 TURN\ntalk 1 0.50 0.30 ON\n")
     model = folder / "egs/librispeech/exp/las/final.safetensors"
     model.parent.mkdir(parents=True)
-    model.symlink_to(REPOSITORY / "asr/models/an4/model.safetensors")
+    shutil.copy(REPOSITORY / "asr/models/an4/model.safetensors", model)
     for name in ("egs/librispeech/local", "egs/librispeech/conf", "data/mini"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(REPOSITORY / name)
@@ -82,7 +87,7 @@ def run(command, folder):
         capture_output=True,
         text=True,
     )
-    assert done.returncode in (0, 1), f"{command}\n{done.stderr}"  # 1: some texts are flagged
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
 
@@ -109,12 +114,16 @@ def test_the_commands_of_the_readme_of_the_code_work(desk):
     assert read_model(desk / "exp/dot")[0].config.model.attention.kind == "dot"
 
 
-def test_the_commands_of_the_recipes_readme_work(desk):
+def test_the_commands_of_the_recipes_readme_work(desk, monkeypatch):
     if not (desk / "exp/mine/final.safetensors").exists():
         pytest.skip("needs the model that the README's commands train in the test before")
     for command in commands("egs/README.md"):
         run(command.replace("--order 3", "--order 2"), desk)
     assert {"tuned.yaml", "tuned.json", "tuned.png"} <= {p.name for p in (desk / "exp").iterdir()}
+    for block in blocks("egs/README.md", "python"):
+        monkeypatch.chdir(desk)
+        exec(block, {"asr": asr})
+    assert (desk / "talk.html").is_file()
 
 
 def test_the_python_of_the_readme_works(desk, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The wheel that `python -m build` makes works without the checkout."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SPEECH = REPOSITORY / "data/mini/test-mini/3001/1/3001-1-0000.opus"
 
 
-def run(arguments, folder, **environment):
-    """Run Python in a folder, and return what it printed."""
+def run(arguments, folder, code=0, **environment):
+    """Run Python in a folder, and return what it printed; with ``code`` None it may fail."""
     done = subprocess.run(
         [sys.executable, "-P", *map(str, arguments)],
         cwd=folder,
@@ -21,7 +22,7 @@ def run(arguments, folder, **environment):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert code in (None, done.returncode), done.stdout + done.stderr
     return done.stdout
 
 
@@ -40,12 +41,16 @@ def asr(tmp_path_factory):
     run(["-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel], folder)
     where = run(["-c", "import asr; print(asr.__file__)"], folder, PYTHONPATH=str(site))
     assert Path(where.strip()).is_relative_to(site)
-    return lambda *arguments: run(["-m", "asr", *arguments], folder, PYTHONPATH=str(site))
+    return lambda *arguments, **options: run(
+        ["-m", "asr", *arguments], folder, PYTHONPATH=str(site), **options
+    )
 
 
 def test_models_and_doctor(asr):
     assert "an4 (default)" in asr("models")
-    assert "WRONG" not in asr("doctor")
+    found = asr("doctor", "--json", code=None)  # the machine may lack memory
+    topics = {f["topic"]: f["remedy"] for f in json.loads(found)["findings"]}
+    assert topics["versions"] == topics["audio"] == ""
 
 
 def test_transcribe(asr, tmp_path):

@@ -44,6 +44,10 @@ BENCHMARKS = {
     "attention": "Train and compare kinds of attention, cells or encoders; or list them.",
     "speedrun": "Show in how many minutes trainings reached an error rate on their dev set.",
 }
+EXITS_OF_FAULTS = """
+
+Exit codes: 0 done, 1 a difference was found, 2 bad input or usage, 70 a mistake in asr itself.
+"""
 CONTESTANTS = {"espnet": "ESPnet", "speechbrain": "SpeechBrain", "baseline": "plain torch"}
 COUNT = number(int, between(1, 1_000_000))
 SIZES = {  # the fields of Shape and their defaults
@@ -67,7 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser("asr bench", description=__doc__)
     verbs = parser.add_subparsers(dest="work", required=True, metavar="BENCHMARK")
     for name, text in BENCHMARKS.items():
-        add = verbs.add_parser(name, help=text.rstrip("."), description=text).add_argument
+        more = EXITS_OF_FAULTS if name == "faults" else ""
+        add = verbs.add_parser(name, help=text.rstrip("."), description=text + more).add_argument
         add("--json", action="store_true", help="print one JSON object")
         if name != "speedrun":
             text = "CPU threads; 0 uses every core"

@@ -36,7 +36,8 @@ help_message="usage: egs/speechocean762/run.sh [--name value]...
                         --archive is downloaded from --mirror (520 MB)
   --mirror URL          default: $mirror
   --archive NAME        default: $archive
-  --init MODEL          start the training from this model: a folder of a training, or a file
+  --init MODEL          start the training from this model: a folder of a training, a file,
+                        or a name of asr models
   --stage N, --stop-stage N   first and last stage: -1 download, 0 data, 1 features and CMVN,
                         2 characters, 3 language model (none), 4 training, 5 decoding,
                         6 scoring

@@ -72,7 +72,7 @@ def damaged(draw, files):
 
 def try_to_read(data):
     """All ways of reading agree, or all raise AudioError."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         length = info(data).samples
         parts = list(blocks(Clip(data, channel=1), block_s=0.05))
@@ -82,7 +82,7 @@ def try_to_read(data):
         read(Clip(data, start_s=0.1, end_s=0.2))
     except AudioError as error:
         assert str(error).startswith("audio data: ") and "\n" not in str(error)
-    assert time.monotonic() - started < LONGEST_S
+    assert time.process_time() - started < LONGEST_S
 
 
 @budget(150)

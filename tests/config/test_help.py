@@ -11,7 +11,6 @@ from asr.config import TrainConfig
 from asr.config import help as pages
 from asr.config.args import add_settings, make_parser
 from asr.errors import InputError
-from asr.terminal import Quiet
 
 MOST = 80  # lines: two screens of 40
 SUB_VERBS = [f"{v} {w}" for v in ("data", "lm", "bench") for w in listed(v) if w[0] != "-"]
@@ -72,7 +71,6 @@ def test_quiet_suppresses_notes_but_not_errors(tmp_path, capsys):
     assert notes == [True, False]
     assert main(["--quiet", "chars", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err
-    Quiet.on = False
 
 
 def test_completion_lists_verbs_and_options():

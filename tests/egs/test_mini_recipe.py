@@ -35,9 +35,8 @@ def test_the_mini_recipe_learns(tmp_path):
     recipe = copy_of_recipes(tmp_path)
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = ["bash", recipe / "run.sh", "--train-options", f"--epochs {EPOCHS}", "--nj", "2"]
-    result = subprocess.run(
-        command, env={**os.environ, "PATH": programs}, capture_output=True, text=True
-    )
+    environment = {**os.environ, "PATH": programs}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     exp = recipe / "exp/las"
     assert {"config.yaml", "final.safetensors", "RESULTS"} <= {path.name for path in exp.iterdir()}
@@ -46,3 +45,6 @@ def test_the_mini_recipe_learns(tmp_path):
         assert found and float(found[1]) <= HIGHEST_WER, result.stdout[-3000:]
     for line in shown_in_the_readme():
         assert re.search(line, result.stdout + result.stderr), line
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    stages = [line for line in again.stdout.splitlines() if line.startswith("stage ")]
+    assert stages and all("done already" in line or "none in" in line for line in stages), stages

@@ -233,7 +233,7 @@ def run_recipe(egs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
     )
 
 

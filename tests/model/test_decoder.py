@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from compilers import needs_compiler
 
 from asr.config import AttentionConfig, DecoderConfig
 from asr.config.kinds import ATTENTIONS
@@ -17,7 +18,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", ATTENTIONS)
 FAST_KINDS = pytest.mark.parametrize("kind", EARLIER_WEIGHTS)
 EVERY_CELL = pytest.mark.parametrize("cell", ["after", "before", "lstm"])  # a GRU by its reset
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+pytestmark = needs_compiler
 
 
 def make(kind, cell, units):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from compilers import needs_compiler
 
 from asr.errors import InputError
 from asr.model.dropout import Dropout
-from asr.model.fast import native
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+pytestmark = needs_compiler
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])

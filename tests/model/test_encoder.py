@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 
 import pytest
 import torch
+from compilers import needs_compiler
 
 from asr.config import EncoderConfig, TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
@@ -102,10 +103,9 @@ def test_settings_are_written_and_read_and_bound_the_number_of_weights(settings,
     assert states.shape == (3, 2, encoder.width) and config.frames_per_step == 8
 
 
+@needs_compiler
 def test_a_layer_of_grus_takes_the_fast_path(monkeypatch):
     layer, x, calls = make_layer(WIDTH, Recurrent(units=4)), inputs(), []
-    if not native.usable(x):
-        pytest.skip("no compiler")
     call = native.call
     monkeypatch.setattr(
         native, "call", lambda name, **fields: (calls.append(name), call(name, **fields))

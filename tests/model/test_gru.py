@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from compilers import needs_compiler
 
 from asr.config.layers import Recurrent
 from asr.model.cells.gru import gru_step
 from asr.model.encoder.gru import GRU
-from asr.model.fast import native
 from asr.model.fast.layer import cudnn_layer
 from asr.model.fast.product import use_precision
 from asr.model.padding import pack, unpack
@@ -42,7 +42,7 @@ def test_one_step_by_hand(reset, inner):
     assert new.item() == pytest.approx(math.tanh(1.0 + inner) / 2 + 0.4 / 2)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("units", [4, 37, 64])  # below, beside and at whole vectors
 @DIRECTIONS
@@ -62,7 +62,7 @@ def test_native_equals_the_plain_loop(reset, directions, units, threads):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+@needs_compiler
 def test_bfloat16_is_close_whatever_the_memory_held_before():
     """Rows of padding take no part; torch fills new memory with NaN here."""
     layer, x = layer_and_input(units=64, dtype=torch.float32)
@@ -80,7 +80,7 @@ def test_bfloat16_is_close_whatever_the_memory_held_before():
         torch.testing.assert_close(a, b, atol=0.05 * float(b.detach().abs().max()), rtol=0)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+@needs_compiler
 def test_native_backward_runs_once_only():
     layer, x = layer_and_input(dtype=torch.float32)
     total = layer(x, COUNTS).sum()

@@ -18,6 +18,7 @@ from asr.model.las import LAS
 from asr.model.loss import (
     IGNORE,
     consistency_loss,
+    cross_entropy,
     guided_attention_loss,
     inputs_and_targets,
     r_drop_loss,
@@ -335,3 +336,19 @@ def test_four_utterances_can_be_learnt(tiny_config):
         loss.total.backward()
         optimizer.step()
     assert loss.accuracy == 1.0 and loss.attention < 0.1
+
+
+def test_label_smoothing_is_that_of_torch():
+    logits = torch.randn(2, 3, 5)
+    targets = torch.tensor([[1, 4, 2], [3, IGNORE, IGNORE]])
+    log_probs = logits.log_softmax(-1)
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(),
+            label_smoothing=smoothing,
+            reduction="sum",
+            ignore_index=IGNORE,
+        )
+        found = cross_entropy(log_probs, targets, smoothing, 4)
+        assert float(found) == pytest.approx(float(expected) / 4, rel=1e-6)

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from compilers import needs_compiler
 
 from asr.model.fast import native
 
@@ -14,6 +15,11 @@ if Path(__file__).with_name("broken").exists():
     sys.exit("error: no header")
 Path(sys.argv[-1]).write_bytes(b"a library")
 """
+
+
+@needs_compiler
+def test_the_functions_are_compiled_here():
+    assert native.library() is not None
 
 
 @pytest.fixture

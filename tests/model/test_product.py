@@ -78,7 +78,6 @@ def test_what_is_fast_here(flags, monkeypatch):
     assert unit == {"fpu avx2": "", "avx512_bf16": "avx512_bf16"}.get(flags, "amx_bf16")
     use_precision("auto")
     assert products.precision_in_use() == ("bfloat16" if unit else "float32")
-    use_precision("float32")
 
 
 @pytest.mark.parametrize(

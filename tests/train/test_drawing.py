@@ -31,13 +31,21 @@ def test_only_the_first_pictures_are_drawn_in_the_training(tmp_path):
 
 
 def test_the_training_goes_on_meanwhile(tmp_path):
+    go, drawn = tmp_path / "go", tmp_path / "drawn"
+
+    def draw():
+        until = time.monotonic() + 60  # in this process it would hang for ever
+        while not go.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        drawn.touch()
+
     drawing = Drawing(print)
     drawing.start(lambda: None)
-    began = time.monotonic()
-    drawing.start(lambda: time.sleep(0.5))
-    assert time.monotonic() - began < 0.4
+    drawing.start(draw)
+    assert not drawn.exists()
+    go.touch()
     drawing.close()
-    assert time.monotonic() - began >= 0.5
+    assert drawn.exists()
 
 
 def test_failures_are_reported_once():
@@ -62,11 +70,12 @@ def test_a_drawing_does_not_keep_the_lock_of_a_killed_training(tmp_path):
     """The lock is held until all processes have closed its file."""
     folder = RunFolder(tmp_path)
     folder.make()
-    drawing = Drawing(print)
+    drawing, begun = Drawing(print), tmp_path / "begun"
     drawing.start(lambda: None)
     with folder.lock():
-        drawing.start(lambda: time.sleep(60))
-        time.sleep(2.0)  # the process begins by closing the file
+        drawing.start(lambda: (begun.touch(), time.sleep(60)))
+        while not begun.exists():  # the process has closed the file by then
+            time.sleep(0.02)
     with folder.lock():
         os.kill(drawing._child[0].pid, signal.SIGKILL)
     drawing.close()

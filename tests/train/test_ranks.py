@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def start(config, corpus, out, rank=None):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
-def test_shares_partition_a_batch(count):
+def test_micro_batches_partition_a_batch(count):
     durations = [1.0, 1.2, 5.0, 1.1, 1.3]
     keys = [(0, index) for index in range(5)]
     micro_batches = cut_batch(keys, durations, count)
@@ -435,7 +436,8 @@ def test_a_directory_that_one_process_cannot_read(tone_corpus, tiny_training, tm
         read = loop.TrainData
 
         def stopped(*args):
-            time.sleep(3)
+            while not (tmp_path / "start/1/error.json").exists():  # rank 1 has failed
+                time.sleep(0.02)
             os.kill(os.getpid(), signal.SIGTERM)
             return read(*args)
 
@@ -447,7 +449,7 @@ def test_a_directory_that_one_process_cannot_read(tone_corpus, tiny_training, tm
 
 
 def test_a_missing_process_is_named_once(tone_corpus, tiny_training, tmp_path):
-    config = plain(tiny_training, distributed__timeout_s=2.0)
+    config = plain(tiny_training, distributed__timeout_s=10.0)
     training = Processes(tone_corpus, tmp_path / "las", config)
 
     def missing(rank: int) -> None:
@@ -471,3 +473,21 @@ def test_processes_meet_although_the_store_has_old_numbers():
     assert len(names) == 1
     with pytest.raises(InputError, match=r"rank 1, 2 of the 3 processes .* within 0\.2 s"):
         meet(HashStore(), 0, 3, 0.2)
+
+
+def test_torchrun_on_one_machine(tone_corpus, tiny_training, tmp_path):
+    """As `run.sh --ngpu 2 --device cpu` of a recipe starts a training."""
+    (tmp_path / "conf.yaml").write_text(yaml.safe_dump(to_dict(replace(tiny_training, epochs=1))))
+    paths = {name: tone_corpus / name for name in ("train", "dev")}
+    paths |= {"tokens": tone_corpus / "tokens.txt", "out": tmp_path / "las"}
+    options = [f"--{name}={path}" for name, path in paths.items()]
+    script = Path(__file__).parents[2] / "egs/utils/torchrun.sh"
+    done = subprocess.run(
+        ["bash", script, "2", "1", "asr", "train", "--config", tmp_path / "conf.yaml", *options],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "las/final.safetensors").is_file()
+    assert (tmp_path / "las/log/rank1.log").is_file()

@@ -23,6 +23,7 @@ import soundfile
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tones import TINY
 
 from asr.commands.train import stopped_by_signals
 from asr.config import TrainConfig
@@ -36,7 +37,7 @@ from asr.recognize.refine import CharacterGaussians
 from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
-from asr.train import loop, report
+from asr.train import loop, report, selection
 from asr.train.checkpoint import read_state, write_state
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.folder import RunFolder
@@ -68,11 +69,47 @@ def losses(out):
     return [(e["step"], e["loss"]) for e in lines if e["kind"] == "step"]
 
 
-@pytest.fixture
-def finished(tone_corpus, tiny_training, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tone_corpus, tmp_path_factory):
     """The folder of an uninterrupted training."""
-    start(tiny_training, tone_corpus, tmp_path / "whole").run()
-    return tmp_path / "whole"
+    out = tmp_path_factory.mktemp("trained") / "whole"
+    start(from_dict(TrainConfig, TINY), tone_corpus, out).run()
+    return out
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+    """A copy of it, which a test may change."""
+    return shutil.copytree(trained, tmp_path / "whole")
+
+
+def test_gradients_are_clipped(finished, tone_corpus, tiny_training):
+    config = replace(tiny_training, optim=replace(tiny_training.optim, clip_norm=1e-3))
+    training = start(tiny_training, tone_corpus, finished)
+    training.step.config = config
+    batch = training.data.train.batch([(0, 0), (0, 1)])
+    found = training.step.gradient([batch], batch.count, tiny_training.loss, 5)
+    norms = [p.grad.norm() for p in training.model.parameters() if p.grad is not None]
+    assert found.grad_norm > 1e-3
+    assert float(torch.stack(norms).norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_a_training_ends_when_patience_runs_out(tone_corpus, tiny_training, tmp_path, monkeypatch):
+    rates = iter([0.5, 0.4, 0.6, 0.6])
+    measured = selection.evaluate
+    monkeypatch.setattr(
+        selection, "evaluate", lambda *a, **k: replace(measured(*a, **k), wer=next(rates))
+    )
+    start(replace(tiny_training, epochs=9, patience=1), tone_corpus, tmp_path / "las").run()
+    lines = (tmp_path / "las" / "train.jsonl").read_text().splitlines()
+    assert [e["epoch"] for e in map(json.loads, lines) if e["kind"] == "epoch"] == [1, 2, 3]
+
+
+def test_attention_that_does_not_follow_the_audio_is_told(tmp_path):
+    entry = {"step": 3000, "alignment": 0.1}
+    assert "ALARM: after 3000 steps" in report.alarm(entry, TrainConfig(), tmp_path)
+    for other in ({"step": 2999}, {"alignment": report.GOOD_ALIGNMENT}):
+        assert report.alarm(entry | other, TrainConfig(), tmp_path) is None
 
 
 def test_files_of_a_training(finished, tiny_training):
@@ -722,7 +759,8 @@ def test_a_single_flipped_bit_of_a_state_is_found(tmp_path):
     path, random = tmp_path / "last.pt", np.random.default_rng(1)
     state = {"model": torch.arange(99.0), "text": "[1, 2]", "step": 7}
     write_state(path, state)
-    whole = path.read_bytes()
+    whole, refused = path.read_bytes(), 200
+    assert torch.equal(read_state(path)["model"], state["model"])
     for place in random.integers(len(whole), size=200):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(random.integers(8))
@@ -731,6 +769,8 @@ def test_a_single_flipped_bit_of_a_state_is_found(tmp_path):
             found = read_state(path)
             assert torch.equal(found.pop("model"), state["model"])
             assert found == {"text": "[1, 2]", "step": 7}
+            refused -= 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize(
