@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, ctc_loss, kl_div
 from asr.config import EncoderConfig, LossConfig
 from asr.config.layers import Convolutions, Recurrent
 from asr.errors import InputError
+from asr.model import loss as losses
 from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
 from asr.model.encoder import stack_neighbours
@@ -18,7 +19,6 @@ from asr.model.las import LAS
 from asr.model.loss import (
     IGNORE,
     consistency_loss,
-    cross_entropy,
     guided_attention_loss,
     inputs_and_targets,
     r_drop_loss,
@@ -343,12 +343,12 @@ def test_label_smoothing_is_that_of_torch():
     targets = torch.tensor([[1, 4, 2], [3, IGNORE, IGNORE]])
     log_probs = logits.log_softmax(-1)
     for smoothing in (0.0, 0.1):
-        expected = torch.nn.functional.cross_entropy(
+        expected = cross_entropy(
             logits.flatten(0, 1),
             targets.flatten(),
             label_smoothing=smoothing,
             reduction="sum",
             ignore_index=IGNORE,
         )
-        found = cross_entropy(log_probs, targets, smoothing, 4)
+        found = losses.cross_entropy(log_probs, targets, smoothing, 4)
         assert float(found) == pytest.approx(float(expected) / 4, rel=1e-6)
