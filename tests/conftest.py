@@ -23,6 +23,7 @@ def one_thread_and_seed(monkeypatch):
     torch.set_flush_denormal(False)
     torch.manual_seed(0)
     use_precision("float32")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(Quiet, "on", False)
 
 

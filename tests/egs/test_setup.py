@@ -25,7 +25,7 @@ case "$1 $2" in
     shift 2
     echo "pip $*" >> "$FAKE_CALLS"
     echo "Downloading torch (530.6 MB)"
-    sleep "${{FAKE_SLEEP:-0}}"
+    while [ -n "${{FAKE_WAIT:-}}" ] && [ ! -e "$FAKE_WAIT" ]; do sleep 0.02; done
     [ -z "${{FAKE_PIP_ERROR:-}}" ] || {{ echo "ERROR: $FAKE_PIP_ERROR"; exit 1; }}
     ;;
   *"[:3])"*) echo "${{FAKE_VERSION:-3.12.5}}" ;;
@@ -231,21 +231,28 @@ def test_what_is_missing_is_told(project, variables, complaint):
     assert project.calls() == []
 
 
-def test_two_at_once_install_once(project):
-    first = project.start(FAKE_SLEEP="0.5")
-    while not project.calls_file.exists():
+def wait_for_pip(project, process):
+    while not project.calls_file.exists() or "pip" not in project.calls_file.read_text():
+        assert process.poll() is None
         time.sleep(0.02)
+
+
+def test_two_at_once_install_once(project):
+    go = project.root / "go"
+    first = project.start(FAKE_WAIT=str(go))
+    wait_for_pip(project, first)
     second = project.start()
-    _, said = second.communicate(timeout=60)
-    assert first.wait(timeout=60) == second.returncode == 0
-    assert "another set-up is at work" in said
+    assert any("another set-up is at work" in line for line in second.stderr)
+    go.touch()
+    second.communicate(timeout=60)
+    first.communicate(timeout=60)
+    assert first.returncode == second.returncode == 0
     assert project.calls() == FULL
 
 
 def test_interrupted_one_is_repaired(project):
-    process = project.start(FAKE_SLEEP="30")
-    while not project.calls_file.exists() or "pip" not in project.calls_file.read_text():
-        time.sleep(0.02)
+    process = project.start(FAKE_WAIT=str(project.root / "never"))
+    wait_for_pip(project, process)
     os.killpg(process.pid, 9)
     process.communicate()
     project.calls()

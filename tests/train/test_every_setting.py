@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from tones import TINY
 
 from asr.commands.machine import machine
 from asr.config import FeatureConfig, TrainConfig
 from asr.config.layers import Convolutions, Recurrent, SelfAttention
-from asr.config.read import from_dict, to_dict
+from asr.config.read import flatten, from_dict, to_dict
 from asr.corpus.datadir import DataDir
 from asr.corpus.edit import subset
 from asr.corpus.feature_statistics import gather
@@ -40,7 +41,12 @@ OF_USE = {  # where neither 0 nor 1 makes sense
     ],
 }
 
-NEEDS = {"loss.ctc_weight": {"loss.consistency": 0.0}}
+NEEDS = {
+    "loss.ctc_weight": {"loss.consistency": 0.0},
+    "loss.intermediate_ctc": {"model.intermediate_ctc": (1,)},
+}
+# settings whose other values may change nothing in this short training
+WITHOUT_EFFECT = {"augment.time_ratio", "loss.distill", "loss.guide_epochs"}
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
@@ -102,7 +108,20 @@ def train(few, tiny_training, tmp_path, monkeypatch):
     return train
 
 
+@pytest.fixture(scope="module")
+def unchanged():
+    """Losses of the training without a change, by what else the case needs."""
+    return {}
+
+
 @pytest.mark.parametrize(("name", "value"), list(cases(TrainConfig)), ids=str)
-def test_a_training_with(name, value, train):
-    losses = train(**{name: value}, **NEEDS.get(name, {}))
+def test_a_training_with(name, value, train, tmp_path, unchanged):
+    needs = NEEDS.get(name, {})
+    losses = train(**{name: value}, **needs)
     assert len(losses) > 1 and all(map(math.isfinite, losses))
+    same = value == flatten(to_dict(from_dict(TrainConfig, TINY)))[name]
+    if name.startswith(("augment.", "loss.", "optim.")) and (same or name not in WITHOUT_EFFECT):
+        if str(needs) not in unchanged:
+            shutil.rmtree(tmp_path / "exp")
+            unchanged[str(needs)] = train(**needs)
+        assert (losses == unchanged[str(needs)]) == same

@@ -33,7 +33,7 @@ from asr.train.loop import Training
     ],
 )
 def test_usable_cores_respect_affinity_and_quota(tmp_path, monkeypatch, files, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content)
