@@ -14,8 +14,8 @@ from asr.terminal import Quiet
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_seed(monkeypatch):
-    """Small products are faster on one thread; every test starts with the same numbers.
+def same_state(monkeypatch):
+    """Every test starts with the same state, and with one thread, which suits small products.
 
     A training sets tiny numbers to zero, with which Hypothesis refuses to draw any.
     """
