@@ -14,12 +14,14 @@ from asr.config.field import require
 from asr.config.settings import DROPOUT
 from asr.model.fast import native
 
+MOST = 2**31  # numbers, which native.cpp cannot count
+
 
 class Dropout(nn.Module):
     """Dropout that is active in training only.
 
     Args:
-        probability: with which a number is set to zero, from 0 to below 1.
+        probability: with which a number is set to zero, from 0 to below 0.9995, in thousandths.
 
     Raises:
         InputError: the probability is out of range.
@@ -34,7 +36,7 @@ class Dropout(nn.Module):
         """Return an input of any shape with some of its numbers set to zero, the rest scaled."""
         if not self.training or self.probability == 0:
             return x
-        if not native.usable(x):
+        if not native.usable(x) or x.numel() >= MOST:
             return nn.functional.dropout(x, self.probability)
         seed = int(torch.randint(2**31, ()))
         return _Native.apply(x, seed, round(1000 * self.probability))  # type: ignore[no-untyped-call]

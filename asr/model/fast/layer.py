@@ -42,8 +42,9 @@ def native_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
         states (B, S, D N), 0 on padding.
     """
     return _Native.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), native.int32(counts), layer.W, layer.U, layer.b, layer.c, layer.reset
-    )
+        x.contiguous(), native.int32(counts), layer.W, layer.U, layer.b, layer.c, layer.reset,
+        torch.is_grad_enabled(),
+    )  # fmt: skip
 
 
 def kernel_layer(layer: GRUWeights, x: Tensor, counts: Tensor) -> Tensor:
@@ -117,13 +118,13 @@ class _Native(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, counts: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor,
-        reset: Reset,
+        reset: Reset, grad: bool,
     ) -> Tensor:  # fmt: skip
-        """Input (B, S, I) to states (B, S, D N)."""
+        """Input (B, S, I) to states (B, S, D N); ``grad``: autograd is on."""
         (batch, steps, _), (D, N, _) = x.shape, U.shape
         rows = rounded_rows(pack(x, counts.tolist()))  # (R, I)
         gates = [product(rows, W[d], b[d]) for d in range(D)]  # (R, 3N)
-        keep = any(ctx.needs_input_grad)
+        keep = grad and any(ctx.needs_input_grad)
         inner = x.new_empty(D, int(counts.sum()), N) if keep else None
         out = x.new_empty(batch, steps, D * N)
         native.call(
@@ -158,7 +159,7 @@ class _Native(torch.autograd.Function):
             if D == 2:
                 d_rows.add_(product(gates[1], W[1].t()))
             d_x = unpack(d_rows[: inner.shape[1]], counts.tolist(), steps)
-        return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None
+        return d_x, None, torch.stack(d_W), torch.stack(d_U), d_b, d_c, None, None
 
 
 class _Kernel(torch.autograd.Function):

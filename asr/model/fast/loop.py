@@ -39,8 +39,9 @@ def native_loop(
     assert energy and form
     values = memory.values[:, 0, :, : cell.gate_width]
     return _NativeLoop.apply(  # type: ignore[no-untyped-call]
-        energy.kind, form, gates, getattr(cell, "c", None), memory.keys.keys.contiguous(),
-        values.contiguous(), native.int32(memory.steps), native.int32(lengths), cell.U, *energy[1:],
+        energy.kind, form, torch.is_grad_enabled(), gates, getattr(cell, "c", None),
+        memory.keys.keys.contiguous(), values.contiguous(), native.int32(memory.steps),
+        native.int32(lengths), cell.U, *energy[1:],
     )  # fmt: skip
 
 
@@ -96,16 +97,20 @@ class _NativeLoop(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kind: str, form: kinds.Form, gates: Tensor, c: Tensor | None, *inputs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Gates of the characters (B, L, G) to states (B, L, H) and weights (B, L, S)."""
+        ctx: Any, kind: str, form: kinds.Form, grad: bool, gates: Tensor, c: Tensor | None,
+        *inputs: Any,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Gates of the characters (B, L, G) to states (B, L, H) and weights (B, L, S).
+
+        ``grad`` says whether autograd is on.
+        """
         batch, length, _ = gates.shape
         keys, U = inputs[0], inputs[4]
         gates = gates.clone()
         states = gates.new_empty(batch, length, len(U))
         weights = gates.new_empty(batch, length, keys.shape[1])
         sums = torch.empty_like(weights) if "sum" in kinds.EARLIER_WEIGHTS[kind] else None
-        kept = torch.empty_like(states) if any(ctx.needs_input_grad) else None
+        kept = torch.empty_like(states) if grad and any(ctx.needs_input_grad) else None
         shared = _fields(kind, form, states, weights, sums, *inputs)
         native.call("decoder_forward", gates=gates, c=c, kept=kept, **shared)
         if kept is not None:
@@ -137,7 +142,8 @@ class _NativeLoop(torch.autograd.Function):
         d_keys, *d_energy = sums.values()
         d_b = None if shared["b"] is None else d_queries.sum((0, 1))
         return (
-            None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, *d_energy, d_b, None,
+            None, None, None, gates, d_c, d_keys, d_values, None, None, d_U, d_W, *d_energy, d_b,
+            None,
         )  # fmt: skip
 
 

@@ -7,16 +7,18 @@
 // an utterance leaves the product when it ends, and padding is never computed.
 //
 // The files include no header of torch and compile in seconds. native.py builds them, and calls the
-// functions at the end with a struct of pointers to contiguous float32 arrays. The loops are
-// templates of the cell (cells.h) and of the attention's energies (attention.h); tests compare them
+// functions at the end with a struct of pointers to contiguous arrays of float32 or int32; they
+// return 0, or 1 where memory has run out. The loops are templates of the cell (cells.h) and of the attention's energies (attention.h); tests compare them
 // with the plain forms in asr/model. Vectors are the portable ones of GCC and Clang. Letters:
 // B utterances, S encoder steps, N or H units, G width of the gates, A attention units, C filters
 // of width K, L characters, V vocabulary.
 
 #include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
@@ -89,16 +91,38 @@ struct Step {
 
 namespace {
 
-// Call work(0), ..., work(tasks - 1) on a number of threads.
+// Call work(0), ..., work(tasks - 1) on a number of threads; throw what one of them throws.
 void run(int tasks, int threads, const std::function<void(int)> &work) {
   std::atomic<int> next{0};
+  std::exception_ptr failed;
+  std::mutex lock;
   auto worker = [&] {
-    for (int task; (task = next++) < tasks;) work(task);
+    try {
+      for (int task; (task = next++) < tasks;) work(task);
+    } catch (...) {
+      const std::lock_guard<std::mutex> guard(lock);
+      failed = std::current_exception();
+    }
   };
   std::vector<std::thread> others;
-  for (int i = 1; i < std::min(tasks, threads); i++) others.emplace_back(worker);
+  try {
+    for (int i = 1; i < std::min(tasks, threads); i++) others.emplace_back(worker);
+  } catch (const std::exception &) {  // no more threads can be started; these do all tasks
+  }
   worker();
   for (auto &thread : others) thread.join();
+  if (failed) std::rethrow_exception(failed);
+}
+
+// Call f; return 0, or 1 after an exception, which must not reach Python.
+template <class F>
+int safely(F f) {
+  try {
+    f();
+    return 0;
+  } catch (const std::exception &) {
+    return 1;
+  }
 }
 
 // The rows of a group, which are every groups-th row in the order of length, longest first.
@@ -126,9 +150,14 @@ int active(const std::vector<int> &rows, const int32_t *counts, int i) {
 
 // Call f with a null pointer whose type is the cell (or energies) of a number in kinds.py.
 template <class F>
-void with_cell(int cell, F f) {
+void with_gru(int cell, F f) {
   if (cell == 0) f(static_cast<GRU<false> *>(nullptr));
   if (cell == 1) f(static_cast<GRU<true> *>(nullptr));
+}
+
+template <class F>
+void with_cell(int cell, F f) {
+  with_gru(cell, f);
   if (cell == 2) f(static_cast<LSTM *>(nullptr));
 }
 
@@ -144,7 +173,8 @@ template <class Cell>
 struct Directions {
   static constexpr int GATES = Cell::GATES;
   const Layer &a;
-  const int D = a.D, B = a.B, S = a.S, N = a.N, G = GATES * N, groups = (a.threads + D - 1) / D;
+  const int D = a.D, B = a.B, S = a.S, N = a.N, G = GATES * N;
+  const int groups = std::min(B, (a.threads + D - 1) / D);
   const std::vector<size_t> starts = starts_of(a.counts, B);
 
   void forward() const {
@@ -242,12 +272,13 @@ template <class Energy, class Cell>
 struct Decoder {
   const Loop &a;
   const int B = a.B, L = a.L, S = a.S, H = a.H, A = a.A, G = Cell::GATES * H;
+  const int groups = std::min(B, a.threads);
 
   void forward() const {
     const Cell cell({a.U, nullptr, a.c, false}, H);
     const Packed query(a.W, H, A, A, 1);
-    run(a.threads, a.threads, [&](int group) {
-      const std::vector<int> rows = rows_of(group, a.threads, a.lengths, B);
+    run(groups, groups, [&](int group) {
+      const std::vector<int> rows = rows_of(group, groups, a.lengths, B);
       const int most = static_cast<int>(rows.size());
       if (!most) return;
       Energy energy(a);
@@ -285,9 +316,9 @@ struct Decoder {
     const typename Cell::Back cell(a.U, H);
     const Packed query(a.W, H, A, A, 1), query_back(a.W, A, H, 1, A);
     const std::vector<float> zeros(H);
-    std::vector<std::unique_ptr<typename Energy::Back>> energies(a.threads);
-    run(a.threads, a.threads, [&](int group) {
-      const std::vector<int> rows = rows_of(group, a.threads, a.lengths, B);
+    std::vector<std::unique_ptr<typename Energy::Back>> energies(groups);
+    run(groups, groups, [&](int group) {
+      const std::vector<int> rows = rows_of(group, groups, a.lengths, B);
       const int most = static_cast<int>(rows.size()), stride = cell.stride;
       if (!most) return;
       energies[group] = std::make_unique<typename Energy::Back>(a);
@@ -453,43 +484,53 @@ using type_of = std::remove_pointer_t<T>;
 
 extern "C" {
 
-void layer_forward(const Layer *a) {
-  with_cell(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.forward(); });
+int layer_forward(const Layer *a) {
+  return safely([&] {
+    with_gru(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.forward(); });
+  });
 }
 
-void layer_backward(const Layer *a) {
-  with_cell(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.backward(); });
+int layer_backward(const Layer *a) {
+  return safely([&] {
+    with_gru(a->cell, [&](auto cell) { Directions<type_of<decltype(cell)>>{*a}.backward(); });
+  });
 }
 
-void decoder_forward(const Loop *a) {
-  with_energy(a->energy, [&](auto energy) {
-    with_cell(a->cell, [&](auto cell) {
-      Decoder<type_of<decltype(energy)>, type_of<decltype(cell)>>{*a}.forward();
+int decoder_forward(const Loop *a) {
+  return safely([&] {
+    with_energy(a->energy, [&](auto energy) {
+      with_cell(a->cell, [&](auto cell) {
+        Decoder<type_of<decltype(energy)>, type_of<decltype(cell)>>{*a}.forward();
+      });
     });
   });
 }
 
-void decoder_backward(const Loop *a) {
-  with_energy(a->energy, [&](auto energy) {
-    with_cell(a->cell, [&](auto cell) {
-      Decoder<type_of<decltype(energy)>, type_of<decltype(cell)>>{*a}.backward();
+int decoder_backward(const Loop *a) {
+  return safely([&] {
+    with_energy(a->energy, [&](auto energy) {
+      with_cell(a->cell, [&](auto cell) {
+        Decoder<type_of<decltype(energy)>, type_of<decltype(cell)>>{*a}.backward();
+      });
     });
   });
 }
 
-void decoder_step(const Step *a) {
-  with_energy(a->energy, [&](auto energy) {
-    with_cell(a->cell, [&](auto cell) {
-      search_step<type_of<decltype(energy)>, type_of<decltype(cell)>>(*a);
+int decoder_step(const Step *a) {
+  return safely([&] {
+    with_energy(a->energy, [&](auto energy) {
+      with_cell(a->cell, [&](auto cell) {
+        search_step<type_of<decltype(energy)>, type_of<decltype(cell)>>(*a);
+      });
     });
   });
 }
 
 // out (n) = x (n) times 0 or 1 / (1 - p). The factor of a position depends only on the seed and the
 // position, so that backward calls this function with the gradient and needs no mask.
-void dropout(const Dropout *a) {
+int dropout(const Dropout *a) {
   const int n = a->n, tasks = n < 65536 ? 1 : a->threads, kept = 1000 - a->per_mille;
-  run(tasks, a->threads, [=](int task) {
+  const auto work = [=](int task) {
     // local copies, because a compiler makes vectors only of what no store can change
     const float *__restrict x = a->x;
     const float scale = 1000.0f / kept;
@@ -505,7 +546,8 @@ void dropout(const Dropout *a) {
       const float scaled = x[i] * scale;
       out[i] = h <= limit ? scaled : 0.0f;
     }
-  });
+  };
+  return safely([&] { run(tasks, a->threads, work); });
 }
 
 }  // extern "C"

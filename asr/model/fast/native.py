@@ -43,6 +43,8 @@ class Arguments(ctypes.Structure):
                 assert value.is_contiguous() and value.device.type == "cpu", name
                 assert value.dtype in (torch.float32, torch.int32), name
                 value = value.data_ptr()
+            elif value is not None and not -(2**31) <= value < 2**31:
+                raise OverflowError(f"{name} = {value}: too large for {SOURCE.name}")
             setattr(self, name, value)
         return self
 
@@ -127,7 +129,7 @@ def _cache() -> Path:
             raise OSError(f"{folder} belongs to another user; set XDG_CACHE_HOME")
         folder.chmod(folder.stat().st_mode & ~0o022)
         for file in folder.glob("native-*"):  # others could have written them
-            file.unlink()
+            file.unlink(missing_ok=True)
     return folder
 
 
@@ -137,7 +139,19 @@ def _digest(content: bytes) -> str:
 
 def _intact(path: Path) -> bool:
     """Whether a library is ours and its content has the checksum in its name."""
-    return _is_ours(path) and path.stem.endswith(_digest(path.read_bytes()))
+    try:
+        return _is_ours(path) and path.stem.endswith(_digest(path.read_bytes()))
+    except FileNotFoundError:  # another process has removed it
+        return False
+
+
+def _identity(command: list[str]) -> str:
+    """Return what changes when the compiler does: the file of the program, its size and time."""
+    path = shutil.which(command[0])
+    if path is None:
+        return ""
+    found = Path(path).stat()
+    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
 def _build(command: list[str]) -> Path:
@@ -149,18 +163,19 @@ def _build(command: list[str]) -> Path:
     """
     cache = _cache()
     sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
-    facts = (*sources, *FLAGS, *command, platform.machine(), _processor())
+    compiled_by = (*FLAGS, *command, _identity(command), *platform.libc_ver())
+    facts = (*sources, *compiled_by, platform.machine(), _processor())
     stem = f"native-{_digest(repr(facts).encode())}"
     for found in cache.glob(f"{stem}-*.so"):
         if _intact(found):
             return found
-        found.unlink()
+        found.unlink(missing_ok=True)
     failure = cache / f"{stem}.failed"
     if failure.exists() and _is_ours(failure) and time.time() - failure.stat().st_mtime < DAY_S:
         raise OSError(f"{failure.read_text()} -- as on the last try; remove {failure} to try again")
     try:
         return _compile(command, cache, stem)
-    except (OSError, subprocess.SubprocessError) as error:
+    except subprocess.SubprocessError as error:
         with suppress(InputError):  # the disk may be full
             write_text(failure, _reason(error))
         raise
@@ -196,7 +211,12 @@ def library() -> ctypes.CDLL | None:
     if not command:
         return None
     try:
-        loaded = ctypes.CDLL(str(_build(command)))
+        path = _build(command)
+        try:
+            loaded = ctypes.CDLL(str(path))
+        except OSError:  # it was made for another system
+            path.unlink(missing_ok=True)
+            loaded = ctypes.CDLL(str(_build(command)))
         for name, arguments in FUNCTIONS.items():
             getattr(loaded, name).argtypes = [ctypes.POINTER(arguments)]
         return loaded
@@ -249,15 +269,23 @@ def kernels() -> Any:
 def on_gpu(*tensors: Tensor) -> bool:
     """Whether kernels.py can take these tensors: float32 on a GPU."""
     fits = all(t.dtype == torch.float32 and t.device.type == "cuda" for t in tensors)
-    return fits and torch.cuda.is_available() and kernels() is not None
+    if not fits or not torch.cuda.is_available():
+        return False
+    with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
+        return kernels() is not None
 
 
 def run(name: str, arguments: Arguments) -> None:
-    """Call a function of native.cpp with torch's number of threads."""
+    """Call a function of native.cpp with torch's number of threads.
+
+    Raises:
+        MemoryError: the memory does not suffice.
+    """
     loaded = library()
     assert loaded is not None, name
     arguments.threads = torch.get_num_threads()
-    getattr(loaded, name)(arguments)
+    if getattr(loaded, name)(arguments):
+        raise MemoryError(f"not enough memory for {name} of {SOURCE.name}")
 
 
 def call(name: str, **values: Tensor | int | None) -> None:

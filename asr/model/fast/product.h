@@ -100,8 +100,8 @@ void product(int m, const float *a, int row, int column, const Packed &b, float 
   const int tiles = (m + ROWS - 1) / ROWS;
   for (int j = 0; j < b.n; j += PANEL)
     for (int part = 0; part < tiles; part++) {
-      const int i = m * part / tiles, rows = m * (part + 1) / tiles - i;
-      tile_of<ROWS>(rows, a + i * row, row, column, b.panel(j), b.k, b.stride, c + i * b.n + j,
+      const int64_t i = int64_t{m} * part / tiles, rows = int64_t{m} * (part + 1) / tiles - i;
+      tile_of<ROWS>(static_cast<int>(rows), a + i * row, row, column, b.panel(j), b.k, b.stride, c + i * b.n + j,
                     b.n, add);
     }
 }
