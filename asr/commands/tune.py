@@ -109,7 +109,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     penalty = number(float, at_least(0))
     add("--oov_penalty", type=penalty, default=0.0, help="see `asr decode --help`")
     add("--config", metavar="FILE", help="search settings, of which only the tuned ones change")
-    add("-o", "--out", required=True, metavar="FILE", help="YAML file, beside .json and .png")
+    add("-o", "--out", required=True, metavar="FILE", help="YAML file; also writes .json and .png")
     return parser.parse_args(argv)
 
 

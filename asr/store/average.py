@@ -84,10 +84,11 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
 
 def _refuse_twice(headers: Sequence[Header]) -> None:
     """Raise InputError if two models are the same file."""
-    found: dict[Path, Header] = {}
+    found: set[Path] = set()
     for header in headers:
-        if (before := found.setdefault(Path(header.path).resolve(), header)) is not header:
-            raise InputError(f"{header.path}: named twice, also as {before.path}; name it once")
+        if (path := Path(header.path).resolve()) in found:
+            raise InputError(f"{header.path}: named twice; name it once")
+        found.add(path)
 
 
 def common_info(headers: Sequence[Header]) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def test_one_training_makes_no_ensemble(seeds, tmp_path):
 @pytest.mark.parametrize("make", [average_models, ensemble_models])
 @pytest.mark.parametrize("chosen", [[0, 0], [0, 1, 0]])
 def test_a_model_counts_once(seeds, tmp_path, make, chosen):
-    with pytest.raises(InputError, match="named twice, also as"):
+    with pytest.raises(InputError, match="named twice; name it once"):
         make([seeds[i] for i in chosen], tmp_path / "both.safetensors")
 
 
