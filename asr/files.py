@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -16,12 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import InputError
+from asr.formats import AUDIO_SUFFIXES
 
 _TABLE = re.compile(
     r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+|cmvn\.ark|features\.json"
 )
 _OF_TRAINING = {"final.safetensors", "config.yaml", "train.jsonl", "tokens.txt"}
-_AUDIO = re.compile(r"(?i)\.(wav|flac|og[ga]|opus|mp[34]|m4a|aac|aiff?|sph|wma|amr|mov|mkv|webm)")
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
 PARTIAL = "partial.jsonl"  # the same while it decodes, or after an interruption
@@ -210,7 +211,7 @@ def _check_output(path: Path) -> None:
         )
     if _is_of_training(real):
         raise InputError(f"{path}: a file of a training, which is not replaced; name another")
-    if _AUDIO.fullmatch(real.suffix) and real.is_file():
+    if real.suffix.lower() in AUDIO_SUFFIXES and real.is_file():
         raise InputError(f"{path}: a recording, which is not replaced; name another file")
     if _descriptor(path) is not None:
         return
@@ -304,6 +305,15 @@ def fitting_name(stem: str, end: str, longest: int) -> str:
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically; lines end in ``\\n`` on every system."""
     return write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def plain(value: Any) -> Any:
+    """Return a value for JSON: None in place of numbers that are not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_json(path: str | Path, value: Any) -> Path:

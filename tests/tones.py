@@ -62,7 +62,6 @@ TINY = {
         "freq_width": 4,
         "time_width": 5,
         "noise_prob": 0.5,
-        "mix_prob": 0.3,
     },
     "model": {
         "encoder": {"units": 12, "pyramid": [2, 2], "dropout": 0.1},
@@ -71,7 +70,6 @@ TINY = {
     },
     "loss": {
         "consistency": 0.2,
-        "r_drop": 0.5,
         "guide": 1.0,
         "guide_epochs": 2,
     },

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
-from asr.audio.formats import READABLE
 from asr.audio.header import (
     MOST_STREAMS,
     Layout,
@@ -34,6 +33,7 @@ from asr.audio.header import (
 from asr.audio.media import INSTALL, MediaError, MediaFile, codec_of, container_of, installed
 from asr.audio.memory import cached, identity, lengths, warn_once
 from asr.errors import AudioError, EmptyAudioError, first_line
+from asr.formats import READABLE
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_536_000  # in Hz; a damaged header has other rates
 CONVERT = "convert it, for example: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"

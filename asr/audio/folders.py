@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.audio.formats import AUDIO_SUFFIXES
 from asr.errors import counted, listed
+from asr.formats import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True)

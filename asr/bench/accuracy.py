@@ -20,8 +20,7 @@ from asr.recognize.utterances import Scorers, UtteranceRecognizer
 from asr.score import score
 from asr.search.beam import search
 from asr.store.model_file import Header, read_network
-from asr.text.timed import parse_ctm, words_by_file
-from asr.text.transcripts import read_lines
+from asr.text.timed import read_ctm
 from asr.train.evaluate import SEARCH, WITHOUT_CTC
 
 JOINED = (1, 2, 4, 8)  # utterances in a segment
@@ -134,7 +133,7 @@ def times_of_ctm(path: str | Path, spoken: Sequence[Spoken]) -> dict[str, Times]
     Raises:
         InputError: an utterance is missing or has another number of words.
     """
-    words = words_by_file(parse_ctm(read_lines(path), Path(path)))
+    words = read_ctm(path)
     found: dict[str, Times] = {}
     for each in spoken:
         times = [(w.start_s, w.start_s + w.duration_s) for w in words.get(each.id, [])]

@@ -1,31 +1,20 @@
 """Benchmarks: each function runs one and returns its numbers."""
 
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 import torch
 from torch import Tensor, nn
 
-from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor
 from asr.bench import measure, peers
 from asr.bench.baseline import Baseline
 from asr.bench.shape import FRAMES_PER_SECOND, LOSS, Shape
-from asr.config import AugmentConfig, BatchConfig, DecodeConfig, FeatureConfig, TrainConfig
-from asr.corpus.datadir import Utterance
+from asr.config import DecodeConfig, FeatureConfig, TrainConfig
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.search.beam import search
-from asr.text.tokenizer import CharTokenizer
-from asr.train.loader import load_batches
-from asr.train.plan import plan_batches
-from asr.train.utterances import UtteranceSet
 
 CPU = torch.device("cpu")
 SEARCH = DecodeConfig(ctc_weight=0.0)
@@ -150,50 +139,5 @@ def features(seconds: float, repeats: int) -> dict[str, Any]:
         "times_real_time": seconds / taken,
         "torchaudio_seconds": theirs,
         "times_torchaudio": theirs / taken,
-        "peak_memory_mb": measure.memory_mb(),
-    }
-
-
-def _noise_files(folder: Path, count: int) -> list[Utterance]:
-    """Write wav files of 2 to 8 s of noise."""
-    generator, found = np.random.default_rng(1), []
-    for i in range(count):
-        length = float(generator.uniform(2, 8))
-        path = folder / f"{i:04d}.wav"
-        soundfile.write(path, 0.1 * generator.standard_normal(int(16000 * length)), 16000)
-        name = path.stem
-        found.append(Utterance(name, name, name, str(path), 0.0, None, "A B C", length))
-    return found
-
-
-def loader(utterances: int, repeats: int) -> dict[str, Any]:
-    """Measure how fast wav files are read, augmented and batched, and how long training waits."""
-    shape = Shape()
-    step = measure.training_step(*_model_and_loss("asr", shape))
-    config = FeatureConfig(cmvn="none")
-    with tempfile.TemporaryDirectory() as folder:
-        items = _noise_files(Path(folder), utterances)
-        tokenizer, stats = CharTokenizer.from_texts(["A B C"]), CmvnStats.zero(config.dim)
-        dataset = UtteranceSet(items, tokenizer, config, stats, {}, AugmentConfig(), 1)
-        durations = [u.duration_s or 0.0 for u in items]
-        plan = plan_batches(durations, BatchConfig(seconds=60))
-
-        def load() -> int:
-            return sum(1 for _ in load_batches(dataset, plan, workers=0))
-
-        seconds = measure.times_of(load, repeats, warm_up=1).wall
-        step()
-        trained, started = 0.0, time.perf_counter()
-        for _ in load_batches(dataset, plan, workers=BatchConfig().workers):
-            loaded = time.perf_counter()
-            step()
-            trained += time.perf_counter() - loaded
-        whole = time.perf_counter() - started
-    return {
-        "utterances": utterances,
-        "audio_s": sum(durations),
-        "seconds": seconds,
-        "times_real_time": sum(durations) / seconds,
-        "wait_share": 1 - trained / whole,
         "peak_memory_mb": measure.memory_mb(),
     }

@@ -14,8 +14,6 @@ Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad 
 mistake in asr itself.
 """
 
-from pathlib import Path
-
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
 from asr.corpus.datadir import DataDir
@@ -23,8 +21,7 @@ from asr.errors import EXIT_OK, EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
 from asr.store.find import MODEL, find_model, search_settings
 from asr.terminal import note
-from asr.text.timed import CtmWord, parse_ctm, words_by_file
-from asr.text.transcripts import read_lines
+from asr.text.timed import read_ctm
 
 
 def main(argv: list[str]) -> int:
@@ -64,8 +61,3 @@ def main(argv: list[str]) -> int:
         known = {u.id for u in utterances}
         print(compare_times(found, {k: v for k, v in expected.items() if k in known}).render())
     return EXIT_OK if len(found) == len(utterances) else EXIT_SOME_FAILED
-
-
-def read_ctm(path: str | Path) -> dict[str, list[CtmWord]]:
-    """Return the words of a CTM file by utterance or recording, in order of time."""
-    return words_by_file(parse_ctm(read_lines(path), Path(path)))

@@ -37,7 +37,6 @@ BENCHMARKS = {
     "decode": "Measure a beam search.",
     "peers": "Measure train and decode here, with plain torch, and with ESPnet and SpeechBrain.",
     "features": "Measure the filterbanks and those of torchaudio.",
-    "loader": "Measure reading and augmenting audio for a training.",
     "transcribe": "Measure a long recording, made of short ones with pauses and noise.",
     "scale": "Measure how a training starts with many utterances, in a directory and in shards.",
     "faults": "Kill a small training at random moments; compare its end with an undisturbed one.",
@@ -59,10 +58,6 @@ SIZES = {  # the fields of Shape and their defaults
     "beam": (8, "beam width, in decoding"),
 }
 UNREAD = {("train", "beam"), ("decode", "chars")}  # sizes without effect
-AMOUNTS = {
-    "features": ("seconds", 60, "seconds of audio"),
-    "loader": ("utterances", 120, "number of utterances"),
-}
 _CUTTING = ("vad", "pause_s", "padding_s", "longest_s")  # settings of a long recording
 
 
@@ -77,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         if name != "speedrun":
             text = "CPU threads; 0 uses every core"
             add("--threads", type=number(int, THREADS), default=0, help=text)
-        if name in (*AMOUNTS, "train", "decode", "peers"):
+        if name in ("features", "train", "decode", "peers"):
             add("--repeats", type=COUNT, default=5, help="runs; the median is reported")
         _add_own(add, name)
     return parser
@@ -85,9 +80,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_own(add: Callable[..., object], name: str) -> None:
     """Add the options of a benchmark that others do not have."""
-    if name in AMOUNTS:
-        option, amount, text = AMOUNTS[name]
-        add(f"--{option}", type=COUNT, default=amount, help=text)
+    if name == "features":
+        add("--seconds", type=COUNT, default=60, help="seconds of audio")
     elif name == "transcribe":
         _add_transcribe(add)
     elif name == "scale":
@@ -204,9 +198,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from asr.bench import benchmarks
     from asr.bench.fingerprint import fingerprint
 
-    if options.work in AMOUNTS:
-        amount = getattr(options, AMOUNTS[options.work][0])
-        return getattr(benchmarks, options.work)(amount, options.repeats)
+    if options.work == "features":
+        return benchmarks.features(options.seconds, options.repeats)
     if options.work == "transcribe":
         return _transcribe(options)
     if options.work == "peers":

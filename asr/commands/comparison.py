@@ -18,11 +18,11 @@ Exit codes: 0 done; 1 a training failed; 2 bad input.
 import json
 from typing import TYPE_CHECKING, Any
 
-from asr.commands.align import read_ctm
 from asr.config import TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
 from asr.terminal import note, warn
+from asr.text.timed import read_ctm
 
 if TYPE_CHECKING:
     from asr.bench.comparison import Row

@@ -31,7 +31,6 @@ from asr.config.kinds import CELLS
 from asr.config.layers import LayerConfig, Recurrent, Steps
 
 DROPOUT = below(0.9995)  # probabilities are rounded to thousandths
-NUMBERS = Check("numbers from 1", lambda value: all(number >= 1 for number in value))
 FEW_LAYERS = Check("64 layers or less", lambda value: len(value) <= 64)
 CHANGE = between(0, 0.4)  # speakers differ by less
 RATIOS = Check(
@@ -122,11 +121,6 @@ class AugmentConfig(Settings):
     """Range of the signal-to-noise ratio in dB."""
     noise_dir: str = ""
     """Folder of noise recordings; empty: generated white, pink and brown noise."""
-    mix_prob: float = setting(0.0, FRACTION)
-    """Probability that the features of another utterance of similar length are added to those of an
-    utterance, with both transcripts as targets (MixSpeech, arXiv:2102.12664, has 0.15)."""
-    mix_alpha: float = setting(0.5, more_than(0))
-    """The share of an utterance in such a sum is drawn from Beta(mix_alpha, mix_alpha)."""
     freq_masks: int = setting(2, between(0, 1000))
     """SpecAugment: number of frequency masks, set to 0, the mean of normalised features
     (arXiv:1904.08779)."""
@@ -212,17 +206,6 @@ class ModelConfig(Settings):
     reset: Literal["after", "before"] = "after"
     """Where GRUs apply the reset gate: after the matrix product (as cuDNN), or before it
     (arXiv:1406.1078)."""
-    intermediate_ctc: tuple[int, ...] = setting((), NUMBERS)
-    """Lower layers of the encoder, counted from 1, that the CTC head reads in training, too
-    (intermediate CTC, arXiv:2102.03216); as wide as the last layer."""
-
-    def check(self) -> None:
-        """Check that the layers of intermediate CTC exist and suit the CTC head."""
-        # convolutions have no width without features: none is as wide as another layer
-        widths = [layer.width(0) or -n for n, layer in enumerate(self.encoder.stack, 1)]
-        if any(n >= len(widths) or widths[n - 1] != widths[-1] for n in self.intermediate_ctc):
-            expected = f"layers below the last of {len(widths)} and as wide as it"
-            raise ConflictError("intermediate_ctc", self.intermediate_ctc, expected)
 
 
 @dataclass(frozen=True)
@@ -231,18 +214,12 @@ class LossConfig(Settings):
 
     ctc_weight: float = setting(0.3, below(1))
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
-    intermediate_ctc: float = setting(0.5, FRACTION)
-    """Weight w of model.intermediate_ctc: CTC is (1 - w) times that of the last layer plus w times
-    the mean of the lower layers."""
     label_smoothing: float = setting(0.1, below(1))
     """Probability of the target that is spread over all characters (attention loss only)."""
     consistency: float = setting(0.0, at_least(0))
     """Weight of the difference between the CTC outputs of two differently masked copies of each
     utterance (CR-CTC, arXiv:2410.05101); 0 makes only one copy, 0.2 is usual, with 2.5 times as
     many time masks."""
-    r_drop: float = setting(0.0, at_least(0))
-    """Weight of the difference between the decoder's posteriors for two copies of each utterance,
-    with other dropout and masks (R-Drop, arXiv:2106.14448); above 0 there are two copies."""
     guide: float = setting(0.0, at_least(0))
     """Weight of a penalty on attention far from the diagonal (arXiv:1710.08969); it falls to 0
     over the first guide_epochs."""
@@ -255,7 +232,7 @@ class LossConfig(Settings):
     @property
     def copies(self) -> int:
         """Number of copies of each utterance in its batch."""
-        return 2 if self.consistency > 0 or self.r_drop > 0 else 1
+        return 2 if self.consistency > 0 else 1
 
 
 @dataclass(frozen=True)

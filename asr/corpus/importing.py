@@ -17,12 +17,12 @@ from pathlib import Path
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file, search
-from asr.audio.formats import READABLE
 from asr.corpus.edit import replace_tables
 from asr.corpus.table_formats import Row
 from asr.corpus.tables import Tables, Unit, is_number, keyed_by, read_table, read_tables
 from asr.corpus.validate import ROUNDING_S, RULES, reserved_symbols
 from asr.errors import InputError, counted
+from asr.formats import READABLE
 from asr.terminal import warn
 from asr.text.characters import changed_characters, clean, compose
 from asr.text.normalize import librispeech

@@ -22,6 +22,7 @@ from asr.errors import InputError, first_line
 from asr.files import write_atomically
 from asr.text.characters import clean
 from asr.text.normalize import sentence_key
+from asr.text.tokenizer import ctc_steps
 
 INDEX_FILE = "index.safetensors"
 VERSION = 1
@@ -31,7 +32,7 @@ COLUMNS = {  # an entry for each utterance
     "text_offset": np.int64,  # of the JSON
     "text_size": np.int32,
     "duration_s": np.float64,
-    "steps": np.int32,  # characters, and blanks between repeated ones (search.alignment.ctc_steps)
+    "steps": np.int32,  # characters, and blanks between repeated ones (ctc_steps)
     "speaker": np.int32,  # number in the list of speakers
     "id_end": np.int64,  # in the list of ids, in bytes
     "id_hash": np.int64,
@@ -65,8 +66,7 @@ class Entry:
     @property
     def steps(self) -> int:
         """Fewest steps of a CTC path."""
-        text = " ".join(self.text.split())
-        return len(text) + sum(a == b for a, b in pairwise(text))
+        return ctc_steps(" ".join(self.text.split()))
 
 
 def packed(stats: CmvnStats) -> np.ndarray:

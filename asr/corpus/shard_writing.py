@@ -25,7 +25,6 @@ import soundfile
 from asr.audio.clip import Clip, CommandOutputs, info, read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor
-from asr.audio.formats import AUDIO_SUFFIXES
 from asr.config import FeatureConfig
 from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.feature_statistics import settings_of
@@ -40,6 +39,7 @@ from asr.corpus.shard_index import (
 )
 from asr.errors import InputError, first_line
 from asr.files import check_folder, remove_temporaries, tar_members, write_atomically, write_json
+from asr.formats import AUDIO_SUFFIXES
 
 UNFINISHED = ".unfinished"  # folder with the indexes of the shards that are done
 PLAN_FILE = "plan.json"

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from asr.audio.folders import is_file
-from asr.audio.formats import AUDIO_SUFFIXES
 from asr.corpus.tables import is_number
 from asr.errors import InputError
+from asr.formats import AUDIO_SUFFIXES
 from asr.text.characters import compose, spelled_on_disk
 from asr.text.transcripts import read_text
 

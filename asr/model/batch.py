@@ -13,9 +13,9 @@ from asr.errors import counted
 class Count(NamedTuple):
     """Divisors of a loss: those of one batch, or of all batches of an update."""
 
-    characters: float
+    characters: int
     """Characters of the transcripts."""
-    utterances: float
+    utterances: int
     """Transcripts; the decoder also predicts an <eos> for each."""
 
 
@@ -41,9 +41,6 @@ class Batch:
     """Seconds of audio after speed perturbation, without padding; each copy is counted."""
     errors: tuple[str, ...] = ()
     """Messages about utterances whose audio could not be read."""
-    weights: Tensor | None = None
-    """Weight of each row in the loss, (B,); None: 1. A sum of two utterances has two rows, one for
-    each transcript."""
     posteriors: Tensor | None = None
     """Posteriors of teachers as targets of the decoder, (B, U + 1, V)."""
 
@@ -58,16 +55,8 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch with its features, tokens and weights on a device."""
-        weights = None if self.weights is None else self.weights.to(device)
-        features, tokens = self.features.to(device), self.tokens.to(device)
-        return replace(self, features=features, tokens=tokens, weights=weights)
-
-    def weighted(self, values: Tensor) -> Tensor:
-        """Multiply values of the rows, or of the first rows alone, by their weights: (B, ...)."""
-        if self.weights is None:
-            return values
-        return values * self.weights[: len(values)].view(-1, *[1] * (values.dim() - 1))
+        """Return the batch with its features and tokens on a device."""
+        return replace(self, features=self.features.to(device), tokens=self.tokens.to(device))
 
     def select(self, rows: Sequence[int]) -> "Batch":
         """Return some of the utterances, padded to the longest of them."""
@@ -80,7 +69,6 @@ class Batch:
             lengths,
             tuple(self.ids[row] for row in chosen),
             self.audio_s * float(frames.sum() / self.frames.sum()),
-            weights=None if self.weights is None else self.weights[chosen],
         )
 
     def halves(self, copies: int) -> tuple["Batch", "Batch"]:
@@ -95,6 +83,4 @@ class Batch:
     @property
     def count(self) -> Count:
         """The numbers of characters and utterances of this batch."""
-        if self.weights is None:
-            return Count(int(self.lengths.sum()), len(self.lengths))
-        return Count(float(self.lengths.float() @ self.weights.cpu()), float(self.weights.sum()))
+        return Count(int(self.lengths.sum()), len(self.lengths))

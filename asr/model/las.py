@@ -9,9 +9,6 @@ encoder's states through attention. A CTC head on the same states helps training
 (arXiv:1609.06773) and scores hypotheses in a search.
 """
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor, nn
 
 from asr.config import LossConfig, ModelConfig
@@ -26,7 +23,6 @@ from asr.model.loss import (
     ctc_sum,
     guided_attention_loss,
     inputs_and_targets,
-    r_drop_loss,
     soft_cross_entropy,
 )
 from asr.model.memory import Memory
@@ -63,14 +59,7 @@ class LAS(nn.Module):
         """
         if int(frames.min()) < 1:
             raise ValueError("an utterance has no frame")
-        lower: list[tuple[Tensor, Tensor]] = []
-
-        def after(number: int, x: Tensor, steps: Tensor) -> None:
-            if self.training and number in self.config.intermediate_ctc:
-                lower.append((self.ctc_log_probs(x), steps))
-
-        memory = self.decoder.precompute(*self.encoder(features, frames, after))
-        return replace(memory, lower=tuple(lower))
+        return self.decoder.precompute(*self.encoder(features, frames))
 
     def ctc_log_probs(self, states: Tensor) -> Tensor:
         """Return the CTC log-probabilities of encoder states: (B, S, D) to (B, S, V)."""
@@ -100,29 +89,25 @@ class LAS(nn.Module):
         logits, aligned = self.decoder(inputs, batch.lengths + 1, memory)
         written = count.characters + count.utterances
         correct = logits.argmax(-1) == targets  # never true on padding
-        accuracy = batch.weighted(correct).sum() / written
+        accuracy = correct.sum() / written
         attention, decoder = self._decoder_losses(logits, targets, batch, weights, written)
         ctc, consistency, encoder = self._ctc_losses(memory, batch, weights, count)
         total = (1 - weights.ctc_weight) * decoder + weights.ctc_weight * encoder
         if self.training and weights.guide > 0:
-            attended = batch.weighted(aligned)
-            guide = guided_attention_loss(attended, memory.steps, batch.lengths) / written
+            guide = guided_attention_loss(aligned, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
         return Loss(total, attention, ctc, consistency, accuracy, aligned)
 
     def _decoder_losses(
-        self, logits: Tensor, targets: Tensor, batch: Batch, weights: LossConfig, written: float
+        self, logits: Tensor, targets: Tensor, batch: Batch, weights: LossConfig, written: int
     ) -> tuple[Tensor, Tensor]:
         """Return the cross-entropy of logits (B, U + 1, V), and all losses of the decoder."""
         log_probs = logits.log_softmax(-1)
-        weighted = batch.weighted(log_probs)
         smoothing = weights.label_smoothing if self.training else 0.0
-        attention = total = cross_entropy(weighted, targets, smoothing, written)
+        attention = total = cross_entropy(log_probs, targets, smoothing, written)
         if self.training and batch.posteriors is not None:
-            soft = soft_cross_entropy(weighted, batch.posteriors, targets, written)
+            soft = soft_cross_entropy(log_probs, batch.posteriors, targets, written)
             total = (1 - weights.distill) * attention + weights.distill * soft
-        if self.training and weights.r_drop > 0:
-            total = total + weights.r_drop * r_drop_loss(log_probs, targets, batch) / written
         return attention, total
 
     def _ctc_losses(
@@ -135,10 +120,5 @@ class LAS(nn.Module):
         log_probs = self.ctc_log_probs(memory.states)  # (B, S, V)
         ctc = ctc_sum(log_probs, memory.steps, batch) / count.characters
         if self.training and weights.consistency > 0:
-            consistency = consistency_loss(log_probs, memory.padding, batch) / count.characters
-        total = ctc + weights.consistency * consistency
-        if memory.lower:
-            losses = torch.stack([ctc_sum(*each, batch) for each in memory.lower])  # of layers
-            lower = losses.mean() / count.characters
-            total = total + weights.intermediate_ctc * (lower - ctc)
-        return ctc, consistency, total
+            consistency = consistency_loss(log_probs, memory.padding) / count.characters
+        return ctc, consistency, ctc + weights.consistency * consistency

@@ -17,9 +17,8 @@ class Loss(NamedTuple):
     """The training loss of a batch and its parts: sums divided by a :class:`Count`."""
 
     total: Tensor
-    """(1 - ctc_weight) (attention + r_drop L_r_drop) + ctc_weight (CTC + consistency L_consistency)
-    + guide L_guide; scalar. CTC is that of the last layer, or with intermediate CTC a mean, and
-    attention may have soft targets, see :class:`asr.config.LossConfig`."""
+    """(1 - ctc_weight) attention + ctc_weight (CTC + consistency L_consistency) + guide L_guide;
+    scalar. Attention may have soft targets, see :class:`asr.config.LossConfig`."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -32,11 +31,11 @@ class Loss(NamedTuple):
     """Attention weights, (B, U + 1, S)."""
 
 
-def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: float) -> Tensor:
+def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: int) -> Tensor:
     """Return the cross-entropy with label smoothing: the sum over targets divided by ``count``.
 
     Args:
-        log_probs: (B, U + 1, V), times the weights of rows.
+        log_probs: (B, U + 1, V).
         targets: (B, U + 1); IGNORE on padding.
         smoothing: share of each target's probability that is spread over all tokens.
         count: number of targets of an update.
@@ -49,12 +48,12 @@ def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: f
 
 
 def soft_cross_entropy(
-    log_probs: Tensor, posteriors: Tensor, targets: Tensor, count: float
+    log_probs: Tensor, posteriors: Tensor, targets: Tensor, count: int
 ) -> Tensor:
     """Return the cross-entropy with soft targets: the sum over targets divided by ``count``.
 
     Args:
-        log_probs: (B, U + 1, V), times the weights of rows.
+        log_probs: (B, U + 1, V).
         posteriors: soft targets, (B, U + 1, V).
         targets: (B, U + 1); IGNORE on padding.
         count: number of targets of an update.
@@ -65,12 +64,11 @@ def soft_cross_entropy(
 
 def ctc_sum(log_probs: Tensor, steps: Tensor, batch: Batch) -> Tensor:
     """Return the sum of the CTC losses of a batch from log-probabilities (B, S, V); scalar."""
-    by_step, reduction = log_probs.transpose(0, 1), "sum" if batch.weights is None else "none"
-    losses = ctc_loss(by_step, batch.tokens, steps, batch.lengths, reduction=reduction)
-    return losses if batch.weights is None else batch.weighted(losses).sum()
+    by_step = log_probs.transpose(0, 1)
+    return ctc_loss(by_step, batch.tokens, steps, batch.lengths, reduction="sum")
 
 
-def consistency_loss(log_probs: Tensor, padding: Tensor, batch: Batch) -> Tensor:
+def consistency_loss(log_probs: Tensor, padding: Tensor) -> Tensor:
     """Return KL(p || q) + KL(q || p) of two copies of utterances, summed over steps; scalar.
 
     In each term the other copy is a constant (CR-CTC, arXiv:2410.05101).
@@ -78,26 +76,10 @@ def consistency_loss(log_probs: Tensor, padding: Tensor, batch: Batch) -> Tensor
     Args:
         log_probs: CTC log-probabilities of the first copies, then of the second, (B, S, V).
         padding: True on padding, (B, S).
-        batch: the utterances, for their weights.
     """
     other = log_probs.detach().roll(len(log_probs) // 2, 0)
     distance = (other.exp() * (other - log_probs)).sum(-1)  # KL(other || this), (B, S)
-    return batch.weighted(distance.masked_fill(padding, 0.0)).sum()
-
-
-def r_drop_loss(log_probs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
-    """Return (KL(p || q) + KL(q || p)) / 2 of two copies of utterances, summed over targets.
-
-    It is R-Drop (arXiv:2106.14448, eq. 3); gradients flow through both copies.
-
-    Args:
-        log_probs: of the first copies, then of the second, (B, U + 1, V).
-        targets: (B, U + 1); IGNORE on padding.
-        batch: the utterances, for their weights.
-    """
-    p, q = log_probs.chunk(2)  # (B / 2, U + 1, V)
-    both = ((p.exp() - q.exp()) * (p - q)).sum(-1)  # KL(p || q) + KL(q || p), (B / 2, U + 1)
-    return batch.weighted(both.masked_fill(targets[: len(p)] == IGNORE, 0.0)).sum() / 2
+    return distance.masked_fill(padding, 0.0).sum()
 
 
 def guided_attention_loss(weights: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:

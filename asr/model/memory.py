@@ -21,9 +21,6 @@ class Memory:
     see :meth:`asr.model.decoder.AttentionDecoder.precompute`."""
     steps: Tensor
     """Number of encoder steps of each utterance, (B,), in main memory."""
-    lower: tuple[tuple[Tensor, Tensor], ...] = ()
-    """In training: CTC log-probabilities (B, S', V) and steps (B,) of the lower layers that
-    ``model.intermediate_ctc`` names."""
 
     @property
     def padding(self) -> Tensor:

@@ -14,9 +14,9 @@ from typing import BinaryIO, Literal
 
 from asr.audio.clip import Clip, info
 from asr.audio.folders import search
-from asr.audio.formats import READABLE
 from asr.corpus.tables import read_clips
 from asr.errors import InputError
+from asr.formats import READABLE
 from asr.terminal import note, warn
 from asr.text.characters import spelled_on_disk
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from asr.audio.formats import AUDIO_SUFFIXES
+from asr.formats import AUDIO_SUFFIXES
 from asr.grouping import grouped
 
 Name = TypeVar("Name", bound=Hashable)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from asr.console import Console
 from asr.errors import counted
+from asr.files import plain
 from asr.score.alignment import Correlation
 from asr.score.calibration import ConfidenceBin, calibration_error
 from asr.score.compare import MIN_SEGMENTS, Comparison
@@ -131,8 +132,7 @@ def _alignment_row(found: Correlation) -> Cells:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    values = asdict(comparison) | {"difference": comparison.difference}
-    return {k: _finite(v) if isinstance(v, float) else v for k, v in values.items()}
+    return asdict(comparison) | {"difference": comparison.difference}
 
 
 def _make_console(color: bool) -> Console:
@@ -235,8 +235,7 @@ def _three_lines(row: list[tuple[Pair, int]]) -> Iterator[Text]:
 def to_dict(report: Report, worst: int) -> dict[str, Any]:
     """Return the report for JSON; rates are fractions, and an infinite rate is None."""
     score, bins, comparison = report.score, report.bins, report.comparison
-    interval = [_finite(value) for value in score.interval]
-    return {
+    found = {
         "set": report.set_name,
         "sentences": len(score.ids),
         "wrong_sentences": score.wrong_sentences,
@@ -244,10 +243,10 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
         "unknown": list(score.unknown),
         "normalizer": score.normalizer,
         "mode": score.mode,
-        "wer": _finite(score.wer),
-        "wer_interval_95": interval if len(score.ids) > 1 else None,
-        "cer_spaces_counted": _finite(score.cer),
-        "cer_no_spaces": _finite(total(score.no_space_counts).rate),
+        "wer": score.wer,
+        "wer_interval_95": score.interval if len(score.ids) > 1 else None,
+        "cer_spaces_counted": score.cer,
+        "cer_no_spaces": total(score.no_space_counts).rate,
         "ser": score.ser,
         "words": _counts(score.words),
         "characters_spaces_counted": _counts(score.characters),
@@ -265,15 +264,12 @@ def to_dict(report: Report, worst: int) -> dict[str, Any]:
         "times": report.times.to_dict() if report.times else None,
         "against": _comparison(comparison) if comparison else None,
     }
+    return {key: plain(value) for key, value in found.items()}
 
 
 def _group(group: Group) -> dict[str, Any]:
-    wer, words = _finite(group.words.rate), _counts(group.words)
+    wer, words = group.words.rate, _counts(group.words)
     return {"name": group.name, "sentences": group.sentences, "wer": wer, "words": words}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _counts(counts: Counts) -> dict[str, int]:

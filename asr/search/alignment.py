@@ -9,12 +9,12 @@ needs no CTC head, but a decoder may attend to steps beside the character that i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from asr.arrays import FloatArray, IntArray
 from asr.search.hypothesis import BLANK
+from asr.text.tokenizer import ctc_steps
 
 _CONFIDENT = 0.5  # probability above which CTC is confident of a symbol
 _FLOOR = 1e-8  # added to attention weights: a path may pass a step without attention
@@ -34,11 +34,6 @@ class CTCAlignment:
     """Log-probability of the path minus that of CTC's best path of any text; at most 0."""
     confident: IntArray
     """Symbol of every step where CTC is confident of one, else <blank>, (S,)."""
-
-
-def ctc_steps(tokens: Sequence[int]) -> int:
-    """Return the fewest steps of a CTC path: characters, and a blank between repeated ones."""
-    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 def ctc_align(log_probs: FloatArray, tokens: Sequence[int]) -> CTCAlignment | None:

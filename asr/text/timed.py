@@ -17,7 +17,7 @@ from asr.errors import InputError
 from asr.grouping import grouped
 from asr.terminal import warn
 from asr.text.characters import compose
-from asr.text.transcripts import ALTERNATIVES, is_trn_comment
+from asr.text.transcripts import ALTERNATIVES, is_trn_comment, read_lines
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 LONGEST_S = 1e9  # the largest time, about 30 years
@@ -151,6 +151,11 @@ def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
 def words_by_file(words: Sequence[CtmWord]) -> dict[str, list[CtmWord]]:
     """Return the words of each file in the order of time, for references without times."""
     return grouped(sorted(words, key=lambda w: w.start_s), lambda w: w.file)
+
+
+def read_ctm(path: str | Path) -> dict[str, list[CtmWord]]:
+    """Return the words of a CTM file by utterance or recording, in the order of time."""
+    return words_by_file(parse_ctm(read_lines(path), Path(path)))
 
 
 def reference_texts(segments: Sequence[StmSegment], path: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from asr.errors import InputError
@@ -21,7 +22,7 @@ class CharTokenizer:
     """A table of the characters in the training transcripts, with an id for each.
 
     The id of CTC's ``<blank>`` is 0, that of ``<unk>`` 1, and ``<sos/eos>``, which starts and ends
-    a sentence, is last: ``sos_id == eos_id``. White space of any kind is ``<space>``.
+    a sentence, is last. White space of any kind is ``<space>``.
 
     Args:
         symbols: in the order of their ids; length V.
@@ -37,7 +38,7 @@ class CharTokenizer:
     def __init__(self, symbols: Sequence[str], where: str = "symbols") -> None:
         _check_symbols(symbols, where)
         self.symbols = list(symbols)
-        self.sos_id = self.eos_id = len(symbols) - 1
+        self.eos_id = len(symbols) - 1
         self._characters = [_CHARACTERS.get(symbol, symbol) for symbol in symbols]
         self._ids = {char: i for i, char in enumerate(self._characters) if len(char) == 1}
         self._known = _WHITE_SPACE.union(self._ids)
@@ -122,6 +123,11 @@ class CharTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, without blank, start and end; unknown becomes U+FFFD."""
         return "".join(self._characters[i] for i in ids if i not in (self.blank_id, self.eos_id))
+
+
+def ctc_steps(tokens: Sequence[object]) -> int:
+    """Return the fewest steps of a CTC path: characters, and a blank between repeated ones."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 def _check_symbols(symbols: Sequence[str], where: str) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from asr.audio.clip import Clip, info, read
 from asr.audio.folders import search
-from asr.audio.formats import READABLE
 from asr.audio.memory import warn_once
 from asr.audio.resample import resample
 from asr.config import AugmentConfig
 from asr.errors import InputError, first_line
+from asr.formats import READABLE
 
 COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency ** -value
 TELEPHONE_HZ = 8000  # sample rate

@@ -12,10 +12,9 @@ from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.overlap import same_audio, same_sentences
 from asr.errors import InputError, counted
 from asr.model.fast.product import precision_in_use
-from asr.search.alignment import ctc_steps
 from asr.terminal import note, warn
 from asr.text.characters import clean
-from asr.text.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer, ctc_steps
 from asr.train.augment import noise_files
 
 SHOWN = 20  # utterances in a message
@@ -29,14 +28,9 @@ def check_settings(config: TrainConfig) -> None:
         InputError: the precision is not that of the process, the noise folder has no audio, filters
             of the filterbank are empty, or a setting has no effect without CTC or noise.
     """
-    if config.loss.ctc_weight == 0:
-        if config.loss.consistency > 0:
-            found = f"loss.consistency = {config.loss.consistency:g}"
-            raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
-        if config.model.intermediate_ctc:
-            layers = [*config.model.intermediate_ctc]
-            found = f"model.intermediate_ctc = {layers}"
-            raise InputError(f"{found}, expected no layers, because loss.ctc_weight is 0")
+    if config.loss.ctc_weight == 0 and config.loss.consistency > 0:
+        found = f"loss.consistency = {config.loss.consistency:g}"
+        raise InputError(f"{found}, expected 0, because loss.ctc_weight is 0")
     if config.augment.noise_dir and config.augment.noise_prob == 0:
         found = f"augment.noise_dir = {config.augment.noise_dir}"
         raise InputError(

@@ -154,8 +154,7 @@ class TrainData:
     def largest_batch(self, rank: Rank) -> list[Batch]:
         """Return the micro-batches of a process in the longest batch, at its lowest speed."""
         durations_s, slow = self.train.durations_s, copy(self.train)
-        speeds, mixed = self.config.augment.speeds, float(self.config.augment.mix_prob > 0)
-        slow.augment = replace(self.config.augment, speeds=(min(speeds),), mix_prob=mixed)
+        slow.augment = replace(self.config.augment, speeds=(min(self.config.augment.speeds),))
         if isinstance(slow, shards.ShardSet):
             slow.reported = set()  # what this trial reports must not silence the training
         keys = largest_batch(durations_s, self.config.batch)

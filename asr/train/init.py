@@ -147,7 +147,7 @@ def _decisive(config: TrainConfig) -> list[str]:
     if config.model.encoder.layers:
         without |= {"model.encoder.units", "model.encoder.pyramid"}
     without |= {f"model.attention.{name}" for name in config.model.attention.unread}
-    without |= {"model.intermediate_ctc", "model.attention.bias", "model.attention.noise"}
+    without |= {"model.attention.bias", "model.attention.noise"}
     keys = [k for k in flatten(to_dict(config)) if k.startswith(("features.", "model."))]
     return [k for k in keys if k not in without and not k.endswith(".dropout")]
 

@@ -1,7 +1,6 @@
 """Log of a training: a progress bar or plain lines, JSON lines, TensorBoard events."""
 
 import json
-import math
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from asr.console import Console, Progress
 from asr.errors import InputError
-from asr.files import write_text
+from asr.files import plain, write_text
 from asr.terminal import print_error
 
 LINE_EVERY_S = 60.0  # between lines of progress, without a terminal
@@ -22,15 +21,6 @@ def clock(seconds: float) -> str:
     """Return seconds as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def plain(value: Any) -> Any:
-    """Return a value for JSON: None in place of numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class Log:

@@ -393,7 +393,7 @@ class Training:
         self.rank.report(f"step {progress.step + 1}: {', '.join(map(str, micro_batches))}")
         local = [(*batch.count, batch.audio_s) for batch in micro_batches]
         *sizes, audio_s = self.rank.total(*map(sum, zip(*local, strict=True)))
-        count, result = Count(*sizes), None
+        count, result = Count(*map(int, sizes)), None
         if count.utterances:
             weights = weights_at(config.loss, progress.epoch)
             seed = seed_of(config.seed, progress.step + 1)

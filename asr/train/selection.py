@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from asr.errors import InputError
+from asr.files import plain
 from asr.model.las import LAS
 from asr.model.runtime import TorchModel
 from asr.model.weights import tensors
@@ -20,7 +21,7 @@ from asr.train.data import TrainData
 from asr.train.evaluate import SEARCH, Evaluation, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
-from asr.train.log import Log, RankLog, plain
+from asr.train.log import Log, RankLog
 from asr.train.rank import Rank
 
 Entry = dict[str, Any]  # losses and scores of an epoch in the history of a training

@@ -18,11 +18,10 @@ from asr.corpus.datadir import Utterance
 from asr.corpus.feature_statistics import check_settings
 from asr.corpus.shard_index import AGAIN, ShardIndex, hashed
 from asr.corpus.shards import Shards
-from asr.errors import InputError
 from asr.text.normalize import sentence_key
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks
-from asr.train.utterances import Example, Key, UtteranceSet
+from asr.train.utterances import Example, Key, Unread, UtteranceSet
 
 
 class ShardSet(UtteranceSet):
@@ -58,9 +57,9 @@ class ShardSet(UtteranceSet):
         chosen = sorted(np.array_split(order, self.groups)[place].tolist())
         return np.concatenate([np.arange(first[shard], first[shard + 1]) for shard in chosen])
 
-    def examples(self, keys: Sequence[Key]) -> list[Example]:
+    def examples(self, keys: Sequence[Key]) -> list[Example | Unread]:
         """Read utterances; of a missing shard, only the first one in a pass is reported."""
-        found = []
+        found: list[Example | Unread] = []
         for key, read in zip(keys, self.shards.fetch([i for _, i in keys]), strict=True):
             if not isinstance(read, str):
                 found.append(self.example(read, key))
@@ -68,7 +67,7 @@ class ShardSet(UtteranceSet):
                 self.reported.add((key[0], read))
                 name = self.shards.index.id_of(key[1])
                 error = f"{read}; its other utterances are missing, too"
-                found.append(Example(name, error=error))
+                found.append(Unread(name, error))
         return found
 
 
@@ -85,14 +84,9 @@ def check_shards(
     """Check shards as :mod:`asr.train.checks` does directories, except for common recordings.
 
     Raises:
-        InputError: features or characters differ, a transcript is too long for its audio, an
-            utterance is in the dev set, too, or utterances shall be mixed.
+        InputError: features or characters differ, a transcript is too long for its audio, or an
+            utterance is in the dev set, too.
     """
-    if config.augment.mix_prob > 0:
-        raise InputError(
-            f"augment.mix_prob = {config.augment.mix_prob:g}: utterances of shards cannot be "
-            "mixed, expected 0; set it to 0, or train from a data directory"
-        )
     index, where = shards.index, shards.pattern
     again = f"{AGAIN} with --config FILE, the configuration of the training"
     check_settings(index.info.get("settings", {}), config.features, index.where, again)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asr.config import LossConfig, TrainConfig
-from asr.errors import InputError, counted, first_line
+from asr.errors import InputError, counted, first_line, listed
 from asr.model.batch import Batch, Count
 from asr.model.las import LAS
 from asr.model.loss import Loss
@@ -54,15 +54,13 @@ class OutOfMemory(InputError):
             f"{batch.ids[i]} ({batch.frames[i]} frames, {batch.lengths[i]} characters)"
             for i in longest
         )
-        listed, count = [*names][:NAMED], len(set(batch.ids))
-        if len(names) > NAMED:
-            listed.append(f"and {len(names) - NAMED} more")
+        count = len(set(batch.ids))
         remedy = "lower batch.seconds, raise batch.accumulate, or set batch.halve"
         if count == 1:
             remedy = "leave longer utterances out, or make the model smaller"
         super().__init__(
             f"{counted(count, 'utterance')}, {batch.audio_s:.0f} s, more than memory holds: "
-            f"{', '.join(listed)}: {first_line(error) or 'out of memory'}; {remedy}"
+            f"{listed(names, NAMED)}: {first_line(error) or 'out of memory'}; {remedy}"
         )
 
 

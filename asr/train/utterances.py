@@ -5,8 +5,8 @@ training gets the same numbers, with any number of worker processes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,28 +22,29 @@ from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.shards import ShardUtterance
 from asr.errors import InputError, first_line
 from asr.model.batch import Batch
-from asr.search.alignment import ctc_steps
-from asr.text.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer, ctc_steps
 from asr.train.augment import augment_waveform, draw_factor, spec_augment
 
 Key = tuple[int, int]  # number of the pass over the data, index of the utterance
-MIX = 1  # sets the random numbers of a sum of utterances apart
 FLOAT_BYTES = 4
 KEPT_BYTES = 1 << 28  # of audio that a process keeps decoded: 70 minutes at 16 kHz
-NEAR = 32  # utterances that are shorter or longer, among which another one is drawn
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """An utterance, ready for a batch."""
 
     id: str
-    copies: tuple[Tensor, ...] = ()
+    copies: tuple[Tensor, ...]
     """Features (T, F), each with other masks."""
-    targets: tuple[tuple[Tensor, float], ...] = ()
-    """Its transcript, or those of a sum of two utterances, each with a weight in the loss."""
-    error: str = ""
-    """Why the audio could not be read."""
+    tokens: Tensor
+    """Characters of its transcript, (U,)."""
+
+
+class Unread(NamedTuple):
+    """An utterance whose audio could not be read."""
+
+    id: str
+    error: str
 
 
 def seed_of(*numbers: int) -> int:
@@ -95,30 +96,23 @@ class UtteranceSet:
         self._keeps = augment is not None and 0 < size <= KEPT_BYTES
         self._kept: dict[str, FloatArray] = {}
 
-    @cached_property
-    def _by_duration(self) -> tuple[Numbers, Numbers]:
-        """The utterances from the shortest to the longest, and the place of each among them."""
-        order = np.argsort(self.durations_s, kind="stable")
-        return order, np.argsort(order, kind="stable")
-
     def group(self, number: int, place: int) -> Numbers:
         """Return the utterances of a group of a pass: all of them, see :mod:`asr.train.plan`."""
         return np.arange(len(self.utterances))
 
-    def examples(self, keys: Sequence[Key]) -> list[Example]:
+    def examples(self, keys: Sequence[Key]) -> list[Example | Unread]:
         """Read utterances."""
         return [self.example(self.utterances[key[1]], key) for key in keys]
 
-    def example(self, utterance: Utterance | ShardUtterance, key: Key) -> Example:
+    def example(self, utterance: Utterance | ShardUtterance, key: Key) -> Example | Unread:
         """Augment an utterance and compute its features, which follow from (seed, key)."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, *key))
         try:
             tokens = self._tokens(utterance)
             features = self._features(utterance, tokens, generator)
-            features, targets = self._mixed(features, tokens, key)
-            return Example(utterance.id, self._masked(features, generator), targets)
+            return Example(utterance.id, self._masked(features, generator), tokens)
         except InputError as error:
-            return Example(utterance.id, error=first_line(error))
+            return Unread(utterance.id, first_line(error))
         except Exception as error:  # not bad audio, so it must not be skipped
             raise InputError(
                 f"{utterance.id}: {type(error).__name__}: {first_line(error)}; if it is this "
@@ -143,37 +137,6 @@ class UtteranceSet:
                 f"{frames} frames give {steps} encoder steps, its transcript needs "
                 f"{needed}; if its audio has changed, run `asr features` again"
             )
-
-    def _mixed(
-        self, features: Tensor, tokens: Tensor, key: Key
-    ) -> tuple[Tensor, tuple[tuple[Tensor, float], ...]]:
-        """Add another utterance at random (MixSpeech, arXiv:2102.12664).
-
-        The sum x = w x_i + (1 - w) x_j, (T, F), with w ~ Beta(alpha, alpha), has the loss
-        w L(x, y_i) + (1 - w) L(x, y_j). The shorter one is padded with 0, the mean of frames.
-
-        Returns:
-            features, and transcripts with their weights.
-        """
-        alone, augment = ((tokens, 1.0),), self.augment
-        random = np.random.default_rng([self.seed, *key, MIX])
-        if augment is None or random.random() >= augment.mix_prob:
-            return features, alone
-        order, places = self._by_duration
-        place = int(places[key[1]])
-        near = np.append(order[max(0, place - NEAR) : place], order[place + 1 :][:NEAR])
-        if not len(near):
-            return features, alone
-        other = self.utterances[int(random.choice(near))]
-        w = random.beta(augment.mix_alpha, augment.mix_alpha)
-        generator = torch.Generator().manual_seed(seed_of(self.seed, *key, MIX))
-        try:
-            theirs = self._tokens(other)
-            added = self._features(other, theirs, generator)
-        except InputError:  # which is reported where this utterance has its turn
-            return features, alone
-        x_i, x_j = pad([features, added])[0]  # (T, F)
-        return w * x_i + (1 - w) * x_j, ((tokens, w), (theirs, 1 - w))
 
     def _masked(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the copies of an utterance (T, F)."""
@@ -214,18 +177,14 @@ class UtteranceSet:
     def batch(self, keys: Sequence[Key]) -> Batch:
         """Read utterances into a padded batch, which is empty if no audio could be read."""
         examples = self.examples(keys)
-        good = [e for e in examples if not e.error]
-        errors = tuple(f"{e.id}: {e.error}" for e in examples if e.error)
+        good = [e for e in examples if isinstance(e, Example)]
+        errors = tuple(f"{e.id}: {e.error}" for e in examples if isinstance(e, Unread))
         if not good:
             nothing, none = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
             return Batch(nothing, none, nothing, none, errors=errors)
         copies = len(good[0].copies)
-        rows = [(e, *target) for e in good for target in e.targets]
-        features, frames = pad([e.copies[i] for i in range(copies) for e, _, _ in rows])
-        tokens, lengths = pad([tokens for _, tokens, _ in rows] * copies)
-        frames_read = float(sum(len(copy) for e in good for copy in e.copies))
-        audio_s = frames_read * self.features.shift_s
-        ids = tuple(e.id for e, _, _ in rows) * copies
-        mixed = len(rows) > len(good)
-        weights = torch.tensor([weight for *_, weight in rows] * copies) if mixed else None
-        return Batch(features, frames, tokens, lengths, ids, audio_s, errors, weights)
+        features, frames = pad([e.copies[i] for i in range(copies) for e in good])
+        tokens, lengths = pad([e.tokens for e in good] * copies)
+        audio_s = float(frames.sum()) * self.features.shift_s
+        ids = tuple(e.id for e in good) * copies
+        return Batch(features, frames, tokens, lengths, ids, audio_s, errors)

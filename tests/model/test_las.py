@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, ctc_loss, kl_div
+from torch.nn.functional import cross_entropy
 
 from asr.config import EncoderConfig, LossConfig
 from asr.config.layers import Convolutions, Recurrent
-from asr.errors import InputError
 from asr.model import loss as losses
 from asr.model.attention.energy import uniform
 from asr.model.batch import Batch, Count
@@ -21,7 +20,6 @@ from asr.model.loss import (
     consistency_loss,
     guided_attention_loss,
     inputs_and_targets,
-    r_drop_loss,
 )
 
 MEL, VOCAB = 6, 7
@@ -132,8 +130,7 @@ def test_consistency_loss_by_hand():
     padding = torch.tensor([[False, True], [False, True]])
     p_to_q = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     q_to_p = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)
-    unweighted = Batch(*[torch.zeros(2)] * 4)
-    assert float(consistency_loss(log_probs, padding, unweighted)) == pytest.approx(p_to_q + q_to_p)
+    assert float(consistency_loss(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
 
 
 def test_consistency_adds_nothing_for_equal_copies(model):
@@ -148,27 +145,6 @@ def test_consistency_adds_nothing_for_equal_copies(model):
     assert float(masked.consistency.detach()) > 0.0
     expected = 0.7 * masked.attention + 0.3 * (masked.ctc + 0.2 * masked.consistency)
     torch.testing.assert_close(masked.total, expected)
-
-
-def test_r_drop_equals_torch(model):
-    targets = torch.tensor([[1, 2, 6], [4, 6, IGNORE]] * 2)
-    expected, log_probs = 0.0, torch.randn(4, 3, VOCAB).log_softmax(-1)
-    for row, length in ((0, 3), (1, 2)):
-        one, other = log_probs[row, :length], log_probs[row + 2, :length]
-        for a, b in ((one, other), (other, one)):
-            expected += kl_div(a, b, reduction="sum", log_target=True) / 2
-    twice = [torch.cat([v, v]) for v in batch()]
-    unweighted = Batch(*twice)
-    torch.testing.assert_close(r_drop_loss(log_probs, targets, unweighted), expected)
-    model.train()
-    twice[0][3:, :5] = 0.0
-    plain, more = (loss_of(model, *twice, LossConfig(r_drop=weight)) for weight in (0.0, 2.0))
-    inputs, targets = inputs_and_targets(*twice[2:], model.eos)
-    logits, _ = model.decoder(inputs, twice[3] + 1, model.encode(*twice[:2]))
-    added = r_drop_loss(logits.log_softmax(-1), targets, unweighted)
-    added = 0.7 * 2.0 * added / (2 * (5 + 3 + 1 + 3))
-    assert added > 0
-    torch.testing.assert_close(more.total, plain.total + added)
 
 
 def test_soft_targets_equal_torch_and_one_hot_ones_the_transcript(model):
@@ -189,17 +165,15 @@ def test_soft_targets_equal_torch_and_one_hot_ones_the_transcript(model):
     torch.testing.assert_close(certain.total, 0.7 * found.attention + 0.3 * found.ctc)
 
 
-def test_weights_of_rows_weigh_every_part_of_the_loss(model):
-    """As the same rows alone, times their weights; two copies of three rows."""
+def test_every_part_of_the_loss_is_the_sum_over_utterances(model):
+    """Two copies of three utterances."""
     features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())
     features[3:, :5] = 0.0
     model.train()
-    weights = LossConfig(consistency=0.2, r_drop=0.5, guide=0.3)
-    shares = torch.tensor([0.3, 0.7, 1.0])
-    whole_batch = Batch(features, frames, tokens, lengths, weights=shares.repeat(2))
+    weights = LossConfig(consistency=0.2, guide=0.3)
+    whole_batch = Batch(features, frames, tokens, lengths)
     count = whole_batch.count
-    expected = Count(2 * float(shares @ lengths[:3].float()), 2 * 2.0)
-    assert count == pytest.approx(expected)
+    assert count == Count(int(lengths.sum()), 6)
     found = model(whole_batch, weights, count)
     alone = []
     for row in range(3):
@@ -208,51 +182,7 @@ def test_weights_of_rows_weigh_every_part_of_the_loss(model):
         alone.append(model(one, weights, count))
     for name in ("total", "attention", "ctc", "consistency", "accuracy"):
         parts = torch.stack([getattr(each, name) for each in alone])
-        torch.testing.assert_close(getattr(found, name), shares @ parts, msg=name)
-
-
-def plain_encoder(model, x):
-    """States of one utterance (T, F), and CTC log-probabilities of layers, one by one."""
-    log_probs = []
-    for layer in model.encoder.layers:
-        x = layer(x.unsqueeze(0), torch.tensor([len(x)]))[0]
-        log_probs.append((x @ model.ctc.weight.t() + model.ctc.bias).log_softmax(-1))
-    return x, [log_probs[n - 1] for n in model.config.intermediate_ctc]
-
-
-def test_intermediate_ctc_equals_a_plain_loop(tiny_config):
-    encoder = EncoderConfig(units=8, pyramid=(2, 2, 1), dropout=0.0)
-    decoder = replace(tiny_config.decoder, dropout=0.0)
-    config = replace(tiny_config, encoder=encoder, decoder=decoder)
-    config = replace(config, intermediate_ctc=(1, 2))
-    model = LAS(config, MEL, VOCAB)
-    features, frames, tokens, lengths = batch()
-    plain = [plain_encoder(model, features[row, : frames[row]]) for row in range(3)]
-    for mode in (model.eval(), model.train()):
-        memory = mode.encode(features, frames)
-        for row, (states, _) in enumerate(plain):
-            torch.testing.assert_close(memory.states[row, : len(states)], states)
-            assert memory.states[row, len(states) :].eq(0).all()
-    loss = loss_of(model, features, frames, tokens, lengths, LossConfig(intermediate_ctc=0.4))
-    lower = 0.0
-    for text, length, (_, both) in zip(tokens, lengths, plain, strict=True):
-        for one in both:
-            lower = lower + ctc_loss(one, text[:length], torch.tensor(len(one)), length) * length
-    ctc = 0.6 * loss.ctc + 0.4 * lower / (2 * lengths.sum())
-    torch.testing.assert_close(loss.total, 0.7 * loss.attention + 0.3 * ctc)
-    loss.total.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-    assert loss_of(model.eval(), features, frames, tokens, lengths, LossConfig()).ctc > 0
-
-
-@pytest.mark.parametrize("layers", [(3,), (1, 0), (4,)])
-def test_intermediate_ctc_needs_lower_layers_of_the_same_width(tiny_config, layers):
-    encoder = EncoderConfig(units=8, pyramid=(2, 2, 1))
-    with pytest.raises(InputError, match="intermediate_ctc"):
-        replace(tiny_config, encoder=encoder, intermediate_ctc=layers)
-    stack = (Recurrent(units=4), Recurrent(units=8))
-    with pytest.raises(InputError, match="as wide as it"):
-        replace(tiny_config, encoder=EncoderConfig(layers=stack), intermediate_ctc=(1,))
+        torch.testing.assert_close(getattr(found, name), parts.sum(), msg=name)
 
 
 def test_stepping_equals_teacher_forcing(model):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.commands.align import main, read_ctm
+from asr.commands.align import main
 from asr.errors import InputError
 from asr.recognize import forced
 from asr.recognize.forced import ctm_lines, ctm_words
@@ -15,7 +15,7 @@ from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.times import compare_times
-from asr.text.timed import CtmWord
+from asr.text.timed import CtmWord, read_ctm
 from asr.text.tokenizer import CharTokenizer
 
 

@@ -10,13 +10,13 @@ def test_the_table_of_two_words():
     assert tokenizer.symbols == ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
     assert tokenizer.encode("AB C") == [3, 4, 2, 5]
     assert (tokenizer.blank_id, tokenizer.unk_id) == (0, 1)
-    assert tokenizer.sos_id == tokenizer.eos_id == 6 == len(tokenizer) - 1
+    assert tokenizer.eos_id == 6 == len(tokenizer) - 1
 
 
 def test_decode_undoes_encode_and_drops_blank_and_end():
     tokenizer = CharTokenizer.from_texts(["IT'S TEN"])
     ids = tokenizer.encode("TEN SITS'")
-    assert tokenizer.decode([tokenizer.sos_id, 0, *ids, 0, tokenizer.eos_id]) == "TEN SITS'"
+    assert tokenizer.decode([tokenizer.eos_id, 0, *ids, 0, tokenizer.eos_id]) == "TEN SITS'"
 
 
 def test_every_character_gets_one_id_known_or_not():

@@ -54,69 +54,6 @@ def test_speech_is_not_made_faster_than_ctc_can_write(tmp_path, text, frames):
     assert {int(data.batch([(n, 0)]).frames) for n in range(30)} == frames
 
 
-def test_utterances_that_are_too_short_for_their_transcript_are_added_to_no_other(tmp_path):
-    utterances = [*noise(tmp_path, [0.5, 0.6]), replace(noise(tmp_path, [0.5])[0], text="A" * 40)]
-    augment = AugmentConfig(speeds=(1.0,), mix_prob=1.0)
-    mixing = UtteranceSet(
-        utterances, CharTokenizer.from_texts(["A B C"]), FEATURES, None, {}, augment
-    )
-    mixing.encoder = EncoderConfig(pyramid=(2, 2))
-    found = [mixing.batch([(n, 0)]) for n in range(20)]
-    assert max(int(batch.lengths.max()) for batch in found) == 1
-    assert {batch.weights is None for batch in found} == {True, False}
-
-
-def test_an_utterance_is_mixed_with_those_beside_it_in_length(tmp_path, monkeypatch):
-    """Never with itself, also where all are equally long."""
-    monkeypatch.setattr("asr.train.utterances.NEAR", 1)
-    tokenizer, augment = CharTokenizer.from_texts(["ABC"]), AugmentConfig(mix_prob=1.0)
-    utterances = noise(tmp_path, [0.5, 0.5, 0.5])
-    mixing = UtteranceSet(utterances, tokenizer, FEATURES, None, {}, augment)
-    found = [
-        {
-            tokenizer.decode(mixing.batch([(number, place)]).tokens[1].tolist())
-            for number in range(9)
-        }
-        for place in range(3)
-    ]
-    assert found == [{"B"}, {"A", "C"}, {"B"}]
-    alone = UtteranceSet(utterances[:1], tokenizer, FEATURES, None, {}, augment)
-    assert alone.batch([(0, 0)]).weights is None
-
-
-def test_mixed_utterances_are_weighted_sums_with_both_transcripts(tmp_path):
-    utterances = noise(tmp_path, [0.5, 0.8, 0.6])
-    tokenizer = CharTokenizer.from_texts(["A B C"])
-    augment = AugmentConfig(speeds=(1.0,), volume_db=0.0, freq_masks=0, time_masks=0)
-    common = tokenizer, FEATURES, None, {}
-    plain = UtteranceSet(utterances, *common, augment).batch([(0, i) for i in range(3)])
-    mixing = UtteranceSet(utterances, *common, replace(augment, mix_prob=0.5, mix_alpha=2.0))
-    keys, mixed = [(0, i % 3) for i in range(3)] + [(n, 1) for n in range(1, 20)], 0
-    for key in keys:
-        batch, before = mixing.batch([key]), plain.features[key[1], : plain.frames[key[1]]]
-        if batch.weights is None:
-            assert batch.features[0].equal(before)
-            continue
-        mixed += 1
-        w, rest = batch.weights.tolist()
-        assert w + rest == pytest.approx(1.0) and batch.features[0].equal(batch.features[1])
-        sums = [
-            torch.nn.functional.pad(w * before, (0, 0, 0, 99))[:99]
-            + torch.nn.functional.pad(rest * x[:frames], (0, 0, 0, 99))[:99]
-            for x, frames in zip(plain.features, plain.frames, strict=True)
-        ]
-        found = torch.nn.functional.pad(batch.features[0], (0, 0, 0, 99))[:99]
-        (partner,) = [i for i, each in enumerate(sums) if torch.allclose(each, found, atol=1e-5)]
-        ends = [plain.tokens[i, : plain.lengths[i]].tolist() for i in (key[1], partner)]
-        rows = zip(batch.tokens, batch.lengths, strict=True)
-        assert [row[:length].tolist() for row, length in rows] == ends
-    assert 5 <= mixed <= 17
-    together = mixing.batch(keys)
-    assert len(together.ids) == len(keys) + mixed
-    assert together.count.utterances == pytest.approx(len(keys))
-    assert together.audio_s < together.frames.sum() / 100
-
-
 def test_copies_differ_only_in_their_masks(tmp_path):
     utterances = noise(tmp_path, [0.5, 0.8])
     tokenizer = CharTokenizer.from_texts(["A B C"])

@@ -34,17 +34,13 @@ OF_USE = {  # where neither 0 nor 1 makes sense
     "augment.noise_snr_db": [(0.0, 0.0)],
     "model.encoder.pyramid": [(1,), (3, 2)],
     "model.attention.heads": [2],
-    "model.intermediate_ctc": [(1,)],
     "model.encoder.layers": [
         (Recurrent("lstm", reduction=2, units=8), Recurrent(units=6, directions=1)),
         (Convolutions(reduction=2, channels=2), SelfAttention(units=8)),
     ],
 }
 
-NEEDS = {
-    "loss.ctc_weight": {"loss.consistency": 0.0},
-    "loss.intermediate_ctc": {"model.intermediate_ctc": (1,)},
-}
+NEEDS = {"loss.ctc_weight": {"loss.consistency": 0.0}}
 # settings whose other values may change nothing in this short training
 WITHOUT_EFFECT = {"augment.time_ratio", "loss.distill", "loss.guide_epochs"}
 

@@ -100,7 +100,7 @@ def lack_memory(training, monkeypatch, most):
 
 
 def test_a_batch_without_memory_is_halved(tone_corpus, tiny_training, tmp_path, monkeypatch):
-    config = plain(tiny_training, batch__halve=True, augment__mix_prob=0.0)
+    config = plain(tiny_training, batch__halve=True)
     training = start(config, tone_corpus, tmp_path / "las")
     said = []
     training.step.say = said.append

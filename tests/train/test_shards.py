@@ -44,8 +44,7 @@ def losses(out: Path) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def one_epoch(tiny_training) -> TrainConfig:
-    augment = replace(tiny_training.augment, mix_prob=0.0)  # which shards refuse
-    return replace(tiny_training, epochs=1, average=1, augment=augment)
+    return replace(tiny_training, epochs=1, average=1)
 
 
 def test_a_server_that_fails_one_request_in_twenty_gives_the_losses_of_files(
@@ -164,11 +163,6 @@ def test_a_missing_shard_ends_the_training_or_is_left_out(
     log = (tmp_path / "las" / "log" / "train.txt").read_text()
     assert log.count("left out: s1-") == allowed.passes and "train-000002.tar: no such file" in log
     assert "train-000002.tar: no such file; left out" in capsys.readouterr().err
-
-
-def test_shards_do_not_mix(tone_corpus, tiny_training, shards, tmp_path):
-    with pytest.raises(InputError, match=r"mix_prob = 0\.3: utterances of shards cannot be mixed"):
-        start(tiny_training, tone_corpus, f"{shards}/*.tar", tmp_path)
 
 
 def test_shards_are_checked_by_their_index(tone_corpus, one_epoch, shards, tmp_path):

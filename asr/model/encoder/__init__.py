@@ -4,7 +4,6 @@ Each kind of layer is one file of this folder and one line of :data:`asr.config.
 Other code uses :class:`EncoderLayer` only.
 """
 
-from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any, ClassVar
 
@@ -16,8 +15,6 @@ from asr.config.layers import LayerConfig
 from asr.model.cells.gru import Reset
 from asr.model.dropout import Dropout
 from asr.model.padding import padding_mask
-
-After = Callable[[int, Tensor, Tensor], None]
 
 
 class EncoderLayer(nn.Module):
@@ -76,26 +73,21 @@ class Encoder(nn.Module):
         self.width = inputs  # D
         self.dropout = Dropout(config.dropout)
 
-    def forward(
-        self, features: Tensor, frames: Tensor, after: After = lambda number, x, steps: None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a padded batch.
 
         Args:
             features: normalised frames, (B, T, F).
             frames: number of frames of each utterance, (B,), in main memory; at least 1.
-            after: called after each layer with its number (from 1), its output (B, S', O) and the
-                numbers of steps (B,); its result is not used.
 
         Returns:
             encoder states (B, S, D), 0 on padding, and numbers of steps (B,), in main memory.
         """
         x, steps = features, frames
         x = x.masked_fill(padding_mask(steps, x.shape[1], x.device).unsqueeze(-1), 0.0)
-        for number, layer in enumerate(self.layers, 1):
+        for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
             x, steps = layer(x, steps), layer.config.output_steps(steps)
             if layer.has_dropout:
                 x = self.dropout(x)
-            after(number, x, steps)
         return x, steps

@@ -168,7 +168,7 @@ void with_energy(int energy, F f) {
   if (energy == 2) f(static_cast<DynamicConvolution *>(nullptr));
 }
 
-// A layer's loop over all steps.
+// The loop over all steps of a layer of GRUs.
 template <class Cell>
 struct Directions {
   static constexpr int GATES = Cell::GATES;
@@ -187,13 +187,13 @@ struct Directions {
       const std::vector<int> rows = rows_of(task / D, groups, a.counts, B);
       const int most = static_cast<int>(rows.size());
       if (!most) return;
-      Buffer state(most * N), memory(Cell::MEMORY ? most * N : 0);
+      Buffer state(most * N);
       typename Cell::Scratch scratch(most, cells[d]);
       std::vector<Row> places(most);
       for (int i = 0; i < a.counts[rows[0]]; i++) {
         const int m = active(rows, a.counts, i);
         for (int k = 0; k < m; k++) places[k] = place(d, rows[k], i);
-        cells[d].step(m, state, memory, places.data(), scratch);
+        cells[d].step(m, state, nullptr, places.data(), scratch);
         for (int k = 0; k < m; k++)
           std::memcpy(out_of(a.out, d, rows[k], i), state + k * N, sizeof(float) * N);
       }
@@ -213,7 +213,7 @@ struct Directions {
       const std::vector<int> rows = rows_of(task / D, groups, a.counts, B);
       const int most = static_cast<int>(rows.size());
       if (!most) return;
-      Buffer d_h(most * stride), d_memory(Cell::MEMORY ? most * N : 0);
+      Buffer d_h(most * stride);
       typename Cell::Back::Scratch scratch(most, cells[d]);
       std::vector<Row> places(most);
       for (int i = a.counts[rows[0]] - 1; i >= 0; i--) {
@@ -225,9 +225,8 @@ struct Directions {
           std::memcpy(old, before, sizeof(float) * N);
           places[k] = place(d, rows[k], i);
           places[k].h = old;
-          places[k].c = i ? place(d, rows[k], i - 1).kept : zeros.data();
         }
-        cells[d].step(m, d_h, d_memory, places.data(), scratch);
+        cells[d].step(m, d_h, nullptr, places.data(), scratch);
         for (int k = 0; k < m; k++) {
           add(sums[task].data(), places[k].gates, G);
           add(sums[task].data() + G, places[k].kept, N);
