@@ -81,6 +81,8 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
 
     mapping = read_map(options.map) if options.map else {}
     ref, hyp, score = _score(options, source, options.hyp, mapping)
+    for text in ref.notes:
+        warn(f"{options.ref}: {text}")
     utt2spk = options.utt2spk or _beside(source.path, "utt2spk")
     speakers = read_utt2spk(utt2spk) if utt2spk else ref.speakers
     groups = {"By speaker": by_speaker(score, speakers)} if speakers else {}
@@ -95,7 +97,7 @@ def _report(options: argparse.Namespace, source: "Source") -> "Report":
     statistics = correlate(score, read_statistics(options.hyp))
     prepare = preparation(options.normalize, options.ignore_case, {})
     times = compare_times(hyp.words, ref.words, prepare) if hyp.words and ref.words else None
-    name, notes = source.set_name, hyp.notes
+    name, notes = source.set_name, (*ref.notes, *hyp.notes)
     return Report(
         score, name, formats, groups, bins, comparison, notes, speakers, statistics, times
     )

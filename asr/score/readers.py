@@ -1,5 +1,6 @@
 """Detect the formats of references and hypotheses, and read them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class TranscriptFile:
     speakers: dict[str, str] | None = None
     """Speaker of each segment, for an STM."""
     notes: tuple[str, ...] = ()
-    """Names that match the references only in another spelling, or not at all; a sentence each."""
+    """What a reader of the error rates has to know; a sentence each."""
 
 
 def open_source(name: str | Path) -> Source:
@@ -177,11 +178,27 @@ def _read_timed(
     if kinds[0] == "stm":
         return _read_stm(ref, hyp, words)
     if kinds[0] == "ctm":
-        references = _from_words(words_by_file(parse_ctm(ref.lines, ref.path)))
+        spoken = parse_ctm(ref.lines, ref.path)
+        if _several_channels(spoken):
+            return _read_tracks(spoken, words)
+        references = _from_words(words_by_file(spoken))
     else:
         references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
     found = _from_words(words_by_file(words), _mixed_channels(words))
     return references, _renamed(references, found)
+
+
+def _read_tracks(
+    spoken: list[CtmWord], words: list[CtmWord]
+) -> tuple[TranscriptFile, TranscriptFile]:
+    """Group the words of two CTMs by file and channel."""
+    tracks = match_tracks((w.track for w in spoken), (w.track for w in words))
+
+    def texts(of: list[CtmWord]) -> TranscriptFile:
+        named = [replace(w, file="-".join(tracks.get(w.track, w.track))) for w in of]
+        return _from_words(words_by_file(named))
+
+    return texts(spoken), texts(words)
 
 
 def _read_stm(
@@ -190,7 +207,8 @@ def _read_stm(
     """Read the segments of an STM, and the words of a CTM in each of them."""
     segments = parse_stm(ref.lines, ref.path)
     speakers = {segment.id: segment.speaker for segment in segments}
-    references = TranscriptFile(reference_texts(segments, ref.path), "stm", speakers=speakers)
+    texts = reference_texts(segments, ref.path)
+    references = TranscriptFile(texts, "stm", None, speakers, _optional_words(texts.values()))
     tracks = match_tracks((s.track for s in segments), (w.track for w in words))
     notes = tuple(_track_notes(ref, hyp, segments, words, tracks))
     return references, _from_words(words_in_segments(segments, words, tracks), notes)
@@ -232,14 +250,19 @@ def _listed(tracks: Iterable[Track]) -> str:
     return listed(f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks))
 
 
-def _mixed_channels(words: list[CtmWord]) -> tuple[str, ...]:
+def _several_channels(words: list[CtmWord]) -> list[str]:
+    """Return the files that have words on several channels."""
     channels = Counter(file for file, _ in {word.track for word in words})
-    mixed = sorted(file for file, count in channels.items() if count > 1)
+    return sorted(file for file, count in channels.items() if count > 1)
+
+
+def _mixed_channels(words: list[CtmWord]) -> tuple[str, ...]:
+    mixed = _several_channels(words)
     if not mixed:
         return ()
     return (
         f"several channels in {counted(len(mixed), 'file')}, for example {mixed[0]}; their words "
-        "are joined in order of time, because the references have no channels (a .stm has)",
+        "are joined in order of time, because the references do not tell channels apart",
     )
 
 
@@ -249,8 +272,22 @@ def _from_words(words: dict[str, list[CtmWord]], notes: tuple[str, ...] = ()) ->
 
 
 def _read(source: Source, kind: str) -> TranscriptFile:
-    parse = {"text": parse_text, "trn": parse_trn}.get(kind)
-    return TranscriptFile(parse(source.lines, source.path) if parse else source.lines, kind)
+    if kind == "trn":
+        texts = parse_trn(source.lines, source.path)
+        return TranscriptFile(texts, kind, notes=_optional_words(texts.values()))
+    is_text = kind == "text"
+    return TranscriptFile(parse_text(source.lines, source.path) if is_text else source.lines, kind)
+
+
+def _optional_words(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return a note if NIST's notation lets words be left out."""
+    found = re.findall(r"(?<!\S)\(\S+\)(?!\S)", " ".join(texts))
+    if not found:
+        return ()
+    return (
+        f"{counted(len(found), 'word')} in parentheses, for example {found[0]}: scored as other "
+        "words are, though NIST lets a system leave them out; --map can delete them on both sides",
+    )
 
 
 def read_sentences(name: str | Path) -> tuple[list[str], str]:
@@ -283,6 +320,12 @@ def _text_or_plain(ref: Source, hyp: Source) -> str:
     ref_firsts, hyp_firsts = _first_fields(ref), _first_fields(hyp)
     refs, hyps = set(ref_firsts), set(hyp_firsts)
     if all(map(_looks_like_id, refs | hyps)) and match_names(refs, hyps):
+        if all(map(str.isdigit, refs | hyps)) and _may_be_words(ref):
+            raise InputError(
+                f"{ref.path}, {hyp.path}: each line starts with a number, for example "
+                f'"{ref_firsts[0]}", which may be an utterance id or the first word of a sentence; '
+                "give --format text or --format plain"
+            )
         return "text"
     for one, other in ((ref, hyp), (hyp, ref)):
         if len(one.lines) > 1 and not refs & hyps and _has_ids(one):
@@ -302,6 +345,12 @@ def _text_or_plain(ref: Source, hyp: Source) -> str:
 
 def _first_fields(source: Source) -> list[str]:
     return [line.split(maxsplit=1)[0] for line in source.lines if line.strip()]
+
+
+def _may_be_words(source: Source) -> bool:
+    """Return whether numbers at the beginnings of lines may be words, because others are there."""
+    words = (word for line in source.lines for word in line.split()[1:])
+    return len(source.lines) == 1 or any(map(str.isdigit, words))
 
 
 def _looks_like_id(word: str) -> bool:

@@ -188,7 +188,7 @@ def score(
     ids = tuple(name for name in references if mode != "present" or name in hypotheses)
     normalize = preparation(normalizer, ignore_case, mapping or {})
     conditions = normalizer + ", case ignored" * ignore_case
-    conditions += f", {len(mapping)} words mapped" if mapping else ""
+    conditions += f", a map of {counted(len(mapping), 'line')}" if mapping else ""
     return Score(
         ids,
         tuple(_clean(references[name], normalize) for name in ids),
@@ -203,21 +203,19 @@ def score(
 def preparation(normalizer: str, ignore_case: bool, mapping: WordMap) -> Callable[[str], str]:
     """Return a function that normalises a text, then folds its case, then applies the map.
 
-    The words of the map are therefore in normalised form.
+    Both sides of the map are normalised in the same way.
     """
     normalize = find_normalizer(normalizer)
-    if ignore_case:
-        mapping = {
-            tuple(map(fold_case, source)): tuple(map(fold_case, target))
-            for source, target in mapping.items()
-        }
 
-    def prepare(text: str) -> str:
+    def plain(text: str) -> str:
         text = normalize(text)
-        text = fold_case(text) if ignore_case else text
-        return apply_map(text, mapping) if mapping else text
+        return fold_case(text) if ignore_case else text
 
-    return prepare
+    def words(side: Sequence[str]) -> tuple[str, ...]:
+        return tuple(plain(" ".join(side)).split())
+
+    normal = {words(source): words(target) for source, target in mapping.items()}
+    return lambda text: apply_map(plain(text), normal) if normal else plain(text)
 
 
 def _by_id(refs: Transcripts, hyps: Transcripts) -> tuple[Mapping[str, str], Mapping[str, str]]:

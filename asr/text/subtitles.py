@@ -215,12 +215,12 @@ def _has_text(value: Any) -> bool:
 def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
     """Yield the texts of the tier ``words``, or of the only tier."""
     tiers: dict[str, list[str]] = {}
-    for line in lines:
-        found = re.match(r'\s*(name|text|mark) = "(.*)"\s*$', line)
-        if found and found[1] == "name":
+    label = r'^\s*(name|text|mark) = "((?:[^"]|"")*)"\s*$'  # it may have several lines
+    for found in re.finditer(label, "\n".join(lines), re.MULTILINE):
+        if found[1] == "name":
             tiers[found[2].casefold()] = []
-        elif found and tiers:
-            tiers[list(tiers)[-1]].append(found[2].replace('""', '"'))
+        elif tiers:
+            tiers[list(tiers)[-1]].append(" ".join(found[2].replace('""', '"').split()))
     name = "words" if "words" in tiers else next(iter(tiers), "")
     if not tiers or (name != "words" and len(tiers) > 1):
         raise InputError(

@@ -78,6 +78,12 @@ def test_case_and_mapped_words_count_as_equal():
     assert result.words == Counts(6, 0, 0, 0)
 
 
+def test_a_map_is_normalised_as_the_texts_are():
+    mapping = {("okay",): ("ok",)}
+    assert score(["Okay, go"], ["ok go"], "librispeech").words.errors == 1
+    assert score(["Okay, go"], ["ok go"], "librispeech", mapping=mapping).words.errors == 0
+
+
 def test_whispers_normalizer_is_an_option(monkeypatch):
     pytest.importorskip("whisper_normalizer")
     assert score(["It's twenty dollars"], ["it is $20"], "whisper").wer == 0.0

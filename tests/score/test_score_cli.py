@@ -55,6 +55,16 @@ def test_ids_that_could_be_words_must_be_explained(write):
     assert read_pair(ref, hyp, "text")[0].texts == {"hello": "world", "good": "day"}
 
 
+@pytest.mark.parametrize("lines", [["1 2 3", "4 5 6"], ["3 people came home"]])
+def test_numbers_that_could_be_words_must_be_explained(write, lines):
+    ref, hyp = (open_source(write(name, *lines)) for name in ("ref", "hyp"))
+    with pytest.raises(InputError, match=r"which may be an utterance id or the first word"):
+        read_pair(ref, hyp)
+    assert read_pair(ref, hyp, "plain")[0].texts == lines
+    texts = [open_source(write(name, "1 one two", "2 three")) for name in ("ref", "hyp")]
+    assert read_pair(*texts)[0].texts == {"1": "one two", "2": "three"}
+
+
 def test_plain_files_need_as_many_lines(write, capsys):
     assert main(["score", write("ref", "one", "two"), write("hyp", "one")]) == 2
     assert "ref has 2 lines" in capsys.readouterr().err

@@ -201,6 +201,12 @@ def test_what_is_no_text_is_refused(tmp_path, name, content, message):
         text_of(tmp_path / name)
 
 
+def test_labels_of_a_textgrid_may_have_several_lines(tmp_path):
+    path = tmp_path / "a.TextGrid"
+    path.write_text('name = "words"\ntext = "say ""hello\nworld"""\ntext = ""\ntext = "again"\n')
+    assert text_of(path) == 'say "hello world" again'
+
+
 def test_a_ctm_needs_references_with_names(tmp_path):
     (tmp_path / "ref.txt").write_text(SRT)
     (tmp_path / "hyp.ctm").write_text("talk 1 0 1 one\n")

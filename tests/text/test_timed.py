@@ -1,5 +1,6 @@
 """STM and CTM: fields of the lines, and which words belong to which segment."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -143,3 +144,29 @@ def test_sclite_counts_the_same(files, capsys):
     ours = score(read[0].texts, read[1].texts)
     assert (len(ours.ids), ours.words.total) == (sentences, words)
     assert (ours.words.errors, ours.wrong_sentences) == (errors, wrong)
+
+
+def test_two_ctms_with_channels_are_compared_by_channel(tmp_path, capsys):
+    """B speaks between the words of A, whose times are 0.4 s later in the second file."""
+    both = "".join(f"f B {t}.2 0.1 {word}\n" for t, word in enumerate("xyz"))
+    for name, channel, late in (("ref", "A", 0), ("hyp", "1", 4)):
+        other = both if channel == "A" else both.replace("B", "2")
+        lines = (f"f {channel} {t}.{late} 0.1 {word}\n" for t, word in enumerate("abc"))
+        (tmp_path / f"{name}.ctm").write_text("".join(lines) + other)
+    ref, hyp = (open_source(tmp_path / name) for name in ("ref.ctm", "hyp.ctm"))
+    references, hypotheses = read_pair(ref, hyp)
+    assert references.texts == hypotheses.texts == {"f-A": "a b c", "f-B": "x y z"}
+    assert main(["score", str(ref.path), str(hyp.path)]) == 0
+    assert "channels" not in capsys.readouterr().err
+
+
+def test_words_that_may_be_left_out_are_reported(files, capsys):
+    stm = "f A s 0 5 <o> (%HESITATION) so (uh) we go\n"
+    ctm = "f A 1 0.1 so\nf A 2 0.1 we\nf A 3 0.1 go\n"
+    ref, hyp = files(stm=stm, ctm=ctm)
+    assert main(["score", str(ref), str(hyp), "--json"]) == 0
+    assert "2 words in parentheses, for example (%HESITATION)" in capsys.readouterr().err
+    glm = ref.with_name("map")
+    glm.write_text("(%hesitation) =>\n(uh) =>\n")
+    assert main(["score", str(ref), str(hyp), "--json", "--ignore-case", "--map", str(glm)]) == 0
+    assert json.loads(capsys.readouterr().out)["wer"] == 0
