@@ -60,7 +60,7 @@ class ArrayReader:
         if values.ndim not in (1, 2) or 0 in values.shape[1:] or not is_valid(values):
             raise InputError(f"{where}: expected finite numbers, (N,) or (N, channels)")
         self.channels = values.shape[1] if values.ndim == 2 else 1
-        return self.mixer.push(values.reshape(len(values), -1 if len(values) else 1))
+        return self.mixer.push(values.reshape(len(values), self.channels))
 
     def close(self) -> np.ndarray:
         """Return the remaining samples."""

@@ -9,11 +9,10 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
-UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe state this size or more, or 0
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
 _PAGE = re.compile(rb"OggS\0[\0-\7]")
 _LONGEST_PAGE = 1 << 18  # samples; the first page of a stream cut from a longer one ends later
@@ -213,17 +212,22 @@ def _wav(stream: BinaryIO, size: int) -> Layout:
         if not begin:
             return Layout(tuple(parts))
         last, end = Part(((start, size),)), begin + length
-        following = _after_chunks(stream, end, size)
-        if _is_open_end(stream, begin, length):
-            last = _repaired(stream, start, begin, size)
-        elif end > size and length < UNKNOWN_SIZE:  # libsndfile reads an unknown size to the end
+        spans, following = _data_spans(stream, begin, length, size)
+        if _is_open_end(stream, begin, length) or length >= _FARTHEST:
+            last = _repaired(stream, start, [(begin, size)])
+        elif end > size and not _is_unknown(length):
             missing, present = end - size, size - begin
         elif following < size and is_wav(_bytes_at(stream, following, 12)):
             parts.append(Part(((start, following),)))
             start = following
             continue
+        elif len(spans) > 1:
+            found = sum(until - since for since, until in spans)
+            last, note = _repaired(stream, start, spans), _more(length, found)
+        elif end <= following <= end + 1 < size:
+            last, note = _repaired(stream, start, [(begin, size)]), _more(length, size - begin)
         elif following < size:
-            last, note = _repaired(stream, start, begin, size), _more(length, size - begin)
+            note = _more(length, length + size - following, "the rest is not read")
         parts = [*parts, last] if parts or last.fragments != ((0, size),) else []
         return Layout(tuple(parts), missing=missing, present=present, note=note)
 
@@ -237,6 +241,24 @@ def _wav_data(stream: BinaryIO, start: int) -> tuple[int, int]:
     return begin, length
 
 
+def _is_unknown(length: int) -> bool:
+    """Return whether programs that write to a pipe state this length; libsndfile reads all."""
+    return 0x7FFFF000 <= length <= 0x80000000 or length >= 0xFFFFF000
+
+
+def _data_spans(
+    stream: BinaryIO, begin: int, length: int, size: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return the ranges of all data chunks of a wav file, and where its chunks end."""
+    spans = [(begin, begin + length)]
+    following = _after_chunks(stream, begin + length, size)
+    while following < size - 8 and _bytes_at(stream, following, 4) == b"data":
+        begin, length = _chunk(stream, b"data", following, "little")
+        spans.append((begin, min(begin + length, size)))
+        following = _after_chunks(stream, begin + length, size)
+    return spans, following
+
+
 def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
     """Return whether the writer could not go back to fill in the size.
 
@@ -246,18 +268,19 @@ def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
     return length == 0 and not all(32 <= byte < 127 for byte in following)
 
 
-def _repaired(stream: BinaryIO, start: int, begin: int, end: int) -> Part:
-    """Return a wav file whose header states that the samples go on to ``end``."""
-    length = end - begin
+def _repaired(stream: BinaryIO, start: int, spans: Sequence[tuple[int, int]]) -> Part:
+    """Return a wav file whose header states the length of its samples, which are in ``spans``."""
+    begin, length = spans[0][0], sum(until - since for since, until in spans)
     sizes, _ = _chunk(stream, b"ds64", start + 12, "little")
     if sizes and _bytes_at(stream, start, 4) == b"RF64":
         known = length.to_bytes(8, "little")
-        return Part(((start, sizes + 8), known, (sizes + 16, end)))
+        return Part(((start, sizes + 8), known, (sizes + 16, begin), *spans))
     if length < 0xFFFFFF00:
-        return Part(((start, begin - 4), length.to_bytes(4, "little"), (begin, end)))
-    large = (end - start).to_bytes(8, "little") + length.to_bytes(8, "little") + bytes(12)
+        return Part(((start, begin - 4), length.to_bytes(4, "little"), *spans))
+    end = begin - start + length
+    large = end.to_bytes(8, "little") + length.to_bytes(8, "little") + bytes(12)
     head = b"RF64\xff\xff\xff\xffWAVEds64" + len(large).to_bytes(4, "little") + large
-    return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", (begin, end)))
+    return Part((head, (start + 12, begin - 4), b"\xff\xff\xff\xff", *spans))
 
 
 def _after_chunks(stream: BinaryIO, end: int, size: int, order: ByteOrder = "little") -> int:

@@ -109,6 +109,16 @@ def test_a_stream_of_wide_integers(type, quiet):
         assert reader.push(np.array(samples, type)).tolist() == expected
 
 
+def test_an_empty_block_changes_nothing():
+    sound = np.random.default_rng(0).normal(0, 0.1, 8000)
+    stereo = np.stack([sound, -0.9 * sound], 1)
+    found = []
+    for parts in ([stereo], [stereo[:3000], stereo[:0], stereo[3000:]]):
+        reader = ArrayReader(RATE)
+        found.append(np.concatenate([*map(reader.push, parts), reader.close()]))
+    np.testing.assert_array_equal(*found)
+
+
 def test_a_stream_may_end_with_one_sample_of_each_channel():
     reader = ArrayReader(RATE)
     with pytest.raises(InputError, match="more channels than samples"):

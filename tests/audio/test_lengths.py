@@ -215,14 +215,29 @@ def test_flac_that_promises_less_than_there_is(channels, tmp_path, capsys):
     assert "sound: its header promises 64000 samples, but more" in capsys.readouterr().err
 
 
-def test_sound_in_two_chunks_of_a_wav_file(tmp_path, capsys):
-    data = encode(SOUND) + encode(SOUND)[36:]
-    assert len(agree(data, tmp_path)) == 2 * len(SOUND) + 4  # the header of the second, too
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_sound_in_two_chunks_of_a_wav_file(subtype, tmp_path, capsys):
+    data = encode(SOUND, subtype=subtype)
+    found = agree(data + data[36:], tmp_path)
+    assert np.array_equal(found, np.tile(read(data), 2))
     assert "all of them are read" in capsys.readouterr().err
 
 
+def test_what_is_no_chunk_after_other_chunks_is_not_read(tmp_path, capsys):
+    data = encode(SOUND) + b"LIST\4\0\0\0INFO" + b"\xa9nam\4\0\0\0name"
+    assert np.array_equal(agree(data, tmp_path), read(encode(SOUND)))
+    assert "the rest is not read" in capsys.readouterr().err
+
+
+def test_a_long_wav_file_that_was_copied_in_part():
+    data = encode(SOUND)
+    with pytest.raises(AudioError, match="cut short"):
+        read(data[:40] + struct.pack("<I", 3_000_000_000) + data[44:])
+
+
 @pytest.mark.parametrize(
-    ("format", "size"), [("AU", 0), ("AIFF", 0x7F000008), ("W64", (1 << 64) - 1)]
+    ("format", "size"),
+    [("AU", 0), ("AIFF", 0x7F000008), ("W64", (1 << 64) - 1), ("RF64", (1 << 64) - 1)],
 )
 def test_sizes_of_programs_that_write_into_a_pipe(format, size, tmp_path, capsys):
     _, length = promising(format, 0)
