@@ -107,7 +107,7 @@ def topk(array: Array, count: int) -> tuple[Array, Array]:
     if not is_numpy(array):
         best, found = array.topk(count, dim=1)
         return best, found + first
-    if N > _SMALL:
+    if max(_SMALL, count) < N:
         found = array.argpartition(-count, 1)[:, -count:] + first
         best, order = topk(array.take(found), count)
         return best, found.take(order)

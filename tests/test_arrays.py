@@ -60,6 +60,12 @@ def test_positions_of_topk() -> None:
         assert (found == -np.sort(-x)[:, :3]).all() and (x.take(positions) == found).all()
 
 
+def test_topk_of_many() -> None:
+    x = CHANCE.standard_normal((2, 3000))
+    found, _ = arrays.topk(x, 2000)
+    assert (found == -np.sort(-x)[:, :2000]).all()
+
+
 def test_all_to_numpy() -> None:
     ours = arrays.all_to_numpy(X, INDICES)
     theirs = arrays.all_to_numpy(*map(torch.from_numpy, (X, X)))

@@ -28,6 +28,7 @@ from asr.errors import AudioError, EmptyAudioError, first_line
 SAMPLE_RATE = 16000
 BLOCK_S = 10.0  # of audio that is read at a time
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much after its recording (extract-segments)
+_SHOWN = 100  # characters of a command in a message
 _BLANKS = " \t"  # other white space belongs to the name of a file
 _LOW_RATE = (
     "recorded at {} Hz, below {} Hz; it is converted, but its high frequencies are missing (this "
@@ -96,7 +97,12 @@ class CommandOutputs:
 
 def _run(command: str) -> tuple[bytes, str]:
     """Return what a command writes, and the last line of its standard error for messages."""
-    result = subprocess.run(["bash", "-c", command], capture_output=True, stdin=subprocess.DEVNULL)
+    call = ["bash", "-c", command]
+    try:
+        result = subprocess.run(call, capture_output=True, stdin=subprocess.DEVNULL)
+    except (OSError, ValueError) as error:  # no bash, too long for it, or a zero byte
+        found = f"pipe `{command[:_SHOWN]}`: cannot be run: {error}"
+        raise AudioError(f"{found}; check the line of wav.scp") from error
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     message = f"; standard error: {lines[-1]}" if lines else ""
     if result.returncode:

@@ -37,7 +37,9 @@ RATIOS = Check(
     "two numbers from -200 to 200, the lower one first",
     lambda value: -200 <= value[0] <= value[1] <= 200,
 )
+MOST_HYPOTHESES = 100_000  # of an utterance
 HYSTERESIS = 0.15  # speech ends when its probability is this far below the threshold
+LOWEST_THRESHOLD = 0.2  # so that there is a probability at which speech ends
 SHORTEST_PAUSE_S = 0.2  # the shortest pause that may end a segment
 
 
@@ -385,9 +387,9 @@ class LMConfig(Settings):
 class DecodeConfig(Settings):
     """Settings of the beam search."""
 
-    beam: int = setting(8, between(1, 100000))
+    beam: int = setting(8, between(1, MOST_HYPOTHESES))
     """Beam width: hypotheses per utterance (K); 1 is greedy search."""
-    nbest: int = setting(1, between(1, 100000))
+    nbest: int = setting(1, between(1, MOST_HYPOTHESES))
     """Hypotheses returned per utterance."""
     ctc_weight: float = setting(0.3, FRACTION)
     """Weight w of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
@@ -434,7 +436,7 @@ class SegmentationConfig(Settings):
     vad: Literal["silero", "fixed", "none"] = "silero"
     """silero: keep what a speech detector takes for speech, cut at pauses; fixed: keep everything,
     cut at a quiet place after 20 to 30 s; none: one segment, up to 60 s."""
-    threshold: float = setting(0.5, between(HYSTERESIS, 1))
+    threshold: float = setting(0.5, between(LOWEST_THRESHOLD, 1))
     """Speech begins at this probability of speech, and ends 0.15 below it."""
     pause_s: float = setting(0.5, between(SHORTEST_PAUSE_S, 60))
     """A pause of this many seconds ends a segment; in longer segments, shorter pauses do."""
@@ -442,6 +444,16 @@ class SegmentationConfig(Settings):
     """Seconds of audio kept before and after speech, without overlap between segments."""
     longest_s: float = setting(15.0, between(2, 60))
     """A segment that reaches this many seconds is cut at its quietest place."""
+
+    def check(self) -> None:
+        """Check that pauses are shorter than segments, and that every setting has an effect."""
+        if self.pause_s > self.longest_s:
+            raise ConflictError("pause_s", self.pause_s, f"at most longest_s = {self.longest_s:g}")
+        for name in ("threshold", "pause_s", "padding_s", "longest_s"):
+            value, default = getattr(self, name), getattr(type(self), name)
+            if self.vad != "silero" and value != default:
+                expected = f"{default:g}, the default, because only vad = silero reads it"
+                raise ConflictError(name, value, expected)
 
 
 @dataclass(frozen=True)

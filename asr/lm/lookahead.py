@@ -246,9 +246,9 @@ def load_word_lm(
     """Load an ARPA file for a search over characters; see :class:`WordLM`.
 
     Raises:
-        InputError: the file is missing or damaged, or the recogniser cannot spell most running
-            words. If it cannot spell some of them, or writes both cases and all words are in one,
-            a warning is printed.
+        InputError: the file is missing or damaged, or the recogniser writes no spaces or cannot
+            spell most running words. If it cannot spell some of them, or writes both cases and all
+            words are in one, a warning is printed.
     """
     arpa = read_arpa(path)
     _check_words(arpa, tokenizer, path)
@@ -260,6 +260,11 @@ def load_word_lm(
 
 def _check_words(arpa: Arpa, tokenizer: CharTokenizer, path: str | Path) -> None:
     """Refuse n-grams of words that the recogniser cannot spell, because they would mislead it."""
+    if tokenizer.unk_id in tokenizer.encode(" "):
+        raise InputError(
+            f"{path}: a word n-gram needs spaces between words, which this model does not write; "
+            "decode without it, or with a language model of characters"
+        )
     unigrams = zip(arpa.words, (10.0 ** arpa.orders[0].log_probs).tolist(), strict=True)
     probs = {word: prob for word, prob in unigrams if word not in SPECIAL}
     missing = [word for word in probs if tokenizer.unk_id in tokenizer.encode(word)]

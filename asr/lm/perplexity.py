@@ -93,5 +93,7 @@ def perplexity(lm: LanguageModel, sentences: Sequence[str], tokenizer: CharToken
     scores = sentence_log_probs(lm, encoded, tokenizer.eos_id).tolist()
     unknown = None
     if isinstance(lm, WordLM):
-        unknown = sum(word not in lm.ngram.ids for text in sentences for word in text.split())
+        known = {tuple(tokenizer.encode(word)) for word in lm.ngram.words}
+        words = (tuple(tokenizer.encode(word)) for text in sentences for word in text.split())
+        unknown = sum(word not in known or tokenizer.unk_id in word for word in words)
     return Perplexity(tuple(zip(scores, sentences, strict=True)), unknown)

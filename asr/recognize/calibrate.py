@@ -81,10 +81,10 @@ class CalibrationData:
 
     @classmethod
     def of(cls, items: Iterable[tuple[Sequence[float], bool, str]]) -> "CalibrationData":
-        """Return the data of items with their predictors, correctness and speaker."""
-        predictors, correct, speakers = zip(*items, strict=True)
+        """Return the data of items with their predictors, correctness and group."""
+        predictors, correct, groups = zip(*items, strict=True)
         inputs, truth = np.array(predictors), np.array(correct, dtype=float)
-        return cls(inputs, truth, cross_validate(inputs, truth, speakers))
+        return cls(inputs, truth, cross_validate(inputs, truth, groups))
 
     @property
     def error(self) -> float:
@@ -118,15 +118,17 @@ def calibrate(
     vocabulary = _vocabulary(recognizer)
     scored = recognize_and_score(_uncalibrated(recognizer), data, utterances)
     _check_counts(scored, data)
-    texts = CalibrationData.of(
-        (text_predictors(u.segment), u.correct, u.utterance.speaker) for u in scored
-    )
-    words = CalibrationData.of(
-        (word.predictors, correct, u.utterance.speaker)
-        for u in scored
+    grouped = list(zip(scored, _groups(scored), strict=True))
+    texts = CalibrationData.of((text_predictors(u.segment), u.correct, g) for u, g in grouped)
+    found_words = [
+        (word.predictors, correct, group)
+        for u, group in grouped
         for word, correct in zip(u.segment.words, u.words, strict=True)
         if word.predictors is not None
-    )
+    ]
+    if len({group for *_, group in found_words}) < 2:
+        raise InputError(f"{data}: CTC aligns too few of the recognised words; train for longer")
+    words = CalibrationData.of(found_words)
     found = estimate_plausibility(scored, vocabulary)
     assert found is not None  # enough texts are correct
     flagged = cross_validate_flags(scored, vocabulary)
@@ -141,6 +143,12 @@ def calibrate(
     learnt = {"confidence": confidence, "sounds": gaussians and gaussians.to_info()}
     copy_with_info(header.path, target, {**header.info, **learnt})
     return report, texts, words
+
+
+def _groups(scored: Sequence[ScoredUtterance]) -> list[str]:
+    """Return the speaker of each utterance, or its id if there is only one speaker."""
+    speakers = [u.utterance.speaker for u in scored]
+    return speakers if len(set(speakers)) > 1 else [u.utterance.id for u in scored]
 
 
 def _vocabulary(recognizer: UtteranceRecognizer) -> frozenset[str] | None:
@@ -179,7 +187,7 @@ def cross_validate_flags(
     If those have too few correct texts, the rules for all models decide.
     """
     result = np.zeros(len(scored), bool)
-    for inside, rest in folds([u.utterance.speaker for u in scored]):
+    for inside, rest in folds(_groups(scored)):
         model = estimate_plausibility([scored[i] for i in np.flatnonzero(rest).tolist()], words)
         for i in np.flatnonzero(inside).tolist():
             found = scored[i].segment

@@ -124,12 +124,13 @@ def fit(predictors: np.ndarray, correct: np.ndarray) -> Calibration:
     return Calibration(float(bias - slopes @ mean), *map(float, slopes))
 
 
-def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the masks (N,) of held-out utterances and of other speakers' utterances.
+def folds(groups: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the masks (N,) of held-out groups and of all others.
 
-    With a single speaker, the others are the other utterances.
+    Args:
+        groups: the group of each item; there are at least two.
+        most: number of folds, if there are as many groups.
     """
-    groups: Sequence[str | int] = speakers if len(set(speakers)) > 1 else range(len(speakers))
     order = {group: rank for rank, group in enumerate(sorted(set(groups)))}
     count = min(most, len(order))
     fold = np.array([order[group] % count for group in groups])
@@ -139,11 +140,11 @@ def folds(speakers: Sequence[str], most: int = 5) -> Iterator[tuple[np.ndarray, 
 
 
 def cross_validate(
-    predictors: np.ndarray, correct: np.ndarray, speakers: Sequence[str]
+    predictors: np.ndarray, correct: np.ndarray, groups: Sequence[str]
 ) -> np.ndarray:
-    """Return the confidence of each utterance by a fit to other folds, (N,)."""
+    """Return the confidence of each text or word by a fit to other folds, (N,)."""
     result = np.zeros(len(correct))
-    for inside, rest in folds(speakers):
+    for inside, rest in folds(groups):
         calibration = fit(predictors[rest], correct[rest])
         result[inside] = [calibration(each) for each in predictors[inside]]
     return result

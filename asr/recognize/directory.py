@@ -166,6 +166,7 @@ class Decoding:
         self.count = sum(map(len, self.plan))
         self.inputs = self._fingerprint()
         self.results: Results = {}
+        self.before_s = 0.0  # that earlier runs took for the results that are continued
         self.errors: dict[str, str] = {}
 
     def done(self) -> bool:
@@ -185,7 +186,7 @@ class Decoding:
             report: called with the number of utterances done and of all utterances.
             threads: number of threads, for the summary.
         """
-        started, audio_s = time.monotonic(), 0.0
+        started = time.monotonic()
         given = self.recognizer, self.data, self.utterances, self._failed
         with self._resumed() as partial:
             left = [batch for batch in self.plan if any(u.id not in self.results for u in batch)]
@@ -195,13 +196,13 @@ class Decoding:
                     if isinstance(segment, InputError):
                         self._failed(u, first_line(segment))
                         continue
-                    audio_s += chunk.end_s
                     result = Transcript(chunk.end_s, (segment,)).to_dict(u.id, u.wav)
                     self.results[u.id] = result
                     partial.write(_line(result))
+                partial.write(_line({"seconds": self.before_s + time.monotonic() - started}))
                 partial.flush()
                 report(len(self.results) + len(self.errors), self.count)
-        self._write(time.monotonic() - started, audio_s, threads)
+        self._write(self.before_s + time.monotonic() - started, threads)
         (self.out / PARTIAL).unlink()
 
     def _failed(self, utterance: Utterance, reason: str) -> None:
@@ -219,10 +220,14 @@ class Decoding:
                     entry = json.loads(line)
                 except ValueError:  # cut off when the decoding was killed, or the end of the file
                     break
-                self.results[entry["id"]] = entry
+                if "id" in entry:
+                    self.results[entry["id"]] = entry
+                else:
+                    self.before_s = entry["seconds"]
         elif first or self._summary().get("inputs", heading) != heading:
             note(f"{self.out}: replaces results of another model, other settings or other data")
-        write_text(path, "".join([heading + "\n", *map(_line, self.results.values())]))
+        kept = [*self.results.values(), {"seconds": self.before_s}]
+        write_text(path, "".join([heading + "\n", *map(_line, kept)]))
         return open(path, "a", encoding="utf-8")
 
     def _fingerprint(self) -> str:
@@ -235,14 +240,15 @@ class Decoding:
         value = {
             "config": asdict(config),
             "model": str(model),
-            "times": [path.stat().st_mtime_ns for path in files],
+            "files": [stamp(str(path)) for path in files],
             "data": hashlib.sha256(audio.encode()).hexdigest(),
             "precision": self.precision,
         }
         return json.dumps(value)
 
-    def _write(self, seconds: float, audio_s: float, threads: int) -> None:
+    def _write(self, seconds: float, threads: int) -> None:
         """Write the results, the flags and the summary."""
+        audio_s = sum(each["duration"] for each in self.results.values())
         summary = {
             "model": str(self.recognizer.header.path),
             "config": asdict(self.recognizer.config),

@@ -4,7 +4,7 @@ Attention models fail on audio that is much longer than their training utterance
 into silence. A speech detector (:mod:`asr.audio.vad`) therefore finds the speech, which is padded
 with some of the audio around it and cut at pauses. The pause that ends a chunk becomes shorter as
 the chunk becomes longer. Chunks never overlap and leave out no speech, and a segmenter holds no
-more audio than its longest chunk and a few seconds.
+more audio than its longest chunk with a pause and its padding.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ class SampleBuffer:
     def drop(self, before: int) -> None:
         """Drop the samples before a number."""
         if before > self.first:
-            self.samples = self.samples[before - self.first :].copy()
+            self.samples = self.samples[before - self.first :]
             self.first = before
 
 

@@ -21,7 +21,8 @@ def spell(text: str, tokenizer: CharTokenizer) -> str:
 
 
 def _spell_word(word: str, tokenizer: CharTokenizer) -> str:
-    return "".join(_nearest(character, tokenizer) for character in tokenizer.normalize(word))
+    found = "".join(_nearest(character, tokenizer) for character in tokenizer.normalize(word))
+    return tokenizer.normalize(found)  # a joiner is nothing without its letters
 
 
 def _nearest(character: str, tokenizer: CharTokenizer) -> str:

@@ -12,6 +12,7 @@ from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor, normalize
 from asr.config import DecodeConfig
 from asr.config.field import FRACTION, require
+from asr.config.settings import MOST_HYPOTHESES
 from asr.errors import InputError
 from asr.lm.lookahead import WordLM
 from asr.lm.protocol import LanguageModel
@@ -49,7 +50,8 @@ class Scorers:
 
     def words(self, tokenizer: CharTokenizer) -> frozenset[str]:
         """Return the words of a word n-gram and the hot words."""
-        words = set(self.lm.ngram.words) if isinstance(self.lm, WordLM) else set()
+        listed = self.lm.ngram.words if isinstance(self.lm, WordLM) else ()
+        words = set(map(tokenizer.normalize, listed))
         for spelling in () if self.hotwords is None else self.hotwords.values:
             words.update(tokenizer.decode(spelling).split())
         return frozenset(words)
@@ -120,7 +122,7 @@ class UtteranceRecognizer:
             header.info, header.config.features.dim, header.path
         )
         self.turn = threading.Lock()
-        """A thread holds this lock while it uses the model."""
+        """Threads that share the model hold this lock while they use it."""
         self.calibration = self.word_calibration = self.plausibility = None
         if config.ctc_weight > 0:  # all three need the CTC score
             self.calibration = Calibration.from_info(header.info, header.path)
@@ -132,7 +134,8 @@ class UtteranceRecognizer:
     def fallback(self) -> DecodeConfig:
         """Settings against loops and gaps: twice the beam, and a bonus for attended steps."""
         coverage = max(self.config.coverage_weight, FALLBACK_COVERAGE_WEIGHT)
-        return replace(self.config, beam=2 * self.config.beam, coverage_weight=coverage)
+        beam = min(2 * self.config.beam, MOST_HYPOTHESES)
+        return replace(self.config, beam=beam, coverage_weight=coverage)
 
     def features(self, waveform: FloatArray, speaker: CmvnStats | None = None) -> FloatArray:
         """Return the normalised features (T, F) of a waveform (N,).

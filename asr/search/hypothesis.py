@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from asr.arrays import FloatArray
 from asr.errors import InputError
 
@@ -33,8 +31,8 @@ class Hypothesis:
 
 def length_limits(steps: Sequence[int], max_ratio: float) -> list[int]:
     """Return the most characters of utterances: ``max_ratio`` times their steps, at least 4."""
-    limits = np.asarray(steps, np.float32) * np.float32(max_ratio)
-    return limits.astype(np.int64).clip(4).tolist()
+    rounding = 1e-6  # 100 * 0.29 is 28.999999999999996
+    return [max(4, int(count * max_ratio + rounding)) for count in steps]
 
 
 def broken_scores(number: int, count: int, what: str) -> InputError:

@@ -33,7 +33,7 @@ def pack(weights: Mapping[str, Array], storage: Storage) -> Weights:
         storage: storage type.
 
     Raises:
-        InputError: a weight is not finite, or too large for float16.
+        InputError: a weight of float16 or int8 is not finite, or too large for float16.
     """
     packed: Weights = {}
     for name, tensor in weights.items():

@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
             nbest = [entry for segment in value["segments"] for entry in segment["nbest"]]
             found = [{"text": entry["text"]} | _scores(entry) for entry in nbest]
             entries[compose(value["id"])] = found
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
                 f"({error!r}); decode again with `asr decode --nbest 24`"

@@ -31,7 +31,7 @@ from pathlib import Path, PurePosixPath
 from recipe import run
 
 from asr.errors import InputError
-from asr.files import tar_members, write_json
+from asr.files import check_folder, tar_members, write_json
 
 CHUNK = 1 << 18
 PATIENCE_S = 60.0
@@ -92,10 +92,11 @@ def fetch(
     """
     if path.exists():
         return path
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
+    if not url.lower().startswith(("http://", "https://", "file://")):
         raise InputError(
             f"{url}: expected an address that begins with http://, https:// or file://"
         )
+    check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     failures = 0
@@ -111,6 +112,8 @@ def fetch(
                     "or choose another address"
                 ) from error
             reason = f"{error.code} {error.reason}"
+        except ValueError as error:
+            raise InputError(f"{url}: {error}; check the address") from error
         except BROKEN as error:
             _refuse_full_disk(error, part)
             reason = str(error) or type(error).__name__

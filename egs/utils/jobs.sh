@@ -23,8 +23,8 @@ parse_jobs() {
       shift 2
     elif [[ -z $job_name && ${1:-} =~ ^([A-Za-z_][A-Za-z0-9_]*)=([0-9]+)(:([0-9]+))?$ ]]; then
       job_name=${BASH_REMATCH[1]}
-      first=${BASH_REMATCH[2]}
-      last=${BASH_REMATCH[4]:-$first}
+      first=$((10#${BASH_REMATCH[2]})) # decimal, also with zeros in front
+      last=$((10#${BASH_REMATCH[4]:-$first}))
       [ "$first" -le "$last" ] || fail "$1: the first job comes after the last"
       shift
     else

@@ -68,7 +68,7 @@ while [ $# -gt 0 ]; do
         true:true | true:false | false:true | false:false) ;;
         true:* | false:*) _parse_options_fail "$1 $2: expected true or false" ;;
       esac
-      printf -v "$_parse_name" '%s' "$2"
+      printf -v "$_parse_name" '%s' "$2" 2>/dev/null || _parse_options_fail "$1: no such option"
       unset _parse_name
       shift 2
       ;;

@@ -160,18 +160,16 @@ started=$((last - first + 1))
 if [ $started -eq 1 ]; then
   run_job "$first" "$@" || failed+=("$first")
 else
+  unwaited=$first
   for ((job = first; job <= last; job++)); do
-    if [ "$max_jobs_run" -gt 0 ] && [ $((job - first)) -ge "$max_jobs_run" ]; then
-      wait_for $((job - max_jobs_run))
+    if [ "$max_jobs_run" -gt 0 ] && [ $((job - unwaited)) -ge "$max_jobs_run" ]; then
+      wait_for $unwaited
+      unwaited=$((unwaited + 1))
     fi
     $interrupted && break
     run_job "$job" "$@" &
     pids[job]=$!
   done
-  unwaited=$first
-  if [ "$max_jobs_run" -gt 0 ] && [ $started -gt "$max_jobs_run" ]; then
-    unwaited=$((last - max_jobs_run + 1))
-  fi
   for ((job = unwaited; job <= last; job++)); do
     [ -z "${pids[job]:-}" ] || wait_for "$job"
   done

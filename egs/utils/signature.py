@@ -38,8 +38,8 @@ def file_state(path: Path) -> str:
 def audio_state(entry: bytes) -> bytes:
     """Return size and time of the audio in a line of wav.scp; nothing for a command."""
     try:
-        info = os.stat(entry.partition(b" ")[2])  # noqa: PTH116  # names are bytes
-    except (OSError, ValueError):
+        info = os.stat(entry.split(None, 1)[1])  # noqa: PTH116  # names are bytes
+    except (OSError, ValueError, IndexError):
         return b""
     return b"%d %d\n" % (info.st_size, info.st_mtime_ns)
 

@@ -121,7 +121,7 @@ _decode() {
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
     if stage_begin "$number.${set}_$decode_tag" "decoding $set$of_seed" "$dir/final.safetensors" \
-      "$decode_config" "options=$decode_options" "${files[@]}" \
+      "$decode_config" "options=$decode_options" "model=$decode_model" "${files[@]}" \
       $(in_each "wav.scp cmvn.ark" $set); then
       _decode_parts asr decode --config "$decode_config" --model "$model" --data data/$set \
         --out "$out" --device $device --threads $threads $decode_options

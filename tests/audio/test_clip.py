@@ -277,6 +277,7 @@ def test_an_entry_without_a_bar_is_not_run(tmp_path):
     [
         ("echo one >&2; echo two >&2; exit 3", r"pipe `.*`: exit code 3; standard error: two$"),
         ("exit 4", r"pipe `exit 4`: exit code 4$"),
+        ("true " + "x" * 200_000, r"pipe `true x{95}`: cannot be run: .*check the line of wav.scp"),
         (
             "cat no.wav | cat",
             r"output of `.*`: empty \(0 bytes\).*; standard error: cat: no.wav: No such",

@@ -153,7 +153,9 @@ def test_missing_file_is_not_asked_for_again(server, tmp_path):
     assert server.seen == [""]
 
 
-@pytest.mark.parametrize("url", ["file:///none/a.tgz", "http://127.0.0.1:9/a b.tgz"])
+@pytest.mark.parametrize(
+    "url", ["file:///none/a.tgz", "http://127.0.0.1:9/a b.tgz", "http://[bad/a"]
+)
 def test_what_cannot_get_better_is_not_tried_again(tmp_path, url):
     with pytest.raises(InputError, match="check the address"):
         fetch.fetch(url, tmp_path / "a", CHECKSUM)

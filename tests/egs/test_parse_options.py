@@ -39,6 +39,7 @@ def test_options_become_variables(bash, arguments, output):
         (["--nj=8"], "--nj=8: write it with a space"),
         (["--unknown", "8"], "--unknown: no such option"),
         (["--nj.x", "8"], "--nj.x: no such option"),
+        (["--UID", "8"], "--UID: no such option"),
         (["--nj"], "--nj: the value is missing"),
         (["--force", "yes"], "--force yes: expected true or false"),
         (["-n", "8"], "-n: options begin with two dashes"),

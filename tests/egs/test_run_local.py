@@ -163,6 +163,14 @@ def test_ctrl_c_reaches_every_job_of_an_array(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("state.*")) == ["state.1", "state.2", "state.3"]
 
 
+def test_every_running_job_is_waited_for_after_an_interruption(tmp_path):
+    """More jobs are to come than may run at a time, and these take a while to save."""
+    command = ["bash", "-c", WAITS.format("TERM").replace("echo", "sleep 0.5; echo")]
+    arguments = ["--max-jobs-run", "2", "JOB=01:06", "x.JOB.log", *command]
+    assert start_and_interrupt(tmp_path, *arguments, jobs=2) == 130
+    assert sorted(p.name for p in tmp_path.glob("state.*")) == ["state.1", "state.2"]
+
+
 @pytest.mark.parametrize("show", ["true", "false"])
 def test_a_single_job_is_told_to_end_and_may_save(tmp_path, show):
     command = ["bash", "-c", WAITS.format("TERM")]

@@ -173,7 +173,7 @@ def test_large_tables_are_compared_by_their_content(tmp_path, monkeypatch):
     (tmp_path / "a.wav").write_text("")
     for name in ("text", "wav.scp", "cmvn.ark"):
         path = tmp_path / name
-        path.write_text(f"a {tmp_path}/a.wav\n")
+        path.write_text(f"a\t{tmp_path}/a.wav\n")
         before = signature.file_state(path)
         os.utime(path, (1, 1))
         states.append(signature.file_state(path) == before)

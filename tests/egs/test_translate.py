@@ -80,8 +80,24 @@ def test_data_directory(translator, tmp_path):
         english / "wav.scp", dict.fromkeys(texts, str(MINI / "dev-mini/2001/1/2001-1-0000.opus"))
     )
     write_table(english / "utt2spk", dict.fromkeys(texts, "s"))
+    write_table(english / "spk2utt", {"s": " ".join(texts)})
     assert translator.main([str(english), str(other)]) == 0
     assert validate(other) == []
     assert list(read_table(other / "text").values()) == list(GOLDEN.values())
     assert read_table(other / "wav.scp") == read_table(english / "wav.scp")
     assert translator.main([]) == 2
+
+
+def test_segments_are_kept_and_a_directory_without_texts_is_refused(translator, tmp_path):
+    english, other = tmp_path / "english", tmp_path / "other"
+    english.mkdir()
+    write_table(english / "wav.scp", {"r": str(MINI / "dev-mini/2001/1/2001-1-0000.opus")})
+    write_table(english / "segments", {"s-0": "r 0.0 1.0"})
+    for table, names in (("utt2spk", {"s-0": "s"}), ("spk2utt", {"s": "s-0"})):
+        write_table(english / table, names)
+    with pytest.raises(InputError, match="text"):
+        translator.main([str(english), str(other)])
+    write_table(english / "text", {"s-0": next(iter(GOLDEN))})
+    assert translator.main([str(english), str(other)]) == 0
+    assert validate(other) == []
+    assert read_table(other / "segments") == {"s-0": "r 0.0 1.0"}

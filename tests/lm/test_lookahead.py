@@ -246,6 +246,12 @@ def test_words_that_cannot_be_spelled_are_warned_of(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_words_for_a_model_without_spaces_are_refused(tmp_path):
+    write_arpa(estimate(["A B"], 2), tmp_path / "w.arpa")
+    with pytest.raises(InputError, match=r"w\.arpa: a word n-gram needs spaces between words"):
+        load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["AB"]))
+
+
 def test_words_in_one_case_for_a_model_that_writes_both(tmp_path, capsys):
     write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
     load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))

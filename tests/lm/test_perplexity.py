@@ -44,6 +44,13 @@ def test_unknown_words_are_counted():
     assert perplexity(lm, ["A CC B", "C"], TOKENS).unknown_words == 2
 
 
+def test_words_are_known_by_their_spelling():
+    """The apostrophe of the n-gram is another one; nothing spells \u00c9, though it is listed."""
+    tokens = CharTokenizer.from_texts(["A'B "])
+    lm = WordLM(estimate(["A\u2019B \u00c9"], 2), tokens)
+    assert perplexity(lm, ["A'B", "\u00c9"], tokens).unknown_words == 1
+
+
 def test_the_command(tmp_path, capsys):
     TOKENS.to_file(tmp_path / "tokens.txt")
     write_arpa(estimate(["A B"] * 20, 2), tmp_path / "w.arpa")

@@ -201,6 +201,7 @@ def test_no_warning_if_the_model_has_all_characters(data, model, capsys):
         ("ab \u00c1", "AB A"),
         ("A-B\u00ad \u200b c", "AB \ufffd C"),  # a soft hyphen, and a word that nobody sees
         ("\ufffd <unk>", "\ufffd \ufffd"),
+        ("A \u0645\u06cc\u200c\u062e B", "A \ufffd B"),  # Persian: a joiner between letters
         ("", ""),
     ],
 )

@@ -81,9 +81,10 @@ def test_no_utterance_is_scored_by_a_fit_to_its_own_speaker():
 
 def test_with_one_speaker_no_utterance_is_scored_by_a_fit_to_itself():
     predictors, right = texts(60)
-    before = cross_validate(predictors, right, ["s"] * 60)
+    names = [f"u{i:02d}" for i in range(60)]  # the groups where there is one speaker
+    before = cross_validate(predictors, right, names)
     mine = np.arange(60) % 5 == 1  # a fold
-    after = cross_validate(predictors, np.where(mine, 1 - right, right), ["s"] * 60)
+    after = cross_validate(predictors, np.where(mine, 1 - right, right), names)
     np.testing.assert_array_equal(after[mine], before[mine])
     assert (after[~mine] != before[~mine]).any()
 
@@ -127,7 +128,8 @@ def test_flags_are_cross_validated():
     everything = clear + mumbled + wrong
     found = calibrate.cross_validate_flags(everything, None)
     assert found.tolist() == [False] * 5 + [True] * 6
-    alone = [replace(j, utterance=clear[0].utterance) for j in everything]
+    one = clear[0].utterance  # of the only speaker
+    alone = [replace(j, utterance=replace(one, id=f"u{i}")) for i, j in enumerate(everything)]
     found = calibrate.cross_validate_flags(alone, None)  # nobody else: the mumbling counts
     assert found.tolist() == [False] * 10 + [True]
 

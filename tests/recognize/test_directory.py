@@ -215,6 +215,8 @@ def test_an_interrupted_decoding_is_continued(save, data, tmp_path, decoded):
     assert decoded.sizes == [2]
     assert run(model, data, tmp_path / "whole") == 0
     assert nbest(out) == nbest(tmp_path / "whole")
+    ours, whole = (json.loads((f / "decode.json").read_text()) for f in (out, tmp_path / "whole"))
+    assert ours["audio_s"] == whole["audio_s"] and ours["seconds"] > 0
 
 
 @pytest.mark.parametrize("change", ["settings", "model", "data", "precision"])

@@ -31,11 +31,12 @@ def split(waveform, size):
     return [waveform[start : start + size] for start in range(0, len(waveform), size)]
 
 
-def cut(waveform, size=700, rate=RATE, pause_s=1.0, detector=None, **settings):
+def cut(waveform, size=700, rate=RATE, detector=None, **settings):
     """Chunks of a waveform that arrives in blocks."""
-    segmenter = make_segmenter(
-        SegmentationConfig(pause_s=pause_s, **settings), rate, detector or silero.SileroDetector
-    )
+    if settings.get("vad", "silero") == "silero":
+        settings = {"pause_s": 1.0, **settings}
+    config = SegmentationConfig(**settings)
+    segmenter = make_segmenter(config, rate, detector or silero.SileroDetector)
     found = [piece for block in split(waveform, size) for piece in segmenter.push(block)]
     found += segmenter.close()
     for piece in found:
@@ -131,6 +132,19 @@ def test_without_a_detector_only_fixed_segmentation_works():
     assert times(segmenter.close()) == [(0.0, 1.0)]
     with pytest.raises(InputError, match=r"no speech detector here; .* --vad fixed"):
         make_segmenter(SegmentationConfig(), RATE, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pause_s": 20.0}, r"pause_s = 20\.0, expected at most longest_s = 15"),
+        ({"vad": "fixed", "longest_s": 5.0}, r"longest_s = 5\.0, expected 15, the default"),
+        ({"vad": "none", "threshold": 0.3}, r"threshold = 0\.3, .* only vad = silero reads it"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        SegmentationConfig(**settings)
 
 
 @pytest.mark.parametrize(

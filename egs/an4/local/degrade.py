@@ -21,7 +21,8 @@ from recipe import run
 
 from asr.audio.clip import Clip, read
 from asr.audio.resample import resample
-from asr.corpus.tables import read_tables, write_tables
+from asr.corpus.datadir import read_valid
+from asr.corpus.tables import write_tables
 from asr.errors import EXIT_USAGE, InputError
 from asr.files import write_atomically
 from asr.train.augment import add_noise, coloured_noise
@@ -52,7 +53,7 @@ def degrade(data: Path, out: Path, condition: str) -> None:
         InputError: a recording cannot be read.
     """
     rate, change = CONDITIONS[condition]
-    tables = read_tables(data)
+    tables = read_valid(data, text=False)
     (out / "wav").mkdir(parents=True, exist_ok=True)
     entries = {}
     for name, entry in tables["wav.scp"].items():

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
 from grammar import GRAMMAR, WORDS
 from recipe import run
 
-from asr.corpus.tables import read_tables, write_tables
+from asr.corpus.datadir import read_valid
+from asr.corpus.tables import write_tables
 from asr.errors import EXIT_USAGE, InputError
 
 Places = list[int]
@@ -80,10 +81,9 @@ def main(argv: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return EXIT_USAGE
     data, out = map(Path, argv)
-    names = ("text", "wav.scp", "utt2spk", "spk2gender")
-    tables = {name: table for name, table in read_tables(data).items() if name in names}
-    tables["text"] = {name: translate(text) for name, text in tables["text"].items()}
-    write_tables(out, tables)
+    tables = read_valid(data, text=True)
+    texts = {name: translate(text) for name, text in tables["text"].items()}
+    write_tables(out, {**tables, "text": texts})
     return 0
 
 
