@@ -47,9 +47,9 @@ def _spans(items: Sequence[Word | Segment]) -> list[Span]:
 
 
 def _cues(transcript: Transcript) -> Iterator[Span]:
-    """Yield subtitles: segments, cut between words so that two lines hold each."""
+    """Yield subtitles: segments, cut so that two lines hold each."""
     for segment in transcript.segments:
-        lines = _lines(_spans(segment.words))
+        lines = _lines(_spans([part for word in segment.words for part in _parts(word)]))
         groups = [lines[i : i + CUE_LINES] for i in range(0, len(lines), CUE_LINES)]
         cuts = [group[0][0].start_ms for group in groups[1:]]
         edges = [_milliseconds(segment.start_s), *cuts, _milliseconds(segment.end_s)]
@@ -58,8 +58,17 @@ def _cues(transcript: Transcript) -> Iterator[Span]:
             yield Span(start, max(end, start + 1), text)
 
 
+def _parts(word: Word) -> list[Word]:
+    """Cut a word that is longer than a line, as all of a text without spaces is."""
+    starts = range(0, len(word.characters), LINE_WIDTH)
+    parts = [word.characters[start : start + LINE_WIDTH] for start in starts]
+    if len(parts) < 2:
+        return [word]
+    return [Word("".join(c for c, _, _ in part), part[0][1], part[-1][2]) for part in parts]
+
+
 def _lines(words: Sequence[Span]) -> list[list[Span]]:
-    """Break words into lines of at most 42 characters; a longer word has a line of its own."""
+    """Break words into lines of at most 42 characters."""
     lines: list[list[Span]] = []
     width = LINE_WIDTH + 1
     for word in words:

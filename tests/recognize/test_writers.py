@@ -114,6 +114,15 @@ def test_long_segments_become_subtitles_of_two_lines():
     assert " ".join(c.content.replace("\n", " ") for c in read) == " ".join(texts)
 
 
+def test_text_without_spaces_is_cut_between_characters():
+    text = "".join(chr(0x4E00 + n) for n in range(100))
+    characters = tuple((c, n / 10, (n + 1) / 10) for n, c in enumerate(text))
+    words = (Word(text, 0.0, 10.0, characters=characters),)
+    read = list(srt.parse(render(Transcript(10.0, (segment(0.0, 10.0, text, words),)), "srt")))
+    assert [c.content for c in read] == [f"{text[:42]}\n{text[42:84]}", text[84:]]
+    assert [(seconds(c.start), seconds(c.end)) for c in read] == [(0, 8.4), (8.4, 10)]
+
+
 def test_text_with_the_markup_of_a_format():
     text = "A --> <B>\t& \u00c9"
     words = tuple(Word(word, n / 5, (n + 1) / 5) for n, word in enumerate(text.split()))

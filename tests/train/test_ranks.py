@@ -119,7 +119,7 @@ def test_a_batch_without_memory_is_named(tone_corpus, tiny_training, tmp_path, m
     with pytest.raises(InputError) as error:
         training.run()
     assert "the largest batch: " in str(error.value) and "batch.halve" in str(error.value)
-    assert "s1-03 (109 frames, 3 characters), s1-03 (109 frames, 4" in str(error.value)  # a sum
+    assert "s1-02 (81 frames, 3 characters), s1-03 (81 frames, 3" in str(error.value)
 
 
 def test_an_utterance_without_memory_is_named(tone_corpus, tiny_training, tmp_path, monkeypatch):
