@@ -128,4 +128,5 @@ def _sound(clip: Clip, folder: Path) -> str | None:
     place = quote(os.path.relpath(file.resolve(), folder).replace(os.sep, "/"))
     if clip.start_s == 0 and clip.end_s is None:
         return place
-    return f"{place}#t={clip.start_s:g}" + ("" if clip.end_s is None else f",{clip.end_s:g}")
+    times = (clip.start_s,) if clip.end_s is None else (clip.start_s, clip.end_s)
+    return f"{place}#t={','.join(f'{each:.12g}' for each in times)}"

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asr.errors import InputError
+from asr.errors import InputError, counted, listed
 from asr.files import RESULTS
 from asr.score.readers import open_source, read_pair, warn_if_interrupted
 from asr.score.wer import count_words, errors
+from asr.terminal import warn
 from asr.text.characters import clean, compose
 from asr.text.transcripts import read_lines
 
@@ -92,6 +93,9 @@ def read_lists(references: str | Path, decodings: Sequence[str | Path]) -> NBest
         unknown = sorted(set(found) - set(texts))
         if unknown:
             raise InputError(f"{decoding}: {unknown[0]} has no reference in {references}")
+        if missing := [name for name in texts if name not in found]:
+            count = counted(len(missing), "utterance")
+            warn(f"{decoding}: no hypothesis for {count} ({listed(missing)}); all words are errors")
         lists += [found.get(name) or [empty] for name in texts]
     if max(map(len, lists)) == 1:
         raise InputError(

@@ -141,6 +141,12 @@ def test_an_interrupted_decoding_is_named(decoding, capsys):
     assert f"{folder}: results of an earlier decoding; the last one" in capsys.readouterr().err
 
 
+def test_an_utterance_without_hypotheses_is_named(decoding, capsys):
+    folder = decoding({"u1": decoding.lists["u1"]})
+    assert read_lists(folder / "ref", [folder]).errors[1, 0] == len(REFERENCES["u2"].split())
+    assert "no hypothesis for 1 utterance (u2); all words are errors" in capsys.readouterr().err
+
+
 def test_one_hypothesis_leaves_no_choice(decoding, tmp_path):
     folder = decoding({"u1": [entry("A B C", -1.0, -1.0)], "u2": [entry("D E", -1.0, -1.0)]})
     with pytest.raises(InputError, match="one hypothesis of each utterance, expected several"):
@@ -234,6 +240,10 @@ def test_bad_lists(decoding, tmp_path):
             read_lists(folder / "ref", [folder])
     for text, score in (("A", None), ("A", "much"), ("A", float("nan")), (None, -1.0)):
         folder = decoding({"u1": [entry(text, score, -1.0)]})
+        with pytest.raises(InputError, match=r"results.jsonl:1: not an n-best list"):
+            read_lists(folder / "ref", [folder])
+    for value in ('{"id": 5, "segments": []}', json.dumps({"id": "u1", "segments": 7})):
+        results.write_text(value + "\n")
         with pytest.raises(InputError, match=r"results.jsonl:1: not an n-best list"):
             read_lists(folder / "ref", [folder])
     results.write_text('{"id": "u1", "segments": []}\n')
