@@ -252,7 +252,7 @@ def _data_spans(
     """Return the ranges of all data chunks of a wav file, and where its chunks end."""
     spans = [(begin, begin + length)]
     following = _after_chunks(stream, begin + length, size)
-    while following < size - 8 and _bytes_at(stream, following, 4) == b"data":
+    while len(spans) < MOST_STREAMS and _bytes_at(stream, following, 4) == b"data":
         begin, length = _chunk(stream, b"data", following, "little")
         spans.append((begin, min(begin + length, size)))
         following = _after_chunks(stream, begin + length, size)
