@@ -1,6 +1,7 @@
 """Write files atomically, and check outputs before the work begins."""
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import stat
 import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,8 +26,9 @@ _TABLE = re.compile(
 _OF_TRAINING = {"final.safetensors", "config.yaml", "train.jsonl", "tokens.txt"}
 _MARKS = ("wav.scp", "utt2spk", "segments")  # a folder with one of them is a data directory
 RESULTS = "results.jsonl"  # of ``asr decode``
+SUMMARY = "decode.json"  # of its results
 PARTIAL = "partial.jsonl"  # the same while it decodes, or after an interruption
-_READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, "final.safetensors")
+_READ_IN_FOLDERS = (*_MARKS, "text", RESULTS, SUMMARY, "final.safetensors")
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -162,7 +164,13 @@ def _write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def beside(path: Path, end: str) -> Path:
-    """Return a path in the same folder with another suffix, such as ``.json``."""
+    """Return a path in the same folder with another suffix, such as ``.json``.
+
+    Raises:
+        InputError: the path is a device or an open descriptor, beside which nothing may be written.
+    """
+    if _is_stream(path):
+        raise InputError(f"{path}: not a file, but a result with the ending {end} stands beside it")
     return path.parent / f"{path.stem}{end}"
 
 
@@ -305,6 +313,28 @@ def fitting_name(stem: str, end: str, longest: int) -> str:
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically; lines end in ``\\n`` on every system."""
     return write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder against a second process that would write the same files.
+
+    Raises:
+        InputError: such a process is at work.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{folder}: another process is writing into this folder; wait for it, or name "
+                    "another folder"
+                ) from error
+        yield
+    finally:
+        os.close(number)
 
 
 def plain(value: Any) -> Any:

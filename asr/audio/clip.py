@@ -217,7 +217,8 @@ def _span(sound: Sound, start_s: float, end_s: float | None, name: str) -> tuple
     if sound.frames == 0:
         raise EmptyAudioError(f"{name}: a header without any samples; {AGAIN}")
     end_s = total_s if end_s is None else end_s
-    begin, end = (round(t * sound.samplerate) if math.isfinite(t) else -1 for t in (start_s, end_s))
+    places = (t * sound.samplerate for t in (start_s, end_s))
+    begin, end = (round(place) if math.isfinite(place) else -1 for place in places)
     if not 0 <= begin < min(end, sound.frames) or end_s > total_s + MAX_OVERSHOOT_S:
         raise AudioError(
             f"{name}: asked for {start_s:g} s to {end_s:g} s, the audio lasts {total_s:.3f} s; "

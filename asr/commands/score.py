@@ -206,7 +206,7 @@ def _warn_of(
     name: str, hyp: "TranscriptFile", result: "Score", options: argparse.Namespace
 ) -> None:
     """Warn of hypotheses in a file that do not match the references."""
-    notes = list(hyp.notes)
+    notes = [*hyp.notes, *([] if any(result.refs) else ["no reference has a word"])]
     if result.missing:
         count = counted(len(result.missing), "utterance")
         notes.append(f"no hypothesis for {count} ({listed(result.missing)}); mode {options.mode}")

@@ -81,6 +81,8 @@ def main(argv: list[str]) -> int:
             raise InputError(f"{found}; name a folder with -o")
         elif reader_gone():
             raise InputError("nothing reads standard output; write files with -o FOLDER")
+        else:
+            _check_names(inputs, formats)
         if inputs:
             with open_recognizer(args, config, segmentation) as recognizer:
                 run = _Run(recognizer, inputs, plan, formats)
@@ -310,7 +312,7 @@ class _Run:
         self.flagged += bool(result.flags)
         _warn(item.label, result)
         for target, kind in zip(self.plan.get(item.file, []), self.formats, strict=False):
-            name, channel = printable(item.file.stem), item.clip.channel or 0
+            name, channel = _name(item), item.clip.channel or 0
             write_text(target, render(result, kind, name, item.label, channel))
         if not self.plan:
             _print(item, result, self.formats, several=len(self.inputs) > 1)
@@ -375,9 +377,26 @@ def _warn(label: str, transcript: "Transcript") -> None:
             warn(f"{label}: {times} flagged: {flags}{sure}")
 
 
+def _name(item: Input) -> str:
+    """Return the name of a result in its text: the id in a data directory, or else the file's."""
+    whole = item.utterance and item.clip.channel is None
+    return printable(item.utterance if whole else item.file.stem)
+
+
+def _check_names(inputs: Sequence[Input], formats: Sequence[str]) -> None:
+    """Refuse results on standard output whose lines would have the same name."""
+    first: dict[str, str] = {}
+    for item in inputs if {"ctm", "stm", "trn"}.intersection(formats) else ():
+        if (other := first.setdefault(_name(item), item.label)) != item.label:
+            raise InputError(
+                f"{other} and {item.label}: both would be called {_name(item)} on standard output; "
+                "name a folder with -o, or rename one"
+            )
+
+
 def _print(item: Input, transcript: "Transcript", formats: Sequence[str], *, several: bool) -> None:
     """Print a result to standard output; a text is one line with its name if there are several."""
-    name = printable(item.file.stem)
+    name = _name(item)
     for kind in formats:
         if kind == "json":
             value = transcript.to_dict(name, item.label)

@@ -268,7 +268,7 @@ class BatchConfig(Settings):
     """Largest number of utterances in a batch."""
     shortest_first: bool = True
     """Sort the first pass by length (SortaGrad, arXiv:1512.02595); later ones are shuffled."""
-    accumulate: int = setting(1, at_least(1))
+    accumulate: int = setting(1, between(1, 10_000))
     """Number of micro-batches that each process computes for a batch, one after another; they give
     the same gradient with less memory."""
     halve: bool = False
@@ -316,7 +316,7 @@ class TrainConfig(Settings):
     """Number of epochs with the best dev scores whose mean weights become final.safetensors."""
     checkpoint_minutes: float = setting(5.0, at_least(0))
     """Longest time without a checkpoint in minutes; every epoch also ends with one."""
-    checkpoints: int = setting(2, at_least(1))
+    checkpoints: int = setting(2, between(1, 10_000))
     """Number of checkpoints that are kept. If the newest is damaged, the one before is used."""
     alignment_alarm_step: int = setting(3000, at_least(0))
     """Warn if the attention is not monotonic by this step; 0 never warns."""

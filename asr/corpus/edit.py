@@ -41,7 +41,7 @@ _FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur", "utt2dur", "utt2num_frames"}
 # list all kept utterances is removed instead, because it can be computed again.
 ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # without white space
 
 
 def fix(path: str | Path) -> list[str]:
@@ -124,7 +124,7 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
 
 def _fix_characters(name: str, line: str) -> tuple[str, str]:
     """Return the cleaned key and value of a line; a path only loses its control characters."""
-    key, value = split_line(_CONTROL.sub(" ", line.lstrip("\ufeff")))
+    key, value = split_line(_CONTROL.sub("", line.lstrip("\ufeff")))
     value = value if name.endswith(".scp") else clean(value)
     spaced = name in ("text", "segments")
     return "_".join(clean(key).split()), " ".join(value.split()) if spaced else value

@@ -233,6 +233,7 @@ def _segments(path: Path, ids: Strings, recordings: Strings) -> tuple[Numbers, N
     found, (begins, ends) = np.concatenate(codes), np.concatenate(spans, axis=1)
     ends[ends == -1] = np.nan  # -1 means the end of the recording
     expect((begins >= 0).all() and not (begins >= ends).any())
+    expect((begins < LONGEST_S).all() and not (ends >= LONGEST_S).any())
     expect(np.bincount(found, minlength=len(recordings)).all())
     return found, np.stack([begins, ends])
 

@@ -100,7 +100,13 @@ def _duration(data: DataDir, utterance: Utterance) -> float:
             f"{data.path}/wav.scp: {utterance.id} is a command, so its duration is not known; "
             f"run `asr features {data.path}`, which writes utt2dur"
         )
-    return audio_duration_s(utterance.wav) - utterance.start_s
+    duration_s = audio_duration_s(utterance.wav) - utterance.start_s
+    if duration_s <= 0:
+        raise InputError(
+            f"{data.path}/segments: {utterance.id} begins at {utterance.start_s:g} s, expected a "
+            f"time before the end of {utterance.wav}; fix the line"
+        )
+    return duration_s
 
 
 def show(stats: dict[str, Any], console: "Console") -> None:

@@ -228,7 +228,7 @@ def _check_columns(
             raise InputError(
                 f'{where}: {len(found)} columns are called "{names[found[0]]}"; rename the others'
             )
-        if not found and ours in NEEDED:
+        if not found and (ours in NEEDED or columns[ours] != ours):
             raise InputError(
                 f"{where}: found the columns {', '.join(names)}, expected one called "
                 f'"{columns[ours]}"; name it with --{ours}-column, or add a first line of names'

@@ -380,9 +380,10 @@ def _segment(value: str) -> str:
     if len(fields) != 3 or not (is_number(fields[1]) and is_number(fields[2])):
         return f'found "{value}", expected "<rec-id> <begin> <end>" in seconds; fix the line'
     begin, end = float(fields[1]), float(fields[2])
-    if begin >= 0 and (begin < end or end == -1):
+    if 0 <= begin < LONGEST_S and (begin < end < LONGEST_S or end == -1):
         return ""
-    return f"{begin:g} to {end:g} s, expected 0 <= begin < end, or the end -1; fix the times"
+    expected = f"0 <= begin < end < {LONGEST_S:g}, or the end -1"
+    return f"{begin:g} to {end:g} s, expected {expected}; fix the times"
 
 
 def reserved_symbols(text: str) -> str:

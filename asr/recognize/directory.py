@@ -23,14 +23,24 @@ from asr.corpus.feature_statistics import CMVN_FILE, measure, read_speaker_stats
 from asr.corpus.saved import stamp
 from asr.corpus.tables import write_table
 from asr.errors import InputError, first_line
-from asr.files import PARTIAL, RESULTS, check_folder, is_data_directory, write_json, write_text
+from asr.files import (
+    PARTIAL,
+    RESULTS,
+    SUMMARY,
+    check_folder,
+    is_data_directory,
+    locked,
+    write_json,
+    write_text,
+)
 from asr.recognize.inputs import Input
 from asr.recognize.metrics import AlignmentStatistics, mean_statistics
 from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 from asr.terminal import note
 
-SUMMARY = "decode.json"
+OF_SUMMARY = {"inputs", "utterances", "errors", "audio_s", "seconds"}  # keys
+OF_RESULTS = {"id", "text", "flags", "duration", "alignment"}
 Results = dict[str, dict[str, Any]]  # of Transcript.to_dict, by utterance
 
 
@@ -177,7 +187,7 @@ class Decoding:
     def _summary(self) -> dict[str, Any]:
         """Return the summary of the results that lie in the folder; it is empty without them."""
         path = self.out / SUMMARY
-        return dict(read_json(path.read_bytes(), path)) if path.is_file() else {}
+        return read_json(path.read_bytes(), path, OF_SUMMARY) if path.is_file() else {}
 
     def run(self, report: Callable[[int, int], None], threads: int) -> None:
         """Decode the utterances that are not decoded yet, and write all results.
@@ -188,7 +198,8 @@ class Decoding:
         """
         started = time.monotonic()
         given = self.recognizer, self.data, self.utterances, self._failed
-        with self._resumed() as partial:
+        self.out.mkdir(parents=True, exist_ok=True)
+        with locked(self.out), self._resumed() as partial:
             left = [batch for batch in self.plan if any(u.id not in self.results for u in batch)]
             for batch in read_batches(*given, plan=left):
                 found = self.recognizer.recognize_each([chunk for _, chunk in batch])
@@ -202,8 +213,8 @@ class Decoding:
                 partial.write(_line({"seconds": self.before_s + time.monotonic() - started}))
                 partial.flush()
                 report(len(self.results) + len(self.errors), self.count)
-        self._write(self.before_s + time.monotonic() - started, threads)
-        (self.out / PARTIAL).unlink()
+            self._write(self.before_s + time.monotonic() - started, threads)
+            (self.out / PARTIAL).unlink()
 
     def _failed(self, utterance: Utterance, reason: str) -> None:
         self.errors[utterance.id] = reason
@@ -211,19 +222,18 @@ class Decoding:
     def _resumed(self) -> TextIO:
         """Return the file of partial results, open for more; earlier ones are read if they fit."""
         path = self.out / PARTIAL
-        self.out.mkdir(parents=True, exist_ok=True)
         heading = self.inputs
         first, *lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         if first == heading.encode():
             for line in lines:
                 try:
-                    entry = json.loads(line)
-                except ValueError:  # cut off when the decoding was killed, or the end of the file
+                    entry = read_json(line, path, ())
+                except InputError:  # cut off when the decoding was killed, or the end of the file
                     break
-                if "id" in entry:
+                if entry.keys() >= OF_RESULTS:
                     self.results[entry["id"]] = entry
                 else:
-                    self.before_s = entry["seconds"]
+                    self.before_s = float(entry.get("seconds", 0.0))
         elif first or self._summary().get("inputs", heading) != heading:
             note(f"{self.out}: replaces results of another model, other settings or other data")
         kept = [*self.results.values(), {"seconds": self.before_s}]
@@ -269,16 +279,21 @@ def is_complete(folder: Path) -> bool:
     return there and not (folder / PARTIAL).exists()
 
 
-def read_json(text: bytes, path: Path) -> Any:
-    """Parse JSON that a decoding wrote into a file.
+def read_json(text: bytes, path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """Parse a table that a decoding wrote into a file as JSON.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or one of the keys is missing.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path}: damaged ({error}); delete it, and decode again") from error
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise InputError(
+            f"{path}: not of `asr decode`, expected {', '.join(keys)}; delete it, and decode again"
+        )
+    return value
 
 
 def mean_alignment(results: Results) -> AlignmentStatistics | None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError, counted, listed
-from asr.files import RESULTS
+from asr.files import RESULTS, SUMMARY
 from asr.recognize.directory import (
-    SUMMARY,
+    OF_RESULTS,
+    OF_SUMMARY,
     Results,
     is_complete,
     load_utterances,
@@ -32,9 +33,9 @@ def merge(data: str | Path, out: Path) -> tuple[Results, dict[str, Any]]:
     """
     folders = _parts_of(out)
     files = [each / SUMMARY for each in folders]
-    summaries = [read_json(file.read_bytes(), file) for file in files]
+    summaries = [read_json(file.read_bytes(), file, OF_SUMMARY) for file in files]
     files = [each / RESULTS for each in folders]
-    entries = (read_json(line, file) for file in files for line in file.open("rb"))
+    entries = (read_json(line, file, OF_RESULTS) for file in files for line in file.open("rb"))
     results = {entry["id"]: entry for entry in entries}
     summary = summaries[0] | {
         "utterances": sum(each["utterances"] for each in summaries),

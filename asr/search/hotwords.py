@@ -25,6 +25,7 @@ from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.text.transcripts import read_lines
 
+LONGEST = 200  # characters of a hot word or phrase
 MOST_WEIGHT = 100.0
 Spelling = tuple[int, ...]
 
@@ -126,6 +127,8 @@ def load_hotwords(
         text, tab, value = line.partition("\t")
         text = " ".join(clean(text).split())
         if text:
+            if len(text) > LONGEST:
+                raise InputError(f"{where}: {len(text)} characters, expected at most {LONGEST}")
             spelling = _spelling(text, tokenizer, where)
             words[spelling] = _weight(value.strip(), where) if tab else weight
         elif tab:

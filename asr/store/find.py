@@ -83,6 +83,8 @@ def find_model(path: str | Path) -> Path:
     Raises:
         InputError: there is no such model.
     """
+    if not str(path):
+        raise InputError("an empty name of a model; name a model file or the folder of a training")
     path = Path(path)
     if path.is_file():
         return path

@@ -3,11 +3,20 @@
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
 from asr.errors import InputError
-from asr.files import check_folder, check_outputs, fitting_name, write_atomically, write_text
+from asr.files import (
+    beside,
+    check_folder,
+    check_outputs,
+    fitting_name,
+    locked,
+    write_atomically,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_file_and_nothing_else(tmp_path):
@@ -157,6 +166,20 @@ def test_outputs_that_cannot_be_written(tmp_path):
             check_folder(folder)
     check_outputs([tmp_path / "new" / "folder" / "a", "/dev/null", "/dev/stdout"])
     check_folder(tmp_path / "new" / "folder")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout"])
+def test_nothing_is_written_beside_a_device(path):
+    with pytest.raises(InputError, match=rf"{path}: not a file, but .* ending \.json"):
+        beside(Path(path), ".json")
+
+
+def test_a_folder_is_locked_once(tmp_path):
+    again = pytest.raises(InputError, match="another process is writing")
+    with locked(tmp_path), again, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
 
 
 def test_names_that_are_too_long_are_cut_and_remain_unique():

@@ -95,6 +95,12 @@ def test_fix_changes_characters(make):
     assert validate(path) == []
 
 
+def test_a_control_character_splits_no_id(make):
+    path = make(text="s1-\x01a ONE\ns1-b TWO\ns2-a FOUR\n")
+    fix(path)
+    assert read_table(path / "text") == {"s1-a": "ONE", "s1-b": "TWO", "s2-a": "FOUR"}
+
+
 def test_format_characters_and_decomposed_letters_are_fixed(make):
     path = make(text="s1-a co\u00adop\ns1-b CAFE\u0301\ns2-a SIX\n")
     done = fix(path)

@@ -214,6 +214,7 @@ def test_each_violation_is_reported_with_its_line(make, name):
 SEGMENTS = {
     "end before begin": ("s1-a r1 0.8 0.2", "segments:1: s1-a: 0.8 to 0.2 s, expected"),
     "negative begin": ("s1-a r1 -0.1 0.8", "segments:1: s1-a: -0.1 to 0.8 s, expected"),
+    "after the end of time": ("s1-a r1 0 1e308", "segments:1: s1-a: 0 to 1e+308 s, expected"),
     "three fields": ("s1-a r1 0.8", 'segments:1: s1-a: found "r1 0.8", expected "<rec-id>'),
     "no number": ("s1-a r1 0 end", 'segments:1: s1-a: found "r1 0 end", expected "<rec-id>'),
     "other recording": ("s1-a r9 0.0 0.8", "segments:1: r9: no line in wav.scp"),

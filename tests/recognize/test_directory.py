@@ -242,6 +242,18 @@ def test_partial_results_of_other_settings_are_not_kept(
     assert f"{out}: replaces results of another model" in capsys.readouterr().err
 
 
+def test_results_of_another_shape_are_not_taken(save, data, tmp_path):
+    model, out = save(), tmp_path / "out"
+    assert run(model, data, out) == 0
+    heading = json.loads((out / "decode.json").read_text())["inputs"]
+    (out / decode.PARTIAL).write_text(f'{heading}\n{{"id": "bob-1"}}\n3\n')
+    assert run(model, data, out) == 0 and set(results(out)) == set(NAMES)
+    for value in ("3", "{}"):
+        (out / "decode.json").write_text(value)
+        with pytest.raises(InputError, match=r"decode\.json: not of `asr decode`, expected"):
+            run(model, data, out)
+
+
 def test_statistics_of_speakers_are_read_or_computed(save, data, tmp_path):
     model = save("speaker")
     assert run(model, data, tmp_path / "computed") == 0

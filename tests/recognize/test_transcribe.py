@@ -267,6 +267,15 @@ def test_whole_files_do_not_follow_each_other_on_standard_output(model, audio, c
     assert main([files[0], "-f", "srt", "--model", model]) == 0
 
 
+def test_two_recordings_of_one_name_are_refused_on_standard_output(model, audio, capsys):
+    (audio / "other").mkdir()
+    shutil.copy(audio / "a.wav", audio / "other" / "a.wav")
+    files = [str(audio / "a.wav"), str(audio / "other" / "a.wav")]
+    with pytest.raises(InputError, match="both would be called a on standard output"):
+        main([*files, "-f", "ctm", "--model", model])
+    assert main([*files, "-f", "json", "--model", model]) == 0
+
+
 def test_the_folder_of_the_results_is_not_named_like_a_file(model, audio, capsys):
     arguments = [str(audio / "a.wav"), "--model", model, "-f", "txt,ctm", "-o"]
     with pytest.raises(InputError, match=r"did you mean `-f textgrid -o FOLDER`\?"):

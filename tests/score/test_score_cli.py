@@ -65,6 +65,11 @@ def test_numbers_that_could_be_words_must_be_explained(write, lines):
     assert read_pair(*texts)[0].texts == {"1": "one two", "2": "three"}
 
 
+def test_references_without_words_are_reported(write, capsys):
+    assert main(["score", write("ref", "", " "), write("hyp", "", "")]) == 0
+    assert "no reference has a word" in capsys.readouterr().err
+
+
 def test_plain_files_need_as_many_lines(write, capsys):
     assert main(["score", write("ref", "one", "two"), write("hyp", "one")]) == 2
     assert "ref has 2 lines" in capsys.readouterr().err

@@ -116,6 +116,7 @@ def test_a_model_without_spaces_has_no_hot_words(tmp_path):
         ("AB\tmuch", r'hot\.txt:1: weight "much", expected a number above 0'),
         ("AB\tnan", "expected a number above 0"),
         ("AB\t-1", "expected a number above 0"),
+        ("A" * 201, r"hot\.txt:1: 201 characters, expected at most 200"),
         ("\t1", "hot.txt:1: a weight without a word"),
         ("\n", "no hot words, expected"),
         ("", "no hot words, expected"),

@@ -89,6 +89,13 @@ def test_unknown_names(shelf, tmp_path, monkeypatch):
             find.find_model(name)
 
 
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "final.safetensors").touch()
+    with pytest.raises(InputError, match="an empty name of a model"):
+        find.find_model("")
+
+
 def test_without_models(empty_shelf, capsys):
     with pytest.raises(InputError, match="does not include the default model"):
         find.default_model()
