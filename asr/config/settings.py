@@ -227,9 +227,6 @@ class LossConfig(Settings):
     over the first guide_epochs."""
     guide_epochs: int = setting(6, at_least(1))
     """Number of epochs with a guide penalty."""
-    distill: float = setting(0.5, FRACTION)
-    """Weight of the posteriors of ``teachers`` as targets of the decoder, in place of the
-    transcript; without teachers it has no effect."""
 
     @property
     def copies(self) -> int:
@@ -322,9 +319,6 @@ class TrainConfig(Settings):
     """Warn if the attention is not monotonic by this step; 0 never warns."""
     skip_limit: int = setting(20, at_least(1))
     """Stop after this many batches whose loss or gradient is not finite."""
-    teachers: str = ""
-    """Models of other trainings on the same data, separated by commas, whose mean posteriors the
-    decoder learns (knowledge distillation, arXiv:1503.02531); loss.distill is their weight."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """bfloat16: round the inputs and outputs of large matrix products to bfloat16; auto: where that
     is faster, on GPUs and on processors with AMX or AVX512_BF16 (see `asr doctor`)."""

@@ -41,8 +41,6 @@ class Batch:
     """Seconds of audio after speed perturbation, without padding; each copy is counted."""
     errors: tuple[str, ...] = ()
     """Messages about utterances whose audio could not be read."""
-    posteriors: Tensor | None = None
-    """Posteriors of teachers as targets of the decoder, (B, U + 1, V)."""
 
     def __str__(self) -> str:
         """Return the sizes of the batch for a message."""

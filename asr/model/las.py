@@ -23,7 +23,6 @@ from asr.model.loss import (
     ctc_sum,
     guided_attention_loss,
     inputs_and_targets,
-    soft_cross_entropy,
 )
 from asr.model.memory import Memory
 
@@ -90,25 +89,14 @@ class LAS(nn.Module):
         written = count.characters + count.utterances
         correct = logits.argmax(-1) == targets  # never true on padding
         accuracy = correct.sum() / written
-        attention, decoder = self._decoder_losses(logits, targets, batch, weights, written)
+        smoothing = weights.label_smoothing if self.training else 0.0
+        attention = cross_entropy(logits.log_softmax(-1), targets, smoothing, written)
         ctc, consistency, encoder = self._ctc_losses(memory, batch, weights, count)
-        total = (1 - weights.ctc_weight) * decoder + weights.ctc_weight * encoder
+        total = (1 - weights.ctc_weight) * attention + weights.ctc_weight * encoder
         if self.training and weights.guide > 0:
             guide = guided_attention_loss(aligned, memory.steps, batch.lengths) / written
             total = total + weights.guide * guide
         return Loss(total, attention, ctc, consistency, accuracy, aligned)
-
-    def _decoder_losses(
-        self, logits: Tensor, targets: Tensor, batch: Batch, weights: LossConfig, written: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy of logits (B, U + 1, V), and all losses of the decoder."""
-        log_probs = logits.log_softmax(-1)
-        smoothing = weights.label_smoothing if self.training else 0.0
-        attention = total = cross_entropy(log_probs, targets, smoothing, written)
-        if self.training and batch.posteriors is not None:
-            soft = soft_cross_entropy(log_probs, batch.posteriors, targets, written)
-            total = (1 - weights.distill) * attention + weights.distill * soft
-        return attention, total
 
     def _ctc_losses(
         self, memory: Memory, batch: Batch, weights: LossConfig, count: Count

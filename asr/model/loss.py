@@ -18,7 +18,7 @@ class Loss(NamedTuple):
 
     total: Tensor
     """(1 - ctc_weight) attention + ctc_weight (CTC + consistency L_consistency) + guide L_guide;
-    scalar. Attention may have soft targets, see :class:`asr.config.LossConfig`."""
+    scalar."""
     attention: Tensor
     """Cross-entropy of the decoder with label smoothing, per character and <eos>; scalar."""
     ctc: Tensor
@@ -45,21 +45,6 @@ def cross_entropy(log_probs: Tensor, targets: Tensor, smoothing: float, count: i
         spread = -log_probs.sum(-1).masked_fill(targets == IGNORE, 0.0).sum() / count
         loss = (1 - smoothing) * loss + smoothing / log_probs.shape[-1] * spread
     return loss
-
-
-def soft_cross_entropy(
-    log_probs: Tensor, posteriors: Tensor, targets: Tensor, count: int
-) -> Tensor:
-    """Return the cross-entropy with soft targets: the sum over targets divided by ``count``.
-
-    Args:
-        log_probs: (B, U + 1, V).
-        posteriors: soft targets, (B, U + 1, V).
-        targets: (B, U + 1); IGNORE on padding.
-        count: number of targets of an update.
-    """
-    losses = -(posteriors * log_probs).sum(-1)  # (B, U + 1)
-    return losses.masked_fill(targets == IGNORE, 0.0).sum() / count
 
 
 def ctc_sum(log_probs: Tensor, steps: Tensor, batch: Batch) -> Tensor:

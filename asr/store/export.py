@@ -68,7 +68,7 @@ def export_model(
     if "search" in info:
         info["search"] = own_settings(info["search"], header.path)
     augment = replace(header.config.augment, noise_dir="")
-    config = replace(header.config, device="auto", augment=augment, teachers="")
+    config = replace(header.config, device="auto", augment=augment)
     path = save_model(target, weights, replace(header, config=config, info=info), storage)
     stored = unpack(pack(weights, storage), storage, path)
     errors = {name: float(np.abs(stored[name] - value).max()) for name, value in weights.items()}

@@ -151,7 +151,7 @@ def _changed_data(
 def _check_files(
     path: Path, theirs: dict[str, str], ours: dict[str, str], change: Sequence[str]
 ) -> None:
-    """Raise InputError if a setting names a folder or models with other contents than before."""
+    """Raise InputError if a setting names a folder with other contents than before."""
     for name, value in ours.items():
         if theirs.get(name, value) != value and name not in change:
             raise InputError(

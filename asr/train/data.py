@@ -15,7 +15,6 @@ from asr.corpus.feature_statistics import read_speaker_stats
 from asr.corpus.shards import Shards, are_shards
 from asr.errors import InputError, counted
 from asr.model.batch import Batch
-from asr.store.find import checksum, find_model
 from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
@@ -53,16 +52,9 @@ def fingerprint(
     return seen.hexdigest()
 
 
-def teacher_names(config: TrainConfig) -> list[str]:
-    """Return the models that a training imitates."""
-    return [name.strip() for name in config.teachers.split(",") if name.strip()]
-
-
 def hashes_of_files(config: TrainConfig) -> dict[str, str]:
-    """Return a hash of the teachers, and of the names and sizes of the files of noise."""
+    """Return a hash of the names and sizes of the files of noise."""
     found, folder = {}, config.augment.noise_dir
-    if names := teacher_names(config):
-        found["teachers"] = " ".join(checksum(find_model(name)) for name in names)
     if config.augment.noise_prob > 0 and folder:
         files = map(Path, noise_files(folder))
         sizes = [(str(f.relative_to(folder)), f.stat().st_size) for f in files]

@@ -33,7 +33,7 @@ from asr.recognize.plausibility import Vocabulary
 from asr.train import checks, report, settings
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import Progress, pack_state, restore_state
-from asr.train.data import TrainData, teacher_names
+from asr.train.data import TrainData
 from asr.train.drawing import Drawing
 from asr.train.evaluate import Evaluation
 from asr.train.folder import RunFolder
@@ -45,7 +45,6 @@ from asr.train.rank import Rank
 from asr.train.schedule import learning_rate
 from asr.train.selection import ModelSelection, best_epochs
 from asr.train.step import OutOfMemory, StepResult, TrainStep, weights_at
-from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
 
@@ -99,13 +98,11 @@ class Training:
         known = self.progress.known
         words = None if known is None else frozenset(self.data.words.union(known))
         vocabulary = Vocabulary.from_texts(words, self.data.references.values())
-        names = teacher_names(config)
         self.step = TrainStep(
             self.model,
             self.optimizer,
             config,
             self.rank,
-            Teachers(names, self.data, self.rank.device) if names else None,
             lambda text: self.log.say(text),
         )
         self.selection = ModelSelection(self.model, self.data, self.folder, vocabulary, self.rank)
@@ -153,7 +150,7 @@ class Training:
             "settings": settings.common_settings(self.config)
             | {"accumulate": self.config.batch.accumulate},
             "precision": precision_in_use(),
-            "teachers or noise": self.data.files,
+            "noise": self.data.files,
             "initial weights": weights.hexdigest(),
         }
         first, *others = self.rank.gather(own)

@@ -16,7 +16,6 @@ from asr.model.loss import Loss
 from asr.model.machine import is_no_memory, seeded
 from asr.train.adamw import AdamW
 from asr.train.rank import Rank
-from asr.train.teachers import Teachers
 from asr.train.utterances import seed_of
 
 NAMED = 8  # utterances in a message
@@ -77,7 +76,6 @@ class TrainStep:
         optimizer: the optimiser of its parameters.
         config: configuration of the training.
         rank: this process.
-        teachers: models whose posteriors the decoder learns, or None without distillation.
         say: called with a message when memory runs out and the batch is halved.
     """
 
@@ -87,11 +85,10 @@ class TrainStep:
         optimizer: AdamW,
         config: TrainConfig,
         rank: Rank,
-        teachers: Teachers | None,
         say: Callable[[str], None],
     ) -> None:
         self.model, self.optimizer, self.config, self.rank = model, optimizer, config, rank
-        self.teachers, self.say = teachers, say
+        self.say = say
 
     def __call__(
         self,
@@ -163,7 +160,7 @@ class TrainStep:
         for place, (batch, seed) in enumerate(parts):
             try:
                 with seeded(seed):
-                    loss = self._loss(batch.to(self.rank.device), weights, count)
+                    loss: Loss = self.model.train()(batch.to(self.rank.device), weights, count)
                     loss.total.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
                 if is_no_memory(error):
@@ -172,9 +169,3 @@ class TrainStep:
             values = (loss.total, loss.attention, loss.ctc, loss.consistency, loss.accuracy)
             sums = [s + value.detach() for s, value in zip(sums, values, strict=True)]
         return sums
-
-    def _loss(self, batch: Batch, weights: LossConfig, count: Count) -> Loss:
-        if self.teachers is not None:
-            batch = replace(batch, posteriors=self.teachers(batch))
-        loss: Loss = self.model.train()(batch, weights, count)
-        return loss

@@ -20,9 +20,8 @@ def main(argv: list[str]) -> int:
     """Print the items."""
     config, args = read_options(argv)
     print(f"settings={json.dumps(common_settings(config), sort_keys=True)}")
-    models = [(args.init or "").removesuffix(":encoder"), *config.teachers.split(",")]
-    for name in filter(None, map(str.strip, models)):
-        print(find_model(name))
+    if args.init:
+        print(find_model(args.init.removesuffix(":encoder")))
     if config.augment.noise_dir:
         print(config.augment.noise_dir)
     return 0

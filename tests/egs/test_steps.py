@@ -276,7 +276,7 @@ def test_models_among_the_options_are_inputs(run, recipe):
 
 def test_a_model_of_the_package_is_an_input(run, recipe):
     for trained in (1, 0):
-        assert run("--stop-stage", "4", train="--init an4 --teachers an4,an4").returncode == 0
+        assert run("--stop-stage", "4", train="--init an4").returncode == 0
         assert len(calls(recipe)) == trained
     missing = run("--stop-stage", "4", train="--init an5")
     assert missing.returncode == 2 and "an5: no such model" in missing.stderr

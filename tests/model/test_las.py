@@ -147,24 +147,6 @@ def test_consistency_adds_nothing_for_equal_copies(model):
     torch.testing.assert_close(masked.total, expected)
 
 
-def test_soft_targets_equal_torch_and_one_hot_ones_the_transcript(model):
-    features, frames, tokens, lengths = batch()
-    model.train()
-    inputs, targets = inputs_and_targets(tokens, lengths, model.eos)
-    soft = torch.rand(*targets.shape, VOCAB).softmax(-1)
-    weights = LossConfig(distill=0.6, label_smoothing=0.0)
-    given = Batch(features, frames, tokens, lengths, posteriors=soft)
-    logits = model.decoder(inputs, lengths + 1, model.encode(features, frames))[0]
-    real = targets != IGNORE
-    expected = cross_entropy(logits[real], soft[real], reduction="sum") / (5 + 3 + 1 + 3)
-    found = model(given, weights, given.count)
-    total = 0.7 * (0.4 * found.attention + 0.6 * expected) + 0.3 * found.ctc
-    torch.testing.assert_close(found.total, total)
-    one_hot = torch.nn.functional.one_hot(targets.clamp(min=0), VOCAB).float()
-    certain = model(replace(given, posteriors=one_hot), weights, given.count)
-    torch.testing.assert_close(certain.total, 0.7 * found.attention + 0.3 * found.ctc)
-
-
 def test_every_part_of_the_loss_is_the_sum_over_utterances(model):
     """Two copies of three utterances."""
     features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())

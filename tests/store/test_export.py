@@ -30,9 +30,7 @@ def config(tiny_config):
     """Encoder matrices of 2 x 40 x 96, 2 x 128 x 96 and 2 x 32 x 96 are large enough for int8."""
     sizes = replace(tiny_config, encoder=EncoderConfig(units=32, pyramid=(2, 2), dropout=0.0))
     augment = AugmentConfig(noise_dir="noises/of/mine")
-    return TrainConfig(
-        features=FeatureConfig(mel_bins=20), model=sizes, augment=augment, teachers="exp/theirs"
-    )
+    return TrainConfig(features=FeatureConfig(mel_bins=20), model=sizes, augment=augment)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ OF_USE = {  # where neither 0 nor 1 makes sense
 
 NEEDS = {"loss.ctc_weight": {"loss.consistency": 0.0}}
 # settings whose other values may change nothing in this short training
-WITHOUT_EFFECT = {"augment.time_ratio", "loss.distill", "loss.guide_epochs"}
+WITHOUT_EFFECT = {"augment.time_ratio", "loss.guide_epochs"}
 
 
 def others(name: str, hint: Any, field: dataclasses.Field) -> list[Any]:
