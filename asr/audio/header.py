@@ -213,16 +213,18 @@ def _wav(stream: BinaryIO, size: int) -> Layout:
             return Layout(tuple(parts))
         last, end = Part(((start, size),)), begin + length
         spans, following = _data_spans(stream, begin, length, size)
+        found = sum(until - since for since, until in spans)
         if _is_open_end(stream, begin, length) or length >= _FARTHEST:
             last = _repaired(stream, start, [(begin, size)])
         elif end > size and not _is_unknown(length):
             missing, present = end - size, size - begin
         elif following < size and is_wav(_bytes_at(stream, following, 12)):
             parts.append(Part(((start, following),)))
+            if len(spans) > 1:
+                parts[-1], note = _repaired(stream, start, spans), _more(length, found)
             start = following
             continue
         elif len(spans) > 1:
-            found = sum(until - since for since, until in spans)
             last, note = _repaired(stream, start, spans), _more(length, found)
         elif end <= following <= end + 1 < size:
             last, note = _repaired(stream, start, [(begin, size)]), _more(length, size - begin)
@@ -254,6 +256,8 @@ def _data_spans(
     following = _after_chunks(stream, begin + length, size)
     while len(spans) < MOST_STREAMS and _bytes_at(stream, following, 4) == b"data":
         begin, length = _chunk(stream, b"data", following, "little")
+        if not begin:  # its size is cut off
+            return spans, size
         spans.append((begin, min(begin + length, size)))
         following = _after_chunks(stream, begin + length, size)
     return spans, following

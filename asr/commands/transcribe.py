@@ -385,12 +385,12 @@ def _name(item: Input) -> str:
 
 def _check_names(inputs: Sequence[Input], formats: Sequence[str]) -> None:
     """Refuse results on standard output whose lines would have the same name."""
-    first: dict[str, str] = {}
+    first: dict[str, Input] = {}
     for item in inputs if {"ctm", "stm", "trn"}.intersection(formats) else ():
-        if (other := first.setdefault(_name(item), item.label)) != item.label:
+        if (other := first.setdefault(_name(item), item)) is not item:
             raise InputError(
-                f"{other} and {item.label}: both would be called {_name(item)} on standard output; "
-                "name a folder with -o, or rename one"
+                f"{other.label} and {item.label}: both would be called {_name(item)} on standard "
+                "output; name a folder with -o, rename one, or name it once"
             )
 
 

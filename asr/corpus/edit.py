@@ -42,6 +42,7 @@ _FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur", "utt2dur", "utt2num_frames"}
 ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # without white space
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85]")  # control characters that are white space
 
 
 def fix(path: str | Path) -> list[str]:
@@ -124,7 +125,7 @@ def _read_leniently(path: Path, done: list[str]) -> dict[str, str]:
 
 def _fix_characters(name: str, line: str) -> tuple[str, str]:
     """Return the cleaned key and value of a line; a path only loses its control characters."""
-    key, value = split_line(_CONTROL.sub("", line.lstrip("\ufeff")))
+    key, value = split_line(_BREAKS.sub(" ", _CONTROL.sub("", line.lstrip("\ufeff"))))
     value = value if name.endswith(".scp") else clean(value)
     spaced = name in ("text", "segments")
     return "_".join(clean(key).split()), " ".join(value.split()) if spaced else value

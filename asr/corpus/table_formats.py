@@ -228,7 +228,8 @@ def _check_columns(
             raise InputError(
                 f'{where}: {len(found)} columns are called "{names[found[0]]}"; rename the others'
             )
-        if not found and (ours in NEEDED or columns[ours] != ours):
+        named = columns[ours] not in (ours, "none")
+        if not found and (ours in NEEDED or named):
             raise InputError(
                 f"{where}: found the columns {', '.join(names)}, expected one called "
                 f'"{columns[ours]}"; name it with --{ours}-column, or add a first line of names'

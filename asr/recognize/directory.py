@@ -232,8 +232,8 @@ class Decoding:
                     break
                 if entry.keys() >= OF_RESULTS:
                     self.results[entry["id"]] = entry
-                else:
-                    self.before_s = float(entry.get("seconds", 0.0))
+                elif isinstance(seconds := entry.get("seconds"), float):
+                    self.before_s = seconds
         elif first or self._summary().get("inputs", heading) != heading:
             note(f"{self.out}: replaces results of another model, other settings or other data")
         kept = [*self.results.values(), {"seconds": self.before_s}]
@@ -290,8 +290,9 @@ def read_json(text: bytes, path: Path, keys: Iterable[str]) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path}: damaged ({error}); delete it, and decode again") from error
     if not isinstance(value, dict) or not value.keys() >= set(keys):
+        expected = ", ".join(sorted(keys))
         raise InputError(
-            f"{path}: not of `asr decode`, expected {', '.join(keys)}; delete it, and decode again"
+            f"{path}: not of `asr decode`, expected {expected}; delete it, and decode again"
         )
     return value
 

@@ -179,8 +179,7 @@ def _read_timed(
         return _read_stm(ref, hyp, words)
     if kinds[0] == "ctm":
         spoken = parse_ctm(ref.lines, ref.path)
-        if _several_channels(spoken):
-            return _read_tracks(spoken, words)
+        spoken, words = _by_track(spoken, words)
         references = _from_words(words_by_file(spoken))
     else:
         references = _read(ref, kinds[0] or ("text" if file_format == "auto" else file_format))
@@ -188,17 +187,17 @@ def _read_timed(
     return references, _renamed(references, found)
 
 
-def _read_tracks(
-    spoken: list[CtmWord], words: list[CtmWord]
-) -> tuple[TranscriptFile, TranscriptFile]:
-    """Group the words of two CTMs by file and channel."""
+def _by_track(spoken: list[CtmWord], words: list[CtmWord]) -> tuple[list[CtmWord], list[CtmWord]]:
+    """Take the channels of a file for files of their own where both CTMs have several of them."""
     tracks = match_tracks((w.track for w in spoken), (w.track for w in words))
+    counts = Counter(file for file, _ in tracks.values())
 
-    def texts(of: list[CtmWord]) -> TranscriptFile:
-        named = [replace(w, file="-".join(tracks.get(w.track, w.track))) for w in of]
-        return _from_words(words_by_file(named))
+    def renamed(word: CtmWord) -> CtmWord:
+        file, channel = tracks.get(word.track, word.track)
+        apart = counts[file] > 1
+        return replace(word, file=f"{file}-{channel}", channel="1") if apart else word
 
-    return texts(spoken), texts(words)
+    return list(map(renamed, spoken)), list(map(renamed, words))
 
 
 def _read_stm(
@@ -250,14 +249,9 @@ def _listed(tracks: Iterable[Track]) -> str:
     return listed(f"{file} channel {channel}" for file, channel in dict.fromkeys(tracks))
 
 
-def _several_channels(words: list[CtmWord]) -> list[str]:
-    """Return the files that have words on several channels."""
-    channels = Counter(file for file, _ in {word.track for word in words})
-    return sorted(file for file, count in channels.items() if count > 1)
-
-
 def _mixed_channels(words: list[CtmWord]) -> tuple[str, ...]:
-    mixed = _several_channels(words)
+    channels = Counter(file for file, _ in {word.track for word in words})
+    mixed = sorted(file for file, count in channels.items() if count > 1)
     if not mixed:
         return ()
     return (

@@ -215,7 +215,8 @@ def _has_text(value: Any) -> bool:
 def _textgrid(lines: Sequence[str], path: Path) -> Iterator[str]:
     """Yield the texts of the tier ``words``, or of the only tier."""
     tiers: dict[str, list[str]] = {}
-    label = r'^\s*(name|text|mark) = "((?:[^"]|"")*)"\s*$'  # it may have several lines
+    # a label may have several lines; in one line, its quotes need not be doubled
+    label = r'^\s*(name|text|mark) = "((?:[^"]|"")*|.*)"\s*$'
     for found in re.finditer(label, "\n".join(lines), re.MULTILINE):
         if found[1] == "name":
             tiers[found[2].casefold()] = []

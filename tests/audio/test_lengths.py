@@ -223,6 +223,18 @@ def test_sound_in_two_chunks_of_a_wav_file(subtype, tmp_path, capsys):
     assert "all of them are read" in capsys.readouterr().err
 
 
+def test_a_data_chunk_whose_size_is_cut_off():
+    """The number of samples is odd, so that a pad byte comes before the name."""
+    data = encode(SOUND[:16001], subtype="PCM_U8")
+    assert np.array_equal(read(data + b"data123"), read(data))
+
+
+def test_a_wav_file_with_two_chunks_before_another_one(tmp_path):
+    data = encode(SOUND)
+    found = agree(data + data[36:] + data, tmp_path)
+    assert np.array_equal(found, np.tile(read(data), 3))
+
+
 def test_what_is_no_chunk_after_other_chunks_is_not_read(tmp_path, capsys):
     data = encode(SOUND) + b"LIST\4\0\0\0INFO" + b"\xa9nam\4\0\0\0name"
     assert np.array_equal(agree(data, tmp_path), read(encode(SOUND)))

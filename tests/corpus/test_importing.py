@@ -119,6 +119,7 @@ def test_a_missing_column_lists_the_columns_of_the_table(audio):
         import_table(audio, "t.csv", "voice,text\na.wav,one\n")
     with pytest.raises(InputError, match=r"expected one called .begn.; name it with --start-col"):
         import_table(audio, "t.csv", "audio,text,begin\na.wav,one,0.1\n", {"start": "begn"})
+    import_table(audio, "t.csv", "audio,text,duration\na.wav,one,7\n", {"duration": "none"})
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.json"])

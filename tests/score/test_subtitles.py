@@ -203,8 +203,8 @@ def test_what_is_no_text_is_refused(tmp_path, name, content, message):
 
 def test_labels_of_a_textgrid_may_have_several_lines(tmp_path):
     path = tmp_path / "a.TextGrid"
-    path.write_text('name = "words"\ntext = "say ""hello\nworld"""\ntext = ""\ntext = "again"\n')
-    assert text_of(path) == 'say "hello world" again'
+    path.write_text('name = "words"\ntext = "say ""hello\nworld"""\ntext = ""\ntext = "a "b" c"\n')
+    assert text_of(path) == 'say "hello world" a "b" c'
 
 
 def test_a_ctm_needs_references_with_names(tmp_path):

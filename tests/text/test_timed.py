@@ -160,6 +160,17 @@ def test_two_ctms_with_channels_are_compared_by_channel(tmp_path, capsys):
     assert "channels" not in capsys.readouterr().err
 
 
+def test_a_ctm_without_channels_is_compared_with_joined_ones(tmp_path):
+    """Channels of a file count apart only where both sides have several of them."""
+    lines = "f A 0.0 0.1 a\nf B 0.2 0.1 b\ng 1 0.0 0.1 c\n"
+    (tmp_path / "ref.ctm").write_text(lines)
+    (tmp_path / "hyp.ctm").write_text(lines.replace("f A", "f 1").replace("f B", "f 1"))
+    for pair in (("ref.ctm", "hyp.ctm"), ("hyp.ctm", "ref.ctm")):
+        ref, hyp = (open_source(tmp_path / name) for name in pair)
+        references, hypotheses = read_pair(ref, hyp)
+        assert references.texts == hypotheses.texts == {"f": "a b", "g": "c"}
+
+
 def test_words_that_may_be_left_out_are_reported(files, capsys):
     stm = "f A s 0 5 <o> (%HESITATION) so (uh) we go\n"
     ctm = "f A 1 0.1 so\nf A 2 0.1 we\nf A 3 0.1 go\n"
