@@ -226,6 +226,8 @@ def _wav(stream: BinaryIO, size: int) -> Layout:
             continue
         elif len(spans) > 1:
             last, note = _repaired(stream, start, spans), _more(length, found)
+        elif _bytes_at(stream, following, 4) == b"data":  # cut before its samples
+            last = Part(((start, following),))
         elif end <= following <= end + 1 < size:
             last, note = _repaired(stream, start, [(begin, size)]), _more(length, size - begin)
         elif following < size:
@@ -257,7 +259,7 @@ def _data_spans(
     while len(spans) < MOST_STREAMS and _bytes_at(stream, following, 4) == b"data":
         begin, length = _chunk(stream, b"data", following, "little")
         if not begin:  # its size is cut off
-            return spans, size
+            break
         spans.append((begin, min(begin + length, size)))
         following = _after_chunks(stream, begin + length, size)
     return spans, following
