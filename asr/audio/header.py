@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
 _OGG_PAGE_BYTES = 65307  # the longest page, header included (RFC 3533)
@@ -206,34 +206,57 @@ def is_wav(head: bytes) -> bool:
 
 def _wav(stream: BinaryIO, size: int) -> Layout:
     parts: list[Part] = []
-    start, missing, present, note = 0, 0, 0, ""
+    start, note = 0, ""
     while True:
         begin, length = _wav_data(stream, start)
         if not begin:
-            return Layout(tuple(parts))
-        last, end = Part(((start, size),)), begin + length
+            return Layout(tuple(parts), note=note)
         spans, following = _data_spans(stream, begin, length, size)
-        found = sum(until - since for since, until in spans)
-        if _is_open_end(stream, begin, length) or length >= _FARTHEST:
-            last = _repaired(stream, start, [(begin, size)])
-        elif end > size and not _is_unknown(length):
-            missing, present = end - size, size - begin
-        elif following < size and is_wav(_bytes_at(stream, following, 12)):
-            parts.append(Part(((start, following),)))
-            if len(spans) > 1:
-                parts[-1], note = _repaired(stream, start, spans), _more(length, found)
-            start = following
-            continue
-        elif len(spans) > 1:
-            last, note = _repaired(stream, start, spans), _more(length, found)
-        elif _bytes_at(stream, following, 4) == b"data":  # cut before its samples
-            last = Part(((start, following),))
-        elif end <= following <= end + 1 < size:
-            last, note = _repaired(stream, start, [(begin, size)]), _more(length, size - begin)
-        elif following < size:
-            note = _more(length, length + size - following, "the rest is not read")
-        parts = [*parts, last] if parts or last.fragments != ((0, size),) else []
-        return Layout(tuple(parts), missing=missing, present=present, note=note)
+        if following >= size or not is_wav(_bytes_at(stream, following, 12)):
+            break
+        parts.append(Part(((start, following),)))
+        if len(spans) > 1:
+            parts[-1], note = _repaired(stream, start, spans), _more(length, _total(spans))
+        start = following
+    last = _last_wav(stream, start, spans, following, size)
+    parts += last.parts if parts or last.parts[0].fragments != ((0, size),) else ()
+    return replace(last, parts=tuple(parts), note=last.note or note)
+
+
+def _last_wav(
+    stream: BinaryIO, start: int, spans: list[tuple[int, int]], following: int, size: int
+) -> Layout:
+    """Return the layout of the wav file at ``start``, behind which there is no other one.
+
+    Args:
+        stream: the file.
+        start: offset of the wav file.
+        spans: see :func:`_data_spans`.
+        following: where its chunks end.
+        size: where the file ends.
+    """
+    begin, end = spans[0]
+    length = end - begin
+    whole, to_the_end = Part(((start, size),)), _repaired(stream, start, [(begin, size)])
+    if _is_open_end(stream, begin, length) or length >= _FARTHEST:
+        return Layout((to_the_end,))
+    if end > size and not _is_unknown(length):
+        return Layout((whole,), missing=end - size, present=size - begin)
+    if len(spans) > 1:
+        return Layout((_repaired(stream, start, spans),), note=_more(length, _total(spans)))
+    if _bytes_at(stream, following, 4) == b"data":  # a chunk that is cut before its samples
+        return Layout((Part(((start, following),)),))
+    if end <= following <= end + 1 < size:
+        return Layout((to_the_end,), note=_more(length, size - begin))
+    if following < size:
+        return Layout(
+            (whole,), note=_more(length, length + size - following, "the rest is not read")
+        )
+    return Layout((whole,))
+
+
+def _total(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - begin for begin, end in spans)
 
 
 def _wav_data(stream: BinaryIO, start: int) -> tuple[int, int]:
@@ -276,7 +299,7 @@ def _is_open_end(stream: BinaryIO, begin: int, length: int) -> bool:
 
 def _repaired(stream: BinaryIO, start: int, spans: Sequence[tuple[int, int]]) -> Part:
     """Return a wav file whose header states the length of its samples, which are in ``spans``."""
-    begin, length = spans[0][0], sum(until - since for since, until in spans)
+    begin, length = spans[0][0], _total(spans)
     sizes, _ = _chunk(stream, b"ds64", start + 12, "little")
     if sizes and _bytes_at(stream, start, 4) == b"RF64":
         known = length.to_bytes(8, "little")
