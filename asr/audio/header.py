@@ -248,11 +248,9 @@ def _last_wav(
         return Layout((Part(((start, following),)),))
     if end <= following <= end + 1 < size:
         return Layout((to_the_end,), note=_more(length, size - begin))
-    if following < size:
-        return Layout(
-            (whole,), note=_more(length, length + size - following, "the rest is not read")
-        )
-    return Layout((whole,))
+    rest = size - following
+    note = _more(length, length + rest, "the rest is not read") if rest > 0 else ""
+    return Layout((whole,), note=note)
 
 
 def _total(spans: Sequence[tuple[int, int]]) -> int:
