@@ -149,7 +149,7 @@ _score() {
   local number=$1 set out
   for set in "${@:2}"; do
     out=$dir/decode_${set}_$decode_tag
-    if stage_begin "$number.${set}_$decode_tag" "scoring $set$of_seed" $(in_each "text utt2spk" $set) "$out/text"; then
+    if stage_begin "$number.${set}_$decode_tag" "scoring $set$of_seed" data/$set/text "$out/text" data/$set/utt2spk; then
       mkdir -p "$out/log"
       asr score data/$set "$out" --out "$out" 2>&1 | tee "$out/log/score.log"
       stage_done "$out/scoring_kaldi/best_wer"
