@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from asr.errors import InputError
 from asr.formats import AUDIO_SUFFIXES
+from asr.terminal import warn
 
 _TABLE = re.compile(
     r"text|segments|(wav|feats|vad|cmvn)\.scp|(utt|reco|spk)2\w+|cmvn\.ark|features\.json"
@@ -328,17 +329,27 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):  # some network file systems have no locks
-            try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{folder}: another process is writing into this folder; wait for it, or name "
-                    "another folder"
-                ) from error
+        lock(number, folder)
         yield
     finally:
         os.close(number)
+
+
+def lock(number: int, folder: Path) -> None:
+    """Lock a folder by a descriptor of itself or of a file in it, until that is closed.
+
+    Raises:
+        InputError: another process has locked it.
+    """
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{folder}: another process is writing into this folder; wait for it, stop it, or name "
+            "another folder"
+        ) from error
+    except OSError as error:  # some network file systems
+        warn(f"{folder} cannot be locked ({error.strerror})")
 
 
 def plain(value: Any) -> Any:

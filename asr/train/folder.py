@@ -1,6 +1,5 @@
 """The folder of a training: its state, the models of its epochs, and a lock."""
 
-import fcntl
 import itertools
 import os
 from collections.abc import Iterator, Set
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from asr.errors import InputError
-from asr.files import check_folder, remove_temporaries
+from asr.files import check_folder, lock, remove_temporaries
 from asr.model.batch import Batch
 from asr.store.find import MODEL_FILE
 from asr.terminal import warn
@@ -77,15 +76,7 @@ class RunFolder:
             InputError: another training runs there, or has run since the state was read.
         """
         with (self.path / "log" / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self.path}: another training is writing into this folder; wait for it, "
-                    "stop it, or use another --out"
-                ) from error
-            except OSError as error:  # some network file systems
-                warn(f"{self.path} cannot be locked ({error.strerror})")
+            lock(file.fileno(), self.path)
             if self._changed_ns() != self._read_ns:
                 raise InputError(
                     f"{self.state_file}: another training has changed this file meanwhile; start "
