@@ -171,7 +171,7 @@ def beside(path: Path, end: str) -> Path:
         InputError: the path is a device or an open descriptor, beside which nothing may be written.
     """
     if _is_stream(path):
-        raise InputError(f"{path}: not a file, but a result with the ending {end} stands beside it")
+        raise InputError(f"{path}: not a file, beside which {end} could be written; name a file")
     return path.parent / f"{path.stem}{end}"
 
 

@@ -429,7 +429,8 @@ class SegmentationConfig(Settings):
 
     vad: Literal["silero", "fixed", "none"] = "silero"
     """silero: keep what a speech detector takes for speech, cut at pauses; fixed: keep everything,
-    cut at a quiet place after 20 to 30 s; none: one segment, up to 60 s."""
+    cut at a quiet place after 20 to 30 s; none: one segment, up to 60 s. Only silero reads the
+    settings below."""
     threshold: float = setting(0.5, between(LOWEST_THRESHOLD, 1))
     """Speech begins at this probability of speech, and ends 0.15 below it."""
     pause_s: float = setting(0.5, between(SHORTEST_PAUSE_S, 60))

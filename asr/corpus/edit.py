@@ -41,7 +41,7 @@ _FOUND_AGAIN = {*STATISTICS, "wav.scp", "reco2dur", "utt2dur", "utt2num_frames"}
 # list all kept utterances is removed instead, because it can be computed again.
 ESSENTIAL = {"utt2spk", "text", "segments", "feats.scp", "wav.scp"}
 
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # without white space
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # other than white space
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85]")  # control characters that are white space
 
 

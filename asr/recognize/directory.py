@@ -39,8 +39,8 @@ from asr.recognize.transcript import Transcript
 from asr.recognize.utterances import Chunk, UtteranceRecognizer
 from asr.terminal import note
 
-OF_SUMMARY = {"inputs", "utterances", "errors", "audio_s", "seconds"}  # keys
-OF_RESULTS = {"id", "text", "flags", "duration", "alignment"}
+OF_SUMMARY = {"inputs", "utterances", "errors", "audio_s", "seconds"}  # keys of the summary
+OF_RESULTS = {"id", "text", "flags", "duration", "alignment"}  # keys of an utterance
 Results = dict[str, dict[str, Any]]  # of Transcript.to_dict, by utterance
 
 

@@ -188,7 +188,7 @@ def _read_timed(
 
 
 def _by_track(spoken: list[CtmWord], words: list[CtmWord]) -> tuple[list[CtmWord], list[CtmWord]]:
-    """Take the channels of a file for files of their own where both CTMs have several of them."""
+    """Treat each channel of a file as a file of its own where both CTMs have several channels."""
     tracks = match_tracks((w.track for w in spoken), (w.track for w in words))
     counts = Counter(file for file, _ in tracks.values())
 

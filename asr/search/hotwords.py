@@ -128,7 +128,8 @@ def load_hotwords(
         text = " ".join(clean(text).split())
         if text:
             if len(text) > LONGEST:
-                raise InputError(f"{where}: {len(text)} characters, expected at most {LONGEST}")
+                found = f"{where}: {len(text)} characters"
+                raise InputError(f"{found}, expected at most {LONGEST}; shorten it")
             spelling = _spelling(text, tokenizer, where)
             words[spelling] = _weight(value.strip(), where) if tab else weight
         elif tab:

@@ -170,7 +170,7 @@ def test_outputs_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout"])
 def test_nothing_is_written_beside_a_device(path):
-    with pytest.raises(InputError, match=rf"{path}: not a file, but .* ending \.json"):
+    with pytest.raises(InputError, match=rf"{path}: not a file, beside which \.json could"):
         beside(Path(path), ".json")
 
 
