@@ -153,7 +153,7 @@ def run_check(argv: list[str]) -> int:
     in asr itself.
     """
     from asr.corpus.check import KINDS, LIMITS, check, policies, show
-    from asr.corpus.edit import check_target, drop
+    from asr.corpus.edit import check_target, drop, subset
 
     parser = Parser("asr data check", description=run_check.__doc__)
     parser.add_argument("dir", metavar="DIR", help="the data directory")
@@ -182,9 +182,12 @@ def run_check(argv: list[str]) -> int:
         kinds, remedy = ", ".join(found.stopped), ",".join(f"{k}=drop" for k in found.stopped)
         print_error(f"{args.dir}: stopped: {kinds}; fix the audio, or --policy {remedy}")
         return EXIT_SOME_FAILED
-    if found.drop or args.out:
-        left = drop(args.dir, found.drop, args.out)
-        note(f"{counted(len(found.drop), 'utterance')} dropped: {left}")
+    dropped = f"{counted(len(found.drop), 'utterance')} dropped"
+    if args.out:
+        left = counted(subset(args.dir, args.out, found.keep), "utterance")
+        note(f"{dropped}: {args.out}: {left}")
+    elif found.drop:
+        note(f"{dropped}: {drop(args.dir, found.drop)}")
     return EXIT_OK
 
 

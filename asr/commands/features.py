@@ -16,7 +16,7 @@ from asr.config import FeatureConfig, TrainConfig
 from asr.config.args import number
 from asr.config.field import between
 from asr.config.help import Parser
-from asr.config.read import from_dict, load_yaml
+from asr.config.read import from_dict, load_yaml, unfold
 from asr.corpus.feature_statistics import gather
 from asr.errors import counted
 
@@ -49,6 +49,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def read_features(path: str | None) -> FeatureConfig:
     """Return the settings of the features in a training configuration, or the defaults."""
-    config = from_dict(TrainConfig, load_yaml(path), path).features if path else FeatureConfig()
+    section = unfold(load_yaml(path)).get("features") if path else None
+    config = from_dict(TrainConfig, {"features": section}, path).features
     FeatureExtractor(config)  # raises an error for empty filters before data are read
     return config

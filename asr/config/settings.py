@@ -38,6 +38,7 @@ RATIOS = Check(
     lambda value: -200 <= value[0] <= value[1] <= 200,
 )
 MOST_HYPOTHESES = 100_000  # of an utterance
+WEIGHT = between(0, 1000)
 HYSTERESIS = 0.15  # speech ends when its probability is this far below the threshold
 LOWEST_THRESHOLD = 0.2  # so that there is a probability at which speech ends
 SHORTEST_PAUSE_S = 0.2  # the shortest pause that may end a segment
@@ -389,7 +390,7 @@ class DecodeConfig(Settings):
     """Weight w of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
     lm: str = ""
     """Character language model of `asr lm train`."""
-    lm_weight: float = setting(0.3, at_least(0))
+    lm_weight: float = setting(0.3, WEIGHT)
     """Weight of the log-probability of lm and word_lm (shallow fusion)."""
     word_lm: str = ""
     """Word n-gram: an ARPA file of `asr lm ngram` or another toolkit, plain or .gz. It scores
@@ -397,7 +398,7 @@ class DecodeConfig(Settings):
     lm_share: float = setting(0.5, below(1))
     """If both lm and word_lm are given: weight of lm in the probability of words that word_lm
     knows. Other words are scored by lm alone."""
-    oov_penalty: float = setting(0.0, at_least(0))
+    oov_penalty: float = setting(0.0, WEIGHT)
     """Subtracted from the log-probability of every word that word_lm does not know."""
     hotwords: str = ""
     """File of words and phrases to favour: one in each line, optionally followed by a tab and a
@@ -405,9 +406,9 @@ class DecodeConfig(Settings):
     hotword_weight: float = setting(1.0, between(0, 100))
     """Bonus for each character of a hot word that has no weight of its own; above 1.5, hot words
     are also inserted where nobody says them."""
-    length_bonus: float = setting(0.0, finite())
+    length_bonus: float = setting(0.0, between(-1000, 1000))
     """Bonus per character, because the search prefers short hypotheses."""
-    coverage_weight: float = setting(0.0, at_least(0))
+    coverage_weight: float = setting(0.0, WEIGHT)
     """Bonus per encoder step whose attention exceeds coverage_threshold."""
     coverage_threshold: float = setting(0.5, at_least(0))
     """Sum of attention weights above which an encoder step counts as covered."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio.clip import CommandOutputs, command_of, recorded_blocks
+from asr.audio.clip import CommandOutputs, command_of, info, recorded_blocks
 from asr.corpus.columns import Numbers
 from asr.corpus.datadir import DataDir, Utterance, Utterances
 from asr.corpus.saved import Report, Saved, measure_each
@@ -26,6 +26,7 @@ KINDS = {  # usual policy, and what is wrong
     "unreadable": ("stop", "audio that cannot be read"),
     "empty": ("stop", "shorter than {shortest:g} s"),
     "silent": ("warn", "level below {silent:g} dB"),
+    "stereo": ("warn", "more than one channel; the mean of all is used"),
     "clipped": ("warn", "more than {clipped:g} % of the samples at full scale"),
     "long": ("warn", "longer than {longest:g} s"),
     "fast": ("warn", "more than {fastest:g} characters a second"),
@@ -37,7 +38,7 @@ LIMITS = {  # usual value, unit, help
     "clipped": (0.1, "percent", "audio with more of its samples at full scale is 'clipped'"),
     "fastest": (25.0, "characters/s", "a transcript with more characters a second is 'fast'"),
 }
-_FIELDS = {"duration_s": "f8", "level_db": "f8", "clipped": "f8"}
+_FIELDS = {"duration_s": "f8", "level_db": "f8", "clipped": "f8", "channels": "i4"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Checked:
     """The kinds that were found and whose policy is stop."""
     drop: list[str]
     """Ids of the utterances that the policies remove."""
+    keep: list[str]
+    """Ids of the others."""
 
 
 def policies(text: str) -> dict[str, str]:
@@ -119,8 +122,9 @@ def check(
         "kinds": kinds,
     }
     stopped = [kind for kind in KINDS if chosen[kind] == "stop" and len(found[kind][0])]
-    remove = np.unique(np.concatenate([np.zeros(0, int), *dropped])).tolist()
-    return Checked(summary, stopped, [utterances.ids[i] for i in remove])
+    remove = np.isin(np.arange(len(utterances)), np.concatenate([np.zeros(0, int), *dropped]))
+    ids = np.array(list(utterances.ids), object)
+    return Checked(summary, stopped, ids[remove].tolist(), ids[~remove].tolist())
 
 
 def _found(
@@ -142,6 +146,7 @@ def _found(
         "unreadable": (failed, lambda i: errors[utterances.ids[i]]),
         "empty": (~failed & ~full, seconds),
         "silent": (full & (level_db < limits["silent"]), lambda i: f"{level_db[i]:.1f} dB"),
+        "stereo": (full & (rows["channels"] > 1), lambda i: f"{rows['channels'][i]} channels"),
         "clipped": (full & (clipped > limits["clipped"]), lambda i: f"{clipped[i]:.2f} %"),
         "long": (duration_s > limits["longest"], seconds),
         "fast": (
@@ -152,17 +157,19 @@ def _found(
     return {kind: (np.flatnonzero(mask), way) for kind, (mask, way) in kinds.items()}
 
 
-def _measure(utterance: Utterance, outputs: CommandOutputs) -> tuple[float, float, float]:
-    """Return seconds, level in dB relative to full scale, and the share of clipped samples."""
-    seconds, count, clipped, energy = 0.0, 0, 0, 0.0
+def _measure(utterance: Utterance, outputs: CommandOutputs) -> tuple[float, float, float, int]:
+    """Return seconds, level relative to full scale, share of clipped samples, and channels."""
+    seconds, count, clipped, energy, channels = 0.0, 0, 0, 0.0, 1
+    clip = utterance.clip
     with suppress(EmptyAudioError):
+        channels = info(outputs.of(str(clip.source))[0] if clip.command else clip.source).channels
         for rate, block in recorded_blocks(utterance.clip, outputs=outputs):
             seconds += len(block) / rate
             count += len(block)
             clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
             energy += float(np.square(block, dtype=np.float64).sum())
     level_db = 10 * math.log10(energy / count) if energy > 0 else -math.inf
-    return seconds, level_db, clipped / max(1, count)
+    return seconds, level_db, clipped / max(1, count), channels
 
 
 def show(report: Mapping[str, Any]) -> str:

@@ -219,13 +219,10 @@ def subset(source: str | Path, target: str | Path, keep: Iterable[str]) -> int:
     return len(keep)
 
 
-def drop(path: str | Path, ids: Collection[str], target: str | Path | None = None) -> str:
+def drop(path: str | Path, ids: Collection[str]) -> str:
     """Remove utterances; return a sentence that says where the original files are.
 
-    Args:
-        path: the directory; the originals are kept in ``.backup/`` in it, see :func:`fix`.
-        ids: the utterances to remove.
-        target: a directory to write instead.
+    The originals are kept in ``.backup/`` in the directory, see :func:`fix`.
 
     Raises:
         InputError: no utterance would be left; nothing is changed.
@@ -234,8 +231,6 @@ def drop(path: str | Path, ids: Collection[str], target: str | Path | None = Non
     keep = tables["utt2spk"].keys() - set(ids)
     if not keep:
         raise InputError(f"{path}: no utterance would be left; nothing was changed")
-    if target is not None:
-        return f"{target}: {counted(subset(path, target, keep), 'utterance')}"
     backup = _back_up(Path(path))
     write_tables(path, restrict(tables, keep))
     return f"{path}: {counted(len(keep), 'utterance')} left; originals in {backup}"
@@ -306,7 +301,8 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
     """Join directories.
 
     If only some of them have segments, the others get segments that cover whole recordings, for
-    which they need utt2dur, as in Kaldi's combine_data.sh.
+    which they need utt2dur, as in Kaldi's combine_data.sh. If only some have utt2uniq, the
+    utterances of the others are their own originals.
 
     Returns:
         The number of utterances, and the files left out because not every directory has them.
@@ -319,6 +315,8 @@ def combine(target: str | Path, sources: Sequence[str | Path]) -> tuple[int, lis
     every = [(source, read_valid(source, text=False)) for source in sources]
     if any("segments" in tables for _, tables in every):
         every = [(source, _with_segments(source, tables)) for source, tables in every]
+    if any("utt2uniq" in tables for _, tables in every):
+        every = [(source, _with_originals(tables)) for source, tables in every]
     common = set.intersection(*(set(tables) for _, tables in every))
     joined = {name: _join(name, every) for name in sorted(common)}
     _refuse_split_speakers(joined["utt2spk"])
@@ -338,6 +336,11 @@ def _with_segments(source: str | Path, tables: Tables) -> Tables:
         )
     segments = {name: f"{name} 0 {durations[name]}" for name in tables["utt2spk"]}
     return {**tables, "segments": segments, "reco2dur": tables.get("reco2dur", durations)}
+
+
+def _with_originals(tables: Tables) -> Tables:
+    """Return tables with utt2uniq; without one, each utterance is its own original."""
+    return {"utt2uniq": {name: name for name in tables["utt2spk"]}, **tables}
 
 
 def _join(name: str, every: Sequence[tuple[str | Path, Tables]]) -> dict[str, str]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from asr.corpus.datadir import DataDir, Utterance, read_valid
 from asr.corpus.edit import check_target, replace_tables
 from asr.corpus.overlap import recordings
-from asr.corpus.tables import read_table, refuse_text_of_others, restrict
+from asr.corpus.tables import first_word, read_table, refuse_text_of_others, restrict
 from asr.errors import InputError, counted
-from asr.files import check_folder
 from asr.grouping import grouped
 from asr.text.normalize import sentence_key
 
@@ -62,7 +61,6 @@ def hold_out(
         raise InputError(f"{dev}: also the directory for training; name another directory")
     for target in (train, dev):
         check_target(source, target)
-        check_folder(target)
     data = DataDir.load(source, text="text" in disjoint)
     if len(data.utterances) < 2:
         raise InputError(f"{source}: {len(data.utterances)} utterances, cannot be cut in two")
@@ -78,12 +76,17 @@ def hold_out(
     return len(rest), len(held)
 
 
-def connected(data: DataDir, disjoint: Iterable[str]) -> list[list[str]]:
+def connected(data: DataDir, disjoint: Collection[str]) -> list[list[str]]:
     """Return the groups of utterances that must stay together, as lists of ids."""
     tables = [KEYS[key](data.utterances) for key in disjoint]
     if (data.path / "utt2uniq").is_file():  # copies at another speed
         originals = read_table(data.path / "utt2uniq")
         tables.append({u.id: originals.get(u.id, u.id) for u in data.utterances})
+    if "recording" in disjoint and (data.path / "reco2file_and_channel").is_file():
+        files = read_table(data.path / "reco2file_and_channel")  # both sides of a call
+        of = read_table(data.path / "segments") if (data.path / "segments").is_file() else {}
+        recording = {u.id: first_word(of.get(u.id, u.id)) for u in data.utterances}
+        tables.append({u: first_word(files.get(r, r)) for u, r in recording.items()})
     groups = {u.id: [u.id] for u in data.utterances}
     for table in tables:
         first: dict[Hashable, str] = {}

@@ -18,8 +18,16 @@ from pathlib import Path
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
 from asr.audio.folders import is_file, search
 from asr.corpus.edit import replace_tables
-from asr.corpus.table_formats import Row
-from asr.corpus.tables import Tables, Unit, is_number, keyed_by, read_table, read_tables
+from asr.corpus.table_formats import Row, find_audio
+from asr.corpus.tables import (
+    Tables,
+    Unit,
+    is_number,
+    keyed_by,
+    read_table,
+    read_tables,
+    split_speakers,
+)
 from asr.corpus.validate import ROUNDING_S, RULES, reserved_symbols
 from asr.errors import InputError, counted
 from asr.formats import READABLE
@@ -33,6 +41,9 @@ NEEDED = ("wav.scp", "text", "utt2spk")
 _UNSAFE = re.compile(r"[\s/\\\x00-\x1f\x7f-\x9f]+")
 _UNFIT_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\ud800-\udfff]|[|\s]$")
 _SPREADSHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#N/A", "#NULL!")
+GENDERS = dict.fromkeys(("m", "male", "male_masculine"), "m") | dict.fromkeys(
+    ("f", "female", "female_feminine"), "f"
+)
 _SORTS_UP_TO_DASH = re.compile(r"[!-\-]")
 
 # What the normaliser librispeech does not turn into the words that are spoken: pattern and remedy.
@@ -343,16 +354,16 @@ def _recordings(names: Iterable[str], rows: Sequence[Row]) -> Tables:
 
 def _genders(speakers: Collection[str], rows: Sequence[Row]) -> tuple[Tables, tuple[str, ...]]:
     """Return spk2gender, or a note if the gender of some, but not all, speakers is known."""
-    table: dict[str, str] = {}
-    for speaker, row in zip(speakers, rows, strict=True):
-        gender = row.gender[:1].lower()
-        if gender in ("m", "f") and table.setdefault(speaker, gender) != gender:
-            raise InputError(f"{row.where}: {speaker} is m and f; fix the rows of this speaker")
+    named = (GENDERS.get(row.gender.strip().lower(), "") for row in rows)
+    found = set(zip(speakers, named, strict=True))
+    table = {speaker: gender for speaker, gender in found if gender}
     if not table:
         return {}, ()
-    unknown = sorted(set(speakers) - table.keys())
-    if unknown:
-        note = f"no spk2gender: {len(unknown)} speakers are neither m nor f, {unknown[0]} the first"
+    known = Counter(speaker for speaker, gender in found if gender)
+    unclear = sorted(speaker for speaker in speakers if known[speaker] != 1)
+    if unclear:
+        count = counted(len(set(unclear)), "speaker")
+        note = f"no spk2gender: {count} not known as either m or f, the first {unclear[0]}"
         return {}, (note,)
     return {"spk2gender": table}, ()
 
@@ -368,6 +379,9 @@ def import_kaldi(
     source: str | Path, target: str | Path, root: str | Path, normalize: Normalize
 ) -> Imported:
     """Copy a Kaldi-like directory: tabs, any order, relative paths, ids without the speaker.
+
+    Ids are kept if all begin with their speakers and are sorted by them; otherwise see
+    :func:`make_ids`.
 
     All tables that are keyed by utterance, recording or speaker are copied under the new ids, but
     not feature and statistics archives, which contain the old ids. Tables that list different
@@ -422,9 +436,9 @@ def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[s
     """Return wav.scp with absolute paths, and the problems of the paths; commands are kept."""
     result, problems = dict(wavs), []
     for key, value in wavs.items():
-        path = root / value
         if command_of(value) is not None:
             continue
+        path = find_audio(root, value)
         if value and is_file(path):
             result[key] = absolute(path)
         else:
@@ -435,7 +449,10 @@ def _rooted(wavs: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[s
 def _new_ids(tables: Tables) -> dict[Unit, dict[str, str]]:
     """Return the new id of each utterance, speaker and recording by its old one."""
     utt2spk = tables["utt2spk"]
-    made = make_ids(list(utt2spk.items()))
+    made = list(utt2spk.items())
+    valid = all(name == safe(name) and name.startswith(safe(speaker)) for name, speaker in made)
+    if not valid or list(split_speakers(utt2spk)):
+        made = make_ids(made)
     utterances = {old: new for old, (new, _) in zip(utt2spk, made, strict=True)}
     speakers = {old: new for old, (_, new) in zip(utt2spk.values(), made, strict=True)}
     recordings = utterances

@@ -1,6 +1,5 @@
 """Measurements of utterances, saved while a command runs, so that a killed command goes on."""
 
-import fcntl
 import hashlib
 import os
 import time
@@ -17,6 +16,7 @@ from asr.corpus.datadir import Utterance, Utterances
 from asr.corpus.jobs import in_processes
 from asr.corpus.shard_index import hashed
 from asr.errors import InputError, first_line
+from asr.files import lock
 
 PATIENCE_S = 2.0
 CHUNK = 64  # utterances that a process measures at a time
@@ -61,15 +61,11 @@ class Saved:
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                return lock(self._file.fileno(), self.path.parent)
+            except InputError:
                 if time.monotonic() > end:
-                    raise InputError(
-                        f"{self.path}: another process is at work here; wait for it"
-                    ) from error
+                    raise
                 time.sleep(0.05)
-            except OSError:  # some network file systems have no locks
-                return None
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
@@ -86,7 +82,8 @@ class Saved:
         """Return all rows; they stay in the file."""
         if not len(self):
             return np.zeros(0, self.dtype)
-        return np.memmap(self.path, self.dtype, "r", offset=self._head, shape=(len(self),))
+        # The process that had the lock before may have removed the file, but not this open one.
+        return np.memmap(self._file, self.dtype, "r", offset=self._head, shape=(len(self),))
 
     def remove(self) -> None:
         """Remove the file when its rows are not needed any more."""

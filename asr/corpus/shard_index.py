@@ -106,6 +106,8 @@ class ShardIndex:
         for name in COLUMNS:
             if self.arrays[name].shape != (len(self),):
                 raise ValueError(f"{name} has {self.arrays[name].shape}, expected ({len(self)},)")
+        if any("/" in name for name in self.shards):
+            raise ValueError("a shard is outside of the folder")
         if not len(self.shards) == len(self.texts("digests")) == len(self.arrays["count"]):
             raise ValueError("the number of shards differs")
         for shard, rows in enumerate(self.rows()):

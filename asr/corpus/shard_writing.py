@@ -9,12 +9,14 @@ of lhotse.
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import quote
@@ -22,7 +24,7 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 
-from asr.audio.clip import Clip, CommandOutputs, info, read
+from asr.audio.clip import AudioError, Clip, CommandOutputs, info, read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
@@ -38,12 +40,20 @@ from asr.corpus.shard_index import (
     open_index,
 )
 from asr.errors import InputError, first_line
-from asr.files import check_folder, remove_temporaries, tar_members, write_atomically, write_json
+from asr.files import (
+    check_folder,
+    locked,
+    remove_temporaries,
+    tar_members,
+    write_atomically,
+    write_json,
+)
 from asr.formats import AUDIO_SUFFIXES
 
 UNFINISHED = ".unfinished"  # folder with the indexes of the shards that are done
 PLAN_FILE = "plan.json"
 SHOWN = 20  # utterances in a message
+MOST_CLIPPED = 0.001  # share of the samples of an utterance
 Plan = dict[str, str]
 Work = dict[Path, Sequence[Utterance]]  # the utterances of each shard
 Format = Literal["flac", "opus"]
@@ -91,6 +101,11 @@ def encoded(utterance: Utterance, options: Options, outputs: CommandOutputs | No
     if (content := _copied(utterance, options)) is not None:
         return content
     waveform = read(utterance.clip, sample_rate=rate, outputs=outputs)
+    if (beyond := float(np.mean(np.abs(waveform) > 1))) > MOST_CLIPPED:
+        raise AudioError(
+            f"{100 * beyond:.2g} % of the samples are beyond full scale and would be clipped; make "
+            "the recording quieter"
+        )
     samples = np.rint(waveform * 32768).clip(-32768, 32767).astype(np.int16)
     kind, subtype = FORMATS[options.format]
     buffer = io.BytesIO()
@@ -277,17 +292,19 @@ def write_shards(
         )
     check_folder(out)
     utterances, out = DataDir.load(directory).utterances, Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     plan = {"source": _source(utterances, options)}
     _check_folder_of(out, plan)
     size = options.utterances
     parts = [utterances[i : i + size] for i in range(0, len(utterances), size)]
     work: Work = {out / f"{options.name}-{i:06d}.tar": part for i, part in enumerate(parts)}
-    if all(map(Path.is_file, work)) and _has_index(out, options):
-        yield len(work), len(work)
-        return
-    write_json(out / UNFINISHED / PLAN_FILE, plan)
-    remove_temporaries(out)
-    yield from _finish(out, work, options, plan, jobs)
+    with locked(out):
+        if all(starmap(_is_current, work.items())) and _has_index(out, options):
+            yield len(work), len(work)
+            return
+        write_json(out / UNFINISHED / PLAN_FILE, plan)
+        remove_temporaries(out)
+        yield from _finish(out, work, options, plan, jobs)
 
 
 def index_shards(
@@ -312,7 +329,8 @@ def index_shards(
     plan: Plan = {}
     if (Path(out) / INDEX_FILE).is_file():
         plan = {"source": open_index(Path(out) / INDEX_FILE).info.get("source", "")}
-    yield from _finish(Path(out), work, Options(features), plan, jobs)
+    with locked(Path(out)):
+        yield from _finish(Path(out), work, Options(features), plan, jobs)
 
 
 def _has_index(out: Path, options: Options) -> bool:
@@ -379,13 +397,27 @@ def _make(
 ) -> str:
     """Write a shard and its index unless they are there; return why that failed."""
     try:
-        if not path.is_file():
+        if not _is_current(path, utterances):
             write_shard(path, utterances, options)
         if not _is_done(path, place, options):
             index_shard(path, options.features, extra).save(place)
         return ""
     except InputError as error:
         return str(error)
+
+
+def _is_current(path: Path, utterances: Sequence[Utterance]) -> bool:
+    """Whether there is a shard, and no file of its utterances has changed since."""
+    written = _changed_ns(path)
+    return written > 0 and all(_changed_ns(u.wav) <= written for u in utterances)
+
+
+def _changed_ns(path: str | Path) -> int:
+    """Return when a file was changed; 0 for a command."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116  # faster than pathlib
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_done(path: Path, place: Path, options: Options) -> bool:

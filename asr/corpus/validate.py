@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from asr.audio.clip import MAX_OVERSHOOT_S, command_of, info
@@ -165,7 +166,9 @@ def fix_remedy(path: str | Path, problems: Collection[Problem]) -> str:
     missing = any(not (problem.line or problem.fixable) for problem in problems)
     if missing or not number or any(_NOT_UTF8 in problem.message for problem in problems):
         return ""
-    return f"; `asr data fix {path}` fixes {'all' if number == len(problems) else number}"
+    return (
+        f"; `asr data fix {quote(str(path))}` fixes {'all' if number == len(problems) else number}"
+    )
 
 
 def _problems(path: Path, required: Collection[str], *, audio: bool) -> list[Problem]:

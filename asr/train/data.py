@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
+from asr.audio.clip import command_of
 from asr.audio.cmvn import CmvnStats
 from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.datadir import DataDir, Utterance, Utterances
@@ -15,6 +16,7 @@ from asr.corpus.feature_statistics import read_speaker_stats
 from asr.corpus.shards import Shards, are_shards
 from asr.errors import InputError, counted
 from asr.model.batch import Batch
+from asr.terminal import warn
 from asr.text.characters import clean
 from asr.text.tokenizer import CharTokenizer
 from asr.train import checks, shards
@@ -110,6 +112,11 @@ class TrainData:
         """Return the training set of a data directory, checked."""
         config = self.config
         checks.check_separation(train, dev)
+        if train.spans_s is not None and any(map(command_of, train.wavs.names)):
+            warn(
+                f"{directory}/wav.scp: every segment runs the command of its recording anew in "
+                "every epoch; `asr data shard` runs each command once"
+            )
         speakers, self.cmvn = _statistics(directory, config.features, train)
         self.fingerprint = fingerprint(train, self.tokenizer, self.cmvn, config.features)
         blocks = train.transcripts.blocks()

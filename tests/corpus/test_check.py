@@ -29,11 +29,12 @@ def data(make, tmp_path):
         "f-none": np.zeros(0),
         "g-quiet": good / 1000,
         "h-silent": np.zeros(RATE),
+        "j-stereo": np.stack([good, good], 1),
     }
     (tmp_path / "i.wav").write_bytes(b"RIFF, but damaged")
     for name, samples in sounds.items():
         soundfile.write(tmp_path / f"{name[0]}.wav", samples, RATE)
-    ids = [*sounds, "i-unreadable"]
+    ids = sorted([*sounds, "i-unreadable"])
     return make(
         utt2spk="".join(f"{u} {u[0]}\n" for u in ids),
         spk2utt="".join(f"{u[0]} {u}\n" for u in ids),
@@ -52,6 +53,7 @@ def test_each_kind_is_found(data):
         "unreadable": ["i-unreadable"],
         "empty": ["b-empty", "f-none"],
         "silent": ["g-quiet", "h-silent"],
+        "stereo": ["j-stereo"],
         "clipped": ["a-clipped"],
         "long": ["e-long"],
         "fast": ["c-fast"],
@@ -84,7 +86,7 @@ def test_only_changed_audio_is_read_again(data, tmp_path):
     check(data, USUAL, policies(""))
     soundfile.write(tmp_path / "d.wav", np.zeros(RATE), RATE)
     found = check(data, USUAL, policies(""), report=lambda done, count: seen.append(done))
-    assert seen == [7, 9]  # the damaged file and the changed one
+    assert seen == [8, 10]  # the damaged file and the changed one
     assert list(found.report["kinds"]["silent"]["examples"]) == ["d-good", "g-quiet", "h-silent"]
 
 
@@ -101,12 +103,12 @@ def test_utterances_are_dropped_with_a_backup(data, capsys):
     out, err = capsys.readouterr()
     kinds = json.loads(out)["kinds"]
     assert kinds["silent"]["count"] == 2 and kinds["silent"]["policy"] == "drop"
-    assert f"5 utterances dropped: {data}: 4 utterances left; originals in {data}/.backup" in err
-    left = ["a-clipped", "c-fast", "d-good", "e-long"]
+    assert f"5 utterances dropped: {data}: 5 utterances left; originals in {data}/.backup" in err
+    left = ["a-clipped", "c-fast", "d-good", "e-long", "j-stereo"]
     assert list(DataDir.load(data).utterances.ids) == left
-    assert (data / ".backup" / "text").read_text().count("\n") == 9
+    assert (data / ".backup" / "text").read_text().count("\n") == 10
     assert run_check([str(data), "--policy", "fast=drop", "--out", f"{data}-ok"]) == 0
-    assert list(DataDir.load(f"{data}-ok").utterances.ids) == ["a-clipped", "d-good", "e-long"]
+    assert list(DataDir.load(f"{data}-ok").utterances.ids) == [left[0], *left[2:]]
     assert list(DataDir.load(data).utterances.ids) == left
 
 

@@ -306,6 +306,14 @@ def test_combine_returns_the_files_it_leaves_out(make, tmp_path):
     assert ids(tmp_path / "out") == ["s1-a", "s1-b", "s2-a", "s3-a"]
 
 
+def test_combine_keeps_the_originals_of_copies(make, tmp_path):
+    files = {"utt2spk": "s3-a s3\n", "spk2utt": "s3 s3-a\n", "text": "s3-a SIX\n"}
+    copies = make("b", **files, wav_scp="s3-a x |\n", utt2uniq="s3-a s1-a\n")
+    combine(tmp_path / "out", [make("a"), copies])
+    found = {"s1-a": "s1-a", "s1-b": "s1-b", "s2-a": "s2-a", "s3-a": "s1-a"}
+    assert read_table(tmp_path / "out" / "utt2uniq") == found
+
+
 def test_combine_refuses_an_id_with_two_contents(make, tmp_path):
     first, second = make("a"), make("b", text="s1-a ONE\ns1-b ELSE\ns2-a FOUR\n")
     with pytest.raises(InputError) as told:

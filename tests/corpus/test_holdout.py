@@ -74,6 +74,16 @@ def test_copies_at_another_speed_stay_with_their_original(directory):
     assert sorted(dev["text"]) in (["a-000", "sp0.9-a-002"], ["b-001", "sp0.9-b-003"])
 
 
+def test_both_sides_of_a_call_stay_together(directory, tmp_path):
+    folder = directory([("a", "ONE"), ("b", "TWO"), ("c", "SIX"), ("d", "TEN")])
+    names = list(read_table(folder / "text"))
+    (folder / "wav.scp").write_text("".join(f"{n} sox {n} |\n" for n in names))
+    calls = zip(names, ("x A", "y A", "x B", "y B"), strict=True)
+    (folder / "reco2file_and_channel").write_text("".join(f"{n} {call}\n" for n, call in calls))
+    _, dev = cut(folder, 0.5, disjoint=["recording"])
+    assert set(dev["utt2spk"].values()) in ({"a", "c"}, {"b", "d"})
+
+
 def test_links_and_copies_of_a_recording_stay_together(directory, tmp_path):
     folder = directory([("a", "ONE"), ("b", "TWO"), ("c", "SIX"), ("d", "TEN")])
     for name, content in (("a", b"xy"), ("c", b"xy"), ("d", b"xz")):

@@ -86,9 +86,12 @@ def test_audio_that_cannot_be_read_is_tried_again(data, wav):
 def test_two_processes_do_not_write_one_file(data, monkeypatch):
     monkeypatch.setattr(saved, "PATIENCE_S", 0.0)
     first = Saved(data / SAVED_FILE, {"x": "f8"}, 1)
-    with pytest.raises(InputError, match="another process is at work"):
+    with pytest.raises(InputError, match="another process is writing"):
         gather(data, CONFIG)
     assert len(first) == 0
+    (data / SAVED_FILE).unlink()  # the first has ended while the second waited for the lock
+    first.append(np.zeros(1, first.dtype))
+    assert len(first.rows()) == 1
 
 
 def test_commands_run_again_after_an_error(make, tmp_path):

@@ -22,10 +22,11 @@ from asr.config import FeatureConfig, ShardConfig
 from asr.corpus import jobs, remote, shard_writing
 from asr.corpus.datadir import DataDir
 from asr.corpus.feature_statistics import check_settings, gather, read_speaker_stats
-from asr.corpus.shard_index import COLUMNS, open_index
+from asr.corpus.shard_index import COLUMNS, lines_of, open_index
 from asr.corpus.shard_writing import Options, encoded, index_shards, key_of, write_shards
 from asr.corpus.shards import Shards, expanded
 from asr.errors import InputError
+from asr.files import locked
 
 FEATURES = FeatureConfig(mel_bins=20)
 QUICK = ShardConfig(timeout_s=2, tries=4)
@@ -179,6 +180,28 @@ def test_a_finished_folder_is_kept_and_other_data_are_refused(corpus, tmp_path):
         shard(corpus, out, format="opus")
 
 
+def test_shards_of_changed_recordings_are_written_again(corpus, tmp_path):
+    out = shard(corpus, tmp_path / "shards")
+    second = (out / "train-000001.tar").stat().st_mtime_ns
+    soundfile.write(tmp_path / "0.wav", np.zeros(8000, np.int16), 16000)
+    shard(corpus, out)
+    assert not read(Shards(f"{out}/*.tar", ShardConfig())[0].clip).any()
+    assert (out / "train-000001.tar").stat().st_mtime_ns == second
+
+
+def test_a_second_process_writes_no_shards(corpus, tmp_path):
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process is writing"):
+        shard(corpus, tmp_path / "out")
+
+
+def test_recordings_beyond_full_scale_are_refused(corpus, tmp_path):
+    loud = np.array([0.5, -1.5] * 4000, np.float32)
+    soundfile.write(tmp_path / "0.wav", loud, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a-1: 50 % of the samples are beyond full scale"):
+        shard(corpus, tmp_path / "out")
+
+
 def test_shards_are_kept_with_other_features_and_indexed_again(corpus, tmp_path):
     out = shard(corpus, tmp_path / "shards")
     tars = {p: p.stat().st_mtime_ns for p in out.glob("*.tar")}
@@ -330,6 +353,12 @@ def test_shards_that_do_not_fit_their_index_are_named(corpus, tmp_path):
         index.arrays[name] = kept
         with pytest.raises(InputError, match="not an index, or damaged"):
             Shards(f"{out}/*.tar", ShardConfig())
+    index.arrays["shards"] = lines_of(
+        ["../train-000000.tar", "train-000001.tar", "train-000002.tar"]
+    )
+    index.save(out / "index.safetensors")
+    with pytest.raises(InputError, match="a shard is outside of the folder"):
+        Shards(f"{out}/*.tar", ShardConfig())
     (out / "index.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     with pytest.raises(InputError, match="not an index, or damaged"):
         Shards(f"{out}/*.tar", ShardConfig())
