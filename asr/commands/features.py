@@ -50,6 +50,6 @@ def add_options(parser: ArgumentParser) -> None:
 def read_features(path: str | None) -> FeatureConfig:
     """Return the settings of the features in a training configuration, or the defaults."""
     section = unfold(load_yaml(path)).get("features") if path else None
-    config = from_dict(TrainConfig, {"features": section}, path).features
+    config = from_dict(TrainConfig, {"features": section}, path or "").features
     FeatureExtractor(config)  # raises an error for empty filters before data are read
     return config

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 
-from asr.audio.clip import AudioError, Clip, CommandOutputs, info, read
+from asr.audio.clip import Clip, CommandOutputs, info, read
 from asr.audio.cmvn import CmvnStats
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig
@@ -39,7 +39,7 @@ from asr.corpus.shard_index import (
     joined,
     open_index,
 )
-from asr.errors import InputError, first_line
+from asr.errors import AudioError, InputError, first_line
 from asr.files import (
     check_folder,
     locked,

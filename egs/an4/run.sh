@@ -3,6 +3,7 @@
 # shellcheck source-path=SCRIPTDIR
 # Train, decode and score a recogniser on CMU AN4 (Census): spelled words, numbers, dates.
 caller_dir=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
 
 stage=-1

@@ -3,6 +3,7 @@
 # shellcheck source-path=SCRIPTDIR
 # Train, decode, score and try out a recogniser on LibriSpeech, or on the bundled data/mini.
 caller_dir=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
 
 stage=-1
@@ -190,7 +191,6 @@ score_stage 6 "${eval_sets[@]}"       # asr score
 transcribe_stage 7 "${eval_sets[-1]}" # asr transcribe
 
 if in_range 7; then
-  show_rates "${eval_sets[@]}"
   write_results
   show_transcript "${eval_sets[-1]}"
 fi

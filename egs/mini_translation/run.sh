@@ -4,6 +4,7 @@
 # Hear English and write another language: train, decode and score one model for each kind of
 # attention, on the bundled data/mini.
 caller_dir=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
 
 stage=0

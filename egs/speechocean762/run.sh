@@ -4,6 +4,7 @@
 # Train, decode and score a recogniser on speechocean762: English read by native speakers of
 # Mandarin, half of them children.
 caller_dir=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
 
 stage=-1
@@ -122,7 +123,4 @@ train_stage 4 ${init:+--init "$init"}  # asr train
 decode_stage 5 "${eval_sets[@]}"       # asr decode
 score_stage 6 "${eval_sets[@]}"        # asr score
 
-if in_range 6; then
-  show_rates "${eval_sets[@]}"
-  write_results
-fi
+! in_range 6 || write_results

@@ -18,7 +18,6 @@ import lzma
 import shutil
 import sys
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -277,14 +276,18 @@ def install(archive: Path, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"unpacking {archive}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
-        moved = []
-        for top in unpack(archive, Path(temporary)):
+    moved, temporary = [], folder / f".unpacking-{archive.name}"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
+    temporary.mkdir()
+    try:
+        for top in unpack(archive, temporary):
             for new, old in _parts(top, folder / top.name):
                 if not old.exists():
                     moved.append(new.replace(old))
                 elif not _same_file(new, old):
                     print(f"{old} exists; remove it to unpack {archive} again", file=sys.stderr)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return moved
 
 

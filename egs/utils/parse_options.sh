@@ -10,8 +10,8 @@
 #   --name value           never --name=value; dashes in the name equal underscores
 #   only known variables   an option has to be defined above, as a variable
 #   true or false          nothing else for a variable that is true or false
-#   --config FILE          is sourced first, so that the command line wins; paths in it are relative
-#                          to the folder of the recipe
+#   --config FILE          is sourced first, so that the command line wins; each line is empty, a
+#                          comment or name=value; paths are relative to the folder of the recipe
 #   --help                 prints $help_message
 # What follows the options stays in $1, $2, ...
 
@@ -31,9 +31,11 @@ for ((_parse_index = 1; _parse_index <= $#; _parse_index++)); do
         _parse_file=${caller_dir:-.}/$_parse_file # where the user stands, not the recipe
       fi
       [ -r "$_parse_file" ] || _parse_options_fail "--config $_parse_file: cannot read it"
+      _parse_line=$(grep -nvE '^[[:space:]]*(#|$|[A-Za-z_][A-Za-z0-9_]*=)' "$_parse_file" | head -n 1)
+      [ -z "$_parse_line" ] || _parse_options_fail "--config $_parse_file:$_parse_line: expected name=value (bash)"
       # shellcheck source=/dev/null
-      . "$_parse_file"
-      unset _parse_file
+      . "$_parse_file" || _parse_options_fail "--config $_parse_file: not bash; see above"
+      unset _parse_file _parse_line
       ;;
     --help | -h) ;; # has no value; any other option has one, which is not looked at here
     --*) _parse_index=$((_parse_index + 1)) ;;

@@ -17,6 +17,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then # recipes and tests
   exit 2
 fi
 
+unset CDPATH
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$root/.venv
 stamp=$venv/.setup-stamp           # written last: everything is there
@@ -30,6 +31,9 @@ fail() {
   printf 'setup: %s\n' "$@" >&2
   exit 1
 }
+
+[ -f "$root/constraints.txt" ] ||
+  fail "$root is not the repository; in a recipe, utils is a link: ln -sfn ../utils utils"
 
 extras="test"
 for option in "$@"; do
@@ -170,6 +174,7 @@ has_compiler() {
 # One set-up at a time. The lock belongs to the open file and goes away with the last process
 # that has it open, however it ends; Python takes it because not every system has flock(1).
 take_lock() { # take_lock PYTHON
+  [ -w "$root/constraints.txt" ] || fail "$root: cannot be written; copy the repository to a folder of your own"
   exec 9<>"$root/constraints.txt"
   if ! ask "$1" 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)'; then
     say "another set-up is at work; waiting for it"

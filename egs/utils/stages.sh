@@ -19,6 +19,7 @@
 
 : "${stage_dir:=exp/.stages}"
 stage_command=("$0" "$@")
+[[ $0 == */* ]] || stage_command[0]=./$0 # bash run.sh
 caller_dir=${caller_dir:-$PWD}
 stage_number=
 stage_title=
@@ -71,14 +72,31 @@ stage_begin() {
     stage_number=
     return 1
   fi
+  _lock_stage
   # shellcheck disable=SC2034
   stage_changed=false
   # shellcheck disable=SC2034
   if [ -f "$stage_record.begun" ] && { [ "$force" = true ] || [ "$(cat "$stage_record.begun")" != "$inputs" ]; }; then
     stage_changed=true
   fi
-  mkdir -p "$stage_dir" && rm -f "$stage_record.done" && _write "$stage_record.begun" "$inputs" || exit 1
+  rm -f "$stage_record.done" && _write "$stage_record.begun" "$inputs" || exit 1
   echo "stage $stage_number: $stage_title"
+}
+
+# _lock_stage: let no other run of the recipe begin this stage until it is done. The jobs of the stage
+# inherit the lock, so that it lasts as long as one of them runs, even if this script is killed.
+_lock_stage() {
+  mkdir -p "$stage_dir" && exec 8>"$stage_record.lock" || exit 1
+  python -I -c '
+import fcntl
+try:
+    fcntl.flock(8, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    raise SystemExit(1)
+except OSError:  # some network file systems have no locks
+    pass' && return
+  stage_number=
+  bad_usage "$stage_title: another run of this recipe is at work on it; wait for it, stop it, or name another --dir"
 }
 
 _is_done() { # _is_done INPUTS: have inputs and outputs not changed since the last run?
@@ -93,6 +111,7 @@ stage_done() {
   local outputs
   outputs=$(_signature --outputs "$@") || exit
   _write "$stage_record.outputs" "$(printf '%s\n' "$@")" && _write "$stage_record.done" "$outputs" || exit 1
+  exec 8>&-
   stage_number=
 }
 

@@ -43,6 +43,10 @@ done
 [ "$stage" -le "$stop_stage" ] ||
   bad_usage "--stage $stage --stop-stage $stop_stage: the first stage comes after the last one; --help lists them"
 
+# stage 1 reads the features from the file alone
+[[ " $train_options" != *" --features."* ]] ||
+  bad_usage "--train-options --features...: write the features into a file for --train-config"
+
 dir=${dir%/}
 
 # each_training COMMAND...: run the command with dir, seed and stage_dir of each training in turn.
@@ -105,7 +109,8 @@ launcher() {
 
 # model_to_decode: print the model that decode_model names
 model_to_decode() {
-  local epochs=("$dir"/checkpoints/epoch_*.safetensors)
+  local epochs
+  mapfile -t epochs < <(printf '%s\n' "$dir"/checkpoints/epoch_*.safetensors | sort -V)
   if [ "$decode_model" = last ]; then echo "${epochs[-1]}"; else echo "$dir"; fi
 }
 
@@ -171,17 +176,6 @@ _transcribe() {
       "$wav" "$dir" --device $device --threads $threads
     stage_done "$dir/transcript.txt"
   fi
-}
-
-# show_rates SET...: print the word error rates.
-show_rates() {
-  echo
-  each_training _show_rates "$@"
-}
-
-_show_rates() {
-  local set
-  for set in "$@"; do cat "$dir/decode_${set}_$decode_tag/scoring_kaldi/best_wer"; done
 }
 
 # show_transcript SET: print reference and hypothesis of the first recording of a set.

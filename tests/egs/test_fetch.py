@@ -218,10 +218,12 @@ def test_archives_that_share_a_folder_are_joined(tmp_path):
     first = archive(tmp_path / "1", ("LS/README", b"1"), ("LS/dev/x", b"x"))
     second = archive(tmp_path / "2", ("LS/README", b"2"), ("LS/test/y", b"y"))
     out = tmp_path / "out"
+    (out / ".unpacking-1" / "of a killed run").mkdir(parents=True)
     fetch.install(first, out)
     fetch.install(second, out)
     files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert files == {"LS/README": b"1", "LS/dev/x": b"x", "LS/test/y": b"y"}
+    assert [path.name for path in out.iterdir()] == ["LS"]
 
 
 def test_what_is_there_is_kept_and_told(tmp_path, capsys):

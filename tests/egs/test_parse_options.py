@@ -64,6 +64,21 @@ def test_command_line_wins_over_config_file(bash, recipe):
     assert result.stdout == "nj=2 train_set=large force=false rest=\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("nj=8\nepochs: 18\n", "my.conf:2:epochs: 18: expected name=value"),
+        ("# mine\n  nj = 8\n", "my.conf:2:  nj = 8: expected name=value"),
+        ("nj='8\n", "my.conf: not bash; see above"),
+    ],
+)
+def test_a_config_file_that_is_no_list_of_options_is_refused(bash, recipe, text, complaint):
+    (recipe / "my.conf").write_text(text)
+    result = bash(SCRIPT, "--config", "my.conf")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert complaint in result.stderr
+
+
 def test_config_as_the_value_of_an_option(bash):
     result = bash(SCRIPT, "--train-set", "--config", "--nj", "3")
     assert result.stdout == "nj=3 train_set=--config force=false rest=\n"

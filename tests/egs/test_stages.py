@@ -1,5 +1,6 @@
 """Stages are run, skipped, and resumed."""
 
+import fcntl
 import os
 
 import pytest
@@ -71,6 +72,18 @@ def test_force(run):
         "ran 0 changed=true",
         "stage 4: train",
     ]
+
+
+def test_a_stage_is_not_begun_while_another_run_is_in_it(run, recipe):
+    run()
+    begun = (recipe / "exp" / ".stages" / "0.begun").read_text()
+    with open(recipe / "exp" / ".stages" / "0.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = run("--seed", "2")
+    assert second.returncode == 2 and second.stdout == ""
+    assert "copy: another run of this recipe is at work on it" in second.stderr
+    assert (recipe / "exp" / ".stages" / "0.begun").read_text() == begun
+    assert "ran 0 changed=true" in run("--seed", "2").stdout
 
 
 def test_range(run):
