@@ -136,7 +136,6 @@ class BeamSearch:
         self.cumulative = np.array([s.cumulative for s in scorers])
         self.weights = np.array([0.0 if s.cumulative else s.weight for s in scorers])
         """Weights of the scores that the search adds up over the steps, (P,)."""
-        self.least_limit = int(limits.min())
         self.all_used = False
         """Whether all rows are known to be in use, as in most steps."""
         self.history: list[_Past] = []
@@ -150,7 +149,7 @@ class BeamSearch:
             alignment, scores, total = self._extend(links)
             extensions = self._choose(scores, total)
             self._finish(extensions, length)
-            if length >= self.least_limit:
+            if length >= self.active.limit.min():
                 self._finish_at_limit(length)
             links = self._prune(extensions)
             kept = self._unfinished(length)
@@ -253,8 +252,6 @@ class BeamSearch:
     def _unfinished(self, length: int) -> IntArray:
         """Return the positions of the utterances whose open rows can still become results."""
         _, steps, limit, to_beat = self.active
-        if self.all_used and length + 1 < self.least_limit and to_beat.max() == -math.inf:
-            return np.arange(len(self.best))
         left, leading = limit - length - 1, self.best[:, 0]
         unfinished = (left >= 0) & (leading > -math.inf)
         if self.config.end_margin > 0:
@@ -272,7 +269,6 @@ class BeamSearch:
         number, steps, limit, to_beat = self.active
         self.active = _Active(number[kept], steps[kept], limit[kept], to_beat[kept])
         self.best, self.scores = self.best[kept], self.scores[:, rows]
-        self.least_limit = int(self.active.limit.min(initial=0))
         return links[:, rows]
 
     def _select(self, kept: IntArray, links: IntArray) -> IntArray:
