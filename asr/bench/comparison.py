@@ -17,6 +17,7 @@ import yaml
 from asr.bench import accuracy, speed
 from asr.config import AttentionConfig, EncoderConfig, TrainConfig
 from asr.config.attention import settings_of_kind
+from asr.config.field import SettingError
 from asr.config.kinds import ATTENTIONS, CELLS
 from asr.config.layers import Convolutions, LayerConfig, Recurrent, SelfAttention
 from asr.config.read import from_dict, load_yaml, to_dict
@@ -175,7 +176,11 @@ def _with(config: TrainConfig, axis: str, variant: str) -> TrainConfig:
     elif axis == "cells":
         model = replace(model, decoder=replace(model.decoder, cell=name))
     else:
-        layers = tuple(ENCODERS[name](model.encoder))
+        try:
+            layers = tuple(ENCODERS[name](model.encoder))
+        except SettingError as error:
+            found = f"pyramid {list(model.encoder.pyramid)} and {model.encoder.units} units"
+            raise InputError(f"--encoders {name} does not fit {found}: {error}") from error
         model = replace(model, encoder=replace(model.encoder, layers=layers))
     return replace(config, model=model)
 

@@ -28,7 +28,7 @@ from asr.config.field import THREADS, between, more_than
 from asr.config.help import Parser
 from asr.config.read import from_dict, load_yaml
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
-from asr.files import check_outputs
+from asr.files import check_outputs, plain
 from asr.store.find import search_settings
 from asr.terminal import note, print_error
 
@@ -159,7 +159,7 @@ def main(argv: list[str]) -> int:
         found = run(options)
         result = {"work": options.work, **found, **measure.machine()}
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(plain(result)))
     elif options.work == "peers":
         print("\n".join(_table(found)))
     else:
@@ -187,7 +187,7 @@ def show_speedrun(options: argparse.Namespace) -> int:
             raise InputError(f"-o {options.out}: expected a name that ends in .png")
     target = options.target / 100
     runs = [read_run(folder, target) for folder in options.folders]
-    print(json.dumps(runs) if options.json else "\n".join(table(runs, target)))
+    print(json.dumps(plain(runs)) if options.json else "\n".join(table(runs, target)))
     if options.out:
         draw(runs, target, options.out)
     return EXIT_OK

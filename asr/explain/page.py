@@ -55,10 +55,10 @@ ORDERS = {
 
 SOURCES = """<footer class="soft">Sources: occlusion arXiv:1311.2901, removal of sound in an order
 of importance arXiv:1806.07421, attention and explanation arXiv:1902.10186.</footer>"""
-MEASURE = """<p><b>Attention is evidence of the alignment, not proof of what caused a letter.</b> It
-shows where the model looked. Relevance is measured: each short stretch of sound is replaced by
-average sound, and the relevance of the stretch is what the logarithm of a letter's probability
-loses.</p>"""
+MEASURE = """<p class="claim"><b>Attention is evidence of the alignment, not proof of what caused a
+letter.</b> It shows where the model looked. Relevance is measured: each short stretch of sound is
+replaced by average sound, and the relevance of the stretch is what the logarithm of a letter's
+probability loses.</p>"""
 
 
 def write_page(
@@ -74,9 +74,8 @@ def write_page(
     Raises:
         InputError: the file cannot be written.
     """
-    alone = len(explanations) == 1
     if rendered is None:
-        rendered = (render(each, number, alone) for number, each in enumerate(explanations))
+        rendered = (render(each, number) for number, each in enumerate(explanations))
     style, script = (_source(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; media-src data:; img-src data:; style-src '{_hash(style)}'; "
@@ -121,55 +120,52 @@ def _head(explanations: Sequence[Explanation]) -> Iterator[str]:
     if len(explanations) > 1:
         yield "<nav><ol>"
         for number, each in enumerate(explanations):
-            text = _text(each.transcript.text or "no speech found")
+            text = _text(each.transcript.text or each.transcript.why_empty)
             yield f'<li><a href="#r{number}">{_text(each.name)}</a>: {text}</li>'
         yield "</ol></nav>"
-    if segments and (len(explanations) > 1 or len(segments) > 1):
+    if segments:
+        yield MEASURE
+    if len(segments) > 1:
         yield f"<h2>The whole page: {counted(len(segments), 'segment')}</h2>"
-        yield _claim(mean_overlap(segments), MEASURE)
+        yield _claim(mean_overlap(segments))
         yield from _charts(mean_curves([segment.curves for segment in segments]))
 
 
-def _claim(overlap: Overlap, measure: str) -> str:
+def _claim(overlap: Overlap) -> str:
     return (
-        f'<div class="claim">{measure}<p><b>{_percent(overlap.share)}</b> of the relevance lies in '
-        "the sound that got 90 % of the attention. By chance it would be "
-        f"{_percent(overlap.chance)}, because that sound is so much of the recording.</p></div>"
+        f'<p class="claim"><b>{_percent(overlap.share)}</b> of the relevance lies in the sound that'
+        f" got 90 % of the attention. By chance it would be {_percent(overlap.chance)}, because "
+        "that sound is so much of the recording.</p>"
     )
 
 
-def render(explanation: Explanation, number: int, alone: bool) -> str:
+def render(explanation: Explanation, number: int) -> str:
     """Return the part of a recording, without the head and the end of the page.
 
     Args:
         explanation: of the recording.
         number: its place on the page, from 0.
-        alone: whether the page has no other; with a single segment, the measure then stands here,
-            else at the top.
     """
-    single = alone and len(explanation.segments) == 1
-    return "\n".join(_recording(explanation, number, MEASURE if single else ""))
+    return "\n".join(_recording(explanation, number))
 
 
-def _recording(explanation: Explanation, number: int, measure: str) -> Iterator[str]:
+def _recording(explanation: Explanation, number: int) -> Iterator[str]:
     yield f'<section class="recording" id="r{number}"><header>'
     seconds = f"{explanation.transcript.duration_s:.1f} s"
     yield f'<h2>{_text(explanation.name or "recording")}</h2><span class="soft">{seconds}</span>'
     sound = _sound(explanation.waveform, explanation.rate)
     yield f'<audio controls preload="auto" src="{sound}"></audio></header>'
     if not explanation.segments:
-        yield "<p>No speech was found, so there is nothing to explain.</p>"
+        yield f"<p>Nothing to explain: {_text(explanation.transcript.why_empty)}.</p>"
     for place, segment in enumerate(explanation.segments):
-        yield from _segment(segment, explanation, f"show{number}.{place}", measure)
+        yield from _segment(segment, explanation, f"show{number}.{place}")
     yield "</section>"
 
 
-def _segment(
-    segment: SegmentExplanation, explanation: Explanation, name: str, measure: str
-) -> Iterator[str]:
-    found = segment.segment
+def _segment(segment: SegmentExplanation, explanation: Explanation, name: str) -> Iterator[str]:
+    found, several = segment.segment, len(explanation.segments) > 1
     yield '<div class="segment">'
-    if len(explanation.segments) > 1:
+    if several:
         yield f"<h3>From {found.start_s:.1f} to {found.end_s:.1f} s</h3>"
     for flag in found.flags:
         yield f'<div class="flag"><b>{_text(flag)}:</b> {_text(REASONS.get(flag, ""))}</div>'
@@ -184,8 +180,8 @@ def _segment(
         )
     yield "</div>"
     yield PICTURE.format(name=name)
-    yield _claim(segment.overlap, measure)
-    yield from _charts(segment.curves, "open" if measure else "")
+    yield _claim(segment.overlap)
+    yield from _charts(segment.curves, "" if several else "open")
     yield f'<script type="application/json">{_json(_data(segment, explanation))}</script></div>'
 
 

@@ -1,17 +1,21 @@
 """PNG pictures of training curves, attention and the reliability of confidence."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asr.errors import counted
 from asr.explain.explanation import Explanation, SegmentExplanation
 from asr.figures import own_settings, write_png
 from asr.recognize.calibrate import CalibrationData
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.score.calibration import BINS, confidence_bins
+from asr.terminal import note
 
+HIGHEST = 300  # inches of a picture, 30,000 pixels; few programs show higher ones
 Example = tuple[str, np.ndarray, Sequence[str], float]
 """Title, attention weights (U, S), U characters, duration of the audio in seconds."""
 
@@ -101,8 +105,11 @@ def draw_explanation(explanation: Explanation, path: Path) -> None:
     with own_settings(explanation.transcript.text):
         from matplotlib.figure import Figure
 
-        segments = explanation.segments
-        heights = [1.5 + 0.12 * len(segment.text) for segment in segments] or [1.0]
+        heights = [1.5 + 0.12 * len(segment.text) for segment in explanation.segments] or [1.0]
+        heights = [h for h, end in zip(heights, accumulate(heights), strict=True) if end < HIGHEST]
+        segments = explanation.segments[: len(heights)]
+        if left := len(explanation.segments) - len(segments):
+            note(f"{path}: without the last {counted(left, 'segment')}; the page has all of them")
         figure = Figure(figsize=(14, sum(heights)), layout="constrained")
         rows = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
         for (left, right), segment in zip(rows, segments, strict=False):

@@ -75,6 +75,11 @@ class Transcript:
         return " ".join(s.text for s in self.segments if s.text)
 
     @property
+    def why_empty(self) -> str:
+        """The reason for an empty text: without speech there are no segments."""
+        return "the model wrote nothing" if self.segments else "no speech found"
+
+    @property
     def words(self) -> tuple[Word, ...]:
         """The words of all segments."""
         return tuple(word for s in self.segments for word in s.words)

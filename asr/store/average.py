@@ -10,7 +10,7 @@ import numpy as np
 from asr.config import TrainConfig
 from asr.config.read import FIXED, flatten, is_fixed, to_dict
 from asr.errors import InputError
-from asr.store.find import damaged
+from asr.store.find import MODEL_FILE, damaged
 from asr.store.model_file import Header, read_network, save_model
 from asr.store.weights import Weights
 
@@ -49,8 +49,7 @@ def average_models(
             total[name] += value
     _refuse_twice(headers)
     mean = {name: (value / len(sources)).astype(np.float32) for name, value in total.items()}
-    names = [Path(s).name for s in sources]
-    info = {"average_of": names, **common_info(headers), **measure(mean)}
+    info = {"average_of": list(map(_name, sources)), **common_info(headers), **measure(mean)}
     save_model(target, mean, replace(first, config=config or first.config, info=info))
     return info
 
@@ -72,14 +71,16 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
         check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)
-        ours, theirs = (np.zeros(0) if h.cmvn is None else h.cmvn.sum for h in (headers[0], other))
-        if not np.array_equal(ours, theirs):
-            found = f"{other.path}: other statistics of the features than in {headers[0].path}"
-            raise InputError(f"{found}; {remedy}")
     named = ((i, *item) for i, own in enumerate(networks) for item in own.items())
     weights = {f"{i}.{name}": value for i, name, value in named}
-    info = {"ensemble_of": [str(s) for s in sources], **common_info(headers)}
+    info = {"ensemble_of": list(map(_name, sources)), **common_info(headers)}
     save_model(target, weights, replace(headers[0], info=info))
+
+
+def _name(path: str | Path) -> str:
+    """Return the name of a model, or of the folder of its training."""
+    path = Path(path).resolve()
+    return path.parent.name if path.name == MODEL_FILE else path.name
 
 
 def _refuse_twice(headers: Sequence[Header]) -> None:
@@ -120,6 +121,9 @@ def check_same(first: Header, other: Header, fixed: tuple[str, ...], remedy: str
     differing = [f"{key} is {there[key]}, not {here[key]}" for key in sorted(keys)]
     if other.tokenizer.symbols != first.tokenizer.symbols:
         differing.append("its characters differ")
+    sums = [np.zeros(0) if header.cmvn is None else header.cmvn.sum for header in (first, other)]
+    if not np.array_equal(sums[0], sums[1]):
+        differing.append("its statistics of the features differ")
     ours, theirs = first.info.get("data"), other.info.get("data")
     if ours and theirs and ours != theirs:  # exported models lack it
         differing.append("its training data differ")

@@ -14,7 +14,7 @@ from asr.bench.accuracy import Spoken, Trained, join, read_dev, times_of_ctm, wo
 from asr.bench.comparison import ENCODERS, make_rows
 from asr.bench.comparison_report import ERRORS, lines, table, write
 from asr.commands.bench import main
-from asr.config import EncoderConfig, TrainConfig
+from asr.config import EncoderConfig, ModelConfig, TrainConfig
 from asr.config.read import from_dict
 from asr.errors import InputError
 from asr.train import loop
@@ -157,6 +157,13 @@ def test_cells_and_encoders_keep_the_rest():
     assert {name: stacks[name].width(20) for name in stacks} == {
         "gru": 12, "lstm": 12, "one_directional": 6, "conv2d": 12, "attention": 12
     }  # fmt: skip
+
+
+def test_an_encoder_that_does_not_fit_is_named():
+    config = TrainConfig(model=ModelConfig(encoder=EncoderConfig(pyramid=(3,))))
+    message = r"--encoders conv2d does not fit pyramid \[3\] and 256 units: reduction = 3, expected"
+    with pytest.raises(InputError, match=message):
+        make_rows(config, "encoders", ["conv2d"], [1], "exp", "data/dev")
 
 
 def test_joined_utterances_have_pauses_between_them():

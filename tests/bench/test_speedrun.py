@@ -44,6 +44,8 @@ def test_an_error_rate_that_is_not_finite_and_a_line_that_is_being_written(tmp_p
         file.write('{"kind": "epo')
     assert main(["speedrun", folder]) == 0
     assert "50.0 %" in capsys.readouterr().out
+    assert main(["speedrun", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["wer"] == [None, 0.5]
 
 
 def test_a_table_names_trainings_that_never_had_it(tmp_path, capsys):

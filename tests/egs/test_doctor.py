@@ -1,7 +1,9 @@
 """The report on the machine and the installation."""
 
 import json
+import re
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -27,6 +29,12 @@ def test_json_agrees_with_the_exit_code(capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] == (code == 0)
     assert report["ok"] == all(not f["remedy"] for f in report["findings"])
+
+
+def test_every_package_that_the_project_needs_is_checked():
+    needed = tomllib.loads((doctor.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.match(r"[\w-]+", line)[0].lower() for line in needed]
+    assert sorted(names) == sorted(name.lower() for name in doctor.PACKAGES)
 
 
 def test_missing_package_has_a_remedy(monkeypatch):

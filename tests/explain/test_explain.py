@@ -10,7 +10,7 @@ import pytest
 
 import asr
 from asr.cli import main
-from asr.config import ExplainConfig
+from asr.config import DecodeConfig, ExplainConfig
 from asr.errors import InputError
 from asr.explain import pictures
 from asr.explain.explainer import Explainer
@@ -68,6 +68,14 @@ def test_the_command_writes_all_formats(tmp_path, capsys):
     assert "".join(arrays["0.characters"]).split() == file["text"].split()
     assert arrays["0.relevance"].shape == arrays["0.attention"].shape
     assert arrays["0.history"].shape == (count + 1, count)
+
+
+def test_attention_of_a_text_that_was_cut_off_has_a_row_for_its_end():
+    short = asr.load("an4", "cpu", DecodeConfig(max_ratio=0.05))
+    (found,) = short.explain(asr.Clip(SPEECH, 0.0, 1.6), FEW).segments
+    assert "no-end" in found.segment.flags
+    assert found.attention.shape == found.relevance.sound.shape
+    assert not found.attention[-1].any()
 
 
 def test_an_interrupted_command_keeps_what_is_explained(tmp_path, capsys, monkeypatch):
@@ -128,7 +136,7 @@ def test_an_explanation_without_arrays_has_the_same_numbers(recognizer, tmp_path
     light = found.without_arrays()
     assert light.to_dict() == found.to_dict() and light.waveform.size == 0
     whole = write_page(tmp_path / "whole.html", [found])
-    parts = write_page(tmp_path / "parts.html", [light], [render(found, 0, True)])
+    parts = write_page(tmp_path / "parts.html", [light], [render(found, 0)])
     assert parts.read_bytes() == whole.read_bytes()
 
 

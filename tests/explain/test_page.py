@@ -141,7 +141,7 @@ def test_without_speech(tmp_path, explained, browser):
     silent = replace(explained(), segments=(), transcript=Transcript(4.0))
     browser.open(write_page(tmp_path / "page.html", [silent]), 1280)
     assert browser.errors() == []
-    assert "No speech was found" in browser.run("document.body.innerText")
+    assert "Nothing to explain: no speech found." in browser.run("document.body.innerText")
 
 
 @pytest.mark.parametrize("samples", [1, 100, 30000])
