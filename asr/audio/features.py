@@ -63,7 +63,7 @@ def warp_frequency(freq_hz: np.ndarray, warp: float, low_hz: float, high_hz: flo
     above = high_hz + (high_hz - right / warp) / (high_hz - right) * (freq_hz - high_hz)
     warped = np.where(freq_hz < left, below, freq_hz / warp)
     warped = np.where(freq_hz >= right, above, warped)
-    return np.where((freq_hz < low_hz) | (freq_hz > high_hz), freq_hz, warped)
+    return np.where(freq_hz < low_hz, freq_hz, warped)
 
 
 def mel_filters(
@@ -173,7 +173,7 @@ def normalize(
     if kind == "none":
         return features
     stats = (overall if kind == "global" else speaker) or CmvnStats.from_features(features)
-    if kind == "speaker" and overall is not None:
+    if overall is not None:  # of no effect on ``overall`` itself
         stats += overall.scaled_to(PRIOR_FRAMES)
     return stats.normalize(features)
 

@@ -141,7 +141,7 @@ class Score:
         """Return the indices of up to n utterances with errors, the most errors first."""
         wrong, words = errors(self.word_counts), reference_words(self.word_counts)
         order = np.lexsort((words, -wrong))  # of the same number of errors, the shorter first
-        return [int(i) for i in order[: max(0, n)] if wrong[i] > 0]
+        return [int(i) for i in order[:n] if wrong[i] > 0]
 
     def __repr__(self) -> str:
         return f"<Score: {self}>"

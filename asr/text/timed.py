@@ -134,7 +134,7 @@ def parse_ctm(lines: Sequence[str], path: Path) -> list[CtmWord]:
     form = "<file> <channel> <start> <duration> <word> [<confidence>]"
     for where, fields in _lines(lines, path, form):
         file, channel, start, duration, word = fields[:5]
-        if word in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>") or start == "*":
+        if word in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>"):
             raise InputError(f"{where}: alternatives are not scored; keep one of them")
         times = _seconds(start, "start", where), _seconds(duration, "duration", where)
         confidence = None

@@ -63,6 +63,11 @@ def test_channels_that_are_opposite_for_a_time(tmp_path):
     assert np.array_equal(found, SOUND)
 
 
+def test_a_clip_may_end_within_the_last_half_second():
+    data = encode(SOUND[: round(0.7 * RATE)], OTHER[: round(0.7 * RATE)])
+    assert len(read(Clip(data, 0.55, 0.6))) == round(0.05 * RATE)
+
+
 def test_three_channels_of_which_two_cancel(tmp_path):
     found = in_every_way(tmp_path, 0 * SOUND, SOUND, -SOUND)
     assert np.array_equal(found, SOUND)

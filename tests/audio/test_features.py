@@ -239,6 +239,10 @@ def test_settings_that_contradict_each_other(changes, message):
         FeatureExtractor(replace(FBANK, **changes))
 
 
+def test_loudness_is_that_of_the_loud_frames():
+    assert loudness(np.arange(101.0)[:, None]) == 95.0
+
+
 def test_level_makes_loud_and_quiet_recordings_the_same():
     """The loud frames are at 0; without ``level``, a gain of 2 adds 2 ln 2 everywhere."""
     waveform = noise(16000)

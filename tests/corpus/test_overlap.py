@@ -32,6 +32,7 @@ def test_the_same_audio_under_another_name(files, name):
 def test_other_parts_of_a_recording_are_not_the_same(files):
     train = [utterance("t1", files / "a", 0.0, 2.0), utterance("t2", files / "a", 4.0, 6.0)]
     dev = [utterance("d1", files / "copy", 2.0, 4.0), utterance("d2", files / "copy", 4.5, 6.5)]
+    dev.append(utterance("d3", files / "copy", 1.5, 3.5))  # a quarter in common
     assert same_audio(train, dev) == ([("d2", "t2")], 0)
 
 

@@ -6,7 +6,7 @@ import pytest
 from asr.commands.lm import main
 from asr.errors import InputError
 from asr.lm.arpa import read_arpa, write_arpa
-from asr.lm.kneser_ney import estimate
+from asr.lm.kneser_ney import _discounts, estimate
 from asr.lm.ngram import NGram
 
 
@@ -35,6 +35,13 @@ def test_bigrams_by_hand():
     assert probability(arpa, "<s> A") == pytest.approx(1 / 2 + 0.5 * 0.2)
     row = arpa.words.index("A")
     assert 10 ** arpa.orders[0].backoffs[row] == pytest.approx(0.5)
+
+
+def test_discounts_by_hand():
+    """3, 2, 2 and 1 n-grams with counts of 1 to 4; one with 9, which takes no part."""
+    y = 3 / (3 + 2 * 2)
+    expected = [0, 1 - 2 * y * 2 / 3, 2 - 3 * y * 2 / 2, 3 - 4 * y * 1 / 2]
+    assert _discounts(np.array([1, 1, 1, 2, 2, 3, 3, 4, 9])) == pytest.approx(expected)
 
 
 def text():

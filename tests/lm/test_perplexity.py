@@ -39,6 +39,13 @@ def test_by_hand():
     assert found.unknown_words is None
 
 
+def test_sentences_are_scored_in_blocks_as_at_once(monkeypatch):
+    monkeypatch.setattr("asr.lm.perplexity._BLOCK", 2)
+    found = perplexity(Coin(), ["A", "B B", "A", "C"], TOKENS)
+    counts = [2, 4, 2, 2]  # characters and the end
+    assert [x for x, _ in found.sentences] == pytest.approx([n * math.log(0.5) for n in counts])
+
+
 def test_unknown_words_are_counted():
     lm = WordLM(estimate(["A B", "B A"], 2), TOKENS)
     assert perplexity(lm, ["A CC B", "C"], TOKENS).unknown_words == 2

@@ -133,6 +133,12 @@ def test_consistency_loss_by_hand():
     assert float(consistency_loss(log_probs, padding)) == pytest.approx(p_to_q + q_to_p)
 
 
+def test_the_other_copy_is_a_constant_of_the_consistency_loss():
+    log_probs = torch.randn(2, 1, 3).log_softmax(-1).requires_grad_()
+    consistency_loss(log_probs, torch.zeros(2, 1, dtype=torch.bool)).backward()
+    assert log_probs.grad.allclose(-log_probs.detach().exp().roll(1, 0))
+
+
 def test_consistency_adds_nothing_for_equal_copies(model):
     features, frames, tokens, lengths = (torch.cat([v, v]) for v in batch())
     model.train()
@@ -264,3 +270,11 @@ def test_label_smoothing_is_that_of_torch():
         )
         found = losses.cross_entropy(log_probs, targets, smoothing, 4)
         assert float(found) == pytest.approx(float(expected) / 4, rel=1e-6)
+
+
+def test_outside_of_training_no_label_is_smoothed(model):
+    inputs = batch()
+    plain, smooth = (
+        loss_of(model, *inputs, LossConfig(label_smoothing=s)).attention for s in (0.0, 0.5)
+    )
+    assert plain.equal(smooth)

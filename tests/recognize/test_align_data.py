@@ -154,6 +154,7 @@ def test_errors_by_hand():
     assert "bias -25 ms" in errors.render()
     assert errors.in_time == 0.25 and "25.0 % of the words have both ends" in errors.render()
     assert errors.to_dict()["end_median_s"] == pytest.approx(0.055)
+    assert errors.to_dict()["start_bias_s"] == pytest.approx(-0.025)
     assert ctm_lines(found["u"][:1]) == "u 1 0.100 0.200 A\n"
     assert compare_times({}, expected).render() == "0 words compared, 4 not found"
 

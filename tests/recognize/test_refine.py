@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.recognize.refine import CharacterGaussians, best_edges
+from asr.recognize.refine import OTHER, CharacterGaussians, InitialAlignment, best_edges
 from asr.recognize.transcript import Word
 from asr.search.alignment import best_states
 
@@ -82,6 +82,13 @@ def test_words_keep_all_but_their_times(spoken):
             assert word.characters[0][1] == word.start_s
 
 
+def test_an_offset_of_the_features_changes_no_times(spoken):
+    features, drafts, _ = spoken
+    plain = refine(list(zip(features, drafts, strict=True)), SHIFT_S)
+    moved = refine(list(zip([f + 5.0 for f in features], drafts, strict=True)), SHIFT_S)
+    assert np.abs(errors(plain, moved)).max() <= 0.011
+
+
 def test_what_cannot_be_aligned_keeps_its_times():
     short = np.zeros((2, 8), np.float32)
     crowded = (Word("ABC", 0.0, 0.02, characters=(("A", 0, 0), ("B", 0, 0), ("C", 0, 0.02))),)
@@ -106,6 +113,20 @@ def test_words_without_a_pause_meet():
     together = words("AB CD", [*edges[:2], (edges[2][0], edges[2][0]), *edges[2:]])
     (found,) = refine([(features.astype(np.float32), together)], SHIFT_S)
     assert found[1].start_s == found[0].end_s == pytest.approx(edges[2][0] * SHIFT_S, abs=0.02)
+
+
+def test_words_with_a_short_gap_meet_in_its_middle():
+    one, two = (Word(c, 0.0, 0.0, characters=((c, 0.0, 0.0),)) for c in "AB")
+    initial = InitialAlignment([one, two], np.zeros((60, 1)), np.array([2, 3]), np.zeros((2, 2)))
+    for gap, ends in ((14, (0.17, 0.17)), (16, (0.10, 0.26))):
+        a, b = initial.refined(np.array([[0, 10], [10 + gap, 40]]), SHIFT_S, 0.0)
+        assert (a.end_s, b.start_s) == pytest.approx(ends)
+
+
+def test_edges_are_rounded_to_the_nearest_frame():
+    initial = InitialAlignment([], np.zeros((3, 1)), np.array([2, 3]), np.zeros((2, 2)))
+    edges = np.array([[0.0, 1.9999999], [1.9999999, 3.0]])
+    assert initial.labels(edges).tolist() == [2, 2, 3]
 
 
 def test_edges_equal_those_of_the_step_by_step_search():
@@ -144,6 +165,12 @@ def test_an_unknown_character_sounds_like_the_mean_of_all(spoken):
     sounds = CharacterGaussians.estimate(list(zip(features, drafts, strict=True)), SHIFT_S)
     (word,) = sounds.refine(features[0], [Word("Z", 0.3, 0.4, characters=(("Z", 0.3, 0.4),))], 0.01)
     assert 0 <= word.start_s < word.end_s <= len(features[0]) * SHIFT_S
+
+
+def test_characters_without_a_gaussian_are_no_silence():
+    sounds = CharacterGaussians("AB", np.zeros((25, 4)))
+    word = Word("Z", 0.0, 0.3, characters=(("Z", 0.0, 0.3),))
+    assert sounds._initial(np.zeros((30, 8)), [word], SHIFT_S).symbols.tolist() == [OTHER]
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,13 @@ def test_a_short_pause_divides_only_a_long_segment():
     assert long == near((0.0, 11.25), (11.25, 13.5))  # the pause is shared
 
 
+def test_a_gap_within_a_word_divides_not_even_a_long_segment():
+    assert len(cut(sound(14.5, 0.1, 0.3))) == 1
+
+
 def test_long_speech_is_cut_at_its_quietest_place():
     waveform = sound(40)
+    waveform[2000:2300] *= 0.05  # in the first half of the longest segment, which is not cut
     waveform[12000:12300] *= 0.1
     waveform[22000:22300] *= 0.1
     found = times(cut(waveform))
@@ -93,11 +98,20 @@ def test_long_speech_is_cut_at_its_quietest_place():
     assert np.array_equal(joined, waveform)
 
 
+def test_the_first_part_of_long_speech_is_padded():
+    assert times(cut(sound(0, 2, 20)))[0][0] == pytest.approx(1.7, abs=0.033)
+
+
 def test_silence_and_clicks_give_no_chunks():
     assert cut(np.zeros(5000)) == []
     assert cut(np.zeros(0)) == []
     assert cut(sound(0, 2, 0.03, 2)) == []
     assert cut(sound(0.03, 2)) == []
+
+
+def test_speech_after_a_click_is_padded():
+    found = cut(sound(0, 2, 0.03, 0.3, 1), size=32, pause_s=0.2)
+    assert times(found) == near((2.03, 3.33))
 
 
 @pytest.mark.parametrize("vad", ["silero", "fixed"])

@@ -21,9 +21,9 @@ def test_spans_of_words():
 
 
 def test_words_meet_at_the_space_and_end_with_the_sound():
-    sound = [False] * 10 + [True] * 80 + [False] * 10
+    sound = [False] * 10 + [True] * 75 + [False] * 15
     # spikes at 140, 300, 500, 700 ms; the space at 500
-    assert timed("AB C", [3, 7, 12, 17], sound) == [("AB", 0.1, 0.5), ("C", 0.5, 0.9)]
+    assert timed("AB C", [3, 7, 12, 17], sound) == [("AB", 0.1, 0.5), ("C", 0.5, 0.85)]
 
 
 def test_in_a_pause_words_end_and_begin_with_the_sound():
@@ -45,6 +45,14 @@ def test_characters_share_the_word():
     assert names == ("A", "B", "C")
     assert starts == pytest.approx((word.start_s, 0.18, 0.30))
     assert ends == pytest.approx((0.18, 0.30, word.end_s))
+
+
+def test_times_of_characters_count_from_the_start_of_the_segment():
+    places, sound = np.array([3.0, 5.0, 9.0]), np.ones(50, bool)
+    (here,) = time_words("ABC", places, STEP_S, sound, SHIFT_S)
+    (later,) = time_words("ABC", places, STEP_S, sound, SHIFT_S, start_s=20.0)
+    starts = [20.0 + start for _, start, _ in here.characters]
+    assert [start for _, start, _ in later.characters] == pytest.approx(starts)
 
 
 @pytest.mark.parametrize("places", [[0, 0, 0, 0, 0], [9, 9, 9, 9, 9], [-1, -1, 0, 9, 9]])

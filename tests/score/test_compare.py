@@ -28,6 +28,8 @@ def test_two_right_words_separate_segments():
     assert segments(ref, "a x c d e x", "a b x d e f") == [(1, 1), (1, 0)]
     # One right word between the errors does not separate them.
     assert segments(ref, "x b x d e f", "a b c d e f") == [(2, 0)]
+    # Nor does it if each system has one of the errors.
+    assert segments("a b c", "a b x", "x b c") == [(1, 1)]
 
 
 def test_insertions_stand_between_words():
@@ -44,6 +46,7 @@ def test_matched_pairs_by_hand():
     z, p = matched_pairs([1, 1, 0, -1, 1, 1])
     assert z == pytest.approx(0.5 / math.sqrt(0.7 / 6))
     assert p == pytest.approx(0.1432, abs=1e-4)  # of the normal distribution, two-sided
+    assert matched_pairs([-1, -1, 0, 1, -1, -1]) == (-z, p)
     assert matched_pairs([]) == (0.0, 1.0)
     assert matched_pairs([1]) == (0.0, 1.0)
     assert matched_pairs([-2, -2]) == (-math.inf, 0.0)
@@ -61,9 +64,17 @@ def test_the_bootstrap_draws_the_same_utterances_for_both():
     assert bootstrap_difference(wrong[:, [0, 0]], words) == ((0.0, 0.0), 0.0)
 
 
+def test_replicates_without_words_have_no_rate():
+    """Every fourth replicate draws the utterance without words twice."""
+    interval, _ = bootstrap_difference(np.array([[1, 0], [0, 0]]), np.array([0, 1]))
+    assert all(map(math.isfinite, interval))
+
+
 def test_only_the_same_references_are_compared():
     with pytest.raises(InputError, match=r"differ \(2 and 1 utterances\)"):
         compare(score(["a", "b"], ["a", "b"]), score(["a"], ["a"]))
+    with pytest.raises(InputError, match="the references of the two systems differ"):
+        compare(score({"u": "a b"}, {"u": "a"}), score({"u": "a c"}, {"u": "a"}))
 
 
 def test_the_report_compares(tmp_path, capsys):

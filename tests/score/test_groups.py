@@ -6,6 +6,8 @@ import pytest
 from asr.errors import InputError
 from asr.score.calibration import ConfidenceBin, calibration_error, confidence_bins
 from asr.score.groups import by_confidence, by_length, by_speaker
+from asr.score.readers import read_utt2spk
+from asr.score.times import compare_times
 from asr.score.wer import Counts, score
 from asr.text.timed import CtmWord
 
@@ -20,6 +22,12 @@ def test_by_speaker_the_worst_first():
         ("s2", 1, Counts(0, 0, 0, 2)),
         ("s1", 2, Counts(4, 1, 0, 0)),
     ]
+
+
+def test_a_line_of_utt2spk_with_three_fields_is_refused(tmp_path):
+    (tmp_path / "utt2spk").write_text("u1 ann\nu2 bob jones\n")
+    with pytest.raises(InputError, match="utt2spk:2: 3 fields, expected"):
+        read_utt2spk(tmp_path / "utt2spk")
 
 
 def test_by_length_the_shortest_first():
@@ -82,6 +90,12 @@ def test_a_map_is_normalised_as_the_texts_are():
     mapping = {("okay",): ("ok",)}
     assert score(["Okay, go"], ["ok go"], "librispeech").words.errors == 1
     assert score(["Okay, go"], ["ok go"], "librispeech", mapping=mapping).words.errors == 0
+
+
+def test_times_of_words_that_a_normalizer_deletes_are_compared():
+    words = {"u": [word("uh", None), word("yes", None)]}
+    found = compare_times(words, words, lambda text: text.replace("uh", ""))
+    assert (len(found.starts_s), found.missing) == (2, 0)
 
 
 def test_whispers_normalizer_is_an_option(monkeypatch):

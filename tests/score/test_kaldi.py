@@ -83,6 +83,28 @@ def test_per_spk(decode):
     assert " ".join(lines[-1].split()) == "SUM sys 3 8 75.00 12.50 12.50 12.50 37.50 66.67"
 
 
+def test_columns_of_speakers_with_long_names_are_aligned(tmp_path):
+    write_scores(score({"a": "ONE"}, {"a": "ONE"}), tmp_path, utt2spk={"a": "s" * 20})
+    lines = details(tmp_path, "per_spk").splitlines()
+    assert {line[20:25] for line in lines} == {" id  ", " raw ", " sys "}
+
+
+def test_a_speaker_without_words_has_no_percentages(tmp_path):
+    write_scores(score({"a": "ONE", "b": ""}, {"a": "ONE", "b": ""}), tmp_path)
+    rows = [line.split()[:2] for line in details(tmp_path, "per_spk").splitlines()[1:-2]]
+    assert rows == [["a", "raw"], ["a", "sys"], ["b", "raw"]]
+
+
+def test_details_are_sorted_by_utterance_and_speaker(tmp_path):
+    write_scores(score({"b": "ONE", "a": "TWO"}, {"b": "ONE", "a": "TOO"}), tmp_path)
+    utterances, speakers = (
+        [line.split()[0] for line in details(tmp_path, name).splitlines()]
+        for name in ("per_utt", "per_spk")
+    )
+    assert utterances == ["a"] * 4 + ["b"] * 4
+    assert speakers == ["SPEAKER", "a", "a", "b", "b", "SUM", "SUM"]
+
+
 def test_ops_most_frequent_first(decode):
     assert details(decode, "ops") == (
         "correct         ONE      ONE    2\n"

@@ -27,7 +27,9 @@ def score(tmp_path, capsys):
 def test_the_closest_spelling_is_matched_where_it_is_the_only_one():
     assert match_names(["a", "A", "Talk"], ["A", "d/talk.WAV"]) == {"A": "A", "d/talk.WAV": "Talk"}
     assert match_names(["talk"], ["d/talk.wav", "e/talk.wav"]) == {}
-    assert match_names(["u.1", "u.2"], ["u.3"]) == {}
+    assert match_names(["talk.wav", "talk.flac"], ["talk"]) == {}
+    assert match_names(["a"], ["a", "A"]) == {"a": "a"}
+    assert match_names(["u.1"], ["u.2"]) == {}
     same = {"a/t.wav": "a/t", "b/t.wav": "b/t"}  # the folders tell them apart
     assert match_names(["a/t", "b/t"], ["a/t.wav", "b/t.wav"]) == same
 
@@ -69,6 +71,12 @@ def test_a_channel_without_words_is_reported(score):
     assert "no words for 1 segment, counted as deleted: Talk1 channel B" in err
 
 
+def test_ignored_segments_without_words_are_not_reported(score):
+    stm = "t A ann 0 5 hello\nu A ann 0 5 IGNORE_TIME_SEGMENT_IN_SCORING\n"
+    _, _, err = score(stm, "t A 0.5 0.4 hello\n", "ref.stm", "hyp.ctm")
+    assert "no words for" not in err
+
+
 def test_channels_that_the_references_do_not_distinguish_are_reported(score):
     ctm = "u-1 A 0.5 0.4 hello\nu-1 B 0.6 0.4 there\n"
     _, _, err = score("u-1 hello there\n", ctm, "ref.txt", "hyp.ctm")
@@ -80,6 +88,13 @@ def test_ids_in_another_spelling_are_matched(score, hyp):
     code, summary, err = score("utt-1 one\nutt-2 two\n", hyp)
     assert (code, summary["wer"]) == (0, 0.0)
     assert "matched 2 ids that the references spell differently" in err
+
+
+def test_words_of_ids_in_another_spelling_have_the_ids_of_the_references(tmp_path):
+    (tmp_path / "ref.txt").write_text("utt-1 one\nutt-2 two\n")
+    (tmp_path / "hyp.ctm").write_text("UTT-1 A 0 1 one 0.9\nUTT-2 A 0 1 two 0.8\n")
+    _, hyp = read_pair(open_source(tmp_path / "ref.txt"), open_source(tmp_path / "hyp.ctm"))
+    assert list(hyp.words) == ["utt-1", "utt-2"]
 
 
 def test_some_ids_in_another_case_do_not_count_as_missing(score):

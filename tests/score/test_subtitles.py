@@ -231,6 +231,14 @@ def test_repeated_lines_are_kept_if_words_have_no_times(tmp_path):
     assert plain_lines(tmp_path / "a.vtt") == ["yes", "yes"]
 
 
+def test_a_rolling_line_is_left_out_after_an_empty_cue(tmp_path):
+    (tmp_path / "a.vtt").write_text(
+        "WEBVTT\n\n00:00.0 --> 00:01.0\none<00:00:00.500> two\n\n00:01.0 --> 00:02.0\n\n\n"
+        "00:02.0 --> 00:03.0\none two\nthree<00:00:02.500> four\n"
+    )
+    assert plain_lines(tmp_path / "a.vtt") == ["one two", "three four"]
+
+
 def test_a_minus_before_a_number_is_no_mark_of_a_speaker(tmp_path):
     (tmp_path / "a.srt").write_text("1\n00:00:00,0 --> 00:00:01,0\n-5 degrees\n")
     assert plain_lines(tmp_path / "a.srt") == ["-5 degrees"]

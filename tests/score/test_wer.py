@@ -10,7 +10,7 @@ import pytest
 import asr
 from asr.errors import InputError
 from asr.score.bootstrap import wer_spread
-from asr.score.wer import Counts, count_symbols, count_words, kaldi_characters, score, total
+from asr.score.wer import Counts, align, count_symbols, count_words, kaldi_characters, score, total
 
 
 def edit_distance(ref, hyp):
@@ -90,6 +90,7 @@ def test_the_two_conventions_of_cer():
 def test_kaldi_keeps_tags_whole():
     assert kaldi_characters("AB C") == ["A", "B", "C"]
     assert kaldi_characters("AB [NOISE] <unk> C") == ["A", "B", "[NOISE]", "<unk>", "C"]
+    assert kaldi_characters("AB[NOISE] C") == ["AB[NOISE]", "C"]
 
 
 def test_alignment_shows_gaps():
@@ -102,6 +103,12 @@ def test_alignment_shows_gaps():
         (None, "here"),
         ("down", "down"),
     )
+
+
+def test_texts_are_aligned_in_blocks_as_at_once(pairs, monkeypatch):
+    at_once = list(align(*pairs))
+    monkeypatch.setattr("asr.score.wer._BLOCK", 7)
+    assert list(align(*pairs)) == at_once
 
 
 def test_worst_come_first_and_right_ones_never():
@@ -122,6 +129,8 @@ def test_missing_hypotheses_are_deleted_left_out_or_refused():
     assert score(REFS, hyps, mode="present").ids == ("u1", "u3")
     with pytest.raises(InputError, match=r"1 utterance \(u2\) without a hypothesis"):
         score(REFS, hyps, mode="strict")
+    with pytest.raises(InputError, match=r"3 utterances \(u1, u2, u3\) without a hypothesis"):
+        score(REFS, {}, mode="present")
 
 
 def test_unknown_hypotheses_are_reported_and_not_scored():
@@ -129,6 +138,10 @@ def test_unknown_hypotheses_are_reported_and_not_scored():
     assert (result.wer, result.unknown) == (0.0, ("u4",))
     with pytest.raises(InputError, match="found for example v1, expected u1; check"):
         score(REFS, {"v1": "a b"})
+
+
+def test_ids_of_lists_sort_in_their_order():
+    assert score(["a"] * 10, ["a"] * 10).ids[:2] == ("01", "02")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,15 @@ def test_bootstrap_equals_drawing_utterances():
     mean, half = wer_spread(errors, words)
     assert mean == pytest.approx(rates.mean(), rel=0.01)
     assert half == pytest.approx(1.96 * rates.std(), rel=0.05)
+
+
+def test_replicates_without_words_have_no_rate():
+    """Every fourth replicate draws the utterance without words twice."""
+    assert all(map(math.isfinite, wer_spread(np.array([1, 0]), np.array([0, 4]))))
+
+
+def test_no_interval_begins_below_0():
+    assert score(["a b"] * 9 + ["a"], ["a b"] * 9 + ["x"]).interval[0] == 0.0
 
 
 def test_the_interval_is_reproducible_and_holds_the_rate(pairs):

@@ -26,6 +26,12 @@ def test_characters_are_at_their_ctc_spikes():
     assert found.score_gap == pytest.approx(0.0)
 
 
+def test_a_character_has_the_log_probability_of_its_best_step():
+    log_probs = spikes([A, A, 0])
+    log_probs[1] = np.log([0.1, 0.1, 0.6, 0.1, 0.1])
+    assert ctc_align(log_probs, (A,)).log_probs == pytest.approx(np.log([0.9]))
+
+
 def test_symbols_of_which_ctc_is_confident():
     log_probs = spikes([A, 0, 4, 0, B, 0])
     log_probs[0] = np.log(0.2)

@@ -66,10 +66,13 @@ def test_beam_of_one_is_greedy(model):
         np.testing.assert_allclose(beams[0].attention, one.attention, atol=1e-5)
 
 
-@pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
-def test_an_utterance_alone_and_in_a_batch(model, ctc_weight):
-    config = DecodeConfig(beam=4, nbest=3, ctc_weight=ctc_weight, length_bonus=0.2)
-    m = encode(model)
+@pytest.mark.parametrize(
+    ("ctc_weight", "length_bonus"),
+    [(0.0, 0.2), (0.4, 0.2), (1.0, 0.2), (0.0, 1.0)],  # at 1, texts are as long as they may be
+)
+def test_an_utterance_alone_and_in_a_batch(model, ctc_weight, length_bonus):
+    config = DecodeConfig(beam=8, nbest=8, ctc_weight=ctc_weight, length_bonus=length_bonus)
+    m = encode(model, (80, 25, 9))
     together = search(m, config)
     for row in range(3):
         alone = search(m.select([row]), config)[0]
@@ -248,27 +251,42 @@ def test_the_limit_cuts_off(model):
         assert len(one.tokens) == max(4, one.attention.shape[1])
 
 
-def test_a_bonus_may_still_make_up_for_a_costly_start(model, monkeypatch):
-    """The first character costs 30 and each has a bonus of 16: only long transcripts pay."""
-    first = torch.tensor([-30.0, -30.0, -30.0, -30.0, 0.0])  # the end is almost certain
-    after = torch.tensor([-30.0, -30.0, -0.1, -3.0, -3.0])
+@pytest.fixture
+def decoder_says(monkeypatch):
+    """Sets the log-probabilities of the first character and of all others."""
     original = DecoderSession.step
     monkeypatch.setattr(native, "usable", lambda *_: False)
 
-    def step(self, tokens, state, rows):
-        _, *others = original(self, tokens, state, rows)
-        return torch.where((tokens == EOS).unsqueeze(1), first, after), *others
+    def say(first, after):
+        def step(self, tokens, state, rows):
+            _, *others = original(self, tokens, state, rows)
+            start = (tokens == EOS).unsqueeze(1)
+            return torch.where(start, torch.tensor(first), torch.tensor(after)), *others
 
-    monkeypatch.setattr(DecoderSession, "step", step)
-    config = replace(PLAIN, beam=400, length_bonus=16.0, end_margin=0.0)
+        monkeypatch.setattr(DecoderSession, "step", step)
+
+    return say
+
+
+def test_a_bonus_may_still_make_up_for_a_costly_start(model, decoder_says):
+    """The first character costs 30 and each has a bonus of 9: only the longest transcript pays."""
+    decoder_says([-30.0, -30.0, -30.0, -30.0, 0.0], [-30.0, -30.0, -0.1, -3.0, -3.0])
+    config = replace(PLAIN, beam=400, length_bonus=9.0, end_margin=0.0)
     best = search(encode(model, (9,)), config)[0][0]
     assert best.tokens[1:] == (2, 2, 2)  # the longest transcript: 9 frames allow 4 characters
-    assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 16.0, abs=1e-4)
-    # after one character the open hypotheses are at -14, the empty transcript at 0
-    for margin, tokens in ((13.9, ()), (14.1, best.tokens)):
+    assert best.score == pytest.approx(-30.0 - 3 * 0.1 - 3.0 + 4 * 9.0, abs=1e-4)
+    # after one character the open hypotheses are at -21, the empty transcript at 0
+    for margin, tokens in ((20.9, ()), (21.1, best.tokens)):
         assert (
             search(encode(model, (9,)), replace(config, end_margin=margin))[0][0].tokens == tokens
         )
+
+
+def test_a_negative_bonus_does_not_end_a_search_early(model, decoder_says):
+    """The end costs 3 at first, and nothing after one character, which costs 1 + 1."""
+    decoder_says([-99.0, -99.0, -1.0, -99.0, -3.0], [-99.0, -99.0, -99.0, -99.0, 0.0])
+    config = replace(PLAIN, beam=4, length_bonus=-1.0)
+    assert search(encode(model, (9,)), config)[0][0].tokens == (2,)
 
 
 def long_ctc():

@@ -59,6 +59,12 @@ def test_words_belong_to_the_first_segment_that_has_not_ended(files):
     assert [word.confidence for word in hyp.words["a-1-0000100"]] == [0.3, 0.9, 0.8]
 
 
+def test_words_of_a_segment_are_in_the_order_of_their_middles(files):
+    ctm = "a 1 1.1 0.8 late\na 1 1.2 0.2 early\n"
+    _, hyp = read_pair(*map(open_source, files(ctm=ctm)))
+    assert hyp.texts["a-1-0000100"] == "early late"
+
+
 def test_scores_of_timed_files(files, capsys):
     assert main(["score", *map(str, files()), "--tables", "--worst", "0"]) == 0
     out = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -10,7 +11,7 @@ from asr.config import AugmentConfig, BatchConfig, EncoderConfig, FeatureConfig
 from asr.corpus.datadir import Utterance
 from asr.text.tokenizer import CharTokenizer
 from asr.train.loader import load_batches
-from asr.train.plan import plan_batches, plan_group
+from asr.train.plan import cut_batch, largest_batch, plan_batches, plan_group
 from asr.train.utterances import UtteranceSet
 
 FEATURES = FeatureConfig(mel_bins=20, cmvn="none")
@@ -36,12 +37,43 @@ def test_batches_have_similar_lengths_within_the_budget():
     ]
 
 
+def test_a_shuffled_batch_is_within_the_budget_by_its_longest_utterance():
+    durations, config = [1.0 + 0.01 * i for i in range(500)], BatchConfig(seconds=60.0)
+    for n in range(5):
+        plan = plan_group(durations, config, [0, n])
+        batches = map(plan.batch, range(len(plan.ends)))
+        assert max(len(batch) * max(durations[i] for i in batch) for batch in batches) <= 60.0
+
+
+def test_the_largest_batch_is_looked_for_among_the_longest_utterances(monkeypatch):
+    monkeypatch.setattr("asr.train.plan.LONGEST", 2)
+    durations = np.array([9.0, 1.0, 2.0, 8.0])
+    assert sorted(largest_batch(durations, BatchConfig(seconds=20.0))) == [(0, 0), (0, 3)]
+
+
+def test_the_largest_micro_batch_is_as_short_as_possible():
+    found = cut_batch([(0, i) for i in range(5)], [1.0, 1.0, 1.0, 2.0, 2.0], 3)
+    assert found == [[(0, 0), (0, 1), (0, 2)], [(0, 3)], [(0, 4)]]
+
+
 def test_every_pass_has_its_own_order():
     durations = [1.0 + 0.01 * i for i in range(50)]
     config = BatchConfig(seconds=5.0)
     first, second, again = (plan_group(durations, config, [1, n]).order.tolist() for n in (1, 2, 1))
     assert first == again != second
     assert sorted(first) == sorted(second) == list(range(50))
+
+
+def test_every_pass_has_its_own_batches():
+    durations, config = [1.0 + 0.01 * i for i in range(50)], BatchConfig(seconds=5.0)
+    plans = [plan_group(durations, config, [1, n]) for n in (1, 2)]
+    one, two = ({frozenset(p.batch(n)) for n in range(len(p.ends))} for p in plans)
+    assert one != two
+
+
+def test_batches_are_not_in_the_order_of_their_lengths():
+    lengths = [2.0**i for i in range(20)]  # far more than the jitter apart
+    assert plan_group(lengths, BatchConfig(seconds=1.0), [1, 0]).order.tolist() != list(range(20))
 
 
 @pytest.mark.parametrize(("text", "frames"), [("AB", {61, 48, 38}), ("AB" * 6, {61, 48})])
