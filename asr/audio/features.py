@@ -173,7 +173,7 @@ def normalize(
     if kind == "none":
         return features
     stats = (overall if kind == "global" else speaker) or CmvnStats.from_features(features)
-    if overall is not None:  # of no effect on ``overall`` itself
+    if kind == "speaker" and overall is not None:
         stats += overall.scaled_to(PRIOR_FRAMES)
     return stats.normalize(features)
 
