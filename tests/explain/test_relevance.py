@@ -88,6 +88,13 @@ def test_overlap_of_equal_and_of_disjoint_maps():
     assert overlap(maps, -maps).share == 0.0
 
 
+def test_chance_is_weighted_by_the_relevance_of_each_character():
+    """Attention to one frame of four, and to all four: (3 x 1/4 + 1 x 1) / 4."""
+    attention = np.array([[10.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    relevance = np.array([[3.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    assert overlap(attention, relevance) == (1.0, 0.4375)
+
+
 def test_smoothing_keeps_the_place():
     maps = np.zeros((1, 50))
     maps[0, 20] = 1.0
@@ -104,6 +111,20 @@ def test_words_of_the_beam():
     assert [each.text for each in go] == ["NO"]
     assert {each.text for each in home} == {"ROME", "HOME RIGHT"}
     assert now == (("", pytest.approx(np.exp(-2.0) / total)),)
+
+
+def test_the_most_probable_reading_is_first():
+    scores = {"A": -1.0, "B": -3.0, "C": -2.0}
+    nbest = tuple(Candidate(text, score, {}) for text, score in scores.items())
+    ((first, second),) = alternatives(Segment(0, 1, "A", -1.0, {}, (), (), nbest))
+    assert (first.text, second.text) == ("C", "B")
+
+
+def test_the_shares_of_equal_readings_are_added():
+    scores = {"A B": -1.0, "C B": -2.0, "C D": -2.0}
+    nbest = tuple(Candidate(text, score, {}) for text, score in scores.items())
+    ((found,), _) = alternatives(Segment(0, 1, "A B", -1.0, {}, (), (), nbest))
+    assert found == ("C", pytest.approx(2 * np.exp(-2) / (np.exp(-1) + 2 * np.exp(-2))))
 
 
 @pytest.mark.parametrize(
@@ -125,15 +146,25 @@ def test_areas_and_size():
     assert mean.deletion_area == pytest.approx((falls.deletion_area + early.deletion_area) / 2)
 
 
+def test_the_size_keeps_half_of_what_all_the_audio_gives():
+    assert Curve(0.4 * (1.0 - SHARES), 0.4 * SHARES).size == 0.5  # 0.2 of 0.4
+
+
+def recognize(encoded):
+    """Write the words whose frames are louder than the average."""
+    return [" ".join(np.array(["A", "B", "C"])[heard > 0.6]) for heard in encoded.heard]
+
+
 def test_the_right_order_loses_the_words_first(occluder):
     important = np.where(np.arange(FRAMES) < 30, 1.0, 0.0)
-
-    def recognize(encoded):
-        """Write the words whose frames are louder than the average."""
-        return [" ".join(np.array(["A", "B", "C"])[heard > 0.6]) for heard in encoded.heard]
-
     found = curves(occluder, recognize, "A B C", {"right": important, "wrong": -important}, 5)
     assert list(found) == ["right", "wrong", CHANCE]
     assert all(each.deletion[0] == 1 and each.kept[-1] == 1 for each in found.values())
     areas = [found[name].deletion_area for name in ("right", CHANCE, "wrong")]
     assert areas == sorted(areas) and areas[0] < areas[2]
+
+
+def test_the_right_order_keeps_the_words_longest(occluder):
+    important = np.where(np.arange(FRAMES) < 30, 1.0, 0.0)
+    found = curves(occluder, recognize, "A B C", {"right": important, "wrong": -important}, 5)
+    assert found["right"].kept_area > found[CHANCE].kept_area > found["wrong"].kept_area

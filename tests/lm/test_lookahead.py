@@ -256,3 +256,9 @@ def test_words_in_one_case_for_a_model_that_writes_both(tmp_path, capsys):
     write_arpa(estimate(["a ab"], 2), tmp_path / "w.arpa")
     load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
     assert "all words are lower-case, but this model writes both" in capsys.readouterr().err
+
+
+def test_words_in_both_cases_are_not_warned_of(tmp_path, capsys):
+    write_arpa(estimate(["a Ab"], 2), tmp_path / "w.arpa")
+    load_word_lm(tmp_path / "w.arpa", CharTokenizer.from_texts(["Ab a B"]))
+    assert capsys.readouterr().err == ""

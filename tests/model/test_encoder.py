@@ -11,7 +11,7 @@ from compilers import needs_compiler
 from asr.config import EncoderConfig, TrainConfig
 from asr.config.args import add_settings, from_args, make_parser
 from asr.config.kinds import LAYERS
-from asr.config.layers import LayerConfig, Recurrent
+from asr.config.layers import Convolutions, LayerConfig, Recurrent, SelfAttention
 from asr.config.read import from_dict, to_dict
 from asr.errors import InputError
 from asr.model.cells import make_cell
@@ -136,6 +136,33 @@ def copy_direction(layer, d, cell):
     lstm = layer.directions[d]
     values = {"W_0": lstm.weight_ih_l0.t(), "U": lstm.weight_hh_l0.t(), "b": lstm.bias_ih_l0}
     cell.load_state_dict(values)
+
+
+def test_convolutions_end_with_relu():
+    x = make_layer(WIDTH, Convolutions(reduction=4, channels=3))(torch.randn(3, 9, WIDTH), STEPS)
+    assert x.min() == 0 < x.max()
+
+
+def test_self_attention_without_positions_is_torchs():
+    layer = make_layer(WIDTH, SelfAttention(units=8, heads=2)).eval()  # p begins with 0
+    theirs = torch.nn.TransformerEncoderLayer(8, 2, 32, 0.0, batch_first=True).eval()
+    names = {"W": "self_attn.in_proj_", "W_o": "self_attn.out_proj.", "W_1": "linear1."}
+    names |= {"W_2": "linear2.", "norm_1": "norm1.", "norm_2": "norm2."}
+    values, kinds = layer.state_dict(), ("weight", "bias")
+    theirs.load_state_dict(
+        {other + kind: values[f"{ours}.{kind}"] for ours, other in names.items() for kind in kinds}
+    )
+    x = torch.randn(2, 9, WIDTH)
+    torch.testing.assert_close(layer(x, torch.tensor([9, 9])), theirs(layer.V(x)))
+
+
+def test_self_attention_has_one_bias_for_all_far_steps():
+    """Those 64 steps or more ahead have the last one, those behind the first one."""
+    layer = make_layer(WIDTH, SelfAttention(units=8, heads=2))
+    layer.p.data[:, -1], layer.p.data[:, 0] = 2.0, 3.0
+    found = layer._positions(200)
+    assert (found[:, 0, 64:] == 2.0).all() and (found[:, 199, :136] == 3.0).all()
+    assert (found[:, 0, :64] == 0.0).all()
 
 
 def test_short_settings_make_layers():

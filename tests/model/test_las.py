@@ -186,6 +186,20 @@ def test_stepping_equals_teacher_forcing(model):
         torch.testing.assert_close(alignment.weights[:, 0], weights[:, u])
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_dropout_changes_the_output_in_training_alone(tiny_config, part):
+    """Embeddings are 0 with and without dropout, so that what is left is before the readout."""
+    config = replace(tiny_config, **{part: replace(getattr(tiny_config, part), dropout=0.5)})
+    model, (features, frames, tokens, lengths) = LAS(config, MEL, VOCAB), batch()
+    torch.nn.init.zeros_(model.decoder.embedding.weight)
+    for training in (True, False):
+        model.train(training)
+        one, other = (
+            model.decoder(tokens, lengths, model.encode(features, frames))[0][0] for _ in range(2)
+        )
+        assert one.equal(other) != training
+
+
 def test_weights_sum_to_one_and_are_zero_on_padding(model):
     features, frames, tokens, _ = batch()
     memory = model.encode(features, frames)
@@ -272,9 +286,11 @@ def test_label_smoothing_is_that_of_torch():
         assert float(found) == pytest.approx(float(expected) / 4, rel=1e-6)
 
 
-def test_outside_of_training_no_label_is_smoothed(model):
+def test_labels_are_smoothed_in_training_alone(model):
     inputs = batch()
-    plain, smooth = (
-        loss_of(model, *inputs, LossConfig(label_smoothing=s)).attention for s in (0.0, 0.5)
-    )
-    assert plain.equal(smooth)
+    for training in (True, False):
+        model.train(training)
+        plain, smooth = (
+            loss_of(model, *inputs, LossConfig(label_smoothing=s)).attention for s in (0.0, 0.5)
+        )
+        assert plain.equal(smooth) != training

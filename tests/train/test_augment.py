@@ -9,6 +9,7 @@ import torchaudio
 
 from asr.config import AugmentConfig
 from asr.errors import InputError
+from asr.train import augment
 from asr.train.augment import (
     add_noise,
     augment_waveform,
@@ -141,6 +142,19 @@ def test_noise_has_the_configured_probability_and_snr(tone):
     assert 13 < max(ratios) < 15.01
 
 
+def test_noise_of_every_colour_is_used(tone, monkeypatch):
+    colours = []
+
+    def record(samples, colour, *others):
+        colours.append(colour)
+        return torch.ones(samples)
+
+    monkeypatch.setattr(augment, "coloured_noise", record)
+    for seed in range(20):
+        augment_waveform(tone, replace(PLAIN, noise_prob=1.0), seeded(seed), 16000)
+    assert set(colours) == {"white", "pink", "brown"}
+
+
 def test_recorded_noise(tmp_path, tone):
     recording = 0.1 * torch.sin(2 * torch.pi * 1000 * torch.arange(48000) / 16000)
     (tmp_path / "street").mkdir()
@@ -159,6 +173,22 @@ def test_recorded_noise(tmp_path, tone):
     assert not first.equal(second)  # another stretch of the recording
     longer = tone.repeat(5)  # than the recording
     assert augment_waveform(longer, config, seeded(), 16000).shape == longer.shape
+
+
+def test_every_recording_of_noise_is_used(tmp_path, tone):
+    for hz in (1000, 2000):
+        recording = 0.1 * torch.sin(2 * torch.pi * hz * torch.arange(16000) / 16000)
+        soundfile.write(tmp_path / f"{hz}.wav", recording, 16000)
+    config = replace(PLAIN, noise_prob=1.0, noise_dir=str(tmp_path))
+    noisy = [augment_waveform(tone, config, seeded(seed), 16000) for seed in range(8)]
+    assert {pitch_hz(each - tone) for each in noisy} == {1000, 2000}
+
+
+def test_recorded_noise_is_resampled(tmp_path, tone):
+    recording = 0.1 * torch.sin(2 * torch.pi * 1000 * torch.arange(16000) / 8000)
+    soundfile.write(tmp_path / "telephone.wav", recording, 8000)
+    config = replace(PLAIN, noise_prob=1.0, noise_dir=str(tmp_path))
+    assert pitch_hz(augment_waveform(tone, config, seeded(), 16000) - tone) == 1000
 
 
 def test_narrowband_keeps_what_is_below_4_khz():
@@ -229,6 +259,14 @@ def test_spec_augment_masks_only_bands_and_spans():
     assert (min(frames), max(frames)) == (0, 40)
     assert (min(bins), max(bins)) == (0, 20)
     assert features.equal(torch.ones(100, 80))
+
+
+def test_every_bin_and_every_frame_is_masked_now_and_then():
+    config = AugmentConfig(freq_masks=1, freq_width=2, time_masks=1, time_width=2, time_ratio=1.0)
+    generator = seeded()
+    masked = [spec_augment(torch.ones(10, 10), config, generator) == 0 for _ in range(300)]
+    for dim in (0, 1):
+        assert torch.stack([each.all(dim) for each in masked]).any(0).all()
 
 
 def test_time_masks_are_limited_by_the_share_of_frames():

@@ -60,10 +60,31 @@ def test_the_same_seed_gives_the_same_model():
     assert one[1] == other[1]
 
 
+def test_the_learning_rate_falls_along_a_cosine(monkeypatch):
+    """Two batches an epoch; the cosines of 0, 45, 90 and 135 degrees, from 0 to 1."""
+    rates = []
+
+    def step(self, batch, rate):
+        rates.append(rate)
+        return 1.0, 1
+
+    monkeypatch.setattr(training._Training, "_step", step)
+    train = [TOKENS.encode("A A")] * 8
+    settings = replace(TINY, epochs=2, learning_rate=1.0)
+    training.train_lm(settings, TOKENS, train, train, lambda entries: None)
+    assert rates == pytest.approx([1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+
+
 def test_perplexity_by_hand():
     """ln 2 a character over A, space, B and the end; A, B and the end are three words."""
     line = training.describe(math.log(2), [TOKENS.encode("A B")], space=2)
     assert line == f"perplexity 2.000 per character, {2 ** (4 / 3):.1f} per word"
+
+
+def test_the_mean_loss_is_that_of_characters_and_ends_without_dropout():
+    lm = CharLM(LMConfig(units=8, embedding=4, dropout=0.5), len(TOKENS))
+    loss = training.mean_loss(lm, [[3, 4], [5]])
+    assert loss == pytest.approx(-float(lm.eval().score([[3, 4], [5]]).sum()) / 5)
 
 
 @pytest.fixture
@@ -153,6 +174,13 @@ def test_patience_ends_a_training():
     training.train_lm(settings, TOKENS, train, dev, lambda found: entries.append(found[-1]))
     last = entries[-1]
     assert last["epoch"] == last["best"] + 2 < settings.epochs
+
+
+def test_the_model_is_that_of_the_best_epoch():
+    train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
+    short = replace(TINY, patience=2)
+    lm, best = training.train_lm(short, TOKENS, train, dev, lambda entries: None)
+    assert training.mean_loss(lm, dev) == pytest.approx(best["dev_loss"])
 
 
 def interrupt_after(monkeypatch, steps):

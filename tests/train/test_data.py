@@ -86,6 +86,25 @@ def test_speech_is_not_made_faster_than_ctc_can_write(tmp_path, text, frames):
     assert {int(data.batch([(n, 0)]).frames) for n in range(30)} == frames
 
 
+def features_of(utterances, config, vtln, passes):
+    """The features of the first utterance in some passes, with no augmentation but VTLN."""
+    augment = AugmentConfig(speeds=(1.0,), volume_db=0.0, vtln=vtln, freq_masks=0, time_masks=0)
+    data = UtteranceSet(utterances, CharTokenizer.from_texts(["A"]), config, None, {}, augment)
+    return [data.batch([(number, 0)]).features for number in passes]
+
+
+def test_vtln_warps_the_features(tmp_path):
+    utterances = noise(tmp_path, [0.5])
+    (plain,), (warped,) = (features_of(utterances, FEATURES, vtln, [0]) for vtln in (0.0, 0.1))
+    assert not plain.allclose(warped, atol=0.01)
+
+
+def test_dither_follows_from_the_pass(tmp_path):
+    config = replace(FEATURES, dither=1.0)
+    first, again, second = features_of(noise(tmp_path, [0.5]), config, 0.0, [0, 0, 1])
+    assert first.equal(again) and not first.equal(second)
+
+
 def test_copies_differ_only_in_their_masks(tmp_path):
     utterances = noise(tmp_path, [0.5, 0.8])
     tokenizer = CharTokenizer.from_texts(["A B C"])

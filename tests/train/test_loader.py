@@ -76,6 +76,14 @@ def test_a_small_training_set_is_decoded_once(dataset, monkeypatch):
         large.batch(PLAN[0])
 
 
+def test_a_command_is_run_in_every_pass(dataset, tmp_path):
+    log, first = tmp_path / "log", dataset.utterances[0]
+    dataset.utterances[0] = replace(first, wav=f"echo run >> {log}; cat {first.wav} |")
+    for number in range(3):
+        dataset.batch([(number, 0)])
+    assert log.read_text() == "run\n" * 3
+
+
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_no_process_and_no_file_remains_after_an_early_close(dataset, taken):
     before = open_files()

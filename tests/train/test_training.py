@@ -38,7 +38,7 @@ from asr.search.beam import search
 from asr.store.average import average_models
 from asr.store.model_file import copy_with_info, read_model
 from asr.train import loop, report, selection
-from asr.train.checkpoint import read_state, write_state
+from asr.train.checkpoint import Progress, read_state, write_state
 from asr.train.evaluate import SEARCH, evaluate
 from asr.train.folder import RunFolder
 from asr.train.loader import load_batches
@@ -94,6 +94,28 @@ def test_gradients_are_clipped(finished, tone_corpus, tiny_training):
     assert float(torch.stack(norms).norm()) == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_guided_attention_fades_with_the_epochs(tone_corpus, tiny_training, tmp_path):
+    training, guides = start(tiny_training, tone_corpus, tmp_path / "las"), []
+    training.log, batch = Mock(), training.data.train.batch([(0, 0)])
+
+    def step(micro_batches, count, weights, rate, seed):
+        guides.append(weights.guide)
+        return StepResult(1.0, 1.0, 1.0, 0.0, 0.5, 1.0)
+
+    training.step = step
+    for epoch in range(3):
+        training.progress.epoch = epoch
+        training._step([batch], done=0.0, wait_s=0.0)
+    assert guides == [1.0, 0.5, 0.0]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_characters():
+    progress, names = Progress(), ("loss", "attention", "ctc", "accuracy")
+    progress.add(dict.fromkeys(names, 1.0), 1)
+    progress.add(dict.fromkeys(names, 4.0), 2)
+    assert [progress.sums[name] / progress.sums["characters"] for name in names] == [3.0] * 4
+
+
 def test_a_training_ends_when_patience_runs_out(tone_corpus, tiny_training, tmp_path, monkeypatch):
     rates = iter([0.5, 0.4, 0.6, 0.6])
     measured = selection.evaluate
@@ -130,6 +152,21 @@ def test_the_mean_of_the_best_epochs_is_scored(finished, tone_corpus, tiny_train
     assert len(header.info["average_of"]) == 2
     training.model.load_state_dict(weights(finished))
     assert training.selection.evaluate().wer == header.info["dev_wer"]
+
+
+def test_of_equal_word_error_rates_the_character_error_rate_decides():
+    history = [{"dev_wer": 0.1, "dev_cer": cer} for cer in (0.09, 0.05)]
+    assert selection.best_epochs(history, 1) == history[1:]
+
+
+def test_the_model_of_the_last_epoch_is_kept(finished, tone_corpus, tiny_training):
+    """Also if it is not among the best."""
+    training = start(tiny_training, tone_corpus, finished)
+    history = training.progress.history
+    history[-1]["dev_wer"] = 9.0
+    training.selection.write(history[-1])
+    training.selection.keep(history)
+    assert (finished / "checkpoints" / "epoch_003.safetensors").exists()
 
 
 def best_of(model, batch):
@@ -884,6 +921,14 @@ def test_weight_decay_may_change(tone_corpus, tiny_training, tmp_path):
     )
     start(old, tone_corpus, tmp_path)._save()
     assert go_on(new, tone_corpus, tmp_path, "optim.weight_decay").optimizer.weight_decay == 0.5
+
+
+def test_dropout_may_change(tone_corpus, tiny_training, tmp_path):
+    start(tiny_training, tone_corpus, tmp_path)._save()
+    encoder = replace(tiny_training.model.encoder, dropout=0.3)
+    more = replace(tiny_training, model=replace(tiny_training.model, encoder=encoder))
+    name = "model.encoder.dropout"
+    assert go_on(more, tone_corpus, tmp_path, name).changed == [name]
 
 
 def test_numbers_that_are_not_finite_are_null(tone_corpus, tiny_training, tmp_path):

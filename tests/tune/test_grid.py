@@ -110,6 +110,10 @@ def test_of_equal_points_the_first_wins():
     assert best_point(np.full((21, 12, 21), 1 / 3)) == (0, 0, 0)
 
 
+def test_of_equal_means_the_lower_rate_wins():
+    assert best_point(np.array([[[0.2, 0.1]]])) == (0, 0, 1)
+
+
 def test_the_middle_of_a_low_region_wins():
     rates = np.full((5, 5, 1), 0.5)
     rates[0, 0] = 0.09  # a lone low point
@@ -222,11 +226,19 @@ def test_scores_by_text(decoding):
     assert lists.lm.tolist() == [[5.0, 5.0, -np.inf], [3.0, 5.0, 1.0]]
 
 
+AXES = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
+
+
 def test_edges_of_the_grid():
-    axes = (np.array([0.0, 1.0]), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0]))
     rates = np.ones((2, 2, 3))
-    assert GridSearch(*axes, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
-    assert GridSearch(*axes, rates, (1, 0, 0)).edges() == []
+    assert GridSearch(*AXES, rates, (1, 1, 2)).edges() == ["length_bonus = 2", "lm_weight = 0.5"]
+    assert GridSearch(*AXES, rates, (1, 0, 0)).edges() == []
+
+
+def test_without_the_language_model_the_best_point_has_no_weight_of_it():
+    rates = np.ones((2, 2, 3))
+    rates[0, 1, 0] = rates[1, 0, 2] = 0.0
+    assert GridSearch(*AXES, rates, (0, 1, 0)).without_lm() == (1, 0, 2)
 
 
 def test_bad_lists(decoding, tmp_path):
