@@ -106,8 +106,8 @@ def draw_explanation(explanation: Explanation, path: Path) -> None:
         from matplotlib.figure import Figure
 
         heights = [1.5 + 0.12 * len(segment.text) for segment in explanation.segments] or [1.0]
-        heights = [h for h, end in zip(heights, accumulate(heights), strict=True) if end < HIGHEST]
-        segments = explanation.segments[: len(heights)]
+        shown = max(1, sum(end < HIGHEST for end in accumulate(heights)))
+        heights, segments = heights[:shown], explanation.segments[:shown]
         if left := len(explanation.segments) - len(segments):
             note(f"{path}: without the last {counted(left, 'segment')}; the page has all of them")
         figure = Figure(figsize=(14, sum(heights)), layout="constrained")
