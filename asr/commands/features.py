@@ -10,6 +10,7 @@ Examples:
 """
 
 from argparse import ArgumentParser
+from dataclasses import fields
 
 from asr.audio.features import FeatureExtractor
 from asr.config import FeatureConfig, TrainConfig
@@ -49,7 +50,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 def read_features(path: str | None) -> FeatureConfig:
     """Return the settings of the features in a training configuration, or the defaults."""
-    section = unfold(load_yaml(path)).get("features") if path else None
-    config = from_dict(TrainConfig, {"features": section}, path or "").features
+    settings = {field.name for field in fields(TrainConfig)}
+    values = unfold(load_yaml(path)) if path else {}
+    # What is no table may be an option of `asr train`, such as the name of a data directory.
+    sections = {k: v for k, v in values.items() if k in settings or isinstance(v, dict)}
+    config = from_dict(TrainConfig, sections, path or "").features
     FeatureExtractor(config)  # raises an error for empty filters before data are read
     return config

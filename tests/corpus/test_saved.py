@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.commands.features import read_features
 from asr.config import FeatureConfig
 from asr.corpus import saved
 from asr.corpus.feature_statistics import SAVED_FILE, gather
@@ -104,3 +105,12 @@ def test_commands_run_again_after_an_error(make, tmp_path):
     soundfile.write(sound, np.zeros(8000), 16000)
     (path / "wav.scp").write_text(f"s1-a cat {sound} |\ns1-b {sound}\ns2-a {sound}\n")
     assert gather(path, CONFIG)[0] == [0.5, 0.5, 0.5]
+
+
+def test_a_configuration_may_have_options_of_a_training_but_no_unknown_section(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("train: data/train\nfeatures.mel_bins: 23\n")
+    assert read_features(str(path)).mel_bins == 23
+    path.write_text("feature:\n  mel_bins: 23\n")
+    with pytest.raises(InputError, match="feature: no such setting"):
+        read_features(str(path))
