@@ -167,8 +167,9 @@ def normalize(
 ) -> np.ndarray:
     """Apply the mean and variance normalisation of ``features.cmvn``, (T, F) to (T, F).
 
-    Without statistics of the speaker, those of these features are used. Two seconds of the training
-    set are added to them, as in Kaldi's online normalisation: a single word has no mean of its own.
+    Without statistics of the speaker, those of these features are used. PRIOR_FRAMES frames with
+    the statistics of the training set are added to them, as in Kaldi's online normalisation: a
+    single word has no mean of its own.
     """
     if kind == "none":
         return features

@@ -16,7 +16,8 @@ _NOTHING = np.zeros(0, np.float32)
 def resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Change the rate of a waveform (N,) by windowed-sinc interpolation.
 
-    The result has ceil(N * target / rate) samples. They equal those of torchaudio's ``resample``.
+    The result has ceil(N * target / rate) samples. They equal those of torchaudio's ``resample``,
+    unless a rate in lowest terms exceeds LARGEST_RATIO; then they are those of soxr.
     """
     if rate == target:
         return waveform

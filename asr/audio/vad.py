@@ -6,17 +6,17 @@ from typing import Protocol
 import numpy as np
 
 RATE = 16000
-CHUNK = 512  # samples at this rate that get one probability: 32 ms
+FRAME = 512  # samples at this rate that get one probability: 32 ms
 
 
 class SpeechDetector(Protocol):
     """Speech probabilities of a stream of audio, one for every 32 ms."""
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
-        """Take samples (N,) and return the probabilities of the chunks that they complete."""
+        """Take samples (N,) and return the probabilities of the frames that they complete."""
 
     def close(self) -> np.ndarray:
-        """Return the probability of the last chunk, padded with silence; empty without samples."""
+        """Return the probability of the last frame, padded with silence; empty without samples."""
 
 
 MakeDetector = Callable[[int], SpeechDetector]

@@ -1,4 +1,4 @@
-"""How fast a trained model is: a training step, a search, and how both grow with the length.
+"""Times of a training step and of a search, and how the search grows with the length.
 
 All times are processor seconds of one thread, which other programs hardly change.
 """

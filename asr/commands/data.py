@@ -139,9 +139,9 @@ def run_fix(argv: list[str]) -> int:
 def run_check(argv: list[str]) -> int:
     """Read all audio of a data directory, and report what harms a training.
 
-    Each kind of problem (unreadable, empty, silent, clipped, long, fast) has a policy: warn (report
-    the utterances), drop (also remove them; the original files are kept in DIR/.backup, or in
-    DIR/.backup.2 and so on if it exists) or stop (exit code 1, nothing is removed). A killed
+    Each kind of problem (unreadable, empty, silent, clipped, stereo, long, fast) has a policy: warn
+    (report the utterances), drop (also remove them; the original files are kept in DIR/.backup, or
+    in DIR/.backup.2 and so on if it exists) or stop (exit code 1, nothing is removed). A killed
     command continues where it was. A repeated one reads only changed files, or all audio if wav.scp
     has commands.
 

@@ -1,4 +1,6 @@
-"""Settings: declared in settings and layers, checked by field, read by read, options by args."""
+"""settings.py, attention.py and layers.py declare the settings, field.py checks their values,
+read.py reads them from files, and args.py makes options of them.
+"""
 
 from asr.config.attention import AttentionConfig as AttentionConfig
 from asr.config.settings import AugmentConfig as AugmentConfig

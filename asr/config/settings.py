@@ -1,7 +1,7 @@
-"""Every setting, declared once with its type, range, YAML key and help text.
+"""The settings, each declared once with its type, range, YAML key and help text.
 
 A configuration is a tree of frozen dataclasses. ``asr train --config conf/train.yaml
---optim.learning_rate 0.002`` reads the file and refuses keys that are not declared here; options
+--optim.learning_rate 0.002`` reads the file and refuses keys that are not declared; options
 override the file. The resolved tree is stored beside the model as config.yaml.
 """
 
@@ -213,7 +213,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
-    """The training loss: (1 - ctc_weight) * attention + ctc_weight * CTC."""
+    """The training loss: (1 - ctc_weight) * decoder + ctc_weight * CTC, consistency and guide."""
 
     ctc_weight: float = setting(0.3, below(1))
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""
@@ -387,7 +387,7 @@ class DecodeConfig(Settings):
     nbest: int = setting(1, between(1, MOST_HYPOTHESES))
     """Hypotheses returned per utterance."""
     ctc_weight: float = setting(0.3, FRACTION)
-    """Weight w of the CTC prefix score in (1 - w) * attention + w * CTC; 0 leaves CTC out."""
+    """Weight w of the CTC prefix score in (1 - w) * decoder + w * CTC; 0 leaves CTC out."""
     lm: str = ""
     """Character language model of `asr lm train`."""
     lm_weight: float = setting(0.3, WEIGHT)

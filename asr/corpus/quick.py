@@ -1,7 +1,7 @@
 """Validate and read a data directory by whole blocks of lines.
 
-This is fast: a valid directory of 200,000 utterances takes 0.3 s and 65 MiB, by lines 6 s and 283
-MiB. It may also reject a valid directory: :mod:`asr.corpus.validate` decides by reading its lines.
+It is about 20 times as fast as reading single lines, and needs a quarter of the memory. It may
+reject a valid directory: :mod:`asr.corpus.validate` then decides by reading its lines.
 Only the columns and a block of a file are in memory.
 """
 

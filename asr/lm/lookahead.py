@@ -165,16 +165,16 @@ class WordLM:
         xp, node, words = namespace(state.node), state.node, self._word_scores(state)
         spelling = cast(state.next, "float64")
         here, below = self._look_ahead(state)
-        total = xp.logaddexp(below, words.unknown[:, None] + spelling)  # (N, V)
+        total = xp.logaddexp(below, words.spelled_any[:, None] + spelling)  # (N, V)
         # the word ends, and perhaps the sentence
         ends = xp.logaddexp(spelling[:, self.space], spelling[:, self.eos])
-        known = xp.logaddexp(words.any_word + ends, words.word)
-        whole = xp.where(self.tree.word[node] >= 0, known, words.unknown + ends)
+        known = xp.logaddexp(words.spelled_known + ends, words.word)
+        whole = xp.where(self.tree.word[node] >= 0, known, words.spelled_any + ends)
         whole = xp.where(node == ROOT, -math.inf, whole)
         total[:, self.space] = whole + words.later_no_end
         total[:, self.eos] = xp.where(start, words.end, whole + words.later_end)
         # probability of the prefix; at the root, of everything but the end of the sentence
-        mass = xp.where(node == ROOT, words.no_end, xp.logaddexp(here, words.unknown))
+        mass = xp.where(node == ROOT, words.no_end, xp.logaddexp(here, words.spelled_any))
         mass = xp.where(start, 0.0, mass)
         return cast((total - mass[:, None]).clip(_FLOOR, 0.0), "float32")
 
@@ -188,11 +188,11 @@ class WordLM:
         log_word, log_unknown, log_end = log_probs.reshape(3, count)
         log_end, no_end = _or_not(log_end)
         later_end, later_no_end = _or_not(ngram.log_probs(after[:count], end)[0])
-        any_word = self.log_share + no_end + state.spelled
+        spelled_known = self.log_share + no_end + state.spelled
         oov = self.log_rest + log_unknown - self.penalty + state.spelled
         return _WordScores(
-            self.log_rest + log_word, any_word, xp.logaddexp(any_word, oov), log_end, no_end,
-            later_end, later_no_end,
+            self.log_rest + log_word, spelled_known, xp.logaddexp(spelled_known, oov),
+            log_end, no_end, later_end, later_no_end,
         )  # fmt: skip
 
     def _look_ahead(self, state: WordState) -> tuple[Array, Array]:
@@ -215,9 +215,9 @@ class _WordScores(NamedTuple):
 
     word: Array
     """By the n-gram, of the word that ends at the node."""
-    any_word: Array
+    spelled_known: Array
     """By the character language model, of the known words with this prefix."""
-    unknown: Array
+    spelled_any: Array
     """By the character language model, of all words with this prefix, known or not."""
     end: Array
     """The sentence ends before the current word."""

@@ -111,7 +111,7 @@ class Stream:
             token = torch.tensor([self.token], dtype=torch.int32)
             log_probs, _, after = session.step(token, state, row)
             if (stop := int(after.attention.step)) >= certain and not last:
-                if stop == steps:  # no step stops the character: go on there
+                if stop == steps:  # it has not stopped yet: go on with it there
                     state = DecoderState(state.cell, after.attention)
                 break
             log_probs[:, BLANK] = -torch.inf

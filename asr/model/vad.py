@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.audio.resample import Resampler
-from asr.audio.vad import CHUNK, RATE
+from asr.audio.vad import FRAME, RATE
 from asr.errors import InputError
 
 CONTEXT = 64  # samples before a chunk that the network also reads
@@ -76,7 +76,7 @@ class SpeechNetwork(nn.Module):
             a probability for each chunk, and the state after them.
         """
         samples = torch.cat([state.context, waveform])
-        chunks = samples.unfold(0, CONTEXT + CHUNK, CHUNK).unsqueeze(1)  # (chunks, 1, 576)
+        chunks = samples.unfold(0, CONTEXT + FRAME, FRAME).unsqueeze(1)  # (chunks, 1, 576)
         transform = self.stft_conv(functional.pad(chunks, (0, 64), mode="reflect"))
         real, imaginary = transform.chunk(2, dim=1)  # (chunks, 129, 4) each
         x = (real.square() + imaginary.square()).sqrt()
@@ -141,12 +141,12 @@ class SileroDetector:
         """Return the probabilities of the remaining chunks, the last one padded with silence."""
         found = [self._run(self.resampler.close())]
         if len(self.rest):
-            found.append(self._run(np.zeros(CHUNK - len(self.rest), np.float32)))
+            found.append(self._run(np.zeros(FRAME - len(self.rest), np.float32)))
         return np.concatenate(found)
 
     def _run(self, waveform: np.ndarray) -> np.ndarray:
         samples = np.concatenate([self.rest, waveform])
-        whole = len(samples) // CHUNK * CHUNK
+        whole = len(samples) // FRAME * FRAME
         self.rest = samples[whole:]
         if whole == 0:
             return np.zeros(0, np.float32)

@@ -1,4 +1,4 @@
-"""How plausible a transcript is under its model, and the threshold from which it loses flags.
+"""How plausible a transcript is under its model, and the threshold at which it loses flags.
 
 Models also write useless texts, and write them fluently. The log-probability by decoder and CTC per
 character separates them best from correct texts, but the threshold differs between models. It is
@@ -24,7 +24,7 @@ from asr.text.characters import clean
 
 DOUBTFUL = "doubtful"  # the flag of an implausible text
 STALL = "stall"  # the flag of a text during which attention stood still
-EXTRA_LENGTH = 4  # characters that a text counts as longer, because a short text proves little
+EXTRA_LENGTH = 4  # added to the length of a text, because a short text is weak evidence
 RARE = 0.05  # share of correct texts below the threshold, and of useless ones above it
 USELESS = 0.5  # a text with a larger share of wrong words is useless
 
@@ -47,9 +47,10 @@ def plausibility_threshold(correct: Plausibilities, useless: Plausibilities = ()
     """Return the threshold; None with fewer than five correct texts.
 
     Texts at or above it lose the flags ``doubtful`` and ``stall``, see
-    :meth:`PlausibilityModel.apply`. One more correct text falls below the bound with a probability
-    of 5 % (Student's prediction interval). If the 95 % quantile of five or more useless texts is
-    lower than the bound, the threshold is the mean of both, weighted by the numbers of texts.
+    :meth:`PlausibilityModel.apply`. The threshold is the lower bound of Student's prediction
+    interval: one more correct text lies below it with a probability of 5 %. If the 95 % quantile
+    of five or more useless texts is lower than this bound, the threshold is the mean of both,
+    weighted by the numbers of texts.
 
     Args:
         correct: plausibilities of correct texts, (N,).
@@ -98,7 +99,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class PlausibilityModel:
-    """The threshold from which texts lose the flags ``doubtful`` and ``stall``."""
+    """The threshold at or above which texts lose the flags ``doubtful`` and ``stall``."""
 
     threshold: float
     """See :func:`plausibility_threshold`."""

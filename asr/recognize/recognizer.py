@@ -239,9 +239,9 @@ class Recognizer:
     ) -> Iterator[Segment]:
         """Recognise audio while it is being recorded.
 
-        The encoder reads a segment in both directions, so text appears only when a pause has ended
-        the segment, and no later than ``segmentation.longest_s`` and a second after its first
-        word. Memory holds one segment.
+        The encoder reads a segment in both directions, so text appears only when the segment has
+        ended: with a speech detector after a pause, or once the speech lasts ``longest_s``, with
+        ``fixed`` after at most 30 s, with ``none`` at the end. Memory holds one segment.
 
         Args:
             blocks: samples as they arrive, each (N,) or (N, channels), of any length.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from asr.audio.vad import CHUNK, RATE, MakeDetector, SpeechDetector
+from asr.audio.vad import FRAME, RATE, MakeDetector, SpeechDetector
 from asr.config import SegmentationConfig
 from asr.config.settings import HYSTERESIS, SHORTEST_PAUSE_S
 from asr.errors import InputError
@@ -153,7 +153,7 @@ class SpeechSegmenter:
 
     def _sample(self, frame: int) -> int:
         """Return the first sample of a frame of the detector."""
-        return frame * CHUNK * self.rate // RATE
+        return frame * FRAME * self.rate // RATE
 
     def _speech(self, start: int, now: int) -> Iterator[AudioChunk]:
         if self.ended:

@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
             entries[compose(value["id"])] = found
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(
-                f"{path}:{number}: not an n-best list with attention, CTC and LM scores "
+                f"{path}:{number}: not an n-best list with decoder, CTC and LM scores "
                 f"({error!r}); decode again with `asr decode --nbest 24`"
             ) from error
     if not any(entries.values()):

@@ -59,8 +59,8 @@ State: TypeAlias = Any
 class Alignment(protocol.Alignment):
     """Where one step of the decoder looks, in tensors.
 
-    All columns of a window are steps of its utterance; if the utterance is shorter than the window,
-    the window begins at step 0.
+    A window lies within the S steps of the batch. Its columns beyond the end of its utterance have
+    weight 0.
     """
 
     __slots__ = ()

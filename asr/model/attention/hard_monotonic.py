@@ -28,7 +28,7 @@ class HardMonotonic(Monotonic):
         looking = torch.arange(len(step), device=step.device)
         while len(looking):
             rows = looking, step[looking], left[looking]
-            passed, left[looking] = self.passed(query, keys, *rows, BLOCK)
+            passed, left[looking] = self.steps_passed(query, keys, *rows, BLOCK)
             step[looking] += passed
             looking = looking[passed == BLOCK]
         return Position(step, left)

@@ -19,7 +19,7 @@ class LastWeights(Table):
     """Where the last character looked."""
 
     weights: Tensor
-    """alpha, (N, S); uniform before the first character."""
+    """alpha, (N, S); before the first character see ``start`` of the kind."""
     over_steps: ClassVar[tuple[str, ...]] = ("weights",)
 
 

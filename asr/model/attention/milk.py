@@ -26,9 +26,9 @@ class MILk(MoChA):
         z = scan(factor.flip(1), alpha.flip(1)).flip(1)
         return (u - D).exp() * z
 
-    def look_hard(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
-        """See :meth:`Monotonic.look_hard`; the weights of later steps are 0."""
-        return Alignment(super().look_hard(query, keys, step).heads_over(keys.keys.shape[1]))
+    def hard_alignment(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
+        """See :meth:`Monotonic.hard_alignment`; the weights of later steps are 0."""
+        return Alignment(super().hard_alignment(query, keys, step).heads_over(keys.keys.shape[1]))
 
     def width(self, keys: ChunkKeys, step: Tensor) -> int:
         """Return the number of steps up to the last stop."""

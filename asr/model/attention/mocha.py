@@ -44,7 +44,7 @@ class MoChA(HardMonotonic):
         keys = super().precompute(memory, steps, hard=hard)
         return ChunkKeys(keys.keys, keys.padding, keys.steps, hard, self.content.project(memory))
 
-    def look(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
+    def soft_weights(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
         """See :meth:`Monotonic.look`."""
         assert isinstance(keys, ChunkKeys)
         u = self.content.energies(query, keys.content, None).flatten(0, 1)  # (N, S)
@@ -61,8 +61,8 @@ class MoChA(HardMonotonic):
         shares = (u.unsqueeze(2) - chunks(D, (0, before), torch.inf)).exp()  # of t in k's chunk
         return (chunks(alpha, (0, before)) * shares).sum(2)
 
-    def look_hard(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
-        """See :meth:`Monotonic.look_hard`."""
+    def hard_alignment(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
+        """See :meth:`Monotonic.hard_alignment`."""
         assert isinstance(keys, ChunkKeys)
         width = self.width(keys, step)
         first = (step - width + 1).clamp(min=0)

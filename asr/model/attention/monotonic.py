@@ -30,7 +30,7 @@ from asr.model.attention import Alignment, Keys, State, Table, owners
 from asr.model.attention.additive import Additive
 from asr.model.attention.energy import EnergyKeys, at_first_step
 
-BLOCK = 16  # steps that the hard form looks at in one go
+BLOCK = 16  # steps that the hard form looks at at a time
 LOG_LEFT = math.log(0.4)
 
 
@@ -91,11 +91,11 @@ class Monotonic(Additive):
         """Return where this character stops in the hard form, N rows."""
         raise NotImplementedError
 
-    def look(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
+    def soft_weights(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
         """Return the weights (N, S) for stopping probabilities (N, S) and queries (B, K, H)."""
         return alpha
 
-    def look_hard(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
+    def hard_alignment(self, query: Tensor, keys: MonotonicKeys, step: Tensor) -> Alignment:
         """Return the weights for the steps of the stops (N,) and queries (N, H)."""
         return Alignment(query.new_ones(len(step), 1, 1), step)
 
@@ -125,7 +125,7 @@ class Monotonic(Additive):
         self, query: Tensor, keys: MonotonicKeys, state: Position, steps: Tensor
     ) -> tuple[Alignment, Position]:
         position = self.seek(query, keys, state)
-        alignment = self.look_hard(query, keys, torch.minimum(position.step, steps - 1))
+        alignment = self.hard_alignment(query, keys, torch.minimum(position.step, steps - 1))
         nowhere = position.step == steps
         weights = alignment.weights.masked_fill(nowhere.view(-1, 1, 1), 0.0)
         left = position.left.masked_fill(~nowhere, 0.0)
@@ -141,9 +141,9 @@ class Monotonic(Additive):
         padding = torch.arange(energies.shape[1], device=steps.device) >= steps.unsqueeze(1)
         stop = energies.sigmoid().masked_fill(padding, 0.0)
         alpha = self.expected(stop, (-energies).sigmoid(), state.alpha, steps)
-        return Alignment(self.look(queries, keys, alpha).unsqueeze(1)), Expected(alpha)
+        return Alignment(self.soft_weights(queries, keys, alpha).unsqueeze(1)), Expected(alpha)
 
-    def passed(
+    def steps_passed(
         self,
         query: Tensor,
         keys: MonotonicKeys,

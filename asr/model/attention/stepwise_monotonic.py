@@ -44,7 +44,7 @@ class StepwiseMonotonic(Monotonic):
         It moves on by at most ``window`` steps.
         """
         rows = torch.arange(len(last.step), device=last.step.device)
-        passed, left = self.passed(query, keys, rows, last.step, last.left, self.window)
+        passed, left = self.steps_passed(query, keys, rows, last.step, last.left, self.window)
         return Position(last.step + passed, left)
 
     def end(self, keys: MonotonicKeys) -> Tensor:

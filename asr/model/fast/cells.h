@@ -14,7 +14,7 @@ namespace {
 // The numbers of a row in one step; N units, G = GATES * N.
 struct Row {
   float *gates;       // (G). Forward replaces the inputs' part by the gates, backward the gates by
-                      // the gradients of their activations
+                      // the gradients of their pre-activations
   float *kept;        // (N). Other numbers that backward needs, see the cell; null: keep none
   const float *h;     // (N). Backward: output of the step before
   const float *c;     // (N). Backward: cell state of an LSTM after the step before

@@ -303,7 +303,7 @@ def _backward(
         previous = weights + (i + row) * S  # buffers of states and weights have L + 1 rows
         h = _row(states + (i + row) * H + mine, left, PART)
 
-        # the GRU: gradients of its activations, and of the state before
+        # the GRU: gradients of its pre-activations, and of the state before
         d_h += _row(d_states + i * H + mine, left, PART)
         r, z = _row(gate + mine, left, PART), _row(gate + H + mine, left, PART)
         n = _row(gate + 2 * H + mine, left, PART)
@@ -629,7 +629,7 @@ def backward(
     Args:
         d_states: gradient of all rows but the first, (B, L, H).
         d_weights: likewise, (B, L, S).
-        gates: r, z and n; replaced by the gradients of their activations.
+        gates: r, z and n; replaced by the gradients of their pre-activations.
         inner: replaced by the gradient of h U_n + c, if the reset gate stands after the product.
 
     Returns:
@@ -693,7 +693,8 @@ def bigru_backward(
     Args:
         grad: gradient of the states, (B, S, 2N).
         out: the states.
-        gates: r, z and n; replaced by the gradients of their activations, undefined on padding.
+        gates: r, z and n; replaced by the gradients of their pre-activations, undefined on
+            padding.
         inner: replaced by the gradient of h U_n + c.
         U: recurrent weights, (2, N, 3N).
         counts: numbers of steps, (B,), int32, on the device.

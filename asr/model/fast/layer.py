@@ -80,7 +80,7 @@ def recurrent_gradients(before: Tensor, d_gates: Tensor, kept: Tensor, form: For
 
     Args:
         before: h of the step before, (R, N).
-        d_gates: gradients of the gates' activations, (R, G).
+        d_gates: gradients of the gates' pre-activations, (R, G).
         kept: for form "after", the gradient of h U_n + c; for "before", r * h; (R, N).
         form: the form of the cell.
     """
@@ -111,8 +111,8 @@ class _Native(torch.autograd.Function):
     """A layer by native.cpp.
 
     The input's part of all gates is one product before the recurrence, and the gradient of each
-    weight is one product after it, both without padding. One buffer holds the gates' activations,
-    then the gates, then their gradients.
+    weight is one product after it, both without padding. One buffer holds the pre-activations of
+    the gates, then the gates, then the gradients of the pre-activations.
     """
 
     @staticmethod

@@ -194,7 +194,7 @@ def _weight_gradients(
     Args:
         before: states before each character, (B, L, H).
         d_queries: gradients of the queries, (B, L, A).
-        d_gates: gradients of the gates' activations, (B, L, G).
+        d_gates: gradients of the gates' pre-activations, (B, L, G).
         kept: see :func:`recurrent_gradients`; (B, L, H).
         form: the form of the cell.
     """
