@@ -42,7 +42,11 @@ _TOKEN = 8  # bytes of the random name of a temporary file
 _LONGEST = 255  # bytes of a file name, if the file system does not report its limit
 
 
-def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
+def write_atomically(
+    path: str | Path,
+    write: Callable[[BinaryIO], object],
+    before_rename: Callable[[], None] = lambda: None,
+) -> Path:
     """Let ``write`` fill a temporary file in the folder of ``path``, then rename it.
 
     Symbolic links are followed. Devices, named pipes and open descriptors (``/dev/stdout``) are
@@ -51,6 +55,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     Args:
         path: the file to create or replace; its folder is created if it does not exist.
         write: receives a file that is open for binary writing.
+        before_rename: called when the new file is complete on disk, before it replaces the old one.
 
     Returns:
         ``path``.
@@ -66,7 +71,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
         if _is_stream(path):
             _write_stream(path, write)
         else:
-            _replace(_real(path), write)
+            _replace(_real(path), write, before_rename)
     except (OSError, UnicodeError) as error:  # UnicodeError: half a surrogate
         raise InputError(_refusal(path, error)) from error
     return path
@@ -84,7 +89,11 @@ def _refusal(path: Path, error: OSError | ValueError) -> str:
     return f"{path}: cannot write ({reason}); {remedy}. What was there before is unchanged"
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def _replace(
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    before_rename: Callable[[], None] = lambda: None,
+) -> None:
     """Write a new file under a random name, then rename it to ``path``."""
     before = None
     with suppress(FileNotFoundError):  # also of a link to nothing
@@ -99,6 +108,7 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         if before is not None:
             _keep_owner_and_mode(temporary, before)
+        before_rename()
         temporary.replace(path)
     finally:
         with suppress(OSError):  # it has its final name already

@@ -21,7 +21,7 @@ from asr.errors import EXIT_OK, EXIT_SOME_FAILED
 from asr.files import check_not_read, check_outputs, write_text
 from asr.store.find import MODEL, find_model, search_settings
 from asr.terminal import note
-from asr.text.timed import read_ctm
+from asr.text.timed import ctm_lines, read_ctm
 
 
 def main(argv: list[str]) -> int:
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
-    from asr.recognize.forced import align, ctm_lines, ctm_words
+    from asr.recognize.forced import align, ctm_words
     from asr.score.times import compare_times
 
     with machine(args.threads, args.precision, args.device):

@@ -213,7 +213,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
-    """The training loss: (1 - ctc_weight) * decoder + ctc_weight * CTC, consistency and guide."""
+    """The training loss: (1 - ctc_weight) * attention + ctc_weight * CTC + consistency + guide."""
 
     ctc_weight: float = setting(0.3, below(1))
     """Weight of the CTC head on the encoder; 0 leaves the head untrained."""

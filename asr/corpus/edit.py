@@ -19,7 +19,6 @@ from asr.corpus.tables import (
     keyed_by,
     restrict,
     speakers_of,
-    split_line,
     split_speakers,
     table_names,
     table_text,
@@ -31,7 +30,7 @@ from asr.files import check_folder, write_atomically
 from asr.grouping import grouped
 from asr.terminal import note
 from asr.text.characters import changed_characters, clean
-from asr.text.transcripts import read_lines
+from asr.text.transcripts import read_lines, split_line
 
 BACKUP = ".backup"
 # All others may be written by hand.

@@ -28,7 +28,7 @@ SAVED_FILE = ".features"  # what a killed process has measured
 def measure(
     utterance: Utterance, outputs: CommandOutputs, config: FeatureConfig
 ) -> tuple[float, CmvnStats]:
-    """Return the seconds and the statistics of an utterance; InputError: it is unreadable."""
+    """Return the seconds and the statistics of an utterance; raise InputError if unreadable."""
     waveform = read(utterance.clip, sample_rate=config.sample_rate, outputs=outputs)
     stats = CmvnStats.from_features(FeatureExtractor(config)(waveform))
     return len(waveform) / config.sample_rate, stats

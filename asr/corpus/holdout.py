@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asr.corpus.datadir import DataDir, Utterance, read_valid
+from asr.corpus.datadir import DataDir, Utterance
 from asr.corpus.edit import check_target, replace_tables
 from asr.corpus.overlap import recordings
-from asr.corpus.tables import first_word, read_table, refuse_text_of_others, restrict
+from asr.corpus.tables import first_word, read_table, read_tables, refuse_text_of_others, restrict
 from asr.errors import InputError, counted
 from asr.grouping import grouped
 from asr.text.normalize import sentence_key
@@ -67,7 +67,7 @@ def hold_out(
     groups = connected(data, disjoint)
     held = _choose(data, groups, share, disjoint, seed)
     rest = set(data.utterances.ids) - held
-    tables = read_valid(source, text=False)
+    tables = read_tables(source)
     parts = {Path(train): restrict(tables, rest), Path(dev): restrict(tables, held)}
     for path, part in parts.items():
         refuse_text_of_others(path, part)

@@ -19,8 +19,8 @@ _TOO_LONG = (
     "more characters than the audio has encoder steps, so CTC cannot align them; the times come "
     "from attention and are unreliable; check the transcript and the segment"
 )
-ENOUGH = 30  # utterances from which the Gaussians of the characters are estimated
-ESTIMATE_S = 600.0  # of audio from which they are estimated
+ENOUGH = 30  # fewest utterances that suffice to estimate the Gaussians of the characters
+ESTIMATE_S = 600.0  # seconds of audio that they are estimated from
 
 Timed = tuple[str, FloatArray, tuple[Word, ...]]
 """Id, features (T, F) and words of an utterance."""
@@ -126,10 +126,3 @@ def _left_out(utterance: Utterance, reason: str) -> None:
 def ctm_words(utterance: str, words: Sequence[Word]) -> list[CtmWord]:
     """Return the words of an utterance as those of a CTM."""
     return [CtmWord(utterance, "1", w.start_s, w.end_s - w.start_s, w.text, None) for w in words]
-
-
-def ctm_lines(words: Sequence[CtmWord]) -> str:
-    """Return the lines of a CTM."""
-    return "".join(
-        f"{w.file} {w.channel} {w.start_s:.3f} {w.duration_s:.3f} {w.word}\n" for w in words
-    )

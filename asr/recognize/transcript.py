@@ -48,7 +48,7 @@ class Segment:
     """By the decoder and the other scorers of the search, see
     :class:`asr.search.hypothesis.Hypothesis`."""
     flags: tuple[str, ...]
-    """``low-confidence``, or what :func:`asr.recognize.flags.flags` found suspicious."""
+    """``low-confidence``, ``doubtful``, or those of :func:`asr.recognize.flags.flags`."""
     tokens: tuple[int, ...]
     nbest: tuple[Candidate, ...] = ()
     """Best first."""

@@ -19,6 +19,7 @@ from asr.errors import InputError
 from asr.files import fitting_name, longest_name
 from asr.recognize.inputs import Input
 from asr.recognize.transcript import Segment, Transcript, Word
+from asr.text.timed import CtmWord, ctm_lines
 
 LINE_WIDTH = 42  # characters of a line of subtitles
 CUE_LINES = 2  # lines of subtitles on the screen
@@ -119,24 +120,23 @@ def _tsv(transcript: Transcript, name: str) -> str:
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def _track(name: str, channel: int) -> str:
+def _track(name: str, channel: int) -> tuple[str, str]:
     """Return the recording and its channel, which may be the end of its name: ``talk.ch2``."""
-    return f"{_one_word(name.removesuffix(f'.ch{channel}'))} {channel or 1}"
+    return _one_word(name.removesuffix(f".ch{channel}")), str(channel or 1)
 
 
 def _ctm(transcript: Transcript, name: str, channel: int = 0) -> str:
     """Lines of a recording: name, channel, start, DURATION, word, confidence."""
-    lines = []
-    for start, end, text, confidence in sorted(_spans(transcript.words), key=lambda w: w.start_ms):
-        fields = f"{start / 1000:.3f} {(end - start) / 1000:.3f} {_one_word(text)}"
-        fields += "" if confidence is None else f" {confidence:.4f}"
-        lines.append(f"{_track(name, channel)} {fields}\n")
-    return "".join(lines)
+    track, words = _track(name, channel), sorted(_spans(transcript.words), key=lambda w: w.start_ms)
+    return ctm_lines(
+        CtmWord(*track, start / 1000, (end - start) / 1000, _one_word(text), confidence)
+        for start, end, text, confidence in words
+    )
 
 
 def _stm(transcript: Transcript, name: str, channel: int = 0) -> str:
     """Lines of a recording: name, channel, unknown speaker, start, end, text."""
-    track = _track(name, channel)
+    track = " ".join(_track(name, channel))
     return "".join(
         f"{track} unknown {start / 1000:.3f} {end / 1000:.3f} {_one_line(text)}\n"
         for start, end, text, _ in _spans(transcript.segments)

@@ -9,7 +9,7 @@ or to the last segment; a word between segments therefore counts as an insertion
 
 import bisect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,15 @@ class CtmWord(_OnTrack):
     def middle_s(self) -> float:
         """Middle of the word, which determines its segment."""
         return self.start_s + self.duration_s / 2
+
+
+def ctm_lines(words: Iterable[CtmWord]) -> str:
+    """Return the lines of a CTM; a word without a confidence has five fields."""
+    return "".join(
+        f"{w.file} {w.channel} {w.start_s:.3f} {w.duration_s:.3f} {w.word}"
+        + ("\n" if w.confidence is None else f" {w.confidence:.4f}\n")
+        for w in words
+    )
 
 
 def _lines(lines: Sequence[str], path: Path, form: str) -> Iterator[tuple[str, list[str]]]:

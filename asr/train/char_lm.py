@@ -69,7 +69,7 @@ def describe(loss: float, sentences: Sentences, space: int) -> str:
     characters = sum(len(s) + 1 for s in sentences)
     words = sum(s.count(space) + 2 for s in sentences)  # the end counts as a word
     return (
-        f"perplexity {math.exp(loss):.3f} per character, "
+        f"perplexity {math.exp(min(700.0, loss)):.3f} per character, "
         f"{math.exp(min(700.0, loss * characters / words)):.1f} per word"
     )
 

@@ -6,12 +6,11 @@ a zip archive of torch.save, in which every entry has a checksum (CRC-32).
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
@@ -175,14 +174,7 @@ def write_state(
     """
     buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError
     torch.save(state, buffer)
-
-    def write(file: BinaryIO) -> None:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-        before_rename()
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()), before_rename)
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Example(NamedTuple):
 
     id: str
     copies: tuple[Tensor, ...]
-    """Features (T, F), each with other masks."""
+    """Features (T, F), each with different masks."""
     tokens: Tensor
     """Characters of its transcript, (U,)."""
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from asr.audio.vad import CHUNK
+from asr.audio.vad import FRAME
 from asr.config import FeatureConfig, LossConfig, TrainConfig
 from asr.model import vad
 from asr.model.las import LAS
@@ -19,7 +19,7 @@ class LoudDetector:
     """Detects speech in everything but zeros."""
 
     def __init__(self, rate):
-        self.chunk, self.rest = CHUNK * rate // RATE, np.zeros(0, np.float32)
+        self.chunk, self.rest = FRAME * rate // RATE, np.zeros(0, np.float32)
 
     def push(self, waveform):
         samples = np.concatenate([self.rest, waveform])

@@ -9,13 +9,13 @@ import soundfile
 from asr.commands.align import main
 from asr.errors import InputError
 from asr.recognize import forced
-from asr.recognize.forced import ctm_lines, ctm_words
+from asr.recognize.forced import ctm_words
 from asr.recognize.refine import CharacterGaussians
 from asr.recognize.spelling import spell
 from asr.recognize.transcript import Word
 from asr.recognize.utterances import UtteranceRecognizer
 from asr.score.times import compare_times
-from asr.text.timed import CtmWord, read_ctm
+from asr.text.timed import CtmWord, ctm_lines, read_ctm
 from asr.text.tokenizer import CharTokenizer
 
 

@@ -18,14 +18,8 @@ from torch.nn.functional import pad
 
 from asr.arrays import FloatArray
 from asr.config import AttentionConfig
-from asr.model.attention.energy import (
-    Energy,
-    EnergyKeys,
-    at_first_step,
-    log_or_minus_inf,
-    shift_forward,
-)
-from asr.model.attention.location import LastWeights
+from asr.model.attention.energy import log_or_minus_inf, shift_forward
+from asr.model.attention.location import FromFirstStep, LastWeights
 
 
 def beta_binomial(n: int, a: float, b: float) -> FloatArray:
@@ -35,7 +29,7 @@ def beta_binomial(n: int, a: float, b: float) -> FloatArray:
     return np.exp(choices + betaln(k + a, n - k + b) - betaln(a, b))
 
 
-class DynamicConvolution(Energy):
+class DynamicConvolution(FromFirstStep):
     """The module's docstring has the equations."""
 
     prior: Tensor
@@ -58,10 +52,6 @@ class DynamicConvolution(Energy):
         c: Tensor = self.T.bias
         return c.expand(*memory.shape[:2], -1)
 
-    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
-        """Return weights of 1 on the first step, (N, S)."""
-        return LastWeights(at_first_step(keys.keys, rows))
-
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
         """See :meth:`Energy.energies`."""
         last, (C, _, width) = state.weights, self.filters.weight.shape
@@ -73,7 +63,3 @@ class DynamicConvolution(Energy):
         energies = self.w(mix.tanh()).squeeze(-1)  # (B, K, S)
         prior = log_or_minus_inf(shift_forward(last, self.prior.to(last.dtype)))  # (N, S)
         return energies + prior.view_as(energies)
-
-    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """Return the weights themselves, (N, S)."""
-        return LastWeights(weights)

@@ -12,20 +12,16 @@ from torch import Tensor
 
 from asr.config import AttentionConfig
 from asr.model.attention.additive import Additive
-from asr.model.attention.energy import EnergyKeys, at_first_step, log_or_minus_inf, shift_forward
-from asr.model.attention.location import LastWeights
+from asr.model.attention.energy import log_or_minus_inf, shift_forward
+from asr.model.attention.location import FromFirstStep, LastWeights
 
 
-class Forward(Additive):
+class Forward(FromFirstStep, Additive):
     """The module's docstring has the equations."""
 
     def __init__(self, query: int, memory: int, config: AttentionConfig) -> None:
         super().__init__(query, memory, config)
         self.window = config.window
-
-    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
-        """Return weights of 1 on the first step, (N, S)."""
-        return LastWeights(at_first_step(keys.keys, rows))
 
     def energies(self, query: Tensor, keys: Tensor, state: LastWeights) -> Tensor:
         """See :meth:`Energy.energies`."""
@@ -33,7 +29,3 @@ class Forward(Additive):
         return super().energies(query, keys, state) + log_or_minus_inf(reached).view(
             len(keys), -1, keys.shape[1]
         )
-
-    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """Return the weights themselves, (N, S)."""
-        return LastWeights(weights)

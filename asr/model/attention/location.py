@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from asr.config import AttentionConfig
 from asr.model.attention import Table
-from asr.model.attention.energy import Energy, EnergyKeys, uniform
+from asr.model.attention.energy import Energy, EnergyKeys, at_first_step, uniform
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,23 @@ class LastWeights(Table):
     """Where the last character looked."""
 
     weights: Tensor
-    """alpha, (N, S); before the first character see ``start`` of the kind."""
+    """alpha, (N, S); before the first character, those of ``start``."""
     over_steps: ClassVar[tuple[str, ...]] = ("weights",)
 
 
-class Location(Energy):
+class FromFirstStep(Energy):
+    """Energies that depend on the last weights, which begin on the first step."""
+
+    def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
+        """Return weights of 1 on the first step, (N, S)."""
+        return LastWeights(at_first_step(keys.keys, rows))
+
+    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
+        """Return the weights themselves, (N, S)."""
+        return LastWeights(weights)
+
+
+class Location(FromFirstStep):
     """The module's docstring has the equations."""
 
     channels: ClassVar[int] = 1
@@ -53,7 +65,3 @@ class Location(Energy):
         location = location.view(*query.shape[:2], *location.shape[1:])  # (B, K, S, C)
         mix = keys.unsqueeze(1) + self.W(query).unsqueeze(2) + self.U(location)  # (B, K, S, A)
         return self.w(mix.tanh()).squeeze(-1)
-
-    def after(self, weights: Tensor, state: LastWeights) -> LastWeights:
-        """Return the weights themselves, (N, S)."""
-        return LastWeights(weights)
