@@ -12,7 +12,8 @@ from asr.errors import InputError
 Config = TypeVar("Config", bound=Settings)
 # Weights, feature statistics and random numbers depend on these settings, so they
 # must not change during a training.
-FIXED = ("seed", "features.", "model.")
+NETWORK = ("features.", "model.", "loss.ctc_weight")
+FIXED = ("seed", "passes", *NETWORK)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def pick_device(name: str) -> torch.device:
         if "Expected one of" in problem:  # torch lists devices that hardly anyone has
             problem = "expected auto, cpu, cuda or cuda:N"
         raise InputError(f"device {name}: {problem}") from error
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
         raise InputError(f"device {name}: expected auto, cpu, cuda or cuda:N")
     return device
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asr.config import TrainConfig
-from asr.config.read import FIXED, flatten, is_fixed, to_dict
+from asr.config.read import FIXED, NETWORK, flatten, is_fixed, to_dict
 from asr.errors import InputError
 from asr.store.find import MODEL_FILE, damaged
 from asr.store.model_file import Header, read_network, save_model
@@ -70,7 +70,7 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
     _refuse_twice(headers)
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
-        check_same(headers[0], other, (*FIXED[1:], "loss.ctc_weight"), remedy)
+        check_same(headers[0], other, NETWORK, remedy)
     named = ((i, *item) for i, own in enumerate(networks) for item in own.items())
     weights = {f"{i}.{name}": value for i, name, value in named}
     info = {"ensemble_of": list(map(_name, sources)), **common_info(headers)}

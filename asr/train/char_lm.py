@@ -20,6 +20,7 @@ from asr.errors import InputError, first_line
 from asr.lm.texts import check_characters, read_texts
 from asr.model.char_lm import CharLM, sentence_batch
 from asr.model.loss import IGNORE
+from asr.model.machine import is_no_memory
 from asr.text.tokenizer import CharTokenizer
 from asr.train.adamw import AdamW
 from asr.train.checkpoint import read_state, write_state
@@ -56,7 +57,7 @@ def hold_out(sentences: Sentences, share: float, seed: int) -> tuple[Sentences, 
     return [sentences[i] for i in train], [sentences[i] for i in dev]
 
 
-def mean_loss(lm: CharLM, sentences: Sentences, batch: int = 256) -> float:
+def mean_loss(lm: CharLM, sentences: Sentences, batch: int) -> float:
     """Return the cross-entropy per character, ends counted, in nats; set evaluation mode."""
     lm.eval()
     order = sorted(sentences, key=len)
@@ -130,7 +131,16 @@ def train_lm(
     with torch.random.fork_rng(devices):
         training = _Training(config, tokenizer, train, dev, state, device)
         while not training.finished():
-            training.run_epoch()
+            try:
+                training.run_epoch()
+            except (RuntimeError, MemoryError) as error:
+                if not is_no_memory(error):
+                    raise
+                longest = max(map(len, train + dev))
+                raise InputError(
+                    f"not enough memory; the longest sentence has {longest} characters: write one "
+                    "sentence on each line, or lower batch, units or layers"
+                ) from error
             training.save()
             report(training.progress.entries)
         training.lm.load_state_dict(training.best_weights)
@@ -198,7 +208,8 @@ class _Training:
     def _measure(self) -> None:
         """Append the entry of the epoch, and keep its weights if they are the best."""
         progress, epoch = self.progress, len(self.progress.entries) + 1
-        loss, dev_loss = progress.loss / progress.characters, mean_loss(self.lm, self.dev)
+        loss = progress.loss / progress.characters
+        dev_loss = mean_loss(self.lm, self.dev, self.config.batch)
         if not math.isfinite(loss + dev_loss):
             if self.state is not None:  # a training resumed from it would diverge again
                 self.state.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from torch import nn
 from asr.config.read import to_dict
 from asr.errors import InputError, first_line
 from asr.files import write_atomically
+from asr.model.batch import Count
 from asr.train.adamw import AdamW
 from asr.train.data import TrainData
 from asr.train.settings import DEV, PLAN, changed_settings
@@ -42,7 +43,7 @@ class Progress:
     audio_s: float = 0.0
     """Duration of the audio trained on, over all runs."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the losses over the characters of this epoch."""
+    """Of this epoch: sums of the losses over characters, number of these, skipped batches."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each finished epoch: losses, dev scores, checkpoint."""
     init: dict[str, str] = field(default_factory=dict)
@@ -52,11 +53,14 @@ class Progress:
     averaged: bool = False
     """Whether the final model is the mean of these epochs."""
 
-    def add(self, losses: dict[str, float], characters: float) -> None:
+    def add(self, losses: dict[str, float], count: Count) -> None:
         """Add the mean losses of a step to the sums of this epoch."""
-        for name in ("loss", "attention", "ctc", "accuracy"):
-            self.sums[name] = self.sums.get(name, 0.0) + losses[name] * characters
-        self.sums["characters"] = self.sums.get("characters", 0.0) + characters
+        written = sum(count)  # with <eos>
+        more = {name: losses[name] * written for name in ("loss", "attention", "accuracy")}
+        more |= {"ctc": losses["ctc"] * count.characters}
+        more |= {"characters": count.characters, "written": written}
+        for name, value in more.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
     def end_epoch(self, entry: dict[str, Any]) -> None:
         """Append the entry of the finished epoch to the history and begin the next epoch."""

@@ -181,7 +181,7 @@ def _decode_batch(
     show: Collection[str],
     found: _Decoded,
 ) -> None:
-    """Decode a batch and compute its losses; ``found`` is unchanged if that fails."""
+    """Decode a batch and compute its losses; if that fails, ``found`` counts no losses."""
     config = SEARCH if settings.loss.ctc_weight > 0 else WITHOUT_CTC
     batch = batch.to(runtime.device)
     memory = runtime.las.encode(batch.features, batch.frames)
@@ -190,7 +190,6 @@ def _decode_batch(
     encoded = runtime.encoded(memory)
     hypotheses = search(runtime, encoded, config)
     written, characters = sum(batch.count), batch.count.characters
-    found.losses += np.array(means) * (written, written, characters, written, characters)
     for row, (best, *_) in enumerate(hypotheses):
         name, text = batch.ids[row], tokenizer.decode(best.tokens)
         weights = part.weights[row, : int(batch.lengths[row]) + 1, : encoded.steps[row]]
@@ -202,6 +201,8 @@ def _decode_batch(
         found.results[name] = _Result(text, value, alignment_quality(alignment), statistics)
         if name in show:
             found.pictures[name] = alignment
+    # Last, so that a batch is counted once if memory runs out before.
+    found.losses += np.array(means) * (written, written, characters, written, characters)
 
 
 def _gathered(found: _Decoded, rank: Rank) -> _Decoded:

@@ -31,11 +31,22 @@ def processes() -> tuple[int, int]:
     return count, local
 
 
-def _number(name: str) -> int:
-    """Return a number of processes in the environment, 1 if it is not there."""
-    value = os.environ.get(name, "1")
-    if not re.fullmatch(r"0*[1-9][0-9]*", value):
-        raise InputError(f"{name} is {value!r}, expected a number from 1 on; unset it")
+def rank_of(name: str, count: int) -> int:
+    """Return RANK or LOCAL_RANK, a number below the number of processes; 0 if it is not there.
+
+    Raises:
+        InputError: something else has set it.
+    """
+    if (rank := _number(name, 0)) >= count:
+        raise InputError(f"{name} is {rank}, expected less than {count}; start with torchrun")
+    return rank
+
+
+def _number(name: str, least: int = 1) -> int:
+    """Return a number from ``least`` on in the environment; ``least`` if it is not there."""
+    value = os.environ.get(name, str(least))
+    if not re.fullmatch("[0-9]+", value) or int(value) < least:
+        raise InputError(f"{name} is {value!r}, expected a number from {least} on; unset it")
     return int(value)
 
 

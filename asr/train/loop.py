@@ -396,7 +396,7 @@ class Training:
             seed = seed_of(config.seed, progress.step + 1)
             result = self.step(micro_batches, count, weights, rate, seed)
             if result.finite:
-                progress.add(result._asdict(), count.characters)
+                progress.add(result._asdict(), count)
         progress.step += 1
         progress.batch += 1
         progress.audio_s += audio_s
@@ -420,6 +420,7 @@ class Training:
         """
         progress, limit = self.progress, self.config.skip_limit
         progress.skipped += 1
+        progress.sums["skipped"] = progress.sums.get("skipped", 0.0) + 1
         saved = [
             f"; batch of {batch.ids[0]} saved as "
             f"{self.folder.save_batch(batch, progress.step, place)}"
@@ -446,7 +447,7 @@ class Training:
         progress = self.progress
         if not progress.sums.get("characters"):
             message = f"epoch {progress.epoch + 1}: no batch could be used; the warnings above say"
-            if progress.skipped:
+            if progress.sums.get("skipped"):
                 raise Diverged(f"{message} why; a lower optim.learning_rate may help")
             progress.batch = 0  # a resumed training reads this epoch again
             raise InputError(f"{message} why. Fix that, and run the same command to resume")

@@ -63,10 +63,9 @@ def plan_group(
 def _shuffled(planned: Planned, rng: np.random.Generator) -> Planned:
     numbers = list(range(len(planned.ends)))
     rng.shuffle(numbers)
-    starts = np.concatenate([[0], planned.ends[:-1]]).astype(np.int64)
-    sizes = (planned.ends - starts)[numbers]
+    sizes = np.diff(planned.ends, prepend=0)[numbers]
     ends = np.cumsum(sizes)
-    places = np.arange(len(planned.order)) + np.repeat(starts[numbers] - (ends - sizes), sizes)
+    places = np.arange(len(planned.order)) + np.repeat(planned.ends[numbers] - ends, sizes)
     return Planned(planned.order[places], ends)
 
 
@@ -82,11 +81,10 @@ def largest_batch(durations_s: Numbers, config: BatchConfig) -> list[Key]:
     if len(rows) > LONGEST:
         rows = np.sort(np.argpartition(durations_s, -LONGEST)[-LONGEST:])
     order, ends = plan_group(durations_s[rows], config)
-    order = rows[order]
-    starts = np.concatenate([[0], ends[:-1]])
-    audio_s = (ends - starts) * durations_s[order[ends - 1]]  # the last one is the longest
-    number = int(audio_s.argmax())
-    return [(0, i) for i in order[starts[number] : ends[number]].tolist()]
+    planned = Planned(rows[order], ends)
+    longest_s = durations_s[planned.order[ends - 1]]  # the last one of each batch
+    audio_s = np.diff(ends, prepend=0) * longest_s
+    return [(0, i) for i in planned.batch(int(audio_s.argmax()))]
 
 
 def cut_batch(

@@ -16,8 +16,8 @@ GOOD_ALIGNMENT = 0.2  # below 0.1 until an alignment has formed
 def history_entry(progress: Progress, scores: Evaluation, rate: float) -> dict[str, Any]:
     """Return the losses and scores of a finished epoch, for the history and for train.jsonl."""
     epoch, sums = progress.epoch + 1, progress.sums
-    characters = max(1.0, sums.get("characters", 0.0))
-    train = {k: sums.get(k, math.nan) / characters for k in ("attention", "ctc", "accuracy")}
+    divisors = {"attention": "written", "ctc": "characters", "accuracy": "written"}
+    train = {k: sums.get(k, math.nan) / sums.get(n, 1.0) for k, n in divisors.items()}
     numbers = {} if scores.statistics is None else scores.statistics.to_dict()
     return {
         "step": progress.step,
@@ -63,7 +63,7 @@ def alarm(entry: dict[str, Any], config: TrainConfig, folder: Path) -> str | Non
 
 def progress_note(progress: Progress, done: float) -> str:
     """Return the loss of this epoch, the speed and the time left; ``done`` is a fraction."""
-    mean = progress.sums.get("loss", 0.0) / max(1.0, progress.sums.get("characters", 0.0))
+    mean = progress.sums.get("loss", 0.0) / progress.sums.get("written", 1.0)
     left_s = progress.elapsed_s / max(done, 1e-9) * (1 - done)
     speed = progress.audio_s / max(progress.elapsed_s, 1e-9)
     return f"loss {mean:.3f}, {speed:.0f} times real time, {clock(left_s)} left"

@@ -25,7 +25,7 @@ FREE = (
     "shards.tries",
 )
 # The batches of an epoch depend on these: the current epoch begins again.
-PLAN = ("passes", "batch.", "shards.group")
+PLAN = ("batch.", "shards.group")
 DEV = "dev"  # not a setting, but --change accepts it
 
 

@@ -83,7 +83,7 @@ def test_perplexity_by_hand():
 
 def test_the_mean_loss_is_that_of_characters_and_ends_without_dropout():
     lm = CharLM(LMConfig(units=8, embedding=4, dropout=0.5), len(TOKENS))
-    loss = training.mean_loss(lm, [[3, 4], [5]])
+    loss = training.mean_loss(lm, [[3, 4], [5]], batch=2)
     assert loss == pytest.approx(-float(lm.eval().score([[3, 4], [5]]).sum()) / 5)
 
 
@@ -180,7 +180,7 @@ def test_the_model_is_that_of_the_best_epoch():
     train, dev = [TOKENS.encode("A A")] * 8, [TOKENS.encode("C C")]
     short = replace(TINY, patience=2)
     lm, best = training.train_lm(short, TOKENS, train, dev, lambda entries: None)
-    assert training.mean_loss(lm, dev) == pytest.approx(best["dev_loss"])
+    assert training.mean_loss(lm, dev, batch=1) == pytest.approx(best["dev_loss"])
 
 
 def interrupt_after(monkeypatch, steps):
@@ -236,16 +236,25 @@ def test_a_model_is_replaced_only_at_the_end_of_another_training(files, monkeypa
     lm_train(files, out)
     before = out.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "mean_loss", lambda lm, sentences: next(losses))
+        patch.setattr(training, "mean_loss", lambda *_: next(losses))
         with pytest.raises(InputError, match="epoch 2: the loss is not finite"):
             lm_train(files, out, "--units", "9", "--epochs", "2")
     assert out.read_bytes() == before
 
 
+def test_a_sentence_that_does_not_fit_into_memory(files, monkeypatch):
+    def full(*arguments, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    monkeypatch.setattr(training, "nll_loss", full)
+    with pytest.raises(InputError, match=r"not enough memory; the longest sentence has \d+ char"):
+        lm_train(files, files / "lm.safetensors")
+
+
 def test_a_diverged_training_begins_again(files, monkeypatch):
     out = files / "lm.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "mean_loss", lambda lm, sentences: math.nan)
+        patch.setattr(training, "mean_loss", lambda *_: math.nan)
         patch.setattr(training, "SAVE_EVERY_S", 0.0)
         with pytest.raises(InputError, match="epoch 1: the loss is not finite; lower"):
             lm_train(files, out)

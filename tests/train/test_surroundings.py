@@ -17,7 +17,7 @@ from asr.explain import pictures
 from asr.model import machine as device
 from asr.model.fast.product import bfloat16_unit, precision_in_use
 from asr.recognize import calibrate
-from asr.train.launch import processes
+from asr.train.launch import processes, rank_of
 from asr.train.loop import Training
 
 
@@ -105,3 +105,19 @@ def test_another_world_size_than_that_of_torchrun(monkeypatch):
         monkeypatch.setenv("WORLD_SIZE", value)
         with pytest.raises(InputError, match=f"WORLD_SIZE is '{value}', expected a number"):
             processes()
+
+
+def test_ranks_that_torchrun_does_not_set(monkeypatch):
+    assert rank_of("LOCAL_RANK", 2) == 0
+    monkeypatch.setenv("RANK", "1")
+    assert rank_of("RANK", 2) == 1
+    for value, message in (("2", "is 2, expected less than 2"), ("x", "is 'x', expected a number")):
+        monkeypatch.setenv("RANK", value)
+        with pytest.raises(InputError, match=f"RANK {message}"):
+            rank_of("RANK", 2)
+
+
+@pytest.mark.parametrize("name", ["cpu:0", "meta", "tpu"])
+def test_devices_of_another_kind_are_refused(name):
+    with pytest.raises(InputError, match=f"device {name}: expected auto, cpu, cuda or cuda:N"):
+        device.pick_device(name)

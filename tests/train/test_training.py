@@ -30,8 +30,10 @@ from asr.config import TrainConfig
 from asr.config.read import from_dict, to_dict
 from asr.corpus.tables import read_table
 from asr.errors import InputError
+from asr.model.batch import Count
 from asr.model.runtime import TorchModel
 from asr.recognize import plausibility as rules
+from asr.recognize.metrics import alignment_statistics
 from asr.recognize.plausibility import Vocabulary, plausibility, plausibility_threshold
 from asr.recognize.refine import CharacterGaussians
 from asr.search.beam import search
@@ -258,9 +260,19 @@ def test_a_dev_batch_without_memory_is_decoded_in_parts(
         found = evaluate(training.model, *given)
         return found.attention, found.ctc, found.wer, found.cer, found.statistics.sharpness
 
+    def failing_once(*arguments):
+        failures.append(1)
+        if len(failures) == 1:
+            raise MemoryError
+        return alignment_statistics(*arguments)
+
     monkeypatch.setattr("asr.train.evaluate.search", limited)
     whole, most = scores(), 1
     assert scores() == pytest.approx(whole, rel=1e-5)
+    most, failures = 2, []
+    with monkeypatch.context() as patch:  # after the losses have been computed
+        patch.setattr("asr.train.evaluate.alignment_statistics", failing_once)
+        assert scores() == pytest.approx(whole, rel=1e-5)
     most = 0
     with pytest.raises(InputError, match=r"1 utterance, .* more than memory holds"):
         scores()
@@ -564,6 +576,8 @@ def test_a_changed_plan_begins_the_epoch_again(tone_corpus, tiny_training, tmp_p
     [
         ({"seed": 2}, "seed cannot change"),
         ({"model": {"encoder": {"units": 8}}}, "model.encoder.units cannot change"),
+        ({"loss": {"ctc_weight": 0.7}}, "loss.ctc_weight cannot change"),
+        ({"passes": 3}, "passes cannot change"),
     ],
 )
 def test_settings_that_cannot_change(finished, tone_corpus, tiny_training, change, message):
@@ -571,7 +585,7 @@ def test_settings_that_cannot_change(finished, tone_corpus, tiny_training, chang
     for key, value in change.items():
         values[key] = merge(values[key], value)
     with pytest.raises(InputError, match=message):
-        names = ("seed", "model.encoder.units")
+        names = ("seed", "model.encoder.units", "loss.ctc_weight", "passes")
         go_on(from_dict(TrainConfig, values), tone_corpus, finished, *names)
 
 
@@ -1025,6 +1039,29 @@ def test_without_any_audio_there_is_no_model(tone_corpus, tiny_training, tmp_pat
     shutil.copytree(tone_corpus, corpus, dirs_exist_ok=True)  # now the audio can be read
     start(tiny_training, corpus, tmp_path / "out").run()
     assert (tmp_path / "out" / "final.safetensors").exists()
+
+
+def test_lost_audio_is_told_from_divergence_in_an_earlier_epoch(
+    tone_corpus, tiny_training, tmp_path
+):
+    corpus = shutil.copytree(tone_corpus, tmp_path / "corpus")
+    break_audio(corpus, "train", [])
+    training = start(tiny_training, corpus, tmp_path / "out")
+    training.progress.skipped = 1  # as after an epoch with a loss that was not finite
+    with pytest.raises(InputError, match=r"no batch could be used.*run the same command to resume"):
+        training.run()
+
+
+def test_losses_of_an_epoch_are_means_over_what_they_count():
+    progress = Progress()
+    one = {"loss": 0.0, "attention": 2.0, "ctc": 2.0, "accuracy": 0.5}
+    progress.add(one, Count(characters=10, utterances=10))
+    progress.add({**one, "attention": 1.0, "ctc": 1.0, "accuracy": 1.0}, Count(30, 10))
+    scores = Mock(statistics=None, dev_scores=dict)
+    entry = report.history_entry(progress, scores, 1e-3)
+    assert entry["train_attention"] == pytest.approx((20 * 2.0 + 40 * 1.0) / 60)  # <eos> counts
+    assert entry["train_accuracy"] == pytest.approx((20 * 0.5 + 40 * 1.0) / 60)
+    assert entry["train_ctc"] == pytest.approx((10 * 2.0 + 30 * 1.0) / 40)
 
 
 def test_dev_utterances_that_cannot_be_read_count_as_wrong(
