@@ -221,6 +221,8 @@ def check_not_read(targets: Iterable[str | Path], inputs: Iterable[str | Path | 
 
 
 def _check_output(path: Path) -> None:
+    if str(path) == "-":
+        raise InputError("-: expected the name of a file; /dev/stdout is standard output")
     real = _real(path)
     if not path.name or real.is_dir():
         raise InputError(f"{path}: a folder, expected the name of a file to write")

@@ -5,7 +5,9 @@ characters of file names, transcripts and model cards, and characters outside th
 the reader has closed its end (:func:`reader_gone`), the work continues, since it may write files.
 """
 
+import codecs
 import errno
+import json
 import os
 import re
 import sys
@@ -18,6 +20,16 @@ from typing import Any, TextIO
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _GONE = {errno.EPIPE, errno.EIO, errno.EBADF}  # a closed pipe, a closed terminal, no stream
+
+
+def _as_json(error: UnicodeError) -> tuple[str, int]:
+    """Return characters that an encoding lacks as JSON writes them."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+_AS_JSON = "asr.as_json"
+codecs.register_error(_AS_JSON, _as_json)
 
 
 def escaped(text: str, *, terminal: bool = True) -> str:
@@ -49,7 +61,7 @@ class Output:
     def write(self, text: str) -> int:
         """Write a text, escaped for the stream; return its number of characters."""
         clean = text if self._controls else escaped(text, terminal=self._stream.isatty())
-        clean = clean.encode(self._encoding, "backslashreplace").decode(self._encoding)
+        clean = clean.encode(self._encoding, _AS_JSON).decode(self._encoding)
         with self._reader_may_close():
             self._stream.write(clean)
         return len(text)

@@ -3,8 +3,9 @@
 Each line is <utterance> 1 <start> <duration> <word>, in seconds from the beginning of the
 utterance. CTC or attention gives the first times, and a Gaussian for each character refines them.
 The Gaussians are estimated from these utterances if 30 or more have transcripts; with fewer, or
-with --recognize, they are those of the model, as in `asr decode` and `asr transcribe`. With --ctm,
-the errors from another CTM are printed; `asr score` compares two such files.
+with --recognize, they are those of the model if it has them, as in `asr decode` and `asr
+transcribe`. With --ctm, the errors from another CTM are printed; `asr score` compares two such
+files.
 
 Examples:
     asr align data/dev --model exp/mine -o dev.ctm
@@ -14,12 +15,16 @@ Exit codes: 0 done, 1 some utterances failed and the others were written, 2 bad 
 mistake in asr itself.
 """
 
+from dataclasses import asdict, replace
+
+from asr.commands.transcribe import files_read, parse_search
 from asr.config import DecodeConfig
-from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
+from asr.config.args import make_parser
+from asr.config.read import from_dict
 from asr.corpus.datadir import DataDir
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError
 from asr.files import check_not_read, check_outputs, write_text
-from asr.store.find import MODEL, find_model, search_settings
+from asr.store.find import MODEL, search_settings
 from asr.terminal import note
 from asr.text.timed import ctm_lines, read_ctm
 
@@ -36,11 +41,10 @@ def main(argv: list[str]) -> int:
     add("--by", choices=("ctc", "attention"), default="ctc", help="source of the times")
     text = "keep these times; otherwise Gaussians of the characters refine them"
     add("--no-refine", action="store_true", help=text)
-    add_machine_options(parser)
-    add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
-    read = (config.lm, config.word_lm, config.hotwords, args.ctm, find_model(args.model))
-    check_outputs([args.out], [*read, *config_files(args)])
+    config, args = parse_search(parser, argv)
+    if not args.recognize:
+        _check_unread(config, from_dict(DecodeConfig, search_settings(args.model)))
+    check_outputs([args.out], [args.ctm, *files_read(args, config)])
 
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
@@ -61,3 +65,14 @@ def main(argv: list[str]) -> int:
         known = {u.id for u in utterances}
         print(compare_times(found, {k: v for k, v in expected.items() if k in known}).render())
     return EXIT_OK if len(found) == len(utterances) else EXIT_SOME_FAILED
+
+
+def _check_unread(config: DecodeConfig, own: DecodeConfig) -> None:
+    """Raise InputError if a setting of the search differs from the model's, because none is read.
+
+    The times of transcripts need no search, except for the number of utterances in a batch.
+    """
+    for name, value in asdict(replace(config, batch=own.batch)).items():
+        if value != getattr(own, name):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: has an effect only with --recognize; leave it out")

@@ -10,13 +10,13 @@ Examples:
 
 from pathlib import Path
 
-from asr.config import DecodeConfig
-from asr.config.args import add_machine_options, add_settings, config_files, from_args, make_parser
+from asr.commands.transcribe import files_read, parse_search
+from asr.config.args import make_parser
 from asr.explain.pictures import draw_reliability
 from asr.files import beside, check_outputs
 from asr.recognize.calibrate import Report, calibrate
 from asr.recognize.confidence import MIN_CONFIDENCE
-from asr.store.find import MODEL, find_model, search_settings
+from asr.store.find import MODEL
 
 
 def main(argv: list[str]) -> int:
@@ -25,17 +25,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("data", metavar="DATA_DIR", help="Kaldi data directory with transcripts")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="model to write")
-    add_machine_options(parser)
-    add_settings(parser, DecodeConfig)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    config, args = parse_search(parser, argv)
 
     from asr.commands.machine import machine
     from asr.loading import load_for_utterances
 
     target = Path(args.out)
     picture = beside(target, ".reliability.png")
-    read = (args.data, config.lm, config.word_lm, config.hotwords, find_model(args.model))
-    check_outputs([target, picture], [*read, *config_files(args)])
+    check_outputs([target, picture], [args.data, *files_read(args, config)])
     with machine(args.threads, args.precision, args.device):
         recognizer = load_for_utterances(args.model, args.device, config)
         report, texts, words = calibrate(recognizer, args.data, args.out)

@@ -19,7 +19,7 @@ mistake in asr itself.
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.config import DecodeConfig
 from asr.config.args import add_machine_options, add_settings, from_args, make_parser
@@ -47,14 +47,9 @@ def main(argv: list[str]) -> int:
         DecodeConfig, parser, argv, lambda o: search_settings(o.model) if o.model else {}
     )
     if args.merge:
-        from asr.recognize.parts import merge
-
-        results, summary = merge(args.data, Path(args.out))
-        return _report(Path(args.out), results, summary["errors"])
+        return _merge(args)
     if not args.model:
         parser.error("the following arguments are required: --model")
-
-    part = _part(args.part) if args.part else None
 
     from asr.commands.machine import machine
     from asr.console import progress
@@ -62,6 +57,7 @@ def main(argv: list[str]) -> int:
     from asr.model.fast.product import precision_in_use
     from asr.recognize.directory import Decoding, check_out
 
+    part = _part(args.part) if args.part else None
     check_out(args.out)
     with machine(args.threads, args.precision, args.device) as threads:
         recognizer = load_for_utterances(args.model, args.device, config)
@@ -75,6 +71,16 @@ def main(argv: list[str]) -> int:
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command to go on") from None
     return _report(decoding.out, decoding.results, decoding.errors)
+
+
+def _merge(args: Any) -> int:
+    """Merge the parts of a decoding; return the exit code."""
+    from asr.recognize.parts import merge
+
+    if args.part or args.model:
+        raise InputError("--merge: takes neither --part nor --model; leave them out")
+    results, summary = merge(args.data, Path(args.out))
+    return _report(Path(args.out), results, summary["errors"])
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -22,14 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.commands.transcribe import add_input_options, open_recognizer, parse_recognition
+from asr.commands.transcribe import (
+    add_input_options,
+    files_read,
+    open_recognizer,
+    parse_recognition,
+)
 from asr.config import DecodeConfig, ExplainConfig
-from asr.config.args import config_files, make_parser, settings_of
+from asr.config.args import make_parser, settings_of
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, first_line
 from asr.files import beside, check_outputs, fitting_name, longest_name, write_json, write_text
 from asr.recognize.inputs import Input, collect, printable
 from asr.recognize.writers import formats_from
-from asr.store.find import find_model
 from asr.terminal import note, print_error
 
 if TYPE_CHECKING:
@@ -79,9 +83,7 @@ def _read(args: Any, config: DecodeConfig, inputs: Sequence[Input]) -> list[str 
     """Return the files and folders that are read, which no result may replace."""
     clips = [item.clip for item in inputs if not item.clip.command]
     sources = [clip.source for clip in clips if not isinstance(clip.source, bytes)]
-    named = [*args.data, *args.list, config.lm, config.word_lm, config.hotwords]
-    model = find_model(args.model) if args.model else None
-    return [*sources, *named, *config_files(args), model]
+    return [*sources, *args.data, *args.list, *files_read(args, config)]
 
 
 def _parser() -> Any:

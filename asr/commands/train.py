@@ -40,8 +40,8 @@ def read_options(argv: list[str]) -> tuple[TrainConfig, Namespace]:
     parser = make_parser("asr train", __doc__, GROUPS)
     add = parser.add_argument
     text = (
-        "data directory to train on, or tar shards of `asr data shard`: 'shards/*.tar', "
-        "'https://host/shards/train-{000000..000099}.tar'"
+        "data directory, or tar shards of `asr data shard`: 'shards/*.tar', "
+        "'https://host/{000..099}.tar'"
     )
     add("--train", required=True, metavar="DIR", help=text)
     add("--dev", required=True, metavar="DIR", help="data directory to choose the best epochs on")

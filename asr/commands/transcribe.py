@@ -12,13 +12,13 @@ mistake in asr itself.
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from asr.config import DecodeConfig, SegmentationConfig
 from asr.config.args import (
     add_machine_options,
     add_settings,
+    config_files,
     from_args,
     make_parser,
     number,
@@ -36,8 +37,8 @@ from asr.errors import EXIT_OK, EXIT_SOME_FAILED, InputError, counted, first_lin
 from asr.files import check_folder, check_not_read, write_text
 from asr.recognize.confidence import MIN_CONFIDENCE
 from asr.recognize.inputs import Input, collect, printable, probe
-from asr.recognize.writers import FORMATS, WHOLE_FILES, formats_from, outputs, render
-from asr.store.find import DEFAULT, default_model, search_settings
+from asr.recognize.writers import FORMATS, WHOLE_FILES, formats_from, one_word, outputs, render
+from asr.store.find import DEFAULT, default_model, find_model, search_settings
 from asr.terminal import note, print_error, reader_gone, warn
 
 if TYPE_CHECKING:
@@ -73,9 +74,8 @@ def main(argv: list[str]) -> int:
             inputs, flagged = _skip_existing(inputs, plan, strict=args.strict)
         if plan:
             _note_cut_names(plan)
-            read = (config.lm, config.word_lm, config.hotwords)
-            named = [*args.inputs, *args.list, *args.data, *read]
-            _check_results(plan, inputs, Path(args.out), named, args.skip_existing)
+            others = [*args.inputs, *args.list, *args.data, *files_read(args, config)]
+            _check_results(plan, inputs, list(filter(None, others)), args.skip_existing)
         elif len(inputs) * len(formats) > 1 and (whole := set(formats) & set(WHOLE_FILES)):
             found = f"-f {args.format}: {min(whole)} needs a file of its own"
             raise InputError(f"{found}; name a folder with -o")
@@ -151,10 +151,21 @@ def parse_recognition(
     )
     fraction = number(float, FRACTION)
     parser.add_argument("--min-confidence", type=fraction, default=MIN_CONFIDENCE, help=text)
-    add_machine_options(parser)
-    add_settings(parser, DecodeConfig, SegmentationConfig, *more)
-    config, args = from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+    config, args = parse_search(parser, argv, SegmentationConfig, *more)
     return args, config, settings_of(SegmentationConfig, args, parser.prog)
+
+
+def parse_search(parser: Any, argv: list[str], *more: type) -> tuple[DecodeConfig, Any]:
+    """Parse the command line of a verb that searches; ``more`` are further classes of settings."""
+    add_machine_options(parser)
+    add_settings(parser, DecodeConfig, *more)
+    return from_args(DecodeConfig, parser, argv, lambda o: search_settings(o.model))
+
+
+def files_read(args: Any, config: DecodeConfig) -> list[str | Path | None]:
+    """Return the files of model, search and settings, which no result may replace."""
+    model = find_model(args.model) if args.model else None
+    return [config.lm, config.word_lm, config.hotwords, *config_files(args), model]
 
 
 def _plan(
@@ -196,20 +207,15 @@ def _note_cut_names(plan: dict[Path, list[Path]]) -> None:
 
 
 def _check_results(
-    plan: dict[Path, list[Path]],
-    inputs: Sequence[Input],
-    folder: Path,
-    others: Sequence[str],
-    skip: bool,
+    plan: dict[Path, list[Path]], inputs: Sequence[Input], others: Sequence[str | Path], skip: bool
 ) -> None:
     """Check that no result would replace a file that is read, or a transcript beside the audio."""
     targets = [target for item in inputs for target in plan[item.file]]
     sources = [Path(i.clip.source) for i in inputs if not i.clip.command]  # type: ignore[arg-type]
     check_not_read(targets, [*sources, *others])
-    places = {path.parent for path in sources} | set(map(Path, filter(None, others)))
-    if not any(probe(partial(place.samefile, folder)) for place in places):
-        return
-    if found := next((target for target in targets if target.exists()), None):
+    places = {path.parent.resolve() for path in sources} | {Path(each).resolve() for each in others}
+    existing = (target for target in targets if target.exists())
+    if found := next((target for target in existing if target.parent.resolve() in places), None):
         remedy = "remove the file, or choose another folder with -o"
         if not skip:
             remedy += ", or keep it with --skip-existing"
@@ -271,7 +277,8 @@ class _Run:
         note(self._summary())
         if self.plan:
             files = counted((self.done - len(self.failed)) * len(self.formats), "file")
-            note(f"wrote {files} into {next(iter(self.plan.values()))[0].parent}/")
+            folder = os.path.commonpath([target.parent for target, *_ in self.plan.values()])
+            note(f"wrote {files} into {folder}/")
         if self.failed and self.done > 1:
             print_error(f"asr transcribe: failed: {listed(self.failed, 10)}")
         return EXIT_SOME_FAILED if self.failed else EXIT_OK
@@ -389,10 +396,10 @@ def _check_names(inputs: Sequence[Input], formats: Sequence[str]) -> None:
     """Refuse results on standard output whose lines would have the same name."""
     first: dict[str, Input] = {}
     for item in inputs if {"ctm", "stm", "trn"}.intersection(formats) else ():
-        if (other := first.setdefault(_name(item), item)) is not item:
+        if (other := first.setdefault(one_word(_name(item)), item)) is not item:
             raise InputError(
-                f"{other.label} and {item.label}: both would be called {_name(item)} on standard "
-                "output; name a folder with -o, rename one, or name it once"
+                f"{other.label} and {item.label}: both would be called {one_word(_name(item))} on "
+                "standard output; name a folder with -o, rename one, or name it once"
             )
 
 

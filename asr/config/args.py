@@ -46,7 +46,7 @@ def make_parser(
 
     class SettingsParser(Paged, ArgumentParser):  # type: ignore[misc]
         def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
-            return super().parse_args(self.spelled(args), *others, **options)
+            return self.no_empty(super().parse_args(self.spelled(args), *others, **options))
 
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             if message.startswith(_REQUIRED):  # names of settings, not of options
@@ -64,7 +64,7 @@ def make_parser(
                 message = str(SettingError(name, value, wrong_type(value, hint)))
             super().error(message, ex)
 
-    parser = SettingsParser(prog=prog, description=description)
+    parser = SettingsParser(prog=prog, description=description, print_config=None)
     parser.help_groups = groups or {}
     return parser
 
@@ -75,10 +75,11 @@ def add_settings(parser: "ArgumentParser", *classes: type) -> None:
 
     class ConfigFile(ActionConfigFile):
         def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:
-            if not Path(values).exists() or Path(values).is_dir():
-                found = "a folder; name a YAML file" if Path(values).is_dir() else "no such file"
+            if not Path(values).is_file():
+                found = "a pipe; name a YAML file" if Path(values).exists() else "no such file"
+                found = "a folder; name a YAML file" if Path(values).is_dir() else found
                 raise InputError(f"--config {values}: {found}")
-            if Path(values).is_file() and not _check_file(values, parser, classes):
+            if not _check_file(values, parser, classes):
                 return  # jsonargparse refuses files without a value
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 

@@ -8,6 +8,7 @@ dashes, but underscores are accepted. For an unknown option, the error suggests 
 import argparse
 import difflib
 import inspect
+import re
 import shutil
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from asr.errors import EXIT_USAGE, InputError
 
-WIDTH = 80  # largest number of columns
+WIDTH, NARROW = 80, 40  # largest and smallest number of columns
 INDENT = 24  # columns of an option before its text
 HIDDEN = (argparse.SUPPRESS, "Path to a configuration file.")  # jsonargparse's options of sections
 EXITS = "Exit codes: 0 done, 2 bad input or usage, 70 a mistake in asr itself."
@@ -31,13 +32,30 @@ class Paged:
 
     help_groups: Groups = {}  # noqa: RUF012
 
+    def add_argument(self: Any, *names: Any, **options: Any) -> Any:
+        """Add an option or argument; the help says that an option is required."""
+        if options.get("required"):
+            options["help"] = f"{options.get('help', '')} (required)"
+        return super().add_argument(*names, **options)  # type: ignore[misc]
+
     def format_help(self: Any) -> str:
         """Return the text of ``--help``."""
         return render(self, everything=not self.help_groups)
 
     def error(self: Any, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an InputError, in place of printing the usage and exiting."""
+        if re.match("unrecognized arguments: [^-]", message, re.IGNORECASE):
+            message += ": name all inputs side by side, before or after the options"
         raise InputError(f"{message}; see {self.prog} --help") from ex
+
+    def no_empty(self: Any, found: Any) -> Any:
+        """Refuse empty values, as of a shell variable that is not set; return the namespace."""
+        for action in self._actions:
+            optional = action.option_strings and action.default is None
+            if optional and getattr(found, action.dest, None) == "":
+                name = action.option_strings[-1].replace("_", "-")
+                self.error(f"{name}: an empty value; give one, or leave the option out")
+        return found
 
     def spelled(self: Any, args: Sequence[str] | None) -> list[str]:
         """Return a command line with options as the parser spells them; answer ``--help-all``."""
@@ -53,7 +71,8 @@ class Parser(Paged, argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse."""
-        return super().parse_known_args(self.spelled(args), namespace)
+        found, others = super().parse_known_args(self.spelled(args), namespace)
+        return self.no_empty(found), others
 
 
 def dispatch(
@@ -119,10 +138,9 @@ def render(parser: argparse.ArgumentParser, *, everything: bool) -> str:
         parser: parser with the docstring of its verb as description, and perhaps groups.
         everything: whether to show the options that are in no group, too.
     """
-    width = min(WIDTH, shutil.get_terminal_size().columns)
+    width = max(NARROW, min(WIDTH, shutil.get_terminal_size().columns))
     actions = {a.dest: a for a in parser._actions if a.help not in HIDDEN}
-    for unneeded in ("help", "print_config"):
-        actions.pop(unneeded, None)
+    actions.pop("help", None)
     positionals = " ".join(_metavar(a) for a in actions.values() if not a.option_strings)
     above, below = _description(parser.description or "", width)
     lines = [f"usage: {parser.prog} [OPTION]... {positionals}".rstrip(), "", *above]

@@ -122,14 +122,14 @@ def _tsv(transcript: Transcript, name: str) -> str:
 
 def _track(name: str, channel: int) -> tuple[str, str]:
     """Return the recording and its channel, which may be the end of its name: ``talk.ch2``."""
-    return _one_word(name.removesuffix(f".ch{channel}")), str(channel or 1)
+    return one_word(name.removesuffix(f".ch{channel}")), str(channel or 1)
 
 
 def _ctm(transcript: Transcript, name: str, channel: int = 0) -> str:
     """Lines of a recording: name, channel, start, DURATION, word, confidence."""
     track, words = _track(name, channel), sorted(_spans(transcript.words), key=lambda w: w.start_ms)
     return ctm_lines(
-        CtmWord(*track, start / 1000, (end - start) / 1000, _one_word(text), confidence)
+        CtmWord(*track, start / 1000, (end - start) / 1000, one_word(text), confidence)
         for start, end, text, confidence in words
     )
 
@@ -144,7 +144,7 @@ def _stm(transcript: Transcript, name: str, channel: int = 0) -> str:
 
 
 def _trn(transcript: Transcript, name: str) -> str:
-    return f"{_one_line(transcript.text)} ({_one_word(name)})\n".lstrip()
+    return f"{_one_line(transcript.text)} ({one_word(name)})\n".lstrip()
 
 
 def _audacity(transcript: Transcript, name: str) -> str:
@@ -207,7 +207,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _one_word(text: str) -> str:
+def one_word(text: str) -> str:
+    """Return a text as one word, with underscores in place of spaces."""
     return "_".join(text.split()) or "_"
 
 

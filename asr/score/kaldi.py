@@ -46,7 +46,7 @@ def write_scores(
             cannot be written.
     """
     folder = Path(folder)
-    parts = re.fullmatch(r"([^_/\s]+)_([^_/\s]+)", tag)
+    parts = re.fullmatch(r"([0-9][^_/\s]*)_([0-9][^_/\s]*)", tag)
     if parts is None:
         raise InputError(f"tag {tag!r}: expected <lm-weight>_<penalty>, for example 0_0.0")
     speakers = _speakers(score.ids, utt2spk)
@@ -102,7 +102,7 @@ def result_lines(score: Score, counts: CountArray) -> str:
 
 def best_result(folder: Path, kind: str) -> Path:
     """Return the ``wer_*`` (or ``cer_*``) file of a folder with the lowest rate."""
-    files = [path for path in sorted(folder.glob(f"{kind}_*_*")) if path.is_file()]
+    files = [path for path in sorted(folder.glob(f"{kind}_[0-9]*_[0-9]*")) if path.is_file()]
     return min(files, key=_rate)
 
 

@@ -191,8 +191,9 @@ def describe(path: Path) -> Description:
             check_format(path, header)
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         info, symbols = json.loads(header["info"]), json.loads(header["symbols"])
+        in_folder = path.name in (MODEL_FILE, BUNDLED_FILE)
         return Description(
-            name=path.parent.name if path.name in (MODEL_FILE, BUNDLED_FILE) else path.stem,
+            name=path.absolute().parent.name if in_folder else path.stem,
             path=str(path),
             characters="".join(s for s in symbols if len(s) == 1 or s == SPACE).replace(SPACE, " "),
             parameters=sum(math.prod(shape) for name, shape in shapes.items() if _counts(name)),

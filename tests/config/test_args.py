@@ -1,5 +1,7 @@
 """Command lines: settings from files and options; errors name the source."""
 
+import os
+
 import pytest
 
 from asr.config import TrainConfig
@@ -71,6 +73,13 @@ def test_errors_name_the_file(file, text, message):
 @pytest.mark.parametrize("text", ["", "optim:\n", "names: []\nout: null\nstrict: true\ncount: 2\n"])
 def test_files_may_leave_values_out(file, text):
     assert parse("--config", file(text)) == TrainConfig()
+
+
+def test_settings_do_not_come_from_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, found in (("pipe", "a pipe; name a YAML"), (".", "a folder"), ("no", "no such file")):
+        with pytest.raises(InputError, match=f"--config .*: {found}"):
+            parse("--config", str(tmp_path / name))
 
 
 def test_a_section_is_no_option():

@@ -125,3 +125,27 @@ def test_help_of_every_verb_fits_two_screens(verb, capsys, monkeypatch):
     assert len(lines) <= MOST
     assert max(map(len, lines)) <= 80
     assert "(default: null)" not in lines
+
+
+def test_help_in_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert 20 < max(map(len, parser().format_help().splitlines())) <= pages.NARROW
+
+
+@pytest.mark.parametrize("made", [pages.Parser("asr x"), make_parser("asr x", None)])
+def test_options_are_required_or_not_and_never_empty(made):
+    made.add_argument("--in_file", required=True, help="a file")
+    made.add_argument("--map", help="a map")
+    made.add_argument("--note", default="", help="a note")
+    assert "a file (required)" in made.format_help()
+    assert made.parse_args(["--in-file", "f", "--note", ""]).note == ""
+    for options in (["--in-file", ""], ["--in-file", "f", "--map="]):
+        with pytest.raises(InputError, match=r"--(in-file|map): an empty value; give one"):
+            made.parse_args(options)
+
+
+def test_inputs_after_an_option_are_explained():
+    made = parser()
+    made.add_argument("files", nargs="*", help="files")
+    with pytest.raises(InputError, match=r"arguments: b: name all inputs side by side"):
+        made.parse_args(["a", "--rare", "b"])

@@ -96,6 +96,12 @@ def test_recognised_text_is_aligned_without_transcripts(data, model):
         run(data, model)
 
 
+def test_settings_of_a_search_need_one(data, model):
+    with pytest.raises(InputError, match="--length-bonus: has an effect only with --recognize"):
+        run(data, model, "--length-bonus", "0.7")
+    assert run(data, model, "--batch", "1")[0] == 0
+
+
 def test_a_comparison_with_itself_has_no_errors(data, model, capsys):
     _, output = run(data, model)
     truth = output.rename(data.parent / "truth.ctm")
@@ -123,7 +129,9 @@ def test_unreadable_audio_is_left_out(data, model, capsys):
     assert "asr align: s1-1: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [[], ["--recognize"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--recognize", "--beam", "1", "--max_ratio", "0.2"]], ids=["text", "search"]
+)
 def test_an_utterance_whose_scores_are_not_finite_is_left_out(
     data, model, capsys, monkeypatch, options
 ):
@@ -137,7 +145,7 @@ def test_an_utterance_whose_scores_are_not_finite_is_left_out(
 
     monkeypatch.setattr(UtteranceRecognizer, "words", broken)
     soundfile.write(data / "s1-1.wav", np.ones(8000), 16000)
-    code, output = run(data, model, "--beam", "1", "--max_ratio", "0.2", *options)
+    code, output = run(data, model, *options)
     assert code == 1 and list(read_ctm(output)) in (["s1-2"], [])
     err = capsys.readouterr().err
     assert "asr align: s1-1: a score is NaN" in err and "1 of 2 utterances" in err

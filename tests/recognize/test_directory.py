@@ -157,10 +157,12 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
 def test_scores_of_an_earlier_decoding_are_removed(save, data, tmp_path):
     model, out = save(), tmp_path / "out"
     run(model, data, out)
-    (out / "wer_0_0.0").touch()
+    for name in ("wer_0_0.0", "cer_12_0.5", "wer_notes.txt", "cer_of_ann.csv"):
+        (out / name).touch()
     (out / "scoring_kaldi").mkdir()
     run(model, data, out, "--length_bonus", "2")
-    assert not (out / "wer_0_0.0").exists() and not (out / "scoring_kaldi").exists()
+    assert {path.name for path in out.glob("*er_*")} == {"wer_notes.txt", "cer_of_ann.csv"}
+    assert not (out / "scoring_kaldi").exists()
 
 
 def test_scores_that_are_not_finite_fail_for_their_utterance_alone(
@@ -320,6 +322,12 @@ def test_parts_survive_an_interruption(save, data, tmp_path, decoded):
     assert decoded.sizes == [2]
     assert merge(data, out) == 0
     assert list(results(out)) == NAMES
+
+
+@pytest.mark.parametrize("more", [["--part", "1/2"], ["--model", "an4"]])
+def test_options_of_a_part_do_not_merge(data, tmp_path, more):
+    with pytest.raises(InputError, match="--merge: takes neither --part nor --model"):
+        main(["--data", str(data), "--out", str(tmp_path), "--merge", *more])
 
 
 def test_parts_of_different_decodings_are_not_merged(save, data, tmp_path):

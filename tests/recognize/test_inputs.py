@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -205,6 +206,24 @@ def test_transcripts_beside_the_audio_are_not_replaced(transcribe, audio):
         assert transcribe(audio, "-o", audio / "out")[0] == 0  # its own results may be replaced
 
 
+def test_transcripts_beside_audio_of_subfolders_are_not_replaced(transcribe, audio):
+    (audio / "bad.wav").unlink()
+    folder = audio / "deep" / "sub"
+    folder.mkdir(parents=True)
+    shutil.copy(audio / "a.wav", folder)
+    (folder / "a.txt").write_text("by hand")
+    (audio / "exp" / "list").write_text(f"{audio}/deep\n")
+    with pytest.raises(InputError, match=r"sub/a\.txt: exists beside the audio"):
+        transcribe("--list", audio / "exp" / "list", "--recursive", "-o", audio / "deep")
+
+
+def test_results_never_replace_settings_or_the_model(transcribe, audio, model):
+    (audio / "a.txt").write_text("beam: 2\n")
+    for options in (["--config", audio / "a.txt"], ["--hotwords", audio / "a.txt"]):
+        with pytest.raises(InputError, match=r"a\.txt: is also read"):
+            transcribe(audio / "a.wav", *options, "-o", audio)
+
+
 def test_results_never_replace_inputs(transcribe, audio):
     (audio / "a.wav").rename(audio / "a.txt")  # audio whatever it is called
     with pytest.raises(InputError, match="is also read"):
@@ -222,7 +241,7 @@ def test_a_folder_that_cannot_be_made_is_refused(transcribe, audio):
         with pytest.raises(InputError, match="cannot write"):
             transcribe(audio / "a.wav", "-o", audio / folder)
     for arguments in ([audio / "a.wav", "-o", ""], [""], ["--data", ""]):
-        with pytest.raises(InputError, match="empty name"):
+        with pytest.raises(InputError, match=r"an empty (name|value)"):
             transcribe(*arguments)
 
 

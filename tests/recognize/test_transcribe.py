@@ -150,7 +150,7 @@ def test_results_beside_a_folder_of_audio_are_replaced(model, audio, monkeypatch
         assert main([str(audio / "a.wav"), "--model", model, "-o", "."]) == 0
 
 
-def test_results_of_subfolders_stand_in_subfolders(model, audio, tmp_path):
+def test_results_of_subfolders_stand_in_subfolders(model, audio, tmp_path, capsys):
     (audio / "bad.wav").unlink(missing_ok=True)
     for name in ("ann", "bob"):
         (audio / name).mkdir()
@@ -158,6 +158,7 @@ def test_results_of_subfolders_stand_in_subfolders(model, audio, tmp_path):
     assert main([str(audio), "--recursive", "--model", model, "-o", str(tmp_path / "out")]) == 0
     found = {str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.txt")}
     assert {"a.txt", "ann/a.txt", "bob/a.txt"} <= found
+    assert f"into {tmp_path}/out/\n" in capsys.readouterr().err
 
 
 def test_two_inputs_for_one_output_are_refused_before_work_starts(model, audio):
@@ -274,6 +275,10 @@ def test_two_recordings_of_one_name_are_refused_on_standard_output(model, audio,
     with pytest.raises(InputError, match="both would be called a on standard output"):
         main([*files, "-f", "ctm", "--model", model])
     assert main([*files, "-f", "json", "--model", model]) == 0
+    for name in ("a b.wav", "a_b.wav"):
+        shutil.copy(audio / "a.wav", audio / name)
+    with pytest.raises(InputError, match="both would be called a_b on standard output"):
+        main([str(audio / "a b.wav"), str(audio / "a_b.wav"), "-f", "ctm", "--model", model])
 
 
 def test_the_folder_of_the_results_is_not_named_like_a_file(model, audio, capsys):

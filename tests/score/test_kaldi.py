@@ -145,10 +145,11 @@ def test_details_of_a_tag_that_is_no_longer_the_best_are_removed(tmp_path, capsy
 
 
 def test_only_files_of_scores_are_compared(tmp_path):
-    (tmp_path / "wer_old_x").mkdir()
+    (tmp_path / "wer_1_0").mkdir()
+    (tmp_path / "wer_of_ann").write_text("mine")
     write_scores(score(REFS, REFS), tmp_path)
-    (tmp_path / "wer_10_x.log").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"wer_10_x\.log:1: expected .*; remove the file"):
+    (tmp_path / "wer_10_0.log").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"wer_10_0\.log:1: expected .*; remove the file"):
         write_scores(score(REFS, REFS), tmp_path)
 
 
