@@ -28,7 +28,7 @@ from asr.errors import EXIT_USAGE, InputError, first_line
 from asr.files import check_folder
 from asr.model.machine import pick_device
 from asr.terminal import print_error
-from asr.train.launch import StartError, processes, rank_of, tell_torchrun, told_once
+from asr.train.launch import StartError, number_of, processes, tell_torchrun, told_once
 from asr.train.monitor import INTERRUPTED, Monitor, rank_log
 from asr.train.rank import Rank
 
@@ -200,7 +200,7 @@ def _device(name: str) -> torch.device:
         return device
     if device.index is not None:
         raise InputError(f"device {name}: each of several processes takes its own; use cuda")
-    number, found = rank_of("LOCAL_RANK", processes()[1]), torch.cuda.device_count()
+    number, found = number_of("LOCAL_RANK", 0), torch.cuda.device_count()
     if number >= found:
         raise InputError(
             f"{found} GPUs and {processes()[1]} processes on this machine; start as many "
@@ -212,8 +212,7 @@ def _device(name: str) -> torch.device:
 
 
 def _join(device: str, timeout_s: float, folder: Path) -> Group:
-    own, count = _device(device), processes()[0]
-    index = rank_of("RANK", count)
+    own, index, count = _device(device), number_of("RANK", 0), processes()[0]
     try:
         store = _connect(timeout_s, first=index == 0)
         start = meet(store, index, count, timeout_s)
@@ -267,8 +266,7 @@ def quiet(folder: Path) -> Iterator[None]:
     An error is also shown where rank 0 cannot: before the processes have joined, or if rank 0 is
     the process that was lost. The others exit with the code of the error, which torchrun shows.
     """
-    count, _ = processes()
-    index = rank_of("RANK", count) if count > 1 else 0
+    index = number_of("RANK", 0) if processes()[0] > 1 else 0
     path = rank_log(folder, index)
     with told_once():
         check_folder(folder)

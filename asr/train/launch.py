@@ -20,30 +20,25 @@ def processes() -> tuple[int, int]:
     """Return the numbers of processes in all and on this machine, as torchrun has set them.
 
     Raises:
-        InputError: something else has set WORLD_SIZE or LOCAL_WORLD_SIZE.
+        InputError: something else has set WORLD_SIZE, LOCAL_WORLD_SIZE or RANK.
     """
-    count, local = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
+    count, local = number_of("WORLD_SIZE"), number_of("LOCAL_WORLD_SIZE")
     if count > 1 and (missing := {"RANK", "MASTER_ADDR", "MASTER_PORT"} - os.environ.keys()):
         raise InputError(
             f"WORLD_SIZE is {count} without {', '.join(sorted(missing))}; start the processes with "
             "torchrun, or unset WORLD_SIZE"
         )
+    if (rank := number_of("RANK", 0)) >= count > 1:
+        raise InputError(f"RANK is {rank}, expected less than WORLD_SIZE, {count}; use torchrun")
     return count, local
 
 
-def rank_of(name: str, count: int) -> int:
-    """Return RANK or LOCAL_RANK, a number below the number of processes; 0 if it is not there.
+def number_of(name: str, least: int = 1) -> int:
+    """Return a number from ``least`` on in the environment; ``least`` if it is not there.
 
     Raises:
         InputError: something else has set it.
     """
-    if (rank := _number(name, 0)) >= count:
-        raise InputError(f"{name} is {rank}, expected less than {count}; start with torchrun")
-    return rank
-
-
-def _number(name: str, least: int = 1) -> int:
-    """Return a number from ``least`` on in the environment; ``least`` if it is not there."""
     value = os.environ.get(name, str(least))
     if not re.fullmatch("[0-9]+", value) or int(value) < least:
         raise InputError(f"{name} is {value!r}, expected a number from {least} on; unset it")

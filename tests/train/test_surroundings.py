@@ -17,7 +17,7 @@ from asr.explain import pictures
 from asr.model import machine as device
 from asr.model.fast.product import bfloat16_unit, precision_in_use
 from asr.recognize import calibrate
-from asr.train.launch import processes, rank_of
+from asr.train.launch import processes
 from asr.train.loop import Training
 
 
@@ -108,13 +108,18 @@ def test_another_world_size_than_that_of_torchrun(monkeypatch):
 
 
 def test_ranks_that_torchrun_does_not_set(monkeypatch):
-    assert rank_of("LOCAL_RANK", 2) == 0
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert rank_of("RANK", 2) == 1
-    for value, message in (("2", "is 2, expected less than 2"), ("x", "is 'x', expected a number")):
+    assert processes() == (2, 1)
+    for value, message in (("2", "is 2, expected less than"), ("x", "is 'x', expected a number")):
         monkeypatch.setenv("RANK", value)
         with pytest.raises(InputError, match=f"RANK {message}"):
-            rank_of("RANK", 2)
+            processes()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "3")
+    assert processes() == (1, 1)  # one process, whatever its rank is called
 
 
 @pytest.mark.parametrize("name", ["cpu:0", "meta", "tpu"])
