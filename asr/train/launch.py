@@ -28,7 +28,7 @@ def processes() -> tuple[int, int]:
             f"WORLD_SIZE is {count} without {', '.join(sorted(missing))}; start the processes with "
             "torchrun, or unset WORLD_SIZE"
         )
-    if (rank := number_of("RANK", 0)) >= count > 1:
+    if count > 1 and (rank := number_of("RANK", 0)) >= count:
         raise InputError(f"RANK is {rank}, expected less than WORLD_SIZE, {count}; use torchrun")
     return count, local
 
