@@ -257,8 +257,10 @@ def check_folder(path: str | Path) -> None:
     """Check, before the work, that files can be created in a folder, which need not exist yet.
 
     Raises:
-        InputError: the name is empty, or the folder cannot be created or written.
+        InputError: the name is empty or "-", or the folder cannot be created or written.
     """
+    if str(path) == "-":
+        raise InputError("-: expected the name of a folder, not standard output")
     if not str(path):
         raise InputError("the folder for the results has an empty name; name one, or . for this")
     try:

@@ -19,7 +19,7 @@ PACKAGES = (*WITHOUT_TORCH, "model", "train", "loading", "bench", "commands", "c
 FRONT = ("asr",)  # asr/__init__.py: what Python callers import; any package may stand behind it
 BLOCKED = ("torch", "torchaudio", "librosa", "scipy")
 WITH_SETTINGS = ("train", "decode", "transcribe", "listen", "align", "calibrate", "explain")
-LINES = 23_200
+LINES = 23_205
 LONGEST = 60  # lines of a function
 
 

@@ -74,5 +74,7 @@ def _check_unread(config: DecodeConfig, own: DecodeConfig) -> None:
     """
     for name, value in asdict(replace(config, batch=own.batch)).items():
         if value != getattr(own, name):
-            option = name.replace("_", "-")
-            raise InputError(f"--{option}: has an effect only with --recognize; leave it out")
+            raise InputError(
+                f"{name} = {value}: only a search reads it; add --recognize, or take it out of the "
+                "command and its --config file"
+            )

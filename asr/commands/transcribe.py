@@ -278,7 +278,7 @@ class _Run:
         if self.plan:
             files = counted((self.done - len(self.failed)) * len(self.formats), "file")
             folder = os.path.commonpath([target.parent for target, *_ in self.plan.values()])
-            note(f"wrote {files} into {folder}/")
+            note(f"wrote {files} into {folder or '.'}/")
         if self.failed and self.done > 1:
             print_error(f"asr transcribe: failed: {listed(self.failed, 10)}")
         return EXIT_SOME_FAILED if self.failed else EXIT_OK

@@ -44,7 +44,8 @@ class Paged:
 
     def error(self: Any, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an InputError, in place of printing the usage and exiting."""
-        if re.match("unrecognized arguments: [^-]", message, re.IGNORECASE):
+        inputs = any(not a.option_strings and a.nargs in ("*", "+") for a in self._actions)
+        if inputs and re.match("unrecognized arguments: [^-]", message, re.IGNORECASE):
             message += ": name all inputs side by side, before or after the options"
         raise InputError(f"{message}; see {self.prog} --help") from ex
 

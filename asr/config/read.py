@@ -12,8 +12,8 @@ from asr.errors import InputError
 Config = TypeVar("Config", bound=Settings)
 # Weights, feature statistics and random numbers depend on these settings, so they
 # must not change during a training.
-NETWORK = ("features.", "model.", "loss.ctc_weight")
-FIXED = ("seed", "passes", *NETWORK)
+NETWORK = ("features.", "model.")
+FIXED = ("seed", "passes", "loss.ctc_weight", *NETWORK)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from asr.corpus.tables import (
     keyed_by,
     restrict,
     speakers_of,
+    split_line,
     split_speakers,
     table_names,
     table_text,
@@ -30,7 +31,7 @@ from asr.files import check_folder, write_atomically
 from asr.grouping import grouped
 from asr.terminal import note
 from asr.text.characters import changed_characters, clean
-from asr.text.transcripts import read_lines, split_line
+from asr.text.transcripts import read_lines
 
 BACKUP = ".backup"
 # All others may be written by hand.

@@ -14,7 +14,7 @@ from asr.audio.clip import Clip
 from asr.errors import InputError
 from asr.files import detach, is_data_directory, write_text
 from asr.grouping import grouped
-from asr.text.transcripts import read_lines, split_line
+from asr.text.transcripts import read_lines
 
 Tables = dict[str, dict[str, str]]
 """For each file name, the values of its lines by key."""
@@ -72,6 +72,12 @@ def keyed_by(name: str) -> Unit | None:
 def table_names(path: Path) -> list[str]:
     """Return the sorted names of the tables in a directory, without spk2utt."""
     return sorted(p.name for p in path.iterdir() if keyed_by(p.name) and p.is_file())
+
+
+def split_line(line: str) -> tuple[str, str]:
+    """Return the key and the value of a line, without the spaces and tabs around them."""
+    key, _, value = line.replace("\t", " ").strip(" ").partition(" ")
+    return key, value.lstrip(" ")
 
 
 def first_word(value: str) -> str:

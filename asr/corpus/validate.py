@@ -33,6 +33,7 @@ from asr.corpus.tables import (
     is_number,
     keyed_by,
     speakers_of,
+    split_line,
     split_speakers,
 )
 from asr.errors import InputError, counted, first_line, listed
@@ -46,7 +47,7 @@ from asr.text.characters import (
     name_of,
     visible,
 )
-from asr.text.transcripts import UTF16, decode, is_utf16, split_line
+from asr.text.transcripts import UTF16, decode, is_utf16
 
 ROUNDING_S = 0.1  # the duration in a table may differ by this much from that of the audio
 

@@ -4,8 +4,8 @@ The weights are those of the package ``silero-vad`` (MIT) and give the same prob
 package is not imported, because that sets torch to one thread, and because its compiled model
 holds its state, so that two streams could not share it. Here the state is a value.
 
-    chunk of 512 samples --magnitudes of a short Fourier transform--> 4 convolutions
-        --LSTM over the chunks--> probability that there is speech
+    frame of 512 samples --magnitudes of a short Fourier transform--> 4 convolutions
+        --LSTM over the frames--> probability that there is speech
 """
 
 import warnings
@@ -23,7 +23,7 @@ from asr.audio.resample import Resampler
 from asr.audio.vad import FRAME, RATE
 from asr.errors import InputError
 
-CONTEXT = 64  # samples before a chunk that the network also reads
+CONTEXT = 64  # samples before a frame that the network also reads
 WEIGHTS = Path("data", "silero_vad.jit")  # in the package; its safetensors file is older
 NAMES = {  # prefixes of the weights in the package's model and in this module
     "stft.forward_basis_buffer": "stft_conv.weight",
@@ -48,7 +48,7 @@ class VadState:
 
 
 class SpeechNetwork(nn.Module):
-    """The network of silero-vad 6: chunks of audio to speech probabilities."""
+    """The network of silero-vad 6: frames of audio to speech probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,19 +69,19 @@ class SpeechNetwork(nn.Module):
         """Detect speech in a block of audio.
 
         Args:
-            waveform: whole chunks at 16 kHz, (N,), N a multiple of 512.
+            waveform: whole frames at 16 kHz, (N,), N a multiple of 512.
             state: state after the audio before it.
 
         Returns:
-            a probability for each chunk, and the state after them.
+            a probability for each frame, and the state after them.
         """
         samples = torch.cat([state.context, waveform])
-        chunks = samples.unfold(0, CONTEXT + FRAME, FRAME).unsqueeze(1)  # (chunks, 1, 576)
-        transform = self.stft_conv(functional.pad(chunks, (0, 64), mode="reflect"))
-        real, imaginary = transform.chunk(2, dim=1)  # (chunks, 129, 4) each
+        frames = samples.unfold(0, CONTEXT + FRAME, FRAME).unsqueeze(1)  # (frames, 1, 576)
+        transform = self.stft_conv(functional.pad(frames, (0, 64), mode="reflect"))
+        real, imaginary = transform.chunk(2, dim=1)  # (frames, 129, 4) each
         x = (real.square() + imaginary.square()).sqrt()
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = layer(x).relu()  # finally (chunks, 128, 1)
+            x = layer(x).relu()  # finally (frames, 128, 1)
         x, (hidden, cell) = self.lstm(x.squeeze(-1), (state.hidden, state.cell))
         speech = self.final_conv(x.relu().unsqueeze(-1)).sigmoid().flatten()
         return speech, VadState(samples[-CONTEXT:], hidden, cell)
@@ -131,14 +131,14 @@ class SileroDetector:
         self.network = speech_network()
         self.state = self.network.initial()
         self.resampler = Resampler(rate, RATE)
-        self.rest = np.zeros(0, np.float32)  # samples of an incomplete chunk
+        self.rest = np.zeros(0, np.float32)  # samples of an incomplete frame
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
-        """Return the probabilities of the chunks that these samples complete, (N,)."""
+        """Return the probabilities of the frames that these samples complete, (N,)."""
         return self._run(self.resampler.push(waveform))
 
     def close(self) -> np.ndarray:
-        """Return the probabilities of the remaining chunks, the last one padded with silence."""
+        """Return the probabilities of the remaining frames, the last one padded with silence."""
         found = [self._run(self.resampler.close())]
         if len(self.rest):
             found.append(self._run(np.zeros(FRAME - len(self.rest), np.float32)))

@@ -305,7 +305,7 @@ def mean_alignment(results: Results) -> AlignmentStatistics | None:
 def write_results(out: Path, results: Results, summary: dict[str, Any]) -> None:
     """Write results into a folder: ``text``, ``results.jsonl``, ``flags``, and the summary."""
     results = dict(sorted(results.items()))
-    for scores in out.glob("[wc]er_[0-9]*_[0-9]*"):  # of an earlier decoding
+    for scores in out.glob("[wc]er_[-0-9]*_[-0-9]*"):  # of an earlier decoding
         scores.unlink()
     shutil.rmtree(out / "scoring_kaldi", ignore_errors=True)
     write_table(out / "text", {name: each["text"] for name, each in results.items()})

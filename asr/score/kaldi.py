@@ -46,9 +46,9 @@ def write_scores(
             cannot be written.
     """
     folder = Path(folder)
-    parts = re.fullmatch(r"([0-9][^_/\s]*)_([0-9][^_/\s]*)", tag)
+    parts = re.fullmatch(r"(-?[0-9][^_/\s]*)_(-?[0-9][^_/\s]*)", tag)
     if parts is None:
-        raise InputError(f"tag {tag!r}: expected <lm-weight>_<penalty>, for example 0_0.0")
+        raise InputError(f"tag {tag!r}: expected <lm-weight>_<penalty>, such as 0_0.0 or 10_0.5")
     speakers = _speakers(score.ids, utt2spk)
     wer_file = write_text(folder / f"wer_{tag}", result_lines(score, score.word_counts))
     write_text(folder / f"cer_{tag}", result_lines(score, score.no_space_counts))
@@ -102,7 +102,7 @@ def result_lines(score: Score, counts: CountArray) -> str:
 
 def best_result(folder: Path, kind: str) -> Path:
     """Return the ``wer_*`` (or ``cer_*``) file of a folder with the lowest rate."""
-    files = [path for path in sorted(folder.glob(f"{kind}_[0-9]*_[0-9]*")) if path.is_file()]
+    files = [path for path in sorted(folder.glob(f"{kind}_[-0-9]*_[-0-9]*")) if path.is_file()]
     return min(files, key=_rate)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asr.config import TrainConfig
-from asr.config.read import FIXED, NETWORK, flatten, is_fixed, to_dict
+from asr.config.read import NETWORK, flatten, is_fixed, to_dict
 from asr.errors import InputError
 from asr.store.find import MODEL_FILE, damaged
 from asr.store.model_file import Header, read_network, save_model
@@ -41,7 +41,7 @@ def average_models(
     headers = [first]
     for source in sources[1:]:
         other, weights = read_network(source)
-        check_same(first, other, FIXED, "average only models of one training")
+        check_same(first, other, ("seed", *NETWORK), "average only models of one training")
         headers.append(other)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
             raise damaged(source, f"its weights have other names or sizes than in {first.path}")
@@ -70,7 +70,7 @@ def ensemble_models(sources: Sequence[str | Path], target: str | Path) -> None:
     _refuse_twice(headers)
     for other in headers[1:]:
         remedy = "train all of them by one recipe, with other seeds"
-        check_same(headers[0], other, NETWORK, remedy)
+        check_same(headers[0], other, (*NETWORK, "loss.ctc_weight"), remedy)
     named = ((i, *item) for i, own in enumerate(networks) for item in own.items())
     weights = {f"{i}.{name}": value for i, name, value in named}
     info = {"ensemble_of": list(map(_name, sources)), **common_info(headers)}

@@ -61,12 +61,6 @@ def decode(blob: bytes, path: str | Path) -> str:
         ) from error
 
 
-def split_line(line: str) -> tuple[str, str]:
-    """Return the key and the value of a line, without the spaces and tabs around them."""
-    key, _, value = line.replace("\t", " ").strip(" ").partition(" ")
-    return key, value.lstrip(" ")
-
-
 def parse_text(lines: Sequence[str], path: str | Path) -> dict[str, str]:
     """Return the transcripts of Kaldi's ``text``: ``<utt-id> <words...>``; words may be absent.
 
@@ -75,12 +69,12 @@ def parse_text(lines: Sequence[str], path: str | Path) -> dict[str, str]:
     """
     records: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, 1):
-        name, words = split_line(line)
-        if not name:
+        fields = line.split(maxsplit=1)
+        if not fields:
             raise InputError(
                 f'{path}:{number}: empty line, expected "<utt-id> <words...>"; remove the line'
             )
-        records.append((number, name, words))
+        records.append((number, fields[0], fields[1].rstrip() if len(fields) == 2 else ""))
     return _unique(records, path)
 
 

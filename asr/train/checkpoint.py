@@ -122,6 +122,8 @@ def restore_state(
         optimizer.load_state_dict(state["optimizer"])
         optimizer.lr = state["learning_rate"]
         progress = Progress(**state["progress"])
+        if "characters" in progress.sums:  # earlier versions divided all sums by it
+            progress.sums.setdefault("written", progress.sums["characters"])
         _ = [(e["epoch"], e["checkpoint"], e["dev_wer"], e["dev_cer"]) for e in progress.history]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(

@@ -3,7 +3,8 @@
 import pytest
 
 from asr import cli
-from asr.files import beside, check_outputs
+from asr.errors import InputError
+from asr.files import beside, check_folder, check_outputs
 
 
 @pytest.fixture
@@ -93,3 +94,9 @@ def test_results_beside_other_files_are_written(folder):
         for _ in range(2):
             assert cli.main(command.split()) == 0
     check_outputs([folder / "a.yaml", beside(folder / "a.yaml", ".json")], [folder / "data"])
+
+
+def test_a_dash_is_no_name(folder):
+    for check, target in ((check_outputs, ["-"]), (check_folder, "-")):
+        with pytest.raises(InputError, match="-: expected the name of a f"):
+            check(target)

@@ -6,11 +6,11 @@ from asr.corpus.tables import (
     read_table,
     read_tables,
     restrict,
+    split_line,
     write_table,
     write_tables,
 )
 from asr.errors import InputError
-from asr.text.transcripts import split_line
 
 
 def test_utterances_of_a_directory_without_segments(make, wav):

@@ -67,9 +67,9 @@ def test_characters_come_before_the_end_of_the_audio(tiny_config, kind):
 def test_a_long_pause_is_read_once(tiny_config, monkeypatch):
     las = make(tiny_config, "hard_monotonic")
     las.decoder.attention.r.fill_(-100.0)  # nothing is ever liked
-    looked, passed = [], las.decoder.attention.passed
+    looked, passed = [], las.decoder.attention.steps_passed
     monkeypatch.setattr(
-        las.decoder.attention, "passed", lambda *a: looked.append(a[3].item()) or passed(*a)
+        las.decoder.attention, "steps_passed", lambda *a: looked.append(a[3].item()) or passed(*a)
     )
     stream = Stream(las)
     for part in torch.randn(400, F).split(4):

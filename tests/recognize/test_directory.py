@@ -157,7 +157,7 @@ def test_a_broken_file_does_not_stop_the_others(save, data, tmp_path, capsys):
 def test_scores_of_an_earlier_decoding_are_removed(save, data, tmp_path):
     model, out = save(), tmp_path / "out"
     run(model, data, out)
-    for name in ("wer_0_0.0", "cer_12_0.5", "wer_notes.txt", "cer_of_ann.csv"):
+    for name in ("wer_0_0.0", "cer_12_-0.5", "wer_notes.txt", "cer_of_ann.csv"):
         (out / name).touch()
     (out / "scoring_kaldi").mkdir()
     run(model, data, out, "--length_bonus", "2")

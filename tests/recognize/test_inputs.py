@@ -17,6 +17,7 @@ from asr.commands import transcribe as cli
 from asr.commands.transcribe import main
 from asr.errors import InputError
 from asr.recognize.inputs import collect
+from asr.store.find import find_model
 from asr.terminal import Quiet
 
 RATE = 16000
@@ -222,6 +223,9 @@ def test_results_never_replace_settings_or_the_model(transcribe, audio, model):
     for options in (["--config", audio / "a.txt"], ["--hotwords", audio / "a.txt"]):
         with pytest.raises(InputError, match=r"a\.txt: is also read"):
             transcribe(audio / "a.wav", *options, "-o", audio)
+    shutil.copy(find_model(model), audio / "a.txt")
+    with pytest.raises(InputError, match=r"a\.txt: is also read"):
+        main([str(audio / "a.wav"), "--model", str(audio / "a.txt"), "-o", str(audio)])
 
 
 def test_results_never_replace_inputs(transcribe, audio):

@@ -32,7 +32,6 @@ def test_utf16_is_named(tmp_path, encoding):
 
 def test_ids_are_composed():
     assert parse_text(["e\u0301 ONE"], "text") == {"\u00e9": "ONE"}
-    assert parse_text(["a\u00a0b\t ONE "], "text") == {"a\u00a0b": "ONE"}  # as in all tables
     with pytest.raises(InputError, match=r"text:2: utterance \u00e9 is already on line 1"):
         parse_text(["e\u0301 ONE", "\u00e9 TWO"], "text")
 

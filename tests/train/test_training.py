@@ -111,13 +111,6 @@ def test_guided_attention_fades_with_the_epochs(tone_corpus, tiny_training, tmp_
     assert guides == [1.0, 0.5, 0.0]
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_its_characters():
-    progress, names = Progress(), ("loss", "attention", "ctc", "accuracy")
-    progress.add(dict.fromkeys(names, 1.0), 1)
-    progress.add(dict.fromkeys(names, 4.0), 2)
-    assert [progress.sums[name] / progress.sums["characters"] for name in names] == [3.0] * 4
-
-
 def test_a_training_ends_when_patience_runs_out(tone_corpus, tiny_training, tmp_path, monkeypatch):
     rates = iter([0.5, 0.4, 0.6, 0.6])
     measured = selection.evaluate
@@ -247,8 +240,9 @@ def test_a_dev_batch_without_memory_is_decoded_in_parts(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
     training = start(tiny_training, tone_corpus, finished)
-    batch = next(iter(load_batches(training.data.dev, [[(0, 0), (0, 1)]])))
-    texts, vocabulary, most = dict.fromkeys(batch.ids, "A"), Vocabulary(None, 0.5), 2
+    batches = list(load_batches(training.data.dev, [[(0, 0), (0, 1)], [(0, 2)]]))
+    names = [name for batch in batches for name in batch.ids]
+    texts, vocabulary, most = dict.fromkeys(names, "A"), Vocabulary(None, 0.5), 2
 
     def limited(runtime, encoded, config):
         if len(encoded.steps) > most:
@@ -256,7 +250,7 @@ def test_a_dev_batch_without_memory_is_decoded_in_parts(
         return search(runtime, encoded, config)
 
     def scores():
-        given = [batch], texts, training.data.tokenizer, tiny_training, vocabulary
+        given = batches, texts, training.data.tokenizer, tiny_training, vocabulary
         found = evaluate(training.model, *given)
         return found.attention, found.ctc, found.wer, found.cer, found.statistics.sharpness
 
@@ -1062,6 +1056,18 @@ def test_losses_of_an_epoch_are_means_over_what_they_count():
     assert entry["train_attention"] == pytest.approx((20 * 2.0 + 40 * 1.0) / 60)  # <eos> counts
     assert entry["train_accuracy"] == pytest.approx((20 * 0.5 + 40 * 1.0) / 60)
     assert entry["train_ctc"] == pytest.approx((10 * 2.0 + 30 * 1.0) / 40)
+    progress.sums["loss"] = 90.0
+    assert report.progress_note(progress, 0.5).startswith("loss 1.500, ")
+
+
+def test_sums_of_an_earlier_version_are_over_characters(finished, tone_corpus, tiny_training):
+    path = finished / "checkpoints" / "last.pt"
+    state = read_state(path)
+    state["progress"]["sums"] = {"attention": 30.0, "ctc": 20.0, "accuracy": 5.0, "characters": 10}
+    write_state(path, state)
+    progress = start(tiny_training, tone_corpus, finished).progress
+    entry = report.history_entry(progress, Mock(statistics=None, dev_scores=dict), 1e-3)
+    assert (entry["train_attention"], entry["train_ctc"]) == (3.0, 2.0)
 
 
 def test_dev_utterances_that_cannot_be_read_count_as_wrong(

@@ -24,7 +24,7 @@ class LastWeights(Table):
 
 
 class FromFirstStep(Energy):
-    """Energies that depend on the last weights, which begin on the first step."""
+    """Energies that depend on the last weights, which begin on the first step by default."""
 
     def start(self, keys: EnergyKeys, rows: int) -> LastWeights:
         """Return weights of 1 on the first step, (N, S)."""

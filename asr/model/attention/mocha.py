@@ -45,7 +45,7 @@ class MoChA(HardMonotonic):
         return ChunkKeys(keys.keys, keys.padding, keys.steps, hard, self.content.project(memory))
 
     def soft_weights(self, query: Tensor, keys: MonotonicKeys, alpha: Tensor) -> Tensor:
-        """See :meth:`Monotonic.look`."""
+        """See :meth:`Monotonic.soft_weights`."""
         assert isinstance(keys, ChunkKeys)
         u = self.content.energies(query, keys.content, None).flatten(0, 1)  # (N, S)
         return self.spread(u, alpha)
