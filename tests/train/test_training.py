@@ -240,7 +240,8 @@ def test_a_dev_batch_without_memory_is_decoded_in_parts(
     finished, tone_corpus, tiny_training, monkeypatch
 ):
     training = start(tiny_training, tone_corpus, finished)
-    batches = list(load_batches(training.data.dev, [[(0, 0), (0, 1)], [(0, 2)]]))
+    training.data.train.augment = None
+    batches = list(load_batches(training.data.train, [[(0, 0), (0, 1)], [(0, 2)]]))
     names = [name for batch in batches for name in batch.ids]
     texts, vocabulary, most = dict.fromkeys(names, "A"), Vocabulary(None, 0.5), 2
 
