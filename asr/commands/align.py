@@ -68,9 +68,9 @@ def main(argv: list[str]) -> int:
 
 
 def _check_unread(config: DecodeConfig, own: DecodeConfig) -> None:
-    """Raise InputError if a setting of the search differs from the model's, because none is read.
+    """Raise InputError if a setting of the search differs from the model's.
 
-    The times of transcripts need no search, except for the number of utterances in a batch.
+    Without a search, the number of utterances in a batch is the only setting that is read.
     """
     for name, value in asdict(replace(config, batch=own.batch)).items():
         if value != getattr(own, name):

@@ -43,7 +43,7 @@ class Progress:
     audio_s: float = 0.0
     """Duration of the audio trained on, over all runs."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Of this epoch: sums of the losses over characters, number of these, skipped batches."""
+    """Sums of the losses of this epoch, what they are divided by, and skipped batches."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each finished epoch: losses, dev scores, checkpoint."""
     init: dict[str, str] = field(default_factory=dict)

@@ -377,7 +377,7 @@ class Training:
     def _step(self, micro_batches: Sequence[Batch], done: float, wait_s: float) -> None:
         """Update the weights and log the step.
 
-        What can raise an error runs before the first change of the state or after the last one.
+        Whatever can raise an error runs before the state changes, or after all of it has changed.
 
         Args:
             micro_batches: those of this process; they are empty if no audio could be read.
